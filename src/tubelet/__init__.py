@@ -1,0 +1,26 @@
+"""tubelet: pretrain video encoders by hiding what the caption names.
+
+Names are imported when they are first used (PEP 562), so that `import tubelet` costs nothing.
+"""
+
+import importlib
+
+WHERE = {
+    "Batch": "tubelet.types",
+    "Budget": "tubelet.types",
+    "Clip": "tubelet.types",
+    "Mask": "tubelet.types",
+    "TubeletError": "tubelet.errors",
+}
+
+__all__ = ["Batch", "Budget", "Clip", "Mask", "TubeletError"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in WHERE:
+        raise AttributeError(f"module 'tubelet' has no attribute {name!r}")
+    return getattr(importlib.import_module(WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,84 @@
+"""The command line: `tubelet VERB ...`. Each verb is a module of `tubelet.commands`, imported only when it is used."""
+
+import argparse
+import difflib
+import importlib
+import sys
+from typing import NoReturn
+
+from tubelet.errors import TubeletError
+
+VERBS = {
+    "synth": "render the embedded corpus: captioned action clips with known subject and motion",
+    "index": "make a corpus of your videos: a table of every file, whatever its state",
+    "align": "train a small image-text aligner on the corpus's own frames and captions",
+    "saliency": "score every place of every frame once, and keep the maps with the corpus",
+    "pretrain": "pretrain an encoder by a recipe, with any field overridden as key=value",
+    "evaluate": "measure an encoder on a corpus: linear, knn, retrieval",
+    "embed": "write the features of videos to a table",
+    "report": "one self-contained page from run folders",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line that name the nearest option."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: "):
+            unknown = message.split(": ", 1)[1].split()[0].split("=")[0]
+            options = [option for action in self._actions for option in action.option_strings]
+            near = difflib.get_close_matches(unknown, options, n=1)
+            message = f"unknown option {unknown}" + (f", did you mean {near[0]}?" if near else "")
+        raise TubeletError(f"{message} (see `{self.prog} --help`)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command. Returns 0, or 2 after one line on stderr that says what to do; 130 after Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return run(argv)
+    except TubeletError as error:
+        print(f"tubelet: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tubelet: interrupted; the same command goes on from what is done", file=sys.stderr)
+        return 130
+
+
+def run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"tubelet {version('tubelet')}")
+        return 0
+    verb, rest = argv[0], argv[1:]
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(VERBS)}"
+        raise TubeletError(f"unknown command {verb!r}; {hint}")
+    module = importlib.import_module(f"tubelet.commands.{verb}")
+    parser = Parser(prog=f"tubelet {verb}", description=module.__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    module.add_arguments(parser)
+    module.run(parser.parse_intermixed_args(rest))
+    return 0
+
+
+def overview() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {text}" for verb, text in VERBS.items()]
+    return "\n".join(
+        [
+            "tubelet: pretrain video encoders by hiding what the caption names",
+            "",
+            "usage: tubelet COMMAND ...   (tubelet COMMAND --help)",
+            "",
+            *lines,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

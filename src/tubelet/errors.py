@@ -1,0 +1,28 @@
+"""Errors that a user can act on: one sentence that says what, where and what to do.
+
+The command line prints the sentence and exits with 2; Python code may catch `TubeletError` or a leaf.
+"""
+
+
+class TubeletError(Exception):
+    """Something that the user can put right. The message is complete: what, where, remedy."""
+
+
+class CorpusError(TubeletError):
+    """A corpus folder, its tables, captions or maps are missing, damaged or do not fit."""
+
+
+class VideoError(TubeletError):
+    """A video cannot be decoded; the message is the reason that the videos table carries."""
+
+
+class RecipeError(TubeletError):
+    """An option is unknown, has the wrong type, or contradicts another."""
+
+
+class RunError(TubeletError):
+    """A run folder is in the way, damaged, or was made by another recipe."""
+
+
+class WeightsError(TubeletError):
+    """Weights are missing, offline, or do not fit the model; names the tensors concerned."""

@@ -1,0 +1,31 @@
+"""A masker scores every tubelet; the highest scores are hidden, exactly as many as its budget says."""
+
+from typing import ClassVar
+
+import chz
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from tubelet.types import Batch, Budget, Clip, Mask
+
+
+@chz.chz
+class Masker:
+    """A frozen config that does the work itself. A subclass says what it needs, how much it hides, and the scores."""
+
+    needs: ClassVar[tuple[str, ...]] = ()  # names of saliency maps that the loader must supply
+
+    def budget(self, clip: Clip) -> Budget:
+        """How many tubelets are hidden; each method's own rounding."""
+        raise NotImplementedError
+
+    def scores(
+        self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
+    ) -> Float[Tensor, "b n"]:
+        """High means hide. All noise comes from `key`, one per clip."""
+        raise NotImplementedError
+
+    def __call__(
+        self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
+    ) -> Mask:
+        return Mask.hide_top(self.scores(batch, clip, key, tokens), self.budget(clip))

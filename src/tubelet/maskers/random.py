@@ -1,0 +1,23 @@
+"""Random: every tubelet alike (MAE, arXiv 2111.06377; ST-MAE, arXiv 2205.09113). Law: the visible count is floored."""
+
+import chz
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from tubelet.maskers.base import Masker
+from tubelet.seeds import uniform
+from tubelet.types import Batch, Budget, Clip
+
+
+@chz.chz
+class Random(Masker):
+    ratio: float = chz.field(default=0.9, doc="share of the clip's tubelets that is hidden")
+
+    def budget(self, clip: Clip) -> Budget:
+        visible = int(clip.num_tubelets * (1 - self.ratio) + 1e-9)
+        return Budget(clip.num_tubelets - visible, "clip", clip.grid)
+
+    def scores(
+        self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
+    ) -> Float[Tensor, "b n"]:
+        return uniform(key, clip.num_tubelets)

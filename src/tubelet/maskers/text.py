@@ -1,0 +1,35 @@
+"""Text: hide what the caption names (TGM, arXiv 2408.00759): the patches most similar to the caption, slot by slot.
+
+Law: every slot hides int(ratio * places) tubelets, chosen anew in every slot.
+"""
+
+from typing import ClassVar, Literal
+
+import chz
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from tubelet.maskers.base import Masker
+from tubelet.seeds import uniform
+from tubelet.types import Batch, Budget, Clip
+
+
+@chz.chz
+class Text(Masker):
+    needs: ClassVar[tuple[str, ...]] = ("text",)
+
+    ratio: float = chz.field(default=0.6, doc="share of every slot's tubelets that is hidden")
+    pick: Literal["top", "bottom", "random"] = chz.field(
+        default="top", doc="hide the tubelets most like the caption, least like it, or any (the ablations)"
+    )
+
+    def budget(self, clip: Clip) -> Budget:
+        return Budget(int(clip.num_places * self.ratio + 1e-9), "slot", clip.grid)
+
+    def scores(
+        self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
+    ) -> Float[Tensor, "b n"]:
+        if self.pick == "random":
+            return uniform(key, clip.num_tubelets)
+        similarity = batch.maps["text"]
+        return similarity if self.pick == "top" else -similarity

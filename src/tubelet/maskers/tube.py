@@ -1,0 +1,22 @@
+"""Tube: one spatial draw, the same in every slot (VideoMAE, arXiv 2203.12602). Law: hidden places do not move."""
+
+import chz
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from tubelet.maskers.base import Masker
+from tubelet.seeds import uniform
+from tubelet.types import Batch, Budget, Clip
+
+
+@chz.chz
+class Tube(Masker):
+    ratio: float = chz.field(default=0.9, doc="share of the places that is hidden, in every slot the same ones")
+
+    def budget(self, clip: Clip) -> Budget:
+        return Budget(int(clip.num_places * self.ratio + 1e-9), "place", clip.grid)
+
+    def scores(
+        self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
+    ) -> Float[Tensor, "b n"]:
+        return uniform(key, clip.num_places).repeat(1, clip.grid[0])

@@ -1,0 +1,187 @@
+"""The nouns, and the letters that stand in every shape.
+
+    b batch    c channels    t frames    h w pixels    n = nt*nh*nw tubelets of a clip
+    k visible  m hidden (k + m = n)      q decoded (a subset of hidden)
+    p values in a tubelet    d encoder width    e joint text-video width
+
+Tubelets are numbered time first, then rows, then columns: index = (slot * nh + row) * nw + column.
+A *slot* is one step of the time axis of that grid, a *place* one cell of its spatial axes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+import chz
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from tubelet.errors import RecipeError
+
+Grid = tuple[int, int, int]
+
+
+@chz.chz
+class Clip:
+    """The size of what the model sees: 16 frames of 224x224, cut into 2x16x16 tubelets, unless said otherwise."""
+
+    frames: int = chz.field(default=16, doc="frames of a clip")
+    size: int = chz.field(default=224, doc="height and width of a frame, pixels")
+    tubelet_frames: int = chz.field(default=2, doc="frames of a tubelet")
+    tubelet_size: int = chz.field(default=16, doc="height and width of a tubelet, pixels")
+
+    @chz.validate
+    def _divisible(self) -> None:
+        for name, whole, part in (
+            ("frames", self.frames, self.tubelet_frames),
+            ("size", self.size, self.tubelet_size),
+        ):
+            if part < 1 or whole < part or whole % part:
+                raise RecipeError(f"clip.{name}={whole} must be a positive multiple of clip.tubelet_{name}={part}")
+
+    @property
+    def grid(self) -> Grid:
+        """(slots, rows, columns)"""
+        side = self.size // self.tubelet_size
+        return self.frames // self.tubelet_frames, side, side
+
+    @property
+    def num_tubelets(self) -> int:
+        slots, rows, columns = self.grid
+        return slots * rows * columns
+
+    @property
+    def num_places(self) -> int:
+        return self.num_tubelets // self.grid[0]
+
+    @property
+    def tubelet_values(self) -> int:
+        return 3 * self.tubelet_frames * self.tubelet_size**2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips and what travels with them. uint8 until the device; maps went through the same crop and flip."""
+
+    video: UInt8[Tensor, "b 3 t h w"]
+    key: Int64[Tensor, "b"]  # the randomness of each clip: a function of (seed, epoch, row)
+    ids: tuple[str, ...]
+    label: Int64[Tensor, "b"] | None = None
+    text: Float[Tensor, "b e"] | None = None  # cached embedding of the caption drawn for this clip
+    caption: Int64[Tensor, "b"] | None = None  # number of that caption's normalised text: equal text, equal number
+    source: Int64[Tensor, "b"] | None = None  # number of the video: its captions are no negatives of each other
+    maps: Mapping[str, Float[Tensor, "b n"]] = field(default_factory=dict)
+    short: Bool[Tensor, "b"] | None = None  # the source was shorter than the clip's span
+    failed: tuple[str, ...] = ()  # "id: reason" of clips of this batch that could not be read; they are not in it
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        moved: dict[str, Any] = {
+            f.name: value.to(device, non_blocking=True)
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor)
+        }
+        maps = {name: value.to(device, non_blocking=True) for name, value in self.maps.items()}
+        return replace(self, **moved, maps=maps)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many tubelets to hide: `hidden` of the whole clip, of every slot, or (a tube) of the places."""
+
+    hidden: int
+    per: Literal["clip", "slot", "place"]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        slots, rows, columns = self.grid
+        available = slots * rows * columns if self.per == "clip" else rows * columns
+        if not 0 < self.hidden < available:
+            raise RecipeError(
+                f"a mask must hide at least one and leave at least one of {available} tubelets per {self.per}, "
+                f"not hide {self.hidden}; change masker.ratio or the clip size"
+            )
+
+    @property
+    def total(self) -> int:
+        """Hidden tubelets of a clip."""
+        return self.hidden if self.per == "clip" else self.hidden * self.grid[0]
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which tubelets the encoder sees and which it does not: sorted indices, so there is no polarity to mistake."""
+
+    visible: Int64[Tensor, "b k"]
+    hidden: Int64[Tensor, "b m"]
+    decode: Int64[Tensor, "b q"]  # the hidden tubelets that are reconstructed
+    log_prob: Float[Tensor, "b n"] | None = None  # learned maskers only
+
+    @classmethod
+    def hide_top(cls, scores: Float[Tensor, "b n"], budget: Budget) -> "Mask":
+        """Hides the tubelets with the highest scores. The one place where counts and ties are decided.
+
+        Counts are exact and equal for every clip. Ties go to the lower index. NaN has no place in an order:
+        `ValueError` (checked where that costs no device synchronisation, on the CPU).
+        """
+        if scores.device.type == "cpu" and not torch.isfinite(scores).all():
+            raise ValueError("mask scores hold NaN or infinite values")
+        slots, rows, columns = budget.grid
+        places = rows * columns
+        if budget.per == "clip":
+            hidden, visible = split_top(scores, budget.hidden)
+        elif budget.per == "slot":
+            hidden, visible = (
+                (part + offsets(slots, places, scores.device)[:, None]).flatten(1)
+                for part in split_top(scores.unflatten(1, (slots, places)), budget.hidden)
+            )
+        else:
+            hidden, visible = (
+                (part[:, None] + offsets(slots, places, scores.device)[:, None]).flatten(1)
+                for part in split_top(scores.unflatten(1, (slots, places)).mean(1), budget.hidden)
+            )
+        return cls(visible=visible, hidden=hidden, decode=hidden)
+
+
+def split_top(
+    scores: Float[Tensor, "*batch n"], count: int
+) -> tuple[Int64[Tensor, "*batch m"], Int64[Tensor, "*batch k"]]:
+    """Indices of the `count` highest scores of the last axis, and of the others, each ascending."""
+    order = scores.argsort(dim=-1, descending=True, stable=True)
+    return order[..., :count].sort(dim=-1).values, order[..., count:].sort(dim=-1).values
+
+
+def offsets(slots: int, places: int, device: torch.device) -> Int64[Tensor, "{slots}"]:
+    """The index of the first tubelet of every slot."""
+    return torch.arange(0, slots * places, places, device=device)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What an objective sees: the clip cut into tubelets, the mask, and the encoder's tokens of the visible part."""
+
+    clip: Clip
+    batch: Batch
+    mask: Mask
+    tubelets: UInt8[Tensor, "b n p"]
+    tokens: Float[Tensor, "b k d"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A scalar to descend, numbers to log, and what a learned masker is paid with."""
+
+    value: Float[Tensor, ""]
+    terms: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
+    per_tubelet: Float[Tensor, "b q"] | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a task returns: the loss of the step and its logged terms, each detached."""
+
+    loss: Float[Tensor, ""]
+    terms: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)

@@ -1,0 +1,23 @@
+"""Shapes in signatures are checked in every test: the import hook comes before the first import of tubelet."""
+
+from jaxtyping import install_import_hook
+
+install_import_hook("tubelet", "beartype.beartype")
+
+import os  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real clips: TUBELET_TEST_DATA, else ../shared/data; skips where neither exists."""
+    here = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("TUBELET_TEST_DATA") or here.parent / "shared" / "data")
+    if not folder.is_dir():
+        message = f"no real clips: {folder} is not a folder (set TUBELET_TEST_DATA)"
+        if os.environ.get("REQUIRE_DATA") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
