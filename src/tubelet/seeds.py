@@ -20,7 +20,7 @@ WORD = (1 << 64) - 1
 
 def key(seed: int, purpose: str, *numbers: int) -> int:
     """The key of one draw: the same arguments give the same key, any other arguments another (63 bits)."""
-    text = repr((seed, purpose, *(int(n) for n in numbers))).encode()
+    text = repr((seed, purpose, *numbers)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 

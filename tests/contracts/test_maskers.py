@@ -1,0 +1,151 @@
+"""What every listed masker promises. A masker is tested by being listed in `tubelet.maskers.MASKERS`."""
+
+import sys
+from dataclasses import FrozenInstanceError
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tubelet.errors import RecipeError
+from tubelet.maskers import MASKERS, Masker, Random, Text, Tube
+from tubelet.seeds import fold, uniform
+from tubelet.types import Batch, Clip, Mask
+
+every_masker = pytest.mark.parametrize("masker_class", MASKERS, ids=lambda c: c.__name__)
+grids = st.builds(
+    lambda slots, side: Clip(frames=2 * slots, size=4 * side, tubelet_frames=2, tubelet_size=4),
+    st.integers(1, 6),
+    st.integers(2, 7),
+)
+ratios = st.floats(0.3, 0.7)
+
+
+def batch_of(clip: Clip, size: int = 3, first_key: int = 0, maps: torch.Tensor | None = None) -> Batch:
+    key = torch.arange(first_key, first_key + size)
+    if maps is None:
+        maps = uniform(fold(key, "map"), clip.num_tubelets)
+    return Batch(
+        video=torch.zeros(size, 3, clip.frames, clip.size, clip.size, dtype=torch.uint8),
+        key=key,
+        ids=tuple(f"clip-{i}" for i in range(size)),
+        maps=dict.fromkeys(["text", "motion", "flow", "oracle"], maps),
+    )
+
+
+def draw(masker: Masker, batch: Batch, clip: Clip) -> Mask:
+    return masker(batch, clip, fold(batch.key, "mask"))
+
+
+@every_masker
+@settings(deadline=None, max_examples=25)
+@given(clip=grids, ratio=ratios)
+def test_visible_and_hidden_are_a_sorted_partition_of_the_tubelets_with_the_budgets_count(masker_class, clip, ratio):
+    masker = masker_class(ratio=ratio)
+    mask = draw(masker, batch_of(clip), clip)
+    budget = masker.budget(clip)
+    assert mask.hidden.shape == (3, budget.total)
+    assert mask.visible.shape == (3, clip.num_tubelets - budget.total)
+    for indices in (mask.visible, mask.hidden):
+        assert (indices.diff(dim=1) > 0).all()
+    together = torch.cat([mask.visible, mask.hidden], 1).sort(1).values
+    assert torch.equal(together, torch.arange(clip.num_tubelets).expand_as(together))
+    if budget.per != "clip":
+        slot = mask.hidden // clip.num_places
+        counts = torch.stack([(slot == s).sum(1) for s in range(clip.grid[0])])
+        assert (counts == budget.hidden).all()
+
+
+@every_masker
+def test_a_clip_gets_the_same_mask_in_any_batch_and_another_with_another_key(masker_class):
+    clip = Clip(frames=8, size=64, tubelet_size=8)
+    whole = batch_of(clip, 4)
+    mask = draw(masker_class(), whole, clip)
+    alone = draw(masker_class(), batch_of(clip, 1, first_key=2), clip)
+    assert torch.equal(mask.hidden[2:3], alone.hidden)
+    assert not torch.equal(mask.hidden[0], mask.hidden[1])
+
+
+@every_masker
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_constant_maps_still_give_exact_counts(masker_class, value):
+    clip = Clip(frames=4, size=32, tubelet_size=8)
+    maps = torch.full((3, clip.num_tubelets), value)
+    masker = masker_class()
+    assert draw(masker, batch_of(clip, maps=maps), clip).hidden.shape[1] == masker.budget(clip).total
+
+
+@every_masker
+def test_a_ratio_that_hides_nothing_or_everything_is_refused(masker_class):
+    clip = Clip(frames=4, size=32, tubelet_size=8)
+    for ratio in (0.0, 1.0):
+        with pytest.raises(RecipeError, match="at least one"):
+            masker_class(ratio=ratio).budget(clip)
+
+
+@pytest.mark.parametrize(
+    ("masker", "visible"),
+    [(Tube(ratio=0.9), 160), (Tube(ratio=0.75), 392), (Random(ratio=0.9), 156), (Text(ratio=0.6), 632)],
+    ids=str,
+)
+def test_counts_at_8x14x14_are_the_published_ones(masker, visible):
+    clip = Clip()
+    assert clip.num_tubelets - masker.budget(clip).total == visible
+
+
+def test_a_tube_hides_the_same_places_in_every_slot():
+    clip = Clip()
+    hidden = draw(Tube(), batch_of(clip), clip).hidden.unflatten(1, (8, 176)) % clip.num_places
+    assert (hidden == hidden[:, :1]).all()
+
+
+def test_text_hides_the_most_similar_places_of_every_slot_and_bottom_the_least():
+    clip = Clip(frames=4, size=64, tubelet_size=16)
+    batch = batch_of(clip)
+    scores = batch.maps["text"].unflatten(1, (2, 16))
+    for pick, best in (("top", scores), ("bottom", -scores)):
+        hidden = draw(Text(ratio=0.5, pick=pick), batch, clip).hidden
+        expected = best.argsort(-1, descending=True)[..., :8].sort(-1).values + torch.tensor([0, 16])[:, None]
+        assert torch.equal(hidden, expected.flatten(1))
+
+
+@settings(deadline=None, max_examples=25)
+@given(clip=grids, ratio=ratios, power=st.floats(0.3, 3))
+def test_text_is_invariant_to_a_monotone_map_of_the_similarities(clip, ratio, power):
+    batch = batch_of(clip)
+    ranks = batch.maps["text"].argsort(1).argsort(1)
+    bent = batch_of(clip, maps=(ranks + 1).float().pow(power))
+    masker = Text(ratio=ratio)
+    assert torch.equal(draw(masker, batch, clip).hidden, draw(masker, bent, clip).hidden)
+
+
+def test_random_and_tube_hide_every_place_equally_often():
+    clip = Clip(frames=4, size=64, tubelet_size=16)
+    batch = batch_of(clip, 4000)
+    for masker in (Random(ratio=0.5), Tube(ratio=0.5), Text(ratio=0.5, pick="random")):
+        share = torch.bincount(draw(masker, batch, clip).hidden.flatten(), minlength=32) / 4000
+        assert (share - 0.5).abs().max() < 5 * 0.5 / 4000**0.5
+
+
+def test_ties_go_to_the_lower_index():
+    clip = Clip(frames=4, size=32, tubelet_size=16)
+    maps = torch.zeros(1, 8)
+    assert draw(Text(ratio=0.5), batch_of(clip, 1, maps=maps), clip).hidden.tolist() == [[0, 1, 4, 5]]
+
+
+def test_nan_in_a_map_is_refused_by_name():
+    clip = Clip(frames=4, size=32, tubelet_size=16)
+    maps = torch.zeros(1, 8)
+    maps[0, 3] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        draw(Text(), batch_of(clip, 1, maps=maps), clip)
+
+
+@every_masker
+def test_a_masker_is_a_frozen_config_in_a_file_that_names_its_paper_and_its_law(masker_class):
+    with pytest.raises(FrozenInstanceError):
+        masker_class().ratio = 0.5
+    story = sys.modules[masker_class.__module__].__doc__
+    assert "arXiv" in story
+    assert "Law:" in story

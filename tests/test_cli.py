@@ -1,0 +1,40 @@
+import subprocess
+import sys
+
+import pytest
+
+from tubelet.cli import VERBS, main
+
+
+def test_help_imports_neither_torch_nor_transformers():
+    code = """
+import sys
+from tubelet.cli import main
+main(["--help"])
+print([name for name in ("torch", "transformers", "numpy") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_unknown_command_is_one_line_with_the_nearest_name_and_exit_code_2(capsys):
+    assert main(["pretran"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "did you mean pretrain?" in error
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_command_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert f"tubelet {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_unknown_option_is_one_line_and_exit_code_2(verb, capsys):
+    assert main([verb, "--no-such-option"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("tubelet: ")
