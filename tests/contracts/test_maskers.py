@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.errors import RecipeError
-from tubelet.maskers import MASKERS, Masker, Random, Text, Tube
+from tubelet.maskers import MASKERS, Block, Centre, Frame, Future, Masker, Random, SmoothNoise, Text, Tube
 from tubelet.seeds import fold, uniform
-from tubelet.types import Batch, Clip, Mask
+from tubelet.types import Batch, Budget, Clip, Mask
 
 every_masker = pytest.mark.parametrize("masker_class", MASKERS, ids=lambda c: c.__name__)
 grids = st.builds(
     lambda slots, side: Clip(frames=2 * slots, size=4 * side, tubelet_frames=2, tubelet_size=4),
-    st.integers(1, 6),
+    st.integers(4, 8),
     st.integers(2, 7),
 )
 ratios = st.floats(0.3, 0.7)
@@ -60,11 +60,11 @@ def test_visible_and_hidden_are_a_sorted_partition_of_the_tubelets_with_the_budg
 @every_masker
 def test_a_clip_gets_the_same_mask_in_any_batch_and_another_with_another_key(masker_class):
     clip = Clip(frames=8, size=64, tubelet_size=8)
-    whole = batch_of(clip, 4)
+    whole = batch_of(clip, 8)
     mask = draw(masker_class(), whole, clip)
     alone = draw(masker_class(), batch_of(clip, 1, first_key=2), clip)
     assert torch.equal(mask.hidden[2:3], alone.hidden)
-    assert not torch.equal(mask.hidden[0], mask.hidden[1])
+    assert bool((mask.hidden == mask.hidden[:1]).all()) != masker_class.random
 
 
 @every_masker
@@ -98,6 +98,53 @@ def test_a_tube_hides_the_same_places_in_every_slot():
     clip = Clip()
     hidden = draw(Tube(), batch_of(clip), clip).hidden.unflatten(1, (8, 176)) % clip.num_places
     assert (hidden == hidden[:, :1]).all()
+
+
+@pytest.mark.parametrize("masker", [Frame(ratio=0.75), Future(ratio=0.75)], ids=str)
+def test_frame_and_future_hide_whole_slots(masker):
+    clip = Clip(frames=16, size=32, tubelet_size=8)
+    slots = draw(masker, batch_of(clip), clip).hidden.unflatten(1, (6, 16)) // clip.num_places
+    assert (slots == slots[:, :, :1]).all()
+    if isinstance(masker, Future):
+        assert slots[:, :, 0].tolist() == [[2, 3, 4, 5, 6, 7]] * 3
+
+
+def test_centre_hides_no_place_farther_than_a_visible_one():
+    clip = Clip(frames=4, size=112, tubelet_size=16)
+    mask = draw(Centre(ratio=0.5), batch_of(clip, 1), clip)
+
+    def distance(index):
+        place = index % clip.num_places
+        return torch.hypot(place // 7 - 3.0, place % 7 - 3.0)
+
+    assert distance(mask.hidden).max() <= distance(mask.visible).min()
+
+
+def test_block_hides_the_union_of_its_blocks_when_the_count_allows_it():
+    clip = Clip(frames=4, size=160, tubelet_size=16)
+    masker = Block(blocks=3, scale=0.12)
+    batch = batch_of(clip, 20)
+    scores = masker.scores(batch, clip, fold(batch.key, "mask"))
+    for clip_scores in scores:
+        inside = (clip_scores[:100] > 0).sum()
+        assert 12 <= inside <= 36
+        exact = Mask.hide_top(clip_scores[None], Budget(int(inside), "place", clip.grid))
+        assert (clip_scores[exact.hidden[0]] > 0).all()
+
+
+def test_smooth_noise_has_fewer_borders_than_random_and_becomes_a_tube():
+    clip = Clip(frames=16, size=160, tubelet_size=16)
+
+    def changes(masker, axis):
+        mask = draw(masker, batch_of(clip, 40), clip)
+        hidden = torch.zeros(40, clip.num_tubelets).scatter(1, mask.hidden, 1.0).unflatten(1, clip.grid)
+        return float(hidden.diff(dim=axis).abs().mean())
+
+    rough, smooth = SmoothNoise(places_wide=0.0, slots_wide=0.0), SmoothNoise(places_wide=2.0, slots_wide=2.0)
+    assert changes(rough, 2) == pytest.approx(2 * 0.75 * 0.25, rel=0.05)
+    assert changes(smooth, 2) < 0.6 * changes(rough, 2)
+    assert changes(smooth, 1) < 0.6 * changes(rough, 1)
+    assert changes(SmoothNoise(places_wide=0.0, slots_wide=1000.0), 1) < 0.02
 
 
 def test_text_hides_the_most_similar_places_of_every_slot_and_bottom_the_least():

@@ -14,6 +14,7 @@ class Masker:
     """A frozen config that does the work itself. A subclass says what it needs, how much it hides, and the scores."""
 
     needs: ClassVar[tuple[str, ...]] = ()  # names of saliency maps that the loader must supply
+    random: ClassVar[bool] = True  # false: the same mask for every clip
 
     def budget(self, clip: Clip) -> Budget:
         """How many tubelets are hidden; each method's own rounding."""

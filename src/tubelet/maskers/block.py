@@ -1,0 +1,48 @@
+"""Block: V-JEPA's multi-block mask (arXiv 2404.08471, section 3.2), with an exact count.
+
+Blocks of random shape and place span all slots; their union is what is hidden. Its size is random, so it is filled
+or trimmed to the count by distance to the nearest block edge. Law: hidden places do not move, and with a budget of
+exactly the union's size the union is what is hidden.
+"""
+
+import chz
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from tubelet.maskers.base import Masker
+from tubelet.seeds import uniform
+from tubelet.types import Batch, Budget, Clip
+
+
+@chz.chz
+class Block(Masker):
+    ratio: float = chz.field(default=0.75, doc="share of the places that is hidden, in every slot the same ones")
+    blocks: int = chz.field(default=8, doc="number of blocks (V-JEPA: 8 short-range, 2 long-range)")
+    scale: float = chz.field(default=0.15, doc="share of the places that one block covers (V-JEPA: .15, .7)")
+    smallest_aspect: float = chz.field(default=0.75, doc="smallest height over width of a block")
+    largest_aspect: float = chz.field(default=1.5, doc="largest height over width of a block")
+
+    def budget(self, clip: Clip) -> Budget:
+        return Budget(int(clip.num_places * self.ratio + 1e-9), "place", clip.grid)
+
+    def scores(
+        self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
+    ) -> Float[Tensor, "b n"]:
+        """Distance in places to the nearest block edge, positive inside the union of the blocks."""
+        slots, rows, columns = clip.grid
+        draw = uniform(key, 3 * self.blocks).unflatten(1, (3, self.blocks, 1, 1))  # b 3 blocks 1 1
+        aspect = self.smallest_aspect + (self.largest_aspect - self.smallest_aspect) * draw[:, 0]
+        area = self.scale * rows * columns
+        height = (area * aspect).sqrt().round().clamp(1, rows)
+        width = (area / aspect).sqrt().round().clamp(1, columns)
+        top = (draw[:, 1] * (rows - height + 1)).floor()
+        left = (draw[:, 2] * (columns - width + 1)).floor()
+        row = torch.arange(rows, device=key.device).float()[:, None] + 0.5
+        column = torch.arange(columns, device=key.device).float() + 0.5
+        down = torch.minimum(row - top, top + height - row)  # b blocks rows 1: positive inside
+        across = torch.minimum(column - left, left + width - column)  # b blocks 1 columns
+        inside = torch.minimum(down, across)
+        outside = torch.hypot(down.clamp(max=0), across.clamp(max=0))
+        distance = torch.where(inside > 0, inside, -outside).amax(1)  # b rows columns
+        return distance.flatten(1).repeat(1, slots)

@@ -1,0 +1,42 @@
+"""SmoothNoise: blobs without edges: white noise, low-passed in space and time, and its peaks are hidden.
+
+The coloured-noise masks of ColorMAE (arXiv 2407.13036) on a video's grid. Law: exact counts per slot; as both
+widths go to 0 it is a random mask per slot, as `slots_wide` grows a tube.
+"""
+
+import chz
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from tubelet.maskers.base import Masker
+from tubelet.seeds import uniform
+from tubelet.types import Batch, Budget, Clip
+
+
+@chz.chz
+class SmoothNoise(Masker):
+    ratio: float = chz.field(default=0.75, doc="share of every slot's tubelets that is hidden")
+    places_wide: float = chz.field(default=1.5, doc="standard deviation of the blur in space, in places")
+    slots_wide: float = chz.field(default=1.5, doc="standard deviation of the blur in time, in slots")
+
+    def budget(self, clip: Clip) -> Budget:
+        return Budget(int(clip.num_places * self.ratio + 1e-9), "slot", clip.grid)
+
+    def scores(
+        self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
+    ) -> Float[Tensor, "b n"]:
+        slots, rows, columns = clip.grid
+        noise = uniform(key, clip.num_tubelets).unflatten(1, (slots, rows, columns)) - 0.5
+        for axis, (size, deviation) in enumerate(
+            ((slots, self.slots_wide), (rows, self.places_wide), (columns, self.places_wide)), start=1
+        ):
+            noise = torch.tensordot(noise, gaussian(size, deviation, noise.device), ([axis], [0])).movedim(-1, axis)
+        return noise.flatten(1)
+
+
+def gaussian(size: int, deviation: float, device: torch.device) -> Float[Tensor, "{size} {size}"]:
+    """A blur as a matrix; each output's weights sum to 1, also at the border."""
+    distance = torch.arange(size, device=device)[:, None] - torch.arange(size, device=device)[None, :]
+    weights = torch.exp(-0.5 * (distance / max(deviation, 1e-3)) ** 2)
+    return weights / weights.sum(0)
