@@ -1,0 +1,68 @@
+"""The transformer block of VideoMAE: norm first, and an attention whose key bias is fixed at zero."""
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Block(nn.Module):
+    """`x + attention(norm(x))`, then `x + mlp(norm(x))`."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float, layer_norm_eps: float):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=layer_norm_eps)
+        self.attention = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=layer_norm_eps)
+        self.mlp = Mlp(width, int(width * mlp_ratio))
+
+    def forward(self, x: Float[Tensor, "b n d"], last: int | None = None) -> Float[Tensor, "b o d"]:
+        """With `last`, only that many tokens at the end are computed; all tokens are still attended to."""
+        kept = x if last is None else x[:, -last:]
+        kept = kept + self.attention(self.norm1(x), last)
+        return kept + self.mlp(self.norm2(kept))
+
+
+class Attention(nn.Module):
+    """Queries, keys and values from one product. A key bias would not change the softmax, so there is none to learn."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(width))
+        self.v_bias = nn.Parameter(torch.zeros(width))
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Float[Tensor, "b n d"], last: int | None = None) -> Float[Tensor, "b o d"]:
+        no_key_bias = torch.zeros_like(self.v_bias)
+        if last is None:
+            qkv = F.linear(x, self.qkv.weight, torch.cat((self.q_bias, no_key_bias, self.v_bias)))
+            q, k, v = rearrange(qkv, "b n (three h c) -> three b h n c", three=3, h=self.heads)
+        else:
+            width = self.q_bias.numel()
+            q_weight, kv_weight = self.qkv.weight.split((width, 2 * width))
+            q = rearrange(F.linear(x[:, -last:], q_weight, self.q_bias), "b o (h c) -> b h o c", h=self.heads)
+            kv = F.linear(x, kv_weight, torch.cat((no_key_bias, self.v_bias)))
+            k, v = rearrange(kv, "b n (two h c) -> two b h n c", two=2, h=self.heads)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.out(rearrange(mixed, "b h o c -> b o (h c)"))
+
+
+class Mlp(nn.Module):
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        return self.down(F.gelu(self.up(x)))
+
+
+def initialise(module: nn.Module) -> None:
+    """VideoMAE's start, for `Module.apply`: Xavier-uniform weights, zero biases."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

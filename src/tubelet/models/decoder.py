@@ -1,0 +1,62 @@
+"""The light decoder: it reads the visible tokens and one mask token per hidden place, and writes what was there."""
+
+import chz
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from tubelet.models.blocks import Block, initialise
+from tubelet.models.encoder import check_heads
+from tubelet.models.patches import position_table
+from tubelet.types import Clip
+
+
+@chz.chz
+class Decoder:
+    """The size of the decoder; the default is VideoMAE's for every encoder."""
+
+    width: int = chz.field(default=384, doc="width of a token")
+    depth: int = chz.field(default=4, doc="number of blocks")
+    heads: int = chz.field(default=6, doc="attention heads of a block")
+    mlp_ratio: float = chz.field(default=4.0, doc="hidden width of the MLP over the width")
+    layer_norm_eps: float = chz.field(
+        default=1e-6, doc="transformers has 1e-12 in the blocks and 1e-5 in the last norm"
+    )
+
+    @chz.validate
+    def _divisible(self) -> None:
+        check_heads("decoder", self.width, self.heads, self.depth)
+
+    def build(self, encoder_width: int, clip: Clip) -> "Reconstructor":
+        return Reconstructor(self, encoder_width, clip)
+
+
+class Reconstructor(nn.Module):
+    """[visible tokens, mask tokens], each with its position, never put back in order; the last q are predicted."""
+
+    def __init__(self, config: Decoder, encoder_width: int, clip: Clip):
+        super().__init__()
+        self.config = config
+        self.project = nn.Linear(encoder_width, config.width, bias=False)
+        self.mask_token = nn.Parameter(torch.zeros(config.width))
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.mlp_ratio, config.layer_norm_eps) for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
+        self.head = nn.Linear(config.width, clip.tubelet_values)
+        self.apply(initialise)
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        self.positions: Tensor
+        self.register_buffer("positions", position_table(clip.num_tubelets, config.width), persistent=False)
+
+    def forward(
+        self, tokens: Float[Tensor, "b k d"], visible: Int64[Tensor, "b k"], decode: Int64[Tensor, "b q"]
+    ) -> Float[Tensor, "b q p"]:
+        """Predicted values of the tubelets `decode`, in the order of `cut`: colour, frame, row, column."""
+        seen = self.project(tokens) + self.positions[visible]
+        unseen = self.mask_token + self.positions[decode]
+        x = torch.cat((seen, unseen), dim=1)
+        *early, final = self.blocks
+        for block in early:
+            x = block(x)
+        return self.head(self.norm(final(x, last=decode.shape[1])))

@@ -1,0 +1,102 @@
+"""The encoder: a plain vision transformer over the visible tubelets, weight for weight that of VideoMAE."""
+
+import chz
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+from tubelet.errors import RecipeError
+from tubelet.models.blocks import Block, initialise
+from tubelet.models.patches import cut, pixel_scale, position_table
+from tubelet.types import Clip
+
+
+@chz.chz
+class Vit:
+    """The size of the encoder. `Tiny`, `Small`, `Base` and `Large` are the usual four."""
+
+    width: int = chz.field(default=768, doc="width of a token")
+    depth: int = chz.field(default=12, doc="number of blocks")
+    heads: int = chz.field(default=12, doc="attention heads of a block")
+    mlp_ratio: float = chz.field(default=4.0, doc="hidden width of the MLP over the width")
+    layer_norm_eps: float = chz.field(default=1e-6, doc="transformers' VideoMAE files were made with 1e-12")
+
+    @chz.validate
+    def _divisible(self) -> None:
+        check_heads("encoder", self.width, self.heads, self.depth)
+
+    def build(self, clip: Clip) -> "Encoder":
+        return Encoder(self, clip)
+
+
+@chz.chz
+class Tiny(Vit):
+    width: int = chz.field(default=192, doc="width of a token")
+    heads: int = chz.field(default=3, doc="attention heads of a block")
+
+
+@chz.chz
+class Small(Vit):
+    width: int = chz.field(default=384, doc="width of a token")
+    heads: int = chz.field(default=6, doc="attention heads of a block")
+
+
+@chz.chz
+class Base(Vit):
+    pass
+
+
+@chz.chz
+class Large(Vit):
+    width: int = chz.field(default=1024, doc="width of a token")
+    depth: int = chz.field(default=24, doc="number of blocks")
+    heads: int = chz.field(default=16, doc="attention heads of a block")
+
+
+def check_heads(name: str, width: int, heads: int, depth: int) -> None:
+    if heads < 1 or width < heads or width % heads:
+        raise RecipeError(f"{name}.width={width} must be a positive multiple of {name}.heads={heads}")
+    if depth < 1:
+        raise RecipeError(f"{name}.depth={depth} must be at least 1")
+
+
+class Encoder(nn.Module):
+    def __init__(self, config: Vit, clip: Clip):
+        super().__init__()
+        self.config = config
+        self.clip = clip
+        self.width = config.width
+        self.embed = nn.Linear(clip.tubelet_values, config.width)
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.mlp_ratio, config.layer_norm_eps) for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
+        self.apply(initialise)
+        scale, shift = pixel_scale(clip)
+        self.scale: Tensor
+        self.shift: Tensor
+        self.positions: Tensor
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
+        self.register_buffer("positions", position_table(clip.num_tubelets, config.width), persistent=False)
+
+    def forward(
+        self, tubelets: UInt8[Tensor, "b k p"] | Float[Tensor, "b k p"], where: Int64[Tensor, "b k"]
+    ) -> Float[Tensor, "b k d"]:
+        """Tokens of the given tubelets (pixel values 0-255), whose places in the clip are `where`."""
+        x = self.embed_tubelets(tubelets, where)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+    def embed_tubelets(
+        self, tubelets: UInt8[Tensor, "b k p"] | Float[Tensor, "b k p"], where: Int64[Tensor, "b k"]
+    ) -> Float[Tensor, "b k d"]:
+        """What enters the first block: normalised pixels through one linear layer, plus the position."""
+        pixels = torch.addcmul(self.shift, tubelets.float(), self.scale)
+        return self.embed(pixels) + self.positions[where]
+
+    def encode(self, video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b n d"]:
+        """Tokens of the whole clip: nothing hidden."""
+        everywhere = torch.arange(self.clip.num_tubelets, device=video.device).expand(len(video), -1)
+        return self(cut(video, self.clip), everywhere)

@@ -1,0 +1,59 @@
+"""A clip as tubelets: cut, put back together, chosen by index, and numbered by fixed sinusoids."""
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int64, Shaped, UInt8
+from torch import Tensor
+
+from tubelet.types import Clip
+
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet, per colour, of values in [0, 1]
+STD = (0.229, 0.224, 0.225)
+
+
+def cut(video: UInt8[Tensor, "b 3 t h w"], clip: Clip) -> UInt8[Tensor, "b n p"]:
+    """The tubelets of each clip; values ordered colour, frame, row, column. One copy, still uint8."""
+    if tuple(video.shape[1:]) != (3, clip.frames, clip.size, clip.size):
+        raise ValueError(f"a clip of {clip} is 3x{clip.frames}x{clip.size}x{clip.size}, not {tuple(video.shape[1:])}")
+    slots, rows, columns = clip.grid
+    return rearrange(
+        video, "b c (nt t) (nh h) (nw w) -> b (nt nh nw) (c t h w)", nt=slots, nh=rows, nw=columns
+    ).contiguous()
+
+
+def join(tubelets: Shaped[Tensor, "b n p"], clip: Clip) -> Shaped[Tensor, "b 3 t h w"]:
+    """The clips of tubelets: undoes `cut`."""
+    slots, rows, columns = clip.grid
+    return rearrange(
+        tubelets,
+        "b (nt nh nw) (c t h w) -> b c (nt t) (nh h) (nw w)",
+        nt=slots,
+        nh=rows,
+        nw=columns,
+        c=3,
+        t=clip.tubelet_frames,
+        h=clip.tubelet_size,
+    )
+
+
+def gather(rows: Shaped[Tensor, "b n p"], where: Int64[Tensor, "b k"]) -> Shaped[Tensor, "b k p"]:
+    """Of each sample, the rows that `where` names."""
+    batch, count, _ = rows.shape
+    flat = where + torch.arange(0, batch * count, count, device=where.device)[:, None]
+    return rows.flatten(0, 1).index_select(0, flat.flatten()).unflatten(0, where.shape)
+
+
+def position_table(count: int, width: int) -> Float[Tensor, "{count} {width}"]:
+    """Sine on even and cosine on odd columns of the flat tubelet index. Computed in float64: float32 is off by 1e-4."""
+    column = torch.arange(width, dtype=torch.float64)
+    rate = torch.pow(10000.0, -2 * (column // 2) / width)
+    angle = torch.arange(count, dtype=torch.float64)[:, None] * rate
+    return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
+
+
+def pixel_scale(clip: Clip) -> tuple[Float[Tensor, "p"], Float[Tensor, "p"]]:
+    """`scale` and `shift` that take pixel values 0-255 of a tubelet to zero mean and unit variance per colour."""
+    repeats = clip.tubelet_values // 3
+    mean = torch.tensor(MEAN, dtype=torch.float64).repeat_interleave(repeats)
+    std = torch.tensor(STD, dtype=torch.float64).repeat_interleave(repeats)
+    return (1 / (255 * std)).float(), (-mean / std).float()

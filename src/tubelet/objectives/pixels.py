@@ -1,0 +1,84 @@
+"""Pixels: reconstruct the hidden tubelets, each normalised by its own mean and spread (VideoMAE, arXiv 2203.12602)."""
+
+import math
+from dataclasses import dataclass
+
+import chz
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from tubelet.models.decoder import Decoder
+from tubelet.models.patches import gather
+from tubelet.objectives.base import Objective
+from tubelet.types import Clip, Encoded, Loss
+
+EPS = 1e-6  # added to the standard deviation of values in [0, 1]
+
+
+@chz.chz
+class Pixels(Objective):
+    decoder: Decoder = chz.field(default_factory=Decoder, doc="the size of the decoder")
+
+    def build(self, width: int, clip: Clip, text_width: int | None) -> "PixelLoss":
+        return PixelLoss(self, width, clip)
+
+
+class PixelLoss(nn.Module):
+    """Mean squared error over the decoded tubelets.
+
+    What predicting the mean everywhere would cost is not a constant (512 values give 511/512, a flat tubelet 0), so
+    `pixels.trivial` is that cost for exactly the tubelets scored, and `pixels.flat` the share without any contrast.
+    """
+
+    def __init__(self, config: Pixels, width: int, clip: Clip):
+        super().__init__()
+        self.config = config
+        self.decoder = config.decoder.build(width, clip)
+
+    def forward(self, seen: Encoded) -> Loss:
+        prediction = self.predict(seen)
+        target = normalise(gather(seen.tubelets, seen.mask.decode))
+        per_tubelet = (prediction.float() - target.values).square().mean(-1)
+        loss = per_tubelet.mean()
+        terms = {"pixels": loss.detach(), "pixels.trivial": target.trivial, "pixels.flat": target.flat.float().mean()}
+        return Loss(loss, terms, per_tubelet)
+
+    def predict(self, seen: Encoded) -> Float[Tensor, "b q p"]:
+        """The normalised values of the tubelets `mask.decode`."""
+        return self.decoder(seen.tokens, seen.mask.visible, seen.mask.decode)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Tubelets less their mean, over their standard deviation, per colour; and what was divided away."""
+
+    values: Float[Tensor, "b q p"]
+    mean: Float[Tensor, "b q 3"]  # of pixel values 0-255
+    std: Float[Tensor, "b q 3"]  # unbiased, of pixel values 0-255
+
+    @property
+    def trivial(self) -> Float[Tensor, ""]:
+        """Mean of the squared target: the cost of predicting each tubelet's mean. Exact, from the statistics alone."""
+        count = self.values.shape[-1] // 3
+        return (self.std / (self.std + 255 * EPS)).square().mean() * ((count - 1) / count)
+
+    @property
+    def flat(self) -> Bool[Tensor, "b q"]:
+        """Tubelets that vary in no colour; their target is 0."""
+        return (self.std == 0).all(-1)
+
+    def pixels(self, values: Float[Tensor, "b q p"]) -> Float[Tensor, "b q p"]:
+        """Pixel values 0-255 of predicted `values`, given the true mean and spread: say so where it is shown."""
+        return (values.unflatten(-1, (3, -1)) * (self.std + 255 * EPS)[..., None] + self.mean[..., None]).flatten(-2)
+
+
+@torch.no_grad()
+def normalise(tubelets: UInt8[Tensor, "b q p"]) -> Target:
+    """The target of these tubelets, in fp32. Sums of whole numbers are exact, so a flat tubelet is exactly 0."""
+    values = tubelets.float().unflatten(-1, (3, -1))
+    mean = values.mean(-1)
+    values -= mean[..., None]
+    std = torch.linalg.vector_norm(values, dim=-1) / math.sqrt(values.shape[-1] - 1)
+    values /= (std + 255 * EPS)[..., None]
+    return Target(values.flatten(-2), mean, std)

@@ -1,0 +1,76 @@
+"""A task turns a batch into a step: `Pretraining` hides tubelets, encodes the rest and sums its objectives."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tubelet.errors import RecipeError
+from tubelet.maskers import Masker
+from tubelet.models.encoder import Encoder
+from tubelet.models.patches import cut, gather
+from tubelet.objectives.base import Objective
+from tubelet.objectives.pixels import PixelLoss, Target, normalise
+from tubelet.seeds import fold
+from tubelet.types import Batch, Clip, Encoded, Mask, Step
+
+
+class Pretraining(nn.Module):
+    def __init__(
+        self,
+        clip: Clip,
+        encoder: Encoder,
+        masker: Masker,
+        objectives: Mapping[str, Objective],
+        text_width: int | None = None,
+    ):
+        super().__init__()
+        active = {name: objective for name, objective in objectives.items() if objective.factor}
+        if not active:
+            raise RecipeError("nothing to train: give one of the objectives a weight above 0")
+        masker.budget(clip)  # refuses a ratio that hides nothing or everything
+        self.clip = clip
+        self.masker = masker
+        self.factors = {name: objective.factor for name, objective in active.items()}
+        self.needs = masker.needs  # names of the saliency maps that a batch must carry
+        self.needs_text = any(objective.needs_text for objective in active.values())
+        self.encoder = encoder
+        self.objectives = nn.ModuleDict(
+            {name: objective.build(encoder.width, clip, text_width) for name, objective in active.items()}
+        )
+
+    def forward(self, batch: Batch) -> Step:
+        seen = self.look(batch)
+        losses = {name: objective(seen) for name, objective in self.objectives.items()}
+        total = sum((self.factors[name] * loss.value for name, loss in losses.items()), start=seen.tokens.new_zeros(()))
+        return Step(total, {term: value for loss in losses.values() for term, value in loss.terms.items()})
+
+    def look(self, batch: Batch) -> Encoded:
+        """Draws the mask and encodes what it leaves visible."""
+        mask = self.draw(batch)
+        tubelets = cut(batch.video, self.clip)
+        tokens = self.encoder(gather(tubelets, mask.visible), mask.visible)
+        return Encoded(self.clip, batch, mask, tubelets, tokens)
+
+    def draw(self, batch: Batch) -> Mask:
+        """The mask of each clip: a function of its key and its maps, not of the batch around it."""
+        return self.masker(batch, self.clip, fold(batch.key, "mask"))
+
+    def reconstruct(self, batch: Batch) -> "Reconstruction":
+        """What the pixel objective sees and predicts, for pictures."""
+        head = self.objectives.get("pixels", None)
+        if not isinstance(head, PixelLoss):
+            raise RecipeError("there is no reconstruction to show: the run has no objective `pixels`")
+        seen = self.look(batch)
+        target = normalise(gather(seen.tubelets, seen.mask.decode))
+        return Reconstruction(seen, target, head.predict(seen).float())
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """`prediction` and `target.values` are normalised; `target.pixels(prediction)` undoes it with the truth's own."""
+
+    seen: Encoded
+    target: Target
+    prediction: Float[Tensor, "b q p"]
