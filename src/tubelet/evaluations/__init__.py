@@ -1,1 +1,11 @@
+"""Measures of a frozen encoder. Features are computed once and shared. The list below is the registry."""
 
+from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.features import Features
+from tubelet.evaluations.knn import Knn
+from tubelet.evaluations.linear import Linear
+from tubelet.evaluations.retrieval import Retrieval
+
+EVALUATIONS: tuple[type[Evaluation], ...] = (Linear, Knn, Retrieval)
+
+__all__ = ["EVALUATIONS", "Context", "Evaluation", "Features", "Knn", "Linear", "Retrieval"]

@@ -1,0 +1,59 @@
+"""What an evaluation is given, and what it gives back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import chz
+from torch import nn
+
+from tubelet.data.loader import Data
+from tubelet.data.table import Corpus
+from tubelet.evaluations.features import Features, extract
+from tubelet.tasks import Pretraining
+from tubelet.types import Clip
+
+
+@dataclass(frozen=True)
+class Context:
+    """One encoder on one corpus. Its features are computed once and shared by every evaluation that is run on it.
+
+    `encoder` is anything with `.encode(video "b 3 t h w") -> "b n d"`; `task` adds the heads, for what needs them.
+    """
+
+    encoder: nn.Module
+    corpus: Corpus
+    clip: Clip
+    data: Data
+    task: Pretraining | None = None
+    folder: Path | None = None  # the run's, where pictures go; None: nowhere
+    keep: Path | None = None  # the folder in which features are kept for the next command; None: nowhere
+    seed: int = 0
+    batch: int = 16
+    labels: Mapping[str, str] | None = None  # video id -> label, in place of the table's
+    limit: int | None = None  # at most so many videos of a split (a keyed choice), for a glance while training
+    computed: dict[str, Features] = field(default_factory=dict, compare=False, repr=False)
+
+    def features(self, split: str) -> Features:
+        """The features of a split, labelled."""
+        if split not in self.computed:
+            self.computed[split] = extract(
+                self.encoder, self.corpus, self.clip, self.data,
+                split=split, batch=self.batch, limit=self.limit, seed=self.seed, folder=self.keep,
+            )  # fmt: skip
+        return self.computed[split].labelled(self.corpus, self.labels)
+
+
+@chz.chz
+class Evaluation:
+    """A frozen config that does the work itself; `run` gives plain values that are written to results.json.
+
+    "protocol" says everything that was decided, "metrics" are single numbers by name, "intervals" their 95 %
+    intervals by the same names, "counts" say how many clips were used, failed or had no label.
+    """
+
+    name: ClassVar[str]
+
+    def run(self, context: Context) -> dict[str, Any]:
+        raise NotImplementedError

@@ -1,0 +1,46 @@
+"""What a trained encoder is shown beside: itself before training, and no encoder at all."""
+
+from dataclasses import replace
+
+import torch
+from einops import rearrange, reduce
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from tubelet.evaluations.base import Context
+from tubelet.types import Clip
+
+
+class MeanImage(nn.Module):
+    """Pixels instead of an encoder: one 'token' a slot, its mean image at `side` x `side`.
+
+    So the mean of the tokens is the clip's mean image, and the slots side by side are the clip as a tiny video.
+    """
+
+    def __init__(self, clip: Clip, side: int = 16) -> None:
+        super().__init__()
+        self.clip, self.side = clip, side
+        self.config = f"mean image {side}x{side}"
+
+    def encode(self, video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b n d"]:
+        slots = reduce(video.float() / 255, "b c (slot t) h w -> (b slot) c h w", "mean", t=self.clip.tubelet_frames)
+        small = interpolate(slots, size=(self.side, self.side), mode="bilinear", antialias=True, align_corners=False)
+        return rearrange(small, "(b slot) c h w -> b slot (h w c)", slot=self.clip.grid[0])
+
+
+def untrained(context: Context) -> Context:
+    """The same encoder at random initialisation, by the same seed; without heads."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(context.seed)
+        encoder = context.encoder.config.build(context.clip)  # type: ignore[operator,union-attr]
+    device = next(context.encoder.parameters()).device
+    return replace(context, encoder=encoder.to(device), task=None, folder=None, computed={})
+
+
+def mean_image(context: Context) -> Context:
+    """No encoder: small pixels of the same clips, measured in the same way."""
+    return replace(context, encoder=MeanImage(context.clip), task=None, folder=None, computed={})
+
+
+BASELINES = {"random": untrained, "mean_image": mean_image}

@@ -1,0 +1,115 @@
+"""What the linear probe and kNN share: the part of train that selects, and the numbers of a classifier."""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from tubelet.errors import CorpusError
+from tubelet.evaluations.features import Features
+from tubelet.seeds import generator, key
+
+
+def two_splits(train: Features, test: Features, what: str) -> tuple[Features, Features]:
+    """The labelled clips of both splits, or a sentence that says what is missing."""
+    for features, split in ((train, "train"), (test, "test")):
+        if not features.with_label().ids:
+            raise CorpusError(
+                f"{what} needs labels, and no readable video of split {split} has one; "
+                "index again with `--labels CSV`, or give `--labels CSV` here"
+            )
+    return train.with_label(), test.with_label()
+
+
+def hold_out(train: Features, share: float, seed: int) -> Bool[Tensor, "v"]:
+    """Which clips of train select: whole groups, `share` of those of every label, by a keyed hash of the group."""
+    assert train.label is not None, "labelled() comes first"
+    members: dict[str, list[int]] = defaultdict(list)
+    for i, group in enumerate(train.groups):
+        members[group].append(i)
+    if len(members) < 2:
+        raise CorpusError(
+            "selection on a held-out part of train needs two groups there, and there is one; "
+            "give the table more groups, or a `split` column"
+        )
+    by_label: dict[int, list[str]] = defaultdict(list)
+    for group, rows in members.items():
+        by_label[int(train.label[rows].mode().values)].append(group)
+    chosen: list[str] = []
+    for groups in by_label.values():
+        groups.sort(key=lambda group: (key(seed, "held out " + group), group))
+        chosen += groups[: min(round(share * len(groups) + 1e-9), len(groups) - 1)]
+    if not chosen:  # one group a label: any one of them, so that something selects
+        chosen = [min(members, key=lambda group: (key(seed, "held out " + group), group))]
+    held = torch.zeros(len(train), dtype=torch.bool)
+    held[[i for group in chosen for i in members[group]]] = True
+    return held
+
+
+def measure(
+    predicted: Int64[Tensor, "v"], test: Features, train: Features, *, seed: int, samples: int
+) -> dict[str, Any]:
+    """Accuracy, its mean over classes, each class, the confusion matrix, and intervals over whole groups."""
+    assert test.label is not None, "labelled() comes first"
+    confusion = confusion_matrix(predicted, test.label, len(test.classes))
+    totals = confusion.sum(1)
+    recall = confusion.diagonal() / totals.clamp(min=1)
+    by_group = torch.stack(
+        [
+            confusion_matrix(predicted[rows], test.label[rows], len(test.classes))
+            for rows in (torch.tensor([g == group for g in test.groups]) for group in sorted(set(test.groups)))
+        ]
+    )
+    intervals = bootstrap(by_group, seed=seed, samples=samples)
+    return {
+        "metrics": {
+            "accuracy": float(confusion.diagonal().sum() / totals.sum()),
+            "balanced_accuracy": float(recall[totals > 0].mean()),
+        },
+        "intervals": intervals,
+        "per_class": {name: float(r) for name, r, t in zip(test.classes, recall, totals, strict=True) if t > 0},
+        "confusion": confusion.int().tolist(),
+        "predicted": {i: test.classes[p] for i, p in zip(test.ids, predicted.tolist(), strict=True)},
+    }
+
+
+def chance(train: Features, test: Features) -> dict[str, float]:
+    """What needs no features: always the commonest class of train, and a guess among the classes of train."""
+    assert train.label is not None and test.label is not None, "labelled() comes first"
+    majority = train.label.mode().values
+    return {
+        "chance": 1 / len(train.label.unique()),
+        "majority": float((test.label == majority).float().mean()),
+    }
+
+
+def confusion_matrix(
+    predicted: Int64[Tensor, "v"], actual: Int64[Tensor, "v"], classes: int
+) -> Float[Tensor, "{classes} {classes}"]:
+    """Rows are the actual classes, columns the predicted ones."""
+    return torch.bincount(actual * classes + predicted, minlength=classes**2).view(classes, classes).double()
+
+
+def bootstrap(by_group: Float[Tensor, "g classes classes"], *, seed: int, samples: int) -> dict[str, list[float]]:
+    """95 % percentile intervals of accuracy and balanced accuracy, whole groups drawn again with replacement.
+
+    Empty with fewer than two groups: nothing can be said then.
+    """
+    groups = len(by_group)
+    if groups < 2:
+        return {}
+    draws = generator(seed, "bootstrap").multinomial(groups, np.full(groups, 1 / groups), size=samples)
+    flat = by_group.flatten(1).numpy()
+    matrices = (draws.astype(np.float64) @ flat).reshape(samples, *by_group.shape[1:])
+    right = np.diagonal(matrices, axis1=1, axis2=2)
+    totals = matrices.sum(2)
+    accuracy = right.sum(1) / totals.sum(1)
+    recall = np.where(totals > 0, right / np.maximum(totals, 1), np.nan)
+    balanced = np.nanmean(recall, axis=1)
+    return {
+        name: [float(v) for v in np.percentile(values, [2.5, 97.5])]
+        for name, values in (("accuracy", accuracy), ("balanced_accuracy", balanced))
+    }

@@ -1,0 +1,45 @@
+"""results.json of a run folder: one entry an evaluation, merged, nothing lost."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tubelet.checkpoint import write_atomically
+from tubelet.errors import RunError
+from tubelet.log import plain
+
+RESULTS = "results.json"
+
+
+def read_results(run: Path) -> dict[str, Any]:
+    path = run / RESULTS
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error}); restore it, or move it away and evaluate again") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is damaged (no object); restore it, or move it away and evaluate again")
+    return content
+
+
+def entry_name(evaluation: str, corpus: Mapping[str, str], home: Mapping[str, Any], label: str | None) -> str:
+    """`linear` on the corpus of the run; `linear on NAME-FINGERPRINT` elsewhere; `, label COLUMN` for other labels."""
+    name = evaluation
+    if corpus["fingerprint"] != home.get("fingerprint"):
+        name += f" on {corpus['name']}-{corpus['fingerprint'][:8]}"
+    return name if label is None else f"{name}, label {label}"
+
+
+def merge_result(run: Path, name: str, result: Mapping[str, Any]) -> None:
+    """Writes one entry beside the others. Baselines measured before stay, where they were measured on the same."""
+    results = read_results(run)
+    before = results.get(name, {})
+    new = dict(result)
+    same = all(before.get(part) == new.get(part) for part in ("corpus", "counts"))
+    if same and before.get("baselines"):
+        new["baselines"] = {**before["baselines"], **new.get("baselines", {})}
+    results[name] = plain(new)
+    write_atomically(run / RESULTS, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())

@@ -1,0 +1,234 @@
+"""Retrieval on frozen features: video to video by label; text to video and video to text through the contrast head.
+
+The protocol, whole. Video to video: the queries are the clips of `split`, the gallery those of `gallery`, cosine of the
+features less the gallery's mean; a clip with the query's label is right, one of the query's own group is left out. Text
+and video: both from `split`; a query is a distinct normalised caption or a video; every video that has the caption is
+right, and every caption of the video. The rank is that of the first right answer, from 1; a wrong answer with the same
+score counts as before it, so that equal features score nothing.
+"""
+
+from collections.abc import Sequence
+from math import comb
+from typing import Any, ClassVar
+
+import chz
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from tubelet.data.maps import Embeddings
+from tubelet.data.table import Caption, Corpus, normalise_text
+from tubelet.errors import CorpusError
+from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.features import POOLS, Features
+from tubelet.seeds import generator
+
+CUTS = (1, 5, 10)
+
+
+@chz.chz
+class Retrieval(Evaluation):
+    name: ClassVar[str] = "retrieval"
+
+    pools: tuple[str, ...] = chz.field(default=POOLS, doc="features of video to video")
+    split: str = chz.field(default="test", doc="queries; of text and video also the gallery")
+    gallery: str = chz.field(default="train", doc="gallery of video to video")
+    source: str | None = chz.field(default=None, doc="captions of this source; as in pretraining where not given")
+    samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
+
+    def run(self, context: Context) -> dict[str, Any]:
+        queries = context.features(self.split)
+        result: dict[str, Any] = {
+            "protocol": {
+                "features": "frozen encoder, one centre clip a video; mean: of all tokens; slots: per-slot means",
+                "rank": "of the first right answer, from 1; wrong answers of equal score come before it",
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups of query videos, or of captions",
+                "seed": context.seed,
+            },
+            "metrics": {},
+            "intervals": {},
+            "counts": {self.split: queries.counts()},
+            "failed": {self.split: list(queries.failed)},
+            "remarks": [],
+            "examples": {},
+        }
+        self.video_to_video(context, queries, result)
+        self.text_and_video(context, queries, result)
+        if not result["metrics"]:
+            raise CorpusError("retrieval has nothing to measure: " + "; ".join(result["remarks"]))
+        return result
+
+    def video_to_video(self, context: Context, queries: Features, result: dict[str, Any]) -> None:
+        gallery = context.features(self.gallery)
+        result["counts"][self.gallery] = gallery.counts()
+        result["failed"][self.gallery] = list(gallery.failed)
+        queries, gallery = queries.with_label(), gallery.with_label()
+        if not len(queries) or not len(gallery):
+            result["remarks"].append("video to video is not measured: the videos have no labels")
+            return
+        assert queries.label is not None and gallery.label is not None
+        own = torch.from_numpy(np.array(queries.groups)[:, None] == np.array(gallery.groups))
+        correct = (queries.label[:, None] == gallery.label) & ~own
+        asked = correct.any(1)
+        if not asked.any():
+            result["remarks"].append("video to video is not measured: no query has its label in the gallery")
+            return
+        result["protocol"]["video_to_video"] = (
+            f"{int(asked.sum())} queries of {self.split}, gallery of {len(gallery)} in {self.gallery}; right: same label"
+        )
+        result["counts"]["video_to_video"] = {"queries": int(asked.sum()), "without_answer": int((~asked).sum())}
+        groups = [group for group, ask in zip(queries.groups, asked.tolist(), strict=True) if ask]
+        for pool in self.pools:
+            shift = gallery.pooled(pool).double().mean(0)
+            similarity = cosine(queries.pooled(pool) - shift, gallery.pooled(pool) - shift)
+            similarity = similarity.masked_fill(own, -2.0)
+            self.note(result, f"video_to_video.{pool}", similarity[asked], correct[asked], groups, context.seed)
+            precision = average_precision(similarity[asked], correct[asked])
+            result["metrics"][f"video_to_video.{pool}.map"] = float(precision.mean())
+            result["intervals"] |= interval(
+                f"video_to_video.{pool}.map", precision, groups, seed=context.seed, samples=self.samples
+            )
+        result["metrics"] |= chance("video_to_video", correct[asked], (~own)[asked])
+        ids = [i for i, ask in zip(queries.ids, asked.tolist(), strict=True) if ask]
+        result["examples"]["video to video"] = examples(similarity[asked], correct[asked], ids, gallery.ids)
+
+    def text_and_video(self, context: Context, features: Features, result: dict[str, Any]) -> None:
+        head = None if context.task is None else dict(context.task.objectives.items()).get("contrast")
+        if head is None:
+            result["remarks"].append("text and video are not measured: the encoder has no contrast head")
+            return
+        source = self.source or context.data.captions.source
+        captions = captions_of(context.corpus, features, source)
+        texts = sorted({normalise_text(caption.text) for some in captions for caption in some})
+        if not texts:
+            result["remarks"].append(
+                f"text and video are not measured: no video of split {self.split} has a caption"
+                + (f" of source {source}" if source else "")
+            )
+            return
+        embeddings = Embeddings.open(context.corpus)
+        if missing := embeddings.missing([caption for some in captions for caption in some]):
+            raise CorpusError(
+                f"captions of {len(missing)} of {len(features)} videos have no embedding (first: {missing[0]}); "
+                f"make them with `tubelet saliency text {context.corpus.folder}`"
+            )
+        device = next(head.parameters()).device
+        with torch.inference_mode():
+            video = head.embed_video(features.mean[:, None].to(device)).double().cpu()
+        text = torch.from_numpy(np.stack([embeddings.of_text(name) for name in texts])).double()
+        number = {name: i for i, name in enumerate(texts)}
+        has = torch.zeros(len(features), len(texts), dtype=torch.bool)
+        for row, some in enumerate(captions):
+            has[row, [number[normalise_text(caption.text)] for caption in some]] = True
+        captioned = has.any(1)
+        similarity = cosine(text, video)  # c v
+        videos = [f"{int(captioned.sum())} of {len(features)} videos of {self.split} have captions"]
+        result["protocol"]["text_and_video"] = (
+            f"contrast head; {len(texts)} distinct captions"
+            + (f" of source {source}" if source else "")
+            + f", {has.sum() / captioned.sum():.2f} a video; {videos[0]}; right: every video that has the caption"
+        )
+        result["counts"]["text_and_video"] = {
+            "videos": len(features),
+            "captioned": int(captioned.sum()),
+            "captions": sum(map(len, captions)),
+            "distinct_captions": len(texts),
+            "captions_per_video": float(sum(map(len, captions)) / captioned.sum()),
+        }
+        groups = [group for group, ask in zip(features.groups, captioned.tolist(), strict=True) if ask]
+        self.note(result, "text_to_video", similarity, has.T, texts, context.seed)
+        self.note(result, "video_to_text", similarity.T[captioned], has[captioned], groups, context.seed)
+        result["metrics"] |= chance("text_to_video", has.T) | chance("video_to_text", has[captioned])
+        result["examples"]["text to video"] = examples(similarity, has.T, texts, features.ids)
+        ids = [i for i, ask in zip(features.ids, captioned.tolist(), strict=True) if ask]
+        result["examples"]["video to text"] = examples(similarity.T[captioned], has[captioned], ids, texts)
+
+    def note(
+        self,
+        result: dict[str, Any],
+        name: str,
+        similarity: Float[Tensor, "q g"],
+        correct: Bool[Tensor, "q g"],
+        groups: Sequence[str],
+        seed: int,
+    ) -> None:
+        rank = ranks(similarity, correct)
+        for cut in CUTS:
+            found = (rank <= cut).double()
+            result["metrics"][f"{name}.r{cut}"] = float(found.mean())
+            result["intervals"] |= interval(f"{name}.r{cut}", found, groups, seed=seed, samples=self.samples)
+        result["metrics"][f"{name}.median_rank"] = float(np.median(rank.numpy()))
+
+
+def captions_of(corpus: Corpus, features: Features, source: str | None) -> list[list[Caption]]:
+    """The captions of each video, in the order of the features."""
+    videos = {video.id: video for video in corpus.videos}
+    return [corpus.captions_of(videos[i], source) for i in features.ids]
+
+
+def cosine(queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"]) -> Float[Tensor, "q g"]:
+    return normalize(queries.double(), dim=1) @ normalize(gallery.double(), dim=1).T
+
+
+def ranks(similarity: Float[Tensor, "q g"], correct: Bool[Tensor, "q g"]) -> Int64[Tensor, "q"]:
+    """The rank of the best right answer; wrong answers of the same score come before it."""
+    best = similarity.masked_fill(~correct, -torch.inf).amax(1, keepdim=True)
+    return 1 + ((similarity >= best) & ~correct).sum(1)
+
+
+def average_precision(similarity: Float[Tensor, "q g"], correct: Bool[Tensor, "q g"]) -> Float[Tensor, "q"]:
+    """The mean, over the right answers, of the precision at their ranks; ties as in `ranks`."""
+    wrong_first = correct.double().argsort(dim=1, stable=True)
+    order = similarity.gather(1, wrong_first).argsort(dim=1, descending=True, stable=True)
+    right = correct.gather(1, wrong_first.gather(1, order)).double()
+    precision = right.cumsum(1) / torch.arange(1, right.shape[1] + 1)
+    return (precision * right).sum(1) / right.sum(1)
+
+
+def chance(name: str, correct: Bool[Tensor, "q g"], allowed: Bool[Tensor, "q g"] | None = None) -> dict[str, float]:
+    """What a random order of the gallery (of its allowed part) scores, exactly."""
+    sizes = torch.full((len(correct),), correct.shape[1]) if allowed is None else allowed.sum(1)
+    pairs = list(zip(correct.sum(1).tolist(), sizes.tolist(), strict=True))
+    return {f"{name}.chance_r{cut}": float(np.mean([hit(right, size, cut) for right, size in pairs])) for cut in CUTS}
+
+
+def hit(right: int, size: int, draws: int) -> float:
+    """The probability that one of `right` among `size` is in `draws` drawn without replacement."""
+    draws = min(draws, size)
+    return 1 - comb(size - right, draws) / comb(size, draws)
+
+
+def interval(
+    name: str, values: Float[Tensor, "q"], groups: Sequence[str], *, seed: int, samples: int
+) -> dict[str, list[float]]:
+    """The 95 % interval of the mean, whole groups drawn again; nothing with fewer than two groups."""
+    number = {group: i for i, group in enumerate(sorted(set(groups)))}
+    if len(number) < 2:
+        return {}
+    place = np.array([number[group] for group in groups])
+    totals = np.bincount(place, weights=values.numpy(), minlength=len(number))
+    sizes = np.bincount(place, minlength=len(number))
+    draws = generator(seed, "bootstrap").multinomial(len(number), np.full(len(number), 1 / len(number)), size=samples)
+    means = (draws @ totals) / (draws @ sizes)
+    return {name: [float(v) for v in np.percentile(means, [2.5, 97.5])]}
+
+
+def examples(
+    similarity: Float[Tensor, "q g"], correct: Bool[Tensor, "q g"], queries: Sequence[str], gallery: Sequence[str]
+) -> list[dict[str, Any]]:
+    """A few queries, evenly chosen, with their first five answers."""
+    rank = ranks(similarity, correct).tolist()
+    order = similarity.argsort(dim=1, descending=True, stable=True)[:, :5].tolist()
+    chosen = sorted({round(i) for i in np.linspace(0, len(queries) - 1, 4)})
+    return [
+        {
+            "query": queries[q],
+            "rank": rank[q],
+            "answers": [
+                {"answer": gallery[g], "score": float(similarity[q, g]), "right": bool(correct[q, g])} for g in order[q]
+            ],
+        }
+        for q in chosen
+    ]
