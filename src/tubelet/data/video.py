@@ -1,0 +1,524 @@
+"""All decoding, by time: which frames a file holds, and the frame shown at a moment. Start reading at `Reader`.
+
+Times are seconds of the stream, 0 at its declared start, whatever number the container counts from. Headers are
+not trusted: the times come from the packets, and what is claimed but does not decode is an error with its reason.
+Frames come out upright, as 8-bit RGB, whatever the depth, the chroma, the alpha or the rotation of the file.
+"""
+
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain, pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import av.error
+import av.logging
+import numpy as np
+from av.stream import Disposition
+from jaxtyping import Float64, Int64, UInt8
+
+from tubelet.errors import VideoError
+
+SAME = 1e-6  # seconds: two times closer than this are one
+CHEAP = 150_000_000  # pixels that a probe decodes without thinking: 490 frames of 640x480
+
+av.logging.set_level(av.logging.PANIC)  # what FFmpeg has to say arrives as an exception, once
+
+
+class Undecodable(VideoError):
+    """A video of which no frame can be had: a status of one or two words for the table, and the reason."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(status, reason)
+        self.status, self.reason = status, reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a file really holds. Sizes are upright; `note` is empty or says what the file promises and does not hold."""
+
+    times: Float64[np.ndarray, "t"]
+    start: float
+    end: float
+    fps: float
+    frames: int
+    width: int
+    height: int
+    codec: str
+    note: str
+    decoded: int  # frames decoded to find this out
+    seconds: float  # and how long that took
+
+    @property
+    def duration(self) -> float:
+        return self.end - self.start
+
+
+class Reader:
+    """One open file. `times` are known from its packets alone; `frames` decodes from the key frame before.
+
+    With `start` and `end` only that part of a long file is read. Frames come in display order: where a file's
+    timestamps run backwards, the frames take them in ascending order.
+    """
+
+    def __init__(self, path: str | Path, start: float = -math.inf, end: float = math.inf) -> None:
+        self.path = Path(path)
+        self._container, self._stream = open_video(self.path)
+        try:
+            self._read_packets(start, end)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._container.close()
+
+    @property
+    def times(self) -> Float64[np.ndarray, "t"]:
+        """When each frame is shown, ascending; only those from `start` (included) to `end` (excluded)."""
+        inside = (self._times >= self._start - SAME) & (self._times < self._end - SAME)
+        return self._times[inside]
+
+    def frames(self, times: Sequence[float] | Float64[np.ndarray, "t"]) -> UInt8[np.ndarray, "t h w 3"]:
+        """The frame shown at each time: the last one that starts at or before it (the first one, before that)."""
+        asked = np.asarray(times, dtype=np.float64)
+        if not asked.size:
+            raise ValueError("no times asked for")
+        wanted = np.maximum(np.searchsorted(self._times, asked + SAME, side="right") - 1, 0)
+        found: dict[int, UInt8[np.ndarray, "h w 3"]] | None = None
+        if not self._ordered:
+            found = self._by_time(np.unique(wanted))
+        if found is None:
+            self._put_in_order()
+            wanted = np.maximum(np.searchsorted(self._times, asked + SAME, side="right") - 1, 0)
+            found = self._by_count(np.unique(wanted))
+        return np.stack([found[index] for index in wanted.tolist()])
+
+    def _read_packets(self, start: float, end: float) -> None:
+        """Reads the compressed packets of the span, from the key frame before it, and nothing else."""
+        stream = self._stream
+        self._start, self._end = start, end
+        self._origin = stream.start_time or 0
+        self._unit = float(stream.time_base)
+        whole = start <= 0 and math.isinf(end)
+        if start > 0:
+            try:
+                self._container.seek(int(start / self._unit) + self._origin, stream=stream, backward=True)
+            except av.error.FFmpegError:
+                self._reopen()
+        packets = self._demux(end)
+        if start > 0 and (not packets or min(map(display, packets)) * self._unit > start + self._origin * self._unit):
+            self._reopen()
+            packets = self._demux(end)
+        self._packets, self._whole = packets, whole
+        stamps = [packet.pts for packet in packets if not packet.is_discard]
+        self._ordered = None in stamps or len(set(stamps)) < len(stamps)  # then only decoding tells
+        if self._ordered:
+            self._put_in_order()
+        else:
+            self._stamps = np.array(sorted(stamps), dtype=np.int64)
+            self._times = self._seconds(self._stamps)
+
+    def _demux(self, end: float) -> list[Any]:
+        packets = []
+        limit = math.inf if math.isinf(end) else end / self._unit + self._origin
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size:
+                    packets.append(packet)
+                if packet.dts is not None and packet.dts > limit:
+                    break
+        except av.error.FFmpegError:
+            pass  # a file cut short: its packets up to here are good, and frames() says so where they are not
+        return packets
+
+    def _reopen(self) -> None:
+        self._container.close()
+        self._container, self._stream = open_video(self.path)
+
+    def _seconds(self, stamps: Int64[np.ndarray, "t"]) -> Float64[np.ndarray, "t"]:
+        return (stamps - self._origin) * self._unit
+
+    def _by_time(self, wanted: Int64[np.ndarray, "w"]) -> dict[int, UInt8[np.ndarray, "h w 3"]] | None:
+        """The frames at these places of `_stamps`; None where timestamps run backwards and frames must be counted."""
+        stamps = self._stamps[wanted]
+        found: dict[int, UInt8[np.ndarray, "h w 3"]] = {}
+        convert = Upright()
+        before = None
+        place = 0
+        for frame in self._decode(key_before(self._packets, int(stamps[0]))):
+            if (before is not None and frame.pts is not None and frame.pts <= before.pts) or frame.pts is None:
+                return None
+            while place < len(stamps) and stamps[place] <= frame.pts:
+                shown = frame if stamps[place] == frame.pts or before is None else before
+                found[int(wanted[place])] = convert(shown)
+                place += 1
+            if place == len(stamps):
+                return found
+            before = frame
+        # The decoder has ended. A place or two without a frame of its own is a packet that shows nothing.
+        last = -1 if before is None else int(np.searchsorted(self._stamps, before.pts))
+        for index in wanted[place:].tolist():
+            if before is None or index > last + 2:
+                raise VideoError(self._stops_early(last))
+            found[index] = convert(before)
+        return found
+
+    def _put_in_order(self) -> None:
+        """Decodes everything once to learn the times, in the order in which frames are shown."""
+        if not self._whole:
+            self._reopen()
+            self._packets, self._whole = self._demux(math.inf), True
+        stamps = [frame.pts for frame in self._decode(0)]
+        if None in stamps:
+            rate = float(self._stream.average_rate or self._stream.guessed_rate or 25)
+            self._times = np.arange(len(stamps)) / rate
+        else:
+            self._times = self._seconds(np.array(sorted(stamps), dtype=np.int64))
+        self._ordered = True
+        if not stamps:
+            raise VideoError(self._stops_early(-1))
+
+    def _by_count(self, wanted: Int64[np.ndarray, "w"]) -> dict[int, UInt8[np.ndarray, "h w 3"]]:
+        """The frames at these places, counted from the first of the file."""
+        places = set(wanted.tolist())
+        convert = Upright()
+        found = {index: convert(frame) for index, frame in enumerate(self._decode(0)) if index in places}
+        if len(found) < len(places):
+            raise VideoError(self._stops_early(max(found, default=-1)))
+        return found
+
+    def _decode(self, first: int) -> "Decoding":
+        self._decoding = Decoding(self._stream.codec_context, self._packets[first:])
+        return self._decoding
+
+    def _stops_early(self, last: int) -> str:
+        why = f": {self._decoding.error}" if self._decoding.error else ""
+        if last < 0:
+            return f"no frame of {self.path.name} can be decoded{why}"
+        return f"{self.path.name} cannot be decoded beyond frame {last + 1} of {len(self._times)}{why}"
+
+
+def timestamps(path: str | Path) -> Float64[np.ndarray, "t"]:
+    """When each frame of the file is shown, in seconds, ascending. Nothing is decoded unless it must be."""
+    with Reader(path) as reader:
+        return reader.times
+
+
+def read_frames(path: str | Path, times: Sequence[float] | Float64[np.ndarray, "t"]) -> UInt8[np.ndarray, "t h w 3"]:
+    """The frame shown at each time, upright."""
+    asked = np.asarray(times, dtype=np.float64)
+    with Reader(path, float(asked.min()), float(asked.max()) + SAME) as reader:
+        return reader.frames(asked)
+
+
+def read_span(
+    path: str | Path, start: float = 0.0, end: float = math.inf
+) -> tuple[UInt8[np.ndarray, "t h w 3"], Float64[np.ndarray, "t"]]:
+    """Every frame that starts from `start` (included) to `end` (excluded), in order, with its time."""
+    with Reader(path, start, end) as reader:
+        times = reader.times
+        if not times.size:
+            raise VideoError(f"{Path(path).name} has no frame from {start:g} s to {end:g} s")
+        frames = reader.frames(times)
+        return frames, times
+
+
+def probe(path: str | Path, cheap: int = CHEAP) -> Probe:
+    """What the file really holds. `Undecodable` says why where that is nothing.
+
+    A file of at most `cheap` pixels is decoded to its end, so its count is exact. Of a longer one the beginning and the
+    end are decoded, and all of it only where the end does not decode.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise Undecodable("missing", "no such file")
+    if not path.stat().st_size:
+        raise Undecodable("empty", "the file is empty")
+    began = time.perf_counter()
+    container, stream = open_video(path)
+    with container:
+        codec = stream.codec_context.codec.canonical_name
+        origin, unit = stream.start_time or 0, float(stream.time_base)
+        rate = float(stream.average_rate or stream.guessed_rate or 0)
+        size = stream.codec_context.width * stream.codec_context.height
+        claimed = stream.frames
+        stamps, encrypted = packet_stamps(container, stream)
+    encrypted = encrypted or names_encrypted_track(path)
+    if not stamps:
+        promise = f", though its header promises {claimed} frames" if claimed else ""
+        raise Undecodable(*(ENCRYPTED if encrypted else ("empty", f"the video stream holds no frame{promise}")))
+    regular = None not in stamps and len(set(stamps)) == len(stamps)
+    note = ""
+    promised = len(stamps)
+    whole = not regular or size * promised <= cheap
+    times = np.empty(0) if not regular else (np.array(sorted(stamps), dtype=np.int64) - origin) * unit  # type: ignore[type-var]
+    read = None if whole else both_ends(path, times)
+    if read is not None:
+        times = times[times >= (read.stamps[0] - origin) * unit - SAME]
+        frames_decoded = len(read.stamps) + 2
+    else:
+        read = decode_all(path)
+        frames_decoded = len(read.stamps)
+        if not read.stamps:
+            if encrypted:
+                raise Undecodable(*ENCRYPTED)
+            promise = f" of {promised} promised" if promised > 1 else ""
+            raise Undecodable("unreadable", f"no frame{promise} can be decoded" + (read.error and f": {read.error}"))
+        known = [stamp for stamp in read.stamps if stamp is not None]
+        if len(known) < len(read.stamps):
+            times = np.arange(len(read.stamps)) / (rate or 25.0)
+        else:
+            times = (np.array(sorted(known), dtype=np.int64) - origin) * unit
+        backwards = sum(late <= early for early, late in pairwise(known))
+        if read.error and len(times) < promised:
+            note = f"ends after {len(times)} of {promised} frames: {read.error}"
+        elif backwards:
+            note = f"timestamps run backwards at {backwards} frames; put in order"
+    last = frame_duration(times, rate)
+    return Probe(
+        times=times,
+        start=float(times[0]),
+        end=float(times[-1]) + last,
+        fps=(len(times) - 1) / float(times[-1] - times[0]) if times[-1] > times[0] else 1 / last,
+        frames=len(times),
+        width=read.shape[1],
+        height=read.shape[0],
+        codec=codec,
+        note=note,
+        decoded=frames_decoded,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def write_video(
+    path: str | Path,
+    frames: UInt8[np.ndarray, "t h w 3"],
+    fps: float,
+    *,
+    times: Sequence[float] | None = None,
+    crf: int = 18,
+    gop: int = 12,
+    rotation: int = 0,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+) -> None:
+    """Writes H.264 (or another codec of FFmpeg): at a fixed rate, or each frame at its own time.
+
+    `rotation` only declares that a player must turn the frames by so many degrees counter-clockwise.
+    """
+    path = Path(path)
+    height, width = frames.shape[1:3]
+    unit = Fraction(1, 90000)
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    with av.open(str(part), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
+        stream.width, stream.height = width, height
+        if codec == "libx264":
+            stream.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
+            stream.options = {"crf": str(crf), "g": str(gop), "threads": "1", **(options or {})}
+        elif options:
+            stream.options = dict(options)
+        if times is not None:
+            stream.codec_context.time_base = unit
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for index, values in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = round(times[index] / unit), unit
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    os.replace(part, path)
+
+
+ENCRYPTED = ("encrypted", "the video track is encrypted")
+
+
+class Decoding:
+    """Frames in display order. They end at the first error after a good frame; `error` then says what it was."""
+
+    def __init__(self, context: Any, packets: Iterable[Any]) -> None:
+        self.context, self.packets, self.error = context, packets, ""
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.context.is_open:
+            self.context.flush_buffers()
+        seen = False
+        for packet in chain(self.packets, [None]):
+            try:
+                frames = self.context.decode(packet)
+            except (av.error.FFmpegError, EOFError) as error:
+                self.error = self.error or plain(error)
+                if seen:
+                    return
+                continue
+            for frame in frames:
+                seen = True
+                yield frame
+
+
+class Upright:
+    """Turns decoded frames into upright 8-bit RGB arrays, all of the size of the first."""
+
+    def __init__(self) -> None:
+        self._turn: Turn | None = None
+        self._size = (0, 0)
+
+    def __call__(self, frame: Any) -> UInt8[np.ndarray, "h w 3"]:
+        if self._turn is None:
+            self._turn, self._size = turn_of(frame), (frame.width, frame.height)
+        if (frame.width, frame.height) != self._size:
+            frame = frame.reformat(*self._size, "rgb24")
+        transpose, mirror, upside = self._turn
+        upright = frame.to_ndarray(format="rgb24")
+        if transpose:
+            upright = upright.transpose(1, 0, 2)
+        if mirror:
+            upright = upright[:, ::-1]
+        return upright[::-1] if upside else upright
+
+
+Turn = tuple[bool, bool, bool]
+
+
+def turn_of(frame: Any) -> Turn:
+    """(transpose, mirror left-right, mirror top-bottom): how the display matrix brings the frame upright."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False, False, False
+    a, b, _, c, d = (np.frombuffer(bytes(matrix), dtype="<i4")[:5] / 65536).tolist()
+    straight, crossed = min(abs(a), abs(d)), min(abs(b), abs(c))
+    if max(straight, crossed) < 0.5:  # not a matrix that turns anything by quarters
+        return False, False, False
+    return (False, a < 0, d < 0) if straight >= crossed else (True, c < 0, b < 0)
+
+
+def open_video(path: Path) -> tuple[Any, Any]:
+    """The container and its best video stream, ready to decode on one thread."""
+    try:
+        container = av.open(str(path), metadata_errors="ignore")
+    except FileNotFoundError:
+        raise Undecodable("missing", "no such file") from None
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise Undecodable("unreadable", f"cannot be opened: {plain(error)}") from None
+    try:
+        stream = best_stream(container)
+        if stream is None:
+            raise Undecodable("no video", "the file holds no video stream")
+        if stream.codec_context is None:
+            raise Undecodable("unreadable", "no decoder for its video codec")
+        stream.codec_context.thread_count = 1
+    except BaseException:
+        container.close()
+        raise
+    return container, stream
+
+
+def best_stream(container: Any) -> Any:
+    """FFmpeg's choice among the video streams, unless that is a cover picture; then the largest that is none."""
+    moving = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    best = container.streams.best("video")
+    return best if best in moving else max(moving, key=lambda stream: stream.width * stream.height, default=None)
+
+
+def key_before(packets: Sequence[Any], stamp: int) -> int:
+    """Where decoding must begin for the frame of this timestamp: the last key packet shown at or before it."""
+    for index in range(len(packets) - 1, -1, -1):
+        packet = packets[index]
+        if packet.is_keyframe and packet.pts is not None and packet.pts <= stamp:
+            return index
+    return 0
+
+
+def display(packet: Any) -> float:
+    stamp = packet.pts if packet.pts is not None else packet.dts
+    return -math.inf if stamp is None else stamp
+
+
+def packet_stamps(container: Any, stream: Any) -> tuple[list[int | None], bool]:
+    """The timestamps of the packets that show a frame, and whether any packet is encrypted."""
+    stamps: list[int | None] = []
+    encrypted = False
+    try:
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_discard:
+                stamps.append(packet.pts)
+                encrypted = encrypted or packet.has_sidedata("encryption_info")
+    except av.error.FFmpegError:
+        pass
+    return stamps, encrypted
+
+
+def names_encrypted_track(path: Path) -> bool:
+    """Whether an MP4 header declares an encrypted video track (`encv`); some such files hold no packet at all."""
+    with path.open("rb") as file:
+        head = file.read(1 << 20)
+        file.seek(max(0, path.stat().st_size - (1 << 20)))
+        return b"encv" in head or b"encv" in file.read()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    stamps: list[int | None]
+    shape: tuple[int, int]  # upright height and width
+    error: str
+
+
+def decode_all(path: Path, most: float = math.inf) -> Decoded:
+    """Decodes the file (or its first `most` frames) up to its end or its first error after a good frame."""
+    container, stream = open_video(path)
+    with container:
+        packets = (packet for packet in sound(container.demux(stream)) if packet.size)
+        decoding = Decoding(stream.codec_context, packets)
+        stamps: list[int | None] = []
+        shape = (0, 0)
+        for frame in decoding:
+            if not stamps:
+                shape = (frame.width, frame.height) if turn_of(frame)[0] else (frame.height, frame.width)
+            stamps.append(frame.pts)
+            if len(stamps) >= most:
+                break
+        return Decoded(stamps, shape, decoding.error)
+
+
+def sound(packets: Iterator[Any]) -> Iterator[Any]:
+    """Packets up to where the file is cut."""
+    try:
+        yield from packets
+    except av.error.FFmpegError:
+        return
+
+
+def both_ends(path: Path, times: Float64[np.ndarray, "t"]) -> Decoded | None:
+    """The first frames of a long file, provided that its last ones decode too."""
+    first = decode_all(path, most=2)
+    try:
+        read_frames(path, times[-2:])
+    except VideoError:
+        return None
+    return first if first.stamps and first.stamps[0] is not None else None
+
+
+def frame_duration(times: Float64[np.ndarray, "t"], rate: float) -> float:
+    """How long the last frame is shown: as long as frames usually are."""
+    steps = np.diff(times)
+    steps = steps[steps > SAME]
+    return float(np.median(steps)) if steps.size else 1 / (rate or 25.0)
+
+
+def plain(error: BaseException) -> str:
+    """FFmpeg's own words, without the numbers and the path."""
+    return str(getattr(error, "strerror", None) or error).strip()
