@@ -1,5 +1,7 @@
 """The linear probe against scikit-learn, and what it may not look at."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -77,7 +79,7 @@ def test_intervals_resample_whole_groups():
 
 def test_one_group_gives_no_interval():
     test = clouds(10, 2, 2, 1.0)
-    alone = Features(test.mean, test.slots, test.ids, ("one",) * 10, label=test.label, classes=test.classes)
+    alone = replace(test, groups=("one",) * 10)
     assert measure(test.label, alone, alone, seed=0, samples=10)["intervals"] == {}
 
 

@@ -26,7 +26,6 @@ def two_splits(train: Features, test: Features, what: str) -> tuple[Features, Fe
 
 def hold_out(train: Features, share: float, seed: int) -> Bool[Tensor, "v"]:
     """Which clips of train select: whole groups, `share` of those of every label, by a keyed hash of the group."""
-    assert train.label is not None, "labelled() comes first"
     members: dict[str, list[int]] = defaultdict(list)
     for i, group in enumerate(train.groups):
         members[group].append(i)
@@ -53,7 +52,6 @@ def measure(
     predicted: Int64[Tensor, "v"], test: Features, train: Features, *, seed: int, samples: int
 ) -> dict[str, Any]:
     """Accuracy, its mean over classes, each class, the confusion matrix, and intervals over whole groups."""
-    assert test.label is not None, "labelled() comes first"
     confusion = confusion_matrix(predicted, test.label, len(test.classes))
     totals = confusion.sum(1)
     recall = confusion.diagonal() / totals.clamp(min=1)
@@ -78,7 +76,6 @@ def measure(
 
 def chance(train: Features, test: Features) -> dict[str, float]:
     """What needs no features: always the commonest class of train, and a guess among the classes of train."""
-    assert train.label is not None and test.label is not None, "labelled() comes first"
     majority = train.label.mode().values
     return {
         "chance": 1 / len(train.label.unique()),

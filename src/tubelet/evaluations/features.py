@@ -33,12 +33,12 @@ class Features:
 
     mean: Float[Tensor, "v d"]  # the mean of all tokens
     slots: Float[Tensor, "v s"]  # the means of the temporal slots, side by side
+    label: Int64[Tensor, "v"]  # index into classes, -1 where a video has none
     ids: tuple[str, ...]
     groups: tuple[str, ...]
+    classes: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()  # "id: reason"
     short: tuple[str, ...] = ()
-    label: Int64[Tensor, "v"] | None = None  # index into classes, -1 where a video has none
-    classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,7 +55,7 @@ class Features:
             slots=self.slots[index],
             ids=tuple(self.ids[i] for i in index.tolist()),
             groups=tuple(self.groups[i] for i in index.tolist()),
-            label=None if self.label is None else self.label[index],
+            label=self.label[index],
         )
 
     def labelled(self, corpus: Corpus, labels: Mapping[str, str] | None = None) -> "Features":
@@ -69,12 +69,11 @@ class Features:
 
     def with_label(self) -> "Features":
         """Only the videos that have a label."""
-        assert self.label is not None, "labelled() comes first"
         return self.rows(self.label >= 0)
 
     def counts(self) -> dict[str, int]:
         """What a result says of its clips."""
-        unlabelled = 0 if self.label is None else int((self.label < 0).sum())
+        unlabelled = int((self.label < 0).sum())
         return {
             "used": len(self) - unlabelled,
             "failed": len(self.failed),
@@ -151,6 +150,7 @@ def compute(encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, videos: 
     return Features(
         mean=torch.cat(means).clone(),
         slots=torch.cat(slots).clone(),
+        label=torch.full((len(ids),), -1),
         ids=tuple(ids),
         groups=tuple(groups[i] for i in ids),
         failed=tuple(failed),
@@ -171,6 +171,7 @@ def fingerprint(encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, vide
 
 
 def save(features: Features, path: Path) -> None:
+    assert not features.classes, "labels are not kept: they are joined when they are asked for"
     names = {name: list(getattr(features, name)) for name in ("ids", "groups", "failed", "short")}
     path.parent.mkdir(parents=True, exist_ok=True)
     half_written = path.with_suffix(f".{os.getpid()}.part")
@@ -184,5 +185,6 @@ def load(path: Path) -> Features:
         return Features(
             mean=file.get_tensor("mean"),
             slots=file.get_tensor("slots"),
+            label=torch.full((len(names["ids"]),), -1),
             **{name: tuple(values) for name, values in names.items()},
         )

@@ -1,9 +1,9 @@
 """kNN: the label of the nearest clips of train, by cosine, on frozen features. Nothing is selected on test.
 
-The protocol, whole: features of one centre clip a video; less their mean over train (masked autoencoders' features share
-a large common direction); cosine; the k nearest clips of train vote, each once ("majority") or by exp(cosine / .07)
-("softmax"), ties to the first class by name; k is the one of `grid` with the highest accuracy on a held-out part of
-train (whole groups), ties to the larger k; then all of train votes and test is seen once.
+The protocol, whole: features of one centre clip a video; less their mean over train (masked autoencoders' features
+share a large common direction); cosine; the k nearest clips of train vote, each once ("majority") or by
+exp(cosine / .07) ("softmax"), ties to the first class by name; k is the one of `grid` with the highest accuracy on a
+held-out part of train (whole groups), ties to the larger k; then all of train votes and test is seen once.
 """
 
 from typing import Any, ClassVar, Literal
@@ -71,7 +71,6 @@ class Knn(Evaluation):
     def select(self, train: Features, held: Tensor, pool: str) -> tuple[int, dict[str, float]]:
         """The k of the grid that is best on the held-out part of train, and the accuracy of each."""
         bank, selecting = train.rows(~held), train.rows(held)
-        assert selecting.label is not None
         possible = [k for k in self.grid if k <= len(bank)] or [len(bank)]
         scores = {}
         for k in possible:
@@ -81,7 +80,6 @@ class Knn(Evaluation):
         return best, {str(k): score for k, score in scores.items()}
 
     def predict(self, bank: Features, queries: Float[Tensor, "q d"], pool: str, k: int) -> Int64[Tensor, "q"]:
-        assert bank.label is not None
         keys = bank.pooled(pool)
         shift = keys.double().mean(0) if self.centre else torch.zeros((), dtype=torch.float64)
         return nearest(keys.double() - shift, bank.label, queries.double() - shift, len(bank.classes), k, self.vote)

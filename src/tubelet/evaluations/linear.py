@@ -32,7 +32,6 @@ class Linear(Evaluation):
     def run(self, context: Context) -> dict[str, Any]:
         all_train, all_test = context.features("train"), context.features("test")
         train, test = two_splits(all_train, all_test, "the linear probe")
-        assert train.label is not None and test.label is not None
         held = hold_out(train, self.held_out, context.seed)
         result: dict[str, Any] = {
             "protocol": {
@@ -68,7 +67,6 @@ class Linear(Evaluation):
     def select(self, train: Features, held: Tensor, pool: str) -> tuple[float, list[float]]:
         """The C of the grid that is best on the held-out part of train, and the accuracy of each."""
         fitting, selecting = train.rows(~held), train.rows(held)
-        assert fitting.label is not None and selecting.label is not None
         scores = []
         for strength in self.grid:
             head = fit(fitting.pooled(pool), fitting.label, len(train.classes), strength)

@@ -68,7 +68,6 @@ class Retrieval(Evaluation):
         if not len(queries) or not len(gallery):
             result["remarks"].append("video to video is not measured: the videos have no labels")
             return
-        assert queries.label is not None and gallery.label is not None
         own = torch.from_numpy(np.array(queries.groups)[:, None] == np.array(gallery.groups))
         correct = (queries.label[:, None] == gallery.label) & ~own
         asked = correct.any(1)
@@ -76,7 +75,8 @@ class Retrieval(Evaluation):
             result["remarks"].append("video to video is not measured: no query has its label in the gallery")
             return
         result["protocol"]["video_to_video"] = (
-            f"{int(asked.sum())} queries of {self.split}, gallery of {len(gallery)} in {self.gallery}; right: same label"
+            f"{int(asked.sum())} queries of {self.split}, gallery of {len(gallery)} in {self.gallery}; "
+            "right: the same label"
         )
         result["counts"]["video_to_video"] = {"queries": int(asked.sum()), "without_answer": int((~asked).sum())}
         groups = [group for group, ask in zip(queries.groups, asked.tolist(), strict=True) if ask]
@@ -157,8 +157,8 @@ class Retrieval(Evaluation):
         rank = ranks(similarity, correct)
         for cut in CUTS:
             found = (rank <= cut).double()
-            result["metrics"][f"{name}.r{cut}"] = float(found.mean())
-            result["intervals"] |= interval(f"{name}.r{cut}", found, groups, seed=seed, samples=self.samples)
+            result["metrics"][f"{name}.r@{cut}"] = float(found.mean())
+            result["intervals"] |= interval(f"{name}.r@{cut}", found, groups, seed=seed, samples=self.samples)
         result["metrics"][f"{name}.median_rank"] = float(np.median(rank.numpy()))
 
 
@@ -191,7 +191,7 @@ def chance(name: str, correct: Bool[Tensor, "q g"], allowed: Bool[Tensor, "q g"]
     """What a random order of the gallery (of its allowed part) scores, exactly."""
     sizes = torch.full((len(correct),), correct.shape[1]) if allowed is None else allowed.sum(1)
     pairs = list(zip(correct.sum(1).tolist(), sizes.tolist(), strict=True))
-    return {f"{name}.chance_r{cut}": float(np.mean([hit(right, size, cut) for right, size in pairs])) for cut in CUTS}
+    return {f"{name}.chance_r@{cut}": float(np.mean([hit(right, size, cut) for right, size in pairs])) for cut in CUTS}
 
 
 def hit(right: int, size: int, draws: int) -> float:
