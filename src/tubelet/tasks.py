@@ -59,7 +59,7 @@ class Pretraining(nn.Module):
 
     def reconstruct(self, batch: Batch) -> "Reconstruction":
         """What the pixel objective sees and predicts, for pictures."""
-        head = self.objectives.get("pixels", None)
+        head = dict(self.objectives.items()).get("pixels")
         if not isinstance(head, PixelLoss):
             raise RecipeError("there is no reconstruction to show: the run has no objective `pixels`")
         seen = self.look(batch)

@@ -10,12 +10,12 @@ from torch.nn import functional as F
 class Block(nn.Module):
     """`x + attention(norm(x))`, then `x + mlp(norm(x))`."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float, layer_norm_eps: float):
+    def __init__(self, width: int, heads: int, hidden: int, layer_norm_eps: float):
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=layer_norm_eps)
         self.attention = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=layer_norm_eps)
-        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.mlp = Mlp(width, hidden)
 
     def forward(self, x: Float[Tensor, "b n d"], last: int | None = None) -> Float[Tensor, "b o d"]:
         """With `last`, only that many tokens at the end are computed; all tokens are still attended to."""

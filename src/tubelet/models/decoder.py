@@ -40,7 +40,8 @@ class Reconstructor(nn.Module):
         self.project = nn.Linear(encoder_width, config.width, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(config.width))
         self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.mlp_ratio, config.layer_norm_eps) for _ in range(config.depth)
+            Block(config.width, config.heads, int(config.width * config.mlp_ratio), config.layer_norm_eps)
+            for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.head = nn.Linear(config.width, clip.tubelet_values)

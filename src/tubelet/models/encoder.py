@@ -68,7 +68,8 @@ class Encoder(nn.Module):
         self.width = config.width
         self.embed = nn.Linear(clip.tubelet_values, config.width)
         self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.mlp_ratio, config.layer_norm_eps) for _ in range(config.depth)
+            Block(config.width, config.heads, int(config.width * config.mlp_ratio), config.layer_norm_eps)
+            for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.apply(initialise)
