@@ -1,0 +1,158 @@
+"""Curves as SVG that takes its colours and its typeface from the page, so that they follow light, dark and print."""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+SERIES = 8
+# matplotlib draws in these stand-ins; the page's variables take their place.
+INK, MUTED, RULE = "#010101", "#020202", "#030303"
+STAND_INS = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"} | {
+    f"#0a0a{index:02x}": f"var(--series-{index + 1})" for index in range(SERIES)
+}
+STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.linewidth": 0.8,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "path.simplify": True,
+    "path.simplify_threshold": 0.4,
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve in the colour of its run. `faint` is the raw record behind a smoothed one; `dashed` a reference."""
+
+    label: str
+    steps: Sequence[float] | np.ndarray
+    values: Sequence[float] | np.ndarray
+    colour: int = 0
+    faint: bool = False
+    dashed: bool = False
+    dots: bool = False
+
+
+@dataclass(frozen=True)
+class Level:
+    """A horizontal reference: a baseline or a ceiling, named at the right edge."""
+
+    label: str
+    value: float
+    colour: int | None = None
+    interval: tuple[float, float] | None = None
+
+
+def colour(index: int | None) -> str:
+    return MUTED if index is None else f"#0a0a{index % SERIES:02x}"
+
+
+def curves(
+    name: str,
+    lines: Sequence[Line],
+    levels: Sequence[Level] = (),
+    *,
+    percent: bool = False,
+    log: bool = False,
+    floor: float | None = None,
+    height: float = 2.5,
+) -> Markup:
+    """One chart over training steps. `name` keeps its ids apart from those of the page's other charts."""
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(5.6, height), layout="constrained")
+        axes = figure.add_subplot()
+        for line in lines:
+            axes.plot(
+                line.steps,
+                line.values,
+                color=colour(line.colour),
+                alpha=0.28 if line.faint else 1,
+                linewidth=0.9 if line.faint else 1.2 if line.dashed else 1.8,
+                linestyle=(0, (3, 2)) if line.dashed else "-",
+                marker="o" if line.dots else "",
+                markersize=4,
+                solid_capstyle="round",
+            )
+        if log:
+            axes.set_yscale("log")
+        if floor is not None:
+            _, top = axes.get_ylim()
+            axes.set_ylim(min(floor, axes.get_ylim()[0]), top)
+        draw_levels(axes, levels)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.grid(axis="y", color=RULE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.margins(x=0.01)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        if not log:
+            axes.yaxis.set_major_locator(MaxNLocator(5))
+        if percent:
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+        axes.set_xlabel("step", loc="right")
+        return themed(figure, name)
+
+
+def draw_levels(axes: matplotlib.axes.Axes, levels: Sequence[Level]) -> None:
+    """Dashed lines with their names at the right edge, pushed apart where they would collide."""
+    if not levels:
+        return
+    values = [level.value for level in levels]
+    low, high = axes.get_ylim()
+    room = 0.06 * (max(high, *values) - min(low, *values) or 1)
+    axes.set_ylim(min(low, min(values) - room), max(high, max(values) + room))
+    low, high = axes.get_ylim()
+    step = 0.085 * (high - low)
+    place = -np.inf
+    for level in sorted(levels, key=lambda level: level.value):
+        axes.axhline(level.value, color=colour(level.colour), linewidth=1.1, linestyle=(0, (1, 2)))
+        place = max(level.value, place + step)
+        axes.annotate(
+            level.label,
+            (1.01, place),
+            xycoords=axes.get_yaxis_transform(),
+            va="center",
+            ha="left",
+            color=colour(level.colour),
+            fontsize=8,
+            annotation_clip=False,
+        )
+
+
+def themed(figure: Figure, name: str) -> Markup:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    for stand_in, variable in STAND_INS.items():
+        svg = svg.replace(stand_in, variable)
+    svg = re.sub(r"(font: [^;\"]*?px )[^;\"]*", r"\1var(--sans)", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', r'<svg class="chart" viewBox="\1" role="img">', svg, count=1)
+    return Markup(svg)  # our own drawing; labels were escaped by matplotlib
+
+
+def smoothed(values: np.ndarray, share: float = 0.02) -> np.ndarray:
+    """A centred running mean over this share of the points, shorter at the ends."""
+    reach = max(0, int(len(values) * share / 2))
+    if reach == 0:
+        return values
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    start, stop = np.maximum(index - reach, 0), np.minimum(index + reach + 1, len(values))
+    return (total[stop] - total[start]) / (stop - start)

@@ -1,0 +1,106 @@
+"""The arrays that evaluations leave in `RUN/pictures`, with their writing and their reading: numpy alone."""
+
+import os
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from tubelet.errors import RunError
+
+SAMPLES = "samples.npz"
+RETRIEVAL = "retrieval.npz"
+EPSILON = 255e-6  # of the target: pixel = prediction * (std + EPSILON) + mean
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Clips with a mask and what the model made of the hidden part.
+
+    Letters: s samples, n tubelets, m hidden ones, q those of them that were predicted; (t y x) inside a tubelet,
+    colour last.
+    """
+
+    clip: np.ndarray  # int "4": frames, size, tubelet_frames, tubelet_size
+    step: np.ndarray  # int "": the step of the weights
+    frames: np.ndarray  # uint8 "s t h w 3"
+    hidden: np.ndarray  # int "s m": sorted numbers of the hidden tubelets
+    scored: np.ndarray  # int "s q": those of them that were predicted
+    nearest: np.ndarray  # int "s q": the visible tubelet nearest to each scored one
+    prediction: np.ndarray  # float "s q t y x 3": each tubelet less its mean, over its deviation, per colour
+    mean: np.ndarray  # float "s q 3": the truth's, colours in 0..255
+    std: np.ndarray  # float "s q 3": the truth's, unbiased
+    loss: np.ndarray  # float "s": mean squared error of the prediction
+    trivial: np.ndarray  # float "s": the same of predicting 0
+    ids: np.ndarray  # str "s"
+    captions: np.ndarray  # str "s", "" where there is none
+    labels: np.ndarray  # str "s", "" where there is none
+    text: np.ndarray  # float "s n": the text map on the tubelets; "s 0" where the run needs none
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        frames, size, depth, side = (int(value) for value in self.clip)
+        return frames // depth, size // side, size // side
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Examples of a search: a query (a text or a video), the answers in order, which are right.
+
+    `texts` and `thumbnails` (with `names`) are what the numbers in `query` and `answers` point into, each according
+    to the example's kind: "text to video", "video to text" or "video to video".
+    """
+
+    texts: np.ndarray  # str "c"
+    names: np.ndarray  # str "v"
+    thumbnails: np.ndarray  # uint8 "v h w 3"
+    kind: np.ndarray  # str "q"
+    query: np.ndarray  # int "q"
+    answers: np.ndarray  # int "q r"
+    correct: np.ndarray  # bool "q r"
+    score: np.ndarray  # float "q r"
+    rank: np.ndarray  # int "q": of the first right answer, from 1
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+def save(arrays: Samples | Retrieval, run: Path) -> Path:
+    """Writes them into the run's pictures, whole or not at all."""
+    path = run / "pictures" / (SAMPLES if isinstance(arrays, Samples) else RETRIEVAL)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **{f.name: getattr(arrays, f.name) for f in fields(arrays)})
+    os.replace(partial, path)
+    return path
+
+
+def load_samples(run: Path) -> Samples | None:
+    """None where the run has none yet."""
+    arrays = read(run / "pictures" / SAMPLES, [f.name for f in fields(Samples)], "reconstruction")
+    return None if arrays is None else Samples(**arrays)
+
+
+def load_retrieval(run: Path) -> Retrieval | None:
+    """None where the run has none yet."""
+    arrays = read(run / "pictures" / RETRIEVAL, [f.name for f in fields(Retrieval)], "retrieval")
+    return None if arrays is None else Retrieval(**arrays)
+
+
+def read(path: Path, names: list[str], evaluation: str) -> dict[str, np.ndarray] | None:
+    remedy = f"delete the file and run `tubelet evaluate RUN --on CORPUS {evaluation}` again"
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in names if name not in file.files]
+            if missing:
+                raise RunError(f"{path} lacks {', '.join(missing)}; {remedy}")
+            return {name: file[name] for name in names}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path} is damaged ({str(error).splitlines()[0]}); {remedy}") from error

@@ -1,0 +1,288 @@
+"""The tables of the page: at a glance, results with their intervals, confusion matrices, recipes."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tubelet.report.folder import Record, Run, number
+from tubelet.report.notices import marks
+
+LARGEST = 16  # classes of a confusion matrix that is shown whole
+PAIRS = 12  # most frequent confusions that are named of a larger one
+SHARES = ("accuracy", "r@", "recall", "chance", "majority", "skill", "share", "auc")
+CHOSEN = {
+    "reconstruction": ("skill",),
+    "linear": ("mean.accuracy", "slots.accuracy"),
+    "knn": ("mean.accuracy", "slots.accuracy"),
+    "retrieval": ("text_to_video.r@1", "video_to_text.r@1", "video_to_video.r@1"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: str
+    interval: str = ""
+    note: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows by runs; `protocol` is what was decided, in the evaluation's own words."""
+
+    title: str
+    rows: list[Row]
+    protocol: list[tuple[str, str]] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list)
+
+
+def at_a_glance(runs: Sequence[Run]) -> Table:
+    """The few lines that tell the runs apart, then their headline numbers."""
+    facts = {
+        "Recipe": [str(run.recipe.get("recipe", "")) for run in runs],
+        "Masks": [describe(run, "masker") for run in runs],
+        "Objectives": [objectives(run) for run in runs],
+        "Steps": [steps(run) for run in runs],
+        "Clips a second": [speed(run) for run in runs],
+    }
+    rows = [Row(name, [Cell(text) for text in texts]) for name, texts in facts.items() if any(texts)]
+    for evaluation, metrics in CHOSEN.items():
+        for metric in metrics:
+            cells = [cell(run.results.get(evaluation) or {}, metric) for run in runs]
+            if any(c.text for c in cells):
+                rows.append(Row(title(evaluation, metric), cells))
+    return Table("At a glance", rows)
+
+
+def title(evaluation: str, metric: str) -> str:
+    if evaluation == "reconstruction":
+        return "Held-out 1 − loss/trivial"
+    return f"{evaluation.capitalize()}, {metric.replace('_', ' ').replace('.', ', ')}"
+
+
+def describe(run: Run, part: str) -> str:
+    """A part of the recipe in a few words: its class and its plain values."""
+    values = run.values
+    own = [
+        f"{name.removeprefix(part + '.')} {short(value)}"
+        for name, value in values.items()
+        if name.startswith(part + ".")
+    ]
+    name = str(values.get(part, "")).rsplit(".", 1)[-1].rsplit(":", 1)[-1]
+    return ", ".join(text for text in (name, *own[:3]) if text)
+
+
+def objectives(run: Run) -> str:
+    """The objectives that are on."""
+    values = run.values
+    names = dict.fromkeys(name.split(".")[1] for name in values if name.startswith("objectives."))
+    on = []
+    for name in names:
+        weight = values.get(f"objectives.{name}.weight", 1.0)
+        if number(weight) and weight > 0:
+            on.append(name if weight == 1 else f"{weight:g} × {name}")
+        elif values.get(f"objectives.{name}.observe"):
+            on.append(f"{name} (observed)")
+    return " + ".join(on)
+
+
+def steps(run: Run) -> str:
+    planned = run.values.get("steps")
+    if number(planned) and planned != run.last_step:
+        return f"{run.last_step:,} of {planned:,}"
+    return f"{run.last_step:,}" if run.steps else ""
+
+
+def speed(run: Run) -> str:
+    _, values = run.series("clips_per_second")
+    return f"{float(np.median(values)):.3g} (median)" if len(values) else ""
+
+
+def results_tables(runs: Sequence[Run]) -> list[Table]:
+    """One table an evaluation: its metrics by runs, the best marked where there are several."""
+    tables = []
+    for evaluation in dict.fromkeys(name for run in runs for name in run.results):
+        found = [run.results.get(evaluation) or {} for run in runs]
+        metrics = dict.fromkeys(
+            name for result in found for name, value in (result.get("metrics") or {}).items() if number(value)
+        )
+        rows = [Row(metric.replace("_", " "), [cell(result, metric) for result in found]) for metric in metrics]
+        for baseline in dict.fromkeys(name for result in found for name in (result.get("baselines") or {})):
+            rows += baseline_rows(baseline, found, metrics)
+        rows += count_rows(found)
+        protocol: Record = next((result["protocol"] for result in found if result.get("protocol")), {})
+        tables.append(
+            Table(
+                title=evaluation,
+                rows=rows,
+                protocol=[(str(name).replace("_", " "), short(value)) for name, value in flat(protocol)],
+                marks=[
+                    f"{run.name}: {mark}" for run, result in zip(runs, found, strict=True) for mark in marks(result)
+                ],
+            )
+        )
+    return tables
+
+
+def baseline_rows(baseline: str, found: Sequence[Record], metrics: dict[str, None]) -> list[Row]:
+    rows = []
+    for metric in metrics:
+        cells = []
+        for result in found:
+            value = (result.get("baselines") or {}).get(baseline)
+            own = value if isinstance(value, dict) else {metric: value} if len(metrics) == 1 else {}
+            own = own if "metrics" in own else {"metrics": own}
+            cells.append(cell(own, metric))
+        if any(c.text for c in cells):
+            rows.append(Row(f"{baseline.replace('_', ' ')}: {metric.replace('_', ' ')}", cells))
+    return rows
+
+
+def count_rows(found: Sequence[Record]) -> list[Row]:
+    """How many clips stand behind the numbers."""
+    counts = [dict(flat(result.get("counts") or {})) for result in found]
+    names = dict.fromkeys(name for count in counts for name, value in count.items() if number(value))
+    return [
+        Row(
+            f"{name.replace('.', ', ').replace('_', ' ')} (clips)",
+            [Cell(short(count.get(name, ""))) for count in counts],
+        )
+        for name in names
+        if any(count.get(name) for count in counts)
+    ]
+
+
+def cell(result: Record, metric: str) -> Cell:
+    """A metric of a result, with its 95 % interval where it has one."""
+    value = (result.get("metrics") or {}).get(metric)
+    if not number(value):
+        return Cell("")
+    interval = (result.get("intervals") or {}).get(metric)
+    if isinstance(interval, list | tuple) and len(interval) == 2 and all(map(number, interval)):
+        low, high = (shown(metric, float(bound)) for bound in interval)
+        return Cell(shown(metric, float(value)), f"{low} to {high}")
+    return Cell(shown(metric, float(value)))
+
+
+def shown(metric: str, value: float) -> str:
+    """Shares in percent, the rest in three figures."""
+    if any(word in metric.lower() for word in SHARES) and -1 <= value <= 1:
+        return f"{100 * value:.1f} %"
+    if value.is_integer():
+        return f"{int(value):,}"
+    return f"{value:.3g}"
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Rows are the true classes, columns the predicted ones; each cell its count and its share of the row."""
+
+    run: str
+    title: str
+    classes: list[str]
+    rows: list[list[tuple[int, float]]]
+    pairs: list[tuple[str, str, int]]  # the most frequent confusions of a matrix too large to show
+
+
+def confusions(run: Run) -> list[Confusion]:
+    found = []
+    for evaluation, result in run.results.items():
+        classes = [str(name) for name in result.get("classes") or []]
+        pools = result.get("pools") or {}
+        matrices = {f"{evaluation}, {pool}": part.get("confusion") for pool, part in pools.items()}
+        matrices[evaluation] = result.get("confusion")
+        for name, matrix in matrices.items():
+            if matrix and len(matrix) == len(classes):
+                found.append(confusion(run.name, name, classes, np.asarray(matrix)))
+    return found
+
+
+def confusion(run: str, name: str, classes: list[str], matrix: np.ndarray) -> Confusion:
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    whole = len(classes) <= LARGEST
+    off = [
+        (int(matrix[i, j]), i, j) for i in range(len(classes)) for j in range(len(classes)) if i != j and matrix[i, j]
+    ]
+    off.sort(key=lambda entry: (-entry[0], entry[1], entry[2]))
+    return Confusion(
+        run=run,
+        title=name,
+        classes=classes,
+        rows=[[(int(n), float(s)) for n, s in zip(*pair, strict=True)] for pair in zip(matrix, shares, strict=True)]
+        if whole
+        else [],
+        pairs=[] if whole else [(classes[i], classes[j], count) for count, i, j in off[:PAIRS]],
+    )
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """`changed` are the fields that differ from their defaults or between the runs, `whole` all of them."""
+
+    facts: list[Row]
+    changed: list[Row]
+    whole: list[Row]
+
+
+def recipe_tables(runs: Sequence[Run]) -> Recipes:
+    names = list(dict.fromkeys(name for run in runs for name in run.values))
+    whole = {name: [short(run.values[name]) if name in run.values else "—" for run in runs] for name in names}
+    told = {str(name) for run in runs for name in run.recipe.get("changed") or ()}
+    changed = [name for name in names if name in told or len(set(whole[name])) > 1]
+    return Recipes(
+        facts=facts(runs),
+        changed=[Row(name, [Cell(text) for text in whole[name]]) for name in changed],
+        whole=[Row(name, [Cell(text) for text in texts]) for name, texts in whole.items()],
+    )
+
+
+def facts(runs: Sequence[Run]) -> list[Row]:
+    """Corpus, seed, hardware, versions."""
+    rows = {
+        "Folder": [str(run.folder) for run in runs],
+        "Corpus": [str(run.corpus.get("name", "")) for run in runs],
+        "Corpus fingerprint": [str(run.corpus.get("fingerprint", "")) for run in runs],
+        "Corpus folder": [str(run.corpus.get("path", "")) for run in runs],
+        "Seed": [short(run.values.get("seed", "")) for run in runs],
+    }
+    for part, heading in (("hardware", "Hardware"), ("versions", "Versions")):
+        for name in dict.fromkeys(key for run in runs for key in as_record(run.recipe.get(part))):
+            rows[f"{heading}: {name}" if name else heading] = [
+                short(as_record(run.recipe.get(part)).get(name, "")) for run in runs
+            ]
+    return [Row(name, [Cell(text) for text in texts]) for name, texts in rows.items() if any(texts)]
+
+
+def as_record(value: Any) -> Record:
+    return value if isinstance(value, dict) else {} if value is None else {"": value}
+
+
+def flat(record: Record, prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested records as dotted pairs."""
+    pairs: list[tuple[str, Any]] = []
+    for name, value in record.items():
+        if isinstance(value, dict):
+            pairs += flat(value, f"{prefix}{name}.")
+        else:
+            pairs.append((f"{prefix}{name}", value))
+    return pairs
+
+
+def short(value: Any) -> str:
+    """A value of a recipe or a protocol as one line."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(short, value))
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,175 @@
+"""Run folders written by hand, as the format says, without the loop that writes them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tubelet.report.pictures import Retrieval, Samples, save
+
+CLASSES = ["bounces", "circles", "falls", "jumps", "rises", "slides", "spins", "zigzags"]
+
+
+def write_run(
+    folder: Path, *, seed: int = 0, steps: int = 600, text: bool = True, size: int = 64, weight: float = 1.0
+) -> Path:
+    """A run that learned something: log, results with everything, pictures."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {
+        "clip.frames": 16, "clip.size": size, "clip.tubelet_frames": 2, "clip.tubelet_size": 16,
+        "masker": "Text" if text else "Tube", "masker.ratio": 0.6, "encoder.width": 128, "encoder.depth": 4,
+        "objectives.pixels": "Pixels", "objectives.pixels.weight": 1.0, "objectives.contrast": "Contrast",
+        "objectives.contrast.weight": weight, "optim.base_lr": 1.5e-4, "optim.betas": [0.9, 0.95],
+        "steps": steps, "batch": 48, "seed": seed,
+    }  # fmt: skip
+    if text:
+        values["masker.pick"] = "top"
+    recipe = {
+        "format": 1, "recipe": "tiny",
+        "corpus": {"path": "corpora/synth", "name": "synth-1", "fingerprint": "9f1c2ab04d77e310"},
+        "values": values, "changed": ["encoder.width", "encoder.depth", "steps", "objectives.contrast.weight"],
+        "versions": {"tubelet": "0.1.0", "python": "3.11.7", "torch": "2.13.0"},
+        "hardware": {"device": "cpu", "threads": 2},
+        "command": ["tubelet", "pretrain", "tiny", "--on", "corpora/synth", "--out", str(folder), f"seed={seed}"],
+    }  # fmt: skip
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    lines = []
+    for step in range(10, steps + 1, 10):
+        trivial = 0.93 + 0.01 * rng.standard_normal()
+        learned = 0.35 / (1 + np.exp(-(step - steps / 2) / (steps / 10)))
+        record = {
+            "kind": "step", "step": step, "pixels": trivial * (1 - learned) + 0.01 * rng.standard_normal(),
+            "pixels.trivial": trivial, "pixels.flat": 0.02, "lr": 1e-3 * min(1, step / 60) * (1 - step / steps),
+            "clips_per_second": 190 + 8 * rng.standard_normal(), "time": step * 0.25, "failed": [], "short": 0,
+        }  # fmt: skip
+        if weight:
+            record["contrast"] = 3.9 - 1.8 * step / steps + 0.1 * rng.standard_normal()
+        record["loss"] = record["pixels"] + record.get("contrast", 0)
+        if step == 50:
+            record |= {"failed": ["v_0007: no frame could be decoded"], "short": 3}
+        lines.append(record)
+        if step % 100 == 0:
+            metrics = {
+                "mean.accuracy": 0.2 + 0.1 * step / steps,
+                "slots.accuracy": 0.25 + 0.2 * step / steps,
+                "chance": 0.125,
+            }
+            lines.append({"kind": "evaluation", "step": step, "name": "linear", "metrics": metrics})
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "results.json").write_text(json.dumps(results(rng, text)))
+    save(samples(rng, text, size), folder)
+    if weight:
+        save(retrieval(rng), folder)
+    return folder
+
+
+def results(rng: np.random.Generator, text: bool) -> dict:
+    confusion = (rng.integers(0, 6, (8, 8)) + 9 * np.eye(8, dtype=int)).tolist()
+    counts = {"used": 240, "failed": 1, "unlabelled": 0, "short": 5, "groups": 60}
+    linear = {
+        "protocol": {"features": "frozen, one centre clip", "grid": [0.001, 0.01, 0.1], "selected": {"mean": 0.01}},
+        "metrics": {"chance": 0.125, "mean.accuracy": 0.305, "slots.accuracy": 0.447},
+        "intervals": {"mean.accuracy": [0.25, 0.36], "slots.accuracy": [0.39, 0.5]},
+        "counts": {"train": counts, "test": counts},
+        "failed": {"train": [], "test": ["v_0031: truncated file"]},
+        "classes": CLASSES,
+        "pools": {"mean": {"confusion": confusion}, "slots": {"confusion": confusion}},
+        "baselines": {
+            "random": {"metrics": {"mean.accuracy": 0.19, "slots.accuracy": 0.22}},
+            "mean_image": {"metrics": {"mean.accuracy": 0.14, "slots.accuracy": 0.2}},
+            "ceiling": {"metrics": {"mean.accuracy": 0.93, "slots.accuracy": 0.93}},
+        },
+    }  # fmt: skip
+    reconstruction = {
+        "protocol": {"clips": "every readable clip of test", "scored": "hidden tubelets"},
+        "metrics": {"skill": 0.31, "loss": 0.64, "trivial": 0.93, "nearest": 1.1},
+        "intervals": {"skill": [0.29, 0.33]},
+        "counts": {"used": 240, "failed": 0},
+    }
+    retrieved = {
+        "protocol": {"queries": "captions of test"},
+        "metrics": {"text_to_video.r@1": 0.12, "text_to_video.r@5": 0.34, "text_to_video.median_rank": 14},
+        "counts": {"used": 240},
+    }
+    if text:
+        linear["marks"] = ["caption names the label"]
+    return {"linear": linear, "reconstruction": reconstruction, "retrieval": retrieved}
+
+
+def clip(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A disc that crosses a smooth ground: uint8 "16 h w 3"."""
+    y, x = np.mgrid[:size, :size] / size
+    low, high = rng.uniform(40, 200, 3), rng.uniform(40, 200, 3)
+    ground = low + (high - low) * (0.5 + 0.5 * np.sin(3 * x + 4 * y + rng.uniform(0, 6)))[..., None]
+    colour, start, speed = rng.uniform(0, 255, 3), rng.uniform(0.2, 0.8, 2), rng.uniform(-0.03, 0.03, 2)
+    frames = []
+    for t in range(16):
+        cx, cy = start + speed * t
+        inside = ((x - cx) ** 2 + (y - cy) ** 2 < 0.15**2)[..., None]
+        frames.append(np.where(inside, colour, ground))
+    return np.stack(frames).astype(np.uint8)
+
+
+def samples(rng: np.random.Generator, text: bool, size: int = 64, count: int = 3) -> Samples:
+    side, slots, row = 16, 8, size // 16
+    places = row * row
+    frames = np.stack([clip(np.random.default_rng(100 + index), size) for index in range(count)])
+    n, m = slots * places, slots * int(0.6 * places)
+    order = np.stack([rng.permutation(n) for _ in range(count)])
+    hidden, visible = np.sort(order[:, :m]), np.sort(order[:, m:])
+    parts = frames.reshape(count, slots, 2, row, side, row, side, 3).transpose(0, 1, 3, 5, 2, 4, 6, 7)
+    tubelets = parts.reshape(count, n, 2, side, side, 3).astype(np.float64)
+    truth = np.take_along_axis(tubelets, hidden[:, :, None, None, None, None], 1)
+    mean = truth.mean((2, 3, 4))
+    std = truth.reshape(count, m, -1, 3).std(2, ddof=1)
+    target = (truth - mean[:, :, None, None, None]) / (std + 255e-6)[:, :, None, None, None]
+    prediction = 0.7 * target + 0.2 * rng.standard_normal(target.shape)
+    where = np.stack(np.unravel_index(np.arange(n), (slots, row, row)), 1)
+    distance = ((where[hidden][:, :, None] - where[visible][:, None]) ** 2).sum(-1)
+    return Samples(
+        clip=np.array([16, size, 2, side]),
+        step=np.array(600),
+        frames=frames,
+        hidden=hidden,
+        scored=hidden,
+        nearest=np.take_along_axis(visible, distance.argmin(2), 1),
+        prediction=prediction.astype(np.float16),
+        mean=mean.astype(np.float32),
+        std=std.astype(np.float32),
+        loss=((prediction - target) ** 2).mean((1, 2, 3, 4, 5)),
+        trivial=(target**2).mean((1, 2, 3, 4, 5)),
+        ids=np.array([f"v_{index:04d}" for index in range(count)]),
+        captions=np.array([f"a red disc crosses the ground, take {index}" for index in range(count)]),
+        labels=np.array(CLASSES[:count]),
+        text=rng.uniform(0.1, 0.3, (count, n)).astype(np.float32) if text else np.zeros((count, 0), np.float32),
+    )
+
+
+def retrieval(rng: np.random.Generator) -> Retrieval:
+    thumbnails = np.stack([clip(np.random.default_rng(100 + index), 64)[8] for index in range(8)])
+    correct = np.zeros((4, 5), bool)
+    correct[0, 0] = correct[1, 2] = correct[3, 1] = True
+    return Retrieval(
+        texts=np.array(["a red disc crosses the ground", "a blue square spins"]),
+        names=np.array([f"v_{index:04d}" for index in range(8)]),
+        thumbnails=thumbnails,
+        kind=np.array(["text to video", "text to video", "video to text", "video to video"]),
+        query=np.array([0, 1, 3, 5]),
+        answers=np.array([[0, 1, 2, 3, 4], [5, 6, 7, 0, 1], [1, 0, 1, 0, 1], [2, 3, 4, 6, 7]]),
+        correct=correct,
+        score=np.sort(rng.uniform(0, 1, (4, 5)))[:, ::-1],
+        rank=np.array([1, 3, 9, 2]),
+    )
+
+
+@pytest.fixture
+def make_run() -> Callable[..., Path]:
+    return write_run
+
+
+@pytest.fixture
+def make_samples() -> Callable[..., Samples]:
+    return samples
