@@ -1,0 +1,113 @@
+"""A checkpoint is one safetensors file: weights, optimizer state, step. It is whole or it is not there."""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from tubelet.errors import WeightsError
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def save_checkpoint(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Replaces the file in one move, after its bytes are on the disk: a crash leaves the old one or the new one."""
+    tensors = {f"task.{name}": value for name, value in task.state_dict().items()}
+    for name, state in optimizer_state(task, optimizer).items():
+        tensors |= {f"optimizer.{name}.{key}": value for key, value in state.items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_atomically(path, save(tensors, metadata={"format": "1", "step": str(step)}))
+
+
+def load_checkpoint(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Fills task and optimizer; returns the step. Every tensor must fit."""
+    tensors, step = read_checkpoint(path)
+    load_strictly(task, part(tensors, "task"), path)
+    state = part(tensors, "optimizer")
+    names = {parameter: name for name, parameter in task.named_parameters()}
+    content = optimizer.state_dict()
+    ordered = (p for group in optimizer.param_groups for p in group["params"])
+    content["state"] = {place: part(state, names[parameter]) for place, parameter in enumerate(ordered)}
+    optimizer.load_state_dict(content)
+    return step
+
+
+def load_weights(path: Path, task: nn.Module) -> int:
+    """Fills the task alone, strictly; returns the step at which the weights were saved."""
+    tensors, step = read_checkpoint(path)
+    load_strictly(task, part(tensors, "task"), path)
+    return step
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], int]:
+    """All tensors, and the step."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except FileNotFoundError as error:
+        raise WeightsError(f"there is no checkpoint at {path}; train first, with `tubelet pretrain`") from error
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors ({error}); restore the file") from error
+    if "step" not in metadata:
+        raise WeightsError(f"{path} holds weights but no step; it is no checkpoint that `tubelet pretrain` wrote")
+    return tensors, int(metadata["step"])
+
+
+def checkpoint_step(path: Path) -> int:
+    """The step of a checkpoint; 0 where there is none."""
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int((file.metadata() or {})["step"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read as a checkpoint ({error}); restore the file") from error
+
+
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], origin: Path | str) -> None:
+    """Exactly the module's tensors, each of its shape; otherwise nothing is loaded and the names are given."""
+    own = module.state_dict()
+    faults = [f"{name} is missing" for name in own if name not in tensors]
+    faults += [f"{name} is not known" for name in tensors if name not in own]
+    faults += [
+        f"{name} is {tuple(tensors[name].shape)}, not {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    if faults:
+        more = f", and {len(faults) - 4} more" if len(faults) > 4 else ""
+        raise WeightsError(f"the weights in {origin} do not fit this model: {', '.join(faults[:4])}{more}")
+    module.load_state_dict(dict(tensors))
+
+
+def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors under `name.`, without it."""
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+
+
+def optimizer_state(task: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
+    """The optimizer's state by the names of the parameters."""
+    return {name: optimizer.state[p] for name, p in task.named_parameters() if p in optimizer.state}
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """The whole content or the old file, whatever happens."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.half")
+    with half.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(half, path)
+    with contextlib.suppress(OSError):  # a file system that cannot sync a folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

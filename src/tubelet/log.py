@@ -1,0 +1,162 @@
+"""The record of a run: JSON lines on disk, TensorBoard beside them where it is asked for, a bar on the terminal."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
+
+from tubelet.errors import TubeletError
+
+Record = dict[str, Any]
+
+
+class Log:
+    """Appends records to `path`. What was written after step `keep` belongs to a lost future and is cut off first.
+
+    Without a path it swallows everything, which is what all ranks but the first do.
+    """
+
+    def __init__(self, path: Path | None, keep: int = 0, tensorboard: bool = False):
+        self.file: BinaryIO | None = None
+        self.board: Any = None
+        if path is not None:
+            truncate(path, keep)
+            self.file = path.open("ab")
+            if tensorboard:
+                self.board = open_board(path.parent / "tensorboard", keep)
+
+    def write(self, kind: str, step: int, **values: Any) -> None:
+        if self.file is None:
+            return
+        record = {"kind": kind, "step": step, **values, "time": round(time.time(), 3)}
+        self.file.write(json.dumps(plain(record)).encode() + b"\n")
+        self.file.flush()
+        if self.board is not None:
+            prefix = f"{values['name']}/" if kind == "evaluation" else ""
+            for name, value in (values.get("metrics") or values).items():
+                if isinstance(value, int | float):
+                    self.board.add_scalar(prefix + name, value, step)
+
+    def sync(self) -> None:
+        """Everything written so far is on the disk."""
+        if self.file is not None:
+            os.fsync(self.file.fileno())
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for sink in (self.file, self.board):
+            if sink is not None:
+                sink.close()
+
+
+def read_log(path: Path) -> list[Record]:
+    """The whole records of a log; a last line that was cut short is left out."""
+    return [record for record, _ in records(path)]
+
+
+def truncate(path: Path, keep: int) -> None:
+    """Cuts the log back to its last record of step `keep` or before, a half-written line included; 0 keeps nothing."""
+    if not path.exists():
+        return
+    kept = 0
+    for record, end in records(path):
+        if keep == 0 or record.get("step", 0) > keep:
+            break
+        kept = end
+    os.truncate(path, kept)
+
+
+def records(path: Path) -> list[tuple[Record, int]]:
+    """Each record with the place in the file where its line ends, up to the first line that is no record."""
+    found, end = [], 0
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            break
+        if not line.endswith(b"\n") or not isinstance(record, dict):
+            break
+        end += len(line)
+        found.append((record, end))
+    return found
+
+
+def plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity: such a number is written as null."""
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def open_board(folder: Path, keep: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise TubeletError(
+            "tensorboard=True needs TensorBoard, which is not installed; install `tubelet[track]` or leave it off"
+        ) from error
+    return SummaryWriter(str(folder), purge_step=keep + 1)
+
+
+class Bar:
+    """How far, how fast, how good against the trivial loss, and when it ends.
+
+    Off a terminal it prints a line at the first step, every half minute and at the end.
+    """
+
+    def __init__(self, total: int, first: int, shown: bool = True):
+        self.total, self.done, self.shown = total, first, shown
+        self.console = Console(file=sys.stderr)
+        self.live = shown and self.console.is_terminal
+        self.began, self.spoke, self.first = time.monotonic(), 0.0, first
+        columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"))
+        self.progress = Progress(*columns, console=self.console, disable=not self.live)
+        self.task = self.progress.add_task("", total=total, completed=first)
+
+    def show(self, done: int, terms: Mapping[str, float], clips_per_second: float) -> None:
+        if not self.shown:
+            return
+        text = f"{against_trivial(terms)}  {clips_per_second:.0f} clips/s  ends {self.end(done)}"
+        if self.live:
+            self.progress.update(self.task, completed=done, description=text)
+        elif done == self.total or done == self.first + 1 or time.monotonic() - self.spoke >= 30:
+            self.spoke = time.monotonic()
+            self.console.print(Text(f"step {done}/{self.total}  {text}"), soft_wrap=True)
+
+    def end(self, done: int) -> str:
+        """The time of day of the last step, at the pace so far."""
+        left = (time.monotonic() - self.began) / max(done - self.first, 1) * (self.total - done)
+        when = time.localtime(time.time() + left)
+        return time.strftime("%H:%M" if left < 12 * 3600 else "%a %d %b %H:%M", when)
+
+    def __enter__(self) -> "Bar":
+        self.progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.progress.stop()
+
+
+def against_trivial(terms: Mapping[str, float]) -> str:
+    """Each term that logs its trivial level as a share of it; the others as they are: `pixels .83 of trivial`."""
+    names = [name for name in terms if "." not in name and name != "loss"] or ["loss"]
+    return "  ".join(
+        f"{name} {terms[name] / terms[f'{name}.trivial']:.3f} of trivial"
+        if terms.get(f"{name}.trivial")
+        else f"{name} {terms[name]:.3f}"
+        for name in names
+    )

@@ -1,0 +1,296 @@
+"""The loop. Start reading at `train`.
+
+It knows no masker, no objective and no corpus: a task turns a batch into a step, batches come by number, and
+evaluations are values it is given. Whatever decides a result is a function of the step, so that a run resumed from
+its checkpoint is, bit for bit, the run that was never interrupted.
+"""
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import chz
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tubelet.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from tubelet.errors import RecipeError, RunError
+from tubelet.log import Bar, Log
+from tubelet.models.blocks import Block
+from tubelet.optim import Optim
+from tubelet.seeds import key
+from tubelet.types import Batch
+
+
+@chz.chz
+class Training:
+    """What the loop reads of a recipe."""
+
+    steps: int | None = chz.field(default=None, doc="optimizer steps; this or epochs")
+    epochs: float | None = chz.field(default=None, doc="passes over the videos; this or steps")
+    batch: int = chz.field(default=32, doc="clips of one forward pass of one process")
+    accumulate: int = chz.field(default=1, doc="forward passes per optimizer step")
+    optim: Optim = chz.field(default_factory=Optim, doc="optimizer and learning rate")
+    precision: Literal["auto", "bf16", "fp32"] = chz.field(
+        default="auto", doc="auto: bf16 where the machine has matrix units for it (CUDA, AMX), else fp32"
+    )
+    compile: bool = chz.field(default=False, doc="compile the transformer blocks with torch.compile")
+    seed: int = chz.field(default=0, doc="all randomness is a function of this")
+    log_every: int = chz.field(default=10, doc="steps between two records of log.jsonl")
+    save_every: int = chz.field(default=500, doc="steps between two checkpoints")
+    evaluate_every: int = chz.field(default=0, doc="steps between two evaluations while training; 0: only at the end")
+    max_failed: float = chz.field(default=0.05, doc="stop when more than this share of the clips cannot be read")
+    tensorboard: bool = chz.field(default=False, doc="write TensorBoard files beside log.jsonl")
+
+    @chz.validate
+    def _sensible(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            given = "both are given" if self.steps is not None else "neither is given"
+            raise RecipeError(f"the length of a run is steps or epochs, and {given}; name one, as in steps=1000")
+        length = self.steps if self.steps is not None else self.epochs
+        if not 0 < (length or 0) < math.inf:
+            raise RecipeError(f"the length of a run must be positive: steps={self.steps}, epochs={self.epochs}")
+        for name in ("batch", "accumulate", "log_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.evaluate_every < 0 or not 0 <= self.max_failed <= 1:
+            raise RecipeError("evaluate_every must be 0 or more, and max_failed a share between 0 and 1")
+
+    def total(self, videos: int, world: int) -> int:
+        """Optimizer steps of the whole run."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return max(1, math.ceil(self.epochs * videos / (self.batch * self.accumulate * world)))
+
+
+def train(
+    config: Training,
+    task: nn.Module,
+    batches: Callable[[int, int], Iterable[Batch]],  # (first, last) micro-step -> their batches
+    evaluate: Callable[[int], None],  # measures the task after this step, and logs it
+    folder: Path,
+    log: Log,
+    total: int,
+    machine: "Machine",
+) -> int:
+    """Trains up to step `total` from the folder's checkpoint, if there is one. Returns the step it came to:
+    less than `total` only when it was asked to stop, and then everything is saved."""
+    checkpoint = folder / CHECKPOINT
+    task.to(machine.device)
+    optimizer = config.optim.build(task)
+    first = load_checkpoint(checkpoint, task, optimizer) if checkpoint.exists() else 0
+    model = wrap(task, machine, config.compile)
+    clips = config.batch * config.accumulate * machine.world
+    stream = iter(batches(first * config.accumulate, total * config.accumulate)) if first < total else iter(())
+    wanted = failed = 0
+
+    with Interruption() as interruption, Bar(total, first, shown=machine.rank == 0) as bar:
+        if first == 0 and config.evaluate_every:
+            alone(evaluate, 0, task, machine)
+        began, counted = time.monotonic(), 0
+        for step in range(first, total):
+            torch.manual_seed(key(config.seed, "step", step, machine.rank))  # for modules that draw without a key
+            rate = config.optim.rate(step, total, clips)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+            seen: list[tuple[Batch, Tensor]] = []
+            terms: dict[str, Tensor] = {}
+            for micro in range(config.accumulate):
+                batch = readable(next(stream), step)
+                with machine.autocast(), gradients(model, reduce=micro == config.accumulate - 1):
+                    result = model(batch.to(machine.device))
+                    (result.loss / config.accumulate).backward()
+                seen.append((batch, result.loss.detach()))
+                for name, value in {"loss": result.loss.detach(), **result.terms}.items():
+                    terms[name] = terms.get(name, 0) + value.float() / (config.accumulate * machine.world)
+            norm = nn.utils.clip_grad_norm_(task.parameters(), config.optim.clip_norm or math.inf)
+
+            counts = {
+                "short": sum(int(batch.short.sum()) for batch, _ in seen if batch.short is not None),
+                "failed": sum(len(batch.failed) for batch, _ in seen),
+                "stop": int(interruption.asked is not None),
+            }
+            record = machine.add_up({**terms, **counts})
+            short, failures, stop = (int(record.pop(name)) for name in counts)
+            if not math.isfinite(record["loss"]) or not norm.isfinite():
+                raise not_finite(step, seen, machine, checkpoint)
+            optimizer.step()
+            optimizer.zero_grad()
+
+            done = step + 1
+            wanted, failed, counted = wanted + clips, failed + failures, counted + clips
+            if done % config.log_every == 0 or done in (1, total) or failures:
+                speed = counted / (time.monotonic() - began)
+                names = machine.gather([name for batch, _ in seen for name in batch.failed]) if failures else []
+                log.write(
+                    "step", done, **record, gradient_norm=float(norm), lr=rate, clips_per_second=round(speed, 2),
+                    short=short, failed=names,
+                )  # fmt: skip
+                bar.show(done, record, speed)
+                began, counted = time.monotonic(), 0
+                if failed > config.max_failed * max(wanted, 100):
+                    raise too_many(failed, wanted, names, config.max_failed)
+            if config.evaluate_every and done % config.evaluate_every == 0 and done < total:
+                alone(evaluate, done, task, machine)
+                began, counted = time.monotonic(), 0
+            if (done % config.save_every == 0 or done == total or stop) and machine.rank == 0:
+                log.sync()
+                save_checkpoint(checkpoint, task, optimizer, done)
+            if stop:
+                return done
+    return total
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where this process computes, in which precision, and as which of how many."""
+
+    device: torch.device
+    precision: Literal["bf16", "fp32"]
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def here(cls, precision: Literal["auto", "bf16", "fp32"] = "auto") -> "Machine":
+        together = distributed.is_initialized()
+        rank, world = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
+        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+        return cls(device, resolve_precision(precision, device), rank, world)
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def add_up(self, values: Mapping[str, Tensor | float]) -> dict[str, float]:
+        """The sum of each value over all ranks, as numbers: the one moment of a step in which the host waits."""
+        vector = torch.stack(
+            [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in values.values()]
+        )
+        if self.world > 1:
+            distributed.all_reduce(vector)
+        return dict(zip(values, vector.tolist(), strict=True))
+
+    def gather(self, names: list[str]) -> list[str]:
+        """The names of all ranks, on every rank."""
+        if self.world == 1:
+            return names
+        found: list[list[str]] = [[] for _ in range(self.world)]
+        distributed.all_gather_object(found, names)
+        return [name for part in found for name in part]
+
+
+def resolve_precision(precision: Literal["auto", "bf16", "fp32"], device: torch.device) -> Literal["bf16", "fp32"]:
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
+
+
+@contextlib.contextmanager
+def process_group() -> Iterator[None]:
+    """Joins the other processes when `torchrun` started this one: NCCL where there are GPUs, gloo elsewhere."""
+    if not distributed.is_torchelastic_launched():
+        yield
+        return
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(distributed.get_node_local_rank())
+    distributed.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def wrap(task: nn.Module, machine: Machine, compile: bool) -> nn.Module:
+    """The task as the loop calls it. Parameters stay in `task`, under the same names."""
+    if compile:
+        for module in task.modules():
+            if isinstance(module, Block):
+                module.compile()
+    if machine.world == 1:
+        return task
+    return DistributedDataParallel(task, broadcast_buffers=False)
+
+
+def gradients(model: nn.Module, reduce: bool) -> contextlib.AbstractContextManager[Any]:
+    """Ranks add up their gradients in the last forward pass of a step alone."""
+    if isinstance(model, DistributedDataParallel) and not reduce:
+        return model.no_sync()
+    return contextlib.nullcontext()
+
+
+def alone(evaluate: Callable[[int], None], step: int, task: nn.Module, machine: Machine) -> None:
+    """The first rank measures, the others wait."""
+    if machine.rank == 0:
+        task.eval()
+        evaluate(step)
+        task.train()
+    if machine.world > 1:
+        distributed.barrier()
+
+
+class Interruption:
+    """Ctrl-C and SIGTERM become a question that the loop asks after each step; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.asked: int | None = None
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interruption":
+        with contextlib.suppress(ValueError):  # signals belong to the main thread
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self.note)
+        return self
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        if self.asked is not None:
+            raise KeyboardInterrupt
+        self.asked = number
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+def readable(batch: Batch, step: int) -> Batch:
+    if not len(batch):
+        raise RunError(
+            f"not one clip of step {step + 1} could be read ({listed(batch.failed)}); "
+            "look at the files and index the corpus again"
+        )
+    return batch
+
+
+def too_many(failed: int, wanted: int, names: list[str], limit: float) -> RunError:
+    return RunError(
+        f"{failed} of {wanted} clips could not be read, lately {listed(names)}; the limit is max_failed={limit}: "
+        "index the corpus again, or allow more"
+    )
+
+
+def not_finite(step: int, seen: list[tuple[Batch, Tensor]], machine: Machine, checkpoint: Path) -> RunError:
+    """Names the clips of the forward passes whose loss is not finite, or all of the step's where each loss is."""
+    bad = machine.gather([name for batch, loss in seen if not loss.isfinite() for name in batch.ids])
+    clips = bad or machine.gather([name for batch, _ in seen for name in batch.ids])
+    what = "loss" if bad else "gradient"
+    kept = f"the checkpoint in {checkpoint.parent} is untouched" if checkpoint.exists() else "nothing was saved yet"
+    return RunError(
+        f"the {what} of step {step + 1} is not finite, clips {listed(clips)}; {kept}; "
+        "try a lower optim.base_lr, optim.clip_norm=1 or precision=fp32"
+    )
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

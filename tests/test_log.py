@@ -1,0 +1,97 @@
+"""The log holds every step once, whatever was cut off; the bar says how the loss stands."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tubelet.log import Bar, Log, against_trivial, read_log
+
+
+def write(path, steps, keep=0):
+    with Log(path, keep) as log:
+        for step in steps:
+            log.write("step", step, loss=step / 8)
+
+
+@settings(deadline=None)
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_log_cut_anywhere_goes_on_without_a_double(tmp_path_factory, cut, share):
+    path = tmp_path_factory.mktemp("log") / "log.jsonl"
+    write(path, range(1, 8))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: round(cut * len(whole))])  # a crash may leave half a line
+    keep = round(share * len(read_log(path)))  # the step of the checkpoint
+    write(path, range(keep + 1, 8), keep)
+    assert [record["step"] for record in read_log(path)] == list(range(1, 8))
+
+
+def test_records_of_one_step_are_kept_together(tmp_path):
+    path = tmp_path / "log.jsonl"
+    with Log(path) as log:
+        log.write("evaluation", 0, name="linear", metrics={"accuracy": 0.1})
+        log.write("step", 1, loss=1.0)
+        log.write("evaluation", 1, name="linear", metrics={"accuracy": 0.2})
+        log.write("step", 2, loss=0.5)
+    with Log(path, keep=1):
+        pass
+    assert [(record["kind"], record["step"]) for record in read_log(path)] == [
+        ("evaluation", 0),
+        ("step", 1),
+        ("evaluation", 1),
+    ]
+    with Log(path, keep=0):  # no checkpoint: the run starts over
+        pass
+    assert read_log(path) == []
+
+
+def test_every_line_is_json_that_any_reader_takes(tmp_path):
+    path = tmp_path / "log.jsonl"
+    with Log(path) as log:
+        log.write("step", 1, loss=float("nan"), failed=["a: bad"], metrics={"x": float("inf")})
+    line = path.read_text().strip()
+    record = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert record["loss"] is None
+    assert record["metrics"] == {"x": None}
+    assert record["failed"] == ["a: bad"]
+
+
+def test_a_log_without_a_path_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Log(None) as log:
+        log.write("step", 1, loss=1.0)
+        log.sync()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tensorboard_gets_the_numbers_when_it_is_asked_for(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with Log(tmp_path / "log.jsonl", tensorboard=True) as log:
+        log.write("step", 1, loss=0.5, failed=[])
+        log.write("evaluation", 1, name="linear", metrics={"accuracy": 0.25})
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.value for event in events.Scalars("loss")] == [0.5]
+    assert [event.value for event in events.Scalars("linear/accuracy")] == [0.25]
+
+
+def test_losses_stand_against_their_trivial_level():
+    terms = {"loss": 3.0, "pixels": 0.6, "pixels.trivial": 0.8, "pixels.flat": 0.1, "contrast": 2.4}
+    assert against_trivial(terms) == "pixels 0.750 of trivial  contrast 2.400"
+    assert against_trivial({"loss": 2.0}) == "loss 2.000"
+
+
+def test_off_a_terminal_the_bar_prints_first_and_last_step(capsys):
+    with Bar(total=50, first=10) as bar:
+        for done in range(11, 51):
+            bar.show(done, {"loss": 1.0, "pixels": 0.5, "pixels.trivial": 1.0}, 12.3)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert re.fullmatch(r"step 11/50  pixels 0\.500 of trivial  12 clips/s  ends \d\d:\d\d", lines[0])
+    assert lines[1].startswith("step 50/50")
+    with Bar(total=1, first=0, shown=False) as bar:
+        bar.show(1, {"loss": 1.0}, 1.0)
+    assert capsys.readouterr().err == ""
