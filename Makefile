@@ -33,7 +33,7 @@ test-all: setup
 	REQUIRE_DATA=$(REQUIRE_DATA) $(PYTEST)
 
 demo: setup
-	$(BIN)/python -m tubelet.recipes.demo --out $(DEMO)
+	$(BIN)/tubelet demo --out $(DEMO)
 
 docs: setup
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'

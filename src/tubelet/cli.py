@@ -9,6 +9,7 @@ from typing import NoReturn
 from tubelet.errors import TubeletError
 
 VERBS = {
+    "demo": "the whole line on the embedded corpus, in minutes on two cores",
     "synth": "render the embedded corpus: captioned action clips with known subject and motion",
     "index": "make a corpus of your videos: a table of every file, whatever its state",
     "align": "train a small image-text aligner on the corpus's own frames and captions",
@@ -62,6 +63,9 @@ def run(argv: list[str]) -> int:
     module = importlib.import_module(f"tubelet.commands.{verb}")
     parser = Parser(prog=f"tubelet {verb}", description=module.__doc__, formatter_class=argparse.RawTextHelpFormatter)
     module.add_arguments(parser)
+    if {"-h", "--help"} & set(rest) and hasattr(module, "help_on"):  # a verb whose help depends on its words
+        print(module.help_on([word for word in rest if word not in ("-h", "--help")], parser))
+        return 0
     module.run(parser.parse_intermixed_args(rest))
     return 0
 
