@@ -308,7 +308,8 @@ class MapsWriter:
             raise ValueError(f"a {self.kind} map of shape {values.shape} does not fit {len(times)} timestamps")
         if (np.diff(times) < 0).any():
             raise ValueError("timestamps of a map must ascend")
-        half = values.astype(np.float16)
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
         if not np.isfinite(half).all():
             raise ValueError(f"the map of {video.id} holds NaN or values beyond float16")
         stat = video.path.stat()
