@@ -7,6 +7,7 @@ its checkpoint is, bit for bit, the run that was never interrupted.
 
 import contextlib
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -74,7 +75,7 @@ class Training:
 def train(
     config: Training,
     task: nn.Module,
-    batches: Callable[[int, int], Iterable[Batch]],  # (first, last) micro-step -> their batches
+    batches: Iterator[Batch],  # one a forward pass, from the checkpoint's step on
     evaluate: Callable[[int], None],  # measures the task after this step, and logs it
     folder: Path,
     log: Log,
@@ -89,7 +90,6 @@ def train(
     first = load_checkpoint(checkpoint, task, optimizer) if checkpoint.exists() else 0
     model = wrap(task, machine, config.compile)
     clips = config.batch * config.accumulate * machine.world
-    stream = iter(batches(first * config.accumulate, total * config.accumulate)) if first < total else iter(())
     wanted = failed = 0
 
     with Interruption() as interruption, Bar(total, first, shown=machine.rank == 0) as bar:
@@ -105,7 +105,7 @@ def train(
             seen: list[tuple[Batch, Tensor]] = []
             terms: dict[str, Tensor] = {}
             for micro in range(config.accumulate):
-                batch = readable(next(stream), step)
+                batch = readable(next(batches), step)
                 with machine.autocast(), gradients(model, reduce=micro == config.accumulate - 1):
                     result = model(batch.to(machine.device))
                     (result.loss / config.accumulate).backward()
@@ -244,6 +244,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked: int | None = None
+        self.process = os.getpid()
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
@@ -253,6 +254,10 @@ class Interruption:
         return self
 
     def note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.process:  # a loader process: it ends when the first process says so
+            if number == signal.SIGTERM:
+                os._exit(1)
+            return
         if self.asked is not None:
             raise KeyboardInterrupt
         self.asked = number

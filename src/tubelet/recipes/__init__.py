@@ -1,1 +1,27 @@
+"""A recipe is a function that returns a typed `Pretrain`. The list below is the registry, in the order of the help."""
 
+from tubelet.recipes.find import Recipe, find
+from tubelet.recipes.folder import Plan, load_task, read_plan
+from tubelet.recipes.launch import pretrain
+from tubelet.recipes.overrides import override
+from tubelet.recipes.pretrain import Pretrain
+from tubelet.recipes.text_guided import text_guided
+from tubelet.recipes.tiny import tiny, tiny_text_guided
+from tubelet.recipes.videomae import videomae
+
+RECIPES: tuple[Recipe, ...] = (tiny, tiny_text_guided, videomae, text_guided)
+
+__all__ = [
+    "RECIPES",
+    "Plan",
+    "Pretrain",
+    "find",
+    "load_task",
+    "override",
+    "pretrain",
+    "read_plan",
+    "text_guided",
+    "tiny",
+    "tiny_text_guided",
+    "videomae",
+]

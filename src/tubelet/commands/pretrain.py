@@ -1,0 +1,47 @@
+"""Pretrain an encoder by a recipe: train, checkpoint, measure.
+
+The same command again goes on from the last checkpoint. `tubelet pretrain RECIPE --help` lists every field that
+key=value can override. On several GPUs: `torchrun --nproc-per-node 8 -m tubelet pretrain ...`.
+"""
+
+import argparse
+import inspect
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe, or your own path/to/file.py:function")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="a field of the recipe, as in masker.ratio=0.9"
+    )
+    parser.add_argument("--on", required=True, metavar="CORPUS", help="corpus folder, from `tubelet index` or `synth`")
+    parser.add_argument("--out", required=True, metavar="RUN", help="run folder: new, or this same run to go on with")
+
+
+def run(args: argparse.Namespace) -> None:
+    from tubelet.recipes import RECIPES
+    from tubelet.recipes.find import find
+    from tubelet.recipes.launch import pretrain
+    from tubelet.recipes.overrides import override
+
+    name, recipe = find(args.recipe, RECIPES)
+    config = override(recipe(), args.overrides)
+    command = ["tubelet", "pretrain", args.recipe, *args.overrides, "--on", args.on, "--out", args.out]
+    if not pretrain(name, config, Path(args.on), Path(args.out), command):
+        raise SystemExit(130)
+
+
+def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
+    """What `--help` prints after these words: every field of the recipe they name, or the recipes, a line each."""
+    from tubelet.recipes import RECIPES
+    from tubelet.recipes.find import find
+    from tubelet.recipes.overrides import describe, override
+
+    overrides = [word for word in words if "=" in word and not word.startswith("-")]
+    named = [word for word in words if "=" not in word and not word.startswith("-")]
+    if named:
+        name, recipe = find(named[0], RECIPES)
+        return f"{name}: {inspect.getdoc(recipe)}\n\n{describe(override(recipe(), overrides))}"
+    width = max(len(recipe.__name__) for recipe in RECIPES)
+    lines = [f"  {recipe.__name__:<{width}}  {inspect.getdoc(recipe).splitlines()[0]}" for recipe in RECIPES]
+    return "\n".join([parser.format_help(), "recipes:", *lines])

@@ -1,0 +1,223 @@
+"""The run folder as pretraining sees it: whose it is, how far it is, and the way back from it to a task."""
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_weights, write_atomically
+from tubelet.data.table import Corpus
+from tubelet.errors import RunError
+from tubelet.log import read_log
+from tubelet.recipes.find import is_file, load_file
+from tubelet.recipes.overrides import plain, typed
+from tubelet.recipes.pretrain import Pretrain
+from tubelet.tasks import Pretraining
+from tubelet.train import Machine
+
+RECIPE, LOG, LOCK = "recipe.json", "log.jsonl", ".lock"
+# Fields that may change when a run goes on: they decide no weight.
+FREE = ("data.workers", "log_every", "save_every", "tensorboard")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, whole: what recipe.json holds."""
+
+    recipe: str  # name of the recipe, or file.py:function
+    config: Pretrain
+    corpus: Mapping[str, str]  # path, name, fingerprint
+    steps: int
+    world: int
+    precision: Literal["bf16", "fp32"]  # what the config's precision came to
+    text_width: int | None  # width of the caption embeddings, where an objective needs them
+    command: tuple[str, ...] = ()
+
+    @classmethod
+    def make(
+        cls, recipe: str, config: Pretrain, corpus: Corpus, machine: Machine, text_width: int | None, command: list[str]
+    ) -> "Plan":
+        videos = len(corpus.select(config.data.split))
+        return cls(
+            recipe,
+            config,
+            {"path": str(corpus.folder.resolve()), "name": corpus.name, "fingerprint": corpus.fingerprint()},
+            config.total(videos, machine.world),
+            machine.world,
+            machine.precision,
+            text_width,
+            tuple(command),
+        )
+
+    def differences(self, other: "Plan") -> list[str]:
+        """What decides the weights and is not the same: `field: old -> new`."""
+        old, new = plain(self.config), plain(other.config)
+        old |= {"corpus": self.corpus["fingerprint"], "total steps": self.steps, "processes": self.world}
+        new |= {"corpus": other.corpus["fingerprint"], "total steps": other.steps, "processes": other.world}
+        if self.corpus["name"] != other.corpus["name"] and old["corpus"] != new["corpus"]:
+            old["corpus"], new["corpus"] = self.corpus["name"], other.corpus["name"]
+        absent = "absent"
+        return [
+            f"{field}: {shorten(old.get(field, absent))} -> {shorten(new.get(field, absent))}"
+            for field in dict.fromkeys([*old, *new])
+            if field not in FREE and old.get(field, absent) != new.get(field, absent)
+        ]
+
+
+def shorten(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    content = {
+        "format": 1,
+        "recipe": plan.recipe,
+        "corpus": dict(plan.corpus),
+        "values": plain(plan.config),
+        "steps": plan.steps,
+        "processes": plan.world,
+        "precision": plan.precision,
+        "text_width": plan.text_width,
+        "versions": versions(),
+        "hardware": hardware(),
+        "command": list(plan.command),
+    }
+    write_atomically(folder / RECIPE, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_plan(folder: Path | str) -> Plan:
+    """What `write_plan` wrote, typed again."""
+    path = Path(folder) / RECIPE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != 1:
+            raise RunError(f"{path} has format {content['format']}; this version of tubelet reads format 1")
+        recipe = content["recipe"]
+        if is_file(recipe):
+            load_file(recipe)  # its own parts must be known before they can be named
+        return Plan(
+            recipe,
+            typed(Pretrain, content["values"], str(path)),
+            content["corpus"],
+            content["steps"],
+            content["processes"],
+            content["precision"],
+            content["text_width"],
+            tuple(content["command"]),
+        )
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{folder} holds no recipe.json, so it is no run; name a folder of `tubelet pretrain`"
+        ) from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({type(error).__name__}: {error}); restore it, or train anew") from error
+
+
+def load_task(run: Path | str) -> tuple[Pretrain, Pretraining]:
+    """The config of a run and its task with the weights of the checkpoint, on the CPU and in evaluation mode."""
+    plan = read_plan(run)
+    task = plan.config.build(plan.text_width)
+    load_weights(Path(run) / CHECKPOINT, task)
+    return plan.config, task.eval()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to write a folder, what stands in it, and how far that has come."""
+
+    plan: Plan
+    begun: bool
+    step: int = 0
+    finished: bool = False
+
+
+@contextlib.contextmanager
+def claim(folder: Path, plan: Plan) -> Iterator[Claim]:
+    """Takes the folder for this plan: a new run, or the same one going on. Anything else is refused untouched.
+
+    A new run has begun once `write_plan` has; when it fails before that, it leaves nothing behind.
+    """
+    check_kind(folder)
+    created = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        try:
+            yield look(folder, plan)
+        finally:
+            if not (folder / RECIPE).exists():
+                (folder / LOCK).unlink()
+                if created:
+                    folder.rmdir()
+
+
+def look(folder: Path, plan: Plan) -> Claim:
+    if not (folder / RECIPE).exists():
+        return Claim(plan, begun=False)
+    old = read_plan(folder)
+    if differences := old.differences(plan):
+        raise RunError(
+            f"{folder} holds another run ({'; '.join(differences)}); "
+            f"give a new folder with --out, or start from its weights with init={folder} and a new --out"
+        )
+    step = checkpoint_step(folder / CHECKPOINT)
+    ended = any(record["kind"] == "end" for record in read_log(folder / LOG))
+    return Claim(old, begun=True, step=step, finished=ended and step >= plan.steps)
+
+
+def check_kind(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; give the run a folder of its own with --out")
+    if not folder.exists() or (folder / RECIPE).exists():
+        return
+    if held := sorted(path.name for path in folder.iterdir() if path.name not in (LOCK, f".{RECIPE}.half")):
+        raise RunError(f"{folder} holds {held[0]} and is no run; give the run a folder of its own with --out")
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time. The kernel keeps the lock with the process and forgets it when the process ends,
+    however it ends; unlike `flock` it is not kept alive by loader workers."""
+    with (folder / LOCK).open("ab") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f"another process is training in {folder}; wait for it, or give another --out") from error
+        yield
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("tubelet", "torch", "numpy", "av", "safetensors", "chz"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "machine": platform.machine(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def processor() -> str:
+    """The name of the processor as the kernel gives it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"

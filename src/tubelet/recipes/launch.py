@@ -1,0 +1,141 @@
+"""From a recipe and a corpus to a finished run. Start reading at `pretrain`."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from tubelet.checkpoint import CHECKPOINT, load_strictly, part, read_checkpoint
+from tubelet.data.loader import train_batches
+from tubelet.data.maps import Embeddings
+from tubelet.data.table import Corpus
+from tubelet.evaluations import Context
+from tubelet.evaluations.results import merge_result
+from tubelet.log import Log, against_trivial, read_log
+from tubelet.recipes.folder import LOG, Claim, Plan, claim, write_plan
+from tubelet.recipes.pretrain import Pretrain
+from tubelet.seeds import key
+from tubelet.tasks import Pretraining
+from tubelet.train import Machine, process_group, train
+
+
+def pretrain(
+    recipe: str, config: Pretrain, corpus: Path | str, folder: Path | str, command: Iterable[str] = ()
+) -> bool:
+    """Trains into `folder`, or goes on with the same run that stands there. False when it was asked to stop."""
+    folder = Path(folder)
+    with process_group(), contextlib.ExitStack() as stack:
+        machine = Machine.here(config.precision)
+        table = Corpus.open(Path(corpus))
+        text_width = Embeddings.open(table).width if config.needs_text else None
+        plan = Plan.make(recipe, config, table, machine, text_width, list(command))
+        held = together(lambda: stack.enter_context(claim(folder, plan)), machine)
+        if held.finished:
+            say(
+                machine,
+                f"{folder} is finished: all {plan.steps} steps are done and measured; {following(folder, table)}",
+            )
+            return True
+        machine = replace(machine, precision=held.plan.precision)
+        task = fresh(config, text_width, from_init=held.step == 0)
+        batches = train_batches(
+            table, config.clip, config.data, needs=task.needs, text=task.needs_text,
+            batch=config.batch, seed=config.seed, rank=machine.rank, world=machine.world,
+            first_step=held.step * config.accumulate, last_step=plan.steps * config.accumulate,
+            progress=reading(machine),
+        )  # fmt: skip
+        if machine.rank == 0 and not held.begun:
+            write_plan(folder, plan)
+        if held.step:
+            say(machine, f"{folder}: going on from step {held.step} of {plan.steps}")
+
+        log = stack.enter_context(
+            Log(folder / LOG if machine.rank == 0 else None, keep=held.step, tensorboard=config.tensorboard)
+        )
+        context = partial(
+            Context, encoder=task.encoder, task=task, corpus=table, clip=config.clip, data=config.data, seed=config.seed
+        )
+        reached = train(
+            config, task, batches, lambda step: measure(config, context(limit=config.evaluate_limit), log, step),
+            folder, log, plan.steps, machine,
+        )  # fmt: skip
+        if reached < plan.steps:
+            say(machine, f"stopped and saved at step {reached} of {plan.steps}; the same command goes on from there")
+            return False
+        if machine.rank == 0:
+            measure(config, context(), log, plan.steps, folder)
+            log.write("end", plan.steps)
+            print(f"{folder}: {summary(folder)}; {following(folder, table)}")
+        return True
+
+
+def fresh(config: Pretrain, text_width: int | None, from_init: bool) -> Pretraining:
+    """The task at step 0: weights from the seed, or from the run that `init` names."""
+    torch.manual_seed(key(config.seed, "weights"))
+    task = config.build(text_width)
+    if config.init is not None and from_init:
+        path = Path(config.init) / CHECKPOINT
+        tensors, _ = read_checkpoint(path)
+        load_strictly(task.encoder, part(tensors, "task.encoder"), path)
+        for name, objective in task.objectives.items():
+            if head := part(tensors, f"task.objectives.{name}"):
+                load_strictly(objective, head, path)
+    return task
+
+
+def together(take: Callable[[], Claim], machine: Machine) -> Claim:
+    """The first rank takes the folder; the others learn what it found, or leave quietly when it was refused."""
+    if machine.world == 1:
+        return take()
+    found: list[Claim | None] = [None]
+    try:
+        if machine.rank == 0:
+            found[0] = take()
+    finally:
+        distributed.broadcast_object_list(found)
+    if found[0] is None:
+        raise SystemExit(2)
+    return found[0]
+
+
+def measure(config: Pretrain, context: Context, log: Log, step: int, folder: Path | None = None) -> None:
+    """Runs the recipe's evaluations; the last ones are the run's results."""
+    for name, evaluation in config.evaluations.items():
+        result = evaluation.run(context)
+        log.write("evaluation", step, name=name, metrics=result["metrics"])
+        if folder is not None:
+            merge_result(folder, name, {"step": step, **result})
+
+
+def reading(machine: Machine) -> Callable[[int, int], None]:
+    """Shows how far the corpus is read into its cache of decoded frames, where it is read at all."""
+    spoke = [time.monotonic()]
+
+    def progress(done: int, total: int) -> None:
+        if done == 0 or done == total or time.monotonic() - spoke[0] > 10:
+            spoke[0] = time.monotonic()
+            say(machine, f"decoding the videos once: {done} of {total}")
+
+    return progress
+
+
+def say(machine: Machine, line: str) -> None:
+    if machine.rank == 0:
+        print(line, file=sys.stderr)
+
+
+def summary(folder: Path) -> str:
+    """The last losses against their trivial levels."""
+    steps = [record for record in read_log(folder / LOG) if record["kind"] == "step"]
+    last = {name: value for name, value in steps[-1].items() if name.split(".")[0] in ("loss", "pixels", "contrast")}
+    return f"{steps[-1]['step']} steps, {against_trivial(last)}"
+
+
+def following(folder: Path, corpus: Corpus) -> str:
+    return f"next: `tubelet evaluate {folder} --on {corpus.folder} linear` and `tubelet report {folder}`"

@@ -1,0 +1,241 @@
+"""Typed configs as dotted words and back: `masker=Tube masker.ratio=0.9 objectives.contrast.weight=0`.
+
+A part is named by its class, found among the subclasses of the type that the field declares; nothing is imported or
+evaluated to find it. Naming a part replaces it whole: no field of the old part is left.
+"""
+
+import difflib
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Any, TypeVar
+
+import chz
+from chz.blueprint import (
+    Blueprint,
+    Castable,
+    ConstructionException,
+    ExtraneousBlueprintArg,
+    InvalidBlueprintArg,
+    MissingBlueprintArg,
+)
+
+from tubelet.errors import RecipeError
+
+C = TypeVar("C")
+REFUSALS = (
+    ConstructionException,
+    ExtraneousBlueprintArg,
+    InvalidBlueprintArg,
+    MissingBlueprintArg,
+    TypeError,
+    ValueError,
+)
+# Two ways to say one thing: naming the first on the command line takes back what the recipe says by the second.
+ALTERNATIVES = (("steps", "epochs"), ("data.sampling.stride", "data.sampling.step_ms"))
+
+
+def override(config: C, words: Sequence[str]) -> C:
+    """The config with each `key=value` applied, or a `RecipeError` that names the word at fault and what is near it."""
+    given = split(words)
+    cls, kinds, values = type(config), {}, {}
+    for path, kind, value, _ in walk(config):
+        kinds[path], values[path] = kind, value
+    parts = {path: word for path, word in given.items() if names_a_part(cls, values, path)}
+    for path in sorted(parts, key=lambda path: path.count(".")):
+        declared = part_type(cls, values, path)
+        if declared is None:
+            raise unknown(path, values, cls)
+        part = find_class(path, parts[path], declared)
+        values = {key: value for key, value in values.items() if key != path and not key.startswith(f"{path}.")}
+        values[path] = part
+        for key, kind, value, _ in walk(part(), f"{path}."):
+            kinds[key], values[key] = kind, value
+    leaves = {path: word for path, word in given.items() if path not in parts}
+    for path in leaves:
+        if path not in values or isinstance(values[path], type):
+            raise unknown(path, values, cls)
+    for one, other in (*ALTERNATIVES, *(pair[::-1] for pair in ALTERNATIVES)):
+        if one in leaves and other not in leaves and other in values:
+            values[other] = None
+    try:
+        return make(cls, values, leaves)
+    except REFUSALS as error:
+        for path, word in leaves.items():
+            if isinstance(error_of(lambda path=path, word=word: make(cls, values, {path: word})), REFUSALS):
+                raise wrong_type(path, word, kinds[path]) from error
+        raise RecipeError(" ".join(str(error).split())) from error
+
+
+def plain(config: object) -> dict[str, Any]:
+    """Every field under its dotted name, as JSON holds it: parts by the name of their class."""
+    return {path: value.__name__ if isinstance(value, type) else value for path, value in dotted(config).items()}
+
+
+def typed(cls: type[C], values: Mapping[str, Any], origin: str) -> C:
+    """The config that `plain` wrote. `origin` names the file in errors."""
+    resolved: dict[str, Any] = {}
+    for path in sorted(values, key=lambda path: path.count(".")):
+        value = values[path]
+        declared = part_type(cls, resolved, path)
+        if declared is not None and isinstance(value, str):
+            resolved[path] = find_class(path, value, declared)
+        else:
+            resolved[path] = tuple(value) if isinstance(value, list) else value
+    try:
+        return make(cls, resolved, {})
+    except REFUSALS as error:
+        raise RecipeError(f"{origin} does not fit this version of tubelet: {' '.join(str(error).split())}") from error
+
+
+def describe(config: object) -> str:
+    """A page of help: every field with its value here, its type and what it is."""
+    rows = [
+        (f"{path}={value.__name__ if isinstance(value, type) else shown(value)}", spell(declared), doc)
+        for path, declared, value, doc in walk(config)
+    ]
+    words, types = (min(44, max(len(row[column]) for row in rows)) for column in (0, 1))
+    return "\n".join(f"  {word:<{words}}  {kind:<{types}}  {doc}".rstrip() for word, kind, doc in rows)
+
+
+def shown(value: object) -> str:
+    """A value as it is written on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def dotted(config: object) -> dict[str, Any]:
+    """Every field under its dotted name: parts as their class, then their fields; the rest as values."""
+    return {path: value for path, _, value, _ in walk(config)}
+
+
+def walk(config: object, prefix: str = "") -> Iterator[tuple[str, Any, Any, str]]:
+    """(dotted name, declared type, class of a part or value, doc) of every field."""
+    for name, field in chz.chz_fields(config).items():
+        path, value = f"{prefix}{name}", getattr(config, name)
+        if chz.is_chz(value):
+            yield path, field.final_type, type(value), field._doc
+            yield from walk(value, f"{path}.")
+        elif isinstance(value, Mapping):
+            base = typing.get_args(field.final_type)[1]
+            for item, part in value.items():
+                yield f"{path}.{item}", base, type(part), field._doc
+                yield from walk(part, f"{path}.{item}.")
+        else:
+            yield path, field.final_type, value, field._doc
+
+
+def split(words: Sequence[str]) -> dict[str, str]:
+    given = {}
+    for word in words:
+        path, sign, value = word.partition("=")
+        if not sign or not path:
+            raise RecipeError(f"{word!r} is no option: write key=value, as in masker.ratio=0.9")
+        if path in given:
+            raise RecipeError(f"{path} is given twice")
+        given[path] = value
+    return given
+
+
+def names_a_part(cls: type, values: Mapping[str, Any], path: str) -> bool:
+    """Whether the value of this name is a class: a part that is there, or a new entry of a mapping of parts."""
+    return isinstance(values.get(path), type) or (
+        path not in values and "." in path and mapping_base(cls, path.rpartition(".")[0]) is not None
+    )
+
+
+def part_type(cls: type, values: Mapping[str, Any], path: str) -> type | None:
+    """The class that the part of this name must derive from; None where the name is no part."""
+    head, dot, rest = path.partition(".")
+    declared = chz.chz_fields(cls)[head].final_type if head in chz.chz_fields(cls) else None
+    prefix = head
+    if (base := mapping_base(cls, head)) is not None and dot:
+        item, dot, rest = rest.partition(".")
+        declared, prefix = base, f"{head}.{item}"
+    if not (isinstance(declared, type) and chz.is_chz(declared)):
+        return None
+    if not dot:
+        return declared
+    current = values.get(prefix)
+    inner = {key.removeprefix(f"{prefix}."): value for key, value in values.items() if key.startswith(f"{prefix}.")}
+    return part_type(current, inner, rest) if isinstance(current, type) else None
+
+
+def mapping_base(cls: type, name: str) -> type | None:
+    """The class of the parts of a field that maps names to parts."""
+    field = chz.chz_fields(cls).get(name)
+    arguments = typing.get_args(field.final_type) if field is not None else ()
+    return arguments[1] if len(arguments) == 2 and chz.is_chz(arguments[1]) else None
+
+
+def find_class(path: str, name: str, base: type) -> type:
+    known = {cls.__name__: cls for cls in concrete(base)}
+    if name not in known:
+        raise RecipeError(f"{path}={name}: there is no {base.__name__} called {name!r}; {near(name, known)}")
+    return known[name]
+
+
+def concrete(base: type) -> list[type]:
+    """The class and all that derive from it, without those that only serve as a base."""
+    below = [cls for child in base.__subclasses__() for cls in concrete(child)]
+    abstract = bool(below) and base.__module__.endswith(".base")
+    return below if abstract else [base, *below]
+
+
+def make(cls: type[C], values: Mapping[str, Any], leaves: Mapping[str, str]) -> C:
+    blueprint = Blueprint(cls).apply(values).apply({path: Castable(word) for path, word in leaves.items()})
+    return typing.cast(C, blueprint.make())
+
+
+def unknown(path: str, values: Mapping[str, Any], cls: type) -> RecipeError:
+    name, _, rest = path.partition(".")
+    item, base = rest.partition(".")[0], mapping_base(cls, name)
+    if item and base is not None and not any(key.startswith(f"{name}.{item}.") for key in values):
+        choices = "|".join(part.__name__ for part in concrete(base))
+        return RecipeError(f"{path}: this recipe has no {name}.{item}; add it with {name}.{item}={choices}")
+    return RecipeError(f"there is no option {path}; {near(path, values)}")
+
+
+def near(name: str, known: Mapping[str, Any]) -> str:
+    """The name most like this one; the last part of a dotted name counts too."""
+    tails: dict[str, str] = {}
+    for key in known:
+        tails.setdefault(key.rpartition(".")[2], key)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    close = close or [tails[tail] for tail in difflib.get_close_matches(name.rpartition(".")[2], tails, n=1)]
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"known: {', '.join(known)}" if len(known) <= 20 else "`tubelet pretrain RECIPE --help` lists them"
+
+
+def error_of(attempt: Callable[[], object]) -> Exception | None:
+    try:
+        attempt()
+    except Exception as error:
+        return error
+    return None
+
+
+def wrong_type(path: str, word: str, declared: Any) -> RecipeError:
+    choices = list(map(str, typing.get_args(declared))) if is_literal(declared) else []
+    hint = f"; did you mean {close[0]}?" if (close := difflib.get_close_matches(word, choices, n=1)) else ""
+    return RecipeError(f"{path}={word} does not fit: it must be {spell(declared)}{hint}")
+
+
+def is_literal(declared: Any) -> bool:
+    return typing.get_origin(declared) is typing.Literal
+
+
+def spell(declared: Any) -> str:
+    """A type in a user's words."""
+    arguments = typing.get_args(declared)
+    if is_literal(declared):
+        return " | ".join(map(str, arguments))
+    if typing.get_origin(declared) in (typing.Union, UnionType):
+        return " | ".join(map(spell, arguments))
+    if typing.get_origin(declared) is tuple:
+        return ",".join("..." if argument is ... else spell(argument) for argument in arguments)
+    if declared is type(None):
+        return "None"
+    if isinstance(declared, type) and chz.is_chz(declared) and declared.__subclasses__():
+        return " | ".join(cls.__name__ for cls in concrete(declared))
+    return getattr(declared, "__name__", str(declared))

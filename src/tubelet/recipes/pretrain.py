@@ -1,0 +1,47 @@
+"""What a pretraining run is, as one typed value: a recipe is a function that returns a `Pretrain`."""
+
+from collections.abc import Mapping
+
+import chz
+
+from tubelet.data.loader import Data
+from tubelet.errors import RecipeError
+from tubelet.evaluations import Evaluation
+from tubelet.maskers import Masker, Tube
+from tubelet.models.encoder import Vit
+from tubelet.objectives import Objective, Pixels
+from tubelet.tasks import Pretraining
+from tubelet.train import Training
+from tubelet.types import Clip
+
+
+@chz.chz
+class Pretrain(Training):
+    """Clip, data, model, mask, losses and loop of a run."""
+
+    clip: Clip = chz.field(default_factory=Clip, doc="the size of a clip")
+    data: Data = chz.field(default_factory=Data, doc="how clips are read")
+    encoder: Vit = chz.field(default_factory=Vit, doc="the size of the encoder")
+    masker: Masker = chz.field(default_factory=Tube, doc="what is hidden")
+    objectives: Mapping[str, Objective] = chz.field(
+        default_factory=lambda: {"pixels": Pixels()}, doc="what it is trained for; the losses are summed by weight"
+    )
+    evaluations: Mapping[str, Evaluation] = chz.field(
+        default_factory=dict, doc="what is measured at the end, and every evaluate_every steps"
+    )
+    evaluate_limit: int | None = chz.field(
+        default=None, doc="at most so many videos of a split in evaluations while training; the final ones take all"
+    )
+    init: str | None = chz.field(default=None, doc="a run whose weights to start from, with a new schedule")
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether an objective in use compares clips with their captions."""
+        return any(objective.needs_text for objective in self.objectives.values() if objective.factor)
+
+    def build(self, text_width: int | None) -> Pretraining:
+        """The task with fresh weights, for caption embeddings of this width."""
+        if self.needs_text and text_width is None:
+            raise RecipeError("an objective compares clips with captions, and the width of their embeddings is unknown")
+        objectives = dict(sorted(self.objectives.items()))  # fresh weights do not depend on the order they are named in
+        return Pretraining(self.clip, self.encoder.build(self.clip), self.masker, objectives, text_width)

@@ -1,0 +1,53 @@
+"""Small enough for two cores: what the demo, the tests and the studies on the embedded corpus start from."""
+
+import chz
+
+from tubelet.data.loader import CaptionChoice, Data
+from tubelet.data.sample import Sampling
+from tubelet.maskers import Text, Tube
+from tubelet.models.decoder import Decoder
+from tubelet.models.encoder import Vit
+from tubelet.objectives import Contrast, Pixels
+from tubelet.optim import Optim
+from tubelet.recipes.pretrain import Pretrain
+from tubelet.types import Clip
+
+
+def tiny() -> Pretrain:
+    """Reconstruction alone, tube masks, 16x64x64: minutes on two cores.
+
+    tubelet synth --out corpora/synth
+    tubelet pretrain tiny --on corpora/synth --out runs/tiny
+
+    Expected: docs/results/demo.md.
+    """
+    return Pretrain(
+        clip=Clip(frames=16, size=64, tubelet_frames=2, tubelet_size=16),
+        data=Data(sampling=Sampling(stride=1), cache=True),
+        encoder=Vit(width=128, depth=4, heads=4),
+        masker=Tube(ratio=0.6),
+        objectives={"pixels": Pixels(decoder=Decoder(width=96, depth=2, heads=3))},
+        optim=Optim(base_lr=5e-3, floor_lr=5e-5, clip_norm=1.0),
+        steps=1200,
+        batch=48,
+        save_every=100,
+    )
+
+
+def tiny_text_guided() -> Pretrain:
+    """Both objectives, the caption decides what is hidden, 16x64x64; captions name the subject, not the verb.
+
+    tubelet synth --out corpora/synth
+    tubelet align corpora/synth
+    tubelet saliency text corpora/synth
+    tubelet pretrain tiny_text_guided --on corpora/synth --out runs/tiny_text_guided
+
+    Expected: docs/results/demo.md.
+    """
+    base = tiny()
+    return chz.replace(
+        base,
+        data=chz.replace(base.data, captions=CaptionChoice(source="subject")),
+        masker=Text(ratio=0.6),
+        objectives={**base.objectives, "contrast": Contrast(width=128)},
+    )
