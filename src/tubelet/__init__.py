@@ -11,9 +11,11 @@ WHERE = {
     "Clip": "tubelet.types",
     "Mask": "tubelet.types",
     "TubeletError": "tubelet.errors",
+    "embed": "tubelet.export",
+    "load_encoder": "tubelet.export",
 }
 
-__all__ = ["Batch", "Budget", "Clip", "Mask", "TubeletError"]
+__all__ = ["Batch", "Budget", "Clip", "Mask", "TubeletError", "embed", "load_encoder"]
 
 
 def __getattr__(name: str) -> object:

@@ -59,7 +59,7 @@ def test_a_feature_that_never_changes_does_no_harm():
 def test_the_numbers_are_those_of_sklearn():
     test = clouds(90, 4, 3, 1.0)
     predicted = torch.randint(0, 3, (90,), generator=torch.Generator().manual_seed(3))
-    measured = measure(predicted, test, test, seed=0, samples=200)
+    measured = measure(predicted, test, seed=0, samples=200)
     assert measured["metrics"]["accuracy"] == pytest.approx((predicted == test.label).float().mean().item())
     assert measured["metrics"]["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(test.label, predicted))
     assert measured["confusion"] == confusion_matrix(test.label, predicted).tolist()
@@ -69,7 +69,7 @@ def test_intervals_resample_whole_groups():
     test = clouds(120, 4, 2, 1.0, groups=6)
     wrong = torch.tensor([g in ("group-0-0", "group-0-1") for g in test.groups])
     predicted = torch.where(wrong, 1 - test.label, test.label)
-    low, high = measure(predicted, test, test, seed=0, samples=4000)["intervals"]["accuracy"]
+    low, high = measure(predicted, test, seed=0, samples=4000)["intervals"]["accuracy"]
     rng = np.random.default_rng(0)
     right = np.array([0, 0, 1, 1, 1, 1])
     reference = np.percentile([right[rng.integers(0, 6, 6)].mean() for _ in range(4000)], [2.5, 97.5])
@@ -80,7 +80,7 @@ def test_intervals_resample_whole_groups():
 def test_one_group_gives_no_interval():
     test = clouds(10, 2, 2, 1.0)
     alone = replace(test, groups=("one",) * 10)
-    assert measure(test.label, alone, alone, seed=0, samples=10)["intervals"] == {}
+    assert measure(test.label, alone, seed=0, samples=10)["intervals"] == {}
 
 
 def test_held_out_groups_are_whole_of_every_label_and_do_not_move_when_clips_are_added():
@@ -100,5 +100,5 @@ def test_selection_takes_the_stronger_regularisation_among_equals():
     train = clouds(80, 6, 2, 6.0)
     linear = Linear(grid=(1.0, 1e-2, 1e-1))
     strength, scores = linear.select(train, hold_out(train, 0.25, 0), "mean")
-    assert scores == [1.0, 1.0, 1.0]
+    assert set(scores.values()) == {1.0}
     assert strength == 1e-2

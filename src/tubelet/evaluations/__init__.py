@@ -4,8 +4,9 @@ from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import Features
 from tubelet.evaluations.knn import Knn
 from tubelet.evaluations.linear import Linear
+from tubelet.evaluations.reconstruction import Reconstruction
 from tubelet.evaluations.retrieval import Retrieval
 
-EVALUATIONS: tuple[type[Evaluation], ...] = (Linear, Knn, Retrieval)
+EVALUATIONS: tuple[type[Evaluation], ...] = (Linear, Knn, Retrieval, Reconstruction)
 
-__all__ = ["EVALUATIONS", "Context", "Evaluation", "Features", "Knn", "Linear", "Retrieval"]
+__all__ = ["EVALUATIONS", "Context", "Evaluation", "Features", "Knn", "Linear", "Reconstruction", "Retrieval"]

@@ -1,6 +1,6 @@
 """What an evaluation is given, and what it gives back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,6 +33,7 @@ class Context:
     batch: int = 16
     labels: Mapping[str, str] | None = None  # video id -> label, in place of the table's
     limit: int | None = None  # at most so many videos of a split (a keyed choice), for a glance while training
+    progress: Callable[[str, int, int], None] | None = None  # what is read, how many clips of how many
     computed: dict[str, Features] = field(default_factory=dict, compare=False, repr=False)
 
     def features(self, split: str) -> Features:
@@ -41,8 +42,14 @@ class Context:
             self.computed[split] = extract(
                 self.encoder, self.corpus, self.clip, self.data,
                 split=split, batch=self.batch, limit=self.limit, seed=self.seed, folder=self.keep,
+                progress=self.progress,
             )  # fmt: skip
         return self.computed[split].labelled(self.corpus, self.labels)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Which corpus a result speaks of."""
+        return {"name": self.corpus.name, "fingerprint": self.corpus.fingerprint()}
 
 
 @chz.chz
@@ -54,6 +61,7 @@ class Evaluation:
     """
 
     name: ClassVar[str]
+    reads_features: ClassVar[bool] = False  # so it can be run on a baseline, which has no task
 
     def run(self, context: Context) -> dict[str, Any]:
         raise NotImplementedError

@@ -8,7 +8,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from tubelet.data.table import Corpus
 from tubelet.evaluations.base import Context
+from tubelet.seeds import key
 from tubelet.types import Clip
 
 
@@ -32,7 +34,7 @@ class MeanImage(nn.Module):
 def untrained(context: Context) -> Context:
     """The same encoder at random initialisation, by the same seed; without heads."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(context.seed)
+        torch.manual_seed(key(context.seed, "weights"))  # as pretraining begins
         encoder = context.encoder.config.build(context.clip)  # type: ignore[operator,union-attr]
     device = next(context.encoder.parameters()).device
     return replace(context, encoder=encoder.to(device), task=None, folder=None, computed={})
@@ -44,3 +46,10 @@ def mean_image(context: Context) -> Context:
 
 
 BASELINES = {"random": untrained, "mean_image": mean_image}
+
+
+def ceiling(corpus: Corpus) -> float | None:
+    """What a supervised reference reaches on the labels of the embedded corpus, from pixels alone."""
+    from tubelet.data import synthetic
+
+    return getattr(synthetic, "CEILING", None) if corpus.name == synthetic.VERSION else None

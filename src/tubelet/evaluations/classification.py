@@ -1,16 +1,85 @@
-"""What the linear probe and kNN share: the part of train that selects, and the numbers of a classifier."""
+"""What the linear probe and kNN share: selection on a part of train, one look at test, and a classifier's numbers."""
 
 from collections import defaultdict
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
+import chz
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from tubelet.errors import CorpusError
-from tubelet.evaluations.features import Features
+from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.features import POOLS, Features
 from tubelet.seeds import generator, key
+
+
+@chz.chz
+class Probe(Evaluation):
+    """A classifier on frozen features with one setting, chosen on a held-out part of train. Test is seen once, last."""
+
+    reads_features: ClassVar[bool] = True
+
+    pools: tuple[str, ...] = chz.field(default=POOLS, doc="mean: of all tokens; slots: per-slot means side by side")
+    held_out: float = chz.field(default=0.25, doc="share of train's groups that selects")
+    samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
+
+    def about(self) -> dict[str, Any]:
+        """The protocol's own part: what classifies, on what, the grid, how ties are broken."""
+        raise NotImplementedError
+
+    def settings(self, clips: int) -> Sequence[Any]:
+        """The grid for so many clips, the setting that wins ties first."""
+        raise NotImplementedError
+
+    def predict(self, train: Features, queries: Float[Tensor, "q d"], pool: str, setting: Any) -> Int64[Tensor, "q"]:
+        """The class of each query, learned from all of `train`."""
+        raise NotImplementedError
+
+    def run(self, context: Context) -> dict[str, Any]:
+        all_train, all_test = context.features("train"), context.features("test")
+        train, test = two_splits(all_train, all_test, self.name)
+        held = hold_out(train, self.held_out, context.seed)
+        result: dict[str, Any] = {
+            "corpus": context.identity,
+            "protocol": {
+                "features": "frozen encoder, one centre clip a video; mean: of all tokens; slots: per-slot means",
+                **self.about(),
+                "selection": f"highest accuracy on {int(held.sum())} held-out clips of train "
+                f"({self.held_out:.0%} of the groups of every label, by a keyed hash); then all of train",
+                "selected": {},
+                "held_out_accuracy": {},
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole test groups",
+                "seed": context.seed,
+            },
+            "metrics": chance(train, test),
+            "intervals": {},
+            "counts": {"train": all_train.counts(), "test": all_test.counts(), "selecting": int(held.sum())},
+            "failed": {"train": list(all_train.failed), "test": list(all_test.failed)},
+            "classes": list(train.classes),
+            "pools": {},
+        }
+        for pool in self.pools:
+            setting, scores = self.select(train, held, pool)
+            predicted = self.predict(train, test.pooled(pool), pool, setting)
+            measured = measure(predicted, test, seed=context.seed, samples=self.samples)
+            result["protocol"]["selected"][pool] = setting
+            result["protocol"]["held_out_accuracy"][pool] = {str(setting): score for setting, score in scores.items()}
+            for part in ("metrics", "intervals"):
+                result[part] |= {f"{pool}.{name}": value for name, value in measured.pop(part).items()}
+            result["pools"][pool] = measured
+        return result
+
+    def select(self, train: Features, held: Bool[Tensor, "v"], pool: str) -> tuple[Any, dict[Any, float]]:
+        """The setting that is best on the held-out part of train, and the accuracy of each."""
+        fitting, selecting = train.rows(~held), train.rows(held)
+        scores = {}
+        for setting in self.settings(len(fitting)):
+            predicted = self.predict(fitting, selecting.pooled(pool), pool, setting)
+            scores[setting] = float((predicted == selecting.label).float().mean())
+        return max(scores, key=lambda setting: scores[setting]), scores
 
 
 def two_splits(train: Features, test: Features, what: str) -> tuple[Features, Features]:
@@ -48,9 +117,7 @@ def hold_out(train: Features, share: float, seed: int) -> Bool[Tensor, "v"]:
     return held
 
 
-def measure(
-    predicted: Int64[Tensor, "v"], test: Features, train: Features, *, seed: int, samples: int
-) -> dict[str, Any]:
+def measure(predicted: Int64[Tensor, "v"], test: Features, *, seed: int, samples: int) -> dict[str, Any]:
     """Accuracy, its mean over classes, each class, the confusion matrix, and intervals over whole groups."""
     confusion = confusion_matrix(predicted, test.label, len(test.classes))
     totals = confusion.sum(1)

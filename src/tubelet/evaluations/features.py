@@ -6,7 +6,7 @@ A clip that cannot be read is named and counted; nothing takes its place.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,7 @@ def extract(
     limit: int | None = None,
     seed: int = 0,
     folder: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Features:
     """The features of every video of a split, from `folder` where these very ones are kept there."""
     videos = choose(corpus, split, limit, seed)
@@ -102,7 +103,7 @@ def extract(
         kept = folder / f"{split}-{fingerprint(encoder, corpus, clip, data, videos)}.safetensors"
         if kept.exists():
             return load(kept)
-    features = compute(encoder, corpus, clip, data, videos, batch)
+    features = compute(encoder, corpus, clip, data, videos, batch, progress)
     if kept is not None:
         save(features, kept)
     return features
@@ -120,10 +121,18 @@ def choose(corpus: Corpus, split: str, limit: int | None, seed: int) -> list[Vid
     return videos
 
 
-def compute(encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, videos: list[Video], batch: int) -> Features:
+def compute(
+    encoder: nn.Module,
+    corpus: Corpus,
+    clip: Clip,
+    data: Data,
+    videos: list[Video],
+    batch: int,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Features:
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
     groups = {video.id: video.group for video in videos}
-    failed = [f"{video.id}: {video.reason}" for video in videos if video.status != "ok"]
+    failed = [f"{video.id}: {video.reason or video.status}" for video in videos if video.status != "ok"]
     readable = [video for video in videos if video.status == "ok"]
     ids: list[str] = []
     short: list[str] = []
@@ -134,6 +143,8 @@ def compute(encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, videos: 
         with torch.inference_mode():
             for some in eval_batches(corpus, readable, clip, data, batch=batch):
                 failed += some.failed
+                if progress is not None:
+                    progress(f"{corpus.name} {videos[0].split}", len(ids) + len(failed) + len(some), len(videos))
                 if not len(some):
                     continue
                 tokens = encoder.encode(some.video.to(device)).float()  # type: ignore[operator]  # b n d
@@ -161,7 +172,9 @@ def compute(encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, videos: 
 def fingerprint(encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, videos: list[Video]) -> str:
     """A hash of everything that the features are a function of."""
     digest = hashlib.blake2b(digest_size=12)
-    digest.update(repr((clip, data.sampling, corpus.fingerprint(), [video.id for video in videos])).encode())
+    digest.update(
+        repr((clip, data.sampling, data.cache, data.cache_size, corpus.fingerprint(), [v.id for v in videos])).encode()
+    )
     digest.update(repr((type(encoder).__name__, getattr(encoder, "config", None))).encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         flat = tensor.detach().cpu().contiguous().reshape(-1)

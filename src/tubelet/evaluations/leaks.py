@@ -3,30 +3,84 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tubelet.data.table import Corpus, normalise_text
 from tubelet.errors import CorpusError
 
-NAMES_LABEL = "caption names the label"
 
+@dataclass(frozen=True)
+class Leaks:
+    """What stands between a number and its meaning."""
 
-def seen_by_encoder(recipe: Mapping[str, Any], corpus: Corpus) -> list[str]:
-    """Splits of this corpus that pretraining read: none of a corpus with another fingerprint."""
-    if recipe.get("corpus", {}).get("fingerprint") != corpus.fingerprint():
-        return []
-    split = str(recipe.get("values", {}).get("data.split", "train"))
-    return sorted({video.split for video in corpus.videos}) if split == "all" else [split]
+    corpus: Corpus
+    seen: Mapping[str, list[str]]  # "encoder", "aligner": the splits of this corpus that each was trained on
+    guided: bool  # text reached the encoder: through its masks or a contrast
+    compared: bool  # a head compares clips with captions
+    named: float  # share of captioned, labelled videos whose captions name their label
+    elsewhere: str = ""  # the corpus that the encoder was trained on, where it is another one
 
-
-def refuse_leak(aligner: list[str], split: str, corpus: Corpus, allowed: bool) -> None:
-    """The door for a test split that the aligner was trained on."""
-    if not allowed and {split, "all"} & set(aligner):
-        raise CorpusError(
-            f"the aligner of {corpus.folder} was trained on split {split!r}, so text and captions know the answers; "
-            "train it on `train` alone with `tubelet align`, or pass --allow-seen to measure all the same"
+    @classmethod
+    def of(
+        cls,
+        corpus: Corpus,
+        trained_on: Mapping[str, str],
+        split: str,
+        *,
+        guided: bool,
+        compared: bool,
+        source: str | None,
+        labels: Mapping[str, str] | None = None,
+    ) -> "Leaks":
+        """Of a run that was trained on this split of that corpus, with captions of this source."""
+        own = trained_on.get("fingerprint") == corpus.fingerprint()
+        splits = sorted({video.split for video in corpus.select("all")}) if split == "all" else [split]
+        return cls(
+            corpus=corpus,
+            seen={"encoder": splits if own else [], "aligner": seen_by_aligner(corpus) if guided or compared else []},
+            guided=guided,
+            compared=compared,
+            named=share_that_names_the_label(corpus, source, labels) if own and guided else 0.0,
+            elsewhere="" if own else str(trained_on.get("name")),
         )
+
+    def refuse(self, split: str, allowed: bool) -> None:
+        """The door for a split that the aligner was trained on."""
+        known = [seen for seen in self.seen["aligner"] if split in ("all", seen)]
+        if known and not allowed:
+            raise CorpusError(
+                f"the aligner of {self.corpus.folder} was trained on split {known[0]!r} and knows the answers there; "
+                "measure another split, or this one all the same with --allow-seen"
+            )
+
+    def marks(self) -> list[str]:
+        if not self.named:
+            return []
+        return [
+            f"caption names the label in {self.named:.0%} of the videos; "
+            "show this only beside a run whose captions do not"
+        ]
+
+    def lines(self) -> list[str]:
+        lines = []
+        for who, splits in self.seen.items():
+            if who == "aligner" and not (self.guided or self.compared):
+                lines.append("aligner: not used by this run")
+            else:
+                where = f" (trained on {self.elsewhere})" if who == "encoder" and self.elsewhere else ""
+                lines.append(f"{who} has seen of {self.corpus.name}: {', '.join(splits) or 'nothing'}{where}")
+        return lines
+
+
+def seen_by_aligner(corpus: Corpus) -> list[str]:
+    """Splits that the corpus's own aligner was trained on; none where there is none (CLIP saw other data)."""
+    about = read_json(corpus.folder / "aligner" / "aligner.json")
+    split = about.get("split")
+    if split is None:
+        return []
+    return sorted({video.split for video in corpus.select("all")}) if split == "all" else [str(split)]
 
 
 def share_that_names_the_label(corpus: Corpus, source: str | None, labels: Mapping[str, str] | None = None) -> float:

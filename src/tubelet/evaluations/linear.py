@@ -15,64 +15,29 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.classification import chance, hold_out, measure, two_splits
-from tubelet.evaluations.features import POOLS, Features
+from tubelet.evaluations.classification import Probe
+from tubelet.evaluations.features import Features
 
 
 @chz.chz
-class Linear(Evaluation):
+class Linear(Probe):
     name: ClassVar[str] = "linear"
 
-    pools: tuple[str, ...] = chz.field(default=POOLS, doc="mean of the tokens, per-slot means side by side")
     grid: tuple[float, ...] = chz.field(default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0), doc="regularisation strengths C tried")
-    held_out: float = chz.field(default=0.25, doc="share of train's groups that selects C")
-    samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
 
-    def run(self, context: Context) -> dict[str, Any]:
-        all_train, all_test = context.features("train"), context.features("test")
-        train, test = two_splits(all_train, all_test, "the linear probe")
-        held = hold_out(train, self.held_out, context.seed)
-        result: dict[str, Any] = {
-            "protocol": {
-                "features": "frozen encoder, one centre clip a video; mean: of all tokens; slots: per-slot means",
-                "standardised": "mean and deviation of the clips that fit",
-                "head": "multinomial logistic regression, L2, LBFGS to convergence in float64",
-                "grid": list(self.grid),
-                "selection": f"highest accuracy on {int(held.sum())} held-out clips of train "
-                f"({self.held_out:.0%} of its groups by a keyed hash); ties to the smaller C; then all of train",
-                "selected": {},
-                "held_out_accuracy": {},
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole test groups",
-                "seed": context.seed,
-            },
-            "metrics": chance(train, test),
-            "intervals": {},
-            "counts": {"train": all_train.counts(), "test": all_test.counts(), "selecting": int(held.sum())},
-            "failed": {"train": list(all_train.failed), "test": list(all_test.failed)},
-            "classes": list(train.classes),
-            "pools": {},
+    def about(self) -> dict[str, Any]:
+        return {
+            "standardised": "by mean and deviation of the clips that fit",
+            "head": "multinomial logistic regression, L2 of strength C as in scikit-learn, LBFGS in float64",
+            "grid": list(self.grid),
+            "ties": "the stronger regularisation",
         }
-        for pool in self.pools:
-            strength, scores = self.select(train, held, pool)
-            head = fit(train.pooled(pool), train.label, len(train.classes), strength)
-            measured = measure(head(test.pooled(pool)), test, train, seed=context.seed, samples=self.samples)
-            result["protocol"]["selected"][pool] = strength
-            result["protocol"]["held_out_accuracy"][pool] = dict(zip(map(str, self.grid), scores, strict=True))
-            for part in ("metrics", "intervals"):
-                result[part] |= {f"{pool}.{name}": value for name, value in measured.pop(part).items()}
-            result["pools"][pool] = measured
-        return result
 
-    def select(self, train: Features, held: Tensor, pool: str) -> tuple[float, list[float]]:
-        """The C of the grid that is best on the held-out part of train, and the accuracy of each."""
-        fitting, selecting = train.rows(~held), train.rows(held)
-        scores = []
-        for strength in self.grid:
-            head = fit(fitting.pooled(pool), fitting.label, len(train.classes), strength)
-            scores.append(float((head(selecting.pooled(pool)) == selecting.label).float().mean()))
-        best = max(zip(scores, self.grid, strict=True), key=lambda pair: (pair[0], -pair[1]))
-        return best[1], scores
+    def settings(self, clips: int) -> list[float]:
+        return sorted(self.grid)
+
+    def predict(self, train: Features, queries: Float[Tensor, "q d"], pool: str, setting: float) -> Int64[Tensor, "q"]:
+        return fit(train.pooled(pool), train.label, len(train.classes), setting)(queries)
 
 
 class Head:

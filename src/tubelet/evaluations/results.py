@@ -33,7 +33,7 @@ def entry_name(evaluation: str, corpus: Mapping[str, str], home: Mapping[str, An
     return name if label is None else f"{name}, label {label}"
 
 
-def merge_result(run: Path, name: str, result: Mapping[str, Any]) -> None:
+def merge_result(run: Path, name: str, result: Mapping[str, Any]) -> dict[str, Any]:
     """Writes one entry beside the others. Baselines measured before stay, where they were measured on the same."""
     results = read_results(run)
     before = results.get(name, {})
@@ -43,3 +43,4 @@ def merge_result(run: Path, name: str, result: Mapping[str, Any]) -> None:
         new["baselines"] = {**before["baselines"], **new.get("baselines", {})}
     results[name] = plain(new)
     write_atomically(run / RESULTS, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
+    return new

@@ -23,6 +23,7 @@ from tubelet.data.table import Caption, Corpus, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLS, Features
+from tubelet.evaluations.pictures import keep_thumbnails, named_videos
 from tubelet.seeds import generator
 
 CUTS = (1, 5, 10)
@@ -31,6 +32,7 @@ CUTS = (1, 5, 10)
 @chz.chz
 class Retrieval(Evaluation):
     name: ClassVar[str] = "retrieval"
+    reads_features: ClassVar[bool] = True
 
     pools: tuple[str, ...] = chz.field(default=POOLS, doc="features of video to video")
     split: str = chz.field(default="test", doc="queries; of text and video also the gallery")
@@ -41,6 +43,7 @@ class Retrieval(Evaluation):
     def run(self, context: Context) -> dict[str, Any]:
         queries = context.features(self.split)
         result: dict[str, Any] = {
+            "corpus": context.identity,
             "protocol": {
                 "features": "frozen encoder, one centre clip a video; mean: of all tokens; slots: per-slot means",
                 "rank": "of the first right answer, from 1; wrong answers of equal score come before it",
@@ -58,6 +61,8 @@ class Retrieval(Evaluation):
         self.text_and_video(context, queries, result)
         if not result["metrics"]:
             raise CorpusError("retrieval has nothing to measure: " + "; ".join(result["remarks"]))
+        if context.folder is not None:
+            keep_thumbnails(context.corpus, named_videos(result["examples"]), context.folder)
         return result
 
     def video_to_video(self, context: Context, queries: Features, result: dict[str, Any]) -> None:
@@ -114,16 +119,23 @@ class Retrieval(Evaluation):
                 f"captions of {len(missing)} of {len(features)} videos have no embedding (first: {missing[0]}); "
                 f"make them with `tubelet saliency text {context.corpus.folder}`"
             )
+        vectors = torch.from_numpy(np.stack([embeddings.of_text(name) for name in texts]))
         device = next(head.parameters()).device
-        with torch.inference_mode():
-            video = head.embed_video(features.mean[:, None].to(device)).double().cpu()
-        text = torch.from_numpy(np.stack([embeddings.of_text(name) for name in texts])).double()
+        try:
+            with torch.inference_mode():
+                video = head.embed_video(features.mean[:, None].to(device)).cpu()
+                text = head.embed_text(vectors.to(device)).cpu()
+                similarity = cosine(text, video)  # c v
+        except RuntimeError as error:
+            raise CorpusError(
+                f"the caption embeddings of {context.corpus.folder} are {embeddings.width} wide and do not fit the "
+                "contrast head; make them with the model that the run was trained with"
+            ) from error
         number = {name: i for i, name in enumerate(texts)}
         has = torch.zeros(len(features), len(texts), dtype=torch.bool)
         for row, some in enumerate(captions):
             has[row, [number[normalise_text(caption.text)] for caption in some]] = True
         captioned = has.any(1)
-        similarity = cosine(text, video)  # c v
         videos = [f"{int(captioned.sum())} of {len(features)} videos of {self.split} have captions"]
         result["protocol"]["text_and_video"] = (
             f"contrast head; {len(texts)} distinct captions"

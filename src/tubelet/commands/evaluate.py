@@ -1,0 +1,221 @@
+"""Measure an encoder on a corpus: linear, knn, retrieval, reconstruction. Writes RUN/results.json and prints a table
+with 95 % intervals. Settings are key=value: linear.grid=0.01,0.1 retrieval.source=subject data.sampling.stride=2"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tubelet.data.loader import Data
+    from tubelet.evaluations import Context, Evaluation
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="folder that `tubelet pretrain` wrote")
+    parser.add_argument("--on", metavar="CORPUS", help="corpus folder (default: the one it was trained on)")
+    parser.add_argument(
+        "what", nargs="*", metavar="EVALUATION|key=value", help="what to measure (default: linear), and settings"
+    )
+    parser.add_argument(
+        "--baselines", action="store_true", help="beside it: the encoder at random initialisation, and the mean image"
+    )
+    parser.add_argument("--labels", metavar="FILE", help="CSV or Parquet with a column video, id or path, and a label")
+    parser.add_argument(
+        "--label", metavar="COLUMN", help="the column of --labels, or of the truth beside the embedded corpus"
+    )
+    parser.add_argument("--allow-seen", action="store_true", help="measure on a split that the aligner was trained on")
+    parser.add_argument("--batch", type=int, default=16, help="clips of one forward pass (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    import torch
+    from rich.console import Console
+
+    from tubelet.data.table import Corpus
+    from tubelet.evaluations import Context
+    from tubelet.evaluations.baselines import BASELINES
+    from tubelet.evaluations.labels import other_labels
+    from tubelet.evaluations.leaks import Leaks
+    from tubelet.evaluations.results import entry_name, merge_result
+    from tubelet.recipes.folder import load_task, read_plan
+
+    folder = Path(args.run)
+    plan = read_plan(folder)
+    evaluations, data = choose(args.what, plan.config.data)
+    corpus = Corpus.open(args.on or plan.corpus["path"])
+    labels = label = None
+    if args.labels or args.label:
+        labels, label = other_labels(corpus, args.labels and Path(args.labels), args.label), args.label or "label"
+    config, task = load_task(folder)
+    parts = [part for part in config.objectives.values() if part.needs_text and part.factor]
+    leaks = Leaks.of(
+        corpus, plan.corpus, config.data.split,
+        guided="text" in config.masker.needs or any(not getattr(part, "observe", False) for part in parts),
+        compared=bool(parts), source=config.data.captions.source, labels=labels,
+    )  # fmt: skip
+    task.to("cuda" if torch.cuda.is_available() else "cpu")
+    with Progress() as bar:
+        context = Context(
+            encoder=task.encoder, corpus=corpus, clip=config.clip, data=data, task=task, folder=folder,
+            keep=folder / "features", seed=config.seed, batch=args.batch, labels=labels, progress=bar.show,
+        )  # fmt: skip
+        others = {name: make(context) for name, make in BASELINES.items()} if args.baselines else {}
+        results = {}
+        for evaluation in evaluations:
+            leaks.refuse(getattr(evaluation, "split", "test"), args.allow_seen)
+            result = {**evaluation.run(context), "corpus": context.identity, "seen": leaks.seen}
+            result["marks"] = [*result.get("marks", []), *leaks.marks()]
+            if evaluation.reads_features:
+                result["baselines"] = baselines(evaluation, result, others, corpus, label)
+            name = entry_name(evaluation.name, context.identity, plan.corpus, label)
+            results[name] = merge_result(folder, name, result)
+    console = Console()
+    for name, result in results.items():
+        console.print(table(name, result))
+        for line in remarks(result):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for line in leaks.lines():
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"written to {folder / 'results.json'}", highlight=False, markup=False, soft_wrap=True)
+
+
+def choose(words: Sequence[str], data: "Data") -> "tuple[list[Evaluation], Data]":
+    """The evaluations named, with their settings; and how clips are read, with `data.` settings."""
+    import difflib
+
+    from tubelet.errors import RecipeError
+    from tubelet.evaluations import EVALUATIONS
+    from tubelet.recipes.overrides import override
+
+    known = {cls.name: cls for cls in EVALUATIONS}
+    settings: dict[str, list[str]] = {name: [] for name in ("data", *known)}
+    named = []
+    for word in words:
+        part, dot, rest = word.partition(".")
+        part = part if "=" in word else word
+        if part not in (settings if "=" in word else known) or ("=" in word and not dot):
+            near = difflib.get_close_matches(part, settings if "=" in word else known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise RecipeError(f"there is no evaluation {part!r}; {hint}")
+        if "=" in word:
+            settings[part].append(rest)
+        elif word not in named:
+            named.append(word)
+    named = named or [name for name in known if settings[name]] or ["linear"]
+    if unused := [name for name in known if settings[name] and name not in named]:
+        raise RecipeError(f"{unused[0]}.{settings[unused[0]][0]} is given and {unused[0]} is not measured; name it too")
+    return [override(known[name](), settings[name]) for name in named], override(data, settings["data"])
+
+
+def baselines(
+    evaluation: "Evaluation", result: Mapping[str, Any], others: "Mapping[str, Context]", corpus: Any, label: str | None
+) -> dict[str, Any]:
+    """The same evaluation of what needs no training; and the ceiling of the embedded corpus, where that is known."""
+    from tubelet.evaluations.baselines import ceiling
+
+    found: dict[str, Any] = {}
+    for name, context in others.items():
+        measured = evaluation.run(context)
+        found[name] = {part: measured[part] for part in ("metrics", "intervals", "protocol")}
+    if label is None and (known := ceiling(corpus)) is not None:
+        accuracies = [name for name in result["metrics"] if name.endswith(".accuracy")]
+        if accuracies:
+            found["ceiling"] = {"metrics": dict.fromkeys(accuracies, known)}
+    return found
+
+
+def table(name: str, result: Mapping[str, Any]) -> "Table":
+    """A row a metric, with its interval, beside the baselines and chance."""
+    from rich.table import Table
+    from rich.text import Text
+
+    others = result.get("baselines") or {}
+    rows = {metric: value for metric, value in result["metrics"].items() if not is_chance(metric)}
+    columns = {"": result, **{other.replace("_", " "): others[other] for other in others}}
+    corpus = result["corpus"]["name"]
+    made = Table(title=f"{name}, {corpus}", title_justify="left", title_style="bold")
+    made.add_column("")
+    for column in columns:
+        made.add_column(column or "this run", justify="right")
+    has_chance = any(chance_of(metric, result["metrics"]) is not None for metric in rows)
+    if has_chance:
+        made.add_column("chance", justify="right")
+    for metric in rows:
+        cells = [cell(metric, column) for column in columns.values()]
+        if has_chance:
+            chance = chance_of(metric, result["metrics"])
+            cells.append("" if chance is None else shown(metric, chance))
+        made.add_row(Text(metric.replace("_", " ")), *map(Text, cells))
+    return made
+
+
+def is_chance(metric: str) -> bool:
+    return metric == "majority" or metric.rpartition(".")[2].startswith("chance")
+
+
+def chance_of(metric: str, metrics: Mapping[str, float]) -> float | None:
+    """The level of this metric without any features."""
+    measure = metric.rpartition(".")[2]
+    if measure == "accuracy":
+        return metrics.get("majority")
+    if measure == "balanced_accuracy":
+        return metrics.get("chance")
+    return metrics.get(f"{metric.partition('.')[0]}.chance_{measure}")
+
+
+def cell(metric: str, result: Mapping[str, Any]) -> str:
+    value = result["metrics"].get(metric)
+    if value is None:
+        return ""
+    low_high = (result.get("intervals") or {}).get(metric)
+    interval = "" if not low_high else " [{}, {}]".format(*(shown(metric, bound) for bound in low_high))
+    return shown(metric, value) + interval
+
+
+def shown(metric: str, value: float) -> str:
+    """Accuracies and recalls in percent, the rest in three figures."""
+    share = metric.rpartition(".")[2].split("@")[0] in ("accuracy", "balanced_accuracy", "r", "map")
+    return f"{100 * value:.1f}" if share else f"{value:.3g}"
+
+
+def remarks(result: Mapping[str, Any]) -> list[str]:
+    """What stands behind the numbers: how many clips, which failed, what was selected, what was not measured."""
+    lines = []
+    for split, count in result.get("counts", {}).items():
+        if isinstance(count, dict) and "used" in count:
+            parts = [f"{count[name]} {name}" for name in ("failed", "unlabelled", "short") if count.get(name)]
+            lines.append(
+                f"{split}: {count['used']} clips of {count['groups']} groups" + "".join(f", {p}" for p in parts)
+            )
+    failed = result.get("failed") or {}
+    for split, names in failed.items() if isinstance(failed, dict) else ():
+        lines += [f"  failed in {split}: {name}" for name in names[:8]]
+        lines += [f"  and {len(names) - 8} more, all in results.json"] if len(names) > 8 else []
+    if selected := result.get("protocol", {}).get("selected"):
+        lines.append("selected on train: " + ", ".join(f"{pool} {setting}" for pool, setting in selected.items()))
+    return lines + list(result.get("remarks", [])) + [f"NOTE: {mark}" for mark in result.get("marks", [])]
+
+
+class Progress:
+    """A bar for the reading of each split."""
+
+    def __enter__(self) -> "Progress":
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bar = Bar(*columns, console=Console(stderr=True), transient=True)
+        self.task = self.bar.add_task("", total=None)
+        self.bar.start()
+        return self
+
+    def show(self, what: str, done: int, total: int) -> None:
+        self.bar.update(self.task, description=what, completed=done, total=total)
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
