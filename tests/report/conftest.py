@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubelet.report.pictures import Retrieval, Samples, save
+from tubelet.report.pictures import Samples, Thumbnails, save
 
 CLASSES = ["bounces", "circles", "falls", "jumps", "rises", "slides", "spins", "zigzags"]
 
@@ -62,7 +62,7 @@ def write_run(
     (folder / "results.json").write_text(json.dumps(results(rng, text)))
     save(samples(rng, text, size), folder)
     if weight:
-        save(retrieval(rng), folder)
+        save(thumbnails(), folder)
     return folder
 
 
@@ -71,7 +71,7 @@ def results(rng: np.random.Generator, text: bool) -> dict:
     counts = {"used": 240, "failed": 1, "unlabelled": 0, "short": 5, "groups": 60}
     linear = {
         "protocol": {"features": "frozen, one centre clip", "grid": [0.001, 0.01, 0.1], "selected": {"mean": 0.01}},
-        "metrics": {"chance": 0.125, "mean.accuracy": 0.305, "slots.accuracy": 0.447},
+        "metrics": {"chance": 0.125, "majority": 0.14, "mean.accuracy": 0.305, "slots.accuracy": 0.447},
         "intervals": {"mean.accuracy": [0.25, 0.36], "slots.accuracy": [0.39, 0.5]},
         "counts": {"train": counts, "test": counts},
         "failed": {"train": [], "test": ["v_0031: truncated file"]},
@@ -87,13 +87,21 @@ def results(rng: np.random.Generator, text: bool) -> dict:
         "protocol": {"clips": "every readable clip of test", "scored": "hidden tubelets"},
         "metrics": {"skill": 0.31, "loss": 0.64, "trivial": 0.93, "nearest": 1.1},
         "intervals": {"skill": [0.29, 0.33]},
-        "counts": {"used": 240, "failed": 0},
+        "counts": {"test": {"used": 240, "failed": 0, "short": 5, "groups": 60}},
+        "failed": {"test": []},
     }
     retrieved = {
-        "protocol": {"queries": "captions of test"},
-        "metrics": {"text_to_video.r@1": 0.12, "text_to_video.r@5": 0.34, "text_to_video.median_rank": 14},
-        "counts": {"used": 240},
-    }
+        "corpus": {"name": "synth-1", "fingerprint": "9f1c2ab04d77e310"},
+        "protocol": {"rank": "of the first right answer", "text_and_video": "contrast head; 31 distinct captions"},
+        "metrics": {
+            "text_to_video.r@1": 0.12, "text_to_video.r@5": 0.34, "text_to_video.median_rank": 14.0,
+            "text_to_video.chance_r@1": 0.03, "text_to_video.chance_r@5": 0.15,
+        },
+        "counts": {"test": counts},
+        "remarks": ["video to video is not measured: the videos have no labels"],
+        "examples": examples(),
+    }  # fmt: skip
+    linear |= {"seen": {"encoder": ["train"], "aligner": []}, "corpus": retrieved["corpus"]}
     if text:
         linear["marks"] = ["caption names the label"]
     return {"linear": linear, "reconstruction": reconstruction, "retrieval": retrieved}
@@ -131,7 +139,6 @@ def samples(rng: np.random.Generator, text: bool, size: int = 64, count: int = 3
     distance = ((where[hidden][:, :, None] - where[visible][:, None]) ** 2).sum(-1)
     return Samples(
         clip=np.array([16, size, 2, side]),
-        step=np.array(600),
         frames=frames,
         hidden=hidden,
         scored=hidden,
@@ -148,21 +155,24 @@ def samples(rng: np.random.Generator, text: bool, size: int = 64, count: int = 3
     )
 
 
-def retrieval(rng: np.random.Generator) -> Retrieval:
-    thumbnails = np.stack([clip(np.random.default_rng(100 + index), 64)[8] for index in range(8)])
-    correct = np.zeros((4, 5), bool)
-    correct[0, 0] = correct[1, 2] = correct[3, 1] = True
-    return Retrieval(
-        texts=np.array(["a red disc crosses the ground", "a blue square spins"]),
-        names=np.array([f"v_{index:04d}" for index in range(8)]),
-        thumbnails=thumbnails,
-        kind=np.array(["text to video", "text to video", "video to text", "video to video"]),
-        query=np.array([0, 1, 3, 5]),
-        answers=np.array([[0, 1, 2, 3, 4], [5, 6, 7, 0, 1], [1, 0, 1, 0, 1], [2, 3, 4, 6, 7]]),
-        correct=correct,
-        score=np.sort(rng.uniform(0, 1, (4, 5)))[:, ::-1],
-        rank=np.array([1, 3, 9, 2]),
-    )
+def thumbnails() -> Thumbnails:
+    frames = np.stack([clip(np.random.default_rng(100 + index), 64)[8] for index in range(8)])
+    return Thumbnails(np.array([f"v_{index:04d}" for index in range(8)]), frames)
+
+
+def examples() -> dict:
+    """What retrieval leaves in its result."""
+
+    def asked(query: str, rank: int, answers: list[str]) -> dict:
+        found = [{"answer": name, "score": 0.9 - 0.1 * i, "right": i == rank - 1} for i, name in enumerate(answers)]
+        return {"query": query, "rank": rank, "answers": found}
+
+    videos, texts = [f"v_{index:04d}" for index in range(8)], ["a red disc", "a blue square", "a green ring"]
+    return {
+        "text to video": [asked("a red disc", 1, videos[:5]), asked("a blue square", 3, videos[3:])],
+        "video to text": [asked(videos[3], 2, texts)],
+        "video to video": [asked(videos[5], 7, videos[:5])],
+    }
 
 
 @pytest.fixture

@@ -81,8 +81,10 @@ def test_what_a_reader_must_know_is_on_the_page(make_run, tmp_path):
         "v_0007: no frame could be decoded",
         "v_0031: truncated file",
         "caption names the label",
-        "drawn 3 times in training",
+        "3 clips in the 6 logged of 60 steps came from a source shorter",
         "9f1c2ab04d77e310",
+        "Of synth-1, the encoder has seen train.",
+        "video to video is not measured",
         "the model alone",
         "true statistics pasted back",
     ):
@@ -107,7 +109,7 @@ def test_captions_and_names_are_text_and_never_markup(make_run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["recipe.json", "results.json", "log.jsonl", "pictures/samples.npz", "pictures/retrieval.npz"]
+    "name", ["recipe.json", "results.json", "log.jsonl", "pictures/samples.npz", "pictures/thumbnails.npz"]
 )
 def test_a_damaged_part_is_one_line_that_names_the_file(name, make_run, tmp_path, capsys):
     run = make_run(tmp_path / "run", steps=60)

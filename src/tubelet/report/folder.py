@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from tubelet.errors import RunError
-from tubelet.report.pictures import Retrieval, Samples, load_retrieval, load_samples
+from tubelet.report.pictures import Samples, Thumbnails, load_samples, load_thumbnails
 
 Record = dict[str, Any]
 Series = tuple[np.ndarray, np.ndarray]
@@ -26,7 +26,7 @@ class Run:
     evaluations: list[Record] = field(default_factory=list)  # those made while training
     results: Record = field(default_factory=dict)
     samples: Samples | None = None
-    retrieval: Retrieval | None = None
+    thumbnails: Thumbnails | None = None
     remarks: list[str] = field(default_factory=list)  # what the reading itself had to say
 
     @property
@@ -87,7 +87,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
         evaluations=evaluations,
         results=read_object(folder / "results.json", "delete it and run `tubelet evaluate` again"),
         samples=load_samples(folder),
-        retrieval=load_retrieval(folder),
+        thumbnails=load_thumbnails(folder),
         remarks=remarks,
     )
 

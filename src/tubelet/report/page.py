@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from tubelet.report import sheets
 from tubelet.report.figures import SERIES, Level, Line, curves, smoothed
 from tubelet.report.folder import Run, number, read_runs
 from tubelet.report.notices import notices
-from tubelet.report.tables import at_a_glance, confusions, recipe_tables, results_tables
+from tubelet.report.tables import NAMES, at_a_glance, chance_of, confusions, recipe_tables, results_tables, title
 
 MARK = '<meta name="generator" content="tubelet report">'
 HERE = Path(__file__).parent
 SHOWN = 8  # sample clips on the page
+PROBED = ("accuracy", "skill", "r@1")  # metrics that are drawn over training time
 
 
 def write_report(folders: Sequence[Path | str], out: Path | str) -> Path:
@@ -43,7 +44,7 @@ def compose(runs: Sequence[Run]) -> str:
     return environment.get_template("page.html").render(
         mark=Markup(MARK),
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        title=" · ".join(run.name for run in runs),
+        heading=" · ".join(run.name for run in runs),
         runs=[Heading(run.name, index % SERIES + 1) for index, run in enumerate(runs)],
         several=len(runs) > 1,
         corpora=sorted({str(run.corpus.get("name", "unknown corpus")) for run in runs}),
@@ -54,7 +55,7 @@ def compose(runs: Sequence[Run]) -> str:
         probes=probes(runs),
         results=results_tables(runs),
         confusions=[confusion for run in runs for confusion in confusions(run)],
-        retrievals=[found for run in runs if (found := retrievals(run)).groups],
+        retrievals=[found for run in runs for found in retrievals(run)],
         recipes=recipe_tables(runs),
         reruns=[Rerun(run.name, commands(run)) for run in runs],
     )
@@ -122,7 +123,8 @@ def shown(run: Run, index: int) -> Shown:
     assert run.samples is not None
     value = sheets.skill(run.samples, index)
     words = "every hidden tubelet is flat" if np.isnan(value) else f"1 − loss/trivial {value:.2f} on this clip"
-    return Shown(run.name, f"{words}, step {int(run.samples.step):,}", sheets.strips(run.samples, index))
+    step = (run.results.get("reconstruction") or {}).get("step", run.last_step)
+    return Shown(run.name, f"{words}, step {step:,}", sheets.strips(run.samples, index))
 
 
 @dataclass(frozen=True)
@@ -199,102 +201,100 @@ def thinned(series: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarr
 
 
 def probes(runs: Sequence[Run]) -> list[Chart]:
-    """Accuracies measured while training, beside the baselines of the finished measurement."""
+    """What was measured while training, beside the baselines, the ceiling and chance."""
     charts = []
     for evaluation, metric in measured_metrics(runs):
-        lines = [
-            Line(run.name, steps, values, index, dots=True)
-            for index, run in enumerate(runs)
-            if len((found := run.measured(evaluation, metric))[0])
-            for steps, values in [found]
-        ]
+        lines = []
+        for index, run in enumerate(runs):
+            steps, values = run.measured(evaluation, metric)
+            if len(steps):
+                lines.append(Line(run.name, steps, values, index, dots=True))
         levels = baselines(runs, evaluation, metric)
-        share = all(0 <= value <= 1 for line in lines for value in line.values)
         charts.append(
             Chart(
-                f"{evaluation}: {metric}",
-                "Measured while training." + (" Dotted: baselines and ceiling." if levels else ""),
-                curves(
-                    f"probe-{evaluation}-{metric}".replace(".", "-").replace("@", "-"), lines, levels, percent=share
-                ),
+                title(evaluation, metric),
+                "Dotted: what needs no training, and the ceiling where it is known." if levels else "",
+                curves(f"probe-{evaluation}-{metric}", lines, levels, percent=True),
             )
         )
     return charts
 
 
 def measured_metrics(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """(evaluation, metric) pairs that were measured while training, in the order they appear."""
+    """(evaluation, metric) pairs of while training that are worth a chart, in the order they appear."""
     pairs: dict[tuple[str, str], None] = {}
     for run in runs:
         for record in run.evaluations:
-            for metric, value in (record.get("metrics") or {}).items():
-                if number(value):
+            for metric in record.get("metrics") or {}:
+                if metric.rpartition(".")[2] in PROBED:
                     pairs[str(record.get("name")), metric] = None
     return list(pairs)
 
 
 def baselines(runs: Sequence[Run], evaluation: str, metric: str) -> list[Level]:
-    """Baselines beside the metric in results.json, once each where the runs agree."""
+    """The same metric of the baselines in results.json, and its chance level; once each where the runs agree."""
     levels: dict[tuple[str, float], Level] = {}
     for run in runs:
         result = run.results.get(evaluation) or {}
-        for name, metrics in (result.get("baselines") or {}).items():
-            value = metrics.get(metric) if isinstance(metrics, dict) else metrics
+        found = [
+            (NAMES.get(name, name.replace("_", " ")), ((part or {}).get("metrics") or {}).get(metric))
+            for name, part in (result.get("baselines") or {}).items()
+        ]
+        measured = [record for record in run.evaluations if record.get("name") == evaluation]
+        chances = [(record.get("metrics") or {}).get(chance_of(metric)) for record in (*measured, result)]
+        found += [("chance", chance) for chance in chances[-1:]]
+        for name, value in found:
             if number(value):
-                levels[name, float(value)] = Level(str(name), float(value))
+                levels[name, float(value)] = Level(name, float(value))
     return list(levels.values())
 
 
 @dataclass(frozen=True)
-class Answer:
+class Entry:
+    """A text or a video, as a query or as an answer."""
+
     text: str
-    image: str
-    score: str
-    correct: bool
+    image: str = ""
+    score: str = ""
+    correct: bool = False
 
 
 @dataclass(frozen=True)
 class Query:
-    text: str
-    image: str
+    asked: Entry
     rank: int
-    answers: list[Answer]
-
-
-@dataclass(frozen=True)
-class Group:
-    kind: str
-    queries: list[Query]
+    answers: list[Entry]
 
 
 @dataclass(frozen=True)
 class Retrievals:
     run: str
-    groups: list[Group] = field(default_factory=list)
+    kind: str
+    queries: list[Query]
 
 
-def retrievals(run: Run) -> Retrievals:
-    """The examples of searches that a run holds, by kind."""
-    if run.retrieval is None:
-        return Retrievals(run.name)
-    found = run.retrieval
-    pictures = [sheets.thumbnail(frame) for frame in found.thumbnails]
-
-    def entry(kind: str, index: int) -> tuple[str, str]:
-        return (str(found.texts[index]), "") if kind == "text" else (str(found.names[index]), pictures[index])
-
-    groups: dict[str, list[Query]] = {}
-    for place, kind in enumerate(map(str, found.kind)):
-        asked, answered = kind.split(" to ")
-        text, image = entry(asked, int(found.query[place]))
-        answers = [
-            Answer(*entry(answered, int(index)), score=f"{float(score):.2f}", correct=bool(correct))
-            for index, score, correct in zip(
-                found.answers[place], found.score[place], found.correct[place], strict=True
-            )
-        ]
-        groups.setdefault(kind, []).append(Query(text, image, int(found.rank[place]), answers))
-    return Retrievals(run.name, [Group(kind, queries) for kind, queries in groups.items()])
+def retrievals(run: Run) -> list[Retrievals]:
+    """The examples of searches in the results, by kind, with the pictures that the run keeps of them."""
+    pictures: dict[str, str] = {}
+    if run.thumbnails is not None:
+        names = map(str, run.thumbnails.ids)
+        pictures = {name: sheets.thumbnail(frame) for name, frame in zip(names, run.thumbnails.frames, strict=True)}
+    found = []
+    for result in run.results.values():
+        for kind, examples in (result.get("examples") or {}).items():
+            queries = [
+                Query(
+                    Entry(example["query"], pictures.get(example["query"], "")),
+                    example["rank"],
+                    [
+                        Entry(one["answer"], pictures.get(one["answer"], ""), f"{one['score']:.2f}", one["right"])
+                        for one in example["answers"]
+                    ],
+                )
+                for example in examples
+            ]
+            found.append(Retrievals(run.name, kind, queries))
+    return found
 
 
 def commands(run: Run) -> list[str]:

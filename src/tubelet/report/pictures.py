@@ -10,7 +10,7 @@ import numpy as np
 from tubelet.errors import RunError
 
 SAMPLES = "samples.npz"
-RETRIEVAL = "retrieval.npz"
+THUMBNAILS = "thumbnails.npz"
 EPSILON = 255e-6  # of the target: pixel = prediction * (std + EPSILON) + mean
 
 
@@ -23,7 +23,6 @@ class Samples:
     """
 
     clip: np.ndarray  # int "4": frames, size, tubelet_frames, tubelet_size
-    step: np.ndarray  # int "": the step of the weights
     frames: np.ndarray  # uint8 "s t h w 3"
     hidden: np.ndarray  # int "s m": sorted numbers of the hidden tubelets
     scored: np.ndarray  # int "s q": those of them that were predicted
@@ -48,30 +47,19 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Retrieval:
-    """Examples of a search: a query (a text or a video), the answers in order, which are right.
+class Thumbnails:
+    """One small picture of each video that the examples of a search name; of one shape."""
 
-    `texts` and `thumbnails` (with `names`) are what the numbers in `query` and `answers` point into, each according
-    to the example's kind: "text to video", "video to text" or "video to video".
-    """
-
-    texts: np.ndarray  # str "c"
-    names: np.ndarray  # str "v"
-    thumbnails: np.ndarray  # uint8 "v h w 3"
-    kind: np.ndarray  # str "q"
-    query: np.ndarray  # int "q"
-    answers: np.ndarray  # int "q r"
-    correct: np.ndarray  # bool "q r"
-    score: np.ndarray  # float "q r"
-    rank: np.ndarray  # int "q": of the first right answer, from 1
+    ids: np.ndarray  # str "v"
+    frames: np.ndarray  # uint8 "v h w 3"
 
     def __len__(self) -> int:
-        return len(self.query)
+        return len(self.ids)
 
 
-def save(arrays: Samples | Retrieval, run: Path) -> Path:
+def save(arrays: Samples | Thumbnails, run: Path) -> Path:
     """Writes them into the run's pictures, whole or not at all."""
-    path = run / "pictures" / (SAMPLES if isinstance(arrays, Samples) else RETRIEVAL)
+    path = run / "pictures" / (SAMPLES if isinstance(arrays, Samples) else THUMBNAILS)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
@@ -86,10 +74,10 @@ def load_samples(run: Path) -> Samples | None:
     return None if arrays is None else Samples(**arrays)
 
 
-def load_retrieval(run: Path) -> Retrieval | None:
+def load_thumbnails(run: Path) -> Thumbnails | None:
     """None where the run has none yet."""
-    arrays = read(run / "pictures" / RETRIEVAL, [f.name for f in fields(Retrieval)], "retrieval")
-    return None if arrays is None else Retrieval(**arrays)
+    arrays = read(run / "pictures" / THUMBNAILS, [f.name for f in fields(Thumbnails)], "retrieval")
+    return None if arrays is None else Thumbnails(**arrays)
 
 
 def read(path: Path, names: list[str], evaluation: str) -> dict[str, np.ndarray] | None:

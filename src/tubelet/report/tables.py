@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 
 from tubelet.report.folder import Record, Run, number
-from tubelet.report.notices import marks
 
 LARGEST = 16  # classes of a confusion matrix that is shown whole
 PAIRS = 12  # most frequent confusions that are named of a larger one
-SHARES = ("accuracy", "r@", "recall", "chance", "majority", "skill", "share", "auc")
+SHARES = ("accuracy", "balanced_accuracy", "r", "map", "chance", "chance_r", "majority", "flat")
 CHOSEN = {
     "reconstruction": ("skill",),
     "linear": ("mean.accuracy", "slots.accuracy"),
     "knn": ("mean.accuracy", "slots.accuracy"),
-    "retrieval": ("text_to_video.r@1", "video_to_text.r@1", "video_to_video.r@1"),
+    "retrieval": ("text_to_video.r@1", "video_to_text.r@1", "video_to_video.slots.r@1"),
 }
 
 
@@ -33,6 +32,7 @@ class Cell:
 class Row:
     name: str
     cells: list[Cell]
+    level: int = 0  # 1: belongs to the row above
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,14 @@ def at_a_glance(runs: Sequence[Run]) -> Table:
             cells = [cell(run.results.get(evaluation) or {}, metric) for run in runs]
             if any(c.text for c in cells):
                 rows.append(Row(title(evaluation, metric), cells))
+                rows += below(metric, [run.results.get(evaluation) or {} for run in runs])
     return Table("At a glance", rows)
 
 
 def title(evaluation: str, metric: str) -> str:
     if evaluation == "reconstruction":
-        return "Held-out 1 − loss/trivial"
-    return f"{evaluation.capitalize()}, {metric.replace('_', ' ').replace('.', ', ')}"
+        return "Held-out 1 − loss/trivial" if metric == "skill" else f"Reconstruction, {spelled(metric)}"
+    return f"{'kNN' if evaluation == 'knn' else evaluation.capitalize()}, {spelled(metric)}"
 
 
 def describe(run: Run, part: str) -> str:
@@ -108,56 +109,73 @@ def speed(run: Run) -> str:
 
 
 def results_tables(runs: Sequence[Run]) -> list[Table]:
-    """One table an evaluation: its metrics by runs, the best marked where there are several."""
+    """One table an entry of results.json: every metric by runs, its baselines and its chance level below it."""
     tables = []
-    for evaluation in dict.fromkeys(name for run in runs for name in run.results):
-        found = [run.results.get(evaluation) or {} for run in runs]
+    for entry in dict.fromkeys(name for run in runs for name in run.results):
+        found = [run.results.get(entry) or {} for run in runs]
         metrics = dict.fromkeys(
             name for result in found for name, value in (result.get("metrics") or {}).items() if number(value)
         )
-        rows = [Row(metric.replace("_", " "), [cell(result, metric) for result in found]) for metric in metrics]
-        for baseline in dict.fromkeys(name for result in found for name in (result.get("baselines") or {})):
-            rows += baseline_rows(baseline, found, metrics)
-        rows += count_rows(found)
+        rows = []
+        for metric in metrics:
+            if not is_chance(metric):
+                rows.append(Row(spelled(metric), [cell(result, metric) for result in found]))
+                rows += below(metric, found)
         protocol: Record = next((result["protocol"] for result in found if result.get("protocol")), {})
         tables.append(
             Table(
-                title=evaluation,
-                rows=rows,
-                protocol=[(str(name).replace("_", " "), short(value)) for name, value in flat(protocol)],
+                title=entry,
+                rows=rows + count_rows(found),
+                protocol=[(spelled(name), short(value)) for name, value in flat(protocol)],
                 marks=[
-                    f"{run.name}: {mark}" for run, result in zip(runs, found, strict=True) for mark in marks(result)
+                    f"{run.name}: {mark}"
+                    for run, result in zip(runs, found, strict=True)
+                    for mark in result.get("marks") or []
                 ],
             )
         )
     return tables
 
 
-def baseline_rows(baseline: str, found: Sequence[Record], metrics: dict[str, None]) -> list[Row]:
+def below(metric: str, found: Sequence[Record]) -> list[Row]:
+    """The same metric of the baselines, and what needs no features."""
+    names = dict.fromkeys(name for result in found for name in (result.get("baselines") or {}))
     rows = []
-    for metric in metrics:
-        cells = []
-        for result in found:
-            value = (result.get("baselines") or {}).get(baseline)
-            own = value if isinstance(value, dict) else {metric: value} if len(metrics) == 1 else {}
-            own = own if "metrics" in own else {"metrics": own}
-            cells.append(cell(own, metric))
-        if any(c.text for c in cells):
-            rows.append(Row(f"{baseline.replace('_', ' ')}: {metric.replace('_', ' ')}", cells))
-    return rows
+    for name in names:
+        cells = [cell((result.get("baselines") or {}).get(name) or {}, metric) for result in found]
+        rows.append(Row(NAMES.get(name, spelled(name)), cells, 1))
+    level = chance_of(metric)
+    rows.append(Row(NAMES.get(level, "chance"), [cell(result, level) for result in found], 1))
+    return [row for row in rows if any(c.text for c in row.cells)]
+
+
+NAMES = {"random": "random initialisation", "majority": "always the commonest class"}
+
+
+def is_chance(metric: str) -> bool:
+    return metric == "majority" or metric.rpartition(".")[2].startswith("chance")
+
+
+def chance_of(metric: str) -> str:
+    """The name of this metric's level without any features."""
+    measure = metric.rpartition(".")[2]
+    if measure in ("accuracy", "balanced_accuracy"):
+        return "majority" if measure == "accuracy" else "chance"
+    return f"{metric.partition('.')[0]}.chance_{measure}"
+
+
+def spelled(name: str) -> str:
+    """`text_to_video.r@1` as words."""
+    return name.replace("_", " ").replace(".", ", ")
 
 
 def count_rows(found: Sequence[Record]) -> list[Row]:
     """How many clips stand behind the numbers."""
     counts = [dict(flat(result.get("counts") or {})) for result in found]
-    names = dict.fromkeys(name for count in counts for name, value in count.items() if number(value))
+    names = dict.fromkeys(name for count in counts for name, value in count.items() if value)
     return [
-        Row(
-            f"{name.replace('.', ', ').replace('_', ' ')} (clips)",
-            [Cell(short(count.get(name, ""))) for count in counts],
-        )
+        Row(f"clips: {spelled(name)}", [Cell(short(count[name]) if name in count else "") for count in counts])
         for name in names
-        if any(count.get(name) for count in counts)
     ]
 
 
@@ -175,11 +193,9 @@ def cell(result: Record, metric: str) -> Cell:
 
 def shown(metric: str, value: float) -> str:
     """Shares in percent, the rest in three figures."""
-    if any(word in metric.lower() for word in SHARES) and -1 <= value <= 1:
+    if metric.rpartition(".")[2].split("@")[0] in SHARES:
         return f"{100 * value:.1f} %"
-    if value.is_integer():
-        return f"{int(value):,}"
-    return f"{value:.3g}"
+    return f"{int(value):,}" if value.is_integer() else f"{value:.3g}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,53 @@
+"""Small pictures of the videos that the examples of a search name, kept with the run for its report."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch.nn.functional import interpolate
+
+from tubelet.data.table import Corpus
+from tubelet.data.video import read_frames
+from tubelet.errors import VideoError
+from tubelet.report.pictures import Thumbnails, save
+
+SIDE = 112
+
+
+def keep_thumbnails(corpus: Corpus, ids: Iterable[str], run: Path) -> Path:
+    """The middle frame of each video, cut to the centre square. A video that cannot be read is left out."""
+    videos = {video.id: video for video in corpus.videos}
+    names, frames = [], []
+    for name in dict.fromkeys(ids):
+        video = videos[name]
+        try:
+            frame = read_frames(video.path, np.array([(video.start + video.end) / 2]))[0]
+        except VideoError:
+            continue
+        names.append(name)
+        frames.append(square(frame))
+    shape = (0, SIDE, SIDE, 3)
+    return save(Thumbnails(np.array(names, dtype=str), np.stack(frames) if frames else np.zeros(shape, np.uint8)), run)
+
+
+def square(frame: np.ndarray) -> np.ndarray:
+    """The centre square at `SIDE`: uint8 "h w 3" to "SIDE SIDE 3"."""
+    height, width, _ = frame.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    image = rearrange(torch.from_numpy(frame[top : top + side, left : left + side].copy()), "h w c -> 1 c h w")
+    small = interpolate(image.float(), size=(SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
+    return rearrange(small.round().clamp(0, 255).byte(), "1 c h w -> h w c").numpy()
+
+
+def named_videos(examples: dict[str, list[dict]]) -> list[str]:
+    """The videos among the queries and answers of examples, by kind: "text to video", "video to video", ..."""
+    found: list[str] = []
+    for kind, queries in examples.items():
+        asked, answered = kind.split(" to ")
+        for query in queries:
+            found += [query["query"]] if asked == "video" else []
+            found += [answer["answer"] for answer in query["answers"]] if answered == "video" else []
+    return found

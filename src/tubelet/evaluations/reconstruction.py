@@ -1,0 +1,234 @@
+"""Reconstruction of held-out clips: how much better than predicting nothing, and than copying the nearest tubelet.
+
+The protocol, whole. One centre clip a video of `split`, the masks of the run's own masker, drawn from a key of the
+video's id alone: the same clips and the same masks at every step, for every seed and for every run with this masker.
+Loss is the mean squared error over exactly the tubelets that are predicted, in normalised pixels; `trivial` is what
+predicting 0 costs there; `nearest` is what copying costs: of every scored tubelet the prediction is the visible tubelet
+nearest to it, normalised by its own statistics. Means are over clips, and `skill` is 1 - loss/trivial of those means.
+A clip that cannot be read is named and counted; nothing takes its place.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import chz
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from tubelet.data.loader import eval_batches
+from tubelet.data.table import Video, normalise_text, number_texts
+from tubelet.errors import CorpusError, RecipeError
+from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.features import choose
+from tubelet.models.patches import gather
+from tubelet.objectives.pixels import normalise
+from tubelet.report.pictures import Samples, save
+from tubelet.seeds import generator, key
+from tubelet.tasks import Reconstruction as Rebuilt
+from tubelet.types import Batch, Clip, Mask
+
+
+@chz.chz
+class Reconstruction(Evaluation):
+    name: ClassVar[str] = "reconstruction"
+
+    split: str = chz.field(default="test", doc="whose clips are reconstructed")
+    clips: int | None = chz.field(default=None, doc="at most so many videos, by a keyed choice; None takes all")
+    pictures: int = chz.field(default=6, doc="clips that are kept as pictures for the report")
+    samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
+
+    def run(self, context: Context) -> dict[str, Any]:
+        if context.task is None:
+            raise RecipeError("reconstruction needs a run with the objective `pixels`, not an encoder alone")
+        limit = min((n for n in (self.clips, context.limit) if n is not None), default=None)
+        videos = choose(context.corpus, self.split, limit, 0)
+        shown = first_by_key([video for video in videos if video.status == "ok"], self.pictures)
+        done = measure(context, videos, {video.id for video in shown})
+        if done.shown and context.folder is not None:
+            save(collect(done.shown, context), context.folder)
+        rows = np.stack([done.loss, done.trivial, done.nearest])
+        intervals = bootstrap(rows, done.groups, seed=context.seed, samples=self.samples)
+        loss, trivial, near = rows.mean(1)
+        return {
+            "corpus": context.identity,
+            "protocol": {
+                "clips": f"one centre clip of {'every video' if limit is None else f'{len(videos)} videos'} of "
+                f"{self.split}, chosen and masked by keys of the video's id alone",
+                "mask": f"{type(context.task.masker).__name__}, {done.hidden} of {context.clip.num_tubelets} tubelets "
+                f"hidden, {done.scored} scored",
+                "loss": "mean squared error of normalised pixels over the scored tubelets, mean over clips",
+                "trivial": "the same of predicting 0",
+                "nearest": "the same of the nearest visible tubelet, normalised by its own statistics "
+                "(distance in steps of the grid, ties to the lower index)",
+                "skill": "1 - loss/trivial; nearest_skill: 1 - nearest/trivial",
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups",
+            },
+            "metrics": {
+                "skill": share(loss, trivial),
+                "loss": float(loss),
+                "trivial": float(trivial),
+                "nearest": float(near),
+                "nearest_skill": share(near, trivial),
+                "flat": float(np.mean(done.flat)),
+            },
+            "intervals": intervals,
+            "counts": {
+                self.split: {
+                    "used": len(done.loss),
+                    "failed": len(done.failed),
+                    "short": done.short,
+                    "groups": len(set(done.groups)),
+                }
+            },
+            "failed": {self.split: done.failed},
+        }
+
+
+@dataclass
+class Measured:
+    """One number a clip, and whole clips for the pictures."""
+
+    loss: list[float]
+    trivial: list[float]
+    nearest: list[float]
+    flat: list[float]
+    groups: list[str]
+    failed: list[str]
+    shown: list[dict[str, Any]]
+    short: int = 0
+    hidden: int = 0
+    scored: int = 0
+
+
+def measure(context: Context, videos: list[Video], shown: set[str]) -> Measured:
+    """Every clip through the task, in fp32, and its mode as it was."""
+    task = context.task
+    assert task is not None
+    device = next(task.parameters()).device
+    group = {video.id: video.group for video in videos}
+    done = Measured([], [], [], [], [], [f"{v.id}: {v.reason}" for v in videos if v.status != "ok"], [])
+    readable = [video for video in videos if video.status == "ok"]
+    training = task.training
+    task.eval()
+    try:
+        with torch.inference_mode():
+            for batch in eval_batches(
+                context.corpus, readable, context.clip, context.data, batch=context.batch, needs=task.needs
+            ):
+                done.failed += batch.failed
+                if not len(batch):
+                    continue
+                keyed = replace(batch, key=torch.tensor([key(0, "reconstruction of " + name) for name in batch.ids]))
+                rebuilt = task.reconstruct(keyed.to(device))
+                mask = rebuilt.seen.mask
+                near = nearest_visible(mask, context.clip)
+                target = rebuilt.target.values  # b q p
+                copied = normalise(gather(rebuilt.seen.tubelets, near)).values
+                done.loss += clip_means((rebuilt.prediction - target).square())
+                done.trivial += clip_means(target.square())
+                done.nearest += clip_means((copied - target).square())
+                done.flat += rebuilt.target.flat.float().mean(1).tolist()
+                done.groups += [group[name] for name in batch.ids]
+                done.short += 0 if batch.short is None else int(batch.short.sum())
+                done.hidden, done.scored = mask.hidden.shape[1], mask.decode.shape[1]
+                for place, name in enumerate(batch.ids):
+                    if name in shown:
+                        done.shown.append(keep(place, keyed, rebuilt, near, context, done))
+                if context.progress is not None:
+                    context.progress("reconstruction", len(done.loss), len(readable))
+    finally:
+        task.train(training)
+    if not done.loss:
+        raise CorpusError(
+            f"none of {len(videos)} videos of {context.corpus.name} could be read; first: {done.failed[0]}"
+        )
+    return done
+
+
+def clip_means(errors: Float[Tensor, "b q p"]) -> list[float]:
+    return [float(value) for value in errors.double().mean((1, 2))]
+
+
+def nearest_visible(mask: Mask, clip: Clip) -> Int64[Tensor, "b q"]:
+    """Of every scored tubelet the visible one fewest steps away (Euclidean on the grid), ties to the lower index."""
+    _, rows, columns = clip.grid
+    place = torch.arange(clip.num_tubelets, device=mask.visible.device)
+    where = torch.stack([place // (rows * columns), place // columns % rows, place % columns], -1).double()  # n 3
+    scored, visible = where[mask.decode], where[mask.visible]
+    distance = visible.square().sum(-1)[:, None] - 2 * scored @ visible.mT  # b q k, up to a constant of each scored one
+    return mask.visible.gather(1, (distance * clip.num_tubelets + mask.visible[:, None]).argmin(-1))
+
+
+def keep(
+    place: int, batch: Batch, rebuilt: Rebuilt, near: Int64[Tensor, "b q"], context: Context, done: Measured
+) -> dict[str, Any]:
+    """One clip as the arrays of `Samples`."""
+    clip, name = context.clip, batch.ids[place]
+    offset = len(done.loss) - len(batch) + place
+    heat = batch.maps.get("text")
+    inside = {"c": 3, "t": clip.tubelet_frames, "y": clip.tubelet_size}
+    video = next(video for video in context.corpus.videos if video.id == name)
+    return {
+        "frames": rearrange(batch.video[place], "c t h w -> t h w c").cpu().numpy(),
+        "hidden": rebuilt.seen.mask.hidden[place].cpu().numpy(),
+        "scored": rebuilt.seen.mask.decode[place].cpu().numpy(),
+        "nearest": near[place].cpu().numpy(),
+        "prediction": rearrange(rebuilt.prediction[place].half().cpu(), "q (c t y x) -> q t y x c", **inside).numpy(),
+        "mean": rebuilt.target.mean[place].cpu().numpy(),
+        "std": rebuilt.target.std[place].cpu().numpy(),
+        "loss": np.float64(done.loss[offset]),
+        "trivial": np.float64(done.trivial[offset]),
+        "ids": name,
+        "captions": caption_of(batch, place, video, context),
+        "labels": video.label or "",
+        "text": np.zeros(0, np.float32) if heat is None else heat[place].float().cpu().numpy(),
+    }
+
+
+def caption_of(batch: Batch, place: int, video: Video, context: Context) -> str:
+    """The caption that guided the mask, or the video's first of the run's source; "" where there is none."""
+    captions = context.corpus.captions_of(video, context.data.captions.source)
+    if batch.caption is not None and int(batch.caption[place]) >= 0:
+        number = number_texts(context.corpus.captions)
+        captions = [c for c in captions if number[normalise_text(c.text)] == int(batch.caption[place])] or captions
+    return captions[0].text if captions else ""
+
+
+def collect(shown: list[dict[str, Any]], context: Context) -> Samples:
+    clip = context.clip
+    shown = sorted(shown, key=lambda one: one["ids"])
+    arrays = {name: np.array([one[name] for one in shown]) for name in shown[0]}
+    sizes = [clip.frames, clip.size, clip.tubelet_frames, clip.tubelet_size]
+    return Samples(clip=np.array(sizes), **arrays)
+
+
+def first_by_key(videos: list[Video], count: int) -> list[Video]:
+    """The same few videos every time, whatever else the corpus holds."""
+    return sorted(videos, key=lambda video: key(0, "picture of " + video.id))[:count]
+
+
+def share(loss: float, trivial: float) -> float:
+    """1 - loss/trivial; 0 where every tubelet is flat and there is nothing to predict."""
+    return float(1 - loss / trivial) if trivial > 0 else 0.0
+
+
+def bootstrap(
+    rows: Float64[np.ndarray, "3 v"], groups: list[str], *, seed: int, samples: int
+) -> dict[str, list[float]]:
+    """95 % percentile intervals of the two skills, whole groups drawn again; nothing with fewer than two groups."""
+    number = {group: place for place, group in enumerate(sorted(set(groups)))}
+    if len(number) < 2:
+        return {}
+    place = [number[group] for group in groups]
+    totals = np.stack([np.bincount(place, weights=row, minlength=len(number)) for row in rows])  # 3 g
+    chances = np.full(len(number), 1 / len(number))
+    draws = generator(seed, "bootstrap").multinomial(len(number), chances, size=samples)
+    loss, trivial, near = totals @ draws.T.astype(np.float64)
+    trivial = np.maximum(trivial, 1e-30)
+    return {
+        name: [float(bound) for bound in np.percentile(values, [2.5, 97.5])]
+        for name, values in (("skill", 1 - loss / trivial), ("nearest_skill", 1 - near / trivial))
+    }
