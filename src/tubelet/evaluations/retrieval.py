@@ -120,17 +120,16 @@ class Retrieval(Evaluation):
                 f"make them with `tubelet saliency text {context.corpus.folder}`"
             )
         vectors = torch.from_numpy(np.stack([embeddings.of_text(name) for name in texts]))
-        device = next(head.parameters()).device
-        try:
-            with torch.inference_mode():
-                video = head.embed_video(features.mean[:, None].to(device)).cpu()
-                text = head.embed_text(vectors.to(device)).cpu()
-                similarity = cosine(text, video)  # c v
-        except RuntimeError as error:
+        expected = getattr(head.text, "in_features", head.video.out_features)
+        if embeddings.width != expected:
             raise CorpusError(
-                f"the caption embeddings of {context.corpus.folder} are {embeddings.width} wide and do not fit the "
-                "contrast head; make them with the model that the run was trained with"
-            ) from error
+                f"the caption embeddings of {context.corpus.folder} are {embeddings.width} wide and the contrast head "
+                f"expects {expected}; make them with the model that the run was trained with"
+            )
+        device = next(head.parameters()).device
+        with torch.inference_mode():
+            video = head.embed_video(features.mean[:, None].to(device)).cpu()
+            similarity = cosine(head.embed_text(vectors.to(device)).cpu(), video)  # c v
         number = {name: i for i, name in enumerate(texts)}
         has = torch.zeros(len(features), len(texts), dtype=torch.bool)
         for row, some in enumerate(captions):

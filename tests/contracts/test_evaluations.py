@@ -1,0 +1,176 @@
+"""What every listed evaluation promises. An evaluation is tested by being listed in `tubelet.evaluations.EVALUATIONS`.
+
+Those that read features are given features whose answer is known; all are given a corpus with a corrupt clip.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tubelet.data.loader import Data
+from tubelet.data.sample import Sampling
+from tubelet.data.table import Corpus, write_corpus
+from tubelet.data.video import write_video
+from tubelet.evaluations import EVALUATIONS, Context, Evaluation, Features
+from tubelet.maskers import Tube
+from tubelet.models.decoder import Decoder
+from tubelet.models.encoder import Vit
+from tubelet.objectives import Pixels
+from tubelet.tasks import Pretraining
+from tubelet.types import Clip
+
+every_evaluation = pytest.mark.parametrize("evaluation_class", EVALUATIONS, ids=lambda c: c.name)
+every_probe = pytest.mark.parametrize(
+    "evaluation_class", [cls for cls in EVALUATIONS if cls.reads_features], ids=lambda c: c.name
+)
+CLIP = Clip(frames=2, size=32, tubelet_frames=2, tubelet_size=16)
+CLASSES = 4
+HEADLINES = ("accuracy", "r@1")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Corpus:
+    """16 train and 8 test clips, all of test readable."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rows = []
+    for index in range(24):
+        frames = np.random.default_rng(index).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
+        write_video(folder / f"{index}.mp4", frames, 8.0)
+        rows.append(
+            {"id": f"clip {index}", "path": folder / f"{index}.mp4", "end": 0.5, "fps": 8.0, "frames": 4, "width": 32,
+             "height": 32, "label": f"class {index % 2}", "split": "train" if index < 16 else "test"}
+        )  # fmt: skip
+    return write_corpus(folder, "contract", rows)
+
+
+def context_of(corpus: Corpus, **changes) -> Context:
+    torch.manual_seed(0)
+    objectives = {"pixels": Pixels(decoder=Decoder(width=16, depth=1, heads=2))}
+    task = Pretraining(CLIP, Vit(width=32, depth=1, heads=2).build(CLIP), Tube(ratio=0.5), objectives)
+    return replace(Context(task.encoder, corpus, CLIP, Data(sampling=Sampling(stride=1)), task=task), **changes)
+
+
+def made_up(split: str, count: int, apart: float, seed: int) -> Features:
+    """Clips of four classes in pairs of one group; `apart` is how far the classes are from each other."""
+    rng = torch.Generator().manual_seed(2 * seed + (split == "test"))
+    centres = torch.randn(CLASSES, 16, generator=torch.Generator().manual_seed(99))
+    label = torch.arange(count) // 2 % CLASSES
+    mean = torch.randn(count, 16, generator=rng) + apart * centres[label]
+    return Features(
+        mean=mean,
+        slots=torch.cat([mean, torch.randn(count, 16, generator=rng)], 1),
+        label=label,
+        ids=tuple(f"{split}-{i}" for i in range(count)),
+        groups=tuple(f"{split}-group-{i // 2}" for i in range(count)),
+    )
+
+
+def measured(evaluation: Evaluation, corpus: Corpus, train: Features, test: Features, labels=None) -> dict:
+    if labels is None:
+        labels = {i: f"class {n}" for part in (train, test) for i, n in zip(part.ids, part.label.tolist(), strict=True)}
+    context = context_of(corpus, task=None, labels=labels, computed={"train": train, "test": test})
+    return evaluation.run(context)
+
+
+def headlines(result: dict) -> dict[str, float]:
+    found = {name: value for name, value in result["metrics"].items() if name.rpartition(".")[2] in HEADLINES}
+    assert found
+    return found
+
+
+@every_probe
+def test_features_that_tell_the_classes_apart_score_one(evaluation_class, corpus):
+    result = measured(evaluation_class(), corpus, made_up("train", 160, 8.0, 0), made_up("test", 80, 8.0, 0))
+    assert min(headlines(result).values()) >= 0.99
+
+
+@every_probe
+def test_noise_is_at_chance_within_the_interval(evaluation_class, corpus):
+    inside = total = 0
+    for seed in range(6):
+        result = measured(evaluation_class(), corpus, made_up("train", 160, 0.0, seed), made_up("test", 160, 0.0, seed))
+        for name in headlines(result):
+            low, high = result["intervals"][name]
+            inside, total = inside + (low <= 1 / CLASSES <= high), total + 1
+            assert abs(result["metrics"][name] - 1 / CLASSES) < 0.15
+    assert inside >= 0.75 * total  # of 95 % intervals; 12 or so draws
+
+
+@every_probe
+def test_shuffled_labels_fall_to_chance(evaluation_class, corpus):
+    train, test = made_up("train", 160, 8.0, 0), made_up("test", 160, 8.0, 0)
+    order = torch.randperm(160, generator=torch.Generator().manual_seed(1)).tolist()
+    labels = {i: f"class {n}" for i, n in zip(test.ids, test.label.tolist(), strict=True)}
+    labels |= {i: f"class {int(train.label[order[place]])}" for place, i in enumerate(train.ids)}
+    for value in headlines(measured(evaluation_class(), corpus, train, test, labels)).values():
+        assert value < 1 / CLASSES + 0.2
+
+
+@every_probe
+def test_nothing_is_selected_on_test(evaluation_class, corpus):
+    train, test = made_up("train", 160, 0.7, 0), made_up("test", 80, 0.7, 0)
+    result = measured(evaluation_class(), corpus, train, test)
+    order = torch.randperm(80, generator=torch.Generator().manual_seed(1))
+    other = measured(evaluation_class(), corpus, train, replace(test, label=test.label[order]))
+    assert headlines(other) != headlines(result)
+    for part in ("selected", "held_out_accuracy"):
+        assert result["protocol"].get(part) == other["protocol"].get(part)
+    for pool, part in result.get("pools", {}).items():
+        assert part["predicted"] == other["pools"][pool]["predicted"]
+
+
+@every_probe
+def test_a_group_is_never_on_both_sides_of_the_selection(evaluation_class, corpus):
+    """Pairs of equal clips with random labels: whoever looks at the twin in selection believes in one neighbour."""
+    train = made_up("train", 160, 0.0, 0)
+    twin = torch.arange(160) // 2 * 2
+    train = replace(train, mean=train.mean[twin], slots=train.slots[twin])
+    result = measured(evaluation_class(), corpus, train, made_up("test", 80, 0.0, 0))
+    for scores in result["protocol"].get("held_out_accuracy", {}).values():
+        assert max(scores.values()) < 0.6
+
+
+@every_evaluation
+def test_the_same_context_gives_the_same_result_as_plain_values(evaluation_class, corpus):
+    one, other = (evaluation_class().run(context_of(corpus)) for _ in range(2))
+    assert one == other
+    assert json.loads(json.dumps(one)) == json.loads(json.dumps(other))
+    assert {"protocol", "metrics", "counts"} <= one.keys()
+    assert all(type(value) is float for value in one["metrics"].values())
+    assert set(one["intervals"]) <= set(one["metrics"])
+    for name, (low, high) in one["intervals"].items():
+        assert low <= one["metrics"][name] <= high, name
+
+
+@every_evaluation
+def test_a_corrupt_clip_of_test_lowers_used_is_named_and_is_never_replaced(evaluation_class, corpus, tmp_path):
+    before = evaluation_class().run(context_of(corpus))
+    broken = tmp_path / "broken"
+    rows = []
+    for video in corpus.videos:
+        path = video.path
+        if video.id == "clip 20":
+            path = tmp_path / "20.mp4"
+            path.write_bytes(Path(video.path).read_bytes()[:40] + b"nothing that decodes")
+        same = ("id", "end", "fps", "frames", "width", "height", "label", "split")
+        rows.append({"path": path, **{name: getattr(video, name) for name in same}})
+    after = evaluation_class().run(context_of(write_corpus(broken, "contract", rows)))
+    used = [counts.get("test", counts)["used"] for counts in (before["counts"], after["counts"])]
+    failed = [counts.get("test", counts)["failed"] for counts in (before["counts"], after["counts"])]
+    assert used == [8, 7]
+    assert failed == [0, 1]
+    names = after["failed"]["test"] if isinstance(after["failed"], dict) else after["failed"]
+    assert len(names) == 1
+    assert names[0].startswith("clip 20: ")
+    for part in after.get("pools", {}).values():
+        assert sorted(part["predicted"]) == sorted(f"clip {i}" for i in range(16, 24) if i != 20)
+
+
+def test_names_are_those_of_the_command_line():
+    names = [cls.name for cls in EVALUATIONS]
+    assert len(set(names)) == len(names)
+    assert all(name.islower() for name in names)

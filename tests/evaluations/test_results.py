@@ -1,0 +1,93 @@
+"""results.json loses nothing; other labels find their videos."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tubelet.data.table import write_corpus
+from tubelet.errors import CorpusError, RunError
+from tubelet.evaluations.labels import other_labels
+from tubelet.evaluations.results import entry_name, merge_result, read_results
+
+HERE = {"name": "synth-1", "fingerprint": "aaaaaaaabbbb"}
+THERE = {"name": "real", "fingerprint": "ccccccccdddd"}
+
+
+def test_results_of_several_commands_stand_side_by_side(tmp_path):
+    merge_result(tmp_path, "linear", {"metrics": {"a": 1.0}})
+    merge_result(tmp_path, "knn", {"metrics": {"a": 2.0}})
+    merge_result(tmp_path, "linear", {"metrics": {"a": 3.0, "bad": float("nan")}})
+    assert read_results(tmp_path) == {"linear": {"metrics": {"a": 3.0, "bad": None}}, "knn": {"metrics": {"a": 2.0}}}
+
+
+def test_another_corpus_and_other_labels_have_entries_of_their_own():
+    assert entry_name("linear", HERE, HERE, None) == "linear"
+    assert entry_name("linear", THERE, HERE, None) == "linear on real-cccccccc"
+    assert entry_name("linear", THERE, HERE, "colour") == "linear on real-cccccccc, label colour"
+
+
+def test_baselines_stay_while_they_were_measured_on_the_same_clips(tmp_path):
+    same = {"corpus": HERE, "counts": {"used": 4}}
+    merge_result(tmp_path, "linear", {**same, "baselines": {"random": 0.2}})
+    merged = merge_result(tmp_path, "linear", {**same, "baselines": {"ceiling": 0.9}})
+    assert merged["baselines"] == {"random": 0.2, "ceiling": 0.9} == read_results(tmp_path)["linear"]["baselines"]
+    merge_result(tmp_path, "linear", {**same, "counts": {"used": 3}})
+    assert "baselines" not in read_results(tmp_path)["linear"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_damaged_file_is_left_alone_and_named(tmp_path, content):
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(RunError, match=r"results\.json is damaged"):
+        merge_result(tmp_path, "linear", {})
+    assert (tmp_path / "results.json").read_text() == content
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    videos = [{"id": f"a/v{i}", "path": f"videos/v{i}.mp4", "split": "train"} for i in range(3)]
+    videos.append({"id": "b/v0", "path": "more/v0.mp4", "split": "train"})
+    return write_corpus(tmp_path / "corpus", "named", videos)
+
+
+def test_labels_come_from_a_csv_by_id_path_or_a_file_name_that_is_one_videos_alone(corpus, tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text(
+        f'path,label\n"a/v0",zero\n{corpus.folder / "videos" / "v1.mp4"},one\nv2.mp4,"t,wo"\nv0.mp4,many\n'
+    )
+    assert other_labels(corpus, table, None) == {"a/v0": "zero", "a/v1": "one", "a/v2": "t,wo"}
+
+
+def test_labels_come_from_a_column_of_the_truth(corpus):
+    truth = corpus.folder / "truth"
+    truth.mkdir()
+    pq.write_table(pa.table({"video": ["a/v0", "a/v1"], "colour": ["red", "blue"]}), truth / "clips.parquet")
+    assert other_labels(corpus, None, "colour") == {"a/v0": "red", "a/v1": "blue"}
+    with pytest.raises(CorpusError, match=r"no column shape; its columns are video, colour"):
+        other_labels(corpus, None, "shape")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"), [("name,label\na,b\n", "no column video, id or path"), ("path,label\nx,b\n", "first: 'x'")]
+)
+def test_labels_that_fit_nothing_are_one_line(corpus, tmp_path, text, match):
+    table = tmp_path / "labels.csv"
+    table.write_text(text)
+    with pytest.raises(CorpusError, match=match):
+        other_labels(corpus, table, "label")
+
+
+def test_a_missing_table_of_labels_is_one_line(corpus):
+    with pytest.raises(CorpusError, match="cannot be read"):
+        other_labels(corpus, Path("nowhere.csv"), None)
+    with pytest.raises(CorpusError, match="--labels FILE"):
+        other_labels(corpus, None, "colour")
+
+
+def test_results_are_readable_text(tmp_path):
+    merge_result(tmp_path, "linear", {"classes": ["größer"]})
+    assert "größer" in (tmp_path / "results.json").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
