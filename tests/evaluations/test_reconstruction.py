@@ -158,3 +158,5 @@ def test_thumbnails_are_middle_frames_of_the_videos_that_examples_name(small, tm
     assert list(kept.ids) == ["clip 24", "clip 25", "clip 26"]  # clip 32 cannot be read
     assert kept.frames.shape == (3, 112, 112, 3)
     assert abs(float(kept.frames[0].mean()) - 128) < 12  # halfway up the ramp
+    keep_thumbnails(small, ["clip 25", "clip 27"], tmp_path)
+    assert list(load_thumbnails(tmp_path).ids) == ["clip 24", "clip 26", "clip 25", "clip 27"]

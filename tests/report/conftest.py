@@ -139,6 +139,7 @@ def samples(rng: np.random.Generator, text: bool, size: int = 64, count: int = 3
     distance = ((where[hidden][:, :, None] - where[visible][:, None]) ** 2).sum(-1)
     return Samples(
         clip=np.array([16, size, 2, side]),
+        corpus=np.array("synth-1"),
         frames=frames,
         hidden=hidden,
         scored=hidden,

@@ -11,16 +11,23 @@ from torch.nn.functional import interpolate
 from tubelet.data.table import Corpus
 from tubelet.data.video import read_frames
 from tubelet.errors import VideoError
-from tubelet.report.pictures import Thumbnails, save
+from tubelet.report.pictures import Thumbnails, load_thumbnails, save
 
 SIDE = 112
 
 
 def keep_thumbnails(corpus: Corpus, ids: Iterable[str], run: Path) -> Path:
-    """The middle frame of each video, cut to the centre square. A video that cannot be read is left out."""
+    """The middle frame of each video, cut to the centre square, beside those that the run keeps already.
+
+    A video that cannot be read is left out.
+    """
     videos = {video.id: video for video in corpus.videos}
-    names, frames = [], []
-    for name in dict.fromkeys(ids):
+    ids = list(dict.fromkeys(ids))
+    before = load_thumbnails(run)
+    kept = [] if before is None else [place for place, name in enumerate(before.ids) if name not in ids]
+    names = [] if before is None else [str(before.ids[place]) for place in kept]
+    frames = [] if before is None else [before.frames[place] for place in kept]
+    for name in ids:
         video = videos[name]
         try:
             frame = read_frames(video.path, np.array([(video.start + video.end) / 2]))[0]

@@ -109,14 +109,13 @@ def measure(context: Context, videos: list[Video], shown: set[str]) -> Measured:
     assert task is not None
     device = next(task.parameters()).device
     group = {video.id: video.group for video in videos}
-    done = Measured([], [], [], [], [], [f"{v.id}: {v.reason}" for v in videos if v.status != "ok"], [])
-    readable = [video for video in videos if video.status == "ok"]
+    done = Measured([], [], [], [], [], [], [])
     training = task.training
     task.eval()
     try:
         with torch.inference_mode():
             for batch in eval_batches(
-                context.corpus, readable, context.clip, context.data, batch=context.batch, needs=task.needs
+                context.corpus, videos, context.clip, context.data, batch=context.batch, needs=task.needs
             ):
                 done.failed += batch.failed
                 if not len(batch):
@@ -138,7 +137,7 @@ def measure(context: Context, videos: list[Video], shown: set[str]) -> Measured:
                     if name in shown:
                         done.shown.append(keep(place, keyed, rebuilt, near, context, done))
                 if context.progress is not None:
-                    context.progress("reconstruction", len(done.loss), len(readable))
+                    context.progress("reconstruction", len(done.loss) + len(done.failed), len(videos))
     finally:
         task.train(training)
     if not done.loss:
@@ -202,7 +201,7 @@ def collect(shown: list[dict[str, Any]], context: Context) -> Samples:
     shown = sorted(shown, key=lambda one: one["ids"])
     arrays = {name: np.array([one[name] for one in shown]) for name in shown[0]}
     sizes = [clip.frames, clip.size, clip.tubelet_frames, clip.tubelet_size]
-    return Samples(clip=np.array(sizes), **arrays)
+    return Samples(clip=np.array(sizes), corpus=np.array(context.corpus.name), **arrays)
 
 
 def first_by_key(videos: list[Video], count: int) -> list[Video]:

@@ -96,7 +96,7 @@ def curves(
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.grid(axis="y", color=RULE, linewidth=0.6)
         axes.set_axisbelow(True)
-        axes.margins(x=0.01)
+        axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         if not log:
@@ -147,7 +147,7 @@ def themed(figure: Figure, name: str) -> Markup:
     return Markup(svg)  # our own drawing; labels were escaped by matplotlib
 
 
-def smoothed(values: np.ndarray, share: float = 0.02) -> np.ndarray:
+def smoothed(values: np.ndarray, share: float = 0.04) -> np.ndarray:
     """A centred running mean over this share of the points, shorter at the ends."""
     reach = max(0, int(len(values) * share / 2))
     if reach == 0:

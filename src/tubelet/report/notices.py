@@ -8,6 +8,9 @@ from typing import Literal
 from tubelet.report.folder import Run, number
 
 Kind = Literal["leak", "failed", "short", "seen", "remark", "missing"]
+EVALUATIONS = {
+    "linear": "linear probe", "knn": "kNN", "retrieval": "retrieval", "reconstruction": "held-out reconstruction"
+}  # fmt: skip
 NAMED = 12  # clips that are named before the rest is counted
 
 
@@ -97,21 +100,18 @@ def missing(run: Run) -> Iterator[Notice]:
     """What this page would show and cannot yet, with the command that makes it."""
     folder, corpus = str(run.folder), str(run.corpus.get("path") or "CORPUS")
 
-    def evaluate(name: str) -> str:
-        return shlex.join(["tubelet", "evaluate", folder, "--on", corpus, name])
+    def evaluate(*names: str) -> str:
+        return shlex.join(["tubelet", "evaluate", folder, "--on", corpus, *names])
 
     if not run.steps:
         recipe = str(run.recipe.get("recipe", "RECIPE"))
         again = shlex.join(["tubelet", "pretrain", recipe, "--on", corpus, "--out", folder])
         yield Notice("missing", run.name, "No training log yet:", command=again)
-    for evaluation, what in (
-        ("linear", "No linear probe yet:"),
-        ("knn", "No kNN yet:"),
-        ("retrieval", "No retrieval yet:"),
-        ("reconstruction", "No held-out reconstruction yet:"),
-    ):
-        if not any(belongs(name, evaluation) for name in run.results):
-            yield Notice("missing", run.name, what, command=evaluate(evaluation))
+    absent = [name for name in EVALUATIONS if not any(belongs(entry, name) for entry in run.results)]
+    if absent:
+        named = ", ".join(EVALUATIONS[name] for name in absent[:-1]) + (" and " if absent[1:] else "")
+        text = f"No {named}{EVALUATIONS[absent[-1]]} yet:"
+        yield Notice("missing", run.name, text, command=evaluate(*absent))
     if run.samples is None and "reconstruction" in run.results:
         yield Notice("missing", run.name, "No sample clips yet:", command=evaluate("reconstruction"))
     if run.thumbnails is None and any(result.get("examples") for result in run.results.values()):

@@ -89,6 +89,7 @@ class Sheet:
     """One clip: its frames once, then what every run made of it."""
 
     id: str
+    corpus: str
     caption: str
     label: str
     frames: sheets.Strip
@@ -110,6 +111,7 @@ def contact_sheets(runs: Sequence[Run]) -> list[Sheet]:
         pages.append(
             Sheet(
                 id=identity,
+                corpus=str(first.samples.corpus),
                 caption=next((text for run, at in places if (text := str(run.samples.captions[at]))), ""),  # type: ignore[union-attr]
                 label=str(first.samples.labels[index]),
                 frames=sheets.frames_strip(first.samples, index),

@@ -23,6 +23,7 @@ class Samples:
     """
 
     clip: np.ndarray  # int "4": frames, size, tubelet_frames, tubelet_size
+    corpus: np.ndarray  # str "": the name of the corpus
     frames: np.ndarray  # uint8 "s t h w 3"
     hidden: np.ndarray  # int "s m": sorted numbers of the hidden tubelets
     scored: np.ndarray  # int "s q": those of them that were predicted

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -57,10 +57,9 @@ def at_a_glance(runs: Sequence[Run]) -> Table:
     rows = [Row(name, [Cell(text) for text in texts]) for name, texts in facts.items() if any(texts)]
     for evaluation, metrics in CHOSEN.items():
         for metric in metrics:
-            cells = [cell(run.results.get(evaluation) or {}, metric) for run in runs]
+            cells = [beside(run.results.get(evaluation) or {}, metric) for run in runs]
             if any(c.text for c in cells):
                 rows.append(Row(title(evaluation, metric), cells))
-                rows += below(metric, [run.results.get(evaluation) or {} for run in runs])
     return Table("At a glance", rows)
 
 
@@ -170,13 +169,26 @@ def spelled(name: str) -> str:
 
 
 def count_rows(found: Sequence[Record]) -> list[Row]:
-    """How many clips stand behind the numbers."""
-    counts = [dict(flat(result.get("counts") or {})) for result in found]
-    names = dict.fromkeys(name for count in counts for name, value in count.items() if value)
-    return [
-        Row(f"clips: {spelled(name)}", [Cell(short(count[name]) if name in count else "") for count in counts])
-        for name in names
-    ]
+    """How many clips of which split stand behind the numbers."""
+    counts = [result.get("counts") or {} for result in found]
+    splits = dict.fromkeys(name for count in counts for name, part in count.items() if "used" in as_record(part))
+    return [Row(f"clips of {name}", [Cell(counted(as_record(count.get(name)))) for count in counts]) for name in splits]
+
+
+def counted(count: Record) -> str:
+    """`240 in 60 groups, 1 failed, 5 short`"""
+    if not count:
+        return ""
+    parts = [f"{count['used']:,}" + (f" in {count['groups']:,} groups" if "groups" in count else "")]
+    parts += [f"{count[name]:,} {name}" for name in ("failed", "short", "unlabelled") if count.get(name)]
+    return ", ".join(parts)
+
+
+def beside(result: Record, metric: str) -> Cell:
+    """A metric with its baselines in a line below it."""
+    own = cell(result, metric)
+    others = [f"{row.name} {row.cells[0].text}" for row in below(metric, [result])]
+    return replace(own, note=" · ".join(others)) if own.text else own
 
 
 def cell(result: Record, metric: str) -> Cell:
@@ -186,7 +198,7 @@ def cell(result: Record, metric: str) -> Cell:
         return Cell("")
     interval = (result.get("intervals") or {}).get(metric)
     if isinstance(interval, list | tuple) and len(interval) == 2 and all(map(number, interval)):
-        low, high = (shown(metric, float(bound)) for bound in interval)
+        low, high = (shown(metric, float(bound)).removesuffix(" %") for bound in interval)
         return Cell(shown(metric, float(value)), f"{low} to {high}")
     return Cell(shown(metric, float(value)))
 
