@@ -38,11 +38,10 @@ class PixelLoss(nn.Module):
         self.decoder = config.decoder.build(width, clip)
 
     def forward(self, seen: Encoded) -> Loss:
-        prediction = self.predict(seen)
-        target = normalise(gather(seen.tubelets, seen.mask.decode))
-        per_tubelet = SquaredError.apply(prediction, target.values)
+        tubelets = gather(seen.tubelets, seen.mask.decode)
+        per_tubelet, trivial, flat = NormalisedError.apply(self.predict(seen), tubelets)
         loss = per_tubelet.mean()
-        terms = {"pixels": loss.detach(), "pixels.trivial": target.trivial, "pixels.flat": target.flat.float().mean()}
+        terms = {"pixels": loss.detach(), "pixels.trivial": trivial, "pixels.flat": flat.float().mean()}
         return Loss(loss, terms, per_tubelet)
 
     def predict(self, seen: Encoded) -> Float[Tensor, "b q p"]:
@@ -50,22 +49,28 @@ class PixelLoss(nn.Module):
         return self.decoder(seen.tokens, seen.mask.visible, seen.mask.decode)
 
 
-class SquaredError(torch.autograd.Function):
-    """Mean squared error of each tubelet, in fp32.
+class NormalisedError(torch.autograd.Function):
+    """Mean squared error of each tubelet against its normalised self, in fp32; then `Target.trivial` and `Target.flat`.
 
-    By hand, because these are the largest tensors of a step: this passes over them four times, autograd nine times.
+    By hand, because these are the largest tensors of a step: one buffer is target, difference and gradient in turn.
+    (So a second backward pass over the same graph is refused by autograd.)
     """
 
     @staticmethod
-    def forward(ctx: Any, prediction: Float[Tensor, "b q p"], target: Float[Tensor, "b q p"]) -> Float[Tensor, "b q"]:
-        difference = torch.sub(prediction, target)
+    def forward(
+        ctx: Any, prediction: Float[Tensor, "b q p"], tubelets: UInt8[Tensor, "b q p"]
+    ) -> tuple[Float[Tensor, "b q"], Float[Tensor, ""], Bool[Tensor, "b q"]]:
+        target = normalise(tubelets)
+        difference = target.values.neg_().add_(prediction)
         ctx.save_for_backward(difference)
-        return torch.linalg.vector_norm(difference, dim=-1).square() / difference.shape[-1]
+        trivial, flat = target.trivial, target.flat
+        ctx.mark_non_differentiable(trivial, flat)
+        return torch.linalg.vector_norm(difference, dim=-1).square() / difference.shape[-1], trivial, flat
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Float[Tensor, "b q"]) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (difference,) = ctx.saved_tensors
-        return difference * (gradients[0] * (2 / difference.shape[-1]))[..., None], None
+        return difference.mul_((gradients[0] * (2 / difference.shape[-1]))[..., None]), None
 
 
 @dataclass(frozen=True)

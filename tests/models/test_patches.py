@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tubelet.models.patches import MEAN, STD, cut, gather, join, pixel_scale, position_table
+from tubelet.types import Clip
+
+
+@st.composite
+def clips(draw):
+    frames, size = draw(st.integers(1, 3)), draw(st.integers(1, 5))
+    return Clip(
+        frames=frames * draw(st.integers(1, 4)),
+        size=size * draw(st.integers(1, 4)),
+        tubelet_frames=frames,
+        tubelet_size=size,
+    )
+
+
+def video_of(clip, count=2, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    shape = (count, 3, clip.frames, clip.size, clip.size)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
+
+
+@given(clips())
+@settings(max_examples=40, deadline=None)
+def test_a_tubelet_holds_colour_frame_row_column_of_its_place_in_the_grid(clip):
+    video = video_of(clip)
+    tubelets = cut(video, clip).numpy()
+    slots, rows, columns = clip.grid
+    assert tubelets.shape == (2, clip.num_tubelets, clip.tubelet_values)
+    t, s = clip.tubelet_frames, clip.tubelet_size
+    for slot, row, column in np.ndindex(slots, rows, columns):
+        index = (slot * rows + row) * columns + column
+        piece = video[:, :, slot * t : slot * t + t, row * s : row * s + s, column * s : column * s + s]
+        np.testing.assert_array_equal(tubelets[:, index], piece.flatten(1).numpy())
+
+
+@given(clips())
+@settings(max_examples=40, deadline=None)
+def test_join_undoes_cut(clip):
+    video = video_of(clip)
+    assert torch.equal(join(cut(video, clip), clip), video)
+
+
+def test_a_clip_of_another_size_is_not_cut():
+    with pytest.raises(ValueError, match="3x16x224x224"):
+        cut(video_of(Clip(size=32)), Clip())
+
+
+def test_gather_picks_each_samples_own_rows_and_sends_gradients_back_to_them():
+    rows = torch.randn(3, 7, 5, requires_grad=True)
+    where = torch.tensor([[0, 6], [3, 3], [5, 1]])
+    picked = gather(rows, where)
+    assert torch.equal(picked, torch.stack([rows[i, where[i]] for i in range(3)]))
+    picked.sum().backward()
+    assert rows.grad is not None
+    assert rows.grad[1, 3].eq(2).all()
+    assert rows.grad.sum() == 6 * 5
+
+
+def test_positions_have_the_golden_values_of_videomae():
+    table = position_table(1568, 768)
+    assert table.dtype == torch.float32
+    np.testing.assert_allclose(table[1, :4], [0.84147096, 0.54030228, 0.82843077, 0.56009150], atol=5e-8)
+    np.testing.assert_allclose(table[1567, :4], [0.60894841, -0.79320985, 0.09323163, -0.99564445], atol=5e-8)
+    assert table.double().sum().item() == pytest.approx(245744.98956693, abs=1e-3)
+    assert position_table(1568, 384).double().sum().item() == pytest.approx(122425.85787317, abs=1e-3)
+
+
+@pytest.mark.parametrize("width", [1, 5, 8])
+def test_positions_are_sine_on_even_and_cosine_on_odd_columns_for_any_width(width):
+    table = position_table(11, width)
+    for index, column in np.ndindex(11, width):
+        angle = index / 10000 ** (2 * (column // 2) / width)
+        assert table[index, column].item() == pytest.approx([np.sin, np.cos][column % 2](angle), abs=1e-6)
+
+
+def test_pixel_scale_gives_imagenet_colours_zero_mean_and_unit_variance():
+    clip = Clip(frames=2, size=4, tubelet_size=4)
+    scale, shift = pixel_scale(clip)
+    for colour in range(3):
+        part = slice(colour * 32, (colour + 1) * 32)
+        values = torch.tensor([MEAN[colour], MEAN[colour] + STD[colour]]) * 255
+        for value, wanted in zip(values, (0.0, 1.0), strict=True):
+            torch.testing.assert_close(value * scale[part] + shift[part], torch.full((32,), wanted), atol=1e-5, rtol=0)
