@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_weights, write_atomically
+from tubelet.data.shards import chosen
 from tubelet.data.table import Corpus
 from tubelet.errors import RunError
 from tubelet.log import read_log
@@ -39,6 +40,7 @@ class Plan:
     world: int
     precision: Literal["bf16", "fp32"]  # what the config's precision came to
     text_width: int | None  # width of the caption embeddings, where an objective needs them
+    derived: Mapping[str, str]  # which maps and embeddings of the corpus are used
     command: tuple[str, ...] = ()
 
     @classmethod
@@ -54,14 +56,16 @@ class Plan:
             machine.world,
             machine.precision,
             text_width,
+            series_in_use(corpus, config),
             tuple(command),
         )
 
     def differences(self, other: "Plan") -> list[str]:
         """What decides the weights and is not the same: `field: old -> new`."""
         old, new = plain(self.config), plain(other.config)
-        old |= {"corpus": self.corpus["fingerprint"], "total steps": self.steps, "processes": self.world}
-        new |= {"corpus": other.corpus["fingerprint"], "total steps": other.steps, "processes": other.world}
+        for values, plan in ((old, self), (new, other)):
+            values |= {"corpus": plan.corpus["fingerprint"], "total steps": plan.steps, "processes": plan.world}
+            values |= plan.derived
         if self.corpus["name"] != other.corpus["name"] and old["corpus"] != new["corpus"]:
             old["corpus"], new["corpus"] = self.corpus["name"], other.corpus["name"]
         absent = "absent"
@@ -70,6 +74,15 @@ class Plan:
             for field in dict.fromkeys([*old, *new])
             if field not in FREE and old.get(field, absent) != new.get(field, absent)
         ]
+
+
+def series_in_use(corpus: Corpus, config: Pretrain) -> dict[str, str]:
+    """The series of maps and embeddings that training reads; those that are missing are the loader's to name."""
+    roots = {f"{name} maps": corpus.folder / "maps" / name for name in config.masker.needs}
+    if config.needs_text:
+        roots["caption embeddings"] = corpus.folder / "embeddings"
+    found = {name: chosen(root) for name, root in roots.items()}
+    return {name: folder.name for name, folder in found.items() if folder is not None}
 
 
 def shorten(value: object) -> str:
@@ -87,6 +100,7 @@ def write_plan(folder: Path, plan: Plan) -> None:
         "processes": plan.world,
         "precision": plan.precision,
         "text_width": plan.text_width,
+        "derived": dict(plan.derived),
         "versions": versions(),
         "hardware": hardware(),
         "command": list(plan.command),
@@ -112,6 +126,7 @@ def read_plan(folder: Path | str) -> Plan:
             content["processes"],
             content["precision"],
             content["text_width"],
+            content["derived"],
             tuple(content["command"]),
         )
     except FileNotFoundError as error:

@@ -1,0 +1,137 @@
+"""A corpus of eight short videos with captions, text maps and embeddings; a recipe of a user's own; the commands."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tubelet.cli import main
+from tubelet.data.maps import EmbeddingsWriter, MapsWriter
+from tubelet.data.table import Corpus, normalise_text, write_corpus
+from tubelet.data.video import write_video
+from tubelet.log import read_log
+
+RECIPE = '''
+from tubelet.data.loader import CaptionChoice, Data
+from tubelet.data.sample import Sampling
+from tubelet.maskers import Text, Tube
+from tubelet.models.decoder import Decoder
+from tubelet.models.encoder import Vit
+from tubelet.objectives import Contrast, Pixels
+from tubelet.optim import Optim
+from tubelet.recipes import Pretrain
+from tubelet.types import Clip
+
+
+def pixels():
+    """Pixels alone, as small as it gets."""
+    return Pretrain(
+        clip=Clip(frames=4, size=32),
+        data=Data(sampling=Sampling(stride=1)),
+        encoder=Vit(width=32, depth=2, heads=2),
+        masker=Tube(ratio=0.5),
+        objectives={"pixels": Pixels(decoder=Decoder(width=32, depth=1, heads=2))},
+        optim=Optim(base_lr=0.1, floor_lr=0.0),
+        steps=12,
+        batch=2,
+        log_every=1,
+        save_every=5,
+    )
+
+
+def both():
+    """Pixels and contrast under text masks."""
+    import chz
+
+    base = pixels()
+    return chz.replace(
+        base,
+        data=chz.replace(base.data, cache=True, captions=CaptionChoice(source="subject")),
+        masker=Text(ratio=0.5),
+        objectives={**base.objectives, "contrast": Contrast(width=16)},
+    )
+'''
+CAPTIONS = ("a red square", "a blue disc", "a red star", "a green square", "a red square", "a blue star", "a ring", "x")
+
+
+def make_corpus(folder: Path, maps_for: int = 8) -> Corpus:
+    """Eight videos, six of them to train on; text maps for the first so many."""
+    rng = np.random.default_rng(0)
+    rows, captions = [], []
+    (folder / "videos").mkdir(parents=True)
+    for number, caption in enumerate(CAPTIONS):
+        frames = rng.integers(0, 255, (10, 3, 3, 3)).repeat(16, 1).repeat(16, 2).astype(np.uint8)
+        path = folder / "videos" / f"clip {number}.mp4"
+        write_video(path, frames, 10.0)
+        rows.append(
+            {
+                "id": path.name, "path": path, "start": 0.0, "end": 1.0, "duration": 1.0, "fps": 10.0, "frames": 10,
+                "width": 48, "height": 48, "codec": "h264", "label": f"verb {number % 2}",
+                "split": "train" if number < 6 else "test",
+            }
+        )  # fmt: skip
+        captions.append({"video": path.name, "text": caption, "source": "subject"})
+        captions.append({"video": path.name, "text": f"verb {number % 2}", "source": "verb"})
+    corpus = write_corpus(folder, "small", rows, captions)
+    with MapsWriter(corpus, "text", "scalar", {"reading": "random numbers"}) as maps:
+        for video in corpus.select("all")[:maps_for]:
+            for caption in corpus.captions_of(video):
+                values = rng.random((2, 3, 3), dtype=np.float32)
+                maps.add(video, normalise_text(caption.text), values, np.array([0.0, 0.5]))
+        maps.finish()
+    with EmbeddingsWriter(corpus, "random numbers", 8) as embeddings:
+        for text in sorted({normalise_text(caption.text) for caption in corpus.captions}):
+            embeddings.add(text, rng.standard_normal(8).astype(np.float32))
+        embeddings.finish()
+    return corpus
+
+
+def start(*words: object) -> subprocess.Popen[str]:
+    """`tubelet pretrain ...` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tubelet", "pretrain", *map(str, words)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
+    """Until the log says that this step is done."""
+    for _ in range(20_000):
+        if process.poll() is not None:
+            pytest.fail(f"the run ended before step {step}: {process.communicate()}")
+        if any(record["step"] >= step for record in read_log(run / "log.jsonl")):
+            return
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    pytest.fail(f"step {step} never came")
+
+
+def pretrain(*words: object) -> int:
+    """`tubelet pretrain ...` in this process; its exit code."""
+    try:
+        return main(["pretrain", *map(str, words)])
+    except SystemExit as error:
+        return int(error.code or 0)
+
+
+def tensors(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "checkpoint.safetensors")
+
+
+def assert_identical(one: Path, other: Path) -> None:
+    """Every weight and every state of the optimizer, bit for bit."""
+    first, second = tensors(one), tensors(other)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def steps(run: Path) -> list[dict]:
+    return [record for record in read_log(run / "log.jsonl") if record["kind"] == "step"]

@@ -1,0 +1,148 @@
+"""A run that is stopped, in whatever way, and run again is the run that never stopped: bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_runs import assert_identical, pretrain, start, steps, tensors, wait_for_step
+
+from tubelet.checkpoint import checkpoint_step
+
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, corpus, recipes) -> Path:
+    torch.set_num_threads(1)
+    run = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    assert pretrain(f"{recipes}:both", f"steps={STEPS}", "save_every=7", "--on", corpus, "--out", run) == 0
+    return run
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_killed_at_a_random_step_ends_with_the_same_weights(
+    tmp_path, corpus, recipes, uninterrupted, workers, capsys
+):
+    run = tmp_path / "run"
+    command = (
+        f"{recipes}:both",
+        f"steps={STEPS}",
+        "save_every=7",
+        f"data.workers={workers}",
+        "--on",
+        corpus,
+        "--out",
+        run,
+    )
+    step = int(np.random.default_rng().integers(1, STEPS - 15))
+    process = start(*command)
+    wait_for_step(process, run, step)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    with (run / "log.jsonl").open("ab") as log:
+        log.write(b'{"kind": "step", "st')  # as a power cut may leave it
+
+    assert pretrain(*command) == 0
+    if step >= 7:
+        assert "going on from step" in capsys.readouterr().err
+    assert [record["step"] for record in steps(run)] == list(range(1, STEPS + 1))
+    assert_identical(run, uninterrupted)
+    for one, other in zip(steps(run), steps(uninterrupted), strict=True):
+        assert (one["loss"], one["gradient_norm"], one["lr"]) == (other["loss"], other["gradient_norm"], other["lr"])
+
+
+KILLED_WHILE_WRITING = """
+import os, pathlib, signal, sys
+moment, run, left = sys.argv[1], pathlib.Path(sys.argv[-1]), 2
+real = getattr(os, moment)
+def deadly(*arguments):
+    global left
+    if (run / ".checkpoint.safetensors.half").exists():
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments)
+setattr(os, moment, deadly)
+from tubelet.cli import main
+main(["pretrain", *sys.argv[2:]])
+"""
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_a_run_killed_while_its_second_checkpoint_is_written_goes_on(tmp_path, corpus, recipes, uninterrupted, moment):
+    run = tmp_path / "run"
+    command = (f"{recipes}:both", f"steps={STEPS}", "save_every=7", "--on", str(corpus), "--out", str(run))
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_WRITING, moment, *command],
+        capture_output=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert (run / ".checkpoint.safetensors.half").exists()
+    assert checkpoint_step(run / "checkpoint.safetensors") == 7
+    assert steps(run)[-1]["step"] == 14
+    assert pretrain(*command) == 0
+    assert_identical(run, uninterrupted)
+    assert not (run / ".checkpoint.safetensors.half").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_the_step_and_says_how_to_go_on(tmp_path, corpus, recipes, uninterrupted, capsys, number):
+    run = tmp_path / "run"
+    command = (f"{recipes}:both", f"steps={STEPS}", "save_every=1000", "data.workers=1", "--on", corpus, "--out", run)
+    stopper = threading.Thread(target=interrupt_after, args=(run, 5, number))
+    stopper.start()
+    code = pretrain(*command)
+    stopper.join()
+    assert code == 130
+    stopped = steps(run)[-1]["step"]
+    assert 5 <= stopped < STEPS
+    said = capsys.readouterr().err
+    assert f"stopped and saved at step {stopped} of {STEPS}; the same command goes on from there" in said
+    assert pretrain(*command) == 0
+    assert f"going on from step {stopped} of {STEPS}" in capsys.readouterr().err
+    assert_identical(run, uninterrupted)
+
+
+def interrupt_after(run: Path, step: int, number: signal.Signals) -> None:
+    while not (run / "log.jsonl").exists() or len(steps(run)) < step:
+        threading.Event().wait(0.005)
+    signal.pthread_kill(threading.main_thread().ident, number)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
+def test_any_number_of_loader_workers_gives_the_same_weights(tmp_path, corpus, recipes, uninterrupted):
+    for workers in (1, 3):
+        run = tmp_path / str(workers)
+        words = (f"steps={STEPS}", "save_every=1000", f"data.workers={workers}")
+        assert pretrain(f"{recipes}:both", *words, "--on", corpus, "--out", run) == 0
+        assert_identical(run, uninterrupted)
+
+
+def test_the_workers_of_a_run_may_change_when_it_goes_on(tmp_path, corpus, recipes, uninterrupted, monkeypatch):
+    run = tmp_path / "run"
+    command = (f"{recipes}:both", f"steps={STEPS}", "--on", corpus, "--out", run)
+    stopper = threading.Thread(target=interrupt_after, args=(run, 3, signal.SIGINT))
+    stopper.start()
+    assert pretrain(*command, "save_every=40", "data.workers=2") == 130
+    stopper.join()
+    assert pretrain(*command, "save_every=11", "data.workers=0") == 0
+    assert_identical(run, uninterrupted)
+
+
+def test_two_passes_accumulated_are_one_of_twice_the_size(tmp_path, corpus, recipes):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    for run, words in ((whole, ("batch=4",)), (halves, ("batch=2", "accumulate=2"))):
+        assert pretrain(f"{recipes}:pixels", *words, "steps=6", "--on", corpus, "--out", run) == 0
+    for one, other in zip(steps(whole), steps(halves), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=2e-6)
+        assert one["lr"] == other["lr"]
+    ours, theirs = tensors(whole), tensors(halves)
+    for name in ours:
+        if name.startswith("task."):
+            torch.testing.assert_close(ours[name], theirs[name], atol=2e-6, rtol=0)
