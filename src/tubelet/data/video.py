@@ -21,6 +21,7 @@ import av.error
 import av.logging
 import numpy as np
 from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
 from jaxtyping import Float64, Int64, UInt8
 
 from tubelet.errors import VideoError
@@ -151,7 +152,7 @@ class Reader:
     def _seconds(self, stamps: Int64[np.ndarray, "t"]) -> Float64[np.ndarray, "t"]:
         return (stamps - self._origin) * self._unit
 
-    def _by_time(self, wanted: Int64[np.ndarray, "w"]) -> dict[int, UInt8[np.ndarray, "h w 3"]] | None:
+    def _by_time(self, wanted: Int64[np.ndarray, "wanted"]) -> dict[int, UInt8[np.ndarray, "h w 3"]] | None:
         """The frames at these places of `_stamps`; None where timestamps run backwards and frames must be counted."""
         stamps = self._stamps[wanted]
         found: dict[int, UInt8[np.ndarray, "h w 3"]] = {}
@@ -191,7 +192,7 @@ class Reader:
         if not stamps:
             raise VideoError(self._stops_early(-1))
 
-    def _by_count(self, wanted: Int64[np.ndarray, "w"]) -> dict[int, UInt8[np.ndarray, "h w 3"]]:
+    def _by_count(self, wanted: Int64[np.ndarray, "wanted"]) -> dict[int, UInt8[np.ndarray, "h w 3"]]:
         """The frames at these places, counted from the first of the file."""
         places = set(wanted.tolist())
         convert = Upright()
@@ -267,7 +268,7 @@ def probe(path: str | Path, cheap: int = CHEAP) -> Probe:
     times = np.empty(0) if not regular else (np.array(sorted(stamps), dtype=np.int64) - origin) * unit  # type: ignore[type-var]
     read = None if whole else both_ends(path, times)
     if read is not None:
-        times = times[times >= (read.stamps[0] - origin) * unit - SAME]
+        times = times[times >= ((read.stamps[0] or 0) - origin) * unit - SAME]
         frames_decoded = len(read.stamps) + 2
     else:
         read = decode_all(path)
@@ -376,14 +377,14 @@ class Upright:
     def __init__(self) -> None:
         self._turn: Turn | None = None
         self._size = (0, 0)
+        self._rgb = VideoReformatter()
 
     def __call__(self, frame: Any) -> UInt8[np.ndarray, "h w 3"]:
         if self._turn is None:
             self._turn, self._size = turn_of(frame), (frame.width, frame.height)
-        if (frame.width, frame.height) != self._size:
-            frame = frame.reformat(*self._size, "rgb24")
         transpose, mirror, upside = self._turn
-        upright = frame.to_ndarray(format="rgb24")
+        # one thread: a context with threads of its own costs more than it gains and does not survive a fork
+        upright = self._rgb.reformat(frame, *self._size, "rgb24", threads=1).to_ndarray()
         if transpose:
             upright = upright.transpose(1, 0, 2)
         if mirror:
@@ -443,7 +444,7 @@ def key_before(packets: Sequence[Any], stamp: int) -> int:
     return 0
 
 
-def display(packet: Any) -> float:
+def display(packet: Any) -> int | float:
     stamp = packet.pts if packet.pts is not None else packet.dts
     return -math.inf if stamp is None else stamp
 

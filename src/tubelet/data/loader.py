@@ -1,0 +1,404 @@
+"""From a corpus to batches: every sample is a function of (seed, epoch, row), every batch of the step.
+
+So a run can start at any step, with any number of workers and ranks, and sees the same clips. Whatever is missing is
+said before the first step; a clip that turns out unreadable is left out of its batch, named, and never replaced.
+Start reading at `train_batches`.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import av.error
+import chz
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from tubelet.data.augment import Augment, Crop, crop_frames, names_a_side
+from tubelet.data.captions import CaptionChoice, flatten
+from tubelet.data.frames import Frames, Kept, Progress
+from tubelet.data.maps import Embeddings, Maps
+from tubelet.data.processes import start_method
+from tubelet.data.sample import Sampling
+from tubelet.data.table import Caption, Corpus, Video, normalise_text, number_texts
+from tubelet.data.video import SAME, Reader
+from tubelet.errors import CorpusError, RecipeError, TubeletError, VideoError
+from tubelet.seeds import generator, key
+from tubelet.types import Batch, Clip
+
+LONG = 60.0  # seconds: of a longer row only the part around the clip is read
+OF_CAPTIONS = ("text",)  # maps that belong to a caption, not to the video alone
+
+
+@chz.chz
+class Data:
+    """How clips are drawn from a corpus."""
+
+    sampling: Sampling = chz.field(default_factory=Sampling, doc="which frames make a clip")
+    augment: Augment = chz.field(default_factory=Augment, doc="crop and flip while training")
+    split: str = chz.field(default="train", doc='the videos to train on: a split of the table, or "all"')
+    captions: CaptionChoice = chz.field(default_factory=CaptionChoice, doc="which caption goes with a clip")
+    workers: int = chz.field(default=0, doc="loader processes (0: in the training process); the clips are the same")
+    cache: bool = chz.field(default=False, doc="keep decoded frames on disk: for corpora of a few thousand short clips")
+    cache_size: int | None = chz.field(default=None, doc="short side of the kept frames (1.5 times the clip's)")
+
+    @chz.validate
+    def _sensible(self) -> None:
+        if self.workers < 0:
+            raise RecipeError(f"data.workers={self.workers} must be 0 or more")
+        if self.cache_size is not None and self.cache_size < 1:
+            raise RecipeError(f"data.cache_size={self.cache_size} must be positive")
+
+
+def train_batches(
+    corpus: Corpus,
+    clip: Clip,
+    data: Data,
+    *,
+    needs: Sequence[str] = (),
+    text: bool = False,
+    batch: int,
+    seed: int,
+    first_step: int,
+    last_step: int,
+    rank: int = 0,
+    world: int = 1,
+    progress: Progress = lambda done, total: None,
+) -> Iterator[Batch]:
+    """The batches of micro-steps `first_step` to `last_step` (excluded), of this rank's slice.
+
+    Step s takes the positions s * batch * world and following of an endless row of epochs, each a permutation of the
+    split; no clip is dropped at an epoch's end. `CorpusError` now, before the first step, where anything is missing.
+    """
+    source = Source.make(corpus, corpus.select(data.split), clip, data, needs, text, progress)
+    check_flip(source)
+    steps = TrainingSteps(source, batch, seed, rank, world)
+    return iterate(steps, range(first_step, last_step), data.workers)
+
+
+def eval_batches(
+    corpus: Corpus,
+    videos: Sequence[Video],
+    clip: Clip,
+    data: Data,
+    *,
+    batch: int,
+    needs: Sequence[str] = (),
+    text: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Iterator[Batch]:
+    """One clip from the middle of every video, its centre crop, in the order given."""
+    usable = [video for video in videos if video.status == "ok"]
+    source = Source.make(corpus, usable, clip, data, needs, text, progress)
+    steps = EvaluationSteps(source, list(videos), batch)
+    return iterate(steps, range(-(-len(videos) // batch)), data.workers)
+
+
+@dataclass(frozen=True)
+class Source:
+    """All that a loader process needs to make clips of these videos. Whatever they need is there."""
+
+    corpus: Corpus
+    videos: Sequence[Video]
+    clip: Clip
+    data: Data
+    labels: Mapping[str, int]
+    captions: Mapping[int, Sequence[Caption]]  # by row; empty where captions are not used
+    numbers: Mapping[str, int]
+    maps: Mapping[str, Maps]
+    embeddings: Embeddings | None
+    kept: Frames | None
+
+    @classmethod
+    def make(
+        cls,
+        corpus: Corpus,
+        videos: Sequence[Video],
+        clip: Clip,
+        data: Data,
+        needs: Sequence[str],
+        text: bool,
+        progress: Progress,
+    ) -> "Source":
+        if not videos:
+            raise CorpusError(nothing_in(corpus, data.split))
+        check_length(videos, clip, data.sampling)
+        captions: dict[int, Sequence[Caption]] = {}
+        if text or set(needs) & set(OF_CAPTIONS):
+            lists = data.captions.candidates(corpus, videos)
+            captions = {video.row: some for video, some in zip(videos, lists, strict=True)}
+        return cls(
+            corpus=corpus,
+            videos=videos,
+            clip=clip,
+            data=data,
+            labels={label: number for number, label in enumerate(corpus.labels)},
+            captions=captions,
+            numbers=number_texts(corpus.captions) if captions else {},
+            maps={name: open_maps(corpus, name, videos, captions) for name in needs},
+            embeddings=open_embeddings(corpus, videos, captions) if text else None,
+            kept=Frames.of(corpus, data.cache_size or round(1.5 * clip.size), progress) if data.cache else None,
+        )
+
+    def training_sample(self, video: Video, seed: int, epoch: int) -> "Sample":
+        """The clip of this video in this epoch."""
+        rng = generator(seed, "sample", epoch, video.row)
+        begin, pick = rng.random(2).tolist()
+        crop = None if not video.height else self.data.augment.draw(rng, video.height, video.width)
+        return self.sample(video, key(seed, "clip", epoch, video.row), begin, pick, crop, rng)
+
+    def evaluation_sample(self, video: Video) -> "Sample":
+        crop = None if not video.height else Crop.centre(video.height, video.width)
+        return self.sample(video, key(0, "evaluation", video.row), None, 0.0, crop, None)
+
+    def sample(
+        self,
+        video: Video,
+        number: int,
+        begin: float | None,
+        pick: float,
+        crop: Crop | None,
+        rng: np.random.Generator | None,
+    ) -> "Sample":
+        """A clip that begins at this share of what is possible (None: in the middle), with this crop."""
+        with self.open(video, 0.5 if begin is None else begin) as reader:
+            sampled = self.data.sampling.times(reader.times, self.clip, "centre" if begin is None else begin)
+            frames = reader.frames(sampled.times)
+        if crop is None:  # the table does not know the size
+            size = frames.shape[1:3]
+            crop = Crop.centre(*size) if rng is None else self.data.augment.draw(rng, *size)
+        caption = None
+        if self.captions:
+            moment = float(sampled.times[0] + sampled.times[-1]) / 2
+            caption = self.data.captions.choose(self.captions[video.row], pick, moment)
+        return Sample(
+            video=crop_frames(frames, crop, self.clip.size),
+            key=number,
+            id=video.id,
+            label=-1 if video.label is None else self.labels[video.label],
+            caption=-1 if caption is None else self.numbers[normalise_text(caption.text)],
+            text=None if self.embeddings is None or caption is None else self.embeddings.vector(caption),
+            source=video.row,
+            maps={
+                name: maps.sample(video, caption if name in OF_CAPTIONS else None, sampled.times, crop, self.clip)
+                for name, maps in self.maps.items()
+            },
+            short=sampled.short,
+        )
+
+    def open(self, video: Video, begin: float) -> "Reader | Kept":
+        """The frames of the row; of a long one, those around the clip that begins at this share of it."""
+        if self.kept is not None:
+            return self.kept.open(video)
+        length = video.end - video.start
+        window = 2 * self.data.sampling.seconds(self.clip, video.fps) + 4.0
+        if length <= max(LONG, 2 * window):
+            return Reader(video.path, video.start, video.end if length > 0 else float("inf"))
+        start = video.start + begin * (length - window)
+        return Reader(video.path, start, min(start + window, video.end))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip and what travels with it."""
+
+    video: UInt8[Tensor, "3 t size size"]
+    key: int
+    id: str
+    label: int
+    caption: int
+    text: Float32[np.ndarray, "e"] | None
+    source: int
+    maps: Mapping[str, Float32[np.ndarray, "n"]]
+    short: bool
+
+
+class Steps(Dataset[Any]):
+    """Batches by number; an error of the user's is handed over as a value, so that no worker's traceback hides it."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def __getitem__(self, step: int) -> "Batch | TubeletError":
+        try:
+            return self.batch(step)
+        except TubeletError as error:
+            return error
+
+    def batch(self, step: int) -> Batch:
+        raise NotImplementedError
+
+    def gather(self, draws: "Sequence[tuple[Video, Any]]", make: Any) -> Batch:
+        """A batch of the clips that can be read, and the names of the others."""
+        samples, failed = [], []
+        for video, argument in draws:
+            if video.status != "ok":
+                failed.append(f"{video.id}: {video.reason or video.status}")
+                continue
+            try:
+                samples.append(make(video, argument))
+            except (VideoError, OSError, av.error.FFmpegError) as error:
+                failed.append(f"{video.id}: {' '.join(str(error).split())}")
+        return collate(samples, tuple(failed), self.source)
+
+
+class TrainingSteps(Steps):
+    def __init__(self, source: Source, batch: int, seed: int, rank: int, world: int) -> None:
+        super().__init__(source)
+        self.size, self.seed, self.rank, self.world = batch, seed, rank, world
+
+    def batch(self, step: int) -> Batch:
+        first = (step * self.world + self.rank) * self.size
+        draws = []
+        for position in range(first, first + self.size):
+            epoch, place = divmod(position, len(self.source.videos))
+            order = permutation(self.seed, epoch, len(self.source.videos))
+            draws.append((self.source.videos[int(order[place])], epoch))
+        return self.gather(draws, lambda video, epoch: self.source.training_sample(video, self.seed, epoch))
+
+
+class EvaluationSteps(Steps):
+    def __init__(self, source: Source, videos: Sequence[Video], batch: int) -> None:
+        super().__init__(source)
+        self.videos, self.size = videos, batch
+
+    def batch(self, step: int) -> Batch:
+        some = self.videos[step * self.size : (step + 1) * self.size]
+        return self.gather([(video, None) for video in some], lambda video, _: self.source.evaluation_sample(video))
+
+
+@lru_cache(maxsize=4)
+def permutation(seed: int, epoch: int, count: int) -> Int64[np.ndarray, "{count}"]:
+    """The order of an epoch."""
+    return generator(seed, "order", epoch, count).permutation(count)
+
+
+def collate(samples: "Sequence[Sample]", failed: tuple[str, ...], source: Source) -> Batch:
+    """Stacks what the samples hold. A batch of which no clip could be read has length 0."""
+    clip = source.clip
+    width = 0 if source.embeddings is None else source.embeddings.width
+    return Batch(
+        video=torch.stack([sample.video for sample in samples])
+        if samples
+        else torch.empty(0, 3, clip.frames, clip.size, clip.size, dtype=torch.uint8),
+        key=integers([sample.key for sample in samples]),
+        ids=tuple(sample.id for sample in samples),
+        label=integers([sample.label for sample in samples]),
+        text=None if source.embeddings is None else floats([sample.text for sample in samples], width),
+        caption=integers([sample.caption for sample in samples]) if source.captions else None,
+        source=integers([sample.source for sample in samples]),
+        maps={name: floats([sample.maps[name] for sample in samples], clip.num_tubelets) for name in source.maps},
+        short=torch.tensor([sample.short for sample in samples], dtype=torch.bool),
+        failed=failed,
+    )
+
+
+def integers(values: Sequence[int]) -> Int64[Tensor, "b"]:
+    return torch.tensor(values, dtype=torch.int64)
+
+
+def floats(rows: Sequence[Any], width: int) -> Float32[Tensor, "b w"]:
+    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, width)
+
+
+def iterate(steps: Steps, numbers: range, workers: int) -> Iterator[Batch]:
+    """The batches in order, made here or ahead of time in other processes."""
+    made: Any = (steps[number] for number in numbers)
+    if workers and len(numbers):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This DataLoader will create")  # as many workers as the user asked for
+            made = iter(
+                DataLoader(
+                    steps,
+                    batch_size=None,
+                    sampler=numbers,
+                    num_workers=min(workers, len(numbers)),
+                    collate_fn=as_it_is,
+                    multiprocessing_context=start_method(),
+                    generator=torch.Generator(),  # else the loader would draw from the global one
+                    pin_memory=torch.cuda.is_available(),
+                )
+            )
+    for batch in made:
+        if isinstance(batch, TubeletError):
+            raise batch
+        yield batch
+
+
+def as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def nothing_in(corpus: Corpus, split: str) -> str:
+    splits: dict[str, int] = {}
+    for video in corpus.select("all"):
+        splits[video.split] = splits.get(video.split, 0) + 1
+    there = ", ".join(f"{name} ({count} videos)" for name, count in sorted(splits.items()))
+    if not there:
+        return f"corpus {corpus.name} has no usable video: see status and reason in {corpus.folder / 'videos.parquet'}"
+    return f"corpus {corpus.name} has no usable video in split {split!r}; it has: {there}; choose one with data.split"
+
+
+def check_length(videos: Sequence[Video], clip: Clip, sampling: Sampling) -> None:
+    """Where short sources are refused, says so of all of them at once."""
+    if sampling.short != "refuse":
+        return
+    stride = sampling.frames_apart
+    short = [
+        video.id
+        for video in videos
+        if (
+            video.frames < (clip.frames - 1) * stride + 1
+            if stride is not None
+            else (video.frames - 1) / max(video.fps, 1e-3) < sampling.seconds(clip, video.fps) - SAME
+        )
+    ]
+    if short:
+        raise CorpusError(
+            f"{len(short)} of {len(videos)} videos are shorter than the span of a clip (first: {short[0]}); "
+            "use data.sampling.short=repeat or a smaller step"
+        )
+
+
+def open_maps(corpus: Corpus, name: str, videos: Sequence[Video], captions: Mapping[int, Sequence[Caption]]) -> Maps:
+    maps = Maps.open(corpus, name)
+    missing = maps.missing(videos, flatten(captions.values()) if name in OF_CAPTIONS else None)
+    if missing:
+        raise CorpusError(
+            f"{name.capitalize()} masking needs {name} maps for {len(missing)} of {len(videos)} videos "
+            f"(first: {missing[0]}); make them with `tubelet saliency {name} {corpus.folder}`"
+        )
+    return maps
+
+
+def open_embeddings(corpus: Corpus, videos: Sequence[Video], captions: Mapping[int, Sequence[Caption]]) -> Embeddings:
+    embeddings = Embeddings.open(corpus)
+    if missing := embeddings.missing(flatten(captions.values())):
+        raise CorpusError(
+            f"captions of {len(missing)} of {len(videos)} videos have no embedding (first: {missing[0]}); "
+            f"make them with `tubelet saliency text {corpus.folder}`"
+        )
+    return embeddings
+
+
+def check_flip(source: Source) -> None:
+    """A mirrored clip of "moves left" would be a lie."""
+    augment = source.data.augment
+    if not augment.flip:
+        return
+    for video in source.videos:
+        texts = [caption.text for caption in source.captions.get(video.row, ())]
+        for kind, text in [("class", video.label or ""), *(("caption", text) for text in texts)]:
+            if word := names_a_side([text], augment.words):
+                raise RecipeError(
+                    f'data.augment.flip=True would make a lie of the {kind} "{text}" of {video.id} (it says {word}); '
+                    "leave it False, or change data.augment.words"
+                )
+
+
+__all__ = ["Augment", "CaptionChoice", "Data", "Sampling", "eval_batches", "train_batches"]
