@@ -1,0 +1,82 @@
+"""What the documentation tells a user to type is typed here."""
+
+import ast
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tubelet.cli import VERBS, main
+from tubelet.data.table import Corpus, write_corpus
+from tubelet.data.video import write_video
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+HOW_TOS = sorted((DOCS / "how-to").glob("*.md"))
+SMALL = [
+    "clip.frames=4", "clip.size=32", "encoder.width=32", "encoder.depth=1", "encoder.heads=2",
+    "objectives.pixels.decoder.width=16", "objectives.pixels.decoder.depth=1", "objectives.pixels.decoder.heads=2",
+    "data.cache=False", "steps=2", "batch=4", "evaluate_every=1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Corpus:
+    folder = tmp_path_factory.mktemp("corpus")
+    rows = []
+    for index in range(8):
+        frames = np.random.default_rng(index).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
+        write_video(folder / f"{index}.mp4", frames, 8.0)
+        rows.append(
+            {"id": f"clip {index}", "path": folder / f"{index}.mp4", "end": 0.75, "fps": 8.0, "frames": 6,
+             "width": 32, "height": 32, "label": f"class {index % 2}", "split": "train" if index < 4 else "test"}
+        )  # fmt: skip
+    return write_corpus(folder, "docs", rows)
+
+
+def blocks(page: Path, language: str) -> list[tuple[str, str]]:
+    """(title, content) of the code blocks of this language."""
+    found = re.findall(rf'```{language}(?: title="([^"]+)")?\n(.*?)```', page.read_text(), flags=re.DOTALL)
+    assert found or language != "sh", page
+    return found
+
+
+@pytest.mark.parametrize("page", HOW_TOS, ids=lambda page: page.stem)
+def test_the_example_of_every_how_to_trains_with_the_command_beside_it(page, corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ((title, source),) = [block for block in blocks(page, "python") if block[0]]
+    Path(title).write_text(source)
+    ((_, line),) = blocks(page, "sh")
+    words = shlex.split(line, comments=True)
+    words[words.index("--on") + 1] = str(corpus.folder)
+    out = Path(words[words.index("--out") + 1])
+    given = {word.partition("=")[0] for word in words}
+    assert main([*words[1:], *(word for word in SMALL if word.partition("=")[0] not in given)]) == 0
+    recipe = json.loads((out / "recipe.json").read_text())
+    for word in words:
+        if "=" in word:
+            name, _, value = word.partition("=")
+            assert str(recipe["values"][name]) == value
+    assert main(["report", str(out), "--out", "report.html"]) == 0
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)
+def test_every_command_and_every_piece_of_python_is_well_formed(page):
+    for _, source in blocks(page, "python") if "```python" in page.read_text() else []:
+        ast.parse(source)
+    for _, lines in blocks(page, "sh") if "```sh" in page.read_text() else []:
+        for line in lines.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["tubelet"]:
+                assert words[1] in VERBS, line
+
+
+def test_the_reference_names_modules_that_exist():
+    import importlib
+
+    names = re.findall(r"^::: (\S+)", (DOCS / "reference.md").read_text(), flags=re.MULTILINE)
+    assert len(names) > 10
+    for name in names:
+        importlib.import_module(name)
