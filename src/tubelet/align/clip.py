@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,18 +50,18 @@ class ClipAligner:
             raise WeightsError(
                 f"CLIP needs transformers ({error}); install it with `pip install 'tubelet[vl]'`"
             ) from None
-        local = os.path.isdir(name)
         try:
             with silent(transformers):
-                tokenizer = AutoTokenizer.from_pretrained(name)
-                model, report = CLIPModel.from_pretrained(name, output_loading_info=True)
+                offline = os.path.isdir(name) or not reachable()
+                tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=offline)
+                model, report = CLIPModel.from_pretrained(name, local_files_only=offline, output_loading_info=True)
         except Exception as error:  # transformers, the hub's client and the network raise of many kinds
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-            if local:
+            if os.path.isdir(name):
                 raise WeightsError(f"{name} holds no CLIP that transformers can load: {reason}") from None
             raise WeightsError(
-                f"the weights of {name!r} cannot be fetched ({reason}); offline, give a local folder that holds them: "
-                "--aligner PATH"
+                f"the weights of {name!r} are neither in the local cache nor to be fetched ({reason}); "
+                "offline, give a local folder that holds them: --aligner PATH"
             ) from None
         wrong = [*report["missing_keys"], *report["unexpected_keys"]]
         if wrong := [key for key in wrong if not str(key).endswith("position_ids")]:
@@ -117,7 +118,7 @@ class ClipAligner:
             top, bottom = down[row], max(down[row + 1], down[row] + 1)
             cut = [
                 preprocess(frame[None, top:bottom, left : max(right, left + 1)], self.native, self.native)
-                for left, right in zip(across[:-1], across[1:], strict=True)
+                for left, right in pairwise(across)
             ]
             seen = self.model.vision_model(pixel_values=torch.cat(cut).to(self.device)).pooler_output
             found.append(self.model.visual_projection(seen).float().cpu())
@@ -151,6 +152,22 @@ def digest(model: Any) -> str:
         made.update(name.encode())
         made.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return made.hexdigest()
+
+
+def reachable() -> bool:
+    """Whether the hub answers at all. Its client would try for a minute and a half before it says no."""
+    import urllib.error
+    import urllib.request
+
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
+    try:
+        urllib.request.urlopen(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=5).close()
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 @contextmanager

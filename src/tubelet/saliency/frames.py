@@ -1,0 +1,82 @@
+"""The frames that a saliency method looks at: every one of a video, or so many a second, in pieces that fit in memory.
+
+Made for worker processes: it imports nothing heavy.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from tubelet.data.processes import Failure, cores, run_each
+from tubelet.data.table import Video
+from tubelet.data.video import SAME, Reader
+from tubelet.errors import VideoError
+
+PIECE_BYTES = 64 << 20  # of decoded frames in one piece
+LIMIT = 300.0  # seconds that one piece may take
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a video; `rate` frames a second counted from the video's start, or all of them."""
+
+    path: Path
+    origin: float
+    start: float
+    end: float
+    rate: float | None
+
+
+Seen = tuple[UInt8[np.ndarray, "t h w 3"], Float64[np.ndarray, "t"]]
+
+
+def pieces(video: Video, rate: float | None) -> list[Piece]:
+    """The whole video in stretches of at most 64 MiB of frames."""
+    end = video.end if video.end > video.start else math.inf
+    per_second = rate or video.fps or 30.0
+    at_once = max(PIECE_BYTES // max(video.width * video.height * 3, 1), 1)
+    seconds = at_once / per_second
+    if not math.isfinite(end) or end - video.start <= seconds:
+        return [Piece(video.path, video.start, video.start, end, rate)]
+    count = math.ceil((end - video.start) / seconds)
+    edges = [*(video.start + number * seconds for number in range(count)), end]
+    return [Piece(video.path, video.start, a, b, rate) for a, b in pairwise(edges)]
+
+
+def look(piece: Piece) -> Seen:
+    """The frames of a piece, each once, with the moment at which it is shown. A piece may hold none."""
+    with Reader(piece.path, piece.start, piece.end) as reader:
+        times = reader.times
+        if piece.rate is not None and times.size:
+            first = math.ceil((piece.start - piece.origin) * piece.rate - 1e-6)
+            last = math.floor((min(piece.end, float(times[-1]) + SAME) - piece.origin) * piece.rate + 1e-6)
+            asked = piece.origin + np.arange(first, last + 1) / piece.rate
+            asked = asked[asked < piece.end - SAME]
+            shown = np.searchsorted(times, asked + SAME, side="right") - 1
+            times = times[np.unique(np.maximum(shown, 0))]
+        if not times.size:
+            return np.empty((0, 1, 1, 3), np.uint8), times
+        return reader.frames(times), times
+
+
+def look_at(videos: Sequence[Video], rate: float | None) -> Iterator[tuple[int, int, Seen | Failure]]:
+    """(video, piece, what was seen), as worker processes deliver it."""
+    jobs = [
+        (place, number, piece) for place, video in enumerate(videos) for number, piece in enumerate(pieces(video, rate))
+    ]
+    for index, outcome in run_each(look, [piece for _, _, piece in jobs], cores(), LIMIT):
+        place, number, _ = jobs[index]
+        yield place, number, outcome
+
+
+def look_at_one(video: Video, rate: float | None) -> Seen:
+    """A whole video in this process."""
+    seen = [found for piece in pieces(video, rate) if (found := look(piece))[1].size]
+    if not seen:
+        raise VideoError(f"no frame of {video.id} can be decoded")
+    return np.concatenate([frames for frames, _ in seen]), np.concatenate([times for _, times in seen])
