@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tubelet.evaluations import Features, Linear
 from tubelet.evaluations.classification import hold_out, measure
-from tubelet.evaluations.linear import fit
+from tubelet.evaluations.linear import Problem
 
 
 def clouds(count: int, width: int, classes: int, apart: float, seed: int = 0, groups: int | None = None) -> Features:
@@ -39,20 +39,24 @@ def test_the_head_is_the_minimum_that_sklearn_finds(count, width, strength):
     scaler = StandardScaler().fit(train.mean.double())
     reference = LogisticRegression(C=strength, tol=1e-10, max_iter=100_000)
     reference.fit(scaler.transform(train.mean.double()), train.label)
-    head = fit(train.mean, train.label, 3, strength)
+    problem = Problem(train.mean, train.label, 3)
+    problem.solve(strength * 10)  # where it starts from does not matter
+    head = problem.solve(strength)
     ours = head.scores(test.mean)
     theirs = torch.tensor(reference.decision_function(scaler.transform(test.mean.double())))
     torch.testing.assert_close(
         ours - ours.mean(1, keepdim=True), theirs - theirs.mean(1, keepdim=True), rtol=0, atol=2e-4
     )
-    assert torch.equal(head(test.mean), torch.tensor(reference.predict(scaler.transform(test.mean.double()))))
+    assert torch.equal(
+        head.scores(test.mean).argmax(1), torch.tensor(reference.predict(scaler.transform(test.mean.double())))
+    )
 
 
 def test_a_feature_that_never_changes_does_no_harm():
     train = clouds(40, 3, 2, 2.0)
     constant = torch.full((40, 1), 3.3)
-    head = fit(torch.cat([train.mean, constant], 1), train.label, 2, 1.0)
-    alone = fit(train.mean, train.label, 2, 1.0)
+    head = Problem(torch.cat([train.mean, constant], 1), train.label, 2).solve(1.0)
+    alone = Problem(train.mean, train.label, 2).solve(1.0)
     torch.testing.assert_close(head.scores(torch.cat([train.mean, constant], 1)), alone.scores(train.mean))
 
 

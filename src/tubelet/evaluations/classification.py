@@ -34,8 +34,10 @@ class Probe(Evaluation):
         """The grid for so many clips, the setting that wins ties first."""
         raise NotImplementedError
 
-    def predict(self, train: Features, queries: Float[Tensor, "q d"], pool: str, setting: Any) -> Int64[Tensor, "q"]:
-        """The class of each query, learned from all of `train`."""
+    def predict(
+        self, train: Features, queries: Float[Tensor, "q d"], pool: str, settings: Sequence[Any]
+    ) -> list[Int64[Tensor, "q"]]:
+        """The class of each query by each setting, learned from all of `train`."""
         raise NotImplementedError
 
     def run(self, context: Context) -> dict[str, Any]:
@@ -63,7 +65,7 @@ class Probe(Evaluation):
         }
         for pool in self.pools:
             setting, scores = self.select(train, held, pool)
-            predicted = self.predict(train, test.pooled(pool), pool, setting)
+            [predicted] = self.predict(train, test.pooled(pool), pool, [setting])
             measured = measure(predicted, test, seed=context.seed, samples=self.samples)
             result["protocol"]["selected"][pool] = setting
             result["protocol"]["held_out_accuracy"][pool] = {str(setting): score for setting, score in scores.items()}
@@ -75,10 +77,12 @@ class Probe(Evaluation):
     def select(self, train: Features, held: Bool[Tensor, "v"], pool: str) -> tuple[Any, dict[Any, float]]:
         """The setting that is best on the held-out part of train, and the accuracy of each."""
         fitting, selecting = train.rows(~held), train.rows(held)
-        scores = {}
-        for setting in self.settings(len(fitting)):
-            predicted = self.predict(fitting, selecting.pooled(pool), pool, setting)
-            scores[setting] = float((predicted == selecting.label).float().mean())
+        settings = self.settings(len(fitting))
+        predictions = self.predict(fitting, selecting.pooled(pool), pool, settings)
+        scores = {
+            setting: float((predicted == selecting.label).float().mean())
+            for setting, predicted in zip(settings, predictions, strict=True)
+        }
         return max(scores, key=lambda setting: scores[setting]), scores
 
 

@@ -6,6 +6,7 @@ exp(cosine / .07) ("softmax"), ties to the first class by name; k is the one of 
 held-out part of train (whole groups), ties to the larger k; then all of train votes and test is seen once.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import chz
@@ -40,10 +41,13 @@ class Knn(Probe):
     def settings(self, clips: int) -> list[int]:
         return sorted({min(k, clips) for k in self.grid}, reverse=True)
 
-    def predict(self, train: Features, queries: Float[Tensor, "q d"], pool: str, setting: int) -> Int64[Tensor, "q"]:
+    def predict(
+        self, train: Features, queries: Float[Tensor, "q d"], pool: str, settings: Sequence[int]
+    ) -> list[Int64[Tensor, "q"]]:
         bank = train.pooled(pool).double()
         shift = bank.mean(0) if self.centre else torch.zeros_like(bank[0])
-        return nearest(bank - shift, train.label, queries.double() - shift, len(train.classes), setting, self.vote)
+        bank, queries, classes = bank - shift, queries.double() - shift, len(train.classes)
+        return [nearest(bank, train.label, queries, classes, k, self.vote) for k in settings]
 
 
 def nearest(

@@ -7,6 +7,8 @@ accuracy on a held-out part of train (whole groups), ties to the stronger regula
 and tested once.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import chz
@@ -36,48 +38,66 @@ class Linear(Probe):
     def settings(self, clips: int) -> list[float]:
         return sorted(self.grid)
 
-    def predict(self, train: Features, queries: Float[Tensor, "q d"], pool: str, setting: float) -> Int64[Tensor, "q"]:
-        return fit(train.pooled(pool), train.label, len(train.classes), setting)(queries)
+    def predict(
+        self, train: Features, queries: Float[Tensor, "q d"], pool: str, settings: Sequence[float]
+    ) -> list[Int64[Tensor, "q"]]:
+        problem = Problem(train.pooled(pool), train.label, len(train.classes))
+        return [problem.solve(strength).scores(queries).argmax(1) for strength in settings]
 
 
+@dataclass(frozen=True)
 class Head:
-    """Standardise, then a linear map: the class with the highest score."""
+    """Standardise, then a linear map."""
 
-    def __init__(self, shift: Tensor, scale: Tensor, weight: Tensor, bias: Tensor) -> None:
-        self.shift, self.scale, self.weight, self.bias = shift, scale, weight, bias
+    shift: Float[Tensor, "d"]
+    scale: Float[Tensor, "d"]
+    weight: Float[Tensor, "d classes"]
+    bias: Float[Tensor, "classes"]
 
     def scores(self, features: Float[Tensor, "v d"]) -> Float[Tensor, "v classes"]:
         return (features.double() - self.shift) / self.scale @ self.weight + self.bias
 
-    def __call__(self, features: Float[Tensor, "v d"]) -> Int64[Tensor, "v"]:
-        return self.scores(features).argmax(1)
 
+class Problem:
+    """Standardised features with their labels, ready to be solved at any strength; a solution starts from the last.
 
-def fit(features: Float[Tensor, "v d"], label: Int64[Tensor, "v"], classes: int, strength: float) -> Head:
-    """The minimum of C * sum of cross-entropies + |W|^2 / 2 on standardised features."""
-    x = features.double()
-    shift = x.mean(0)
-    scale = x.std(0, unbiased=False)
-    scale = torch.where(scale > 1e-12 * (1 + shift.abs()), scale, 1.0)
-    x = (x - shift) / scale
-    basis = None
-    if x.shape[1] > x.shape[0]:  # the minimum lies in the span of the clips, and a rotation keeps |W|
-        left, size, basis = torch.linalg.svd(x, full_matrices=False)
-        x = left * size
-    weight = torch.zeros(x.shape[1], classes, dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
-    solver = torch.optim.LBFGS(
-        [weight, bias], max_iter=2000, max_eval=4000, history_size=20,
-        tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe",
-    )  # fmt: skip
+    With more features than clips the work is done in the span of the clips: the minimum lies in it, and a rotation
+    keeps |W|.
+    """
 
-    def loss() -> Tensor:
-        solver.zero_grad()
-        value = cross_entropy(x @ weight + bias, label) + weight.square().sum() / (2 * strength * len(x))
-        value.backward()
-        return value
+    def __init__(self, features: Float[Tensor, "v d"], label: Int64[Tensor, "v"], classes: int) -> None:
+        x = features.double()
+        self.label = label
+        self.shift = x.mean(0)
+        deviation = x.std(0, unbiased=False)
+        self.scale = torch.where(deviation > 1e-12 * (1 + self.shift.abs()), deviation, 1.0)
+        self.x = (x - self.shift) / self.scale
+        self.basis: Tensor | None = None  # d r, orthonormal
+        if x.shape[1] > x.shape[0]:
+            energy, turn = torch.linalg.eigh(self.x @ self.x.T)
+            kept = energy > energy[-1] * 1e-12
+            self.basis = self.x.T @ (turn[:, kept] / energy[kept].sqrt())
+            self.x = turn[:, kept] * energy[kept].sqrt()
+        self.weight = torch.zeros(self.x.shape[1], classes, dtype=torch.float64)
+        self.bias = torch.zeros(classes, dtype=torch.float64)
 
-    with torch.enable_grad():
-        solver.step(loss)  # type: ignore[no-untyped-call]
-    solution = weight.detach() if basis is None else basis.T @ weight.detach()
-    return Head(shift, scale, solution, bias.detach())
+    def solve(self, strength: float) -> Head:
+        """The minimum of C * sum of cross-entropies + |W|^2 / 2."""
+        weight, bias = self.weight.clone().requires_grad_(), self.bias.clone().requires_grad_()
+        solver = torch.optim.LBFGS(
+            [weight, bias], max_iter=2000, max_eval=4000, history_size=20,
+            tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe",
+        )  # fmt: skip
+
+        def loss() -> Tensor:
+            solver.zero_grad()
+            fit = cross_entropy(self.x @ weight + bias, self.label)
+            value = fit + weight.square().sum() / (2 * strength * len(self.x))
+            value.backward()
+            return value
+
+        with torch.enable_grad():
+            solver.step(loss)  # type: ignore[no-untyped-call]
+        self.weight, self.bias = weight.detach(), bias.detach()
+        own = self.weight if self.basis is None else self.basis @ self.weight
+        return Head(self.shift, self.scale, own, self.bias)
