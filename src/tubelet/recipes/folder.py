@@ -19,7 +19,7 @@ from tubelet.data.table import Corpus
 from tubelet.errors import RunError
 from tubelet.log import read_log
 from tubelet.recipes.find import is_file, load_file
-from tubelet.recipes.overrides import plain, typed
+from tubelet.recipes.overrides import changed, plain, typed
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.tasks import Pretraining
 from tubelet.train import Machine
@@ -96,6 +96,7 @@ def write_plan(folder: Path, plan: Plan) -> None:
         "recipe": plan.recipe,
         "corpus": dict(plan.corpus),
         "values": plain(plan.config),
+        "changed": list(changed(plan.config)),  # for readers: which of them are not the defaults
         "steps": plan.steps,
         "processes": plan.world,
         "precision": plan.precision,

@@ -124,6 +124,22 @@ def walk(config: object, prefix: str = "") -> Iterator[tuple[str, Any, Any, str]
             yield path, field.final_type, value, field._doc
 
 
+def changed(config: object, prefix: str = "") -> Iterator[str]:
+    """Dotted names of what is not at its class's own default: values, and parts that are another class."""
+    for name, field in chz.chz_fields(config).items():
+        path, value = f"{prefix}{name}", getattr(config, name)
+        default = field._default_factory() if callable(field._default_factory) else field._default
+        if chz.is_chz(value):
+            yield from [] if type(value) is type(default) else [path]
+            yield from changed(value, f"{path}.")
+        elif isinstance(value, Mapping):
+            for item, part in value.items():
+                yield from [] if type(part) is type(default.get(item)) else [f"{path}.{item}"]
+                yield from changed(part, f"{path}.{item}.")
+        elif value != default:
+            yield path
+
+
 def split(words: Sequence[str]) -> dict[str, str]:
     given = {}
     for word in words:
