@@ -1,0 +1,126 @@
+"""Features of whole sources as a table: a row a video (or segment), whatever its state."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Float32
+
+from tubelet.data.loader import Data, eval_batches
+from tubelet.data.table import Corpus
+from tubelet.errors import CorpusError, VideoError
+from tubelet.export import centre_clip, embed_clips, sampling_of
+from tubelet.models.encoder import Encoder
+
+SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One video: its feature, or why there is none."""
+
+    id: str
+    start: float  # seconds; where a segment begins in its file
+    feature: Float32[np.ndarray, "d"] | None
+    status: str = "ok"
+    reason: str = ""
+
+
+def write_features(
+    encoder: Encoder,
+    sources: Sequence[str | Path],
+    out: Path,
+    data: Data,
+    *,
+    batch: int = 16,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[int, list[Row]]:
+    """Writes the table whole or not at all. Returns how many rows it has, and those without a feature."""
+    plans = [plan(Path(source)) for source in sources]
+    total = sum(len(found.videos if isinstance(found, Corpus) else found) for found in plans)
+    schema = pa.schema(
+        [
+            ("id", pa.string()),
+            ("start", pa.float64()),
+            ("feature", pa.list_(pa.float32(), encoder.width)),
+            ("status", pa.string()),
+            ("reason", pa.string()),
+        ]
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    done, failed = 0, []
+    try:
+        with pq.ParquetWriter(part, schema) as writer:
+            for found in plans:
+                read = of_corpus if isinstance(found, Corpus) else of_files
+                for rows in read(encoder, found, data, batch):  # type: ignore[operator]
+                    writer.write_table(pa.Table.from_pylist([vars(row) for row in rows], schema=schema))
+                    done += len(rows)
+                    failed += [row for row in rows if row.status != "ok"]
+                    progress(done, total)
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
+    return done, failed
+
+
+def plan(source: Path) -> "Corpus | list[Path]":
+    """A corpus, or the files that are meant: one, or all videos below a folder, in the order of their names."""
+    if (source / "corpus.json").exists():
+        return Corpus.open(source)
+    if source.is_dir():
+        files = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        if not files:
+            raise CorpusError(
+                f"{source} holds no video ({' '.join(SUFFIXES)}); name files, a folder of them, or a corpus"
+            )
+        return files
+    if not source.exists():
+        raise CorpusError(f"there is no file, folder or corpus at {source}")
+    return [source]
+
+
+def of_corpus(encoder: Encoder, corpus: Corpus, data: Data, batch: int) -> Iterator[list[Row]]:
+    """In the order of the table."""
+    known = {video.id: video for video in corpus.videos}
+    videos = list(corpus.videos)
+    for place, some in enumerate(eval_batches(corpus, videos, encoder.clip, data, batch=batch)):
+        rows = {}
+        if len(some):
+            features = embed_clips(encoder, some.video).numpy()
+            rows = {name: Row(name, known[name].start, row) for name, row in zip(some.ids, features, strict=True)}
+        asked = videos[place * batch : (place + 1) * batch]
+        reasons = {video.id: line for video in asked for line in some.failed if line.startswith(f"{video.id}: ")}
+        for video in asked:
+            if video.id not in rows:
+                status = video.status if video.status != "ok" else "unreadable"
+                rows[video.id] = Row(
+                    video.id, video.start, None, status, reasons[video.id].removeprefix(f"{video.id}: ")
+                )
+        yield [rows[video.id] for video in asked]
+
+
+def of_files(encoder: Encoder, files: Sequence[Path], data: Data, batch: int) -> Iterator[list[Row]]:
+    sampling = sampling_of(encoder)
+    for first in range(0, len(files), batch):
+        some = files[first : first + batch]
+        clips, reasons = {}, {}
+        for path in some:
+            try:
+                clips[path] = centre_clip(path, encoder.clip, sampling)
+            except VideoError as error:
+                reasons[path] = str(error).removeprefix(f"{path}: ")
+        features = embed_clips(encoder, torch.stack(list(clips.values()))).numpy() if clips else []
+        found = dict(zip(clips, features, strict=True))
+        yield [
+            Row(str(path), 0.0, found[path])
+            if path in found
+            else Row(str(path), 0.0, None, "unreadable", reasons[path])
+            for path in some
+        ]

@@ -1,0 +1,96 @@
+"""`tubelet embed`: a row a video, whatever its state."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tubelet import cli
+from tubelet.data.loader import Data
+from tubelet.data.sample import Sampling
+from tubelet.data.table import write_corpus
+from tubelet.data.video import write_video
+from tubelet.errors import CorpusError
+from tubelet.export import embed
+from tubelet.export.features import write_features
+from tubelet.models.encoder import Vit
+from tubelet.types import Clip
+
+DATA = Data(sampling=Sampling(stride=1))
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(0)
+    encoder = Vit(width=32, depth=1, heads=2).build(Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=16))
+    vars(encoder)["sampling"] = DATA.sampling
+    return encoder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three videos, one of them in a folder with a space, and one file that is none."""
+    folder = tmp_path_factory.mktemp("videos")
+    (folder / "a b").mkdir()
+    for index, name in enumerate(["0.mp4", "1.mp4", "a b/2.MP4"]):
+        frames = np.random.default_rng(index).integers(0, 256, (8, 32, 40, 3)).astype(np.uint8)
+        write_video(folder / name, frames, 8.0)
+    (folder / "bad.mp4").write_bytes(b"no video")
+    (folder / "notes.txt").write_text("no video either")
+    return folder
+
+
+def test_a_folder_gives_a_row_a_video_with_the_feature_of_embed(encoder, folder, tmp_path):
+    out = tmp_path / "deep" / "features.parquet"
+    rows, failed = write_features(encoder, [folder], out, DATA, batch=2)
+    table = pd.read_parquet(out)
+    assert rows == len(table) == 4
+    assert list(table.columns) == ["id", "start", "feature", "status", "reason"]
+    assert list(table.id) == [str(folder / name) for name in ("0.mp4", "1.mp4", "a b/2.MP4", "bad.mp4")]
+    assert list(table.status) == ["ok", "ok", "ok", "unreadable"]
+    assert [row.id for row in failed] == [str(folder / "bad.mp4")]
+    assert table.feature[3] is None
+    assert table.reason[3]
+    assert not table.reason[3].startswith(str(folder))
+    expected = embed(encoder, list(table.id[:3])).numpy()
+    np.testing.assert_allclose(np.stack(table.feature[:3].tolist()), expected, atol=1e-5)
+
+
+def test_a_corpus_gives_its_rows_in_order_segments_and_bad_files_too(encoder, folder, tmp_path):
+    size = {"fps": 8.0, "frames": 8, "width": 40, "height": 32}
+    corpus = write_corpus(
+        tmp_path / "corpus",
+        "mixed",
+        [
+            {"id": "0#0.5", "path": folder / "0.mp4", "start": 0.5, "end": 1.0, **size, "frames": 4},
+            {"id": "gone", "path": folder / "gone.mp4", "status": "missing", "reason": "no such file"},
+            {"id": "0", "path": folder / "0.mp4", "end": 1.0, **size},
+            {"id": "bad", "path": folder / "bad.mp4", "end": 1.0, **size},
+            {"id": "1", "path": folder / "1.mp4", "end": 1.0, **size},
+        ],
+    )
+    rows, failed = write_features(encoder, [corpus.folder, folder / "1.mp4"], tmp_path / "f.parquet", DATA, batch=2)
+    table = pd.read_parquet(tmp_path / "f.parquet")
+    assert list(table.id) == ["0#0.5", "gone", "0", "bad", "1", str(folder / "1.mp4")]
+    assert list(table.status) == ["ok", "missing", "ok", "unreadable", "ok", "ok"]
+    assert list(table.start) == [0.5, 0, 0, 0, 0, 0]
+    assert table.reason[1] == "no such file"
+    assert (rows, len(failed)) == (6, 2)
+    np.testing.assert_allclose(table.feature[4], table.feature[5], atol=1e-5)
+    assert not np.allclose(table.feature[0], table.feature[2])
+
+
+def test_a_source_that_holds_nothing_is_one_line_and_leaves_no_file(encoder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for source, match in ((tmp_path / "empty", "holds no video"), (tmp_path / "none", "there is no file")):
+        with pytest.raises(CorpusError, match=match):
+            write_features(encoder, [source], tmp_path / "f.parquet", DATA)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_an_existing_table_is_not_overwritten(tmp_path, capsys):
+    out = tmp_path / "f.parquet"
+    out.write_text("precious")
+    assert cli.main(["embed", str(tmp_path), str(tmp_path), "--out", str(out)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert out.read_text() == "precious"
