@@ -76,7 +76,7 @@ def train(
     config: Training,
     task: nn.Module,
     batches: Iterator[Batch],  # one a forward pass, from the checkpoint's step on
-    evaluate: Callable[[int], None],  # measures the task after this step, and logs it
+    evaluate: Callable[[int], object],  # measures the task after this step, and logs it
     folder: Path,
     log: Log,
     total: int,
@@ -229,7 +229,7 @@ def gradients(model: nn.Module, reduce: bool) -> contextlib.AbstractContextManag
     return contextlib.nullcontext()
 
 
-def alone(evaluate: Callable[[int], None], step: int, task: nn.Module, machine: Machine) -> None:
+def alone(evaluate: Callable[[int], object], step: int, task: nn.Module, machine: Machine) -> None:
     """The first rank measures, the others wait."""
     if machine.rank == 0:
         task.eval()

@@ -93,12 +93,16 @@ def make_corpus(folder: Path, maps_for: int = 8) -> Corpus:
     return corpus
 
 
-def start(*words: object) -> subprocess.Popen[str]:
+def start(*words: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """`tubelet pretrain ...` in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "tubelet", "pretrain", *map(str, words)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:

@@ -91,22 +91,31 @@ def test_a_run_killed_while_its_second_checkpoint_is_written_goes_on(tmp_path, c
     assert not (run / ".checkpoint.safetensors.half").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_saves_the_step_and_says_how_to_go_on(tmp_path, corpus, recipes, uninterrupted, capsys, number):
+def test_ctrl_c_in_a_terminal_saves_the_step_and_says_how_to_go_on(tmp_path, corpus, recipes, uninterrupted, capsys):
+    """It reaches every process of the terminal, the loader's too, and a live bar is on the screen."""
     run = tmp_path / "run"
-    command = (f"{recipes}:both", f"steps={STEPS}", "save_every=1000", "data.workers=1", "--on", corpus, "--out", run)
-    stopper = threading.Thread(target=interrupt_after, args=(run, 5, number))
-    stopper.start()
-    code = pretrain(*command)
-    stopper.join()
-    assert code == 130
+    command = (f"{recipes}:both", f"steps={STEPS}", "save_every=1000", "data.workers=2", "--on", corpus, "--out", run)
+    process = start(*command, env={"FORCE_COLOR": "1"})
+    wait_for_step(process, run, 3)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate()[1]
+    assert process.returncode == 130, said
     stopped = steps(run)[-1]["step"]
-    assert 5 <= stopped < STEPS
-    said = capsys.readouterr().err
+    assert 3 <= stopped < STEPS
     assert f"stopped and saved at step {stopped} of {STEPS}; the same command goes on from there" in said
+    assert "Traceback" not in said
     assert pretrain(*command) == 0
     assert f"going on from step {stopped} of {STEPS}" in capsys.readouterr().err
     assert_identical(run, uninterrupted)
+
+
+def test_sigterm_saves_too(tmp_path, corpus, recipes, capsys):
+    run = tmp_path / "run"
+    stopper = threading.Thread(target=interrupt_after, args=(run, 2, signal.SIGTERM))
+    stopper.start()
+    assert pretrain(f"{recipes}:both", "steps=1000", "save_every=1000", "--on", corpus, "--out", run) == 130
+    stopper.join()
+    assert f"stopped and saved at step {checkpoint_step(run / 'checkpoint.safetensors')}" in capsys.readouterr().err
 
 
 def interrupt_after(run: Path, step: int, number: signal.Signals) -> None:

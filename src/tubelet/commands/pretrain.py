@@ -7,6 +7,10 @@ key=value can override. On several GPUs: `torchrun --nproc-per-node 8 -m tubelet
 import argparse
 import inspect
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tubelet.recipes import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,5 +47,9 @@ def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
         name, recipe = find(named[0], RECIPES)
         return f"{name}: {inspect.getdoc(recipe)}\n\n{describe(override(recipe(), overrides))}"
     width = max(len(recipe.__name__) for recipe in RECIPES)
-    lines = [f"  {recipe.__name__:<{width}}  {inspect.getdoc(recipe).splitlines()[0]}" for recipe in RECIPES]
+    lines = [f"  {recipe.__name__:<{width}}  {first_line(recipe)}" for recipe in RECIPES]
     return "\n".join([parser.format_help(), "recipes:", *lines])
+
+
+def first_line(recipe: "Recipe") -> str:
+    return (inspect.getdoc(recipe) or "").partition("\n")[0]

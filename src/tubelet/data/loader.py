@@ -5,6 +5,7 @@ said before the first step; a clip that turns out unreadable is left out of its 
 Start reading at `train_batches`.
 """
 
+import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -320,6 +321,7 @@ def iterate(steps: Steps, numbers: range, workers: int) -> Iterator[Batch]:
                     num_workers=min(workers, len(numbers)),
                     collate_fn=as_it_is,
                     multiprocessing_context=start_method(),
+                    worker_init_fn=ignore_interrupts,
                     generator=torch.Generator(),  # else the loader would draw from the global one
                     pin_memory=torch.cuda.is_available(),
                 )
@@ -328,6 +330,11 @@ def iterate(steps: Steps, numbers: range, workers: int) -> Iterator[Batch]:
         if isinstance(batch, TubeletError):
             raise batch
         yield batch
+
+
+def ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the training process answers it, after its step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def as_it_is(batch: Any) -> Any:

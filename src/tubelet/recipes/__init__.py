@@ -15,6 +15,7 @@ __all__ = [
     "RECIPES",
     "Plan",
     "Pretrain",
+    "Recipe",
     "find",
     "load_task",
     "override",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import distributed
@@ -16,6 +17,7 @@ from tubelet.data.loader import train_batches
 from tubelet.data.maps import Embeddings
 from tubelet.data.table import Corpus
 from tubelet.evaluations import Context
+from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.results import merge_result
 from tubelet.log import Log, against_trivial, read_log
 from tubelet.recipes.folder import LOG, Claim, Plan, claim, write_plan
@@ -50,6 +52,12 @@ def pretrain(
             first_step=held.step * config.accumulate, last_step=plan.steps * config.accumulate,
             progress=reading(machine),
         )  # fmt: skip
+        leaks = Leaks.of(
+            table, plan.corpus, config.data.split, guided=config.guided_by_text, compared=config.needs_text,
+            source=config.data.captions.source,
+        )  # fmt: skip
+        for evaluation in config.evaluations.values():
+            leaks.refuse(getattr(evaluation, "split", "test"), allowed=False)
         if machine.rank == 0 and not held.begun:
             write_plan(folder, plan)
         if held.step:
@@ -69,7 +77,9 @@ def pretrain(
             say(machine, f"stopped and saved at step {reached} of {plan.steps}; the same command goes on from there")
             return False
         if machine.rank == 0:
-            measure(config, context(), log, plan.steps, folder)
+            for name, result in measure(config, context(folder=folder), log, plan.steps).items():
+                known = {"step": plan.steps, "corpus": context().identity, "seen": leaks.seen, "marks": leaks.marks()}
+                merge_result(folder, name, known | result)
             log.write("end", plan.steps)
             print(f"{folder}: {summary(folder)}; {following(folder, table)}")
         return True
@@ -104,13 +114,13 @@ def together(take: Callable[[], Claim], machine: Machine) -> Claim:
     return found[0]
 
 
-def measure(config: Pretrain, context: Context, log: Log, step: int, folder: Path | None = None) -> None:
-    """Runs the recipe's evaluations; the last ones are the run's results."""
+def measure(config: Pretrain, context: Context, log: Log, step: int) -> dict[str, dict[str, Any]]:
+    """Runs the recipe's evaluations and logs their metrics."""
+    results = {}
     for name, evaluation in config.evaluations.items():
-        result = evaluation.run(context)
-        log.write("evaluation", step, name=name, metrics=result["metrics"])
-        if folder is not None:
-            merge_result(folder, name, {"step": step, **result})
+        results[name] = evaluation.run(context)
+        log.write("evaluation", step, name=name, metrics=results[name]["metrics"])
+    return results
 
 
 def reading(machine: Machine) -> Callable[[int, int], None]:

@@ -4,9 +4,10 @@ A part is named by its class, found among the subclasses of the type that the fi
 evaluated to find it. Naming a part replaces it whole: no field of the old part is left.
 """
 
+import contextlib
 import difflib
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Any, TypeVar
 
@@ -62,7 +63,7 @@ def override(config: C, words: Sequence[str]) -> C:
         return make(cls, values, leaves)
     except REFUSALS as error:
         for path, word in leaves.items():
-            if isinstance(error_of(lambda path=path, word=word: make(cls, values, {path: word})), REFUSALS):
+            if refuses(cls, values, {path: word}):
                 raise wrong_type(path, word, kinds[path]) from error
         raise RecipeError(" ".join(str(error).split())) from error
 
@@ -192,14 +193,15 @@ def find_class(path: str, name: str, base: type) -> type:
 
 def concrete(base: type) -> list[type]:
     """The class and all that derive from it, without those that only serve as a base."""
-    below = [cls for child in base.__subclasses__() for cls in concrete(child)]
+    children: list[type] = base.__subclasses__()
+    below = [cls for child in children for cls in concrete(child)]
     abstract = bool(below) and base.__module__.endswith(".base")
     return below if abstract else [base, *below]
 
 
 def make(cls: type[C], values: Mapping[str, Any], leaves: Mapping[str, str]) -> C:
     blueprint = Blueprint(cls).apply(values).apply({path: Castable(word) for path, word in leaves.items()})
-    return typing.cast(C, blueprint.make())
+    return blueprint.make()
 
 
 def unknown(path: str, values: Mapping[str, Any], cls: type) -> RecipeError:
@@ -223,12 +225,14 @@ def near(name: str, known: Mapping[str, Any]) -> str:
     return f"known: {', '.join(known)}" if len(known) <= 20 else "`tubelet pretrain RECIPE --help` lists them"
 
 
-def error_of(attempt: Callable[[], object]) -> Exception | None:
-    try:
-        attempt()
-    except Exception as error:
-        return error
-    return None
+def refuses(cls: type, values: Mapping[str, Any], leaves: Mapping[str, str]) -> bool:
+    """Whether a value has the wrong type; what else may be wrong with it is not the question."""
+    with contextlib.suppress(RecipeError):
+        try:
+            make(cls, values, leaves)
+        except REFUSALS:
+            return True
+    return False
 
 
 def wrong_type(path: str, word: str, declared: Any) -> RecipeError:

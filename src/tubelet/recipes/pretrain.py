@@ -39,6 +39,12 @@ class Pretrain(Training):
         """Whether an objective in use compares clips with their captions."""
         return any(objective.needs_text for objective in self.objectives.values() if objective.factor)
 
+    @property
+    def guided_by_text(self) -> bool:
+        """Whether text reaches the encoder: through its masks, or through an objective that does not only observe."""
+        compared = [objective for objective in self.objectives.values() if objective.needs_text and objective.factor]
+        return "text" in self.masker.needs or any(not getattr(part, "observe", False) for part in compared)
+
     def build(self, text_width: int | None) -> Pretraining:
         """The task with fresh weights, for caption embeddings of this width."""
         if self.needs_text and text_width is None:

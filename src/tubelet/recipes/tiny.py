@@ -2,6 +2,7 @@
 
 import chz
 
+from tubelet.data.augment import Augment
 from tubelet.data.loader import CaptionChoice, Data
 from tubelet.data.sample import Sampling
 from tubelet.maskers import Text, Tube
@@ -23,13 +24,13 @@ def tiny() -> Pretrain:
     """
     return Pretrain(
         clip=Clip(frames=16, size=64, tubelet_frames=2, tubelet_size=16),
-        data=Data(sampling=Sampling(stride=1), cache=True),
+        data=Data(sampling=Sampling(stride=2), augment=Augment(smallest=0.8), cache=True),
         encoder=Vit(width=128, depth=4, heads=4),
         masker=Tube(ratio=0.6),
-        objectives={"pixels": Pixels(decoder=Decoder(width=96, depth=2, heads=3))},
-        optim=Optim(base_lr=5e-3, floor_lr=5e-5, clip_norm=1.0),
+        objectives={"pixels": Pixels(decoder=Decoder(width=96, depth=1, heads=6))},
+        optim=Optim(base_lr=0.04, floor_lr=0.002, warmup=1 / 30, clip_norm=1.0),
         steps=1200,
-        batch=48,
+        batch=16,
         save_every=100,
     )
 

@@ -1,0 +1,153 @@
+"""`key=value` on a recipe: typed, near names suggested, nothing of a replaced part left."""
+
+import typing
+
+import chz
+import pytest
+
+from tubelet.errors import RecipeError
+from tubelet.maskers import MASKERS, Random, Text, Tube
+from tubelet.models.encoder import Small
+from tubelet.objectives import Contrast
+from tubelet.recipes import RECIPES, override, text_guided, tiny, tiny_text_guided, videomae
+from tubelet.recipes.overrides import describe, plain
+
+SHOWN = {
+    "objectives.contrast.weight=0": {"objectives.contrast.weight": 0.0},
+    "masker=Tube": {"masker": "Tube", "masker.ratio": 0.9},
+    "masker.ratio=0.75": {"masker.ratio": 0.75},
+    "clip.size=112": {"clip.size": 112},
+    "clip.frames=8": {"clip.frames": 8},
+}
+
+
+@pytest.mark.parametrize("recipe", [text_guided, tiny_text_guided])
+@pytest.mark.parametrize("word", SHOWN)
+def test_one_word_changes_one_thing(recipe, word):
+    before, after = plain(recipe()), plain(override(recipe(), [word]))
+    changed = {path: value for path, value in after.items() if before.get(path, "absent") != value}
+    assert changed == SHOWN[word]
+
+
+@pytest.mark.parametrize("recipe", [text_guided, tiny_text_guided])
+def test_the_five_words_together(recipe):
+    config = override(recipe(), list(SHOWN))
+    assert config.masker == Tube(ratio=0.75)
+    assert (config.clip.size, config.clip.frames) == (112, 8)
+    assert not config.needs_text
+    assert config.objectives["pixels"] == recipe().objectives["pixels"]
+
+
+@pytest.mark.parametrize("old", MASKERS)
+@pytest.mark.parametrize("new", MASKERS)
+def test_a_swapped_masker_is_the_new_one_with_nothing_of_the_old(old, new):
+    """Whatever the old one was set to."""
+    fields = chz.chz_fields(old)
+    changed = {name: 0.3125 for name, field in fields.items() if field.final_type is float}
+    config = chz.replace(videomae(), masker=old(**changed))
+    assert override(config, [f"masker={new.__name__}"]).masker == new()
+    values = plain(override(config, [f"masker={new.__name__}", f"masker.ratio={0.25}"]))
+    own = {f"masker.{name}" for name in chz.chz_fields(new)}
+    assert {path for path in values if path.startswith("masker.")} == own
+    assert values["masker.ratio"] == 0.25
+
+
+def test_a_part_swapped_inside_a_part_keeps_the_rest():
+    config = override(text_guided(), ["objectives.pixels.decoder=Decoder", "objectives.pixels.decoder.depth=2"])
+    assert config.objectives["pixels"].decoder.depth == 2
+    assert config.objectives["contrast"] == Contrast()
+    assert config.masker == Text(ratio=0.6)
+
+
+def test_an_encoder_by_the_name_of_its_size():
+    config = override(videomae(), ["encoder=Small", "encoder.depth=3"])
+    assert config.encoder == Small(depth=3)
+
+
+def test_an_objective_and_an_evaluation_can_be_added():
+    words = ["objectives.contrast=Contrast", "objectives.contrast.observe=True", "evaluations.linear=Linear"]
+    config = override(tiny(), words)
+    assert config.objectives["contrast"] == Contrast(observe=True)
+    assert type(config.evaluations["linear"]).__name__ == "Linear"
+
+
+def test_steps_and_epochs_displace_each_other_but_not_both():
+    assert override(videomae(), ["steps=7"]).epochs is None
+    assert override(tiny(), ["epochs=2"]).steps is None
+    with pytest.raises(RecipeError, match="both are given"):
+        override(tiny(), ["epochs=2", "steps=7"])
+    assert override(videomae(), ["data.sampling.step_ms=40"]).data.sampling.stride is None
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("masker.ratoi=0.5", "no option masker.ratoi; did you mean masker.ratio?"),
+        ("maskr=Tube", "no option maskr; did you mean masker?"),
+        ("ratio=0.5", "did you mean masker.ratio?"),
+        ("masker=Tub", "no Masker called 'Tub'; did you mean Tube?"),
+        ("masker=tube", "did you mean Tube?"),
+        ("masker=Masker", "no Masker called 'Masker'; known: "),
+        ("masker.pick=topp", "must be top | bottom | random; did you mean top?"),
+        ("clip.frames=abc", "clip.frames=abc does not fit: it must be int"),
+        ("clip.frames=8.5", "clip.frames=8.5 does not fit: it must be int"),
+        ("clip.frames=7", "clip.frames=7 must be a positive multiple of clip.tubelet_frames=2"),
+        ("masker.ratio=most", "masker.ratio=most does not fit: it must be float"),
+        ("compile=maybe", "compile=maybe does not fit: it must be bool"),
+        ("precision=fp16", "must be auto | bf16 | fp32"),
+        ("optim.betas=0.9", "optim.betas=0.9 does not fit: it must be float,float"),
+        ("objectives.contrst.weight=0", "no objectives.contrst; add it with objectives.contrst=Contrast|Pixels"),
+        ("objectives.contrast=Contrst", "no Objective called 'Contrst'; did you mean Contrast?"),
+        ("objective.contrast.weight=0", "did you mean objectives.contrast.weight?"),
+        ("objectives.contrast.weight=-1", "must be 0 or more"),
+        ("clip.frames.x=1", "no option clip.frames.x"),
+        ("masker", "'masker' is no option: write key=value"),
+        ("=3", "'=3' is no option: write key=value"),
+        ("batch=0", "batch=0 must be at least 1"),
+        ("steps=0", "must be positive"),
+        ("masker=os:getcwd", "no Masker called 'os:getcwd'"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(word, said):
+    with pytest.raises(RecipeError) as caught:
+        override(text_guided(), [word])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_leftover_of_the_old_part_is_unknown():
+    with pytest.raises(RecipeError, match=r"no option masker\.pick"):
+        override(text_guided(), ["masker=Random", "masker.pick=top"])
+    with pytest.raises(RecipeError, match="seed is given twice"):
+        override(text_guided(), ["seed=1", "seed=2"])
+
+
+def test_false_means_false():
+    assert override(tiny(), ["data.augment.flip=False"]).data.augment.flip is False
+    assert override(tiny(), ["data.augment.flip=True"]).data.augment.flip is True
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_help_lists_every_field_with_value_type_and_doc(recipe):
+    config = recipe()
+    lines = describe(config).splitlines()
+    assert len(lines) == len(plain(config))
+    for path, line in zip(plain(config), lines, strict=True):
+        assert line.split()[0].startswith(f"{path}=")
+        assert len(line.split()) >= 3, f"{path} has no doc"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_says_in_a_line_what_it_is_and_how_it_is_launched(recipe):
+    first, *rest = typing.cast(str, recipe.__doc__).splitlines()
+    assert 10 < len(first) < 110
+    text = "\n".join(rest)
+    assert f"pretrain {recipe.__name__} --on" in text
+    assert "Expected" in text
+
+
+def test_overriding_leaves_the_recipe_as_it_was():
+    config = tiny_text_guided()
+    before = plain(config)
+    assert override(config, ["masker=Random"]).masker == Random()
+    assert plain(config) == before
