@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tubelet.errors import RecipeError
 from tubelet.models import Base, Decoder, Large, Small, Tiny, Vit
 from tubelet.models.blocks import Attention, Block
+from tubelet.models.patches import join
 from tubelet.types import Clip
 
 CLIP = Clip(frames=4, size=32, tubelet_size=8)
@@ -73,8 +74,6 @@ def test_whole_numbers_and_floats_of_the_same_pixels_give_the_same_tokens():
 
 def test_encode_shows_the_encoder_every_tubelet_in_its_place():
     encoder, tubelets, where = encoder_of(), tubelets_of(CLIP, 2), everywhere(CLIP, 2)
-    from tubelet.models.patches import join
-
     torch.testing.assert_close(encoder.encode(join(tubelets, CLIP)), encoder(tubelets, where))
 
 
