@@ -57,7 +57,7 @@ class Probe:
     codec: str
     note: str
     decoded: int  # frames decoded to find this out
-    seconds: float  # and how long that took
+    seconds: float  # of processor time for that
 
     @property
     def duration(self) -> float:
@@ -248,7 +248,7 @@ def probe(path: str | Path, cheap: int = CHEAP) -> Probe:
         raise Undecodable("missing", "no such file")
     if not path.stat().st_size:
         raise Undecodable("empty", "the file is empty")
-    began = time.perf_counter()
+    began = time.process_time()
     container, stream = open_video(path)
     with container:
         codec = stream.codec_context.codec.canonical_name
@@ -257,10 +257,11 @@ def probe(path: str | Path, cheap: int = CHEAP) -> Probe:
         size = stream.codec_context.width * stream.codec_context.height
         claimed = stream.frames
         stamps, encrypted = packet_stamps(container, stream)
-    encrypted = encrypted or names_encrypted_track(path)
     if not stamps:
+        if encrypted or names_encrypted_track(path):
+            raise Undecodable(*ENCRYPTED)
         promise = f", though its header promises {claimed} frames" if claimed else ""
-        raise Undecodable(*(ENCRYPTED if encrypted else ("empty", f"the video stream holds no frame{promise}")))
+        raise Undecodable("empty", f"the video stream holds no frame{promise}")
     regular = None not in stamps and len(set(stamps)) == len(stamps)
     note = ""
     promised = len(stamps)
@@ -274,7 +275,7 @@ def probe(path: str | Path, cheap: int = CHEAP) -> Probe:
         read = decode_all(path)
         frames_decoded = len(read.stamps)
         if not read.stamps:
-            if encrypted:
+            if encrypted or names_encrypted_track(path):
                 raise Undecodable(*ENCRYPTED)
             promise = f" of {promised} promised" if promised > 1 else ""
             raise Undecodable("unreadable", f"no frame{promise} can be decoded" + (read.error and f": {read.error}"))
@@ -300,7 +301,7 @@ def probe(path: str | Path, cheap: int = CHEAP) -> Probe:
         codec=codec,
         note=note,
         decoded=frames_decoded,
-        seconds=time.perf_counter() - began,
+        seconds=time.process_time() - began,
     )
 
 

@@ -1,0 +1,130 @@
+"""Make a corpus of your videos: a table of every file, whatever its state.
+
+  tubelet index clips/ --out corpora/mine --labels labels.csv
+  tubelet index list.csv more/ one.mp4 --out corpora/mine --captions captions.csv
+  tubelet index long-videos/ --out corpora/mine --segment 10s
+
+A list names a video a line: path[,label][,start,end][,group][,split]. Labels: path,label[,group][,split].
+Captions: path,caption[,source][,time]. Headers may be left out; names may be paths or file names that only one video
+has. No file is fatal: one that cannot be used keeps its row, with status and reason.
+"""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tubelet.data.index import Indexed
+    from tubelet.data.table import Corpus
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="folder (searched to its end), video file, or list"
+    )
+    parser.add_argument("--out", required=True, metavar="CORPUS", help="folder of the corpus, new or empty")
+    parser.add_argument("--labels", metavar="CSV", help="path,label[,group][,split]")
+    parser.add_argument("--captions", metavar="CSV", help="path,caption[,source][,time]")
+    parser.add_argument("--segment", metavar="TIME", help="one row per segment of so long (10s), without cutting files")
+    parser.add_argument("--update", action="store_true", help="add what is new to a corpus that is there")
+    parser.add_argument("--name", help="name of the corpus in every result (default: that of the folder)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    parser.add_argument(
+        "--limit", type=float, default=120.0, metavar="SECONDS", help="time a file may take (default: %(default)g)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    from tubelet.commands.bar import Bar
+    from tubelet.data.index import index
+    from tubelet.data.listing import seconds
+    from tubelet.errors import TubeletError
+
+    segment = None if args.segment is None else seconds(args.segment, "--segment", "length")
+    if (segment is not None and segment <= 0) or args.limit <= 0 or (args.workers is not None and args.workers < 1):
+        raise TubeletError("--segment, --limit and --workers must be positive")
+    with Bar("looking into", "files") as bar:
+        indexed = index(
+            args.sources,
+            args.out,
+            labels=args.labels,
+            captions=args.captions,
+            segment=segment,
+            name=args.name,
+            update=args.update,
+            workers=args.workers,
+            limit=args.limit,
+            progress=bar,
+        )
+    print(summary(indexed, args.out, segmented=segment is not None))
+
+
+def summary(indexed: "Indexed", out: str, segmented: bool) -> str:
+    """What is in the corpus, what is not and why, and what the next steps will cost."""
+    from statistics import median
+
+    from tubelet.data.estimate import estimate
+
+    corpus = indexed.corpus
+    usable = corpus.select("all")
+    lines = [f"{corpus.name} in {out}: {len(corpus.videos)} rows, {len(usable)} ok", *failures(corpus)]
+    if usable:
+        lengths = [video.duration for video in usable]
+        middle = median(lengths)
+        frames = median(video.frames for video in usable)
+        lines.append(
+            f"  length: median {middle:.1f} s ({frames:g} frames), {min(lengths):.1f} to {max(lengths):.1f} s, "
+            f"{sum(lengths) / 3600:.2g} h in all"
+        )
+        if short := sum(video.frames < 61 for video in usable):
+            lines.append(f"  short: {short} have fewer than the 61 frames that 16 frames at stride 4 span")
+        lines += contents(corpus)
+        if middle > 30 and not segmented:
+            lines.append(f"  long videos: --segment 10s would make about {sum(lengths) / 10:.0f} rows of them")
+    lines += [f"  note: {remark}" for remark in indexed.remarks]
+    if usable:
+        lines += ["next steps, estimated on this machine:", *(f"  {line}" for line in estimate(indexed))]
+    else:
+        lines.append(f"  none can be used; see status and reason in {out}/videos.parquet")
+    return "\n".join(lines)
+
+
+def failures(corpus: "Corpus") -> list[str]:
+    """How many rows cannot be used, by status, with an example; then those that hold less than they promise."""
+    bad: dict[str, list[str]] = {}
+    noted = []
+    for video in corpus.videos:
+        if video.status != "ok":
+            bad.setdefault(video.status, []).append(f"{video.id}: {video.reason}")
+        elif video.reason:
+            noted.append(f"{video.id}: {video.reason}")
+    lines = [f"  {status}: {len(some)} ({some[0]})" for status, some in sorted(bad.items(), key=lambda i: -len(i[1]))]
+    return lines + ([f"  ok with a remark: {len(noted)} ({noted[0]})"] if noted else [])
+
+
+def contents(corpus: "Corpus") -> list[str]:
+    """Classes, splits, captions."""
+    from collections import Counter
+
+    usable = corpus.select("all")
+    splits = Counter(video.split for video in usable)
+    groups = len({video.group for video in usable})
+    lines = [f"  splits: {', '.join(f'{name} {count}' for name, count in sorted(splits.items()))} ({groups} groups)"]
+    if corpus.labels:
+        counts = Counter(video.label for video in usable)
+        shown = [f"{name} {counts[name]}" for name in corpus.labels[:6]] + ["..."] * (len(corpus.labels) > 6)
+        none = f", {counts[None]} rows without" if counts[None] else ""
+        lines.append(f"  classes: {len(corpus.labels)} ({', '.join(shown)}){none}")
+        for split in ("train", "test"):
+            there = {video.label for video in usable if video.split == split}
+            if absent := [name for name in corpus.labels if name not in there]:
+                lines.append(
+                    f"  no {split} video of {len(absent)} classes (first: {absent[0]}): a split column can say more"
+                )
+    elif "test" not in splits or "train" not in splits:
+        lines.append("  a split is empty: with so few groups, give a split column in --labels")
+    if corpus.captions:
+        sources = Counter(caption.source for caption in corpus.captions)
+        shown = [f"{name} {count}" for name, count in sorted(sources.items())]
+        videos = len({caption.video for caption in corpus.captions})
+        lines.append(f"  captions: {len(corpus.captions)} of {videos} videos ({', '.join(shown)})")
+    return lines

@@ -1,0 +1,101 @@
+"""What the steps after indexing will cost on this machine: a few clips are read and one product is timed."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from tubelet.data.augment import Crop, crop_frames
+from tubelet.data.index import Indexed
+from tubelet.data.processes import cores
+from tubelet.data.sample import Sampling
+from tubelet.data.table import Video, normalise_text
+from tubelet.data.video import Reader
+from tubelet.errors import TubeletError
+from tubelet.types import Clip
+
+TRIED = 8  # videos of which a clip is read
+LAYERS = 4.0  # map layers a second
+CELLS = 14  # on the short side of a map
+TOKEN = 0.17e9  # floating-point operations of CLIP ViT-B/32 for one token
+
+
+def estimate(indexed: Indexed) -> list[str]:
+    """One line for each step that the corpus allows."""
+    corpus = indexed.corpus
+    videos = corpus.select("all")
+    lines = []
+    of_video: dict[str, set[str]] = {}
+    for caption in corpus.captions:
+        of_video.setdefault(caption.video, set()).add(normalise_text(caption.text))
+    if captioned := [video for video in videos if video.id in of_video]:
+        decoding = sum(video.frames for video in captioned) / frames_a_second(indexed) / cores()
+        layers = [max(1.0, video.duration * LAYERS) for video in captioned]
+        cells = [count * CELLS**2 * aspect(video) for count, video in zip(layers, captioned, strict=True)]
+        maps = sum(count * len(of_video[video.id]) for count, video in zip(cells, captioned, strict=True)) * 2
+        texts = len(set().union(*of_video.values()))
+        lines.append(f"align: {spell(decoding)} of decoding and 1 to 2 min of training")
+        lines.append(
+            f"saliency text: {sum(layers):.0f} frames at {LAYERS:g} a second; {spell(decoding)} of decoding, with CLIP "
+            f"ViT-B/32 {spell(sum(cells) * TOKEN / operations_a_second())} more; {size(maps)} of maps, "
+            f"{size(texts * 512 * 4)} of embeddings"
+        )
+    train = corpus.select("train")
+    if rate := clips_a_second(videos):
+        lines.append(
+            f"pretrain: reading feeds about {rate:.0f} clips/s a core (16x224x224, stride 4); an epoch of "
+            f"{len(train)} clips takes at least {spell(len(train) / rate / cores())} on {cores()} cores"
+        )
+    return lines
+
+
+def frames_a_second(indexed: Indexed) -> float:
+    """How fast one process decoded while looking into the files."""
+    return indexed.decoded / indexed.seconds if indexed.seconds else 300.0
+
+
+def clips_a_second(videos: Sequence[Video], clip: Clip | None = None) -> float | None:
+    """How fast one core, all to itself, reads training clips of these videos; measured on a few."""
+    clip = clip or Clip()
+    times = []
+    for place in np.unique(np.linspace(0, len(videos) - 1, TRIED).astype(int)).tolist():
+        video = videos[place]
+        began = time.process_time()
+        try:
+            with Reader(video.path, video.start, video.end) as reader:
+                frames = reader.frames(Sampling().times(reader.times, clip, "centre").times)
+        except TubeletError:
+            continue
+        crop_frames(frames, Crop.centre(frames.shape[1], frames.shape[2]), clip.size)
+        times.append(time.process_time() - began)
+    return len(times) / sum(times) if times else None
+
+
+def operations_a_second() -> float:
+    """What this machine's processor does in fp32 products."""
+    a = torch.ones(768, 768)
+    a @ a
+    began = time.process_time()
+    for _ in range(4):
+        a @ a
+    return 4 * 2 * 768**3 / (time.process_time() - began)
+
+
+def aspect(video: Video) -> float:
+    sides = sorted((max(video.width, 1), max(video.height, 1)))
+    return sides[1] / sides[0]
+
+
+def spell(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{max(seconds, 1):.0f} s"
+
+
+def size(count: float) -> str:
+    for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{max(count / 1e3, 1):.0f} kB"

@@ -1,0 +1,387 @@
+"""Makes a corpus of videos: every file is looked into, none is fatal, each keeps its row. Start reading at `index`."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from tubelet.data.listing import Entry, Names, Table, list_sources, seconds, segment_id
+from tubelet.data.processes import Failure, cores, run_each
+from tubelet.data.table import Corpus, Video, assign_split, write_corpus
+from tubelet.data.video import SAME, Probe, Undecodable, probe
+from tubelet.errors import CorpusError
+
+LIMIT = 120.0  # seconds that one file may take
+JOURNAL = "index.partial.jsonl"  # what an interrupted call has looked into
+SPLIT_NAMES = {"training": "train", "testing": "test"}
+
+Progress = Callable[[int, int], None]
+Span = tuple[float | None, float | None]  # (None, None): the whole file
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """The corpus, and what the user should know of how it came about."""
+
+    corpus: Corpus
+    added: int  # rows
+    remarks: tuple[str, ...]
+    decoded: int  # frames decoded while looking into the files
+    seconds: float  # of one process, for that
+
+
+def index(
+    sources: Sequence[str | Path],
+    out: str | Path,
+    *,
+    labels: str | Path | None = None,
+    captions: str | Path | None = None,
+    segment: float | None = None,
+    name: str | None = None,
+    update: bool = False,
+    workers: int | None = None,
+    limit: float = LIMIT,
+    progress: Progress = lambda done, total: None,
+) -> Indexed:
+    """Looks into every video of the sources and writes the corpus folder `out`.
+
+    What can be wrong with the request is said before the first file is opened, and then nothing is written. With
+    `update`, the rows that are there stay, those of unreadable files are tried again, and new ones follow.
+    """
+    out = Path(out).expanduser().absolute()
+    old = existing(out, update)
+    known = old.videos if old else []
+    listing = list_sources(sources, leave_out=out, taken={file_id(video): video.path for video in known})
+    entries = unknown_entries(listing.entries, known)
+    names = Names(
+        [(entry_id, e.path) for e in listing.entries for entry_id in (e.video, e.id)]
+        + [(video_id, v.path) for v in known for video_id in (file_id(v), v.id)]
+    )
+    given = read_labels(Path(labels), names) if labels is not None else {}
+    texts = read_captions(Path(captions), names, listing.remarks) if captions is not None else {}
+
+    make_folder(out)
+    files = files_of(entries)
+    looked = look_into(files, segment, out / JOURNAL, workers or cores(), limit, progress)
+    rows = merged(old_rows(known), [row for path, look in looked.items() for row in rows_of(files[path], look)])
+    for row in rows:
+        row.update(given.get(row["id"]) or given.get(row["video"]) or {})
+    give_splits(rows, listing.remarks)
+    kept = [vars_of(caption) for caption in old.captions] if old else []
+    corpus = write_corpus(
+        out,
+        name or (old.name if old else out.name),
+        [{key: value for key, value in row.items() if key != "video"} for row in rows],
+        [*kept, *new_captions(captions_of_rows(rows, texts), kept)],
+        extra={**(old.about if old else {}), "sources": sources_of(sources, old)},
+    )
+    (out / JOURNAL).unlink(missing_ok=True)
+    return Indexed(
+        corpus=corpus,
+        added=len(rows) - len(known),
+        remarks=tuple(listing.remarks),
+        decoded=sum(look.decoded for look in looked.values()),
+        seconds=sum(look.seconds for look in looked.values()),
+    )
+
+
+def existing(out: Path, update: bool) -> Corpus | None:
+    """The corpus to add to; None where the folder is new. Anything else in its place is left alone."""
+    if not out.exists():
+        return None
+    if not out.is_dir():
+        raise CorpusError(f"{out} is a file; give a new folder as --out")
+    if (out / "corpus.json").exists():
+        corpus = Corpus.open(out)
+        if not update:
+            raise CorpusError(
+                f"{out} is a corpus already ({len(corpus.videos)} rows); add what is new to it with --update, "
+                "or give another --out"
+            )
+        return corpus
+    if {path.name for path in out.iterdir()} - {JOURNAL}:
+        raise CorpusError(f"{out} exists and is no corpus; give a new or an empty folder as --out")
+    return None
+
+
+def make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CorpusError(f"{out} cannot be made: {error.strerror}; give another --out") from None
+
+
+def file_id(video: Video) -> str:
+    """The id of the file that a row is of, without the start of a segment."""
+    whole, mark, start = video.id.rpartition("#")
+    return whole if mark and start.replace(".", "", 1).isdigit() else video.id
+
+
+def unknown_entries(entries: Iterable[Entry], known: Iterable[Video]) -> list[Entry]:
+    """The entries that no usable row stands for."""
+    files = {video.path for video in known if video.status == "ok"}
+    ids = {video.id for video in known if video.status == "ok"}
+    return [entry for entry in entries if (entry.path not in files if entry.start is None else entry.id not in ids)]
+
+
+def files_of(entries: Iterable[Entry]) -> dict[Path, list[Entry]]:
+    files: dict[Path, list[Entry]] = {}
+    for entry in entries:
+        files.setdefault(entry.path, []).append(entry)
+    return files
+
+
+def read_labels(path: Path, names: Names) -> dict[str, Row]:
+    """id -> label, group and split, as far as the table gives them."""
+    rows = Table.read(path).named(required=("path",), order=("path", "label", "group", "split"))
+    columns = {"label", "group", "split"} & set(rows[0] if rows else {})
+    if rows and not columns:
+        raise CorpusError(f"{path} has no column label, group or split")
+    ids = names.find_all((row["path"] for row in rows), path)
+    given: dict[str, Row] = {}
+    for row in rows:
+        values = {name: row[name] for name in sorted(columns) if row[name]}
+        before = given.setdefault(ids[row["path"]], values)
+        for name, value in values.items():
+            if before.setdefault(name, value) != value:
+                raise CorpusError(f"{path} gives {row['path']} two values of {name}: {before[name]!r} and {value!r}")
+    return given
+
+
+def read_captions(path: Path, names: Names, remarks: list[str]) -> dict[str, list[Row]]:
+    """id -> its captions, in the order of the table."""
+    table = Table.read(path)
+    rows = table.named(required=("path", "caption"), order=("path", "caption", "source", "time"))
+    remarks += table.remarks
+    ids = names.find_all((row["path"] for row in rows), path)
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if not row["caption"]:
+            continue
+        caption = {
+            "text": row["caption"],
+            "source": row.get("source") or "caption",
+            "time": seconds(row.get("time", ""), path, "time"),
+        }
+        found.setdefault(ids[row["path"]], []).append(caption)
+    if empty := sum(not row["caption"] for row in rows):
+        remarks.append(f"{path.name}: {empty} empty captions left out")
+    return found
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was found in a file: one list of pieces for every span asked for, or why there is none."""
+
+    status: str
+    reason: str
+    codec: str = ""
+    width: int = 0
+    height: int = 0
+    pieces: list[list[Row]] = field(default_factory=list)
+    decoded: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    path: Path
+    spans: tuple[Span, ...]
+    segment: float | None
+
+    @property
+    def key(self) -> str:
+        """The file as it is now, and what is asked of it."""
+        try:
+            stat = self.path.stat()
+            state = (stat.st_size, stat.st_mtime_ns)
+        except OSError:
+            state = (-1, -1)
+        return hashlib.blake2b(repr((self, state)).encode(), digest_size=16).hexdigest()
+
+
+def look_into(
+    files: Mapping[Path, Sequence[Entry]],
+    segment: float | None,
+    journal: Path,
+    workers: int,
+    limit: float,
+    progress: Progress,
+) -> dict[Path, Look]:
+    """Looks into the files in other processes; what an interrupted call found out is not found out again."""
+    jobs = [Job(path, tuple((e.start, e.end) for e in entries), segment) for path, entries in files.items()]
+    before = read_journal(journal)
+    keys = {job.path: job.key for job in jobs}
+    looked = {job.path: before[keys[job.path]] for job in jobs if keys[job.path] in before}
+    todo = [job for job in jobs if job.path not in looked]
+    progress(len(looked), len(jobs))
+    with journal.open("a", encoding="utf-8") as file:
+        for place, outcome in run_each(examine, todo, workers, limit):
+            look = Look("unreadable", outcome.reason) if isinstance(outcome, Failure) else outcome
+            job = todo[place]
+            looked[job.path] = look
+            file.write(json.dumps({"key": keys[job.path], **asdict(look)}) + "\n")
+            file.flush()
+            progress(len(looked), len(jobs))
+    return {path: looked[path] for path in files}
+
+
+def read_journal(path: Path) -> dict[str, Look]:
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue  # the line that an interruption cut
+        found[values.pop("key")] = Look(**values)
+    return found
+
+
+def examine(job: Job) -> Look:
+    """Runs in a worker: what the file holds, and how much of it lies in each span."""
+    try:
+        found = probe(job.path)
+    except Undecodable as error:
+        return Look(error.status, error.reason)
+    except OSError as error:
+        return Look("unreadable", error.strerror or type(error).__name__)
+    spans = [cut(span, found, job.segment) for span in job.spans]
+    return Look(
+        status="ok",
+        reason=found.note,
+        codec=found.codec,
+        width=found.width,
+        height=found.height,
+        pieces=[[piece(found, start, end, named) for named, start, end in pieces] for pieces in spans],
+        decoded=found.decoded,
+        seconds=found.seconds,
+    )
+
+
+def cut(span: Span, found: Probe, segment: float | None) -> list[tuple[float | None, float, float]]:
+    """(start in the id, start, end) of the rows that this span becomes."""
+    start, end = span
+    if start is not None:
+        return [(start, max(start, found.start), min(end if end is not None else found.end, found.end))]
+    if segment is None:
+        return [(None, found.start, found.end)]
+    starts = np.arange(np.floor(found.start / segment) * segment, found.end - SAME, segment)
+    if len(starts) > 1 and found.end - starts[-1] < segment / 2:
+        starts = starts[:-1]  # a short rest belongs to the segment before it
+    edges = [*starts.tolist(), found.end]
+    return [(first, max(first, found.start), last) for first, last in pairwise(edges)]
+
+
+def piece(found: Probe, start: float, end: float, named: float | None) -> Row:
+    times = found.times[(found.times >= start - SAME) & (found.times < end - SAME)]
+    return {"named": named, "start": start, "end": end, "frames": len(times), "fps": rate(times, found.fps)}
+
+
+def rate(times: Float64[np.ndarray, "t"], otherwise: float) -> float:
+    return float((len(times) - 1) / (times[-1] - times[0])) if len(times) > 1 else otherwise
+
+
+def rows_of(entries: Iterable[Entry], look: Look) -> list[Row]:
+    """The rows of a file: one for each piece of each entry, or one that says why there is none."""
+    rows = []
+    for number, entry in enumerate(entries):
+        row = {
+            "video": entry.video,
+            "id": entry.id,
+            "path": str(entry.path),
+            "label": entry.label,
+            "group": entry.group or entry.video,
+            "split": entry.split,
+            "status": look.status,
+            "reason": look.reason,
+            "codec": look.codec,
+            "width": look.width,
+            "height": look.height,
+        }
+        if look.status != "ok":
+            rows.append(row)
+            continue
+        for found in look.pieces[number]:
+            values = {key: found[key] for key in ("start", "end", "frames", "fps")}
+            made = {**row, **values, "duration": max(found["end"] - found["start"], 0.0)}
+            if found["named"] is not None:
+                made["id"] = segment_id(entry.video, found["named"])
+            if not found["frames"]:
+                made.update(status="empty", reason=f"no frame from {found['start']:g} s to {found['end']:g} s")
+            rows.append(made)
+    return rows
+
+
+def old_rows(known: Iterable[Video]) -> list[Row]:
+    rows = []
+    for video in known:
+        row = {**vars_of(video), "path": str(video.path), "video": file_id(video)}
+        rows.append(row)
+    return rows
+
+
+def merged(old: list[Row], new: list[Row]) -> list[Row]:
+    """The old rows, those of files tried again replaced, and behind them the new ones."""
+    again = {row["id"]: row for row in new}
+    files = {row["path"] for row in new}
+    rows = []
+    for row in old:
+        if row["status"] == "ok":
+            rows.append(row)
+        elif row["id"] in again:
+            found = again.pop(row["id"])
+            rows.append({**found, **{key: row[key] for key in ("label", "group", "split") if row[key]}})
+        elif row["path"] not in files:
+            rows.append(row)
+    return [*rows, *again.values()]
+
+
+def give_splits(rows: Iterable[Row], remarks: list[str]) -> None:
+    """A split given by the user stands; the rest of its group joins it; other groups are drawn."""
+    rows = list(rows)
+    given: dict[str, set[str]] = {}
+    for row in rows:
+        if row["split"]:
+            row["split"] = SPLIT_NAMES.get(row["split"].strip().lower(), row["split"].strip())
+            given.setdefault(row["group"], set()).add(row["split"])
+    for row in rows:
+        if not row["split"]:
+            mates = given.get(row["group"], set())
+            row["split"] = next(iter(mates)) if len(mates) == 1 else assign_split(row["group"])
+    if torn := [group for group, splits in given.items() if len(splits) > 1]:
+        remarks.append(f"{len(torn)} groups lie in more than one split, as given (first: {torn[0]})")
+
+
+def captions_of_rows(rows: Iterable[Row], texts: Mapping[str, Sequence[Row]]) -> list[Row]:
+    """Each caption with the row it speaks of: of a segmented video, the segment of its time, else all of them."""
+    found = []
+    for row in rows:
+        own = list(texts.get(row["id"], ()))
+        if row["id"] != row["video"]:
+            whole = texts.get(row["video"], ())
+            own += [c for c in whole if c["time"] is None or row["start"] - SAME <= c["time"] < row["end"]]
+        found += [{"video": row["id"], **caption} for caption in own]
+    return found
+
+
+def new_captions(captions: Iterable[Row], kept: Iterable[Row]) -> list[Row]:
+    there = {(c["video"], c["text"], c["source"], c["time"]) for c in kept}
+    return [c for c in captions if (c["video"], c["text"], c["source"], c["time"]) not in there]
+
+
+def sources_of(sources: Sequence[str | Path], old: Corpus | None) -> list[str]:
+    before = list(old.about.get("sources", [])) if old else []
+    return list(dict.fromkeys([*before, *(os.path.abspath(source) for source in sources)]))
+
+
+def vars_of(row: Any) -> Row:
+    """The columns of a row of the table."""
+    return {key: value for key, value in asdict(row).items() if key != "row"}
