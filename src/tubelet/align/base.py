@@ -1,7 +1,7 @@
 """What every aligned image-text space offers, and how one is found."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -11,6 +11,7 @@ from torch.nn import functional
 from tubelet.errors import WeightsError
 
 
+@runtime_checkable
 class Aligner(Protocol):
     """Frames and texts in one space, in which likeness is the cosine."""
 
