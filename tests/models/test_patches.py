@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.models.patches import MEAN, STD, cut, gather, join, pixel_scale, position_table
+from tubelet.models.patches import MEAN, STD, cut, gather, grid_table, join, pixel_scale, position_table
 from tubelet.types import Clip
 
 
@@ -87,3 +87,19 @@ def test_pixel_scale_gives_imagenet_colours_zero_mean_and_unit_variance():
         values = torch.tensor([MEAN[colour], MEAN[colour] + STD[colour]]) * 255
         for value, wanted in zip(values, (0.0, 1.0), strict=True):
             torch.testing.assert_close(value * scale[part] + shift[part], torch.full((32,), wanted), atol=1e-5, rtol=0)
+
+
+@given(clips(), st.integers(6, 40))
+@settings(max_examples=40, deadline=None)
+def test_the_grid_table_tells_every_tubelet_apart_and_its_nearness_is_that_of_slot_row_and_column_apart(clip, width):
+    table = grid_table(clip.grid, width).double()
+    assert table.shape == (clip.num_tubelets, width)
+    apart = torch.cdist(table, table)
+    assert (apart + torch.eye(len(table)) * 9 > 1e-3).all()
+    distance = apart.square().unflatten(0, clip.grid).unflatten(3, clip.grid)  # slot row column slot row column
+    expected = (
+        distance[:, 0, 0, :, 0, 0][:, None, None, :, None, None]
+        + distance[0, :, 0, 0, :, 0][None, :, None, None, :, None]
+        + distance[0, 0, :, 0, 0, :][None, None, :, None, None, :]
+    )
+    torch.testing.assert_close(distance, expected.expand_as(distance), atol=1e-4, rtol=1e-4)

@@ -1,5 +1,7 @@
 """The light decoder: it reads the visible tokens and one mask token per hidden place, and writes what was there."""
 
+from typing import Literal
+
 import chz
 import torch
 from jaxtyping import Float, Int64
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 
 from tubelet.models.blocks import Block, initialise
 from tubelet.models.encoder import check_heads
-from tubelet.models.patches import position_table
+from tubelet.models.patches import grid_table, position_table
 from tubelet.types import Clip
 
 
@@ -23,12 +25,23 @@ class Decoder:
         default=1e-6, doc="transformers has 1e-12 in the blocks and 1e-5 in the last norm"
     )
 
+    positions: Literal["flat", "grid"] = chz.field(
+        default="flat",
+        doc="flat: VideoMAE's sinusoid of the tubelet's number; grid: slot, row and column apart, learned far faster",
+    )
+
     @chz.validate
     def _divisible(self) -> None:
         check_heads("decoder", self.width, self.heads, self.depth)
 
     def build(self, encoder_width: int, clip: Clip) -> "Reconstructor":
         return Reconstructor(self, encoder_width, clip)
+
+
+def positions(config: Decoder, clip: Clip) -> Float[Tensor, "n d"]:
+    if config.positions == "grid":
+        return grid_table(clip.grid, config.width)
+    return position_table(clip.num_tubelets, config.width)
 
 
 class Reconstructor(nn.Module):
@@ -48,7 +61,7 @@ class Reconstructor(nn.Module):
         self.apply(initialise)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
         self.positions: Tensor
-        self.register_buffer("positions", position_table(clip.num_tubelets, config.width), persistent=False)
+        self.register_buffer("positions", positions(config, clip), persistent=False)
 
     def forward(
         self, tokens: Float[Tensor, "b k d"], visible: Int64[Tensor, "b k"], decode: Int64[Tensor, "b q"]

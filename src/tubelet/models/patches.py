@@ -5,7 +5,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor
 
-from tubelet.types import Clip
+from tubelet.types import Clip, Grid
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, per colour, of values in [0, 1]
 STD = (0.229, 0.224, 0.225)
@@ -49,6 +49,28 @@ def position_table(count: int, width: int) -> Float[Tensor, "{count} {width}"]:
     rate = torch.pow(10000.0, -2 * (column // 2) / width)
     angle = torch.arange(count, dtype=torch.float64)[:, None] * rate
     return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
+
+
+def grid_table(grid: Grid, width: int) -> Float[Tensor, "n {width}"]:
+    """Sines and cosines of slot, row and column apart, a third of the columns each; what is left over is 0.
+
+    The separable table of V-JEPA (arXiv 2404.08471) with rates spread evenly up to half a turn a step, so that no
+    column is nearly constant on a small grid. Two tubelets of one place are near here at any distance in time;
+    in the flat table nothing says so.
+    """
+    pairs = width // 6
+    codes = []
+    for size in grid:
+        rate = torch.pi * torch.linspace(0.5 / size, 1 - 0.5 / size, pairs, dtype=torch.float64)
+        angle = torch.arange(size, dtype=torch.float64)[:, None] * rate
+        codes.append(torch.cat((angle.sin(), angle.cos()), dim=1))
+    slots, rows, columns = grid
+    table = torch.zeros(slots, rows, columns, width, dtype=torch.float64)
+    for axis, code in enumerate(codes):
+        shape = [1, 1, 1, 2 * pairs]
+        shape[axis] = grid[axis]
+        table[..., axis * 2 * pairs : (axis + 1) * 2 * pairs] = code.view(shape)
+    return table.flatten(0, 2).float()
 
 
 def pixel_scale(clip: Clip) -> tuple[Float[Tensor, "p"], Float[Tensor, "p"]]:
