@@ -105,6 +105,8 @@ def contents(corpus: "Corpus") -> list[str]:
     """Classes, splits, captions."""
     from collections import Counter
 
+    from tubelet.data.listing import plural
+
     usable = corpus.select("all")
     splits = Counter(video.split for video in usable)
     groups = len({video.group for video in usable})
@@ -126,5 +128,5 @@ def contents(corpus: "Corpus") -> list[str]:
         sources = Counter(caption.source for caption in corpus.captions)
         shown = [f"{name} {count}" for name, count in sorted(sources.items())]
         videos = len({caption.video for caption in corpus.captions})
-        lines.append(f"  captions: {len(corpus.captions)} of {videos} videos ({', '.join(shown)})")
+        lines.append(f"  captions: {len(corpus.captions)} of {plural(videos, 'video')} ({', '.join(shown)})")
     return lines

@@ -65,7 +65,7 @@ def index(
         [(entry_id, e.path) for e in listing.entries for entry_id in (e.video, e.id)]
         + [(video_id, v.path) for v in known for video_id in (file_id(v), v.id)]
     )
-    given = read_labels(Path(labels), names) if labels is not None else {}
+    given = read_labels(Path(labels), names, listing.remarks) if labels is not None else {}
     texts = read_captions(Path(captions), names, listing.remarks) if captions is not None else {}
 
     make_folder(out)
@@ -139,9 +139,11 @@ def files_of(entries: Iterable[Entry]) -> dict[Path, list[Entry]]:
     return files
 
 
-def read_labels(path: Path, names: Names) -> dict[str, Row]:
+def read_labels(path: Path, names: Names, remarks: list[str]) -> dict[str, Row]:
     """id -> label, group and split, as far as the table gives them."""
-    rows = Table.read(path).named(required=("path",), order=("path", "label", "group", "split"))
+    table = Table.read(path)
+    remarks += table.remarks
+    rows = table.named(required=("path",), order=("path", "label", "group", "split"), names=names)
     columns = {"label", "group", "split"} & set(rows[0] if rows else {})
     if rows and not columns:
         raise CorpusError(f"{path} has no column label, group or split")
@@ -159,7 +161,7 @@ def read_labels(path: Path, names: Names) -> dict[str, Row]:
 def read_captions(path: Path, names: Names, remarks: list[str]) -> dict[str, list[Row]]:
     """id -> its captions, in the order of the table."""
     table = Table.read(path)
-    rows = table.named(required=("path", "caption"), order=("path", "caption", "source", "time"))
+    rows = table.named(required=("path", "caption"), order=("path", "caption", "source", "time"), names=names)
     remarks += table.remarks
     ids = names.find_all((row["path"] for row in rows), path)
     found: dict[str, list[Row]] = {}

@@ -101,7 +101,7 @@ def list_sources(
         listing.remarks += found.remarks
     if not listing.entries:
         where = ", ".join(map(str, sources))
-        raise CorpusError(f"no videos in {where}; folders are searched for {extensions()}, and lists name one a line")
+        raise CorpusError(f"no videos in {where}; folders are searched for {extensions()}")
     return listing
 
 
@@ -255,16 +255,20 @@ class Table:
         header = rows[0] if columns is not None else []
         return cls(path, rows[1:] if columns is not None else rows, columns, header, remarks)
 
-    def named(self, required: Sequence[str], order: Sequence[str] = ()) -> list[dict[str, str]]:
-        """The rows as dictionaries. Without a header, columns are taken in this order."""
+    def named(
+        self, required: Sequence[str], order: Sequence[str] = (), names: "Names | None" = None
+    ) -> list[dict[str, str]]:
+        """The rows as dictionaries. Without a header, columns are taken in this order, if the first line is a video."""
         columns = self.columns
         if columns is None:
             columns = {name: place for place, name in enumerate(order)}
             width = max(map(len, self.rows), default=0)
-            if not order or not len(required) <= width <= len(order):
-                first = ", ".join(self.rows[0]) if self.rows else "nothing"
+            first = self.rows[0] if self.rows else []
+            known = names is None or (bool(first) and names.find(first[0].strip(), self.path.parent) is not None)
+            if self.rows and (not known or not len(required) <= width <= len(order)):
                 raise CorpusError(
-                    f"{self.path} needs a header with {' and '.join(required)}; its first line is: {first}"
+                    f"{self.path} needs a header with {' and '.join(required)}: its first line "
+                    f"({', '.join(first)}) is none, and names no video of the sources; nothing was written"
                 )
         if missing := [name for name in required if name not in columns]:
             choices = " and ".join(f"{name} (or {', '.join(COLUMNS[name][1:4])})" for name in missing)
@@ -279,22 +283,21 @@ class Table:
 def name_columns(cells: Sequence[str], path: Path) -> tuple[dict[str, int] | None, list[str]]:
     """Which column holds what, by name or by a name near it; None where the line is no header."""
     plain = [re.sub(r"[\s-]+", "_", cell.strip().lower()) for cell in cells]
+    if any(Path(cell).suffix in EXTENSIONS for cell in plain):
+        return None, []
     columns: dict[str, int] = {}
     for name, aliases in COLUMNS.items():
-        places = [plain.index(alias) for alias in aliases if alias in plain]
-        if places:
+        if places := [plain.index(alias) for alias in aliases if alias in plain]:
             columns[name] = places[0]
-    if not columns or ("path" not in columns and any(Path(cell).suffix.lower() in EXTENSIONS for cell in plain)):
-        return None, []
+    certain = bool(columns)
     remarks = []
     for place, cell in enumerate(plain):
-        if place in columns.values():
-            continue
-        open_names = {alias: name for name, aliases in COLUMNS.items() if name not in columns for alias in aliases}
-        if near := difflib.get_close_matches(cell, open_names, n=1, cutoff=0.8):
-            columns[open_names[near[0]]] = place
-            remarks.append(f"{path.name}: column {cells[place].strip()!r} is read as {open_names[near[0]]}")
-    return columns, remarks
+        if place not in columns.values():
+            free = {alias: name for name, aliases in COLUMNS.items() if name not in columns for alias in aliases}
+            if near := difflib.get_close_matches(cell, free, n=1, cutoff=0.8):
+                columns[free[near[0]]] = place
+                remarks.append(f"{path.name}: column {cells[place].strip()!r} is read as {free[near[0]]}")
+    return (columns, remarks) if certain or len(columns) > 1 else (None, [])
 
 
 class Names:
@@ -334,8 +337,8 @@ class Names:
             several = [name for name in unknown if len(self.short.get(PurePosixPath(name).stem, ())) > 1]
             why = f"; {several[0]} could be several: write its path" if several else ""
             raise CorpusError(
-                f"{table} names {len(unknown)} videos that are not among the {len(self.ids)} of the sources "
-                f"({first}){why}; correct them, or index the folder that holds them; nothing was written"
+                f"{table} names {plural(len(unknown), 'video')} not found among those of the sources ({first}){why}; "
+                "correct the table, or index the folder that holds them; nothing was written"
             )
         return {name: video for name, video in found.items() if video is not None}
 
@@ -355,9 +358,14 @@ def seconds(cell: str, path: Path | str, name: str) -> float | None:
     raise CorpusError(f"{path}: {name} {cell!r} is no time; write seconds (12.5, 10s) or 1:02:03")
 
 
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" + "s" * (count != 1)
+
+
 def segment_id(video: str, start: float) -> str:
     return f"{video}#{start:.3f}".rstrip("0").rstrip(".")
 
 
 def extensions() -> str:
-    return ", ".join(sorted(EXTENSIONS)[:8]) + " and the like"
+    common = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+    return f"{', '.join(common)} and {len(EXTENSIONS) - len(common)} more"

@@ -27,6 +27,7 @@ from jaxtyping import Float64, Int64, UInt8
 from tubelet.errors import VideoError
 
 SAME = 1e-6  # seconds: two times closer than this are one
+EARLIER = (0.0, 1.0, 10.0)  # seconds: some containers seek too late; tried in this order before the beginning
 CHEAP = 150_000_000  # pixels that a probe decodes without thinking: 490 frames of 640x480
 
 av.logging.set_level(av.logging.PANIC)  # what FFmpeg has to say arrives as an exception, once
@@ -113,18 +114,17 @@ class Reader:
         self._start, self._end = start, end
         self._origin = stream.start_time or 0
         self._unit = float(stream.time_base)
-        whole = start <= 0 and math.isinf(end)
-        if start > 0:
-            try:
-                self._container.seek(int(start / self._unit) + self._origin, stream=stream, backward=True)
-            except av.error.FFmpegError:
+        self._packets, self._whole = [], False
+        for earlier in EARLIER if start > 0 else ():
+            if self._seek(start - earlier):
+                self._packets = self._demux(end)
+                if any(packet.is_keyframe and shown_by(packet, self._stamp(start)) for packet in self._packets):
+                    break
+        else:
+            if start > 0:
                 self._reopen()
-        packets = self._demux(end)
-        if start > 0 and (not packets or min(map(display, packets)) * self._unit > start + self._origin * self._unit):
-            self._reopen()
-            packets = self._demux(end)
-        self._packets, self._whole = packets, whole
-        stamps = [packet.pts for packet in packets if not packet.is_discard]
+            self._packets, self._whole = self._demux(end), math.isinf(end)
+        stamps = [packet.pts for packet in self._packets if not packet.is_discard]
         self._ordered = None in stamps or len(set(stamps)) < len(stamps)  # then only decoding tells
         if self._ordered:
             self._put_in_order()
@@ -134,7 +134,7 @@ class Reader:
 
     def _demux(self, end: float) -> list[Any]:
         packets = []
-        limit = math.inf if math.isinf(end) else end / self._unit + self._origin
+        limit = self._stamp(end)
         try:
             for packet in self._container.demux(self._stream):
                 if packet.size:
@@ -144,6 +144,16 @@ class Reader:
         except av.error.FFmpegError:
             pass  # a file cut short: its packets up to here are good, and frames() says so where they are not
         return packets
+
+    def _seek(self, moment: float) -> bool:
+        try:
+            self._container.seek(int(self._stamp(moment)), stream=self._stream, backward=True)
+        except av.error.FFmpegError:
+            return False
+        return True
+
+    def _stamp(self, moment: float) -> float:
+        return moment / self._unit + self._origin
 
     def _reopen(self) -> None:
         self._container.close()
@@ -173,7 +183,7 @@ class Reader:
         last = -1 if before is None else int(np.searchsorted(self._stamps, before.pts))
         for index in wanted[place:].tolist():
             if before is None or index > last + 2:
-                raise VideoError(self._stops_early(last))
+                raise self._undecodable(index)
             found[index] = convert(before)
         return found
 
@@ -190,7 +200,7 @@ class Reader:
             self._times = self._seconds(np.array(sorted(stamps), dtype=np.int64))
         self._ordered = True
         if not stamps:
-            raise VideoError(self._stops_early(-1))
+            raise self._undecodable(0)
 
     def _by_count(self, wanted: Int64[np.ndarray, "wanted"]) -> dict[int, UInt8[np.ndarray, "h w 3"]]:
         """The frames at these places, counted from the first of the file."""
@@ -198,18 +208,17 @@ class Reader:
         convert = Upright()
         found = {index: convert(frame) for index, frame in enumerate(self._decode(0)) if index in places}
         if len(found) < len(places):
-            raise VideoError(self._stops_early(max(found, default=-1)))
+            raise self._undecodable(min(places - found.keys()))
         return found
 
     def _decode(self, first: int) -> "Decoding":
         self._decoding = Decoding(self._stream.codec_context, self._packets[first:])
         return self._decoding
 
-    def _stops_early(self, last: int) -> str:
+    def _undecodable(self, place: int) -> VideoError:
         why = f": {self._decoding.error}" if self._decoding.error else ""
-        if last < 0:
-            return f"no frame of {self.path.name} can be decoded{why}"
-        return f"{self.path.name} cannot be decoded beyond frame {last + 1} of {len(self._times)}{why}"
+        when = f" at {self._times[place]:.3g} s" if place < len(self._times) else ""
+        return VideoError(f"{self.path.name} cannot be decoded{when}{why}")
 
 
 def timestamps(path: str | Path) -> Float64[np.ndarray, "t"]:
@@ -308,7 +317,7 @@ def probe(path: str | Path, cheap: int = CHEAP) -> Probe:
 def write_video(
     path: str | Path,
     frames: UInt8[np.ndarray, "t h w 3"],
-    fps: float,
+    fps: float | int,
     *,
     times: Sequence[float] | None = None,
     crf: int = 18,
@@ -440,14 +449,13 @@ def key_before(packets: Sequence[Any], stamp: int) -> int:
     """Where decoding must begin for the frame of this timestamp: the last key packet shown at or before it."""
     for index in range(len(packets) - 1, -1, -1):
         packet = packets[index]
-        if packet.is_keyframe and packet.pts is not None and packet.pts <= stamp:
+        if packet.is_keyframe and shown_by(packet, stamp):
             return index
     return 0
 
 
-def display(packet: Any) -> int | float:
-    stamp = packet.pts if packet.pts is not None else packet.dts
-    return -math.inf if stamp is None else stamp
+def shown_by(packet: Any, stamp: float | int) -> bool:
+    return packet.pts is not None and packet.pts <= stamp + 1e-3
 
 
 def packet_stamps(container: Any, stream: Any) -> tuple[list[int | None], bool]:
@@ -479,7 +487,7 @@ class Decoded:
     error: str
 
 
-def decode_all(path: Path, most: float = math.inf) -> Decoded:
+def decode_all(path: Path, most: int | None = None) -> Decoded:
     """Decodes the file (or its first `most` frames) up to its end or its first error after a good frame."""
     container, stream = open_video(path)
     with container:
@@ -491,7 +499,7 @@ def decode_all(path: Path, most: float = math.inf) -> Decoded:
             if not stamps:
                 shape = (frame.width, frame.height) if turn_of(frame)[0] else (frame.height, frame.width)
             stamps.append(frame.pts)
-            if len(stamps) >= most:
+            if len(stamps) == most:
                 break
         return Decoded(stamps, shape, decoding.error)
 
