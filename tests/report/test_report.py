@@ -1,9 +1,11 @@
 import html.parser
+import itertools
 import json
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tubelet.cli import main
@@ -188,3 +190,73 @@ def test_no_colour_of_a_curve_is_fixed_so_that_it_follows_light_and_dark(make_ru
     assert len(charts) >= 5
     for chart in charts:
         assert set(re.findall(r"(?:fill|stroke): (#[0-9a-f]+)", chart)) <= set()
+
+
+def test_a_baseline_that_all_runs_share_is_a_column_and_one_that_differs_a_row(make_run, tmp_path):
+    from tubelet.report.tables import results_tables
+
+    runs = [make_run(tmp_path / name, steps=60) for name in ("a", "b")]
+    results = json.loads((runs[1] / "results.json").read_text())
+    results["linear"]["baselines"]["random"]["metrics"]["mean.accuracy"] = 0.5
+    (runs[1] / "results.json").write_text(json.dumps(results))
+    linear = next(table for table in results_tables(read_runs(runs)) if table.title == "linear")
+    assert linear.beside == ["mean image", "ceiling", "chance"]
+    texts = {row.name: [cell.text for cell in row.cells] for row in linear.rows if not row.level}
+    assert texts["mean, accuracy"] == ["30.5 %", "30.5 %", "14.0 %", "93.0 %", "14.0 %"]
+    below = [row for row in linear.rows if row.level]
+    assert [row.name for row in below] == ["random initialisation"] * 2
+    assert [cell.text for cell in below[0].cells][:2] == ["19.0 %", "50.0 %"]
+    assert texts["clips of test"][0] == "240 in 60 groups, 1 failed, 5 short"
+
+
+def test_intervals_stand_beside_their_numbers(make_run, tmp_path):
+    text = Addresses(compose([read_run(make_run(tmp_path / "run", steps=60))])).text
+    assert "30.5 % 25.0 to 36.0" in text
+    assert "0.31 0.29 to 0.33" in text
+
+
+def test_the_page_says_how_to_run_it_again(make_run, tmp_path):
+    run = make_run(tmp_path / "run", steps=60)
+    text = Addresses(compose([read_run(run)])).text
+    assert f"tubelet pretrain tiny --on corpora/synth --out {run} seed=0" in text
+    assert f"tubelet evaluate {run} --on corpora/synth linear reconstruction retrieval --baselines" in text
+
+
+def test_what_differs_from_the_defaults_or_between_the_runs_comes_first(make_run, tmp_path):
+    from tubelet.report.tables import recipe_tables
+
+    runs = read_runs([make_run(tmp_path / "a", steps=60), make_run(tmp_path / "b", steps=60, text=False)])
+    recipes = recipe_tables(runs)
+    names = [row.name for row in recipes.changed]
+    assert set(names) == {
+        "encoder.width",
+        "encoder.depth",
+        "steps",
+        "objectives.contrast.weight",
+        "masker",
+        "masker.pick",
+    }
+    assert {row.name for row in recipes.whole} > set(names)
+
+
+def test_the_confusion_of_many_classes_names_the_most_frequent_pairs(make_run, tmp_path):
+    run = make_run(tmp_path / "run", steps=60)
+    results = json.loads((run / "results.json").read_text())
+    matrix = [[9 if i == j else 0 for j in range(40)] for i in range(40)]
+    matrix[3][7] = 5
+    matrix[8][2] = 6
+    results["linear"] |= {"classes": [f"class {i}" for i in range(40)], "pools": {"mean": {"confusion": matrix}}}
+    (run / "results.json").write_text(json.dumps(results))
+    text = " ".join(Addresses(compose([read_run(run)])).text.split())
+    assert "class 8 class 2 6".replace(" ", "") in text.replace(" ", "")
+    assert text.replace(" ", "").index("class8class26") < text.replace(" ", "").index("class3class75")
+
+
+def test_levels_that_lie_close_keep_their_names_apart(make_run, tmp_path):
+    from tubelet.report.figures import Level, Line, curves
+
+    levels = [Level(f"name {i}", 0.2 + 0.001 * i) for i in range(4)]
+    svg = curves("chart", [Line("run", np.array([0, 1]), np.array([0.1, 0.9]))], levels)
+    heights = [float(y) for y in re.findall(r'<text[^>]*y="([0-9.]+)"[^>]*>name \d', svg)]
+    assert len(heights) == 4
+    assert min(a - b for a, b in itertools.pairwise(heights)) > 5

@@ -115,8 +115,9 @@ def measure(context: Context, videos: list[Video], shown: set[str]) -> Measured:
     try:
         with torch.inference_mode():
             for batch in eval_batches(
-                context.corpus, videos, context.clip, context.data, batch=context.batch, needs=task.needs
-            ):
+                context.corpus, videos, context.clip, context.data,
+                batch=context.batch, needs=task.needs, progress=context.progress,
+            ):  # fmt: skip
                 done.failed += batch.failed
                 if not len(batch):
                     continue
@@ -136,8 +137,7 @@ def measure(context: Context, videos: list[Video], shown: set[str]) -> Measured:
                 for place, name in enumerate(batch.ids):
                     if name in shown:
                         done.shown.append(keep(place, keyed, rebuilt, near, context, done))
-                if context.progress is not None:
-                    context.progress("reconstruction", len(done.loss) + len(done.failed), len(videos))
+                context.progress(len(done.loss) + len(done.failed), len(videos))
     finally:
         task.train(training)
     if not done.loss:

@@ -39,8 +39,8 @@ class Line:
     """A curve in the colour of its run. `faint` is the raw record behind a smoothed one; `dashed` a reference."""
 
     label: str
-    steps: Sequence[float] | np.ndarray
-    values: Sequence[float] | np.ndarray
+    steps: np.ndarray
+    values: np.ndarray
     colour: int = 0
     faint: bool = False
     dashed: bool = False

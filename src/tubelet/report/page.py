@@ -15,7 +15,7 @@ from tubelet.report import sheets
 from tubelet.report.figures import SERIES, Level, Line, curves, smoothed
 from tubelet.report.folder import Run, number, read_runs
 from tubelet.report.notices import notices
-from tubelet.report.tables import NAMES, at_a_glance, chance_of, confusions, recipe_tables, results_tables, title
+from tubelet.report.tables import at_a_glance, chance_of, confusions, known_as, recipe_tables, results_tables, title
 
 MARK = '<meta name="generator" content="tubelet report">'
 HERE = Path(__file__).parent
@@ -239,7 +239,7 @@ def baselines(runs: Sequence[Run], evaluation: str, metric: str) -> list[Level]:
     for run in runs:
         result = run.results.get(evaluation) or {}
         found = [
-            (NAMES.get(name, name.replace("_", " ")), ((part or {}).get("metrics") or {}).get(metric))
+            (known_as(name), ((part or {}).get("metrics") or {}).get(metric))
             for name, part in (result.get("baselines") or {}).items()
         ]
         measured = [record for record in run.evaluations if record.get("name") == evaluation]
@@ -307,6 +307,8 @@ def commands(run: Run) -> list[str]:
         words = words[1:]
     words = words or ["pretrain", str(run.recipe.get("recipe", "RECIPE")), "--on", corpus, "--out", folder]
     lines = [shlex.join(["tubelet", *words])]
-    if run.results:
-        lines.append(shlex.join(["tubelet", "evaluate", folder, "--on", corpus, *run.results]))
+    measured = [name for name in run.results if " on " not in name and ", label " not in name]
+    if measured:
+        beside = ["--baselines"] if any(run.results[name].get("baselines") for name in measured) else []
+        lines.append(shlex.join(["tubelet", "evaluate", folder, "--on", corpus, *measured, *beside]))
     return lines

@@ -25,7 +25,7 @@ class Cell:
     text: str
     interval: str = ""
     note: str = ""
-    best: bool = False
+    empty: bool = False  # nothing belongs here, so no dash either
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Table:
 
     title: str
     rows: list[Row]
+    beside: list[str] = field(default_factory=list)  # further columns after the runs: what needs no training
     protocol: list[tuple[str, str]] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
 
@@ -65,7 +66,7 @@ def at_a_glance(runs: Sequence[Run]) -> Table:
 
 def title(evaluation: str, metric: str) -> str:
     if evaluation == "reconstruction":
-        return "Held-out 1 − loss/trivial" if metric == "skill" else f"Reconstruction, {spelled(metric)}"
+        return f"Held-out {spelled(metric)}"
     return f"{'kNN' if evaluation == 'knn' else evaluation.capitalize()}, {spelled(metric)}"
 
 
@@ -108,23 +109,36 @@ def speed(run: Run) -> str:
 
 
 def results_tables(runs: Sequence[Run]) -> list[Table]:
-    """One table an entry of results.json: every metric by runs, its baselines and its chance level below it."""
+    """One table an entry of results.json: every metric by runs, then the baselines and its chance level.
+
+    What is the same for all runs is a column; a baseline that differs between them is a row under each metric.
+    """
     tables = []
-    for entry in dict.fromkeys(name for run in runs for name in run.results):
+    entries = dict.fromkeys(name for run in runs for name in run.results)
+    for entry in sorted(entries, key=place):
         found = [run.results.get(entry) or {} for run in runs]
-        metrics = dict.fromkeys(
-            name for result in found for name, value in (result.get("metrics") or {}).items() if number(value)
-        )
+        metrics = [name for name in numbers(found) if not is_chance(name)]
+        names = dict.fromkeys(name for result in found for name in (result.get("baselines") or {}))
+        columns = [name for name in names if agree(found, name)]
+        chance = any(number((result.get("metrics") or {}).get(chance_of(name))) for result in found for name in metrics)
         rows = []
         for metric in metrics:
-            if not is_chance(metric):
-                rows.append(Row(spelled(metric), [cell(result, metric) for result in found]))
-                rows += below(metric, found)
+            cells = [cell(result, metric) for result in found]
+            cells += [cell(first(found, name), metric) for name in columns]
+            if chance:
+                cells.append(next((c for result in found if (c := cell(result, chance_of(metric))).text), Cell("")))
+            rows.append(Row(spelled(metric), cells))
+            rows += [row for row in below(metric, found, chance=False) if row.name not in map(known_as, columns)]
+        blank = [Cell("", empty=True)] * (len(columns) + chance)
         protocol: Record = next((result["protocol"] for result in found if result.get("protocol")), {})
         tables.append(
             Table(
                 title=entry,
-                rows=rows + count_rows(found),
+                rows=[
+                    replace(row, cells=row.cells + blank[len(row.cells) - len(runs) :])
+                    for row in rows + count_rows(found)
+                ],
+                beside=[*map(known_as, columns), *(["chance"] if chance else [])],
                 protocol=[(spelled(name), short(value)) for name, value in flat(protocol)],
                 marks=[
                     f"{run.name}: {mark}"
@@ -136,19 +150,43 @@ def results_tables(runs: Sequence[Run]) -> list[Table]:
     return tables
 
 
-def below(metric: str, found: Sequence[Record]) -> list[Row]:
+def place(entry: str) -> tuple[int, str]:
+    """The headline first, then the probes, then what a user added."""
+    known = list(CHOSEN)
+    return next((known.index(name) for name in known if entry.startswith(name)), len(known)), entry
+
+
+def numbers(found: Sequence[Record]) -> list[str]:
+    """Metrics that are numbers, in the order they appear."""
+    metrics = [(name, value) for result in found for name, value in (result.get("metrics") or {}).items()]
+    return list(dict.fromkeys(name for name, value in metrics if number(value)))
+
+
+def agree(found: Sequence[Record], baseline: str) -> bool:
+    """Whether all runs that have this baseline have the same numbers."""
+    values = [part.get("metrics") for result in found if (part := (result.get("baselines") or {}).get(baseline))]
+    return all(value == values[0] for value in values)
+
+
+def first(found: Sequence[Record], baseline: str) -> Record:
+    parts = ((result.get("baselines") or {}).get(baseline) for result in found)
+    return next((part for part in parts if part), {})
+
+
+def below(metric: str, found: Sequence[Record], chance: bool = True) -> list[Row]:
     """The same metric of the baselines, and what needs no features."""
     names = dict.fromkeys(name for result in found for name in (result.get("baselines") or {}))
     rows = []
     for name in names:
         cells = [cell((result.get("baselines") or {}).get(name) or {}, metric) for result in found]
-        rows.append(Row(NAMES.get(name, spelled(name)), cells, 1))
-    level = chance_of(metric)
-    rows.append(Row(NAMES.get(level, "chance"), [cell(result, level) for result in found], 1))
+        rows.append(Row(known_as(name), cells, 1))
+    if chance:
+        rows.append(Row("chance", [cell(result, chance_of(metric)) for result in found], 1))
     return [row for row in rows if any(c.text for c in row.cells)]
 
 
-NAMES = {"random": "random initialisation", "majority": "always the commonest class"}
+def known_as(baseline: str) -> str:
+    return "random initialisation" if baseline == "random" else spelled(baseline)
 
 
 def is_chance(metric: str) -> bool:
@@ -163,9 +201,18 @@ def chance_of(metric: str) -> str:
     return f"{metric.partition('.')[0]}.chance_{measure}"
 
 
+WORDS = {
+    "skill": "1 − loss/trivial",
+    "trivial": "trivial loss",
+    "nearest": "loss of copying the nearest visible tubelet",
+    "nearest_skill": "1 − loss/trivial of copying",
+    "flat": "flat tubelets",
+}
+
+
 def spelled(name: str) -> str:
     """`text_to_video.r@1` as words."""
-    return name.replace("_", " ").replace(".", ", ")
+    return WORDS.get(name, name.replace("_", " ").replace(".", ", "))
 
 
 def count_rows(found: Sequence[Record]) -> list[Row]:
@@ -282,12 +329,14 @@ def facts(runs: Sequence[Run]) -> list[Row]:
         "Corpus folder": [str(run.corpus.get("path", "")) for run in runs],
         "Seed": [short(run.values.get("seed", "")) for run in runs],
     }
-    for part, heading in (("hardware", "Hardware"), ("versions", "Versions")):
-        for name in dict.fromkeys(key for run in runs for key in as_record(run.recipe.get(part))):
-            rows[f"{heading}: {name}" if name else heading] = [
-                short(as_record(run.recipe.get(part)).get(name, "")) for run in runs
-            ]
+    for part in ("precision", "processes", "derived", "hardware", "versions"):
+        rows[part.capitalize()] = [listed(run.recipe.get(part)) for run in runs]
     return [Row(name, [Cell(text) for text in texts]) for name, texts in rows.items() if any(texts)]
+
+
+def listed(value: Any) -> str:
+    """A record as one line."""
+    return " · ".join(f"{name} {short(part)}".strip() for name, part in as_record(value).items())
 
 
 def as_record(value: Any) -> Record:
