@@ -79,8 +79,8 @@ def test_tensorboard_gets_the_numbers_when_it_is_asked_for(tmp_path):
 
 
 def test_losses_stand_against_their_trivial_level():
-    terms = {"loss": 3.0, "pixels": 0.6, "pixels.trivial": 0.8, "pixels.flat": 0.1, "contrast": 2.4}
-    assert against_trivial(terms) == "pixels 0.750 of trivial  contrast 2.400"
+    terms = {"loss": 3.0, "pixels": 0.6, "pixels.trivial": 0.8, "contrast": 1.2, "contrast.trivial": 2.4, "other": 1.0}
+    assert against_trivial(terms) == "pixels 0.750 of trivial  contrast 0.500 of trivial"
     assert against_trivial({"loss": 2.0}) == "loss 2.000"
 
 

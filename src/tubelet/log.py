@@ -151,12 +151,11 @@ class Bar:
         self.progress.stop()
 
 
-def against_trivial(terms: Mapping[str, float]) -> str:
-    """Each term that logs its trivial level as a share of it; the others as they are: `pixels .83 of trivial`."""
-    names = [name for name in terms if "." not in name and name != "loss"] or ["loss"]
-    return "  ".join(
-        f"{name} {terms[name] / terms[f'{name}.trivial']:.3f} of trivial"
+def against_trivial(terms: Mapping[str, Any]) -> str:
+    """Each term that logs its trivial level, as a share of it: `pixels .83 of trivial`; without one, the loss."""
+    shares = [
+        f"{name} {value / terms[f'{name}.trivial']:.3f} of trivial"
+        for name, value in terms.items()
         if terms.get(f"{name}.trivial")
-        else f"{name} {terms[name]:.3f}"
-        for name in names
-    )
+    ]
+    return "  ".join(shares) or f"loss {terms['loss']:.3f}"

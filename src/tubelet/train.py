@@ -106,13 +106,15 @@ def train(
             terms: dict[str, Tensor] = {}
             for micro in range(config.accumulate):
                 batch = readable(next(batches), step)
-                with machine.autocast(), gradients(model, reduce=micro == config.accumulate - 1):
-                    result = model(batch.to(machine.device))
+                with gradients(model, reduce=micro == config.accumulate - 1):
+                    with machine.autocast():
+                        result = model(batch.to(machine.device))
                     (result.loss / config.accumulate).backward()
                 seen.append((batch, result.loss.detach()))
                 for name, value in {"loss": result.loss.detach(), **result.terms}.items():
                     terms[name] = terms.get(name, 0) + value.float() / (config.accumulate * machine.world)
             norm = nn.utils.clip_grad_norm_(task.parameters(), config.optim.clip_norm or math.inf)
+            terms["gradient_norm"] = norm / machine.world
 
             counts = {
                 "short": sum(int(batch.short.sum()) for batch, _ in seen if batch.short is not None),
@@ -121,7 +123,7 @@ def train(
             }
             record = machine.add_up({**terms, **counts})
             short, failures, stop = (int(record.pop(name)) for name in counts)
-            if not math.isfinite(record["loss"]) or not norm.isfinite():
+            if not math.isfinite(record["loss"]) or not math.isfinite(record["gradient_norm"]):
                 raise not_finite(step, seen, machine, checkpoint)
             optimizer.step()
             optimizer.zero_grad()
@@ -132,8 +134,7 @@ def train(
                 speed = counted / (time.monotonic() - began)
                 names = machine.gather([name for batch, _ in seen for name in batch.failed]) if failures else []
                 log.write(
-                    "step", done, **record, gradient_norm=float(norm), lr=rate, clips_per_second=round(speed, 2),
-                    short=short, failed=names,
+                    "step", done, **record, lr=rate, clips_per_second=round(speed, 2), short=short, failed=names
                 )  # fmt: skip
                 bar.show(done, record, speed)
                 began, counted = time.monotonic(), 0
@@ -240,10 +241,12 @@ def alone(evaluate: Callable[[int], object], step: int, task: nn.Module, machine
 
 
 class Interruption:
-    """Ctrl-C and SIGTERM become a question that the loop asks after each step; a second one stops at once."""
+    """Ctrl-C and SIGTERM become a question that the loop asks after each step; asked again a second later, it stops
+    at once (`torchrun` repeats a Ctrl-C that the terminal has already sent)."""
 
     def __init__(self) -> None:
         self.asked: int | None = None
+        self.when = 0.0
         self.process = os.getpid()
         self.before: dict[int, Any] = {}
 
@@ -258,9 +261,10 @@ class Interruption:
             if number == signal.SIGTERM:
                 os._exit(1)
             return
-        if self.asked is not None:
+        if self.asked is not None and time.monotonic() - self.when > 1:
             raise KeyboardInterrupt
-        self.asked = number
+        if self.asked is None:
+            self.asked, self.when = number, time.monotonic()
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self.before.items():

@@ -95,6 +95,19 @@ def test_evaluations_run_while_training_and_at_the_end(tmp_path, corpus, recipes
     assert results["knn"]["metrics"] == measured[-1]["metrics"]
 
 
+def test_an_evaluation_that_the_corpus_does_not_allow_is_left_out(tmp_path, corpus, recipes, capsys):
+    rows = [
+        {"id": video.id, "path": video.path, "start": 0.0, "end": 1.0, "split": video.split}
+        for video in Corpus.open(corpus).videos
+    ]
+    unlabelled = write_corpus(tmp_path / "unlabelled", "unlabelled", rows)
+    words = ("steps=1", "evaluations.linear=Linear", "--on", unlabelled.folder, "--out", tmp_path / "run")
+    assert pretrain(f"{recipes}:pixels", *words) == 0
+    assert "linear is not measured: " in capsys.readouterr().err
+    assert [record["kind"] for record in read_log(tmp_path / "run" / "log.jsonl")] == ["step", "end"]
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
 def test_evaluating_changes_no_weight(tmp_path, corpus, recipes):
     for name, words in (
         ("with", ("evaluate_every=1", "evaluations.knn=Knn")),

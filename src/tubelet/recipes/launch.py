@@ -16,6 +16,7 @@ from tubelet.checkpoint import CHECKPOINT, load_strictly, part, read_checkpoint
 from tubelet.data.loader import train_batches
 from tubelet.data.maps import Embeddings
 from tubelet.data.table import Corpus
+from tubelet.errors import TubeletError
 from tubelet.evaluations import Context
 from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.results import merge_result
@@ -25,6 +26,8 @@ from tubelet.recipes.pretrain import Pretrain
 from tubelet.seeds import key
 from tubelet.tasks import Pretraining
 from tubelet.train import Machine, process_group, train
+
+FEATURES = "features"  # in the run folder: what the next `tubelet evaluate` need not compute again
 
 
 def pretrain(
@@ -41,7 +44,7 @@ def pretrain(
         if held.finished:
             say(
                 machine,
-                f"{folder} is finished: all {plan.steps} steps are done and measured; {following(folder, table)}",
+                f"{folder} is finished: all {plan.steps} steps are done and measured; {following(folder, corpus)}",
             )
             return True
         machine = replace(machine, precision=held.plan.precision)
@@ -56,8 +59,6 @@ def pretrain(
             table, plan.corpus, config.data.split, guided=config.guided_by_text, compared=config.needs_text,
             source=config.data.captions.source,
         )  # fmt: skip
-        for evaluation in config.evaluations.values():
-            leaks.refuse(getattr(evaluation, "split", "test"), allowed=False)
         if machine.rank == 0 and not held.begun:
             write_plan(folder, plan)
         if held.step:
@@ -70,18 +71,20 @@ def pretrain(
             Context, encoder=task.encoder, task=task, corpus=table, clip=config.clip, data=config.data, seed=config.seed
         )
         reached = train(
-            config, task, batches, lambda step: measure(config, context(limit=config.evaluate_limit), log, step),
+            config, task, batches, lambda step: measure(config, context(limit=config.evaluate_limit), leaks, log, step),
             folder, log, plan.steps, machine,
         )  # fmt: skip
         if reached < plan.steps:
             say(machine, f"stopped and saved at step {reached} of {plan.steps}; the same command goes on from there")
             return False
         if machine.rank == 0:
-            for name, result in measure(config, context(folder=folder), log, plan.steps).items():
-                known = {"step": plan.steps, "corpus": context().identity, "seen": leaks.seen, "marks": leaks.marks()}
-                merge_result(folder, name, known | result)
+            task.eval()
+            whole = context(folder=folder, keep=folder / FEATURES)
+            for name, result in measure(config, whole, leaks, log, plan.steps).items():
+                known = {"step": plan.steps, "corpus": whole.identity, "seen": leaks.seen}
+                merge_result(folder, name, {**known, **result, "marks": [*result.get("marks", []), *leaks.marks()]})
             log.write("end", plan.steps)
-            print(f"{folder}: {summary(folder)}; {following(folder, table)}")
+            print(f"{folder}: {summary(folder)}; {following(folder, corpus)}")
         return True
 
 
@@ -114,12 +117,18 @@ def together(take: Callable[[], Claim], machine: Machine) -> Claim:
     return found[0]
 
 
-def measure(config: Pretrain, context: Context, log: Log, step: int) -> dict[str, dict[str, Any]]:
-    """Runs the recipe's evaluations and logs their metrics."""
+def measure(config: Pretrain, context: Context, leaks: Leaks, log: Log, step: int) -> dict[str, dict[str, Any]]:
+    """Runs the recipe's evaluations and logs their metrics. What this corpus does not allow is said, and left out:
+    training needs no labels."""
     results = {}
     for name, evaluation in config.evaluations.items():
-        results[name] = evaluation.run(context)
-        log.write("evaluation", step, name=name, metrics=results[name]["metrics"])
+        try:
+            leaks.refuse(getattr(evaluation, "split", "test"), allowed=False)
+            results[name] = evaluation.run(context)
+        except TubeletError as error:
+            print(f"{name} is not measured: {error}", file=sys.stderr)
+        else:
+            log.write("evaluation", step, name=name, metrics=results[name]["metrics"])
     return results
 
 
@@ -142,10 +151,9 @@ def say(machine: Machine, line: str) -> None:
 
 def summary(folder: Path) -> str:
     """The last losses against their trivial levels."""
-    steps = [record for record in read_log(folder / LOG) if record["kind"] == "step"]
-    last = {name: value for name, value in steps[-1].items() if name.split(".")[0] in ("loss", "pixels", "contrast")}
-    return f"{steps[-1]['step']} steps, {against_trivial(last)}"
+    last = [record for record in read_log(folder / LOG) if record["kind"] == "step"][-1]
+    return f"{last['step']} steps, {against_trivial(last)}"
 
 
-def following(folder: Path, corpus: Corpus) -> str:
-    return f"next: `tubelet evaluate {folder} --on {corpus.folder} linear` and `tubelet report {folder}`"
+def following(folder: Path, corpus: Path | str) -> str:
+    return f"next: `tubelet evaluate {folder} --on {corpus} linear` and `tubelet report {folder}`"

@@ -5,6 +5,7 @@ import chz
 from tubelet.data.augment import Augment
 from tubelet.data.loader import CaptionChoice, Data
 from tubelet.data.sample import Sampling
+from tubelet.evaluations import Linear
 from tubelet.maskers import Text, Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
@@ -32,6 +33,9 @@ def tiny() -> Pretrain:
         steps=1200,
         batch=16,
         save_every=100,
+        evaluations={"linear": Linear()},
+        evaluate_every=300,
+        evaluate_limit=300,
     )
 
 
