@@ -38,7 +38,7 @@ def test_a_caption_without_the_label_does_not(text, label):
     assert not names(text, label)
 
 
-def corpus_with(tmp_path, aligner: dict | None = None):
+def corpus_with(tmp_path, aligner: list[str] | None = None):
     videos = [
         {"id": f"v{i}", "path": f"{i}.mp4", "label": ("spins", "grows")[i % 2], "split": ("train", "test")[i // 2]}
         for i in range(4)
@@ -48,7 +48,8 @@ def corpus_with(tmp_path, aligner: dict | None = None):
     corpus = write_corpus(tmp_path / "corpus", "leaky", videos, captions)
     if aligner is not None:
         (corpus.folder / "aligner").mkdir()
-        (corpus.folder / "aligner" / "aligner.json").write_text(json.dumps(aligner))
+        about = {"corpus": {"name": "leaky", "fingerprint": corpus.fingerprint(), "splits": aligner}}
+        (corpus.folder / "aligner" / "aligner.json").write_text(json.dumps(about))
     return corpus
 
 
@@ -66,7 +67,7 @@ def leaks_of(corpus, split="train", fingerprint=None, source=None, guided=True, 
 
 
 def test_who_has_seen_what_is_said(tmp_path):
-    corpus = corpus_with(tmp_path, {"split": "train"})
+    corpus = corpus_with(tmp_path, ["train"])
     assert leaks_of(corpus).seen == {"encoder": ["train"], "aligner": ["train"]}
     assert leaks_of(corpus, split="all").seen["encoder"] == ["test", "train"]
     assert leaks_of(corpus, fingerprint="another").seen["encoder"] == []
@@ -75,14 +76,14 @@ def test_who_has_seen_what_is_said(tmp_path):
 
 
 def test_a_split_that_the_aligner_has_seen_is_refused_unless_allowed(tmp_path):
-    leaks = leaks_of(corpus_with(tmp_path, {"split": "all"}))
+    leaks = leaks_of(corpus_with(tmp_path, ["train", "test"]))
     with pytest.raises(CorpusError, match=r"'test'.*--allow-seen"):
         leaks.refuse("test", allowed=False)
     leaks.refuse("test", allowed=True)
 
 
 def test_a_split_that_the_aligner_has_not_seen_is_measured(tmp_path):
-    corpus = corpus_with(tmp_path, {"split": "train"})
+    corpus = corpus_with(tmp_path, ["train"])
     leaks_of(corpus).refuse("test", allowed=False)
     with pytest.raises(CorpusError, match="--allow-seen"):
         leaks_of(corpus).refuse("all", allowed=False)

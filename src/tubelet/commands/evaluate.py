@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tubelet.data.loader import Data
+    from tubelet.data.table import Corpus
     from tubelet.evaluations import Context, Evaluation
+    from tubelet.recipes import Pretrain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
     from rich.console import Console
 
+    from tubelet.commands.bar import Bar
     from tubelet.data.table import Corpus
     from tubelet.evaluations import Context
     from tubelet.evaluations.baselines import BASELINES
@@ -45,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
 
     folder = Path(args.run)
     plan = read_plan(folder)
-    evaluations, data = choose(args.what, plan.config.data)
+    evaluations, data = choose(args.what, plan.config)
     corpus = Corpus.open(args.on or plan.corpus["path"])
     labels = label = None
     if args.labels or args.label:
@@ -58,24 +61,24 @@ def run(args: argparse.Namespace) -> None:
         compared=bool(parts), source=config.data.captions.source, labels=labels,
     )  # fmt: skip
     task.to("cuda" if torch.cuda.is_available() else "cpu")
-    with Progress() as bar:
+    with Bar("reading", "clips") as bar:
         context = Context(
             encoder=task.encoder, corpus=corpus, clip=config.clip, data=data, task=task, folder=folder,
-            keep=folder / "features", seed=config.seed, batch=args.batch, labels=labels, progress=bar.show,
+            keep=folder / "features", seed=config.seed, batch=args.batch, labels=labels, progress=bar,
         )  # fmt: skip
         others = {name: make(context) for name, make in BASELINES.items()} if args.baselines else {}
         results = {}
-        for evaluation in evaluations:
+        for own, evaluation in evaluations.items():
             leaks.refuse(getattr(evaluation, "split", "test"), args.allow_seen)
             result = {**evaluation.run(context), "corpus": context.identity, "seen": leaks.seen}
-            result["marks"] = [*result.get("marks", []), *leaks.marks()]
             if evaluation.reads_features:
+                result["marks"] = [*result.get("marks", []), *leaks.marks()]
                 result["baselines"] = baselines(evaluation, result, others, corpus, label)
-            name = entry_name(evaluation.name, context.identity, plan.corpus, label)
+            name = entry_name(own, context.identity, plan.corpus, label)
             results[name] = merge_result(folder, name, result)
     console = Console()
     for name, result in results.items():
-        console.print(table(name, result))
+        console.print(table(name, result, console.width))
         for line in remarks(result):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     for line in leaks.lines():
@@ -83,36 +86,42 @@ def run(args: argparse.Namespace) -> None:
     console.print(f"written to {folder / 'results.json'}", highlight=False, markup=False, soft_wrap=True)
 
 
-def choose(words: Sequence[str], data: "Data") -> "tuple[list[Evaluation], Data]":
-    """The evaluations named, with their settings; and how clips are read, with `data.` settings."""
+def choose(words: Sequence[str], config: "Pretrain") -> "tuple[dict[str, Evaluation], Data]":
+    """The evaluations named, with their settings, and how clips are read, with those of `data.`.
+
+    Known are those of the house and those of the run's own recipe, which begin with the settings they have there.
+    """
     import difflib
 
     from tubelet.errors import RecipeError
     from tubelet.evaluations import EVALUATIONS
     from tubelet.recipes.overrides import override
 
-    known = {cls.name: cls for cls in EVALUATIONS}
-    settings: dict[str, list[str]] = {name: [] for name in ("data", *known)}
-    named = []
+    known = {cls.name: cls() for cls in EVALUATIONS} | dict(config.evaluations)
+    settings: dict[str, list[str]] = {"data": []}
+    named: dict[str, None] = {}
     for word in words:
-        part, dot, rest = word.partition(".")
-        part = part if "=" in word else word
-        if part not in (settings if "=" in word else known) or ("=" in word and not dot):
-            near = difflib.get_close_matches(part, settings if "=" in word else known, n=1)
+        part, setting = word.split(".", 1) if "=" in word and "." in word.split("=")[0] else (word, None)
+        if part not in known and (setting is None or part != "data"):
+            near = difflib.get_close_matches(part.split("=")[0], known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
             raise RecipeError(f"there is no evaluation {part!r}; {hint}")
-        if "=" in word:
-            settings[part].append(rest)
-        elif word not in named:
-            named.append(word)
-    named = named or [name for name in known if settings[name]] or ["linear"]
-    if unused := [name for name in known if settings[name] and name not in named]:
-        raise RecipeError(f"{unused[0]}.{settings[unused[0]][0]} is given and {unused[0]} is not measured; name it too")
-    return [override(known[name](), settings[name]) for name in named], override(data, settings["data"])
+        if setting is not None:
+            settings.setdefault(part, []).append(setting)
+        if part != "data":
+            named[part] = None
+    return (
+        {name: override(known[name], settings.get(name, [])) for name in named or ["linear"]},
+        override(config.data, settings["data"]),
+    )
 
 
 def baselines(
-    evaluation: "Evaluation", result: Mapping[str, Any], others: "Mapping[str, Context]", corpus: Any, label: str | None
+    evaluation: "Evaluation",
+    result: Mapping[str, Any],
+    others: "Mapping[str, Context]",
+    corpus: "Corpus",
+    label: str | None,
 ) -> dict[str, Any]:
     """The same evaluation of what needs no training; and the ceiling of the embedded corpus, where that is known."""
     from tubelet.evaluations.baselines import ceiling
@@ -128,28 +137,25 @@ def baselines(
     return found
 
 
-def table(name: str, result: Mapping[str, Any]) -> "Table":
-    """A row a metric, with its interval, beside the baselines and chance."""
+def table(name: str, result: Mapping[str, Any], width: int) -> "Table":
+    """A row a metric, with its interval, beside the baselines (with theirs where there is room) and chance."""
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    rows = [metric for metric in result["metrics"] if not is_chance(metric)]
     others = result.get("baselines") or {}
-    rows = {metric: value for metric, value in result["metrics"].items() if not is_chance(metric)}
-    columns = {"": result, **{other.replace("_", " "): others[other] for other in others}}
-    corpus = result["corpus"]["name"]
-    made = Table(title=f"{name}, {corpus}", title_justify="left", title_style="bold")
-    made.add_column("")
-    for column in columns:
-        made.add_column(column or "this run", justify="right")
     has_chance = any(chance_of(metric, result["metrics"]) is not None for metric in rows)
-    if has_chance:
-        made.add_column("chance", justify="right")
+    made = Table(title=f"{name}, {result['corpus']['name']}", title_justify="left", title_style="bold", box=box.SIMPLE)
+    made.add_column()
+    for column in ("this run", *others, *(["chance"] if has_chance else [])):
+        made.add_column(column.replace("_", " "), justify="right", no_wrap=True)
     for metric in rows:
-        cells = [cell(metric, column) for column in columns.values()]
+        cells = [cell(metric, result), *(cell(metric, other, interval=width > 100) for other in others.values())]
         if has_chance:
             chance = chance_of(metric, result["metrics"])
             cells.append("" if chance is None else shown(metric, chance))
-        made.add_row(Text(metric.replace("_", " ")), *map(Text, cells))
+        made.add_row(Text(metric.replace("_", " ").replace(".", ", ")), *map(Text, cells))
     return made
 
 
@@ -167,13 +173,12 @@ def chance_of(metric: str, metrics: Mapping[str, float]) -> float | None:
     return metrics.get(f"{metric.partition('.')[0]}.chance_{measure}")
 
 
-def cell(metric: str, result: Mapping[str, Any]) -> str:
+def cell(metric: str, result: Mapping[str, Any], interval: bool = True) -> str:
     value = result["metrics"].get(metric)
     if value is None:
         return ""
-    low_high = (result.get("intervals") or {}).get(metric)
-    interval = "" if not low_high else " [{}, {}]".format(*(shown(metric, bound) for bound in low_high))
-    return shown(metric, value) + interval
+    bounds = (result.get("intervals") or {}).get(metric) if interval else None
+    return shown(metric, value) + (f" [{shown(metric, bounds[0])}, {shown(metric, bounds[1])}]" if bounds else "")
 
 
 def shown(metric: str, value: float) -> str:
@@ -185,37 +190,16 @@ def shown(metric: str, value: float) -> str:
 def remarks(result: Mapping[str, Any]) -> list[str]:
     """What stands behind the numbers: how many clips, which failed, what was selected, what was not measured."""
     lines = []
-    for split, count in result.get("counts", {}).items():
+    counts = result.get("counts", {})
+    for split, count in ({"clips": counts} if "used" in counts else counts).items():
         if isinstance(count, dict) and "used" in count:
             parts = [f"{count[name]} {name}" for name in ("failed", "unlabelled", "short") if count.get(name)]
-            lines.append(
-                f"{split}: {count['used']} clips of {count['groups']} groups" + "".join(f", {p}" for p in parts)
-            )
+            groups = f" of {count['groups']} groups" if "groups" in count else ""
+            lines.append(f"{split}: {count['used']} clips{groups}" + "".join(f", {part}" for part in parts))
     failed = result.get("failed") or {}
-    for split, names in failed.items() if isinstance(failed, dict) else ():
-        lines += [f"  failed in {split}: {name}" for name in names[:8]]
+    for split, names in (failed if isinstance(failed, dict) else {"": failed}).items():
+        lines += [f"  failed {split}: {name}" for name in names[:8]]
         lines += [f"  and {len(names) - 8} more, all in results.json"] if len(names) > 8 else []
     if selected := result.get("protocol", {}).get("selected"):
         lines.append("selected on train: " + ", ".join(f"{pool} {setting}" for pool, setting in selected.items()))
     return lines + list(result.get("remarks", [])) + [f"NOTE: {mark}" for mark in result.get("marks", [])]
-
-
-class Progress:
-    """A bar for the reading of each split."""
-
-    def __enter__(self) -> "Progress":
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bar = Bar(*columns, console=Console(stderr=True), transient=True)
-        self.task = self.bar.add_task("", total=None)
-        self.bar.start()
-        return self
-
-    def show(self, what: str, done: int, total: int) -> None:
-        self.bar.update(self.task, description=what, completed=done, total=total)
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.stop()

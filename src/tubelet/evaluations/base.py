@@ -1,6 +1,6 @@
 """What an evaluation is given, and what it gives back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from torch import nn
 
 from tubelet.data.loader import Data
 from tubelet.data.table import Corpus
-from tubelet.evaluations.features import Features, extract
+from tubelet.evaluations.features import Features, Progress, extract, quiet
 from tubelet.tasks import Pretraining
 from tubelet.types import Clip
 
@@ -33,7 +33,7 @@ class Context:
     batch: int = 16
     labels: Mapping[str, str] | None = None  # video id -> label, in place of the table's
     limit: int | None = None  # at most so many videos of a split (a keyed choice), for a glance while training
-    progress: Callable[[str, int, int], None] | None = None  # what is read, how many clips of how many
+    progress: Progress = quiet  # told how many clips of how many are read
     computed: dict[str, Features] = field(default_factory=dict, compare=False, repr=False)
 
     def features(self, split: str) -> Features:

@@ -25,6 +25,11 @@ from tubelet.seeds import key
 from tubelet.types import Clip
 
 POOLS = ("mean", "slots")
+Progress = Callable[[int, int], None]
+
+
+def quiet(done: int, total: int) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def extract(
     limit: int | None = None,
     seed: int = 0,
     folder: Path | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = quiet,
 ) -> Features:
     """The features of every video of a split, from `folder` where these very ones are kept there."""
     videos = choose(corpus, split, limit, seed)
@@ -128,7 +133,7 @@ def compute(
     data: Data,
     videos: list[Video],
     batch: int,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = quiet,
 ) -> Features:
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
     groups = {video.id: video.group for video in videos}
@@ -141,10 +146,9 @@ def compute(
     encoder.eval()
     try:
         with torch.inference_mode():
-            for some in eval_batches(corpus, readable, clip, data, batch=batch):
+            for some in eval_batches(corpus, readable, clip, data, batch=batch, progress=progress):
                 failed += some.failed
-                if progress is not None:
-                    progress(f"{corpus.name} {videos[0].split}", len(ids) + len(failed) + len(some), len(videos))
+                progress(len(ids) + len(failed) + len(some), len(videos))
                 if not len(some):
                     continue
                 tokens = encoder.encode(some.video.to(device)).float()  # type: ignore[operator]  # b n d

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tubelet.data.listing import Names
 from tubelet.data.table import Corpus
 from tubelet.errors import CorpusError
 
@@ -26,26 +27,18 @@ def other_labels(corpus: Corpus, file: Path | None, column: str | None) -> dict[
     if name is None or column not in columns:
         wanted = "video, id or path" if name is None else column
         raise CorpusError(f"{file} has no column {wanted}; its columns are {', '.join(columns) or 'none'}")
-    ids = known_as(corpus)
+    files = Counter(video.path for video in corpus.videos)
+    ids = {video.id: video.id for video in corpus.videos}
+    names = Names((video.id, video.path) for video in corpus.videos if files[video.path] == 1)
+    found = {said: ids.get(said) or names.find(said, file.parent) for said in (str(row[name]) for row in rows)}
     labels = {
-        ids[str(row[name])]: str(row[column]) for row in rows if str(row[name]) in ids and row[column] not in (None, "")
+        video: str(row[column])
+        for row in rows
+        if (video := found[str(row[name])]) is not None and row[column] not in (None, "")
     }
     if not labels:
         raise CorpusError(f"no {name} of {file} is a video of corpus {corpus.name} (first: {rows[0][name]!r})")
     return labels
-
-
-def known_as(corpus: Corpus) -> dict[str, str]:
-    """Every name that means one video: its id, its path, its file name where no other video has it."""
-    names = {video.id: video.id for video in corpus.videos}
-    paths = Counter(video.path for video in corpus.videos)
-    files = Counter(video.path.name for video in corpus.videos)
-    for video in corpus.videos:
-        if paths[video.path] == 1:
-            names.setdefault(str(video.path), video.id)
-        if files[video.path.name] == 1:
-            names.setdefault(video.path.name, video.id)
-    return names
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:

@@ -75,12 +75,11 @@ class Leaks:
 
 
 def seen_by_aligner(corpus: Corpus) -> list[str]:
-    """Splits that the corpus's own aligner was trained on; none where there is none (CLIP saw other data)."""
-    about = read_json(corpus.folder / "aligner" / "aligner.json")
-    split = about.get("split")
-    if split is None:
+    """Splits of the corpus that the aligner in it was trained on. CLIP is no aligner of ours: it saw other data."""
+    trained_on = read_json(corpus.folder / "aligner" / "aligner.json").get("corpus") or {}
+    if corpus.fingerprint() != trained_on.get("fingerprint") and corpus.name != trained_on.get("name"):
         return []
-    return sorted({video.split for video in corpus.select("all")}) if split == "all" else [str(split)]
+    return sorted(trained_on.get("splits", []))
 
 
 def share_that_names_the_label(corpus: Corpus, source: str | None, labels: Mapping[str, str] | None = None) -> float:

@@ -97,7 +97,7 @@ class Problem:
             return value
 
         with torch.enable_grad():
-            solver.step(loss)  # type: ignore[no-untyped-call]
+            solver.step(loss)
         self.weight, self.bias = weight.detach(), bias.detach()
         own = self.weight if self.basis is None else self.basis @ self.weight
         return Head(self.shift, self.scale, own, self.bias)

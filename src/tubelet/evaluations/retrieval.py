@@ -100,7 +100,8 @@ class Retrieval(Evaluation):
         result["examples"]["video to video"] = examples(similarity[asked], correct[asked], ids, gallery.ids)
 
     def text_and_video(self, context: Context, features: Features, result: dict[str, Any]) -> None:
-        head = None if context.task is None else dict(context.task.objectives.items()).get("contrast")
+        heads = [] if context.task is None else context.task.objectives.values()
+        head: Any = next((head for head in heads if hasattr(head, "embed_video")), None)
         if head is None:
             result["remarks"].append("text and video are not measured: the encoder has no contrast head")
             return

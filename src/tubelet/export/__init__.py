@@ -1,5 +1,6 @@
 """The Python face: `encoder = tubelet.load_encoder("RUN")`, `features = tubelet.embed(encoder, "clip.mp4")`."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,11 +90,19 @@ def centre_clip(source: Source, clip: Clip, sampling: Sampling) -> UInt8[Tensor,
             )
         chosen = sampling.times(np.arange(len(source), dtype=np.float64), clip, "centre").times
         frames = source[chosen.astype(int)]
-    else:
-        try:
-            with Reader(source) as reader:
-                frames = reader.frames(sampling.times(reader.times, clip, "centre").times)
-        except VideoError as error:
-            raise VideoError(f"{source}: {error}") from error
+        height, width = frames.shape[1:3]
+        return crop_frames(frames, Crop.centre(height, width), clip.size)
+    return file_clip(Path(source), clip, sampling)
+
+
+def file_clip(
+    path: Path, clip: Clip, sampling: Sampling, start: float | None = None, end: float | None = None
+) -> UInt8[Tensor, "3 t h w"]:
+    """The clip in the middle of a file, or of a span of it."""
+    try:
+        with Reader(path, -math.inf if start is None else start, math.inf if end is None else end) as reader:
+            frames = reader.frames(sampling.times(reader.times, clip, "centre").times)
+    except VideoError as error:
+        raise VideoError(f"{path}: {error}") from error
     height, width = frames.shape[1:3]
     return crop_frames(frames, Crop.centre(height, width), clip.size)

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float32
+from torch import Tensor
 
+from tubelet.data.listing import Entry, list_sources
 from tubelet.data.loader import Data, eval_batches
 from tubelet.data.table import Corpus
-from tubelet.errors import CorpusError, VideoError
-from tubelet.export import centre_clip, embed_clips, sampling_of
+from tubelet.errors import VideoError
+from tubelet.export import embed_clips, file_clip
 from tubelet.models.encoder import Encoder
-
-SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,11 @@ def write_features(
     try:
         with pq.ParquetWriter(part, schema) as writer:
             for found in plans:
-                read = of_corpus if isinstance(found, Corpus) else of_files
-                for rows in read(encoder, found, data, batch):  # type: ignore[operator]
+                if isinstance(found, Corpus):
+                    made = of_corpus(encoder, found, data, batch)
+                else:
+                    made = of_files(encoder, found, data, batch)
+                for rows in made:
                     writer.write_table(pa.Table.from_pylist([vars(row) for row in rows], schema=schema))
                     done += len(rows)
                     failed += [row for row in rows if row.status != "ok"]
@@ -70,20 +73,11 @@ def write_features(
     return done, failed
 
 
-def plan(source: Path) -> "Corpus | list[Path]":
-    """A corpus, or the files that are meant: one, or all videos below a folder, in the order of their names."""
+def plan(source: Path) -> "Corpus | list[Entry]":
+    """A corpus, or the videos that are meant: a file, all below a folder, or those of a list."""
     if (source / "corpus.json").exists():
         return Corpus.open(source)
-    if source.is_dir():
-        files = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-        if not files:
-            raise CorpusError(
-                f"{source} holds no video ({' '.join(SUFFIXES)}); name files, a folder of them, or a corpus"
-            )
-        return files
-    if not source.exists():
-        raise CorpusError(f"there is no file, folder or corpus at {source}")
-    return [source]
+    return list_sources([source]).entries
 
 
 def of_corpus(encoder: Encoder, corpus: Corpus, data: Data, batch: int) -> Iterator[list[Row]]:
@@ -106,21 +100,20 @@ def of_corpus(encoder: Encoder, corpus: Corpus, data: Data, batch: int) -> Itera
         yield [rows[video.id] for video in asked]
 
 
-def of_files(encoder: Encoder, files: Sequence[Path], data: Data, batch: int) -> Iterator[list[Row]]:
-    sampling = sampling_of(encoder)
-    for first in range(0, len(files), batch):
-        some = files[first : first + batch]
-        clips, reasons = {}, {}
-        for path in some:
+def of_files(encoder: Encoder, entries: Sequence[Entry], data: Data, batch: int) -> Iterator[list[Row]]:
+    for first in range(0, len(entries), batch):
+        some = entries[first : first + batch]
+        clips: list[Tensor] = []
+        reasons: dict[int, str] = {}
+        for place, entry in enumerate(some):
             try:
-                clips[path] = centre_clip(path, encoder.clip, sampling)
+                clips.append(file_clip(entry.path, encoder.clip, data.sampling, entry.start, entry.end))
             except VideoError as error:
-                reasons[path] = str(error).removeprefix(f"{path}: ")
-        features = embed_clips(encoder, torch.stack(list(clips.values()))).numpy() if clips else []
-        found = dict(zip(clips, features, strict=True))
+                reasons[place] = str(error).removeprefix(f"{entry.path}: ")
+        features = iter(embed_clips(encoder, torch.stack(clips)).numpy() if clips else ())
         yield [
-            Row(str(path), 0.0, found[path])
-            if path in found
-            else Row(str(path), 0.0, None, "unreadable", reasons[path])
-            for path in some
+            Row(entry.id, entry.start or 0.0, None, "unreadable", reasons[place])
+            if place in reasons
+            else Row(entry.id, entry.start or 0.0, next(features))
+            for place, entry in enumerate(some)
         ]

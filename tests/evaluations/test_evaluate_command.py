@@ -1,0 +1,185 @@
+"""`tubelet evaluate` on a run that was really trained: what it prints, writes, refuses."""
+
+import json
+import shutil
+from zlib import crc32
+
+import numpy as np
+import pytest
+
+from tubelet import cli
+from tubelet.data.captions import CaptionChoice
+from tubelet.data.loader import Data
+from tubelet.data.maps import EmbeddingsWriter
+from tubelet.data.sample import Sampling
+from tubelet.data.table import Corpus, normalise_text, write_corpus
+from tubelet.maskers import Tube
+from tubelet.models.decoder import Decoder
+from tubelet.models.encoder import Vit
+from tubelet.objectives import Contrast, Pixels
+from tubelet.recipes import Pretrain, pretrain
+
+
+@pytest.fixture(scope="module")
+def corpus(small, tmp_path_factory):
+    """The small corpus in a folder of its own, with caption embeddings and an aligner that was trained on train."""
+    folder = tmp_path_factory.mktemp("evaluate") / "corpus"
+    shutil.copytree(small.folder, folder, ignore=shutil.ignore_patterns("embeddings"))
+    corpus = Corpus.open(folder)
+    with EmbeddingsWriter(corpus, "random", 6) as writer:
+        for text in sorted({normalise_text(caption.text) for caption in corpus.captions}):
+            writer.add(text, np.random.default_rng(crc32(text.encode())).normal(size=6).astype(np.float32))
+        writer.finish()
+    trained_on(corpus, ["train"])
+    return corpus
+
+
+def trained_on(corpus, splits):
+    (corpus.folder / "aligner").mkdir(exist_ok=True)
+    about = {"corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint(), "splits": splits}}
+    (corpus.folder / "aligner" / "aligner.json").write_text(json.dumps(about))
+
+
+def config(clip, source, **objectives):
+    return Pretrain(
+        clip=clip,
+        data=Data(sampling=Sampling(stride=1), captions=CaptionChoice(source=source)),
+        encoder=Vit(width=32, depth=1, heads=2),
+        masker=Tube(ratio=0.5),
+        objectives={"pixels": Pixels(decoder=Decoder(width=16, depth=1, heads=2)), **objectives},
+        steps=2,
+        batch=4,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(corpus, clip, tmp_path_factory):
+    """Reconstruction alone; and with a contrast whose captions say the label."""
+    folder = tmp_path_factory.mktemp("runs")
+    pretrain("tiny", config(clip, "subject"), corpus.folder, folder / "pixels")
+    pretrain("tiny", config(clip, "verb", contrast=Contrast()), corpus.folder, folder / "guided")
+    return folder
+
+
+@pytest.fixture
+def runs(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "runs")
+
+
+def evaluate(capsys, *words) -> tuple[int, str, str]:
+    status = cli.main(["evaluate", *map(str, words)])
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def results(run) -> dict:
+    return json.loads((run / "results.json").read_text())
+
+
+def test_all_evaluations_with_baselines_are_printed_and_written(runs, corpus, capsys):
+    names = ["linear", "knn", "retrieval", "reconstruction"]
+    status, out, _ = evaluate(capsys, runs / "pixels", "--on", corpus.folder, *names, "--baselines")
+    assert status == 0
+    found = results(runs / "pixels")
+    assert list(found) == names
+    for name in names[:3]:
+        assert set(found[name]["baselines"]) == {"random", "mean_image"}
+    assert "baselines" not in found["reconstruction"]
+    # the mean over time cannot tell rising from falling; the slots side by side can, for it is a change of grey
+    assert found["linear"]["baselines"]["mean_image"]["metrics"]["slots.accuracy"] == 1.0
+    assert found["linear"]["baselines"]["mean_image"]["metrics"]["mean.accuracy"] < 0.9
+    assert found["linear"]["seen"] == {"encoder": ["train"], "aligner": []}
+    assert found["linear"]["corpus"] == {"name": "small", "fingerprint": corpus.fingerprint()}
+    for part in ("mean, accuracy", "mean image", "chance", "failed test: clip 32: ", "failed test: gone: no such file",
+                 "no contrast head", "encoder has seen of small: train", "aligner: not used"):  # fmt: skip
+        assert part in out, part
+
+
+def test_a_second_command_adds_and_keeps_and_settings_are_obeyed(runs, corpus, capsys):
+    run = runs / "pixels"
+    evaluate(capsys, run, "linear", "--baselines")
+    before = results(run)["linear"]
+    status, _, _ = evaluate(capsys, run, "knn", "knn.vote=majority", "knn.grid=1,3", "data.sampling.stride=2")
+    assert status == 0
+    found = results(run)
+    assert found["linear"] == before
+    assert found["knn"]["protocol"]["vote"] == "majority"
+    assert found["knn"]["protocol"]["grid"] == [1, 3]
+    evaluate(capsys, run, "linear.grid=0.01", "linear.pools=mean")
+    after = results(run)["linear"]
+    assert set(after["pools"]) == {"mean"}
+    assert after["baselines"] == before["baselines"]
+
+
+def test_another_corpus_has_an_entry_of_its_own(runs, corpus, capsys, tmp_path):
+    same = ("id", "path", "end", "fps", "frames", "width", "height", "label", "split", "group", "status", "reason")
+    rows = [{name: getattr(video, name) for name in same} for video in corpus.videos]
+    rows = [row for row in rows if row["id"] != "gone"]
+    other = write_corpus(tmp_path / "other", "fewer", rows)
+    evaluate(capsys, runs / "pixels", "--on", corpus.folder, "linear")
+    status, out, _ = evaluate(capsys, runs / "pixels", "--on", other.folder, "linear")
+    assert status == 0
+    assert list(results(runs / "pixels")) == ["linear", f"linear on fewer-{other.fingerprint()[:8]}"]
+    assert "encoder has seen of fewer: nothing (trained on small)" in out
+
+
+def test_text_and_video_are_measured_and_a_caption_that_names_the_label_is_marked(runs, corpus, capsys):
+    status, out, _ = evaluate(capsys, runs / "guided", "linear", "retrieval")
+    assert status == 0
+    found = results(runs / "guided")
+    assert "text_to_video.r@1" in found["retrieval"]["metrics"]
+    assert found["retrieval"]["counts"]["text_and_video"]["distinct_captions"] == 2
+    assert found["linear"]["marks"][0].startswith("caption names the label in 100%")
+    assert "NOTE: caption names the label" in out
+    assert found["linear"]["seen"]["aligner"] == ["train"]
+    assert (runs / "guided" / "pictures").is_dir()
+
+
+def test_a_test_split_that_the_aligner_has_seen_is_refused_unless_allowed(runs, corpus, capsys):
+    trained_on(corpus, ["test", "train"])
+    try:
+        status, _, err = evaluate(capsys, runs / "guided", "linear")
+        assert status == 2
+        assert "--allow-seen" in err
+        assert "linear" not in (results(runs / "guided") if (runs / "guided" / "results.json").exists() else {})
+        assert evaluate(capsys, runs / "guided", "linear", "--allow-seen")[0] == 0
+        assert evaluate(capsys, runs / "pixels", "linear")[0] == 0  # no text ever reached this one
+    finally:
+        trained_on(corpus, ["train"])
+
+
+def test_other_labels_are_measured_under_their_name(runs, corpus, capsys, tmp_path):
+    table = tmp_path / "labels.csv"
+    rows = "\n".join(f"{video.id},{('one', 'two')[video.row % 4 // 2]}" for video in corpus.videos)
+    table.write_text("video,half\n" + rows + "\n")
+    status, _, _ = evaluate(capsys, runs / "pixels", "linear", "--labels", table, "--label", "half")
+    assert status == 0
+    found = results(runs / "pixels")["linear, label half"]
+    assert found["classes"] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["liner"], "did you mean linear?"),
+        (["linear", "linear.gird=1"], "did you mean grid"),
+        (["linear.grid=x"], "grid=x"),
+        (["knn=3"], "did you mean knn?"),
+        (["--on", "nowhere"], "nowhere"),
+        (["--bseline"], "did you mean --baselines"),
+        (["--label", "colour"], "--labels FILE"),
+    ],
+)
+def test_a_wrong_word_is_one_line_and_writes_nothing(runs, capsys, words, match):
+    before = (runs / "pixels" / "results.json").exists()
+    status, _, err = evaluate(capsys, runs / "pixels", *words)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert match in err
+    assert (runs / "pixels" / "results.json").exists() == before
+
+
+def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):
+    status, _, err = evaluate(capsys, tmp_path, "linear")
+    assert status == 2
+    assert "tubelet pretrain" in err
