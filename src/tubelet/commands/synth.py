@@ -6,9 +6,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", required=True, metavar="CORPUS", help="folder of the corpus, new, empty or begun before"
-    )
+    parser.add_argument("--out", metavar="CORPUS", help="folder of the corpus, new, empty or begun before")
     parser.add_argument("--train", type=int, default=1200, help="training clips (default: %(default)s)")
     parser.add_argument(
         "--test", type=int, default=400, help="test clips, half of them of held-out combinations (default: %(default)s)"
@@ -19,10 +17,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", type=int, default=32, help="frames of a clip, at 15 a second (default: %(default)s)"
     )
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
+    parser.add_argument(
+        "--ceiling",
+        metavar="FILE",
+        help="render no corpus; measure instead how well a supervised network tells the label from pixels alone\n"
+        "(minutes), and write the figure with its conditions",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     import os
+
+    from tubelet.errors import RecipeError
+
+    workers = args.workers or len(os.sched_getaffinity(0))
+    if (args.out is None) == (args.ceiling is None):
+        raise RecipeError("give either --out CORPUS, to render, or --ceiling FILE, to measure (see `tubelet synth -h`)")
+    if args.ceiling is not None:
+        measure_ceiling(args.ceiling, workers)
+    else:
+        render_corpus(args, workers)
+
+
+def render_corpus(args: argparse.Namespace, workers: int) -> None:
     from pathlib import Path
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -30,7 +47,6 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.data.synthetic import VERSION, Size, write_synth
 
     size = Size(args.train, args.test, args.seed, args.size, args.frames)
-    workers = args.workers or len(os.sched_getaffinity(0))
     rate = TextColumn("{task.fields[rate]}")
     with Progress(TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()) as bar:
         task = bar.add_task("rendering", total=None, rate="", visible=False)
@@ -45,3 +61,23 @@ def run(args: argparse.Namespace) -> None:
     state = f"{rendered} rendered now" if rendered else "complete already"
     print(f"{VERSION} in {args.out}: {total} clips ({size.train} train, {size.test} test), {state}")
     print(f"next: tubelet align {args.out}")
+
+
+def measure_ceiling(path: str, workers: int) -> None:
+    from pathlib import Path
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from tubelet.data.synthetic.ceiling import Reference, measure, write_ceiling
+
+    loss_now = TextColumn("{task.fields[loss]}")
+    with Progress(TextColumn("training"), BarColumn(), MofNCompleteColumn(), loss_now, TimeRemainingColumn()) as bar:
+        task = bar.add_task("training", total=None, loss="rendering first")
+
+        def progress(step: int, total: int, loss: float) -> None:
+            bar.update(task, completed=step, total=total, loss=f"loss {loss:.2f}")
+
+        result = measure(Reference(), workers, progress)
+    write_ceiling(Path(path), result)
+    print(f"accuracy {result['metrics']['accuracy']:.3f} on the test clips: {result['conditions']}")
+    print(f"written to {path}")

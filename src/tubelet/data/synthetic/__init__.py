@@ -1,15 +1,17 @@
 """`synth-1`, the embedded corpus: a subject performs one of eight motions among distractors that do not.
 
 `render(index)` gives a clip in memory; `write_synth(folder)` a corpus of H.264 files with labels, captions, splits and
-the exact truth beside every clip; `truth(corpus, video)` reads that truth. What a number tells the reader "synth-1"
-is fixed: a change of any pixel or draw is another version.
+the exact truth beside every clip; `truth(corpus, video)` reads that truth. `CEILING` is how well the label can be told
+from pixels alone. The name "synth-1" fixes every pixel and every draw: a change of either is another version.
 """
 
+from tubelet.data.synthetic.ceiling import CEILING
 from tubelet.data.synthetic.corpus import VERSION, Size, truth, write_synth
 from tubelet.data.synthetic.render import Rendered, Truth, render, render_scene
 from tubelet.data.synthetic.scene import (
     CAMERAS,
     COLOURS,
+    GROUNDS,
     IDLE,
     NAMING,
     SHAPES,
@@ -22,7 +24,9 @@ from tubelet.data.synthetic.scene import (
 
 __all__ = [
     "CAMERAS",
+    "CEILING",
     "COLOURS",
+    "GROUNDS",
     "IDLE",
     "NAMING",
     "SHAPES",

@@ -117,7 +117,7 @@ def write_clip(folder: Path, size: Size, clip: tuple[str, int]) -> None:
     split, index = clip
     rendered = render(index, size.seed, split, size.pixels, size.frames)
     name = clip_id(split, index)
-    replace_file(folder / "videos" / f"{name}.mp4", lambda path: write_video(path, rendered.frames, size.fps))
+    replace_file(folder / "videos" / f"{name}.mp4", lambda path: write_video(path, rendered.frames, float(size.fps)))
     replace_file(folder / "truth" / f"{name}.npz", lambda path: write_truth(path, rendered))
 
 

@@ -93,8 +93,8 @@ def render_scene(scene: Scene, size: int = 96) -> Rendered:
         turn.insert(1, thing.angle)
         place.insert(1, (0.5 + (thing.centre - look) * zoom[:, None]) * size)
         paint_thing(picture, owner, number, thing, scale[1], place[1])
-    down, side = scene.light
-    picture *= (np.outer(1.25 - down * (axis + 0.5), 1 - side * (2 * axis) ** 2))[..., None]
+    right, down = scene.light
+    picture *= (1 - down * axis[:, None] - right * axis)[..., None]
     np.clip(picture, 0, 1, out=picture)
     picture *= 255
     pixels = np.rint(picture, out=picture).astype(np.uint8)

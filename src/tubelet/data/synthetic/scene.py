@@ -69,7 +69,7 @@ class Scene:
     camera: str
     look: Path
     zoom: Track
-    light: tuple[float, float]  # how much darker the bottom and the sides are
+    light: tuple[float, float]  # how much darker the frame's right and bottom are than its left and top
     held_out: bool  # this (shape, colour, verb) is in no training clip
 
     @property
@@ -149,7 +149,7 @@ def draw_scene(index: int, seed: int = 0, split: str = "train", frames: int = 32
         camera=camera,
         look=look,
         zoom=zoom,
-        light=(float(rng.uniform(0.45, 0.65)), float(rng.uniform(0.1, 0.3))),
+        light=draw_light(rng),
         held_out=unseen,
     )
 
@@ -158,7 +158,7 @@ def draw_subject(
     rng: np.random.Generator, shape: str, colour: str, verb: str, now: Track, look: Path, zoom: Track
 ) -> tuple[Thing, Path]:
     """The subject, wholly inside every frame and 3 to 12 % of it; a pan too long for that is shortened."""
-    area = rng.uniform(0.045, 0.08)
+    area = rng.uniform(0.06, 0.1)
     phase = rng.uniform(0, 2 * np.pi)
     way = rng.choice([-1.0, 1.0])
     path, angle, white = np.zeros((len(now), 2)), np.full(len(now), rng.uniform(0, 2 * np.pi)), np.zeros(len(now))
@@ -206,22 +206,17 @@ def draw_distractor(
     placed: list[Thing],
 ) -> Thing:
     """A distractor, as clear of what is placed as eight tries allow."""
-    radius = np.full(len(now), np.sqrt(rng.uniform(0.03, 0.07) / AREA[shape]))
+    radius = np.full(len(now), np.sqrt(rng.uniform(0.025, 0.05) / AREA[shape]))
     path = np.zeros((len(now), 2))
     if idle == "drifts":
         bearing, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.25)
         path = np.outer(now - 0.5, [reach * np.cos(bearing), reach * np.sin(bearing)])
     elif idle == "jitters":
         path = rng.uniform(-0.012, 0.012, (len(now), 2))
-
-    def gap(base: Float64[np.ndarray, "2"]) -> float:
-        return min(
-            float((np.linalg.norm(base + path - thing.centre, axis=1) - radius - thing.radius).min())
-            for thing in placed
-        )
-
     tries = rng.uniform(-0.36, 0.36, (8, 2))
-    base = tries[int(np.argmax([gap(place) for place in tries]))]
+    paths = tries[:, None] + path
+    gaps = [np.linalg.norm(paths - thing.centre, axis=2) - radius - thing.radius for thing in placed]
+    base = tries[np.min(gaps, axis=(0, 2)).argmax()]
     angle = np.full(len(now), rng.uniform(0, 2 * np.pi))
     return Thing(shape, colour, idle, tint(rng, colour), base + path, radius, angle, np.zeros(len(now)))
 
@@ -229,7 +224,7 @@ def draw_distractor(
 def draw_ground(rng: np.random.Generator) -> Ground:
     kind = GROUNDS[rng.integers(len(GROUNDS))]
     grey, hue = rng.uniform(0.42, 0.62), rng.uniform(-0.07, 0.07, 3)
-    count, longest = {"plain": (2, 0.6), "waves": (3, 1.8), "stripes": (1, 3.0), "checks": (2, 3.0)}[kind]
+    count, longest = {"plain": (2, 0.5), "waves": (3, 1.2), "stripes": (1, 2.0), "checks": (2, 2.0)}[kind]
     waves: list[tuple[float, float, float]] = []
     for number in range(count):
         cycles, phase = rng.uniform(0.5 * longest, longest), rng.uniform(0, 2 * np.pi)
@@ -240,7 +235,13 @@ def draw_ground(rng: np.random.Generator) -> Ground:
             bearing = number * np.pi / 2
         waves.append((float(cycles * np.cos(bearing)), float(cycles * np.sin(bearing)), float(phase)))
     rgb = grey + hue
-    return Ground(kind, (float(rgb[0]), float(rgb[1]), float(rgb[2])), float(rng.uniform(0.1, 0.22)), tuple(waves))
+    return Ground(kind, (float(rgb[0]), float(rgb[1]), float(rgb[2])), float(rng.uniform(0.06, 0.16)), tuple(waves))
+
+
+def draw_light(rng: np.random.Generator) -> tuple[float, float]:
+    """From above, more or less: one fall of light over the whole frame, whatever the camera does."""
+    bearing, fall = rng.uniform(-1.1, 1.1), rng.uniform(0.45, 0.7)
+    return float(fall * np.sin(bearing)), float(fall * np.cos(bearing))
 
 
 def tint(rng: np.random.Generator, colour: str) -> tuple[float, float, float]:
