@@ -59,7 +59,7 @@ class Alignment:
 class Examples:
     """Frames in memory with the captions of their videos."""
 
-    frames: list[UInt8[np.ndarray, "h w 3"]]
+    frames: list[np.ndarray]  # uint8 "h w 3", each of its own size
     of_video: list[list[int]]  # places in `frames` of every video
     captions: list[list[int]]  # numbers of every video's texts
     texts: list[str]  # normalised
@@ -204,7 +204,7 @@ def read_examples(corpus: Corpus, split: str, settings: Alignment, progress: Pro
             found[place] = outcome
         progress(done, len(jobs))
     numbers: dict[str, int] = {}
-    frames: list[UInt8[np.ndarray, "h w 3"]] = []
+    frames: list[np.ndarray] = []
     of_video, captions, videos = [], [], []
     for place in sorted(found):
         video, texts_of = captioned[place]

@@ -81,6 +81,7 @@ def check(args: argparse.Namespace, corpus: "Corpus") -> None:
     import json
     from pathlib import Path
 
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
@@ -99,14 +100,17 @@ def check(args: argparse.Namespace, corpus: "Corpus") -> None:
         checked = checking.check(corpus, aligner, source, args.split, args.every, args.clips, progress=bar)
     table = checked.table()
     cameras = list(next(iter(table.values()))["all"])
-    shown = Table(title=f"ROC area per clip, mean over {len(checked.videos)} {args.split} clips", title_justify="left")
-    shown.add_column("")
-    for against in ("all patches", "distractors"):
-        for camera in cameras:
-            shown.add_column(f"{against}\n{camera}", justify="right")
+    shown = Table(
+        title=f"ROC area per clip, mean over {len(checked.videos)} {args.split} clips", title_justify="left", box=SIMPLE
+    )
+    shown.caption = "all patches / distractor patches alone"
+    for column in ("", *cameras):
+        shown.add_column(column, justify="right" if column else "left", no_wrap=True)
     for row, by_side in table.items():
-        cells = [by_side[against][camera]["mean"] for against in checking.AGAINST for camera in cameras]
-        shown.add_row(row, *("" if cell != cell else f"{cell:.3f}" for cell in cells))
+        pairs = ([by_side[against][camera]["mean"] for against in checking.AGAINST] for camera in cameras)
+        shown.add_row(
+            row, *(" / ".join("-" if area != area else f"{area:.3f}".lstrip("0") for area in pair) for pair in pairs)
+        )
     Console().print(shown)
     error = table["text map"]["all"]["overall"]["error"]
     trained = getattr(aligner, "about", {}).get("seconds")

@@ -54,7 +54,7 @@ def look(piece: Piece) -> Seen:
         times = reader.times
         if piece.rate is not None and times.size:
             first = math.ceil((piece.start - piece.origin) * piece.rate - 1e-6)
-            last = math.floor((min(piece.end, float(times[-1]) + SAME) - piece.origin) * piece.rate + 1e-6)
+            last = math.floor((min(piece.end, float(times[-1]) + 1 / piece.rate) - piece.origin) * piece.rate + 1e-6)
             asked = piece.origin + np.arange(first, last + 1) / piece.rate
             asked = asked[asked < piece.end - SAME]
             shown = np.searchsorted(times, asked + SAME, side="right") - 1
