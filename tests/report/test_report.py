@@ -260,3 +260,21 @@ def test_levels_that_lie_close_keep_their_names_apart(make_run, tmp_path):
     heights = [float(y) for y in re.findall(r'<text[^>]*y="([0-9.]+)"[^>]*>name \d', svg)]
     assert len(heights) == 4
     assert min(a - b for a, b in itertools.pairwise(heights)) > 5
+
+
+def test_runs_that_were_shown_the_same_clip_share_one_sheet_and_others_show_their_own_frames(make_run, tmp_path):
+    from dataclasses import replace
+
+    from tubelet.report.page import contact_sheets
+    from tubelet.report.pictures import save
+
+    runs = [make_run(tmp_path / name, steps=60) for name in ("a", "b")]
+    alike = contact_sheets(read_runs(runs))
+    assert len(alike) == 3
+    assert [[strip.title for strip in shown.strips].count("Frames") for shown in alike[0].shown] == [0, 0]
+    samples = read_run(runs[1]).samples
+    save(replace(samples, frames=samples.frames[:, ::-1], captions=np.array(["another"] * 3)), runs[1])
+    differing = contact_sheets(read_runs(runs))
+    assert len(differing) == 3
+    assert [[strip.title for strip in shown.strips].count("Frames") for shown in differing[0].shown] == [0, 1]
+    assert "caption: another" in differing[0].shown[1].skill

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tubelet.report import sheets
 from tubelet.report.figures import SERIES, Level, Line, curves, smoothed
 from tubelet.report.folder import Run, number, read_runs
 from tubelet.report.notices import notices
+from tubelet.report.pictures import Samples
 from tubelet.report.tables import at_a_glance, chance_of, confusions, known_as, recipe_tables, results_tables, title
 
 MARK = '<meta name="generator" content="tubelet report">'
@@ -86,7 +87,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Sheet:
-    """One clip: its frames once, then what every run made of it."""
+    """One clip: its frames, then what every run made of it."""
 
     id: str
     corpus: str
@@ -98,35 +99,38 @@ class Sheet:
 
 def contact_sheets(runs: Sequence[Run]) -> list[Sheet]:
     """The clips that the runs were shown, in the order of the first run that has them."""
-    found: dict[tuple[str, bytes], list[tuple[Run, int]]] = {}
+    found: dict[tuple[str, str], list[tuple[Run, Samples, int]]] = {}
     for run in runs:
-        for index in range(len(run.samples) if run.samples is not None else 0):
-            assert run.samples is not None
-            same = (str(run.samples.ids[index]), run.samples.frames[index].tobytes())
-            found.setdefault(same, []).append((run, index))
+        if run.samples is not None:
+            for index, name in enumerate(map(str, run.samples.ids)):
+                found.setdefault((str(run.samples.corpus), name), []).append((run, run.samples, index))
     pages = []
-    for (identity, _), places in list(found.items())[:SHOWN]:
-        first, index = places[0]
-        assert first.samples is not None
+    for (corpus, name), places in list(found.items())[:SHOWN]:
+        _, samples, index = places[0]
         pages.append(
             Sheet(
-                id=identity,
-                corpus=str(first.samples.corpus),
-                caption=next((text for run, at in places if (text := str(run.samples.captions[at]))), ""),  # type: ignore[union-attr]
-                label=str(first.samples.labels[index]),
-                frames=sheets.frames_strip(first.samples, index),
-                shown=[shown(run, at) for run, at in places],
+                id=name,
+                corpus=corpus,
+                caption=str(samples.captions[index]),
+                label=str(samples.labels[index]),
+                frames=sheets.frames_strip(samples, index),
+                shown=[shown(run, own, at, samples, index) for run, own, at in places],
             )
         )
     return pages
 
 
-def shown(run: Run, index: int) -> Shown:
-    assert run.samples is not None
-    value = sheets.skill(run.samples, index)
+def shown(run: Run, samples: Samples, index: int, first: Samples, place: int) -> Shown:
+    """A run's rows; where its frames or its caption are not those of the first run, they are shown too."""
+    value = sheets.skill(samples, index)
     words = "every hidden tubelet is flat" if np.isnan(value) else f"1 − loss/trivial {value:.2f} on this clip"
     step = (run.results.get("reconstruction") or {}).get("step", run.last_step)
-    return Shown(run.name, f"{words}, step {step:,}", sheets.strips(run.samples, index))
+    caption = str(samples.captions[index])
+    words += f", step {step:,}" + (f", caption: {caption}" if caption != str(first.captions[place]) else "")
+    strips = sheets.strips(samples, index)
+    if not np.array_equal(samples.frames[index], first.frames[place]):
+        strips.insert(0, replace(sheets.frames_strip(samples, index), note="this run samples others of the same video"))
+    return Shown(run.name, words, strips)
 
 
 @dataclass(frozen=True)
@@ -151,8 +155,8 @@ def training(runs: Sequence[Run]) -> list[Chart]:
         ),
         Chart(
             "Contrast",
-            "InfoNCE between the visible tokens and the caption, in nats.",
-            drawn("contrast", runs, lambda run: run.series("contrast")),
+            "InfoNCE between the visible tokens and the caption, in nats. Dashed: what chance costs.",
+            drawn("contrast", runs, lambda run: run.series("contrast"), reference="contrast.trivial"),
         ),
         Chart(
             "Contrast accuracy",
