@@ -90,6 +90,7 @@ def test_all_evaluations_with_baselines_are_printed_and_written(runs, corpus, ca
     assert found["linear"]["baselines"]["mean_image"]["metrics"]["mean.accuracy"] < 0.9
     assert found["linear"]["seen"] == {"encoder": ["train"], "aligner": []}
     assert found["linear"]["corpus"] == {"name": "small", "fingerprint": corpus.fingerprint()}
+    assert found["linear"]["step"] == 2
     for part in ("mean, accuracy", "mean image", "chance", "failed test: clip 32: ", "failed test: gone: no such file",
                  "no contrast head", "encoder has seen of small: train", "aligner: not used"):  # fmt: skip
         assert part in out, part
@@ -183,3 +184,14 @@ def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):
     status, _, err = evaluate(capsys, tmp_path, "linear")
     assert status == 2
     assert "tubelet pretrain" in err
+
+
+def test_the_embedded_corpus_shows_its_ceiling_beside_accuracies(small, tmp_path):
+    from tubelet.data.synthetic import CEILING, VERSION
+    from tubelet.evaluations.baselines import ceiling
+
+    embedded = write_corpus(tmp_path / "synth", VERSION, [{"id": "a", "path": "a.mp4", "split": "test"}])
+    found = ceiling(embedded, ["chance", "mean.accuracy", "mean.balanced_accuracy"])
+    assert found["metrics"] == {"mean.accuracy": CEILING.accuracy}
+    assert found["protocol"]["conditions"] == CEILING.conditions
+    assert ceiling(small, ["mean.accuracy"]) is None

@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
     from rich.console import Console
 
+    from tubelet.checkpoint import CHECKPOINT, checkpoint_step
     from tubelet.commands.bar import Bar
     from tubelet.data.table import Corpus
     from tubelet.evaluations import Context
@@ -54,11 +55,10 @@ def run(args: argparse.Namespace) -> None:
     if args.labels or args.label:
         labels, label = other_labels(corpus, args.labels and Path(args.labels), args.label), args.label or "label"
     config, task = load_task(folder)
-    parts = [part for part in config.objectives.values() if part.needs_text and part.factor]
+    step = checkpoint_step(folder / CHECKPOINT)
     leaks = Leaks.of(
         corpus, plan.corpus, config.data.split,
-        guided="text" in config.masker.needs or any(not getattr(part, "observe", False) for part in parts),
-        compared=bool(parts), source=config.data.captions.source, labels=labels,
+        guided=config.guided_by_text, compared=config.needs_text, source=config.data.captions.source, labels=labels,
     )  # fmt: skip
     task.to("cuda" if torch.cuda.is_available() else "cpu")
     with Bar("reading", "clips") as bar:
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
         results = {}
         for own, evaluation in evaluations.items():
             leaks.refuse(getattr(evaluation, "split", "test"), args.allow_seen)
-            result = {**evaluation.run(context), "corpus": context.identity, "seen": leaks.seen}
+            result = {**evaluation.run(context), "corpus": context.identity, "seen": leaks.seen, "step": step}
             if evaluation.reads_features:
                 result["marks"] = [*result.get("marks", []), *leaks.marks()]
                 result["baselines"] = baselines(evaluation, result, others, corpus, label)
@@ -130,11 +130,8 @@ def baselines(
     for name, context in others.items():
         measured = evaluation.run(context)
         found[name] = {part: measured[part] for part in ("metrics", "intervals", "protocol")}
-    if label is None and (known := ceiling(corpus)) is not None:
-        accuracies = [name for name in result["metrics"] if name.endswith(".accuracy")]
-        if accuracies:
-            found["ceiling"] = {"metrics": dict.fromkeys(accuracies, known)}
-    return found
+    known = ceiling(corpus, result["metrics"]) if label is None else None
+    return found | ({"ceiling": known} if known and known["metrics"] else {})
 
 
 def table(name: str, result: Mapping[str, Any], width: int) -> "Table":

@@ -1,6 +1,8 @@
 """What a trained encoder is shown beside: itself before training, and no encoder at all."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from einops import rearrange, reduce
@@ -8,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from tubelet.data.synthetic import CEILING, VERSION
 from tubelet.data.table import Corpus
 from tubelet.evaluations.base import Context
 from tubelet.seeds import key
@@ -48,8 +51,12 @@ def mean_image(context: Context) -> Context:
 BASELINES = {"random": untrained, "mean_image": mean_image}
 
 
-def ceiling(corpus: Corpus) -> float | None:
-    """What a supervised reference reaches on the labels of the embedded corpus, from pixels alone."""
-    from tubelet.data import synthetic
-
-    return getattr(synthetic, "CEILING", None) if corpus.name == synthetic.VERSION else None
+def ceiling(corpus: Corpus, metrics: Iterable[str]) -> dict[str, Any] | None:
+    """The accuracies among these metrics that a supervised reference reaches on the labels of the embedded corpus,
+    from pixels alone; None of any other corpus."""
+    if corpus.name != VERSION:
+        return None
+    return {
+        "metrics": {name: CEILING.accuracy for name in metrics if name.rpartition(".")[2] == "accuracy"},
+        "protocol": {"conditions": CEILING.conditions},
+    }
