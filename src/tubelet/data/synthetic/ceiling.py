@@ -54,7 +54,14 @@ class Ceiling:
     conditions: str
 
 
-CEILING = Ceiling(accuracy=0.0, held_out=0.0, conditions="PENDING")
+CEILING = Ceiling(
+    accuracy=0.9975,
+    held_out=1.0,
+    conditions=(
+        "3-D convolutional network on 16 frames of 48x48, supervised, "
+        "4000 fresh clips x 3 epochs, tested on 400 test clips before compression"
+    ),
+)
 
 
 def measure(
