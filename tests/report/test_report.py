@@ -124,6 +124,23 @@ def test_a_damaged_part_is_one_line_that_names_the_file(name, make_run, tmp_path
     assert not (tmp_path / "r.html").exists()
 
 
+def test_results_of_the_wrong_shape_are_one_line_too(make_run, tmp_path, capsys):
+    run = make_run(tmp_path / "run", steps=60)
+    (run / "results.json").write_text('{"linear": 3}')
+    assert main(["report", str(run), "--out", str(tmp_path / "r.html")]) == 2
+    assert "'linear' is no object" in capsys.readouterr().err
+
+
+def test_an_evaluation_of_the_users_own_is_shown_as_it_is(make_run, tmp_path):
+    run = make_run(tmp_path / "run", steps=60)
+    own = {"metrics": {"effective_rank": 17.25}, "counts": {"used": 4}, "failed": ["clip 9: no frame"]}
+    (run / "results.json").write_text(json.dumps({"rank": own}))
+    text = Addresses(compose([read_run(run)])).text
+    assert "effective rank" in text
+    assert "17.2" in text
+    assert "clip 9: no frame" in text
+
+
 def test_a_log_cut_short_by_a_crash_is_read_up_to_there(make_run, tmp_path):
     run = make_run(tmp_path / "run", steps=60)
     log = run / "log.jsonl"

@@ -85,7 +85,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
         recipe=read_object(folder / "recipe.json", "restore it, or train again into a new folder"),
         steps=steps,
         evaluations=evaluations,
-        results=read_object(folder / "results.json", "delete it and run `tubelet evaluate` again"),
+        results=read_results(folder / "results.json"),
         samples=load_samples(folder),
         thumbnails=load_thumbnails(folder),
         remarks=remarks,
@@ -103,6 +103,14 @@ def read_object(path: Path, remedy: str) -> Record:
     if not isinstance(content, dict):
         raise RunError(f"{path} is damaged (it holds a {type(content).__name__}, not an object); {remedy}")
     return content
+
+
+def read_results(path: Path) -> Record:
+    remedy = "delete it and run `tubelet evaluate` again"
+    results = read_object(path, remedy)
+    if wrong := [name for name, result in results.items() if not isinstance(result, dict)]:
+        raise RunError(f"{path} is damaged (its entry {wrong[0]!r} is no object); {remedy}")
+    return results
 
 
 def read_log(path: Path, remarks: list[str]) -> tuple[list[Record], list[Record]]:

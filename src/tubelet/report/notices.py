@@ -59,7 +59,8 @@ def failures(run: Run) -> Iterator[Notice]:
         yield named(run, training, "could not be read while training; left out, never replaced")
     measured: dict[str, list[str]] = {}
     for result in run.results.values():
-        for split, names in (result.get("failed") or {}).items():
+        failed = result.get("failed") or {}
+        for split, names in (failed if isinstance(failed, dict) else {"the corpus": failed}).items():
             measured.setdefault(split, []).extend(map(str, names))
     for split, names in measured.items():
         if names:

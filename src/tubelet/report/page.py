@@ -219,11 +219,17 @@ def probes(runs: Sequence[Run]) -> list[Chart]:
         charts.append(
             Chart(
                 title(evaluation, metric),
-                "Dotted: what needs no training, and the ceiling where it is known." if levels else "",
+                probe_note(runs, bool(levels)),
                 curves(f"probe-{evaluation}-{metric}", lines, levels, percent=True),
             )
         )
     return charts
+
+
+def probe_note(runs: Sequence[Run], levels: bool) -> str:
+    limits = {run.values.get("evaluate_limit") for run in runs} - {None}
+    words = [f"While training on at most {limit:,} videos of a split, at the end on all." for limit in sorted(limits)]
+    return " ".join(words + ["Dotted: what needs no training, and the ceiling where it is known."] * levels)
 
 
 def measured_metrics(runs: Sequence[Run]) -> list[tuple[str, str]]:
