@@ -227,7 +227,7 @@ def probes(runs: Sequence[Run]) -> list[Chart]:
 
 
 def probe_note(runs: Sequence[Run], levels: bool) -> str:
-    limits = {run.values.get("evaluate_limit") for run in runs} - {None}
+    limits = {int(limit) for run in runs if number(limit := run.values.get("evaluate_limit"))}
     words = [f"While training on at most {limit:,} videos of a split, at the end on all." for limit in sorted(limits)]
     return " ".join(words + ["Dotted: what needs no training, and the ceiling where it is known."] * levels)
 
