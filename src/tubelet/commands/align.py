@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--source", action="append", default=[], metavar="NAME", help="use captions of this source; may be repeated"
     )
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, help="training steps (default: 160)")
+    length.add_argument("--steps", type=int, help="training steps (default: 160, half a minute on one core)")
     length.add_argument("--seconds", type=float, help="as many steps as fit into this time on this machine")
     parser.add_argument("--batch", type=int, default=64, help="frames of a step (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=4, help="frames read of every video (default: %(default)s)")
@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
         return
     with Bar("decoding", "videos") as bar:
         examples = training.read_examples(corpus, "train", settings, bar)
+    with Bar("held out", "videos") as bar:
         held_out = training.read_examples(corpus, "test", settings, bar)
     training.enough(examples, corpus)
     failed = {**examples.failed, **held_out.failed}
