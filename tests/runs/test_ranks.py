@@ -1,5 +1,6 @@
 """Two processes under torchrun are one process with twice the batch."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,22 +11,35 @@ import torch
 from small_runs import assert_identical, pretrain, steps, tensors, wait_for_step
 
 
-def torchrun(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+def start_ranks(*words: object) -> subprocess.Popen[str]:
+    """`torchrun -m tubelet pretrain ...` with two processes, in a session of their own."""
+    return subprocess.Popen(
         [
             sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
             "-m", "tubelet", "pretrain", *map(str, words),
         ],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=200,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
     )  # fmt: skip
+
+
+def torchrun(*words: object) -> tuple[int, str]:
+    """The exit code, and what was said."""
+    process = start_ranks(*words)
+    try:
+        said = process.communicate(timeout=280)[1]
+        return process.returncode, said
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_two_ranks_train_what_one_trains_on_the_same_clips(tmp_path, corpus, recipes):
     """Both objectives, so pixels and the contrast's gathered candidates, with gradients accumulated."""
     two, one = tmp_path / "two", tmp_path / "one"
     words = (f"{recipes}:both", "steps=6", "accumulate=2", "--on", corpus)
-    ranks = torchrun(*words, "batch=2", "--out", two)
-    assert ranks.returncode == 0, ranks.stderr
+    code, said = torchrun(*words, "batch=2", "--out", two)
+    assert code == 0, said
     assert pretrain(*words, "batch=4", "--out", one) == 0
 
     assert [record["step"] for record in steps(two)] == list(range(1, 7))
@@ -42,10 +56,10 @@ def test_two_ranks_train_what_one_trains_on_the_same_clips(tmp_path, corpus, rec
 
 def test_a_refusal_ends_every_rank_with_one_line(tmp_path, corpus, recipes):
     (tmp_path / "notes.txt").write_text("mine")
-    ranks = torchrun(f"{recipes}:pixels", "--on", corpus, "--out", tmp_path)
-    assert ranks.returncode != 0
-    assert ranks.stderr.count("tubelet: ") == 1
-    assert f"{tmp_path} holds notes.txt and is no run" in ranks.stderr
+    code, said = torchrun(f"{recipes}:pixels", "--on", corpus, "--out", tmp_path)
+    assert code != 0
+    assert said.count("tubelet: ") == 1
+    assert f"{tmp_path} holds notes.txt and is no run" in said
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -53,19 +67,13 @@ def test_a_refusal_ends_every_rank_with_one_line(tmp_path, corpus, recipes):
 def test_two_ranks_go_on_bit_for_bit_after_a_kill(tmp_path, corpus, recipes):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     words = (f"{recipes}:both", "steps=80", "save_every=7", "--on", corpus)
-    assert torchrun(*words, "--out", whole).returncode == 0
-    process = subprocess.Popen(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
-            "-m", "tubelet", "pretrain", *map(str, words), "--out", str(cut),
-        ],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
+    code, said = torchrun(*words, "--out", whole)
+    assert code == 0, said
+    process = start_ranks(*words, "--out", cut)
     wait_for_step(process, cut, 20)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    again = torchrun(*words, "--out", cut)
-    assert again.returncode == 0, again.stderr
-    assert "going on from step" in again.stderr
+    code, said = torchrun(*words, "--out", cut)
+    assert code == 0, said
+    assert "going on from step" in said
     assert_identical(whole, cut)

@@ -111,7 +111,7 @@ def test_ctrl_c_in_a_terminal_saves_the_step_and_says_how_to_go_on(tmp_path, cor
 
 def test_sigterm_saves_too(tmp_path, corpus, recipes, capsys):
     run = tmp_path / "run"
-    stopper = threading.Thread(target=interrupt_after, args=(run, 2, signal.SIGTERM))
+    stopper = threading.Thread(target=interrupt_after, args=(run, 2, signal.SIGTERM), daemon=True)
     stopper.start()
     assert pretrain(f"{recipes}:both", "steps=1000", "save_every=1000", "--on", corpus, "--out", run) == 130
     stopper.join()
@@ -136,7 +136,7 @@ def test_any_number_of_loader_workers_gives_the_same_weights(tmp_path, corpus, r
 def test_the_workers_of_a_run_may_change_when_it_goes_on(tmp_path, corpus, recipes, uninterrupted, monkeypatch):
     run = tmp_path / "run"
     command = (f"{recipes}:both", f"steps={STEPS}", "--on", corpus, "--out", run)
-    stopper = threading.Thread(target=interrupt_after, args=(run, 3, signal.SIGINT))
+    stopper = threading.Thread(target=interrupt_after, args=(run, 3, signal.SIGINT), daemon=True)
     stopper.start()
     assert pretrain(*command, "save_every=40", "data.workers=2") == 130
     stopper.join()

@@ -1,6 +1,7 @@
 """VideoMAE (Tong et al., NeurIPS 2022, arXiv 2203.12602) as a recipe."""
 
 from tubelet.data.loader import Data
+from tubelet.data.processes import cores
 from tubelet.data.sample import Sampling
 from tubelet.maskers import Tube
 from tubelet.models.encoder import Base
@@ -20,7 +21,7 @@ def videomae() -> Pretrain:
     Expected: docs/results/videomae.md.
     """
     return Pretrain(
-        data=Data(sampling=Sampling(stride=4), workers=8),
+        data=Data(sampling=Sampling(stride=4), workers=min(8, cores())),
         encoder=Base(),
         masker=Tube(ratio=0.9),
         objectives={"pixels": Pixels()},
