@@ -295,3 +295,21 @@ def test_runs_that_were_shown_the_same_clip_share_one_sheet_and_others_show_thei
     assert len(differing) == 3
     assert [[strip.title for strip in shown.strips].count("Frames") for shown in differing[0].shown] == [0, 1]
     assert "caption: another" in differing[0].shown[1].skill
+
+
+def test_levels_beside_a_probe_are_drawn_once_where_runs_agree_and_a_far_ceiling_is_said_in_words(make_run, tmp_path):
+    from tubelet.report.page import baselines, probes
+
+    runs = [make_run(tmp_path / name, steps=200) for name in ("a", "b")]
+    results = json.loads((runs[1] / "results.json").read_text())
+    results["linear"]["baselines"]["random"]["metrics"]["mean.accuracy"] = 0.17
+    (runs[1] / "results.json").write_text(json.dumps(results))
+    runs = read_runs(runs)
+    levels = [(level.label, level.value, level.colour) for level in baselines(runs, "linear", "mean.accuracy")]
+    assert levels == [
+        ("random initialisation", 0.19, 0), ("random initialisation", 0.17, 1), ("mean image", 0.14, None),
+        ("ceiling", 0.93, None), ("chance", 0.14, None),
+    ]  # fmt: skip
+    chart = next(chart for chart in probes(runs) if chart.title == "Linear, mean, accuracy")
+    assert "Beyond the chart: ceiling 93.0 %" in chart.note
+    assert "ceiling" not in chart.svg

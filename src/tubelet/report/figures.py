@@ -54,7 +54,6 @@ class Level:
     label: str
     value: float
     colour: int | None = None
-    interval: tuple[float, float] | None = None
 
 
 def colour(index: int | None) -> str:

@@ -216,20 +216,30 @@ def probes(runs: Sequence[Run]) -> list[Chart]:
             if len(steps):
                 lines.append(Line(run.name, steps, values, index, dots=True))
         levels = baselines(runs, evaluation, metric)
+        near = within_reach(lines, levels)
+        beyond = [f"{level.label} {100 * level.value:.1f} %" for level in levels if level not in near]
         charts.append(
             Chart(
                 title(evaluation, metric),
-                probe_note(runs, bool(levels)),
-                curves(f"probe-{evaluation}-{metric}", lines, levels, percent=True),
+                probe_note(runs, bool(near), beyond),
+                curves(f"probe-{evaluation}-{metric}", lines, near, percent=True),
             )
         )
     return charts
 
 
-def probe_note(runs: Sequence[Run], levels: bool) -> str:
+def within_reach(lines: Sequence[Line], levels: Sequence[Level]) -> list[Level]:
+    """Levels that can be drawn without flattening the curves; a far ceiling is said in words."""
+    top = max(float(line.values.max()) for line in lines)
+    return [level for level in levels if level.label != "ceiling" or level.value <= 2 * top]
+
+
+def probe_note(runs: Sequence[Run], dotted: bool, beyond: Sequence[str]) -> str:
     limits = {int(limit) for run in runs if number(limit := run.values.get("evaluate_limit"))}
     words = [f"While training on at most {limit:,} videos of a split, at the end on all." for limit in sorted(limits)]
-    return " ".join(words + ["Dotted: what needs no training, and the ceiling where it is known."] * levels)
+    words += ["Dotted: what needs no training."] * dotted
+    words += [f"Beyond the chart: {', '.join(beyond)}."] * bool(beyond)
+    return " ".join(words)
 
 
 def measured_metrics(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -244,21 +254,25 @@ def measured_metrics(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 
 def baselines(runs: Sequence[Run], evaluation: str, metric: str) -> list[Level]:
-    """The same metric of the baselines in results.json, and its chance level; once each where the runs agree."""
-    levels: dict[tuple[str, float], Level] = {}
-    for run in runs:
+    """The metric of the baselines in results.json, and of chance: once where the runs agree, else in their colours."""
+    found: dict[str, dict[int, float]] = {}  # level -> run -> value
+    for index, run in enumerate(runs):
         result = run.results.get(evaluation) or {}
-        found = [
-            (known_as(name), ((part or {}).get("metrics") or {}).get(metric))
-            for name, part in (result.get("baselines") or {}).items()
-        ]
+        for name, part in (result.get("baselines") or {}).items():
+            if number(value := (part.get("metrics") or {}).get(metric)):
+                found.setdefault(known_as(name), {})[index] = float(value)
         measured = [record for record in run.evaluations if record.get("name") == evaluation]
-        chances = [(record.get("metrics") or {}).get(chance_of(metric)) for record in (*measured, result)]
-        found += [("chance", chance) for chance in chances[-1:]]
-        for name, value in found:
-            if number(value):
-                levels[name, float(value)] = Level(name, float(value))
-    return list(levels.values())
+        for record in (result, *reversed(measured)):
+            if number(value := (record.get("metrics") or {}).get(chance_of(metric))):
+                found.setdefault("chance", {})[index] = float(value)
+                break
+    levels = []
+    for name, values in found.items():
+        if len(set(values.values())) == 1:
+            levels.append(Level(name, next(iter(values.values()))))
+        else:
+            levels += [Level(name, value, index) for index, value in values.items()]
+    return levels
 
 
 @dataclass(frozen=True)
