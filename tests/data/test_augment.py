@@ -11,6 +11,7 @@ from tubelet.data.augment import Augment, Crop, crop_frames, names_a_side
 from tubelet.errors import RecipeError
 
 
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), height=st.integers(1, 400), width=st.integers(1, 400))
 def test_a_crop_is_inside_the_frame_and_keeps_to_whole_pixels(seed: int, height: int, width: int) -> None:
     crop = Augment().draw(np.random.default_rng(seed), height, width)
@@ -22,6 +23,7 @@ def test_a_crop_is_inside_the_frame_and_keeps_to_whole_pixels(seed: int, height:
     assert not crop.flip
 
 
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_area_and_shape_keep_to_their_limits_where_the_frame_allows(seed: int) -> None:
     crop = Augment(smallest=0.3, largest=0.5, aspect=1.2).draw(np.random.default_rng(seed), 1000, 1000)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.data.sample import Sampling
@@ -13,6 +13,7 @@ CLIP = Clip(frames=4, size=16, tubelet_frames=2, tubelet_size=16)
 starts = st.floats(0, 1) | st.just("centre")
 
 
+@settings(max_examples=40, deadline=None)
 @given(count=st.integers(1, 80), stride=st.integers(1, 9), u=starts)
 def test_a_stride_is_exact_in_source_frames(count: int, stride: int, u: float | str) -> None:
     stamps = np.cumsum(np.random.default_rng(count).uniform(0.01, 0.1, count))  # any rate, variable
@@ -36,6 +37,7 @@ def test_every_start_is_drawn_and_none_twice_as_often() -> None:
     assert Sampling(stride=2).times(stamps, CLIP, "centre").times[0] == pytest.approx(0.6)
 
 
+@settings(max_examples=40, deadline=None)
 @given(count=st.integers(2, 80), fps=st.floats(5, 60), step=st.floats(5, 400), u=starts)
 def test_a_step_in_time_shows_the_frame_of_each_moment(count: int, fps: float, step: float, u: float | str) -> None:
     stamps = np.arange(count) / fps

@@ -88,14 +88,14 @@ def aspect(video: Video) -> float:
     return sides[1] / sides[0]
 
 
-def spell(seconds: float) -> str:
+def spell(seconds: float | int) -> str:
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 1.5 * length:
             return f"{seconds / length:.1f} {unit}"
     return f"{max(seconds, 1):.0f} s"
 
 
-def size(count: float) -> str:
+def size(count: float | int) -> str:
     for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if count >= length:
             return f"{count / length:.1f} {unit}"

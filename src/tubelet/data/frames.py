@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -78,7 +79,7 @@ class Frames:
                 try:
                     found = cls(folder)
                     found.verify()
-                except (OSError, ValueError, KeyError):
+                except (OSError, ValueError, KeyError, EOFError, BadZipFile):
                     shutil.rmtree(folder)
                 else:
                     return found

@@ -89,7 +89,7 @@ def index(
         added=len(rows) - len(known),
         remarks=tuple(listing.remarks),
         decoded=sum(look.decoded for look in looked.values()),
-        seconds=sum(look.seconds for look in looked.values()),
+        seconds=sum((look.seconds for look in looked.values()), 0.0),
     )
 
 
@@ -243,7 +243,8 @@ def read_journal(path: Path) -> dict[str, Look]:
             values = json.loads(line)
         except ValueError:
             continue  # the line that an interruption cut
-        found[values.pop("key")] = Look(**values)
+        key = values.pop("key")
+        found[key] = Look(**values)
     return found
 
 

@@ -33,6 +33,7 @@ from tubelet.seeds import generator, key
 from tubelet.types import Batch, Clip
 
 LONG = 60.0  # seconds: of a longer row only the part around the clip is read
+SLACK = 4.0  # seconds read beyond twice the clip's span, for rates that vary
 OF_CAPTIONS = ("text",)  # maps that belong to a caption, not to the video alone
 
 
@@ -197,7 +198,7 @@ class Source:
         if self.kept is not None:
             return self.kept.open(video)
         length = video.end - video.start
-        window = 2 * self.data.sampling.seconds(self.clip, video.fps) + 4.0
+        window = 2 * self.data.sampling.seconds(self.clip, video.fps) + SLACK
         if length <= max(LONG, 2 * window):
             return Reader(video.path, video.start, video.end if length > 0 else float("inf"))
         start = video.start + begin * (length - window)

@@ -1,0 +1,155 @@
+"""Lists and tables as people write them."""
+
+from pathlib import Path
+
+import pytest
+
+from tubelet.data.listing import Names, Table, list_sources, seconds, segment_id
+from tubelet.errors import CorpusError
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in (
+        "b/two.mp4",
+        "a/one.MP4",
+        "a/with space, and comma.avi",
+        "one.mkv",
+        ".hidden.mp4",
+        ".git/x.mp4",
+        "n.txt",
+    ):
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).touch()
+    return tmp_path / "tree"
+
+
+def ids(*sources: Path | str, **options: Path) -> list[str]:
+    return [entry.id for entry in list_sources(sources, **options).entries]
+
+
+def test_folders_are_searched_to_their_end_in_order(tree: Path) -> None:
+    assert ids(tree) == ["a/one.MP4", "a/with space, and comma.avi", "b/two.mp4", "one.mkv"]
+    assert ids(tree / "a") == ["one.MP4", "with space, and comma.avi"]
+    assert ids(tree / "one.mkv") == ["one.mkv"]
+
+
+def test_links_are_followed_once_and_the_corpus_itself_is_left_out(tree: Path) -> None:
+    (tree / "b" / "loop").symlink_to(tree)
+    (tree / "out").mkdir()
+    (tree / "out" / "cached.mp4").touch()
+    assert ids(tree, leave_out=tree / "out") == ["a/one.MP4", "a/with space, and comma.avi", "b/two.mp4", "one.mkv"]
+
+
+def test_equal_names_in_two_sources_do_not_collide(tree: Path, tmp_path: Path) -> None:
+    other = tmp_path / "more" / "a"
+    other.mkdir(parents=True)
+    (other / "one.MP4").touch()
+    (other / "new.mp4").touch()
+    assert ids(tree / "a", other) == ["one.MP4", "with space, and comma.avi", "more/a/new.mp4", "more/a/one.MP4"] or (
+        ids(tree / "a", other) == ["one.MP4", "with space, and comma.avi", "a/new.mp4", "a/one.MP4"]
+    )
+    assert len(set(ids(tree / "a", other))) == 4
+    assert ids(tree, tree / "a") == ids(tree), "the same file twice is one row"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.csv", 'path,label\na/one.MP4,run\n"a/with space, and comma.avi",walk\n'),
+        ("l.csv", "\ufefflabel;Video Path\nrun;a/one.MP4\nwalk;a/with space, and comma.avi\n"),
+        ("l.tsv", "file\tclass\na/one.MP4\trun\na/with space, and comma.avi\twalk\n"),
+        ("l.csv", 'a/one.MP4,run\n"a/with space, and comma.avi",walk\n'),
+        ("l.csv", 'vidoe_path,labell\na/one.MP4,run\n"a/with space, and comma.avi",walk\n'),
+    ],
+)
+def test_lists_are_read_with_and_without_a_header(tree: Path, name: str, text: str) -> None:
+    (tree / name).write_text(text, encoding="utf-8")
+    entries = list_sources([tree / name]).entries
+    assert [(e.id, e.label) for e in entries] == [("a/one.MP4", "run"), ("a/with space, and comma.avi", "walk")]
+    assert all(e.path.is_file() for e in entries)
+
+
+def test_plain_lines_with_spaces_are_a_path_and_perhaps_a_label(tree: Path) -> None:
+    (tree / "my clip.mp4").touch()
+    (tree / "l.txt").write_text("my clip.mp4\na/one.MP4 3\nb/two.mp4 120 4\nmissing one.mp4 5\n")
+    entries = list_sources([tree / "l.txt"]).entries
+    assert [(e.id, e.label) for e in entries] == [
+        ("my clip.mp4", None), ("a/one.MP4", "3"), ("b/two.mp4", "4"), ("missing one.mp4", "5"),
+    ]  # fmt: skip
+
+
+def test_segments_of_a_list_keep_their_spans(tree: Path) -> None:
+    (tree / "l.csv").write_text("video,start,end,label\none.mkv,0:10,12.5,x\none.mkv,20,25,y\nb/two.mp4,,3,z\n")
+    entries = list_sources([tree / "l.csv"]).entries
+    assert [(e.id, e.start, e.end, e.label) for e in entries] == [
+        ("one.mkv#10", 10.0, 12.5, "x"), ("one.mkv#20", 20.0, 25.0, "y"), ("b/two.mp4#0", 0.0, 3.0, "z"),
+    ]  # fmt: skip
+    (tree / "l.csv").write_text("video,start,end\none.mkv,12,3\n")
+    with pytest.raises(CorpusError, match="ends at 3 s, before it starts at 12 s"):
+        list_sources([tree / "l.csv"])
+
+
+def test_absolute_paths_get_ids_without_the_machine_in_them(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "l.txt").write_text(f"{tree}/a/one.MP4\n{tree}/b/two.mp4\n")
+    assert ids(tmp_path / "l.txt") == ["tree/a/one.MP4", "tree/b/two.mp4"]
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "l.txt").write_text(f"{tree}/a/one.MP4\n{tree}/b/two.mp4\n")
+    assert ids(tmp_path / "far" / "l.txt") == ["a/one.MP4", "b/two.mp4"]
+
+
+def test_what_cannot_be_is_said_in_one_line(tree: Path) -> None:
+    (tree / "empty").mkdir()
+    with pytest.raises(CorpusError, match=r"no videos in .*empty"):
+        list_sources([tree / "empty"])
+    with pytest.raises(CorpusError, match="no file or folder nowhere"):
+        list_sources(["nowhere"])
+    (tree / "l.csv").write_text("path,label\n")
+    with pytest.raises(CorpusError, match="names no videos"):
+        list_sources([tree / "l.csv"])
+    (tree / "l.csv").write_text("label,weight\nx,1\n")
+    with pytest.raises(CorpusError, match=r"has no column path .*its columns are: label, weight"):
+        list_sources([tree / "l.csv"])
+    (tree / "l.csv").write_text("path,label\none.mkv,x\none.mkv,y\n")
+    with pytest.raises(CorpusError, match="the label 'y', before it was 'x'"):
+        list_sources([tree / "l.csv"])
+    (tree / "l.csv").write_text("a.mp4,1,2,3,4,5\n")
+    with pytest.raises(CorpusError, match="needs a header"):
+        list_sources([tree / "l.csv"])
+    (tree / "l.csv").write_text("path,start\none.mkv,soon\n")
+    with pytest.raises(CorpusError, match="start 'soon' is no time"):
+        list_sources([tree / "l.csv"])
+
+
+def test_names_are_found_by_path_id_or_a_name_that_only_one_has(tmp_path: Path) -> None:
+    names = Names([(n, tmp_path / "v" / n) for n in ("a/one.mp4", "b/one.mp4", "b/two.mp4")])
+    for name in (
+        "b/two.mp4",
+        "two.mp4",
+        "two",
+        "b/two",
+        "./b/two.mp4",
+        str(tmp_path / "v" / "b" / "two.mp4"),
+        "v/b/two.mp4",
+    ):
+        assert names.find(name, tmp_path) == "b/two.mp4", name
+    for name in ("one", "one.mp4", "three.mp4", ""):
+        assert names.find(name, tmp_path) is None, name
+    with pytest.raises(CorpusError, match=r"names 2 videos .*\(one, three\); one could be several: write its path"):
+        names.find_all(["two", "one", "three"], tmp_path / "t.csv")
+
+
+def test_near_names_of_columns_are_read_and_said(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("video,captoin,weather\nx,hello,sun\n")
+    table = Table.read(tmp_path / "t.csv")
+    assert table.named(("path", "caption")) == [{"path": "x", "caption": "hello"}]
+    assert table.remarks == ["t.csv: column 'captoin' is read as caption"]
+
+
+def test_times_are_read_as_people_write_them() -> None:
+    assert [seconds(t, "x", "y") for t in ("12.5", "10s", "500ms", "2m", "1h", "1:02", "1:00:01.5", "")] == [
+        12.5, 10.0, 0.5, 120.0, 3600.0, 62.0, 3601.5, None,
+    ]  # fmt: skip
+    assert [segment_id("v.mp4", t) for t in (0.0, 10.0, 12.5, 12345678.0)] == [
+        "v.mp4#0", "v.mp4#10", "v.mp4#12.5", "v.mp4#12345678",
+    ]  # fmt: skip
