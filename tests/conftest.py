@@ -1,10 +1,16 @@
-"""Shapes in signatures are checked in every test: the import hook comes before the first import of tubelet."""
+"""Shapes in signatures are checked in every test: the import hook comes before the first import of tubelet.
 
-from jaxtyping import install_import_hook
+One thread a process: `make test` runs a process a core, and threads that wait for each other's cores are slower.
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from jaxtyping import install_import_hook  # noqa: E402
 
 install_import_hook("tubelet", "beartype.beartype")
 
-import os  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402

@@ -6,7 +6,7 @@ from tubelet.data.augment import Augment
 from tubelet.data.loader import CaptionChoice, Data
 from tubelet.data.sample import Sampling
 from tubelet.evaluations import Linear
-from tubelet.maskers import Text, Tube
+from tubelet.maskers import Random, Text
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast, Pixels
@@ -16,7 +16,7 @@ from tubelet.types import Clip
 
 
 def tiny() -> Pretrain:
-    """Reconstruction alone, tube masks, 16x64x64: minutes on two cores.
+    """Reconstruction alone, random masks, 16x64x64: minutes on two cores.
 
     tubelet synth --out corpora/synth
     tubelet pretrain tiny --on corpora/synth --out runs/tiny
@@ -25,16 +25,16 @@ def tiny() -> Pretrain:
     """
     return Pretrain(
         clip=Clip(frames=16, size=64, tubelet_frames=2, tubelet_size=16),
-        data=Data(sampling=Sampling(stride=2), augment=Augment(smallest=0.8), cache=True),
-        encoder=Vit(width=128, depth=4, heads=4),
-        masker=Tube(ratio=0.6),
-        objectives={"pixels": Pixels(decoder=Decoder(width=96, depth=1, heads=6))},
-        optim=Optim(base_lr=0.04, floor_lr=0.002, warmup=1 / 30, clip_norm=1.0),
-        steps=1200,
+        data=Data(sampling=Sampling(stride=2), augment=Augment(smallest=1.0), cache=True),
+        encoder=Vit(width=128, depth=2, heads=4),
+        masker=Random(ratio=0.75),
+        objectives={"pixels": Pixels(decoder=Decoder(width=96, depth=1, heads=3, positions="grid"))},
+        optim=Optim(base_lr=0.048, floor_lr=0.0024, warmup=1 / 45, clip_norm=1.0),
+        steps=1800,
         batch=16,
-        save_every=100,
+        save_every=200,
         evaluations={"linear": Linear()},
-        evaluate_every=300,
+        evaluate_every=600,
         evaluate_limit=300,
     )
 
