@@ -26,9 +26,11 @@ def test_an_unknown_command_is_one_line_with_the_nearest_name_and_exit_code_2(ca
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_command_has_help(verb, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main([verb, "--help"])
-    assert stop.value.code == 0
+    try:
+        code = main([verb, "--help"])
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 0
     assert f"tubelet {verb}" in capsys.readouterr().out
 
 
