@@ -4,6 +4,7 @@ import json
 import shutil
 from zlib import crc32
 
+import chz
 import numpy as np
 import pytest
 
@@ -122,6 +123,17 @@ def test_another_corpus_has_an_entry_of_its_own(runs, corpus, capsys, tmp_path):
     assert status == 0
     assert list(results(runs / "pixels")) == ["linear", f"linear on fewer-{other.fingerprint()[:8]}"]
     assert "encoder has seen of fewer: nothing (trained on small)" in out
+
+
+def test_the_corpus_of_the_run_it_began_with_counts_as_seen(runs, corpus, clip, capsys, tmp_path):
+    same = ("id", "path", "end", "fps", "frames", "width", "height", "label", "group")
+    rows = [{name: getattr(video, name) for name in same} for video in corpus.select("train")]
+    other = write_corpus(tmp_path / "other", "train alone", [{**row, "split": "train"} for row in rows])
+    recipe = chz.replace(config(clip, "subject"), init=str(runs / "pixels"))
+    pretrain("tiny", recipe, other.folder, runs / "again")
+    status, out, _ = evaluate(capsys, runs / "again", "--on", corpus.folder, "linear")
+    assert status == 0
+    assert "encoder has seen of small: train (trained on train alone)" in out
 
 
 def test_text_and_video_are_measured_and_a_caption_that_names_the_label_is_marked(runs, corpus, capsys):

@@ -75,6 +75,20 @@ def test_who_has_seen_what_is_said(tmp_path):
     assert any("encoder has seen of leaky: train" in line for line in leaks_of(corpus).lines())
 
 
+def test_what_a_run_began_with_has_seen_counts_too(tmp_path):
+    corpus = corpus_with(tmp_path)
+    elsewhere = {"name": "other", "fingerprint": "another"}
+    here = {"name": "leaky", "fingerprint": corpus.fingerprint()}
+
+    def seen(earlier):
+        leaks = Leaks.of(corpus, elsewhere, "train", guided=False, compared=False, source=None, earlier=earlier)
+        return leaks.seen["encoder"]
+
+    assert seen([]) == []
+    assert seen([(here, "train")]) == ["train"]
+    assert seen([(here, "train"), (here, "all"), (elsewhere, "validation")]) == ["test", "train"]
+
+
 def test_a_split_that_the_aligner_has_seen_is_refused_unless_allowed(tmp_path):
     leaks = leaks_of(corpus_with(tmp_path, ["train", "test"]))
     with pytest.raises(CorpusError, match=r"'test'.*--allow-seen"):

@@ -2,10 +2,12 @@
 
 import chz
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import tubelet
+from tubelet import cli
 from tubelet.checkpoint import CHECKPOINT
 from tubelet.data.loader import Data, eval_batches
 from tubelet.data.sample import Sampling
@@ -127,6 +129,15 @@ def test_a_path_that_holds_no_run_is_one_line_with_the_remedy(run, tmp_path):
     for path in (tmp_path / "nowhere", tmp_path / "empty", tmp_path / "weights.safetensors", run / "log.jsonl"):
         with pytest.raises(WeightsError, match=r"tubelet pretrain|name the folder"):
             tubelet.load_encoder(path)
+
+
+def test_the_command_writes_what_embed_gives(run, corpus, tmp_path, capsys):
+    out = tmp_path / "features.parquet"
+    assert cli.main(["embed", str(run), str(corpus.folder), "--out", str(out)]) == 0
+    assert "3 rows, 3 features of width 32" in capsys.readouterr().out
+    table = pd.read_parquet(out)
+    expected = tubelet.embed(tubelet.load_encoder(run), [video.path for video in corpus.videos])
+    np.testing.assert_allclose(np.stack(table.feature.tolist()), expected.numpy(), atol=1e-5)
 
 
 def test_a_run_without_its_checkpoint_or_with_another_models_is_one_line(run, tmp_path, corpus):

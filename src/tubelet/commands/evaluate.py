@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tubelet.data.loader import Data
     from tubelet.data.table import Corpus
     from tubelet.evaluations import Context, Evaluation
-    from tubelet.recipes import Pretrain
+    from tubelet.recipes import Plan, Pretrain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
     leaks = Leaks.of(
         corpus, plan.corpus, config.data.split,
         guided=config.guided_by_text, compared=config.needs_text, source=config.data.captions.source, labels=labels,
+        earlier=before(plan),
     )  # fmt: skip
     task.to("cuda" if torch.cuda.is_available() else "cpu")
     with Bar("reading", "clips") as bar:
@@ -84,6 +85,19 @@ def run(args: argparse.Namespace) -> None:
     for line in leaks.lines():
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"written to {folder / 'results.json'}", highlight=False, markup=False, soft_wrap=True)
+
+
+def before(plan: "Plan") -> list[tuple[Mapping[str, str], str]]:
+    """The corpora and splits of the runs that this one's weights come from, as far back as they are there."""
+    from pathlib import Path
+
+    from tubelet.recipes.folder import RECIPE, read_plan
+
+    found: list[tuple[Mapping[str, str], str]] = []
+    while plan.config.init is not None and (Path(plan.config.init) / RECIPE).exists():
+        plan = read_plan(plan.config.init)
+        found.append((plan.corpus, plan.config.data.split))
+    return found
 
 
 def choose(words: Sequence[str], config: "Pretrain") -> "tuple[dict[str, Evaluation], Data]":

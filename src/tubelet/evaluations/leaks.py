@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,18 @@ class Leaks:
         compared: bool,
         source: str | None,
         labels: Mapping[str, str] | None = None,
+        earlier: Sequence[tuple[Mapping[str, str], str]] = (),
     ) -> "Leaks":
-        """Of a run that was trained on this split of that corpus, with captions of this source."""
+        """Of a run that was trained on this split of that corpus, with captions of this source; `earlier` are the
+        corpora and splits of the runs whose weights it began with."""
         own = trained_on.get("fingerprint") == corpus.fingerprint()
-        splits = sorted({video.split for video in corpus.select("all")}) if split == "all" else [split]
+        splits: set[str] = set()
+        for where, part in ((trained_on, split), *earlier):
+            if where.get("fingerprint") == corpus.fingerprint():
+                splits |= {video.split for video in corpus.select("all")} if part == "all" else {part}
         return cls(
             corpus=corpus,
-            seen={"encoder": splits if own else [], "aligner": seen_by_aligner(corpus) if guided or compared else []},
+            seen={"encoder": sorted(splits), "aligner": seen_by_aligner(corpus) if guided or compared else []},
             guided=guided,
             compared=compared,
             named=share_that_names_the_label(corpus, source, labels) if own and guided else 0.0,
