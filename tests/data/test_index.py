@@ -109,6 +109,16 @@ def test_segments_are_rows_of_one_file(tmp_path: Path, run: Run) -> None:
     ]  # fmt: skip
 
 
+def test_segments_are_proposed_for_long_videos_in_one_line(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "v").mkdir()
+    write_video(tmp_path / "v" / "long.mp4", moving(40, HEIGHT, WIDTH), 1)
+    code, out, _ = run(tmp_path / "v", "--out", tmp_path / "c")
+    assert code == 0
+    assert [line for line in out.splitlines() if "--segment" in line] == [
+        "  long videos: --segment 10s would make about 4 rows of them"
+    ]
+
+
 def test_spans_of_a_list_are_cut_to_what_the_file_holds(clips_folder: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "l.csv").write_text(
         f"path,start,end,label\n{clips_folder}/up/clip 0.mp4,0.5,1.5,x\n{clips_folder}/up/clip 0.mp4,1.8,9,y\n"

@@ -179,6 +179,37 @@ def test_timestamps_that_run_backwards_are_put_in_order(tmp_path: Path) -> None:
     assert "backwards at 2 frames" in probe(path).note
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec", "options"),
+    [
+        (".avi", "libx264", {"bf": "3"}),
+        (".avi", "mpeg4", {"bf": "2"}),
+        (".mpg", "mpeg1video", {}),
+        (".ts", "libx264", {}),
+    ],
+)
+def test_old_containers_give_the_same_frame_whatever_was_read_before(
+    tmp_path: Path, suffix: str, codec: str, options: dict[str, str]
+) -> None:
+    path = tmp_path / f"old{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.options = {**options, "g": "12", "threads": "1"}
+        for values in moving(50, HEIGHT, WIDTH):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format="rgb24")))
+        container.mux(stream.encode(None))
+    _, stored = in_sequence(path)
+    frames, times = read_span(path)
+    np.testing.assert_array_equal(frames, stored)
+    np.testing.assert_allclose(np.diff(times), 0.04, atol=1e-3)
+    part, when = read_span(path, float(times[20]), float(times[30]))
+    np.testing.assert_array_equal(part, stored[20:30])
+    np.testing.assert_array_equal(when, times[20:30])
+    for place in range(1, 50, 7):
+        np.testing.assert_array_equal(read_frames(path, [times[place]])[0], stored[place])
+
+
 def test_a_file_cut_short_ends_where_it_decodes(tmp_path: Path) -> None:
     write_video(tmp_path / "whole.mkv", moving(60, HEIGHT, WIDTH), 10)
     content = (tmp_path / "whole.mkv").read_bytes()

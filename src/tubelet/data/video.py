@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, pairwise
+from itertools import chain, dropwhile, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -115,13 +115,14 @@ class Reader:
         self._origin = stream.start_time or 0
         self._unit = float(stream.time_base)
         self._packets, self._whole = [], False
-        for earlier in EARLIER if start > 0 else ():
+        seekable = start > 0 and self._container.format.name != "mpeg"  # program streams guess their times after a seek
+        for earlier in EARLIER if seekable else ():
             if self._seek(start - earlier):
                 self._packets = self._demux(end)
                 if any(packet.is_keyframe and shown_by(packet, self._stamp(start)) for packet in self._packets):
                     break
         else:
-            if start > 0:
+            if seekable:
                 self._reopen()
             self._packets, self._whole = self._demux(end), math.isinf(end)
         stamps = [packet.pts for packet in self._packets if not packet.is_discard]
@@ -134,7 +135,8 @@ class Reader:
 
     def _demux(self, end: float) -> list[Any]:
         packets = []
-        limit = self._stamp(end)
+        # an AVI's packets carry the time of their own place, though a frame may need some that follow it
+        limit = self._stamp(end) + (16 if self._container.format.name == "avi" else 0)
         try:
             for packet in self._container.demux(self._stream):
                 if packet.size:
@@ -167,25 +169,38 @@ class Reader:
         stamps = self._stamps[wanted]
         found: dict[int, UInt8[np.ndarray, "h w 3"]] = {}
         convert = Upright()
-        before = None
+        before, last = None, -1
         place = 0
-        for frame in self._decode(key_before(self._packets, int(stamps[0]))):
-            if (before is not None and frame.pts is not None and frame.pts <= before.pts) or frame.pts is None:
+        for stamp, frame in self._stamped(key_before(self._packets, int(stamps[0]))):
+            if stamp is None or (before is not None and stamp <= last):
                 return None
-            while place < len(stamps) and stamps[place] <= frame.pts:
-                shown = frame if stamps[place] == frame.pts or before is None else before
-                found[int(wanted[place])] = convert(shown)
+            while place < len(stamps) and stamps[place] <= stamp:
+                found[int(wanted[place])] = convert(frame if stamps[place] == stamp or before is None else before)
                 place += 1
             if place == len(stamps):
                 return found
-            before = frame
+            before, last = frame, stamp
         # The decoder has ended. A place or two without a frame of its own is a packet that shows nothing.
-        last = -1 if before is None else int(np.searchsorted(self._stamps, before.pts))
+        reached = int(np.searchsorted(self._stamps, last))
         for index in wanted[place:].tolist():
-            if before is None or index > last + 2:
+            if before is None or index > reached + 2:
                 raise self._undecodable(index)
             found[index] = convert(before)
         return found
+
+    def _stamped(self, first: int) -> Iterator[tuple[int | None, Any]]:
+        """Frames from packet `first` on with their timestamps.
+
+        AVI has none of its own, only the order of its packets, which is not that of the frames where some of them look
+        ahead. So there a frame takes the time of its place, counted from the key frame.
+        """
+        if self._container.format.name != "avi":
+            yield from ((frame.pts, frame) for frame in self._decode(first))
+            return
+        place = int(np.searchsorted(self._stamps, self._packets[first].pts))
+        for frame in dropwhile(lambda frame: not frame.key_frame, self._decode(first)):
+            yield (int(self._stamps[place]) if place < len(self._stamps) else None), frame
+            place += 1
 
     def _put_in_order(self) -> None:
         """Decodes everything once to learn the times, in the order in which frames are shown."""
