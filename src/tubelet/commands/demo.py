@@ -52,7 +52,10 @@ def commands(out: Path, seed: int) -> list[tuple[str, list[str]]]:
             "Learn which patches a caption names, from the corpus's own frames and captions.",
             ["align", corpus, "--source", "subject"],
         ),
-        ("Score every patch of every frame against its captions, once.", ["saliency", "text", corpus]),
+        (
+            "Score every patch of every frame against its captions, once.",
+            ["saliency", "text", corpus, "--source", "subject"],
+        ),
         (
             "Pretrain by reconstruction alone: nothing but pixels.",
             ["pretrain", "tiny", f"seed={seed}", "--on", corpus, "--out", pixels],
