@@ -8,7 +8,7 @@ Tubelets are numbered time first, then rows, then columns: index = (slot * nh + 
 A *slot* is one step of the time axis of that grid, a *place* one cell of its spatial axes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -79,13 +79,17 @@ class Batch:
         return len(self.ids)
 
     def to(self, device: torch.device | str) -> "Batch":
+        return self._each(lambda value: value.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """In page-locked memory, from which a copy to a GPU need not wait; the loader's own thread calls it."""
+        return self._each(lambda value: value.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         moved: dict[str, Any] = {
-            f.name: value.to(device, non_blocking=True)
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor)
+            f.name: change(value) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)
         }
-        maps = {name: value.to(device, non_blocking=True) for name, value in self.maps.items()}
-        return replace(self, **moved, maps=maps)
+        return replace(self, **moved, maps={name: change(value) for name, value in self.maps.items()})
 
 
 @dataclass(frozen=True)
