@@ -29,12 +29,12 @@ def tiny() -> Pretrain:
         encoder=Vit(width=128, depth=2, heads=4),
         masker=Random(ratio=0.75),
         objectives={"pixels": Pixels(decoder=Decoder(width=96, depth=1, heads=3, positions="grid"))},
-        optim=Optim(base_lr=0.048, floor_lr=0.0024, warmup=1 / 45, clip_norm=1.0),
-        steps=1800,
+        optim=Optim(base_lr=0.048, floor_lr=0.0024, warmup=1 / 30, clip_norm=1.0),
+        steps=1200,
         batch=16,
         save_every=200,
         evaluations={"linear": Linear()},
-        evaluate_every=600,
+        evaluate_every=400,
         evaluate_limit=300,
     )
 
