@@ -178,7 +178,7 @@ def chance_of(metric: str, metrics: Mapping[str, float]) -> float | None:
     """The level of this metric without any features."""
     measure = metric.rpartition(".")[2]
     if measure == "accuracy":
-        return metrics.get("majority")
+        return max(metrics.get("majority", 0.0), metrics.get("chance", 0.0)) or None
     if measure == "balanced_accuracy":
         return metrics.get("chance")
     return metrics.get(f"{metric.partition('.')[0]}.chance_{measure}")
