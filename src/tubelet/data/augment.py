@@ -40,6 +40,12 @@ class Crop:
     ) -> "Crop":
         return cls(top / height, left / width, rows / height, columns / width, flip)
 
+    def cut(self, frames: UInt8[np.ndarray, "*t h w 3"]) -> UInt8[np.ndarray, "*t rows columns 3"]:
+        """What the crop shows of a frame or of several, mirrored where it flips; a view."""
+        top, left, rows, columns = self.pixels(frames.shape[-3], frames.shape[-2])
+        inside = frames[..., top : top + rows, left : left + columns, :]
+        return inside[..., ::-1, :] if self.flip else inside
+
     def pixels(self, height: int, width: int) -> tuple[int, int, int, int]:
         """(top, left, rows, columns) in a frame of so many pixels; at least one pixel, inside the frame."""
         rows = min(max(round(self.height * height), 1), height)
@@ -85,9 +91,7 @@ class Augment:
 
 def crop_frames(frames: UInt8[np.ndarray, "t h w 3"], crop: Crop, size: int) -> UInt8[Tensor, "3 t {size} {size}"]:
     """What the crop shows, resized with antialiasing. uint8 in, uint8 out; the frames stay as the decoder lays them."""
-    top, left, rows, columns = crop.pixels(*frames.shape[1:3])
-    inside = frames[:, top : top + rows, left : left + columns]
-    return resize(inside[:, :, ::-1] if crop.flip else inside, size, size)
+    return resize(crop.cut(frames), size, size)
 
 
 def resize(frames: UInt8[np.ndarray, "t h w 3"], rows: int, columns: int) -> UInt8[Tensor, "3 t {rows} {columns}"]:

@@ -24,7 +24,7 @@ from jaxtyping import Float64, UInt8
 from tubelet.data.augment import resize
 from tubelet.data.processes import Failure, cores, run_each
 from tubelet.data.table import Corpus, Video, write_whole
-from tubelet.data.video import SAME, Reader
+from tubelet.data.video import SAME, Cut, Reader
 from tubelet.errors import CorpusError, VideoError
 
 FORMAT = 1
@@ -116,9 +116,11 @@ class Kept:
     all: UInt8[np.ndarray, "t h w 3"]
     times: Float64[np.ndarray, "t"]
 
-    def frames(self, times: Sequence[float] | Float64[np.ndarray, "c"]) -> UInt8[np.ndarray, "c h w 3"]:
+    def frames(
+        self, times: Sequence[float] | Float64[np.ndarray, "c"], cut: Cut | None = None
+    ) -> UInt8[np.ndarray, "c rows columns 3"]:
         places = np.searchsorted(self.times, np.asarray(times) + SAME, side="right") - 1
-        return self.all[np.maximum(places, 0)]
+        return (self.all if cut is None else cut(self.all))[np.maximum(places, 0)]
 
     def __enter__(self) -> "Kept":
         return self

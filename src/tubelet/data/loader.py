@@ -20,7 +20,7 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tubelet.data.augment import Augment, Crop, crop_frames, names_a_side
+from tubelet.data.augment import Augment, Crop, names_a_side, resize
 from tubelet.data.captions import CaptionChoice, flatten
 from tubelet.data.frames import Frames, Kept, Progress
 from tubelet.data.maps import Embeddings, Maps
@@ -170,16 +170,16 @@ class Source:
         """A clip that begins at this share of what is possible (None: in the middle), with this crop."""
         with self.open(video, 0.5 if begin is None else begin) as reader:
             sampled = self.data.sampling.times(reader.times, self.clip, "centre" if begin is None else begin)
-            frames = reader.frames(sampled.times)
-        if crop is None:  # the table does not know the size
-            size = frames.shape[1:3]
-            crop = Crop.centre(*size) if rng is None else self.data.augment.draw(rng, *size)
+            if crop is None:  # the table does not know the size
+                height, width = reader.frames(sampled.times[:1]).shape[1:3]
+                crop = Crop.centre(height, width) if rng is None else self.data.augment.draw(rng, height, width)
+            frames = reader.frames(sampled.times, crop.cut)
         caption = None
         if self.captions:
             moment = float(sampled.times[0] + sampled.times[-1]) / 2
             caption = self.data.captions.choose(self.captions[video.row], pick, moment)
         return Sample(
-            video=crop_frames(frames, crop, self.clip.size),
+            video=resize(frames, self.clip.size, self.clip.size),
             key=number,
             id=video.id,
             label=-1 if video.label is None else self.labels[video.label],

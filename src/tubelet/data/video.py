@@ -8,7 +8,7 @@ Frames come out upright, as 8-bit RGB, whatever the depth, the chroma, the alpha
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, dropwhile, pairwise
@@ -29,6 +29,8 @@ from tubelet.errors import VideoError
 SAME = 1e-6  # seconds: two times closer than this are one
 EARLIER = (0.0, 1.0, 10.0)  # seconds: some containers seek too late; tried in this order before the beginning
 CHEAP = 150_000_000  # pixels that a probe decodes without thinking: 490 frames of 640x480
+
+Cut = Callable[[np.ndarray], np.ndarray]
 
 av.logging.set_level(av.logging.PANIC)  # what FFmpeg has to say arrives as an exception, once
 
@@ -93,20 +95,27 @@ class Reader:
         inside = (self._times >= self._start - SAME) & (self._times < self._end - SAME)
         return self._times[inside]
 
-    def frames(self, times: Sequence[float] | Float64[np.ndarray, "t"]) -> UInt8[np.ndarray, "t h w 3"]:
-        """The frame shown at each time: the last one that starts at or before it (the first one, before that)."""
+    def frames(
+        self, times: Sequence[float] | Float64[np.ndarray, "t"], cut: Cut | None = None
+    ) -> UInt8[np.ndarray, "t h w 3"]:
+        """The frame shown at each time: the last one that starts at or before it (the first one, before that).
+
+        `cut` takes from an upright frame the part to keep, so that of large frames no more is copied than is needed.
+        """
         asked = np.asarray(times, dtype=np.float64)
         if not asked.size:
             raise ValueError("no times asked for")
-        wanted = np.maximum(np.searchsorted(self._times, asked + SAME, side="right") - 1, 0)
-        found: dict[int, UInt8[np.ndarray, "h w 3"]] | None = None
         if not self._ordered:
-            found = self._by_time(np.unique(wanted))
-        if found is None:
+            kept = Keeping(self._places(asked), cut)
+            if self._by_time(kept):
+                return kept.frames
             self._put_in_order()
-            wanted = np.maximum(np.searchsorted(self._times, asked + SAME, side="right") - 1, 0)
-            found = self._by_count(np.unique(wanted))
-        return np.stack([found[index] for index in wanted.tolist()])
+        kept = Keeping(self._places(asked), cut)
+        self._by_count(kept)
+        return kept.frames
+
+    def _places(self, asked: Float64[np.ndarray, "t"]) -> Int64[np.ndarray, "t"]:
+        return np.maximum(np.searchsorted(self._times, asked + SAME, side="right") - 1, 0)
 
     def _read_packets(self, start: float, end: float) -> None:
         """Reads the compressed packets of the span, from the key frame before it, and nothing else."""
@@ -164,29 +173,28 @@ class Reader:
     def _seconds(self, stamps: Int64[np.ndarray, "t"]) -> Float64[np.ndarray, "t"]:
         return (stamps - self._origin) * self._unit
 
-    def _by_time(self, wanted: Int64[np.ndarray, "wanted"]) -> dict[int, UInt8[np.ndarray, "h w 3"]] | None:
-        """The frames at these places of `_stamps`; None where timestamps run backwards and frames must be counted."""
+    def _by_time(self, kept: "Keeping") -> bool:
+        """Keeps the frames of these timestamps; False where they run backwards, so that frames must be counted."""
+        wanted = np.unique(kept.places)
         stamps = self._stamps[wanted]
-        found: dict[int, UInt8[np.ndarray, "h w 3"]] = {}
-        convert = Upright()
         before, last = None, -1
         place = 0
         for stamp, frame in self._stamped(key_before(self._packets, int(stamps[0]))):
             if stamp is None or (before is not None and stamp <= last):
-                return None
+                return False
             while place < len(stamps) and stamps[place] <= stamp:
-                found[int(wanted[place])] = convert(frame if stamps[place] == stamp or before is None else before)
+                kept.put(int(wanted[place]), frame if stamps[place] == stamp or before is None else before)
                 place += 1
             if place == len(stamps):
-                return found
+                return True
             before, last = frame, stamp
         # The decoder has ended. A place or two without a frame of its own is a packet that shows nothing.
         reached = int(np.searchsorted(self._stamps, last))
         for index in wanted[place:].tolist():
             if before is None or index > reached + 2:
                 raise self._undecodable(index)
-            found[index] = convert(before)
-        return found
+            kept.put(index, before)
+        return True
 
     def _stamped(self, first: int) -> Iterator[tuple[int | None, Any]]:
         """Frames from packet `first` on with their timestamps.
@@ -217,14 +225,15 @@ class Reader:
         if not stamps:
             raise self._undecodable(0)
 
-    def _by_count(self, wanted: Int64[np.ndarray, "wanted"]) -> dict[int, UInt8[np.ndarray, "h w 3"]]:
-        """The frames at these places, counted from the first of the file."""
-        places = set(wanted.tolist())
-        convert = Upright()
-        found = {index: convert(frame) for index, frame in enumerate(self._decode(0)) if index in places}
-        if len(found) < len(places):
-            raise self._undecodable(min(places - found.keys()))
-        return found
+    def _by_count(self, kept: "Keeping") -> None:
+        """Keeps the frames at these places, counted from the first of the file."""
+        places = set(kept.places.tolist())
+        for index, frame in enumerate(self._decode(0)):
+            if index in places:
+                kept.put(index, frame)
+                places.remove(index)
+        if places:
+            raise self._undecodable(min(places))
 
     def _decode(self, first: int) -> "Decoding":
         self._decoding = Decoding(self._stream.codec_context, self._packets[first:])
@@ -396,25 +405,34 @@ class Decoding:
                 yield frame
 
 
-class Upright:
-    """Turns decoded frames into upright 8-bit RGB arrays, all of the size of the first."""
+class Keeping:
+    """Decoded frames on their way into one array: upright, 8-bit RGB, all of the size of the first."""
 
-    def __init__(self) -> None:
+    frames: UInt8[np.ndarray, "t h w 3"]
+
+    def __init__(self, places: Int64[np.ndarray, "t"], cut: Cut | None) -> None:
+        self.places, self.cut = places, cut
         self._turn: Turn | None = None
         self._size = (0, 0)
         self._rgb = VideoReformatter()
 
-    def __call__(self, frame: Any) -> UInt8[np.ndarray, "h w 3"]:
-        if self._turn is None:
+    def put(self, index: int, frame: Any) -> None:
+        """This is the frame at place `index`."""
+        if first := self._turn is None:
             self._turn, self._size = turn_of(frame), (frame.width, frame.height)
-        transpose, mirror, upside = self._turn
+        transpose, mirror, upside = self._turn or (False, False, False)
         # one thread: a context with threads of its own costs more than it gains and does not survive a fork
         upright = self._rgb.reformat(frame, *self._size, "rgb24", threads=1).to_ndarray()
         if transpose:
             upright = upright.transpose(1, 0, 2)
         if mirror:
             upright = upright[:, ::-1]
-        return upright[::-1] if upside else upright
+        if upside:
+            upright = upright[::-1]
+        part = upright if self.cut is None else self.cut(upright)
+        if first:
+            self.frames = np.empty((len(self.places), *part.shape), np.uint8)
+        self.frames[self.places == index] = part
 
 
 Turn = tuple[bool, bool, bool]
