@@ -5,10 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from small_runs import assert_identical, pretrain, steps, tensors, wait_for_step
+
+pytestmark = pytest.mark.timeout(600)
 
 
 def start_ranks(*words: object) -> subprocess.Popen[str]:
@@ -27,11 +30,21 @@ def torchrun(*words: object) -> tuple[int, str]:
     """The exit code, and what was said."""
     process = start_ranks(*words)
     try:
-        said = process.communicate(timeout=280)[1]
+        said = process.communicate(timeout=500)[1]
         return process.returncode, said
     finally:
+        kill(process)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """The launcher and its ranks at once, each of which leads a session of its own."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    ranks = children.read_text().split() if children.exists() else []
+    process.kill()
+    for number in map(int, ranks):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            os.kill(number, signal.SIGKILL)
+    process.communicate()
 
 
 def test_two_ranks_train_what_one_trains_on_the_same_clips(tmp_path, corpus, recipes):
@@ -71,8 +84,7 @@ def test_two_ranks_go_on_bit_for_bit_after_a_kill(tmp_path, corpus, recipes):
     assert code == 0, said
     process = start_ranks(*words, "--out", cut)
     wait_for_step(process, cut, 20)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill(process)
     code, said = torchrun(*words, "--out", cut)
     assert code == 0, said
     assert "going on from step" in said

@@ -38,7 +38,10 @@ class Alignment:
 
     shape: Shape = chz.field(default_factory=Shape, doc="sizes of the towers")
     sources: tuple[str, ...] = chz.field(default=(), doc="caption sources that are used (none given: all)")
-    steps: int = chz.field(default=160, doc="optimiser steps")
+    steps: int = chz.field(
+        default=120,
+        doc="optimiser steps; longer retrieves better and localises worse: patches beside a thing come to name it",
+    )
     batch: int = chz.field(default=64, doc="frames (and captions) of a step")
     frames: int = chz.field(default=4, doc="frames decoded of every video, evenly spread")
     most_frames: int = chz.field(default=16384, doc="frames held in memory; videos beyond that are left out by lot")

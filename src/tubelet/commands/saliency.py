@@ -113,15 +113,16 @@ def check(args: argparse.Namespace, corpus: "Corpus") -> None:
         )
     Console().print(shown)
     error = table["text map"]["all"]["overall"]["error"]
-    trained = getattr(aligner, "about", {}).get("seconds")
+    about = getattr(aligner, "about", {})
+    trained = {name: about[name] for name in ("seconds", "processor_seconds", "settings") if name in about}
     print(
         f"standard error of the first figure {error:.3f}; grid {checked.protocol['grid']}; {aligner.identity}"
-        + (f", trained in {trained:g} s" if trained is not None else "")
+        + (f", trained in {trained['processor_seconds']:g} s of processor time" if trained else "")
     )
     if args.out:
         folder = Path(args.out)
         folder.mkdir(parents=True, exist_ok=True)
-        result = {**checking.as_json(checked), "trained_seconds": trained}
+        result = {**checking.as_json(checked), "trained": trained}
         (folder / "check.json").write_text(json.dumps(result, indent=1) + "\n")
         checking.contact_sheet(checked.examples, folder / "check.png")
         print(f"{folder / 'check.json'}, {folder / 'check.png'}")

@@ -28,6 +28,7 @@ from tubelet.errors import VideoError
 
 SAME = 1e-6  # seconds: two times closer than this are one
 EARLIER = (0.0, 1.0, 10.0)  # seconds: some containers seek too late; tried in this order before the beginning
+SKIPPING = ("h264", "hevc")  # codecs that say which frames no other refers to
 CHEAP = 150_000_000  # pixels that a probe decodes without thinking: 490 frames of 640x480
 
 Cut = Callable[[np.ndarray], np.ndarray]
@@ -179,7 +180,7 @@ class Reader:
         stamps = self._stamps[wanted]
         before, last = None, -1
         place = 0
-        for stamp, frame in self._stamped(key_before(self._packets, int(stamps[0]))):
+        for stamp, frame in self._stamped(key_before(self._packets, int(stamps[0])), set(stamps.tolist())):
             if stamp is None or (before is not None and stamp <= last):
                 return False
             while place < len(stamps) and stamps[place] <= stamp:
@@ -196,14 +197,15 @@ class Reader:
             kept.put(index, before)
         return True
 
-    def _stamped(self, first: int) -> Iterator[tuple[int | None, Any]]:
+    def _stamped(self, first: int, needed: set[int]) -> Iterator[tuple[int | None, Any]]:
         """Frames from packet `first` on with their timestamps.
 
         AVI has none of its own, only the order of its packets, which is not that of the frames where some of them look
         ahead. So there a frame takes the time of its place, counted from the key frame.
         """
         if self._container.format.name != "avi":
-            yield from ((frame.pts, frame) for frame in self._decode(first))
+            exact = self._stream.codec_context.codec.canonical_name in SKIPPING
+            yield from ((frame.pts, frame) for frame in self._decode(first, needed if exact else None))
             return
         place = int(np.searchsorted(self._stamps, self._packets[first].pts))
         for frame in dropwhile(lambda frame: not frame.key_frame, self._decode(first)):
@@ -235,8 +237,8 @@ class Reader:
         if places:
             raise self._undecodable(min(places))
 
-    def _decode(self, first: int) -> "Decoding":
-        self._decoding = Decoding(self._stream.codec_context, self._packets[first:])
+    def _decode(self, first: int, needed: set[int] | None = None) -> "Decoding":
+        self._decoding = Decoding(self._stream.codec_context, self._packets[first:], needed)
         return self._decoding
 
     def _undecodable(self, place: int) -> VideoError:
@@ -383,10 +385,13 @@ ENCRYPTED = ("encrypted", "the video track is encrypted")
 
 
 class Decoding:
-    """Frames in display order. They end at the first error after a good frame; `error` then says what it was."""
+    """Frames in display order. They end at the first error after a good frame; `error` then says what it was.
 
-    def __init__(self, context: Any, packets: Iterable[Any]) -> None:
-        self.context, self.packets, self.error = context, packets, ""
+    With `needed` timestamps, other frames are left undecoded where no frame refers to them.
+    """
+
+    def __init__(self, context: Any, packets: Iterable[Any], needed: set[int] | None = None) -> None:
+        self.context, self.packets, self.needed, self.error = context, packets, needed, ""
 
     def __iter__(self) -> Iterator[Any]:
         if self.context.is_open:
@@ -394,6 +399,8 @@ class Decoding:
         seen = False
         for packet in chain(self.packets, [None]):
             try:
+                if self.needed is not None and packet is not None:
+                    self.context.skip_frame = "DEFAULT" if packet.pts in self.needed else "NONREF"
                 frames = self.context.decode(packet)
             except (av.error.FFmpegError, EOFError) as error:
                 self.error = self.error or plain(error)
