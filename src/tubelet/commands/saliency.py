@@ -117,7 +117,11 @@ def check(args: argparse.Namespace, corpus: "Corpus") -> None:
     trained = {name: about[name] for name in ("seconds", "processor_seconds", "settings") if name in about}
     print(
         f"standard error of the first figure {error:.3f}; grid {checked.protocol['grid']}; {aligner.identity}"
-        + (f", trained in {trained['processor_seconds']:g} s of processor time" if trained else "")
+        + (
+            f", trained in {trained['processor_seconds']:g} s of processor time"
+            if "processor_seconds" in trained
+            else ""
+        )
     )
     if args.out:
         folder = Path(args.out)
