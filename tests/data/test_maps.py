@@ -310,7 +310,8 @@ def test_a_vector_map_has_one_timestamp_more_than_layers(tmp_path: Path) -> None
     assert maps.missing(corpus.videos, None) == ["clip 1", "clip 2"]
 
 
-def test_two_commands_do_not_write_the_same_maps_at_once(tmp_path: Path) -> None:
+def test_two_commands_do_not_write_the_same_maps_at_once(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("tubelet.data.shards.PATIENCE", 0.2)
     corpus = corpus_in(tmp_path)
     with (
         MapsWriter(corpus, "text", "scalar", METHOD),

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +20,7 @@ from tubelet.errors import CorpusError
 
 FORMAT = 1
 SHARD_BYTES = 64 << 20
+PATIENCE = 10.0  # seconds to wait for another writer
 
 
 class Series:
@@ -164,11 +166,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def lock(folder: Path) -> IO[str]:
-    """Held until closed, or until the process ends in whatever way."""
+    """Held until closed, or until the process and its workers end in whatever way: a killed one's take some seconds."""
     file = (folder / ".lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise CorpusError(f"another command is writing to {folder}: wait until it ends") from None
-    return file
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > deadline:
+                file.close()
+                raise CorpusError(f"another command is writing to {folder}: wait until it ends") from None
+            time.sleep(0.1)
+        else:
+            return file
