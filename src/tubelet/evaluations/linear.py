@@ -61,8 +61,8 @@ class Head:
 class Problem:
     """Standardised features with their labels, ready to be solved at any strength; a solution starts from the last.
 
-    With more features than clips the work is done in the span of the clips: the minimum lies in it, and a rotation
-    keeps |W|.
+    The work is done on the principal axes of the features, where the curvature of the loss is nearly diagonal; a
+    rotation keeps |W|, and with more features than clips the minimum lies in the span of the clips.
     """
 
     def __init__(self, features: Float[Tensor, "v d"], label: Int64[Tensor, "v"], classes: int) -> None:
@@ -71,19 +71,23 @@ class Problem:
         self.shift = x.mean(0)
         deviation = x.std(0, unbiased=False)
         self.scale = torch.where(deviation > 1e-12 * (1 + self.shift.abs()), deviation, 1.0)
-        self.x = (x - self.shift) / self.scale
-        self.basis: Tensor | None = None  # d r, orthonormal
-        if x.shape[1] > x.shape[0]:
-            energy, turn = torch.linalg.eigh(self.x @ self.x.T)
-            kept = energy > energy[-1] * 1e-12
-            self.basis = self.x.T @ (turn[:, kept] / energy[kept].sqrt())
-            self.x = turn[:, kept] * energy[kept].sqrt()
+        x = (x - self.shift) / self.scale
+        wide = x.shape[1] > x.shape[0]
+        energy, axes = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
+        kept = energy > energy[-1] * 1e-12
+        self.energy = energy[kept]  # r, ascending: the sum of squares along each axis
+        self.axes = x.T @ (axes[:, kept] / self.energy.sqrt()) if wide else axes[:, kept]  # d r, orthonormal
+        self.x = x @ self.axes
         self.weight = torch.zeros(self.x.shape[1], classes, dtype=torch.float64)
         self.bias = torch.zeros(classes, dtype=torch.float64)
 
     def solve(self, strength: float) -> Head:
         """The minimum of C * sum of cross-entropies + |W|^2 / 2."""
-        weight, bias = self.weight.clone().requires_grad_(), self.bias.clone().requires_grad_()
+        penalty = 1 / (strength * len(self.x))  # of the mean cross-entropy
+        curvature = self.energy / (len(self.x) * self.weight.shape[1]) + penalty
+        step = curvature.rsqrt()[:, None]  # r 1: in these units all axes are about equally curved
+        x = self.x * step.T
+        weight, bias = (self.weight / step).requires_grad_(), self.bias.clone().requires_grad_()
         solver = torch.optim.LBFGS(
             [weight, bias], max_iter=2000, max_eval=4000, history_size=20,
             tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe",
@@ -91,13 +95,11 @@ class Problem:
 
         def loss() -> Tensor:
             solver.zero_grad()
-            fit = cross_entropy(self.x @ weight + bias, self.label)
-            value = fit + weight.square().sum() / (2 * strength * len(self.x))
+            value = cross_entropy(x @ weight + bias, self.label) + penalty / 2 * (weight * step).square().sum()
             value.backward()
             return value
 
         with torch.enable_grad():
             solver.step(loss)
-        self.weight, self.bias = weight.detach(), bias.detach()
-        own = self.weight if self.basis is None else self.basis @ self.weight
-        return Head(self.shift, self.scale, own, self.bias)
+        self.weight, self.bias = weight.detach() * step, bias.detach()
+        return Head(self.shift, self.scale, self.axes @ self.weight, self.bias)
