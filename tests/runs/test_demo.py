@@ -1,0 +1,41 @@
+"""`tubelet demo`: the whole line in one command, here with few clips and steps."""
+
+import json
+import re
+
+from scipy import stats
+
+from tubelet import cli
+from tubelet.commands.demo import interval, spread
+
+
+def test_the_demo_runs_the_whole_line_for_each_seed_and_goes_on_where_it_stopped(tmp_path, capsys):
+    out = tmp_path / "demo"
+    command = ["demo", "--out", str(out), "--seed", "0", "1", "--steps", "3", "--train", "32", "--test", "16"]
+    assert cli.main(command) == 0
+    shown = capsys.readouterr().out
+    for run in ("reconstruction-0", "text-guided-0", "reconstruction-1", "text-guided-1"):
+        results = json.loads((out / run / "results.json").read_text())
+        assert {"linear", "knn", "retrieval", "reconstruction"} <= set(results)
+        assert {"random", "mean_image", "ceiling"} <= set(results["linear"]["baselines"])
+    assert (out / "report.html").stat().st_size > 100_000
+    for row in ("reconstruction", "text-guided", "random init", "mean image", "supervised ceiling", "chance"):
+        assert re.search(rf"^ *{row} ", shown, re.MULTILINE), row
+    assert "margins in points" in shown
+
+    assert cli.main(command) == 0
+    again = "".join(capsys.readouterr())
+    assert "complete already" in again
+    assert "is finished" in again
+
+
+def test_an_interval_of_margins_is_the_paired_t_interval():
+    points = [3.0, 5.5, 4.0]
+    low, high = stats.t.interval(0.95, 2, loc=sum(points) / 3, scale=stats.sem(points))
+    assert interval(points) == f"{sum(points) / 3:+.1f} ± {(high - low) / 2:.1f}"
+
+
+def test_a_cell_shows_mean_and_spread_in_percent_and_nothing_where_nothing_was_measured():
+    assert spread([None, None]) == ""
+    assert spread([0.25]) == "25.0"
+    assert spread([0.2, 0.3]) == "25.0 ± 7.1"
