@@ -167,10 +167,53 @@ def test_text_is_invariant_to_a_monotone_map_of_the_similarities(clip, ratio, po
     assert torch.equal(draw(masker, batch, clip).hidden, draw(masker, bent, clip).hidden)
 
 
+@settings(deadline=None, max_examples=25)
+@given(clip=grids, ratio=ratios)
+def test_text_sampled_without_heat_is_the_top_and_with_endless_heat_is_random(clip, ratio):
+    batch = batch_of(clip)
+
+    def hidden(**fields):
+        return draw(Text(ratio=ratio, **fields), batch, clip).hidden
+
+    assert torch.equal(hidden(pick="sample", temperature=0.0), hidden(pick="top"))
+    assert torch.equal(hidden(pick="sample", temperature=1e-6), hidden(pick="top"))
+    assert torch.equal(hidden(pick="sample", temperature=1e6), hidden(pick="random"))
+
+
+def test_text_sampled_draws_with_weights_of_likeness_over_temperature():
+    """One of four places is hidden, so its frequency is the softmax that the temperature gives."""
+    clip = Clip(frames=2, size=32, tubelet_size=16)
+    similarity = torch.tensor([0.1, 0.4, 0.2, 0.9])
+    batch = batch_of(clip, 20_000, maps=similarity.expand(20_000, 4))
+    hidden = draw(Text(ratio=0.25, pick="sample", temperature=0.8), batch, clip).hidden
+    share = torch.bincount(hidden.flatten(), minlength=4) / 20_000
+    expected = torch.softmax((similarity - similarity.mean()) / similarity.std(correction=0) / 0.8, 0)
+    assert (share - expected).abs().max() < 5 * 0.5 / 20_000**0.5
+
+
+@settings(deadline=None, max_examples=25)
+@given(clip=grids, scale=st.floats(0.01, 100), shift=st.floats(-1, 1))
+def test_the_temperature_of_a_sampled_text_mask_does_not_depend_on_the_scale_of_the_aligner(clip, scale, shift):
+    batch = batch_of(clip)
+    other = batch_of(clip, maps=batch.maps["text"] * scale + shift * scale)
+    masks = [draw(Text(pick="sample"), b, clip).hidden for b in (batch, other)]
+    assert (masks[0] == masks[1]).float().mean() > 0.97
+
+
+def test_a_temperature_below_zero_is_refused():
+    with pytest.raises(RecipeError, match=r"masker\.temperature=-1"):
+        Text(pick="sample", temperature=-1.0)
+
+
 def test_random_and_tube_hide_every_place_equally_often():
     clip = Clip(frames=4, size=64, tubelet_size=16)
     batch = batch_of(clip, 4000)
-    for masker in (Random(ratio=0.5), Tube(ratio=0.5), Text(ratio=0.5, pick="random")):
+    for masker in (
+        Random(ratio=0.5),
+        Tube(ratio=0.5),
+        Text(ratio=0.5, pick="random"),
+        Text(pick="sample", temperature=1e4, ratio=0.5),
+    ):
         share = torch.bincount(draw(masker, batch, clip).hidden.flatten(), minlength=32) / 4000
         assert (share - 0.5).abs().max() < 5 * 0.5 / 4000**0.5
 

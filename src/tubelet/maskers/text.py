@@ -1,6 +1,7 @@
 """Text: hide what the caption names (TGM, arXiv 2408.00759): the patches most similar to the caption, slot by slot.
 
-Law: every slot hides int(ratio * places) tubelets, chosen anew in every slot.
+Law: every slot hides int(ratio * places) tubelets, chosen anew in every slot. Sampled at temperature 0 it is `top`,
+and as the temperature grows it becomes `random`.
 """
 
 from typing import ClassVar, Literal
@@ -10,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tubelet.maskers.base import Masker
+from tubelet.maskers.soft import check_temperature, soften
 from tubelet.seeds import uniform
 from tubelet.types import Batch, Budget, Clip
 
@@ -19,9 +21,16 @@ class Text(Masker):
     needs: ClassVar[tuple[str, ...]] = ("text",)
 
     ratio: float = chz.field(default=0.6, doc="share of every slot's tubelets that is hidden")
-    pick: Literal["top", "bottom", "random"] = chz.field(
-        default="top", doc="hide the tubelets most like the caption, least like it, or any (the ablations)"
+    pick: Literal["top", "bottom", "random", "sample"] = chz.field(
+        default="top", doc="hide the tubelets most like the caption, least like it, any, or drawn by their likeness"
     )
+    temperature: float = chz.field(
+        default=0.5, doc="of pick=sample, in standard deviations of the clip's similarities; 0 is top"
+    )
+
+    @chz.validate
+    def _sensible(self) -> None:
+        check_temperature(self.temperature)
 
     def budget(self, clip: Clip) -> Budget:
         return Budget(int(clip.num_places * self.ratio + 1e-9), "slot", clip.grid)
@@ -32,4 +41,6 @@ class Text(Masker):
         if self.pick == "random":
             return uniform(key, clip.num_tubelets)
         similarity = batch.maps["text"]
+        if self.pick == "sample":
+            return soften(similarity, self.temperature, key)
         return similarity if self.pick == "top" else -similarity
