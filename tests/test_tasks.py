@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tubelet.errors import RecipeError
-from tubelet.maskers import Random, Text, Tube
+from tubelet.maskers import Random, RunningCell, Text, Tube
 from tubelet.models import Decoder, Vit
 from tubelet.models.patches import cut, gather
 from tubelet.objectives import Contrast, Pixels
@@ -15,10 +15,10 @@ CLIP = Clip(frames=4, size=32, tubelet_size=8)
 PIXELS = Pixels(decoder=Decoder(width=24, depth=2, heads=2))
 
 
-def task_of(masker=None, text_width=12, **objectives):
+def task_of(masker=None, text_width=12, decode=None, **objectives):
     torch.manual_seed(0)
     encoder = Vit(width=32, depth=2, heads=4).build(CLIP)
-    return Pretraining(CLIP, encoder, masker or Tube(ratio=0.5), objectives or {"pixels": PIXELS}, text_width)
+    return Pretraining(CLIP, encoder, masker or Tube(ratio=0.5), objectives or {"pixels": PIXELS}, text_width, decode)
 
 
 def batch_of(count=4, seed=0):
@@ -89,6 +89,22 @@ def test_a_task_says_which_maps_and_whether_captions_must_come_with_the_clips():
 def test_a_ratio_that_hides_nothing_is_refused_before_the_first_step():
     with pytest.raises(RecipeError, match=r"masker\.ratio"):
         task_of(Random(ratio=0.0))
+
+
+def test_a_decode_mask_scores_only_its_share_of_the_hidden_and_changes_nothing_the_encoder_sees():
+    batch = batch_of()
+    whole, half = task_of(), task_of(decode=RunningCell(share=0.5))
+    seen, part = whole.look(batch), half.look(batch)
+    assert torch.equal(seen.tokens, part.tokens)
+    assert part.mask.decode.shape[1] * 2 == part.mask.hidden.shape[1] == seen.mask.decode.shape[1]
+    rebuilt = half.reconstruct(batch)
+    error = (rebuilt.prediction - rebuilt.target.values).square().mean()
+    assert half(batch).terms["pixels"].item() == pytest.approx(error.item(), abs=1e-6)
+
+
+def test_a_decode_mask_that_leaves_nothing_is_refused_before_the_first_step():
+    with pytest.raises(RecipeError, match=r"decode\.share"):
+        task_of(decode=RunningCell(share=0.01))
 
 
 def test_observing_leaves_the_gradient_of_the_encoder_exactly_as_it_was():

@@ -1,13 +1,13 @@
 """A task turns a batch into a step: `Pretraining` hides tubelets, encodes the rest and sums its objectives."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tubelet.errors import RecipeError
-from tubelet.maskers import Masker
+from tubelet.maskers import All, Decode, Masker
 from tubelet.models.encoder import Encoder
 from tubelet.models.patches import cut, gather
 from tubelet.objectives.base import Objective
@@ -24,14 +24,16 @@ class Pretraining(nn.Module):
         masker: Masker,
         objectives: Mapping[str, Objective],
         text_width: int | None = None,
+        decode: Decode | None = None,
     ):
         super().__init__()
         active = {name: objective for name, objective in objectives.items() if objective.factor}
         if not active:
             raise RecipeError("nothing to train: give one of the objectives a weight above 0")
-        masker.budget(clip)  # refuses a ratio that hides nothing or everything
         self.clip = clip
         self.masker = masker
+        self.decode = decode or All()
+        self.decode.count(masker.budget(clip).total)  # refuses, before the first step, what leaves nothing to see or do
         self.factors = {name: objective.factor for name, objective in active.items()}
         self.needs = masker.needs  # names of the saliency maps that a batch must carry
         self.needs_text = any(objective.needs_text for objective in active.values())
@@ -55,7 +57,8 @@ class Pretraining(nn.Module):
 
     def draw(self, batch: Batch) -> Mask:
         """The mask of each clip: a function of its key and its maps, not of the batch around it."""
-        return self.masker(batch, self.clip, fold(batch.key, "mask"))
+        mask = self.masker(batch, self.clip, fold(batch.key, "mask"))
+        return replace(mask, decode=self.decode(mask.hidden, self.clip, fold(batch.key, "decode")))
 
     def reconstruct(self, batch: Batch) -> "Reconstruction":
         """What the pixel objective sees and predicts, for pictures."""

@@ -6,7 +6,7 @@ import chz
 import pytest
 
 from tubelet.errors import RecipeError
-from tubelet.maskers import MASKERS, Random, Text, Tube
+from tubelet.maskers import MASKERS, Random, RunningCell, Text, Tube
 from tubelet.models.encoder import Small
 from tubelet.objectives import Contrast
 from tubelet.recipes import RECIPES, override, text_guided, tiny, tiny_text_guided, videomae
@@ -59,6 +59,14 @@ def test_a_part_swapped_inside_a_part_keeps_the_rest():
     assert config.masker == Text(ratio=0.6)
 
 
+def test_what_is_decoded_is_a_part_of_its_own_beside_what_is_hidden():
+    config = override(videomae(), ["decode=RunningCell", "decode.share=0.25"])
+    assert config.decode == RunningCell(share=0.25)
+    assert config.masker == videomae().masker
+    with pytest.raises(RecipeError, match="no Decode called 'Running'; did you mean RunningCell"):
+        override(videomae(), ["decode=Running"])
+
+
 def test_an_encoder_by_the_name_of_its_size():
     config = override(videomae(), ["encoder=Small", "encoder.depth=3"])
     assert config.encoder == Small(depth=3)
@@ -88,7 +96,7 @@ def test_steps_and_epochs_displace_each_other_but_not_both():
         ("masker=Tub", "no Masker called 'Tub'; did you mean Tube?"),
         ("masker=tube", "did you mean Tube?"),
         ("masker=Masker", "no Masker called 'Masker'; known: "),
-        ("masker.pick=topp", "must be top | bottom | random; did you mean top?"),
+        ("masker.pick=topp", "must be top | bottom | random | sample; did you mean top?"),
         ("clip.frames=abc", "clip.frames=abc does not fit: it must be int"),
         ("clip.frames=8.5", "clip.frames=8.5 does not fit: it must be int"),
         ("clip.frames=7", "clip.frames=7 must be a positive multiple of clip.tubelet_frames=2"),

@@ -1,8 +1,9 @@
-"""Every mask of the field on one mechanism: scores, a budget, the top is hidden. The list below is the registry."""
+"""Every mask of the field on one mechanism: scores, a budget, the top is hidden. The lists below are the registry."""
 
-from tubelet.maskers.base import Masker
+from tubelet.maskers.base import Decode, Masker
 from tubelet.maskers.block import Block
 from tubelet.maskers.centre import Centre
+from tubelet.maskers.decode import All, RunningCell
 from tubelet.maskers.frame import Frame, Future
 from tubelet.maskers.random import Random
 from tubelet.maskers.smooth_noise import SmoothNoise
@@ -10,5 +11,21 @@ from tubelet.maskers.text import Text
 from tubelet.maskers.tube import Tube
 
 MASKERS: tuple[type[Masker], ...] = (Random, Tube, Frame, Future, Centre, Block, SmoothNoise, Text)
+DECODES: tuple[type[Decode], ...] = (All, RunningCell)
 
-__all__ = ["MASKERS", "Block", "Centre", "Frame", "Future", "Masker", "Random", "SmoothNoise", "Text", "Tube"]
+__all__ = [
+    "DECODES",
+    "MASKERS",
+    "All",
+    "Block",
+    "Centre",
+    "Decode",
+    "Frame",
+    "Future",
+    "Masker",
+    "Random",
+    "RunningCell",
+    "SmoothNoise",
+    "Text",
+    "Tube",
+]

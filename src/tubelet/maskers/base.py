@@ -30,3 +30,16 @@ class Masker:
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
     ) -> Mask:
         return Mask.hide_top(self.scores(batch, clip, key, tokens), self.budget(clip))
+
+
+@chz.chz
+class Decode:
+    """Which of the hidden tubelets are reconstructed. A frozen config that does the work itself."""
+
+    def count(self, hidden: int) -> int:
+        """How many of so many hidden tubelets are reconstructed: at least one."""
+        raise NotImplementedError
+
+    def __call__(self, hidden: Int64[Tensor, "b m"], clip: Clip, key: Int64[Tensor, "b"]) -> Int64[Tensor, "b q"]:
+        """`count(m)` of the hidden tubelets of each clip, sorted. All noise comes from `key`, one per clip."""
+        raise NotImplementedError

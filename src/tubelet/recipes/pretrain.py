@@ -7,7 +7,7 @@ import chz
 from tubelet.data.loader import Data
 from tubelet.errors import RecipeError
 from tubelet.evaluations import Evaluation
-from tubelet.maskers import Masker, Tube
+from tubelet.maskers import All, Decode, Masker, Tube
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Objective, Pixels
 from tubelet.tasks import Pretraining
@@ -23,6 +23,7 @@ class Pretrain(Training):
     data: Data = chz.field(default_factory=Data, doc="how clips are read")
     encoder: Vit = chz.field(default_factory=Vit, doc="the size of the encoder")
     masker: Masker = chz.field(default_factory=Tube, doc="what is hidden")
+    decode: Decode = chz.field(default_factory=All, doc="which of the hidden tubelets are reconstructed")
     objectives: Mapping[str, Objective] = chz.field(
         default_factory=lambda: {"pixels": Pixels()}, doc="what it is trained for; the losses are summed by weight"
     )
@@ -50,4 +51,5 @@ class Pretrain(Training):
         if self.needs_text and text_width is None:
             raise RecipeError("an objective compares clips with captions, and the width of their embeddings is unknown")
         objectives = dict(sorted(self.objectives.items()))  # fresh weights do not depend on the order they are named in
-        return Pretraining(self.clip, self.encoder.build(self.clip), self.masker, objectives, text_width)
+        encoder = self.encoder.build(self.clip)
+        return Pretraining(self.clip, encoder, self.masker, objectives, text_width, self.decode)
