@@ -3,17 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from tubelet.errors import RecipeError
-from tubelet.maskers import All, Decode, Masker
+from tubelet.maskers import TOKENS, All, Decode, Masker
 from tubelet.models.encoder import Encoder
 from tubelet.models.patches import cut, gather
 from tubelet.objectives.base import Objective
 from tubelet.objectives.pixels import PixelLoss, Target, normalise
 from tubelet.seeds import fold
-from tubelet.types import Batch, Clip, Encoded, Mask, Step
+from tubelet.types import Batch, Clip, Encoded, Loss, Mask, Step
 
 
 class Pretraining(nn.Module):
@@ -35,29 +36,48 @@ class Pretraining(nn.Module):
         self.decode = decode or All()
         self.decode.count(masker.budget(clip).total)  # refuses, before the first step, what leaves nothing to see or do
         self.factors = {name: objective.factor for name, objective in active.items()}
-        self.needs = masker.needs  # names of the saliency maps that a batch must carry
+        self.needs = masker.maps  # names of the saliency maps that a batch must carry
         self.needs_text = any(objective.needs_text for objective in active.values())
         self.encoder = encoder
         self.objectives = nn.ModuleDict(
             {name: objective.build(encoder.width, clip, text_width) for name, objective in active.items()}
         )
+        self.policy = masker.build(clip, encoder.width)  # last: the other weights are those of a run without one
+        if self.policy is not None and not any(objective.prices for objective in active.values()):
+            raise RecipeError(
+                f"{type(masker).__name__} learns from what each tubelet costs; add an objective that says so, as "
+                "objectives.pixels=Pixels, or take a masker that does not learn"
+            )
 
     def forward(self, batch: Batch) -> Step:
         seen = self.look(batch)
         losses = {name: objective(seen) for name, objective in self.objectives.items()}
         total = sum((self.factors[name] * loss.value for name, loss in losses.items()), start=seen.tokens.new_zeros(()))
+        if self.policy is not None:
+            losses["masker"] = self.policy.loss(seen.mask, self.prices(losses))
+            total = total + losses["masker"].value
         return Step(total, {term: value for loss in losses.values() for term, value in loss.terms.items()})
+
+    def prices(self, losses: Mapping[str, Loss]) -> Float[Tensor, "b q"]:
+        """What each decoded tubelet costs: the part of the loss that belongs to it."""
+        parts = [self.factors[name] * loss.per_tubelet for name, loss in losses.items() if loss.per_tubelet is not None]
+        return torch.stack(parts).sum(0).detach()
 
     def look(self, batch: Batch) -> Encoded:
         """Draws the mask and encodes what it leaves visible."""
-        mask = self.draw(batch)
         tubelets = cut(batch.video, self.clip)
+        mask = self.draw(batch, tubelets)
         tokens = self.encoder(gather(tubelets, mask.visible), mask.visible)
         return Encoded(self.clip, batch, mask, tubelets, tokens)
 
-    def draw(self, batch: Batch) -> Mask:
-        """The mask of each clip: a function of its key and its maps, not of the batch around it."""
-        mask = self.masker(batch, self.clip, fold(batch.key, "mask"))
+    def draw(self, batch: Batch, tubelets: UInt8[Tensor, "b n p"] | None = None) -> Mask:
+        """The mask of each clip: a function of its key, its maps and (a learned one) its pixels, not of the batch."""
+        tokens = None
+        if TOKENS in self.masker.needs:
+            with torch.no_grad():
+                tokens = self.encoder.patches(cut(batch.video, self.clip) if tubelets is None else tubelets)
+        draws = self.masker if self.policy is None else self.policy
+        mask = draws(batch, self.clip, fold(batch.key, "mask"), tokens)
         return replace(mask, decode=self.decode(mask.hidden, self.clip, fold(batch.key, "decode")))
 
     def reconstruct(self, batch: Batch) -> "Reconstruction":

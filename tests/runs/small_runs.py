@@ -21,7 +21,7 @@ from tubelet.log import read_log
 RECIPE = '''
 from tubelet.data.loader import CaptionChoice, Data
 from tubelet.data.sample import Sampling
-from tubelet.maskers import Text, Tube
+from tubelet.maskers import Adaptive, RunningCell, Text, Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast, Pixels
@@ -57,6 +57,13 @@ def both():
         masker=Text(ratio=0.5),
         objectives={**base.objectives, "contrast": Contrast(width=16)},
     )
+
+
+def adaptive():
+    """Pixels under masks that are learned, half of the hidden decoded."""
+    import chz
+
+    return chz.replace(pixels(), masker=Adaptive(ratio=0.5, weight=1.0), decode=RunningCell())
 '''
 CAPTIONS = ("a red square", "a blue disc", "a red star", "a green square", "a red square", "a blue star", "a ring", "x")
 

@@ -166,6 +166,17 @@ def test_init_keeps_what_fits_and_starts_the_other_heads_fresh(done, tmp_path, c
     assert not any("contrast" in name for name in tensors(run))
 
 
+def test_init_takes_a_learned_masker_with_it(tmp_path, corpus, recipes):
+    first, second = tmp_path / "first", tmp_path / "second"
+    still = ("optim.base_lr=1e-30", "optim.weight_decay=0")
+    assert pretrain(f"{recipes}:adaptive", "steps=8", "--on", corpus, "--out", first) == 0
+    assert pretrain(f"{recipes}:adaptive", "steps=2", f"init={first}", *still, "--on", corpus, "--out", second) == 0
+    for name, value in tensors(first).items():
+        if name.startswith("task.policy."):
+            torch.testing.assert_close(value, tensors(second)[name], atol=1e-9, rtol=0)
+    assert tensors(first)["task.policy.logit.weight"].any()
+
+
 def test_init_of_another_width_names_the_tensors(done, tmp_path, corpus, recipes, capsys):
     words = ("steps=1", f"init={done}", "encoder.width=64", "--on", corpus, "--out", tmp_path / "run")
     assert pretrain(f"{recipes}:both", *words) == 2

@@ -47,10 +47,17 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def test_two_ranks_train_what_one_trains_on_the_same_clips(tmp_path, corpus, recipes):
-    """Both objectives, so pixels and the contrast's gathered candidates, with gradients accumulated."""
+@pytest.mark.parametrize(
+    ("recipe", "terms"),
+    [
+        ("both", ("pixels", "pixels.trivial", "contrast", "contrast.temperature")),
+        pytest.param("adaptive", ("pixels", "masker", "masker.entropy"), marks=pytest.mark.slow),
+    ],
+)
+def test_two_ranks_train_what_one_trains_on_the_same_clips(tmp_path, corpus, recipes, recipe, terms):
+    """Pixels, the contrast's gathered candidates and a learned masker, with gradients accumulated."""
     two, one = tmp_path / "two", tmp_path / "one"
-    words = (f"{recipes}:both", "steps=6", "accumulate=2", "--on", corpus)
+    words = (f"{recipes}:{recipe}", "steps=6", "accumulate=2", "--on", corpus)
     code, said = torchrun(*words, "batch=2", "--out", two)
     assert code == 0, said
     assert pretrain(*words, "batch=4", "--out", one) == 0
@@ -58,12 +65,13 @@ def test_two_ranks_train_what_one_trains_on_the_same_clips(tmp_path, corpus, rec
     assert [record["step"] for record in steps(two)] == list(range(1, 7))
     for ours, theirs in zip(steps(one), steps(two), strict=True):
         assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-5)
-        for term in ("loss", "pixels", "pixels.trivial", "contrast", "contrast.temperature", "lr"):
+        for term in ("loss", "lr", *terms):
             assert ours[term] == pytest.approx(theirs[term], abs=2e-6), (term, ours["step"])
     ours, theirs = tensors(one), tensors(two)
     assert ours.keys() == theirs.keys()
     for name in ours:
-        if name.startswith("task."):
+        # of a new policy the gradients are near 0, and AdamW makes whole steps of their rounding: its terms are compared
+        if name.startswith("task.") and not name.startswith("task.policy."):
             torch.testing.assert_close(ours[name], theirs[name], atol=2e-6, rtol=0, msg=name)
 
 

@@ -57,6 +57,22 @@ def test_a_run_killed_at_a_random_step_ends_with_the_same_weights(
         assert (one["loss"], one["gradient_norm"], one["lr"]) == (other["loss"], other["gradient_norm"], other["lr"])
 
 
+def test_a_learned_masker_goes_on_bit_for_bit(tmp_path, corpus, recipes):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    words = (f"{recipes}:adaptive", f"steps={STEPS}", "save_every=7", "--on", corpus)
+    assert pretrain(*words, "--out", whole) == 0
+    stopper = threading.Thread(target=interrupt_after, args=(cut, 5, signal.SIGINT), daemon=True)
+    stopper.start()
+    assert pretrain(*words, "--out", cut) == 130
+    stopper.join()
+    assert pretrain(*words, "--out", cut) == 0
+    assert_identical(whole, cut)
+    assert {"task.policy.logit.weight", "optimizer.policy.logit.weight.exp_avg"} <= tensors(whole).keys()
+    entropies = [record["masker.entropy"] for record in steps(whole)]
+    assert entropies[0] == pytest.approx(1.0)
+    assert min(entropies) < 0.999
+
+
 KILLED_WHILE_WRITING = """
 import os, pathlib, signal, sys
 moment, run, left = sys.argv[1], pathlib.Path(sys.argv[-1]), 2

@@ -1,6 +1,7 @@
 """Every mask of the field on one mechanism: scores, a budget, the top is hidden. The lists below are the registry."""
 
-from tubelet.maskers.base import Decode, Masker
+from tubelet.maskers.adaptive import Adaptive
+from tubelet.maskers.base import TOKENS, Decode, Masker, Policy
 from tubelet.maskers.block import Block
 from tubelet.maskers.centre import Centre
 from tubelet.maskers.decode import All, RunningCell
@@ -10,12 +11,14 @@ from tubelet.maskers.smooth_noise import SmoothNoise
 from tubelet.maskers.text import Text
 from tubelet.maskers.tube import Tube
 
-MASKERS: tuple[type[Masker], ...] = (Random, Tube, Frame, Future, Centre, Block, SmoothNoise, Text)
+MASKERS: tuple[type[Masker], ...] = (Random, Tube, Frame, Future, Centre, Block, SmoothNoise, Text, Adaptive)
 DECODES: tuple[type[Decode], ...] = (All, RunningCell)
 
 __all__ = [
     "DECODES",
     "MASKERS",
+    "TOKENS",
+    "Adaptive",
     "All",
     "Block",
     "Centre",
@@ -23,6 +26,7 @@ __all__ = [
     "Frame",
     "Future",
     "Masker",
+    "Policy",
     "Random",
     "RunningCell",
     "SmoothNoise",

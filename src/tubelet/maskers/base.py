@@ -4,16 +4,18 @@ from typing import ClassVar
 
 import chz
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
-from tubelet.types import Batch, Budget, Clip, Mask
+from tubelet.types import Batch, Budget, Clip, Loss, Mask
+
+TOKENS = "tokens"  # stands in `needs` for what the model supplies: the patch embeddings of every tubelet
 
 
 @chz.chz
 class Masker:
     """A frozen config that does the work itself. A subclass says what it needs, how much it hides, and the scores."""
 
-    needs: ClassVar[tuple[str, ...]] = ()  # names of saliency maps that the loader must supply
+    needs: ClassVar[tuple[str, ...]] = ()  # names of saliency maps that the loader must supply, or TOKENS
     random: ClassVar[bool] = True  # false: the same mask for every clip
 
     def budget(self, clip: Clip) -> Budget:
@@ -30,6 +32,29 @@ class Masker:
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
     ) -> Mask:
         return Mask.hide_top(self.scores(batch, clip, key, tokens), self.budget(clip))
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The saliency maps among what it needs."""
+        return tuple(name for name in self.needs if name != TOKENS)
+
+    def build(self, clip: Clip, width: int) -> "Policy | None":
+        """What a learned masker draws with, for patch embeddings of this width; None where nothing is learned."""
+        return None
+
+
+class Policy(nn.Module):
+    """A learned masker at work. The task owns, trains and checkpoints it, and pays it by what hidden tubelets cost."""
+
+    def forward(
+        self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
+    ) -> Mask:
+        """A mask that carries `log_prob`. All noise comes from `key`, one per clip."""
+        raise NotImplementedError
+
+    def loss(self, mask: Mask, error: Float[Tensor, "b q"]) -> Loss:
+        """What the policy descends, given the error of each decoded tubelet; no gradient goes into the error."""
+        raise NotImplementedError
 
 
 @chz.chz

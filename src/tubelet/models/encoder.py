@@ -94,8 +94,11 @@ class Encoder(nn.Module):
         self, tubelets: UInt8[Tensor, "b k p"] | Float[Tensor, "b k p"], where: Int64[Tensor, "b k"]
     ) -> Float[Tensor, "b k d"]:
         """What enters the first block: normalised pixels through one linear layer, plus the position."""
-        pixels = torch.addcmul(self.shift, tubelets.float(), self.scale)
-        return self.embed(pixels) + self.positions[where]
+        return self.patches(tubelets) + self.positions[where]
+
+    def patches(self, tubelets: UInt8[Tensor, "b k p"] | Float[Tensor, "b k p"]) -> Float[Tensor, "b k d"]:
+        """The patch embeddings alone, without positions."""
+        return self.embed(torch.addcmul(self.shift, tubelets.float(), self.scale))
 
     def encode(self, video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b n d"]:
         """Tokens of the whole clip: nothing hidden."""

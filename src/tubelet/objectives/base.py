@@ -14,6 +14,7 @@ class Objective:
     """With weight 0 an objective is neither built nor computed."""
 
     needs_text: ClassVar[bool] = False  # the loader must supply caption embeddings
+    prices: ClassVar[bool] = False  # its loss says what each decoded tubelet cost, in `Loss.per_tubelet`
 
     weight: float = chz.field(default=1.0, doc="factor of this loss in the sum; 0 leaves it out")
 

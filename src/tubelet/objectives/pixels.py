@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import chz
 import torch
@@ -19,6 +19,8 @@ EPS = 1e-6  # added to the standard deviation of values in [0, 1]
 
 @chz.chz
 class Pixels(Objective):
+    prices: ClassVar[bool] = True
+
     decoder: Decoder = chz.field(default_factory=Decoder, doc="the size of the decoder")
 
     def build(self, width: int, clip: Clip, text_width: int | None) -> "PixelLoss":

@@ -78,7 +78,7 @@ class Plan:
 
 def series_in_use(corpus: Corpus, config: Pretrain) -> dict[str, str]:
     """The series of maps and embeddings that training reads; those that are missing are the loader's to name."""
-    roots = {f"{name} maps": corpus.folder / "maps" / name for name in config.masker.needs}
+    roots = {f"{name} maps": corpus.folder / "maps" / name for name in config.masker.maps}
     if config.needs_text:
         roots["caption embeddings"] = corpus.folder / "embeddings"
     found = {name: chosen(root) for name, root in roots.items()}

@@ -96,9 +96,10 @@ def fresh(config: Pretrain, text_width: int | None, from_init: bool) -> Pretrain
         path = Path(config.init) / CHECKPOINT
         tensors, _ = read_checkpoint(path)
         load_strictly(task.encoder, part(tensors, "task.encoder"), path)
-        for name, objective in task.objectives.items():
-            if head := part(tensors, f"task.objectives.{name}"):
-                load_strictly(objective, head, path)
+        heads = {f"task.objectives.{name}": objective for name, objective in task.objectives.items()}
+        for name, module in (heads | ({} if task.policy is None else {"task.policy": task.policy})).items():
+            if found := part(tensors, name):
+                load_strictly(module, found, path)
     return task
 
 
