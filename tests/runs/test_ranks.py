@@ -70,7 +70,7 @@ def test_two_ranks_train_what_one_trains_on_the_same_clips(tmp_path, corpus, rec
     ours, theirs = tensors(one), tensors(two)
     assert ours.keys() == theirs.keys()
     for name in ours:
-        # of a new policy the gradients are near 0, and AdamW makes whole steps of their rounding: its terms are compared
+        # gradients of a new policy are near 0, and AdamW makes steps of their rounding: its terms are compared
         if name.startswith("task.") and not name.startswith("task.policy."):
             torch.testing.assert_close(ours[name], theirs[name], atol=2e-6, rtol=0, msg=name)
 
