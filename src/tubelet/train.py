@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -105,7 +105,7 @@ def train(
             seen: list[tuple[Batch, Tensor]] = []
             terms: dict[str, Tensor] = {}
             for micro in range(config.accumulate):
-                batch = readable(next(batches), step)
+                batch = readable(replace(next(batches), progress=step / total), step)
                 with gradients(model, reduce=micro == config.accumulate - 1):
                     with machine.autocast():
                         result = model(batch.to(machine.device))

@@ -73,6 +73,7 @@ class Batch:
     source: Int64[Tensor, "b"] | None = None  # number of the video: its captions are no negatives of each other
     maps: Mapping[str, Float[Tensor, "b n"]] = field(default_factory=dict)
     short: Bool[Tensor, "b"] | None = None  # the source was shorter than the clip's span
+    progress: float = 1.0  # share of the training's steps that is done; outside of training it is over
     failed: tuple[str, ...] = ()  # "id: reason" of clips of this batch that could not be read; they are not in it
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """What every listed masker promises. A masker is tested by being listed in `tubelet.maskers.MASKERS`."""
 
 import sys
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 import torch
@@ -9,7 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.errors import RecipeError
-from tubelet.maskers import MASKERS, Adaptive, Block, Centre, Frame, Future, Masker, Random, SmoothNoise, Text, Tube
+from tubelet.maskers import (
+    MASKERS,
+    Adaptive,
+    Attention,
+    Blend,
+    Block,
+    Centre,
+    Frame,
+    Future,
+    Masker,
+    Oracle,
+    Random,
+    Schedule,
+    SmoothNoise,
+    Text,
+    Tube,
+)
 from tubelet.seeds import fold, uniform
 from tubelet.types import Batch, Budget, Clip, Mask
 
@@ -30,8 +46,15 @@ def batch_of(clip: Clip, size: int = 3, first_key: int = 0, maps: torch.Tensor |
         video=torch.zeros(size, 3, clip.frames, clip.size, clip.size, dtype=torch.uint8),
         key=key,
         ids=tuple(f"clip-{i}" for i in range(size)),
-        maps=dict.fromkeys(["text", "motion", "flow", "oracle"], maps),
+        maps=dict.fromkeys(["text", "motion", "flow", "oracle", "attention"], maps),
     )
+
+
+def hiding(masker_class: type[Masker], ratio: float) -> Masker:
+    """A masker of this class that hides this share, at its end."""
+    if masker_class is Schedule:
+        return Schedule(first=Random(ratio=ratio / 2), last=Random(ratio=ratio))
+    return masker_class(ratio=ratio)
 
 
 def draw(masker: Masker, batch: Batch, clip: Clip) -> Mask:
@@ -46,7 +69,7 @@ def draw(masker: Masker, batch: Batch, clip: Clip) -> Mask:
 @settings(deadline=None, max_examples=25)
 @given(clip=grids, ratio=ratios)
 def test_visible_and_hidden_are_a_sorted_partition_of_the_tubelets_with_the_budgets_count(masker_class, clip, ratio):
-    masker = masker_class(ratio=ratio)
+    masker = hiding(masker_class, ratio)
     mask = draw(masker, batch_of(clip), clip)
     budget = masker.budget(clip)
     assert mask.hidden.shape == (3, budget.total)
@@ -81,11 +104,22 @@ def test_constant_maps_still_give_exact_counts(masker_class, value):
 
 
 @every_masker
+@settings(deadline=None, max_examples=15)
+@given(clip=grids, ratio=ratios, progress=st.floats(0, 1))
+def test_at_any_moment_of_training_every_clip_hides_as_many_and_the_same_again(masker_class, clip, ratio, progress):
+    masker = hiding(masker_class, ratio)
+    batch = replace(batch_of(clip), progress=progress)
+    mask = draw(masker, batch, clip)
+    assert mask.hidden.shape == (3, masker.at(progress).budget(clip).total)
+    assert torch.equal(draw(masker, batch, clip).hidden, mask.hidden)
+
+
+@every_masker
 def test_a_ratio_that_hides_nothing_or_everything_is_refused(masker_class):
     clip = Clip(frames=4, size=32, tubelet_size=8)
     for ratio in (0.0, 1.0):
         with pytest.raises(RecipeError, match="at least one"):
-            masker_class(ratio=ratio).budget(clip)
+            hiding(masker_class, ratio).budget(clip)
 
 
 @pytest.mark.parametrize(
@@ -94,14 +128,36 @@ def test_a_ratio_that_hides_nothing_or_everything_is_refused(masker_class):
         (Tube(ratio=0.9), 160),
         (Tube(ratio=0.75), 392),
         (Random(ratio=0.9), 156),
-        (Text(ratio=0.6), 632),
-        (Adaptive(), 78),
+        (Adaptive(ratio=0.95), 78),
+        *((Text(ratio=0.6, pick=pick), 632) for pick in ("top", "bottom", "random", "sample")),
+        (Oracle(ratio=0.6), 632),
+        (Blend(ratio=0.6), 632),
+        (Attention(ratio=0.8), 320),
+        (Frame(ratio=0.75), 392),
+        (Future(ratio=0.5), 784),
+        (Block(ratio=0.75), 392),
+        (SmoothNoise(ratio=0.75), 392),
+        (Centre(ratio=0.6), 632),
+        (Schedule(first=Text(ratio=0.4), last=Text(ratio=0.6)), 632),
     ],
     ids=str,
 )
 def test_counts_at_8x14x14_are_the_published_ones(masker, visible):
+    """And those of our own, by the same rounding: hidden floored per slot, or visible floored per clip."""
     clip = Clip()
-    assert clip.num_tubelets - masker.budget(clip).total == visible
+    mask = draw(masker, batch_of(clip, 2), clip)
+    assert mask.visible.shape == (2, visible)
+    assert mask.hidden.shape == (2, 1568 - visible)
+    budget = masker.budget(clip)
+    if budget.per != "clip":
+        slots = torch.stack([torch.bincount(hidden // 196, minlength=8) for hidden in mask.hidden])
+        assert (slots == budget.hidden).all()
+
+
+def test_the_hidden_counts_that_papers_print():
+    clip = Clip()
+    assert draw(Tube(ratio=0.9), batch_of(clip, 1), clip).hidden.shape[1] == 1408
+    assert Text(ratio=0.6).budget(clip).hidden == 117
 
 
 def test_a_tube_hides_the_same_places_in_every_slot():

@@ -21,7 +21,7 @@ from tubelet.log import read_log
 RECIPE = '''
 from tubelet.data.loader import CaptionChoice, Data
 from tubelet.data.sample import Sampling
-from tubelet.maskers import Adaptive, RunningCell, Text, Tube
+from tubelet.maskers import Adaptive, RunningCell, Schedule, Text, Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast, Pixels
@@ -64,6 +64,14 @@ def adaptive():
     import chz
 
     return chz.replace(pixels(), masker=Adaptive(ratio=0.5, weight=1.0), decode=RunningCell())
+
+
+def scheduled():
+    """Pixels under text masks that hide more and more, and choose ever more by the text."""
+    import chz
+
+    first = Text(ratio=0.25, pick="sample", temperature=3.0)
+    return chz.replace(both(), masker=Schedule(first=first, last=chz.replace(first, ratio=0.75, temperature=0.0)))
 '''
 CAPTIONS = ("a red square", "a blue disc", "a red star", "a green square", "a red square", "a blue star", "a ring", "x")
 

@@ -57,9 +57,10 @@ def test_a_run_killed_at_a_random_step_ends_with_the_same_weights(
         assert (one["loss"], one["gradient_norm"], one["lr"]) == (other["loss"], other["gradient_norm"], other["lr"])
 
 
-def test_a_learned_masker_goes_on_bit_for_bit(tmp_path, corpus, recipes):
+def whole_and_interrupted(tmp_path: Path, *words: object) -> Path:
+    """A run that was stopped on its way and went on is the whole one, which is returned."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    words = (f"{recipes}:adaptive", f"steps={STEPS}", "save_every=7", "--on", corpus)
+    words = (*words, f"steps={STEPS}", "save_every=7")
     assert pretrain(*words, "--out", whole) == 0
     stopper = threading.Thread(target=interrupt_after, args=(cut, 5, signal.SIGINT), daemon=True)
     stopper.start()
@@ -67,6 +68,20 @@ def test_a_learned_masker_goes_on_bit_for_bit(tmp_path, corpus, recipes):
     stopper.join()
     assert pretrain(*words, "--out", cut) == 0
     assert_identical(whole, cut)
+    return whole
+
+
+def test_a_scheduled_mask_goes_on_bit_for_bit_from_its_first_mask_on(tmp_path, corpus, recipes):
+    whole = whole_and_interrupted(tmp_path, f"{recipes}:scheduled", "--on", corpus)
+    first = ("masker=Text", "masker.ratio=0.25", "masker.pick=sample", "masker.temperature=3")
+    assert pretrain(f"{recipes}:scheduled", *first, "steps=2", "--on", corpus, "--out", tmp_path / "first") == 0
+    ours, theirs = steps(whole), steps(tmp_path / "first")
+    assert ours[0]["pixels"] == theirs[0]["pixels"]
+    assert ours[0]["pixels.flat"] == theirs[0]["pixels.flat"]
+
+
+def test_a_learned_masker_goes_on_bit_for_bit(tmp_path, corpus, recipes):
+    whole = whole_and_interrupted(tmp_path, f"{recipes}:adaptive", "--on", corpus)
     assert {"task.policy.logit.weight", "optimizer.policy.logit.weight.exp_avg"} <= tensors(whole).keys()
     entropies = [record["masker.entropy"] for record in steps(whole)]
     assert entropies[0] == pytest.approx(1.0)

@@ -1,17 +1,35 @@
 """Every mask of the field on one mechanism: scores, a budget, the top is hidden. The lists below are the registry."""
 
 from tubelet.maskers.adaptive import Adaptive
+from tubelet.maskers.attention import Attention
 from tubelet.maskers.base import TOKENS, Decode, Masker, Policy
+from tubelet.maskers.blend import Blend
 from tubelet.maskers.block import Block
 from tubelet.maskers.centre import Centre
 from tubelet.maskers.decode import All, RunningCell
 from tubelet.maskers.frame import Frame, Future
+from tubelet.maskers.oracle import Oracle
 from tubelet.maskers.random import Random
+from tubelet.maskers.schedule import Schedule
 from tubelet.maskers.smooth_noise import SmoothNoise
 from tubelet.maskers.text import Text
 from tubelet.maskers.tube import Tube
 
-MASKERS: tuple[type[Masker], ...] = (Random, Tube, Frame, Future, Centre, Block, SmoothNoise, Text, Adaptive)
+MASKERS: tuple[type[Masker], ...] = (
+    Random,
+    Tube,
+    Frame,
+    Future,
+    Centre,
+    Block,
+    SmoothNoise,
+    Text,
+    Oracle,
+    Attention,
+    Blend,
+    Adaptive,
+    Schedule,
+)
 DECODES: tuple[type[Decode], ...] = (All, RunningCell)
 
 __all__ = [
@@ -20,15 +38,19 @@ __all__ = [
     "TOKENS",
     "Adaptive",
     "All",
+    "Attention",
+    "Blend",
     "Block",
     "Centre",
     "Decode",
     "Frame",
     "Future",
     "Masker",
+    "Oracle",
     "Policy",
     "Random",
     "RunningCell",
+    "Schedule",
     "SmoothNoise",
     "Text",
     "Tube",

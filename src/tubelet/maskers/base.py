@@ -31,7 +31,12 @@ class Masker:
     def __call__(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
     ) -> Mask:
-        return Mask.hide_top(self.scores(batch, clip, key, tokens), self.budget(clip))
+        now = self.at(batch.progress)
+        return Mask.hide_top(now.scores(batch, clip, key, tokens), now.budget(clip))
+
+    def at(self, progress: float) -> "Masker":
+        """The masker when this share of the training's steps is done."""
+        return self
 
     @property
     def maps(self) -> tuple[str, ...]:

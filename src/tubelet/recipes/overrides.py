@@ -42,19 +42,24 @@ def override(config: C, words: Sequence[str]) -> C:
     cls, kinds, values = type(config), {}, {}
     for path, kind, value, _ in walk(config):
         kinds[path], values[path] = kind, value
-    parts = {path: word for path, word in given.items() if names_a_part(cls, values, path)}
-    for path in sorted(parts, key=lambda path: path.count(".")):
+    parts = set()
+    for path in sorted(given, key=lambda path: path.count(".")):
+        if not names_a_part(cls, values, path):
+            continue
+        parts.add(path)
         declared = part_type(cls, values, path)
         if declared is None:
             raise unknown(path, values, cls)
-        part = find_class(path, parts[path], declared)
+        part = find_class(path, given[path], declared)
         values = {key: value for key, value in values.items() if key != path and not key.startswith(f"{path}.")}
         values[path] = part
         for key, kind, value, _ in walk(part(), f"{path}."):
             kinds[key], values[key] = kind, value
     leaves = {path: word for path, word in given.items() if path not in parts}
     for path in leaves:
-        if path not in values or isinstance(values[path], type):
+        if path not in values and (kind := entry_type(values, path)) is not None:
+            kinds[path] = kind
+        elif path not in values or isinstance(values[path], type):
             raise unknown(path, values, cls)
     for one, other in (*ALTERNATIVES, *(pair[::-1] for pair in ALTERNATIVES)):
         if one in leaves and other not in leaves and other in values:
@@ -119,8 +124,8 @@ def walk(config: object, prefix: str = "") -> Iterator[tuple[str, Any, Any, str]
         elif isinstance(value, Mapping):
             base = typing.get_args(field.final_type)[1]
             for item, part in value.items():
-                yield f"{path}.{item}", base, type(part), field._doc
-                yield from walk(part, f"{path}.{item}.")
+                yield f"{path}.{item}", base, type(part) if chz.is_chz(part) else part, field._doc
+                yield from walk(part, f"{path}.{item}.") if chz.is_chz(part) else ()
         else:
             yield path, field.final_type, value, field._doc
 
@@ -135,8 +140,9 @@ def changed(config: object, prefix: str = "") -> Iterator[str]:
             yield from changed(value, f"{path}.")
         elif isinstance(value, Mapping):
             for item, part in value.items():
-                yield from [] if type(part) is type(default.get(item)) else [f"{path}.{item}"]
-                yield from changed(part, f"{path}.{item}.")
+                same = type(part) is type(default.get(item)) if chz.is_chz(part) else part == default.get(item)
+                yield from [] if same else [f"{path}.{item}"]
+                yield from changed(part, f"{path}.{item}.") if chz.is_chz(part) else ()
         elif value != default:
             yield path
 
@@ -182,6 +188,15 @@ def mapping_base(cls: type, name: str) -> type | None:
     field = chz.chz_fields(cls).get(name)
     arguments = typing.get_args(field.final_type) if field is not None else ()
     return arguments[1] if len(arguments) == 2 and chz.is_chz(arguments[1]) else None
+
+
+def entry_type(values: Mapping[str, Any], path: str) -> type | None:
+    """The type of a new entry of a field that maps names to plain values, as `masker.weights.motion`."""
+    owner, _, name = path.rpartition(".")[0].rpartition(".")
+    part = values.get(owner)
+    field = chz.chz_fields(part).get(name) if isinstance(part, type) and chz.is_chz(part) else None
+    arguments = typing.get_args(field.final_type) if field is not None else ()
+    return arguments[1] if len(arguments) == 2 and arguments[0] is str and not chz.is_chz(arguments[1]) else None
 
 
 def find_class(path: str, name: str, base: type) -> type:
