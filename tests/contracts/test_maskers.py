@@ -24,6 +24,7 @@ from tubelet.maskers import (
     Schedule,
     SmoothNoise,
     Text,
+    TextFrame,
     Tube,
 )
 from tubelet.seeds import fold, uniform
@@ -130,6 +131,7 @@ def test_a_ratio_that_hides_nothing_or_everything_is_refused(masker_class):
         (Random(ratio=0.9), 156),
         (Adaptive(ratio=0.95), 78),
         *((Text(ratio=0.6, pick=pick), 632) for pick in ("top", "bottom", "random", "sample")),
+        (TextFrame(ratio=0.5), 784),
         (Oracle(ratio=0.6), 632),
         (Blend(ratio=0.6), 632),
         (Attention(ratio=0.8), 320),
@@ -269,6 +271,41 @@ def test_the_temperature_of_a_sampled_text_mask_does_not_depend_on_the_scale_of_
 def test_a_temperature_below_zero_is_refused():
     with pytest.raises(RecipeError, match=r"masker\.temperature=-1"):
         Text(pick="sample", temperature=-1.0)
+
+
+@settings(deadline=None, max_examples=25)
+@given(clip=grids, ratio=ratios)
+def test_text_frame_without_noise_is_the_top_of_the_whole_clip(clip, ratio):
+    batch = batch_of(clip)
+    masker = TextFrame(ratio=ratio, temperature=0.0, slots=0.0)
+    expected = Mask.hide_top(batch.maps["text"], masker.budget(clip)).hidden
+    assert torch.equal(draw(masker, batch, clip).hidden, expected)
+
+
+@settings(deadline=None, max_examples=25)
+@given(clip=grids)
+def test_text_frame_hides_whole_slots_as_the_weight_of_their_draw_grows(clip):
+    slots = clip.grid[0]
+    hidden = draw(TextFrame(ratio=(slots // 2) / slots, slots=1e5), batch_of(clip), clip).hidden
+    counts = torch.stack([torch.bincount(row // clip.num_places, minlength=slots) for row in hidden])
+    assert set(counts.flatten().tolist()) == {0, clip.num_places}
+
+
+def test_text_frame_hides_what_is_named_more_often_than_the_rest_and_still_shows_it_at_times():
+    clip = Clip(frames=16, size=64, tubelet_size=16)
+    subject = torch.zeros(2000, clip.num_tubelets)
+    subject[:, 5::16] = 1.0  # one place of each of the 8 slots
+    hidden = draw(TextFrame(), batch_of(clip, 2000, maps=subject), clip).hidden
+    share = torch.bincount(hidden.flatten(), minlength=128) / 2000
+    named = share[5::16]
+    assert (named > 0.6).all()
+    assert (named < 0.98).all()
+    assert share.mean() == pytest.approx(0.5)
+
+
+def test_a_weight_of_slots_below_zero_is_refused():
+    with pytest.raises(RecipeError, match=r"masker\.slots=-1"):
+        TextFrame(slots=-1.0)
 
 
 def test_random_and_tube_hide_every_place_equally_often():

@@ -13,6 +13,7 @@ from tubelet.maskers.random import Random
 from tubelet.maskers.schedule import Schedule
 from tubelet.maskers.smooth_noise import SmoothNoise
 from tubelet.maskers.text import Text
+from tubelet.maskers.text_frame import TextFrame
 from tubelet.maskers.tube import Tube
 
 MASKERS: tuple[type[Masker], ...] = (
@@ -24,6 +25,7 @@ MASKERS: tuple[type[Masker], ...] = (
     Block,
     SmoothNoise,
     Text,
+    TextFrame,
     Oracle,
     Attention,
     Blend,
@@ -53,5 +55,6 @@ __all__ = [
     "Schedule",
     "SmoothNoise",
     "Text",
+    "TextFrame",
     "Tube",
 ]
