@@ -80,3 +80,16 @@ def test_the_reference_names_modules_that_exist():
     assert len(names) > 10
     for name in names:
         importlib.import_module(name)
+
+
+def test_the_page_of_masks_names_every_one_and_its_pictures_are_there():
+    from tubelet.maskers import DECODES, MASKERS
+
+    page = (DOCS / "maskers.md").read_text()
+    pictures = re.findall(r"\]\(([^)]+\.png)\)", page)
+    for part in (*MASKERS, *DECODES):
+        assert f"`{part.__name__}`" in page
+    for masker in MASKERS:
+        assert any(Path(picture).stem.startswith(masker.__name__) for picture in pictures), masker
+    for picture in pictures:
+        assert 0 < (DOCS / picture).stat().st_size < 20_000, picture

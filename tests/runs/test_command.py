@@ -13,6 +13,7 @@ from small_runs import assert_identical, make_corpus, pretrain, steps, tensors
 from tubelet.cli import main
 from tubelet.data.table import Corpus, write_corpus
 from tubelet.log import read_log
+from tubelet.maskers import DECODES, MASKERS
 from tubelet.recipes import RECIPES
 
 FIVE = ("objectives.contrast.weight=0", "masker=Tube", "masker.ratio=0.75", "clip.size=112", "clip.frames=8")
@@ -275,6 +276,9 @@ def test_help_lists_the_recipes_and_a_recipe_its_fields(capsys):
     page = capsys.readouterr().out
     for recipe in RECIPES:
         assert f"  {recipe.__name__} " in page
+    for part in (*MASKERS, *DECODES):
+        assert f"  {part.__name__} " in page
+    assert "slot by slot. [maps: text]" in page
     assert main(["pretrain", "tiny_text_guided", "masker=Tube", "--help"]) == 0
     page = capsys.readouterr().out
     assert "masker=Tube" in page

@@ -6,6 +6,7 @@ key=value can override. On several GPUs: `torchrun --nproc-per-node 8 -m tubelet
 
 import argparse
 import inspect
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
-    """What `--help` prints after these words: every field of the recipe they name, or the recipes, a line each."""
+    """What `--help` prints after these words: every field of the recipe they name, or all recipes and masks."""
+    from tubelet.maskers import DECODES, MASKERS
     from tubelet.recipes import RECIPES
     from tubelet.recipes.find import find
     from tubelet.recipes.overrides import describe, override
@@ -46,10 +48,25 @@ def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
     if named:
         name, recipe = find(named[0], RECIPES)
         return f"{name}: {inspect.getdoc(recipe)}\n\n{describe(override(recipe(), overrides))}"
-    width = max(len(recipe.__name__) for recipe in RECIPES)
-    lines = [f"  {recipe.__name__:<{width}}  {first_line(recipe)}" for recipe in RECIPES]
-    return "\n".join([parser.format_help(), "recipes:", *lines])
+    parts = {
+        "recipes:": [(recipe.__name__, first_line(recipe)) for recipe in RECIPES],
+        "what is hidden, as masker=NAME:": [(part.__name__, story(part) + of_maps(part().maps)) for part in MASKERS],
+        "which of the hidden is reconstructed, as decode=NAME:": [(part.__name__, story(part)) for part in DECODES],
+    }
+    width = max(len(name) for lines in parts.values() for name, _ in lines)
+    blocks = ["\n".join([title, *(f"  {name:<{width}}  {line}" for name, line in ls)]) for title, ls in parts.items()]
+    return "\n\n".join([parser.format_help().rstrip(), *blocks])
 
 
 def first_line(recipe: "Recipe") -> str:
     return (inspect.getdoc(recipe) or "").partition("\n")[0]
+
+
+def of_maps(names: tuple[str, ...]) -> str:
+    return f" [maps: {', '.join(names)}]" if names else ""
+
+
+def story(part: type) -> str:
+    """The first line of a part's own docstring, or of its file's without its name."""
+    own = vars(part).get("__doc__") or vars(sys.modules[part.__module__])["__doc__"]
+    return own.strip().partition("\n")[0].removeprefix(f"{part.__name__}: ")

@@ -1,0 +1,119 @@
+"""Every masker once more, one clip at a time in NumPy, as a data loader would do it: the independent reference.
+
+A loop gets a clip's maps and a `draw(count)` that gives numbers in (0, 1), and returns (hidden, visible), ascending.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+Draw = Callable[[int], np.ndarray]
+Maps = Mapping[str, np.ndarray]
+Pair = tuple[np.ndarray, np.ndarray]
+GRID = (8, 14, 14)
+SLOTS, PLACES = 8, 196
+
+
+def split(scores: np.ndarray, count: int) -> Pair:
+    order = np.argsort(-scores, kind="stable")
+    return np.sort(order[:count]), np.sort(order[count:])
+
+
+def per_slot(scores: np.ndarray, count: int) -> Pair:
+    pairs = [split(slot, count) for slot in scores.reshape(SLOTS, PLACES)]
+    hidden, visible = zip(*pairs, strict=True)
+    return tuple(
+        np.concatenate([part + slot * PLACES for slot, part in enumerate(parts)]) for parts in (hidden, visible)
+    )
+
+
+def per_place(scores: np.ndarray, count: int) -> Pair:
+    first = np.arange(SLOTS)[:, None] * PLACES
+    return tuple((first + part).ravel() for part in split(scores, count))
+
+
+def gumbel(draw: Draw, count: int) -> np.ndarray:
+    return -np.log(-np.log(draw(count)))
+
+
+def standardise(values: np.ndarray) -> np.ndarray:
+    return (values - values.mean()) / values.std()
+
+
+def random(maps: Maps, draw: Draw) -> Pair:
+    return split(draw(1568), 1412)
+
+
+def tube(maps: Maps, draw: Draw) -> Pair:
+    return per_place(draw(PLACES), 176)
+
+
+def frame(maps: Maps, draw: Draw) -> Pair:
+    return split(np.repeat(draw(SLOTS), PLACES), 6 * PLACES)
+
+
+def future(maps: Maps, draw: Draw) -> Pair:
+    return split(np.repeat(np.arange(SLOTS, dtype=np.float32), PLACES), 4 * PLACES)
+
+
+def centre(maps: Maps, draw: Draw) -> Pair:
+    offset = np.arange(14) - 6.5
+    return per_place(-np.hypot(offset[:, None], offset).ravel(), 117)
+
+
+def block(maps: Maps, draw: Draw) -> Pair:
+    shape, down, across = draw(24).astype(np.float32).reshape(3, 8)
+    best = np.full((14, 14), -np.inf)
+    middle = np.arange(14) + 0.5
+    for number in range(8):
+        aspect = np.float32(0.75) + np.float32(0.75) * shape[number]
+        height = np.clip(np.round(np.sqrt(np.float32(0.15 * PLACES) * aspect)), 1, 14)
+        width = np.clip(np.round(np.sqrt(np.float32(0.15 * PLACES) / aspect)), 1, 14)
+        top, left = math.floor(down[number] * (15 - height)), math.floor(across[number] * (15 - width))
+        rows = np.minimum(middle - top, top + height - middle)[:, None]
+        columns = np.minimum(middle - left, left + width - middle)[None]
+        inside = np.minimum(rows, columns)
+        outside = np.hypot(np.minimum(rows, 0), np.minimum(columns, 0))
+        best = np.maximum(best, np.where(inside > 0, inside, -outside))
+    return per_place(best.ravel(), 147)
+
+
+def smooth_noise(maps: Maps, draw: Draw) -> Pair:
+    noise = draw(1568).reshape(GRID) - 0.5
+    for axis, size in enumerate(GRID):
+        distance = np.arange(size)[:, None] - np.arange(size)
+        weights = np.exp(-0.5 * (distance / 1.5) ** 2)
+        noise = np.moveaxis(np.tensordot(noise, weights / weights.sum(0), (axis, 0)), -1, axis)
+    return per_slot(noise.ravel(), 147)
+
+
+def text(maps: Maps, draw: Draw) -> Pair:
+    return per_slot(maps["text"], 117)
+
+
+def text_sampled(maps: Maps, draw: Draw) -> Pair:
+    return per_slot(standardise(maps["text"]) + 0.5 * gumbel(draw, 1568), 117)
+
+
+def oracle(maps: Maps, draw: Draw) -> Pair:
+    return per_slot(maps["oracle"] + draw(1568) / 1024, 117)
+
+
+def attention(maps: Maps, draw: Draw) -> Pair:
+    return per_slot(-(np.log(np.maximum(maps["attention"], 1e-8)) + gumbel(draw, 1568)), 156)
+
+
+def blend(maps: Maps, draw: Draw) -> Pair:
+    return per_slot(standardise(maps["text"]) + standardise(maps["motion"]), 117)
+
+
+def running_cell(hidden: np.ndarray, draw: Draw) -> np.ndarray:
+    """The half of the hidden that is decoded."""
+    noise = draw(1569)
+    start = math.floor(4 * noise[-1])
+    slot, place = np.divmod(hidden, PLACES)
+    down, across = place // 14 % 2, place % 14 % 2
+    phase = (np.where(down == 0, across, 3 - across) - slot + start) % 4
+    order = np.argsort(phase + 0.5 * noise[hidden], kind="stable")
+    return np.sort(hidden[order[: len(hidden) // 2]])

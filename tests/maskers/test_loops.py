@@ -1,0 +1,62 @@
+"""Every masker against a loop over clips in NumPy, fed with the same noise and maps."""
+
+import loops
+import numpy as np
+import pytest
+import torch
+
+from tubelet.maskers import (
+    Attention,
+    Blend,
+    Block,
+    Centre,
+    Frame,
+    Future,
+    Oracle,
+    Random,
+    RunningCell,
+    SmoothNoise,
+    Text,
+    Tube,
+)
+from tubelet.seeds import fold, uniform
+from tubelet.types import Batch, Clip
+
+CLIP = Clip()
+CASES = [
+    (Random(), loops.random), (Tube(), loops.tube), (Frame(), loops.frame), (Future(), loops.future),
+    (Centre(), loops.centre), (Block(), loops.block), (SmoothNoise(), loops.smooth_noise), (Text(), loops.text),
+    (Text(pick="sample"), loops.text_sampled), (Oracle(), loops.oracle), (Attention(), loops.attention),
+    (Blend(), loops.blend),
+]  # fmt: skip
+
+
+def batch_of(count=6):
+    key = torch.arange(count)
+    maps = {name: uniform(fold(key, name), 1568) for name in ("text", "motion", "oracle", "attention")}
+    video = torch.zeros(count, 3, 16, 224, 224, dtype=torch.uint8)
+    return Batch(video=video, key=key, ids=("",) * count, maps=maps)
+
+
+@pytest.mark.parametrize(("masker", "loop"), CASES, ids=lambda part: getattr(part, "__name__", type(part).__name__))
+def test_a_batch_gets_the_masks_of_the_loop(masker, loop):
+    """To the last tubelet, but for a few of a thousand where the two round logarithms and means differently."""
+    batch = batch_of()
+    key = fold(batch.key, "mask")
+    mask = masker(batch, CLIP, key)
+    for number in range(len(batch)):
+        maps = {name: values[number].numpy() for name, values in batch.maps.items()}
+        hidden, visible = loop(maps, lambda count, n=number: uniform(key[n : n + 1], count)[0].numpy())
+        assert hidden.shape == mask.hidden[number].shape
+        assert len(np.setxor1d(hidden, mask.hidden[number].numpy())) <= 4
+        assert len(np.setxor1d(visible, mask.visible[number].numpy())) <= 4
+
+
+def test_a_running_cell_decodes_what_the_loop_does():
+    batch = batch_of()
+    key = fold(batch.key, "decode")
+    hidden = Random()(batch, CLIP, key).hidden
+    decoded = RunningCell()(hidden, CLIP, key)
+    for number in range(len(batch)):
+        draw = lambda count, n=number: uniform(key[n : n + 1], count)[0].numpy()  # noqa: E731
+        assert loops.running_cell(hidden[number].numpy(), draw).tolist() == decoded[number].tolist()
