@@ -225,13 +225,18 @@ def test_text_hides_the_most_similar_places_of_every_slot_and_bottom_the_least()
         assert torch.equal(hidden, expected.flatten(1))
 
 
-@settings(deadline=None, max_examples=25)
-@given(clip=grids, ratio=ratios, power=st.floats(0.3, 3))
-def test_text_is_invariant_to_a_monotone_map_of_the_similarities(clip, ratio, power):
+@settings(deadline=None, max_examples=40)
+@given(
+    clip=grids,
+    ratio=ratios,
+    power=st.floats(0.3, 3),
+    kind=st.sampled_from([(Text, "top"), (Text, "bottom"), (Attention, "top")]),
+)
+def test_a_masker_that_picks_the_top_or_bottom_is_invariant_to_a_monotone_map_of_its_scores(clip, ratio, power, kind):
     batch = batch_of(clip)
     ranks = batch.maps["text"].argsort(1).argsort(1)
     bent = batch_of(clip, maps=(ranks + 1).float().pow(power))
-    masker = Text(ratio=ratio)
+    masker = kind[0](ratio=ratio, pick=kind[1])
     assert torch.equal(draw(masker, batch, clip).hidden, draw(masker, bent, clip).hidden)
 
 
@@ -327,12 +332,17 @@ def test_ties_go_to_the_lower_index():
     assert draw(Text(ratio=0.5), batch_of(clip, 1, maps=maps), clip).hidden.tolist() == [[0, 1, 4, 5]]
 
 
-def test_nan_in_a_map_is_refused_by_name():
-    clip = Clip(frames=4, size=32, tubelet_size=16)
-    maps = torch.zeros(1, 8)
-    maps[0, 3] = torch.nan
-    with pytest.raises(ValueError, match="NaN"):
-        draw(Text(), batch_of(clip, 1, maps=maps), clip)
+@every_masker
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_no_number_in_a_map_is_refused_by_the_name_of_masker_and_map(masker_class, value):
+    clip, masker = Clip(frames=4, size=32, tubelet_size=8), masker_class()
+    for name in masker.maps:
+        batch = batch_of(clip)
+        maps = dict(batch.maps)
+        maps[name] = maps[name].clone()
+        maps[name][1, 3] = value
+        with pytest.raises(ValueError, match=rf"^{masker_class.__name__}: .*NaN.* the map .*{name}"):
+            draw(masker, replace(batch, maps=maps), clip)
 
 
 @every_masker

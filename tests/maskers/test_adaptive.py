@@ -146,6 +146,16 @@ def test_its_mask_follows_the_pixels_and_the_key_of_a_clip_and_nothing_else():
     assert not torch.equal(task.draw(other).log_prob, whole.log_prob)
 
 
+def test_in_bf16_its_probabilities_stay_in_fp32_and_sum_to_one():
+    task, batch = task_of(), batch_of()
+    torch.nn.init.normal_(task.policy.logit.weight)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mask, loss = task.draw(batch), task(batch).loss
+    assert mask.log_prob.dtype == torch.float32
+    torch.testing.assert_close(mask.log_prob.exp().sum(1), torch.ones(4))
+    assert loss.isfinite()
+
+
 def test_without_an_objective_that_prices_tubelets_it_is_refused():
     with pytest.raises(RecipeError, match=r"Adaptive learns from what each tubelet costs; .*objectives\.pixels=Pixels"):
         task_of(contrast=Contrast())

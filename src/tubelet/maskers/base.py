@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import chz
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -32,7 +33,12 @@ class Masker:
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
     ) -> Mask:
         now = self.at(batch.progress)
-        return Mask.hide_top(now.scores(batch, clip, key, tokens), now.budget(clip))
+        try:
+            return Mask.hide_top(now.scores(batch, clip, key, tokens), now.budget(clip))
+        except ValueError as error:
+            faulty = [name for name in now.maps if not torch.isfinite(batch.maps[name]).all()]
+            named = f" (so does the map {', '.join(faulty)})" if faulty else ""
+            raise ValueError(f"{type(now).__name__}: {error}{named}") from error
 
     def at(self, progress: float) -> "Masker":
         """The masker when this share of the training's steps is done."""
