@@ -31,8 +31,8 @@ class Schedule(Masker):
         one, other = type(self.first), type(self.last)
         if one is not other:
             raise RecipeError(
-                f"masker.first={one.__name__} and masker.last={other.__name__} must be the same masker; "
-                f"set masker.first={other.__name__} too"
+                f"masker.first={one.__name__} and masker.last={other.__name__} must be the same masker: "
+                "name one class at both ends"
             )
         if one.build is not Masker.build:
             raise RecipeError(f"masker.first={one.__name__} is learned, and a schedule cannot change it")
