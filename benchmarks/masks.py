@@ -36,6 +36,7 @@ from tubelet.maskers import (
     Schedule,
     SmoothNoise,
     Text,
+    TextFrame,
     Tube,
 )
 from tubelet.models import Base
@@ -54,6 +55,7 @@ CASES: list[tuple[str, Masker, Callable[..., object]]] = [
     ("SmoothNoise .75", SmoothNoise(), loops.smooth_noise),
     ("Text .6, top", Text(), loops.text),
     ("Text .6, sampled", Text(pick="sample"), loops.text_sampled),
+    ("TextFrame .5", TextFrame(), loops.text_frame),
     ("Oracle .6", Oracle(), loops.oracle),
     ("Attention .8", Attention(), loops.attention),
     ("Blend .6", Blend(), loops.blend),

@@ -96,6 +96,11 @@ def text_sampled(maps: Maps, draw: Draw) -> Pair:
     return per_slot(standardise(maps["text"]) + 0.5 * gumbel(draw, 1568), 117)
 
 
+def text_frame(maps: Maps, draw: Draw) -> Pair:
+    likeness = standardise(maps["text"]) + 0.5 * gumbel(draw, 1568)
+    return split(likeness + np.repeat(2 * gumbel(draw, SLOTS), PLACES), 784)
+
+
 def oracle(maps: Maps, draw: Draw) -> Pair:
     return per_slot(maps["oracle"] + draw(1568) / 1024, 117)
 

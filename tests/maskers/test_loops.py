@@ -17,6 +17,7 @@ from tubelet.maskers import (
     RunningCell,
     SmoothNoise,
     Text,
+    TextFrame,
     Tube,
 )
 from tubelet.seeds import fold, uniform
@@ -26,7 +27,8 @@ CLIP = Clip()
 CASES = [
     (Random(), loops.random), (Tube(), loops.tube), (Frame(), loops.frame), (Future(), loops.future),
     (Centre(), loops.centre), (Block(), loops.block), (SmoothNoise(), loops.smooth_noise), (Text(), loops.text),
-    (Text(pick="sample"), loops.text_sampled), (Oracle(), loops.oracle), (Attention(), loops.attention),
+    (Text(pick="sample"), loops.text_sampled), (TextFrame(), loops.text_frame), (Oracle(), loops.oracle),
+    (Attention(), loops.attention),
     (Blend(), loops.blend),
 ]  # fmt: skip
 
@@ -38,6 +40,12 @@ def batch_of(count=6):
     return Batch(video=video, key=key, ids=("",) * count, maps=maps)
 
 
+def noise(key):
+    """Numbers for one clip: first those of the key, and (of a masker that draws once more) those of the slots' key."""
+    keys = iter((key, fold(key, "slots")))
+    return lambda count: uniform(next(keys), count)[0].numpy()
+
+
 @pytest.mark.parametrize(("masker", "loop"), CASES, ids=lambda part: getattr(part, "__name__", type(part).__name__))
 def test_a_batch_gets_the_masks_of_the_loop(masker, loop):
     """To the last tubelet, but for a few of a thousand where the two round logarithms and means differently."""
@@ -46,7 +54,7 @@ def test_a_batch_gets_the_masks_of_the_loop(masker, loop):
     mask = masker(batch, CLIP, key)
     for number in range(len(batch)):
         maps = {name: values[number].numpy() for name, values in batch.maps.items()}
-        hidden, visible = loop(maps, lambda count, n=number: uniform(key[n : n + 1], count)[0].numpy())
+        hidden, visible = loop(maps, noise(key[number : number + 1]))
         assert hidden.shape == mask.hidden[number].shape
         assert len(np.setxor1d(hidden, mask.hidden[number].numpy())) <= 4
         assert len(np.setxor1d(visible, mask.visible[number].numpy())) <= 4
@@ -58,5 +66,5 @@ def test_a_running_cell_decodes_what_the_loop_does():
     hidden = Random()(batch, CLIP, key).hidden
     decoded = RunningCell()(hidden, CLIP, key)
     for number in range(len(batch)):
-        draw = lambda count, n=number: uniform(key[n : n + 1], count)[0].numpy()  # noqa: E731
+        draw = noise(key[number : number + 1])
         assert loops.running_cell(hidden[number].numpy(), draw).tolist() == decoded[number].tolist()

@@ -1,7 +1,8 @@
 """Reconstruction of held-out clips: how much better than predicting nothing, and than copying the nearest tubelet.
 
 The protocol, whole. One centre clip a video of `split`, the masks of the run's own masker, drawn from a key of the
-video's id alone: the same clips and the same masks at every step, for every seed and for every run with this masker.
+video's id alone: the same clips and the same masks at every step, for every seed and for every run with this masker
+(a learned masker's masks are those of its weights, a schedule's those of its end).
 Loss is the mean squared error over exactly the tubelets that are predicted, in normalised pixels; `trivial` is what
 predicting 0 costs there; `nearest` is what copying costs: of every scored tubelet the prediction is the visible tubelet
 nearest to it, normalised by its own statistics. Means are over clips, and `skill` is 1 - loss/trivial of those means.
