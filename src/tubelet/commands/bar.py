@@ -1,21 +1,30 @@
-"""The bar on the terminal: what is done, how fast, when it will end.
+"""The bar on stderr: what is done, how fast, when it will end. Results alone go to stdout.
 
 It refreshes when it is told something, not from a thread of its own: work that forks processes needs this one alone.
+Nothing is drawn before there is something to tell, so that an error stands alone.
 """
 
 import time
+from datetime import timedelta
 from types import TracebackType
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 EVERY = 0.2  # seconds between two pictures
+SPEAK = 30.0  # seconds between two lines where there is no terminal
 
 
 class Bar:
-    """`with Bar("decoding", "videos") as bar: work(progress=bar)`; called with what is done and the total."""
+    """`with Bar("decoding", "videos") as bar: work(progress=bar)`; called with what is done, the total and a remark.
+
+    Off a terminal it prints a line every half minute.
+    """
 
     def __init__(self, doing: str, unit: str) -> None:
-        self.unit = unit
+        self.doing, self.unit = doing, unit
+        self.console = Console(stderr=True)
+        self.live = self.console.is_terminal
         self.bar = Progress(
             TextColumn(doing),
             BarColumn(),
@@ -24,24 +33,39 @@ class Bar:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            console=self.console,
             auto_refresh=False,
+            disable=not self.live,
         )
-        self.task = self.bar.add_task(doing, total=None, rate="", visible=False)
-        self.shown = 0.0
+        self.task = self.bar.add_task(doing, total=None, rate="")
+        self.began, self.shown = False, time.monotonic()
 
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self.shown < EVERY and done < total:
+    def __call__(self, done: int, total: int, remark: str = "") -> None:
+        if total < 1:
+            return
+        if not self.began:
+            self.began = True
+            self.bar.start()
+        now, speed = time.monotonic(), self.bar.tasks[0].speed
+        rate = ", ".join(filter(None, [f"{speed:.3g} {self.unit}/s" if speed else "", remark]))
+        self.bar.update(self.task, completed=done, total=total, rate=rate)
+        if now - self.shown < (EVERY if self.live else SPEAK) and not (self.live and done == total):
             return
         self.shown = now
-        speed = self.bar.tasks[0].speed
-        rate = f"{speed:.3g} {self.unit}/s" if speed else ""
-        self.bar.update(self.task, completed=done, total=total, rate=rate, visible=total > 0)
-        self.bar.refresh()
+        if self.live:
+            self.bar.refresh()
+        else:
+            self.console.print(self.line(done, total, rate), highlight=False, markup=False, soft_wrap=True)
+
+    def line(self, done: int, total: int, rate: str) -> str:
+        """The picture in words."""
+        left = self.bar.tasks[0].time_remaining
+        end = "" if left is None else f", {timedelta(seconds=round(left))} left"
+        return f"{self.doing}: {done} of {total} {self.unit}" + (f", {rate}" if rate else "") + end
 
     def __enter__(self) -> "Bar":
-        self.bar.start()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.bar.stop()
+        if self.began:
+            self.bar.stop()

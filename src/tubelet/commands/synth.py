@@ -42,21 +42,12 @@ def run(args: argparse.Namespace) -> None:
 def render_corpus(args: argparse.Namespace, workers: int) -> None:
     from pathlib import Path
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from tubelet.commands.bar import Bar
     from tubelet.data.synthetic import VERSION, Size, write_synth
 
     size = Size(args.train, args.test, args.seed, args.size, args.frames)
-    rate = TextColumn("{task.fields[rate]}")
-    with Progress(TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()) as bar:
-        task = bar.add_task("rendering", total=None, rate="", visible=False)
-
-        def progress(done: int, total: int) -> None:
-            speed = bar.tasks[0].speed
-            shown = f"{speed:.0f} clips/s" if speed else ""
-            bar.update(task, completed=done, total=total, rate=shown, visible=True)
-
-        rendered = write_synth(Path(args.out), size, workers, progress)
+    with Bar("rendering", "clips") as bar:
+        rendered = write_synth(Path(args.out), size, workers, bar)
     total = len(size.clips)
     state = f"{rendered} rendered now" if rendered else "complete already"
     print(f"{VERSION} in {args.out}: {total} clips ({size.train} train, {size.test} test), {state}")
@@ -66,18 +57,11 @@ def render_corpus(args: argparse.Namespace, workers: int) -> None:
 def measure_ceiling(path: str, workers: int) -> None:
     from pathlib import Path
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from tubelet.commands.bar import Bar
     from tubelet.data.synthetic.ceiling import Reference, measure, write_ceiling
 
-    loss_now = TextColumn("{task.fields[loss]}")
-    with Progress(TextColumn("training"), BarColumn(), MofNCompleteColumn(), loss_now, TimeRemainingColumn()) as bar:
-        task = bar.add_task("training", total=None, loss="rendering first")
-
-        def progress(step: int, total: int, loss: float) -> None:
-            bar.update(task, completed=step, total=total, loss=f"loss {loss:.2f}")
-
-        result = measure(Reference(), workers, progress)
+    with Bar("training", "steps") as bar:
+        result = measure(Reference(), workers, lambda step, total, loss: bar(step, total, f"loss {loss:.2f}"))
     write_ceiling(Path(path), result)
     print(f"accuracy {result['metrics']['accuracy']:.3f} on the test clips: {result['conditions']}")
     print(f"written to {path}")
