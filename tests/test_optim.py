@@ -85,6 +85,29 @@ def test_a_step_is_that_of_the_plain_adamw():
     torch.testing.assert_close(ours.bias, reference.bias)
 
 
+def test_a_part_that_observes_is_clipped_by_its_own_norm():
+    model = nn.ModuleDict({"encoder": nn.Linear(3, 2), "head": nn.Linear(4, 2)})
+    model["head"].observing = True
+    gradients = {"encoder": 0.5, "head": 100.0}
+    for name, value in gradients.items():
+        for parameter in model[name].parameters():
+            parameter.grad = torch.full_like(parameter, value)
+    norms = Optim(clip_norm=1.0).clip(model)
+    expected = {"gradient_norm": 0.5 * 8**0.5, "gradient_norm.observing": 100 * 10**0.5}
+    assert {name: value.item() for name, value in norms.items()} == pytest.approx(expected)
+    for name, count in (("encoder", 8), ("head", 10)):
+        for parameter in model[name].parameters():
+            torch.testing.assert_close(parameter.grad, torch.full_like(parameter, count**-0.5))
+
+
+def test_without_a_part_that_observes_there_is_one_norm_and_no_limit_unless_it_is_asked_for():
+    model = nn.Linear(3, 2)
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 7.0)
+    assert list(Optim().clip(model)) == ["gradient_norm"]
+    assert all((parameter.grad == 7).all() for parameter in model.parameters())
+
+
 @pytest.mark.parametrize(
     "wrong", [{"warmup": 1.0}, {"warmup": -0.1}, {"base_lr": 0.0}, {"floor_lr": 1.0}, {"clip_norm": 0.0}]
 )

@@ -1,10 +1,11 @@
 """AdamW, and the learning rate as a function of the step."""
 
 import math
+from collections.abc import Mapping
 
 import chz
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tubelet.errors import RecipeError
 
@@ -38,6 +39,20 @@ class Optim:
             {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
         ]
         return torch.optim.AdamW(groups, lr=self.base_lr, betas=self.betas, fused=True)
+
+    def clip(self, module: nn.Module) -> Mapping[str, Tensor]:
+        """Scales gradients down to `clip_norm`. Returns their norms before, under the names they are logged by.
+
+        A part marked `observing` (a head trained on features that it cannot change) is clipped by its own norm, so
+        that it does not reach the encoder by way of a common one.
+        """
+        watching = {p for part in module.modules() if getattr(part, "observing", False) for p in part.parameters()}
+        apart = {
+            "gradient_norm": [p for p in module.parameters() if p not in watching],
+            "gradient_norm.observing": [p for p in module.parameters() if p in watching],
+        }
+        limit = self.clip_norm or math.inf
+        return {name: nn.utils.clip_grad_norm_(some, limit) for name, some in apart.items() if some}
 
     def rate(self, step: int, total: int, clips: int) -> float:
         """The learning rate of a step, counted from 0, for so many clips a step."""

@@ -113,8 +113,8 @@ def train(
                 seen.append((batch, result.loss.detach()))
                 for name, value in {"loss": result.loss.detach(), **result.terms}.items():
                     terms[name] = terms.get(name, 0) + value.float() / (config.accumulate * machine.world)
-            norm = nn.utils.clip_grad_norm_(task.parameters(), config.optim.clip_norm or math.inf)
-            terms["gradient_norm"] = norm / machine.world
+            norms = config.optim.clip(task)
+            terms |= {name: norm / machine.world for name, norm in norms.items()}
 
             counts = {
                 "short": sum(int(batch.short.sum()) for batch, _ in seen if batch.short is not None),
@@ -123,7 +123,7 @@ def train(
             }
             record = machine.add_up({**terms, **counts})
             short, failures, stop = (int(record.pop(name)) for name in counts)
-            if not math.isfinite(record["loss"]) or not math.isfinite(record["gradient_norm"]):
+            if not all(math.isfinite(record[name]) for name in ("loss", *norms)):
                 raise not_finite(step, seen, machine, checkpoint)
             optimizer.step()
             optimizer.zero_grad()

@@ -28,6 +28,12 @@ class Objective:
         """What the task multiplies the loss with; 0 means that the objective is off."""
         return self.weight
 
+    @property
+    def observes(self) -> bool:
+        """Whether the encoder learns nothing of this loss. The module then has `observing = True`: its gradients are
+        clipped apart from all others."""
+        return False
+
     def build(self, width: int, clip: Clip, text_width: int | None) -> nn.Module:
         """A module from `Encoded` to `Loss`, for an encoder of this width and caption embeddings of that one."""
         raise NotImplementedError

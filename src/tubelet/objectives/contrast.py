@@ -47,6 +47,10 @@ class Contrast(Objective):
         """An observing head trains at its own pace: the weight says nothing about it."""
         return 1.0 if self.observe else self.weight
 
+    @property
+    def observes(self) -> bool:
+        return self.observe
+
     def build(self, width: int, clip: Clip, text_width: int | None) -> "ContrastLoss":
         if text_width is None:
             raise RecipeError(
@@ -65,6 +69,7 @@ class ContrastLoss(nn.Module):
     def __init__(self, config: Contrast, width: int, text_width: int):
         super().__init__()
         self.config = config
+        self.observing = config.observe
         self.video = nn.Linear(width, config.width or text_width, bias=False)
         self.text = nn.Linear(text_width, config.width, bias=False) if config.width else nn.Identity()
         self.apply(initialise)

@@ -44,12 +44,13 @@ class Pretrain(Training):
     def guided_by_text(self) -> bool:
         """Whether text reaches the encoder: through its masks, or through an objective that does not only observe."""
         compared = [objective for objective in self.objectives.values() if objective.needs_text and objective.factor]
-        return "text" in self.masker.needs or any(not getattr(part, "observe", False) for part in compared)
+        return "text" in self.masker.needs or any(not part.observes for part in compared)
 
     def build(self, text_width: int | None) -> Pretraining:
         """The task with fresh weights, for caption embeddings of this width."""
         if self.needs_text and text_width is None:
             raise RecipeError("an objective compares clips with captions, and the width of their embeddings is unknown")
-        objectives = dict(sorted(self.objectives.items()))  # fresh weights do not depend on the order they are named in
+        # Fresh weights depend neither on the order that objectives are named in nor on one that only watches.
+        objectives = dict(sorted(self.objectives.items(), key=lambda item: (item[1].observes, item[0])))
         encoder = self.encoder.build(self.clip)
         return Pretraining(self.clip, encoder, self.masker, objectives, text_width, self.decode)
