@@ -150,8 +150,8 @@ SLOW = """
 import sys, time
 from tubelet.align import open_aligner
 from tubelet.data.table import Corpus
-from tubelet.saliency import text
-text.FLUSH_SECONDS = 0.0
+from tubelet.saliency import filling, text
+filling.FLUSH_SECONDS = 0.0
 corpus = Corpus.open(sys.argv[1])
 aligner = open_aligner(sys.argv[1] + "/aligner")
 def progress(done, total):

@@ -4,7 +4,6 @@ Made for worker processes: it imports nothing heavy.
 """
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,13 +11,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from tubelet.data.processes import Failure, cores, run_each
 from tubelet.data.table import Video
 from tubelet.data.video import SAME, Reader
 from tubelet.errors import VideoError
 
 PIECE_BYTES = 64 << 20  # of decoded frames in one piece
-LIMIT = 300.0  # seconds that one piece may take
 
 
 @dataclass(frozen=True)
@@ -30,22 +27,25 @@ class Piece:
     start: float
     end: float
     rate: float | None
+    next: float  # to there the frame that follows the stretch is found; its end where none does
+    whole: bool = True  # the video is this one piece
 
 
 Seen = tuple[UInt8[np.ndarray, "t h w 3"], Float64[np.ndarray, "t"]]
 
 
-def pieces(video: Video, rate: float | None) -> list[Piece]:
-    """The whole video in stretches of at most 64 MiB of frames."""
+def pieces(video: Video, rate: float | None, seconds: float | None = None) -> list[Piece]:
+    """The whole video in stretches of at most 64 MiB of frames, or of so many seconds."""
     end = video.end if video.end > video.start else math.inf
     per_second = rate or video.fps or 30.0
     at_once = max(PIECE_BYTES // max(video.width * video.height * 3, 1), 1)
-    seconds = at_once / per_second
+    seconds = seconds or at_once / per_second
     if not math.isfinite(end) or end - video.start <= seconds:
-        return [Piece(video.path, video.start, video.start, end, rate)]
+        return [Piece(video.path, video.start, video.start, end, rate, end)]
     count = math.ceil((end - video.start) / seconds)
     edges = [*(video.start + number * seconds for number in range(count)), end]
-    return [Piece(video.path, video.start, a, b, rate) for a, b in pairwise(edges)]
+    beyond = max(2 / per_second, 0.2)
+    return [Piece(video.path, video.start, a, b, rate, min(b + beyond, end), whole=False) for a, b in pairwise(edges)]
 
 
 def look(piece: Piece) -> Seen:
@@ -62,16 +62,6 @@ def look(piece: Piece) -> Seen:
         if not times.size:
             return np.empty((0, 1, 1, 3), np.uint8), times
         return reader.frames(times), times
-
-
-def look_at(videos: Sequence[Video], rate: float | None) -> Iterator[tuple[int, int, Seen | Failure]]:
-    """(video, piece, what was seen), as worker processes deliver it."""
-    jobs = [
-        (place, number, piece) for place, video in enumerate(videos) for number, piece in enumerate(pieces(video, rate))
-    ]
-    for index, outcome in run_each(look, [piece for _, _, piece in jobs], cores(), LIMIT):
-        place, number, _ = jobs[index]
-        yield place, number, outcome
 
 
 def look_at_one(video: Video, rate: float | None) -> Seen:

@@ -4,8 +4,7 @@ A video is decoded once, its patches are embedded once, and every caption costs 
 is not computed again; stopped at any moment, the same call goes on. Start reading at `fill`.
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,25 +19,18 @@ from tubelet.data.maps import EmbeddingsWriter, MapsWriter
 from tubelet.data.processes import Failure
 from tubelet.data.table import Corpus, Video, normalise_text
 from tubelet.errors import CorpusError
-from tubelet.saliency.frames import look_at, pieces
+from tubelet.saliency.filling import Filled, Map, Progress, quiet, whole_videos, write
+from tubelet.saliency.frames import Seen, look, pieces
 
 NAME = "text"
-FLUSH_SECONDS = 20.0  # of work that a power cut may cost
 
-Progress = Callable[[int, int], None]
 Vector = Float32[np.ndarray, "e"]
 Part = tuple[Float32[np.ndarray, "c t gh gw"], Float64[np.ndarray, "t"]]
-quiet: Progress = lambda done, total: None  # noqa: E731
 
 
 @dataclass(frozen=True)
-class Filled:
-    """What a call did."""
-
-    videos: int  # that have all their maps now
-    computed: int  # maps made by this call
+class FilledText(Filled):
     captions: int  # distinct texts with an embedding
-    failed: Mapping[str, str]  # id: reason
 
 
 def fill(
@@ -48,7 +40,7 @@ def fill(
     sources: Sequence[str] = (),
     about: Mapping[str, Any] | None = None,
     progress: Progress = quiet,
-) -> Filled:
+) -> FilledText:
     """Maps and embeddings for the captions of all usable videos; `rate` layers a second, or every frame (None).
 
     `about` says more of the model to people who read the maps' `about.json`; it must follow from the model alone.
@@ -67,12 +59,11 @@ def fill(
         embeddings.finish()
         lacking = [[text for text in video_texts if not maps.has(video, text)] for video, video_texts in wanted]
         todo = [(video, lack) for (video, _), lack in zip(wanted, lacking, strict=True) if lack]
-        progress(len(wanted) - len(todo), len(wanted))
         vectors = embed(aligner, sorted({text for _, lack in todo for text in lack}))
-        failed = compute(maps, aligner, todo, vectors, rate, len(wanted), progress)
-        maps.finish()
+        made = compute(aligner, todo, vectors, rate)
+        failed = write({NAME: maps}, [video for video, _ in todo], made, len(wanted), progress)
     computed = sum(len(lack) for video, lack in todo if video.id not in failed)
-    return Filled(len(wanted) - len(failed), computed, len(texts), failed)
+    return FilledText(len(wanted) - len(failed), computed, failed, len(texts))
 
 
 def captioned(corpus: Corpus, sources: Sequence[str]) -> list[tuple[Video, list[str]]]:
@@ -103,43 +94,25 @@ def embed(aligner: Aligner, texts: Sequence[str]) -> dict[str, Vector]:
 
 
 def compute(
-    maps: MapsWriter,
-    aligner: Aligner,
-    todo: Sequence[tuple[Video, list[str]]],
-    vectors: Mapping[str, Vector],
-    rate: float | None,
-    total: int,
-    progress: Progress,
-) -> dict[str, str]:
-    """Looks at the videos and writes their maps; returns why some have none."""
-    failed: dict[str, str] = {}
-    parts: dict[int, dict[int, Part]] = {}
-    left = [len(pieces(video, rate)) for video, _ in todo]
-    done, flushed = total - len(todo), time.monotonic()
-    for place, number, seen in look_at([video for video, _ in todo], rate):
-        video, texts = todo[place]
-        left[place] -= 1
-        if isinstance(seen, Failure):
-            failed.setdefault(video.id, seen.reason)
-            parts.pop(place, None)
-        elif video.id not in failed and seen[1].size:
-            named = np.stack([vectors[text] for text in texts])
-            parts.setdefault(place, {})[number] = likeness(aligner, seen[0], named), seen[1]
-        if left[place]:
-            continue
-        if layers := [part for _, part in sorted(parts.pop(place, {}).items())]:
-            values = np.concatenate([value for value, _ in layers], axis=1)
-            stamps = np.concatenate([times for _, times in layers])
-            for text, value in zip(texts, values, strict=True):
-                maps.add(video, text, value, stamps)
+    aligner: Aligner, todo: Sequence[tuple[Video, list[str]]], vectors: Mapping[str, Vector], rate: float | None
+) -> Iterator[tuple[int, dict[tuple[str, str], Map] | Failure]]:
+    """The maps of each video, or why it has none."""
+
+    def score(place: int, seen: Seen) -> Part | None:
+        frames, times = seen
+        named = np.stack([vectors[text] for text in todo[place][1]])
+        return (likeness(aligner, frames, named), times) if times.size else None
+
+    for place, found in whole_videos(look, [pieces(video, rate) for video, _ in todo], score):
+        if isinstance(found, Failure):
+            yield place, found
+        elif parts := [part for part in found if part is not None]:
+            values = np.concatenate([value for value, _ in parts], axis=1)
+            stamps = np.concatenate([times for _, times in parts])
+            texts = todo[place][1]
+            yield place, {(NAME, text): (value, stamps) for text, value in zip(texts, values, strict=True)}
         else:
-            failed.setdefault(video.id, "no frame can be decoded")
-        if time.monotonic() - flushed > FLUSH_SECONDS:
-            maps.flush()
-            flushed = time.monotonic()
-        done += 1
-        progress(done, total)
-    return failed
+            yield place, Failure("no frame can be decoded")
 
 
 def likeness(
