@@ -72,7 +72,7 @@ class Batch:
     text: Float[Tensor, "b e"] | None = None  # cached embedding of the caption drawn for this clip
     caption: Int64[Tensor, "b"] | None = None  # number of that caption's normalised text: equal text, equal number
     source: Int64[Tensor, "b"] | None = None  # number of the video: its captions are no negatives of each other
-    maps: Mapping[str, Float[Tensor, "b n"]] = field(default_factory=dict)
+    maps: Mapping[str, Float[Tensor, "b ..."]] = field(default_factory=dict)  # scalar: b n; vector: b t nh nw 2
     short: Bool[Tensor, "b"] | None = None  # the source was shorter than the clip's span
     progress: float = 1.0  # share of the training's steps that is done; outside of training it is over
     failed: tuple[str, ...] = ()  # "id: reason" of clips of this batch that could not be read; they are not in it

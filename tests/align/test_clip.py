@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tubelet.align import open_aligner, similarity
-from tubelet.align.clip import READINGS, ClipAligner, grid, preprocess
+from tubelet.align.clip import READINGS, ClipAligner, preprocess
+from tubelet.data.maps import map_grid
 from tubelet.errors import WeightsError
 
 transformers = pytest.importorskip("transformers")
@@ -167,10 +168,10 @@ def test_the_score_is_the_cosine(folder, frames) -> None:
 
 
 def test_the_grid_follows_the_aspect_ratio_with_a_short_side_of_14() -> None:
-    assert grid(224, 224) == (14, 14)
-    assert grid(240, 320) == (14, 19)
-    assert grid(1280, 720) == (25, 14)
-    assert grid(2, 2) == (14, 14)
+    assert map_grid(224, 224) == (14, 14)
+    assert map_grid(240, 320) == (14, 19)
+    assert map_grid(1280, 720) == (25, 14)
+    assert map_grid(2, 2) == (14, 14)
 
 
 def test_readings_and_weights_have_identities_of_their_own(folder, tmp_path) -> None:

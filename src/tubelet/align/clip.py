@@ -18,10 +18,10 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from tubelet.data.maps import map_grid
 from tubelet.errors import WeightsError
 
 READINGS = ("dense", "upsample", "crop")
-SHORT = 14
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 PIXELS = 64 * 224 * 224  # of one pass through the model
@@ -72,7 +72,7 @@ class ClipAligner:
 
     @torch.inference_mode()
     def patches(self, frames: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b gh gw e"]:
-        rows, columns = grid(*frames.shape[1:3])
+        rows, columns = map_grid(*frames.shape[1:3])
         if self.reading == "crop":
             return torch.stack([self.encode_crops(frame, rows, columns) for frame in frames])
         if self.reading == "dense":
@@ -123,12 +123,6 @@ class ClipAligner:
             seen = self.model.vision_model(pixel_values=torch.cat(cut).to(self.device)).pooler_output
             found.append(self.model.visual_projection(seen).float().cpu())
         return torch.stack(found)
-
-
-def grid(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns: 14 along the short side, square cells as nearly as whole numbers allow."""
-    short = min(height, width)
-    return max(round(SHORT * height / short), SHORT), max(round(SHORT * width / short), SHORT)
 
 
 def preprocess(

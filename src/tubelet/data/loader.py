@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from tubelet.data.augment import Augment, Crop, names_a_side, resize
 from tubelet.data.captions import CaptionChoice, flatten
 from tubelet.data.frames import Frames, Kept, Progress
-from tubelet.data.maps import Embeddings, Maps
+from tubelet.data.maps import Embeddings, Maps, remedy
 from tubelet.data.processes import start_method
 from tubelet.data.sample import Sampling
 from tubelet.data.table import Caption, Corpus, Video, normalise_text, number_texts
@@ -216,7 +216,7 @@ class Sample:
     caption: int
     text: Float32[np.ndarray, "e"] | None
     source: int
-    maps: Mapping[str, Float32[np.ndarray, "n"]]
+    maps: Mapping[str, Float32[np.ndarray, "n"] | Float32[np.ndarray, "t nh nw 2"]]
     short: bool
 
 
@@ -284,6 +284,7 @@ def collate(samples: "Sequence[Sample]", failed: tuple[str, ...], source: Source
     """Stacks what the samples hold. A batch of which no clip could be read has length 0."""
     clip = source.clip
     width = 0 if source.embeddings is None else source.embeddings.width
+    shapes = {"scalar": (clip.num_tubelets,), "vector": (clip.frames, *clip.grid[1:], 2)}
     return Batch(
         video=torch.stack([sample.video for sample in samples])
         if samples
@@ -291,10 +292,13 @@ def collate(samples: "Sequence[Sample]", failed: tuple[str, ...], source: Source
         key=integers([sample.key for sample in samples]),
         ids=tuple(sample.id for sample in samples),
         label=integers([sample.label for sample in samples]),
-        text=None if source.embeddings is None else floats([sample.text for sample in samples], width),
+        text=None if source.embeddings is None else floats([sample.text for sample in samples], (width,)),
         caption=integers([sample.caption for sample in samples]) if source.captions else None,
         source=integers([sample.source for sample in samples]),
-        maps={name: floats([sample.maps[name] for sample in samples], clip.num_tubelets) for name in source.maps},
+        maps={
+            name: floats([sample.maps[name] for sample in samples], shapes[maps.kind])
+            for name, maps in source.maps.items()
+        },
         short=torch.tensor([sample.short for sample in samples], dtype=torch.bool),
         failed=failed,
     )
@@ -304,8 +308,8 @@ def integers(values: Sequence[int]) -> Int64[Tensor, "b"]:
     return torch.tensor(values, dtype=torch.int64)
 
 
-def floats(rows: Sequence[Any], width: int) -> Float32[Tensor, "b w"]:
-    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, width)
+def floats(rows: Sequence[Any], shape: tuple[int, ...]) -> Float32[Tensor, "b *shape"]:
+    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, *shape)
 
 
 def iterate(steps: Steps, numbers: range, workers: int) -> Iterator[Batch]:
@@ -379,7 +383,7 @@ def open_maps(corpus: Corpus, name: str, videos: Sequence[Video], captions: Mapp
     if missing:
         raise CorpusError(
             f"{name.capitalize()} masking needs {name} maps for {len(missing)} of {len(videos)} videos "
-            f"(first: {missing[0]}); make them with `tubelet saliency {name} {corpus.folder}`"
+            f"(first: {missing[0]}); make them with `{remedy(name, corpus.folder)}`"
         )
     return maps
 

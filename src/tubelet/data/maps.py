@@ -1,8 +1,8 @@
 """Saliency maps and caption embeddings: computed once per corpus, sampled through each clip's own crop, flip and times.
 
 A map lies in full-frame coordinates after rotation, on a grid that follows the aspect ratio. A `scalar` map has one
-layer per timestamp. A `vector` map (motion) has one layer per interval between timestamps: the displacement over that
-interval, as a share of the frame's width (dx) and height (dy).
+layer per timestamp. A `vector` map (motion) has one layer per interval between timestamps: how far what is seen at a
+place at the interval's beginning moves during it, as a share of the frame's width (dx) and height (dy).
 
 Rows are keyed by content: the video file's bytes and span, and the caption's normalised text; the series they stand
 in is keyed by method and model. So a renamed file keeps its maps and a changed one does not.
@@ -11,7 +11,6 @@ in is keyed by method and model. So a renamed file keeps its maps and a changed 
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +25,17 @@ from tubelet.errors import CorpusError
 from tubelet.types import Clip
 
 Kind = Literal["scalar", "vector"]
+
+KINDS: Mapping[str, Kind] = {
+    "text": "scalar",
+    "motion": "vector",
+    "flow": "vector",
+    "oracle": "scalar",
+    "oracle_flow": "vector",
+}
+"""What the maps of these names are; maps of any other name are a user's own."""
+
+SHORT = 14
 
 MAP_SCHEMA = pa.schema(
     [
@@ -73,9 +83,7 @@ class Maps:
         """The current series of this name ("text"). Where there is none, `CorpusError` names the command for it."""
         folder = chosen(corpus.folder / "maps" / name)
         if folder is None:
-            raise CorpusError(
-                f"{corpus.folder} has no {name} maps; make them with `tubelet saliency {name} {corpus.folder}`"
-            )
+            raise CorpusError(f"{corpus.folder} has no {name} maps; make them with `{remedy(name, corpus.folder)}`")
         return cls(Series(folder))
 
     def __reduce__(self) -> tuple[type["Maps"], tuple[Series]]:
@@ -116,8 +124,7 @@ class Maps:
         if place is None:
             what = f" and caption {caption.text!r}" if caption is not None else ""
             raise CorpusError(
-                f"no {self.about['name']} map for {video.id}{what}; "
-                f"make it with `tubelet saliency {self.about['name']} CORPUS`"
+                f"no {self.about['name']} map for {video.id}{what}; make it with `{remedy(self.about['name'])}`"
             )
         shard, row = place
         offsets, flat, time_offsets, flat_times, rows, columns = self.arrays[shard]
@@ -141,15 +148,16 @@ class Maps:
         crop: Crop,
         clip: Clip,
         frame: Literal["mean", "first"] = "mean",
-    ) -> Float32[np.ndarray, "n *v"]:
+    ) -> Float32[np.ndarray, "n"] | Float32[np.ndarray, "t nh nw 2"]:
         """The map at every tubelet of a clip: by area in space, linear in time, the mean (or the first) of its frames.
 
-        A vector map gives the displacement from each frame to the clip's next one, as a share of the crop.
+        A vector map gives at every place of every frame the displacement to the clip's next frame, in shares of the
+        crop; from the last frame for as long as from the one before.
         """
         layers, stamps = self.stored(video, caption)
         if self.kind == "scalar":
             return sample_scalar(layers, stamps, times, crop, clip, frame)
-        return sample_vector(layers, stamps, times, crop, clip, frame)
+        return sample_vector(layers, stamps, times, crop, clip)
 
 
 def sample_scalar(
@@ -173,17 +181,12 @@ def sample_vector(
     times: Float64[np.ndarray, "t"],
     crop: Crop,
     clip: Clip,
-    frame: Literal["mean", "first"] = "mean",
-) -> Float32[np.ndarray, "n 2"]:
+) -> Float32[np.ndarray, "t nh nw 2"]:
     ends = np.append(times[1:], times[-1] + (times[-1] - times[-2] if len(times) > 1 else 0.0))
-    moves = np.stack(
-        [displacement(layers, stamps, float(start), float(end)) for start, end in zip(times, ends, strict=True)]
-    )
-    weights = slot_weights(np.eye(len(times), dtype=np.float32), clip, frame)
+    moves = displacement(layers, stamps, times, ends)
     down, across = place_weights(layers.shape[1], layers.shape[2], crop, clip)
     scale = (-1.0 if crop.flip else 1.0) / crop.width, 1.0 / crop.height
-    parts = [project(weights, down, across, moves[..., axis]) * np.float32(scale[axis]) for axis in (0, 1)]
-    return np.stack([part.reshape(-1) for part in parts], axis=-1)
+    return np.stack([(down @ moves[..., axis] @ across.T) * np.float32(scale[axis]) for axis in (0, 1)], axis=-1)
 
 
 def project(
@@ -238,36 +241,60 @@ def area_weights(start: float, length: float, places: int, cells: int) -> Float3
 
 
 def displacement(
-    layers: Float[np.ndarray, "l gh gw 2"], stamps: Float64[np.ndarray, "edges"], start: float, end: float
-) -> Float32[np.ndarray, "gh gw 2"]:
-    """Where each cell's centre goes between two times: the steps composed along its way, each in proportion.
+    layers: Float[np.ndarray, "l gh gw 2"],
+    stamps: Float64[np.ndarray, "edges"],
+    starts: Float64[np.ndarray, "t"],
+    ends: Float64[np.ndarray, "t"],
+) -> Float32[np.ndarray, "t gh gw 2"]:
+    """Where each cell's centre goes from each start to its end: the steps composed along its way, each in proportion.
 
-    Outside the stamps nothing moves.
+    Before the first stamp and after the last the velocity of the nearest layer holds.
     """
-    _, rows, columns, _ = layers.shape
+    count, rows, columns, _ = layers.shape
     y, x = np.meshgrid((np.arange(rows) + 0.5) / rows, (np.arange(columns) + 0.5) / columns, indexing="ij")
     origin = np.stack([x, y], axis=-1)
-    position = origin.copy()
-    for layer, (left, right) in enumerate(pairwise(stamps)):
-        share = (min(end, right) - max(start, left)) / (right - left) if right > left else 0.0
-        if share > 0:
-            position += share * bilinear(layers[layer].astype(np.float64), position)
+    position = np.repeat(origin[None], len(starts), 0)
+    first = np.clip(np.searchsorted(stamps, starts, side="right") - 1, 0, count - 1)
+    last = np.maximum(np.clip(np.searchsorted(stamps, ends, side="left") - 1, 0, count - 1), first)
+    left, right = stamps[:-1].copy(), stamps[1:].copy()
+    length = right - left
+    left[0], right[-1] = -np.inf, np.inf
+    for step in range(int((last - first).max(initial=0)) + 1):
+        layer = np.minimum(first + step, last)
+        inside = np.minimum(ends, right[layer]) - np.maximum(starts, left[layer])
+        inside = np.where(first + step <= last, inside.clip(min=0), 0.0)
+        share = inside / np.where(length[layer] > 0, length[layer], np.inf)
+        position += share[:, None, None, None] * bilinear(layers[layer].astype(np.float64), position)
     return (position - origin).astype(np.float32)
 
 
 def bilinear(
-    field: Float64[np.ndarray, "gh gw 2"], where: Float64[np.ndarray, "a b 2"]
-) -> Float64[np.ndarray, "a b 2"]:
-    """The field at positions (x, y) in shares of the frame; its border values hold outside."""
-    rows, columns = field.shape[:2]
+    fields: Float64[np.ndarray, "t gh gw 2"], where: Float64[np.ndarray, "t a b 2"]
+) -> Float64[np.ndarray, "t a b 2"]:
+    """Each field at its positions (x, y) in shares of the frame; its border values hold outside."""
+    rows, columns = fields.shape[1:3]
     x = np.clip(where[..., 0] * columns - 0.5, 0, columns - 1)
     y = np.clip(where[..., 1] * rows - 0.5, 0, rows - 1)
     left, top = np.minimum(x.astype(int), max(columns - 2, 0)), np.minimum(y.astype(int), max(rows - 2, 0))
     right, bottom = np.minimum(left + 1, columns - 1), np.minimum(top + 1, rows - 1)
     across, down = (x - left)[..., None], (y - top)[..., None]
-    above = field[top, left] * (1 - across) + field[top, right] * across
-    below = field[bottom, left] * (1 - across) + field[bottom, right] * across
+    each = np.arange(len(fields))[:, None, None]
+    above = fields[each, top, left] * (1 - across) + fields[each, top, right] * across
+    below = fields[each, bottom, left] * (1 - across) + fields[each, bottom, right] * across
     return above * (1 - down) + below * down
+
+
+def map_grid(height: int, width: int, short: int = SHORT) -> tuple[int, int]:
+    """Rows and columns: 14 along the short side, square cells as nearly as whole numbers allow."""
+    side = min(height, width)
+    return max(round(short * height / side), short), max(round(short * width / side), short)
+
+
+def remedy(name: str, corpus: Path | str = "CORPUS") -> str:
+    """The command that makes the maps of this name."""
+    if name not in KINDS:
+        return f"tubelet saliency import {corpus} {name} FILE..."
+    return f"tubelet saliency {name.removesuffix('_flow')} {corpus}"
 
 
 class MapsWriter:
@@ -278,6 +305,8 @@ class MapsWriter:
     """
 
     def __init__(self, corpus: Corpus, name: str, kind: Kind, method: Mapping[str, Any]) -> None:
+        if kind != KINDS.get(name, kind):
+            raise ValueError(f"{name} maps are {KINDS[name]} maps, not {kind}")
         self.kind = kind
         about = {"name": name, "kind": kind, "method": dict(method)}
         self.writer = Writer(series_folder(corpus.folder / "maps" / name, about), about, MAP_SCHEMA)
