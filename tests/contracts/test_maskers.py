@@ -1,5 +1,6 @@
 """What every listed masker promises. A masker is tested by being listed in `tubelet.maskers.MASKERS`."""
 
+import math
 import sys
 from dataclasses import FrozenInstanceError, replace
 
@@ -16,9 +17,11 @@ from tubelet.maskers import (
     Blend,
     Block,
     Centre,
+    Flow,
     Frame,
     Future,
     Masker,
+    Motion,
     Oracle,
     Random,
     Schedule,
@@ -40,14 +43,21 @@ ratios = st.floats(0.3, 0.7)
 
 
 def batch_of(clip: Clip, size: int = 3, first_key: int = 0, maps: torch.Tensor | None = None) -> Batch:
+    """Maps of every kind, of noise; or all scalar maps as given and all vector maps with their values."""
     key = torch.arange(first_key, first_key + size)
+    shape = (clip.frames, *clip.grid[1:], 2)
     if maps is None:
         maps = uniform(fold(key, "map"), clip.num_tubelets)
+        vectors = 0.2 * uniform(fold(key, "vectors"), math.prod(shape)).unflatten(1, shape) - 0.1
+    else:
+        vectors = (
+            maps.unflatten(1, clip.grid).repeat_interleave(clip.tubelet_frames, dim=1)[..., None].expand(-1, *shape)
+        )
     return Batch(
         video=torch.zeros(size, 3, clip.frames, clip.size, clip.size, dtype=torch.uint8),
         key=key,
         ids=tuple(f"clip-{i}" for i in range(size)),
-        maps=dict.fromkeys(["text", "motion", "flow", "oracle", "attention"], maps),
+        maps={**dict.fromkeys(["text", "oracle", "attention"], maps), **dict.fromkeys(["motion", "flow"], vectors)},
     )
 
 
@@ -134,6 +144,9 @@ def test_a_ratio_that_hides_nothing_or_everything_is_refused(masker_class):
         (TextFrame(ratio=0.5), 784),
         (Oracle(ratio=0.6), 632),
         (Blend(ratio=0.6), 632),
+        (Motion(ratio=0.75), 392),
+        (Flow(ratio=0.9), 160),
+        (Flow(ratio=0.9, official_count=True), 152),
         (Attention(ratio=0.8), 320),
         (Frame(ratio=0.75), 392),
         (Future(ratio=0.5), 784),

@@ -37,9 +37,9 @@ class Recorder(TorchDispatchMode):
 def operators(count, draw):
     """What is dispatched for so many clips. On the meta device nothing has a value that could be waited for."""
     key = torch.zeros(count, dtype=torch.int64, device="meta")
-    maps = dict.fromkeys(
-        ("text", "motion", "flow", "oracle", "attention"), torch.zeros(count, CLIP.num_tubelets, device="meta")
-    )
+    scalar = torch.zeros(count, CLIP.num_tubelets, device="meta")
+    vector = torch.zeros(count, CLIP.frames, *CLIP.grid[1:], 2, device="meta")
+    maps = {**dict.fromkeys(("text", "oracle", "attention"), scalar), **dict.fromkeys(("motion", "flow"), vector)}
     video = torch.zeros(count, 3, 16, 224, 224, dtype=torch.uint8, device="meta")
     batch = Batch(video=video, key=key, ids=("",) * count, maps=maps, progress=0.5)
     with Recorder() as recorder:

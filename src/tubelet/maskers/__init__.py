@@ -7,7 +7,9 @@ from tubelet.maskers.blend import Blend
 from tubelet.maskers.block import Block
 from tubelet.maskers.centre import Centre
 from tubelet.maskers.decode import All, RunningCell
+from tubelet.maskers.flow import Flow
 from tubelet.maskers.frame import Frame, Future
+from tubelet.maskers.motion import Motion
 from tubelet.maskers.oracle import Oracle
 from tubelet.maskers.random import Random
 from tubelet.maskers.schedule import Schedule
@@ -26,6 +28,8 @@ MASKERS: tuple[type[Masker], ...] = (
     SmoothNoise,
     Text,
     TextFrame,
+    Motion,
+    Flow,
     Oracle,
     Attention,
     Blend,
@@ -45,9 +49,11 @@ __all__ = [
     "Block",
     "Centre",
     "Decode",
+    "Flow",
     "Frame",
     "Future",
     "Masker",
+    "Motion",
     "Oracle",
     "Policy",
     "Random",

@@ -1,7 +1,7 @@
 """Blend: a weighted sum of maps, each brought to one scale within its clip: hide what is named *and* moves.
 
 Text guidance (TGM, arXiv 2408.00759) and motion guidance (MGM, arXiv 2308.12962) in one mask, or any other maps; a map
-of vectors counts by their length. Law: every slot hides exactly as many; a map may be shifted and scaled, clip by
+of vectors counts by its speed. Law: every slot hides exactly as many; a map may be shifted and scaled, clip by
 clip, without any effect; with one weight above 0 and no temperature it hides the top of that map.
 """
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from tubelet.errors import RecipeError
 from tubelet.maskers.base import Masker
 from tubelet.maskers.soft import check_temperature, soften, standardise
+from tubelet.maskers.vectors import per_slot, speed
 from tubelet.types import Batch, Budget, Clip
 
 
@@ -46,10 +47,10 @@ class Blend(Masker):
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
     ) -> Float[Tensor, "b n"]:
-        parts = [self.weights[name] * standardise(strength(batch.maps[name])) for name in self.needs]
+        parts = [self.weights[name] * standardise(strength(batch.maps[name], clip)) for name in self.needs]
         return soften(torch.stack(parts).sum(0), self.temperature, key)
 
 
-def strength(values: Float[Tensor, "b n *v"]) -> Float[Tensor, "b n"]:
-    """A map as one number a tubelet: of vectors their length."""
-    return values if values.ndim == 2 else torch.linalg.vector_norm(values, dim=-1)
+def strength(values: Float[Tensor, "b ..."], clip: Clip) -> Float[Tensor, "b n"]:
+    """A map as one number a tubelet: of vectors how fast the tubelet moves."""
+    return values if values.ndim == 2 else speed(per_slot(values, clip)).flatten(1)

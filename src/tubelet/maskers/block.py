@@ -6,11 +6,11 @@ exactly the union's size the union is what is hidden.
 """
 
 import chz
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tubelet.maskers.base import Masker
+from tubelet.maskers.boxes import distance_inside
 from tubelet.seeds import uniform
 from tubelet.types import Batch, Budget, Clip
 
@@ -31,18 +31,12 @@ class Block(Masker):
     ) -> Float[Tensor, "b n"]:
         """Distance in places to the nearest block edge, positive inside the union of the blocks."""
         slots, rows, columns = clip.grid
-        draw = uniform(key, 3 * self.blocks).unflatten(1, (3, self.blocks, 1, 1))  # b 3 blocks 1 1
+        draw = uniform(key, 3 * self.blocks).unflatten(1, (3, self.blocks))  # b 3 blocks
         aspect = self.smallest_aspect + (self.largest_aspect - self.smallest_aspect) * draw[:, 0]
         area = self.scale * rows * columns
         height = (area * aspect).sqrt().round().clamp(1, rows)
         width = (area / aspect).sqrt().round().clamp(1, columns)
         top = (draw[:, 1] * (rows - height + 1)).floor()
         left = (draw[:, 2] * (columns - width + 1)).floor()
-        row = torch.arange(rows, device=key.device).float()[:, None] + 0.5
-        column = torch.arange(columns, device=key.device).float() + 0.5
-        down = torch.minimum(row - top, top + height - row)  # b blocks rows 1: positive inside
-        across = torch.minimum(column - left, left + width - column)  # b blocks 1 columns
-        inside = torch.minimum(down, across)
-        outside = torch.hypot(down.clamp(max=0), across.clamp(max=0))
-        distance = torch.where(inside > 0, inside, -outside).amax(1)  # b rows columns
+        distance = distance_inside(top, left, height, width, rows, columns).amax(1)  # b rows columns
         return distance.flatten(1).repeat(1, slots)
