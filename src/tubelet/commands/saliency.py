@@ -1,9 +1,13 @@
 """Score every place of every frame once, and keep the maps with the corpus.
 
-  tubelet saliency text CORPUS     how much each place is like each caption; caption embeddings too
-  tubelet saliency check CORPUS    how well those maps find what captions name, where the truth is known
+  tubelet saliency text CORPUS                   how much each place is like each caption; caption embeddings too
+  tubelet saliency motion CORPUS                 how each place moves, as the video's own codec tells it
+  tubelet saliency flow CORPUS                   how each place moves, by optical flow
+  tubelet saliency oracle CORPUS                 where the subject is and how all moves, of a corpus of `tubelet synth`
+  tubelet saliency import CORPUS NAME FILE...    maps of your own, .npy or .npz (layers, rows, columns[, 2])
+  tubelet saliency check CORPUS                  how well maps find what captions name, where the truth is known
 
-Run again, `text` computes only what is missing.
+Run again, a command computes only what is missing.
 """
 
 import argparse
@@ -12,28 +16,52 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tubelet.align import Aligner
     from tubelet.data.table import Corpus
+    from tubelet.saliency.filling import Filled
+    from tubelet.saliency.flow import Engine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("text", "check"), help="what to do")
-    parser.add_argument("corpus", metavar="CORPUS", help="corpus folder with captions")
+    parser.add_argument("what", choices=("text", "motion", "flow", "oracle", "import", "check"), help="what to do")
+    parser.add_argument("corpus", metavar="CORPUS", help="corpus folder")
+    parser.add_argument("files", metavar="NAME FILE", nargs="*", help="import: the maps' name, and where they are")
     parser.add_argument(
         "--aligner",
         metavar="NAME",
-        help="folder of an aligner, or folder or hub name of a CLIP (default: CORPUS/aligner, from `tubelet align`)",
+        help="text: folder of an aligner, or folder or hub name of a CLIP\n"
+        "(default: CORPUS/aligner, from `tubelet align`)",
     )
     parser.add_argument(
         "--reading",
         default="dense",
         choices=("dense", "upsample", "crop"),
-        help="how CLIP is read (default: %(default)s): dense, the frame enlarged until its tokens make the grid;\n"
-        "upsample, its tokens at its own size, interpolated; crop, every patch encoded alone (slow)",
+        help="text: how CLIP is read (default: %(default)s): dense, the frame enlarged until its tokens make the\n"
+        "grid; upsample, its tokens at its own size, interpolated; crop, every patch encoded alone (slow)",
     )
     parser.add_argument(
-        "--source", action="append", default=[], metavar="NAME", help="captions of this source; may be repeated"
+        "--source", action="append", default=[], metavar="NAME", help="text: captions of this source; may be repeated"
     )
     parser.add_argument(
         "--rate", help='text: layers a second, or "all" frames (default: 4; all of the embedded corpus)'
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("dis", "farneback", "raft"),
+        help="flow: who estimates it (default: dis); dis and farneback are OpenCV's (pip install 'tubelet[flow]'),\n"
+        "raft torchvision's",
+    )
+    parser.add_argument("--weights", metavar="FILE", help="flow: weights of raft, a file of torchvision's")
+    parser.add_argument(
+        "--fallback", choices=("flow",), help="motion: what stands in where a codec tells of no motion vectors"
+    )
+    parser.add_argument(
+        "--cells", type=int, default=14, help="motion, flow, oracle: cells along a map's short side (default: 14)"
+    )
+    parser.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="check: maps of this name against the subject, instead of the text maps; may be repeated",
     )
     parser.add_argument("--split", default="test", help="check: clips of this split (default: %(default)s)")
     parser.add_argument("--every", type=int, default=4, help="check: look at every so many frames (default: 4)")
@@ -43,18 +71,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from tubelet.data.table import Corpus
+    from tubelet.errors import RecipeError
 
+    if args.files and args.what != "import":
+        raise RecipeError(f"saliency {args.what} takes a corpus and nothing else, not {args.files[0]!r}")
+    if args.cells < 1:
+        raise RecipeError(f"--cells must be at least 1, not {args.cells}")
     corpus = Corpus.open(args.corpus)
-    if args.what == "text":
-        text(args, corpus)
-    else:
-        check(args, corpus)
+    jobs = {"text": text, "motion": motion, "flow": flow, "oracle": oracle, "import": import_, "check": check}
+    jobs[args.what](args, corpus)
 
 
 def text(args: argparse.Namespace, corpus: "Corpus") -> None:
     """`tubelet saliency text`"""
     from tubelet.commands.bar import Bar
-    from tubelet.errors import VideoError
     from tubelet.saliency import text as saliency
 
     rate = layers_a_second(args.rate, corpus)
@@ -66,14 +96,93 @@ def text(args: argparse.Namespace, corpus: "Corpus") -> None:
         f"{filled.computed} maps computed now; {filled.videos} videos and {filled.captions} captions are complete "
         f"({aligner.identity}, {f'{rate:g} layers a second' if rate else 'every frame'})"
     )
-    if filled.failed:
-        for name, reason in filled.failed.items():
-            print(f"no map: {name}: {reason}")
-        first = next(iter(filled.failed))
-        raise VideoError(
-            f"{len(filled.failed)} of {filled.videos + len(filled.failed)} videos have no text maps "
-            f"(first: {first}: {filled.failed[first]}); put the files right and run this again"
-        )
+    tell_failed(filled, "text", "put the files right and run this again")
+
+
+def motion(args: argparse.Namespace, corpus: "Corpus") -> None:
+    """`tubelet saliency motion`"""
+    from tubelet.commands.bar import Bar
+    from tubelet.saliency import motion as saliency
+
+    fallback = the_engine(args) if args.fallback else None
+    with Bar("motion maps", "videos") as bar:
+        filled = saliency.fill(corpus, fallback, args.cells, progress=bar)
+    tell(filled, "codec motion vectors" + (f", else {fallback.identity['engine']} flow" if fallback else ""))
+    silent = any("--fallback flow" in reason for reason in filled.failed.values())
+    remedy = "run this again with --fallback flow" if silent else "put the files right and run this again"
+    tell_failed(filled, "motion", remedy)
+
+
+def flow(args: argparse.Namespace, corpus: "Corpus") -> None:
+    """`tubelet saliency flow`"""
+    from tubelet.commands.bar import Bar
+    from tubelet.saliency import flow as saliency
+
+    engine = the_engine(args)
+    with Bar("flow maps", "videos") as bar:
+        filled = saliency.fill(corpus, engine, args.cells, progress=bar)
+    tell(filled, f"{engine.identity['engine']} flow")
+    tell_failed(filled, "flow", "put the files right and run this again")
+
+
+def oracle(args: argparse.Namespace, corpus: "Corpus") -> None:
+    """`tubelet saliency oracle`"""
+    from tubelet.commands.bar import Bar
+    from tubelet.saliency import oracle as saliency
+
+    with Bar("oracle maps", "videos") as bar:
+        filled = saliency.fill(corpus, args.cells, progress=bar)
+    tell(filled, "oracle and oracle_flow, from the truth")
+    tell_failed(filled, "oracle", "render the corpus again with `tubelet synth`")
+
+
+def import_(args: argparse.Namespace, corpus: "Corpus") -> None:
+    """`tubelet saliency import`"""
+    from pathlib import Path
+
+    from tubelet.commands.bar import Bar
+    from tubelet.errors import RecipeError
+    from tubelet.saliency.imported import import_maps
+
+    if not args.files:
+        raise RecipeError("saliency import needs a name for the maps and their files: CORPUS NAME FILE...")
+    name, *files = args.files
+    with Bar(f"{name} maps", "videos") as bar:
+        filled = import_maps(corpus, name, [Path(file) for file in files], progress=bar)
+    total = len(corpus.select("all"))
+    print(f"{filled.computed} maps kept now; {filled.videos} of {total} videos have {name} maps")
+
+
+def tell(filled: "Filled", how: str) -> None:
+    print(f"{filled.computed} maps computed now; {filled.videos} videos are complete ({how})")
+
+
+def tell_failed(filled: "Filled", name: str, remedy: str) -> None:
+    """Names every video without a map; the exit code tells too."""
+    from tubelet.errors import VideoError
+
+    if not filled.failed:
+        return
+    for video, reason in filled.failed.items():
+        print(f"no map: {video}: {reason}")
+    first = next(iter(filled.failed))
+    raise VideoError(
+        f"{len(filled.failed)} of {filled.videos + len(filled.failed)} videos have no {name} maps "
+        f"(first: {first}: {filled.failed[first]}); {remedy}"
+    )
+
+
+def the_engine(args: argparse.Namespace) -> "Engine":
+    from pathlib import Path
+
+    from tubelet.errors import RecipeError
+    from tubelet.saliency.flow import Dis, Farneback, Raft
+
+    if (args.engine == "raft") != bool(args.weights):
+        raise RecipeError("--engine raft and --weights FILE belong together")
+    if args.engine == "raft":
+        return Raft(Path(args.weights))
+    return Farneback() if args.engine == "farneback" else Dis()
 
 
 def check(args: argparse.Namespace, corpus: "Corpus") -> None:
@@ -95,9 +204,14 @@ def check(args: argparse.Namespace, corpus: "Corpus") -> None:
         if (value := getattr(args, name)) is not None and value < 1:
             raise RecipeError(f"--{name} must be at least 1, not {value}")
     source = args.source[0] if args.source else ("subject" if "subject" in corpus.sources else None)
-    aligner = the_aligner(args, corpus)
+    aligner = None if args.map else the_aligner(args, corpus)
+    where = source, args.split, args.every, args.clips
     with Bar("checking", "clips") as bar:
-        checked = checking.check(corpus, aligner, source, args.split, args.every, args.clips, progress=bar)
+        checked = (
+            checking.check_maps(corpus, args.map, *where, progress=bar)
+            if aligner is None
+            else checking.check(corpus, aligner, *where, progress=bar)
+        )
     table = checked.table()
     cameras = list(next(iter(table.values()))["all"])
     shown = Table(
@@ -112,11 +226,12 @@ def check(args: argparse.Namespace, corpus: "Corpus") -> None:
             row, *(" / ".join("-" if area != area else f"{area:.3f}".lstrip("0") for area in pair) for pair in pairs)
         )
     Console().print(shown)
-    error = table["text map"]["all"]["overall"]["error"]
+    error = next(iter(table.values()))["all"]["overall"]["error"]
     about = getattr(aligner, "about", {})
     trained = {name: about[name] for name in ("seconds", "processor_seconds", "settings") if name in about}
     print(
-        f"standard error of the first figure {error:.3f}; grid {checked.protocol['grid']}; {aligner.identity}"
+        f"standard error of the first figure {error:.3f}; grid {checked.protocol['grid']}"
+        + ("" if aligner is None else f"; {aligner.identity}")
         + (
             f", trained in {trained['processor_seconds']:g} s of processor time"
             if "processor_seconds" in trained

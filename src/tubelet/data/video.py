@@ -14,12 +14,13 @@ from fractions import Fraction
 from itertools import chain, dropwhile, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import av.error
 import av.logging
 import numpy as np
+from av.codec.context import Flags2
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float64, Int64, UInt8
@@ -32,6 +33,7 @@ SKIPPING = ("h264", "hevc")  # codecs that say which frames no other refers to
 CHEAP = 150_000_000  # pixels that a probe decodes without thinking: 490 frames of 640x480
 
 Cut = Callable[[np.ndarray], np.ndarray]
+T = TypeVar("T")
 
 av.logging.set_level(av.logging.PANIC)  # what FFmpeg has to say arrives as an exception, once
 
@@ -75,9 +77,12 @@ class Reader:
     timestamps run backwards, the frames take them in ascending order.
     """
 
-    def __init__(self, path: str | Path, start: float = -math.inf, end: float = math.inf) -> None:
-        self.path = Path(path)
-        self._container, self._stream = open_video(self.path)
+    def __init__(
+        self, path: str | Path, start: float = -math.inf, end: float = math.inf, vectors: bool = False
+    ) -> None:
+        """`vectors`: decoded frames carry the codec's motion vectors, where it tells of them."""
+        self.path, self._vectors = Path(path), vectors
+        self._container, self._stream = open_video(self.path, vectors)
         try:
             self._read_packets(start, end)
         except BaseException:
@@ -114,6 +119,53 @@ class Reader:
         kept = Keeping(self._places(asked), cut)
         self._by_count(kept)
         return kept.frames
+
+    def each(self, look: Callable[[Any], T]) -> tuple[list[T], Float64[np.ndarray, "t"]]:
+        """What `look` makes of every decoded frame, in display order, and when each is shown.
+
+        That begins at the key frame before the span and may end after it. `VideoError` where a frame of the span cannot
+        be decoded.
+        """
+        if not self._ordered:
+            if (found := self._each_by_time(look)) is not None:
+                return found
+            self._put_in_order()
+        made = [look(frame) for frame in self._decode(0)]
+        if len(made) < len(self._times):
+            raise self._undecodable(len(made))
+        return made, self._times[: len(made)]
+
+    def _each_by_time(self, look: Callable[[Any], T]) -> tuple[list[T], Float64[np.ndarray, "t"]] | None:
+        """None where timestamps run backwards."""
+        inside = np.flatnonzero((self._times >= self._start - SAME) & (self._times < self._end - SAME))
+        if not inside.size:
+            return [], np.empty(0)
+        made: list[T] = []
+        stamps: list[int] = []
+        for stamp, frame in self._stamped(key_before(self._packets, int(self._stamps[inside[0]])), None):
+            if stamp is None or (stamps and stamp <= stamps[-1]):
+                return None
+            stamps.append(stamp)
+            made.append(look(frame))
+        reached = int(np.searchsorted(self._stamps, stamps[-1])) if stamps else -1
+        if inside[-1] > reached + 2:  # a place or two without a frame of its own is a packet that shows nothing
+            raise self._undecodable(reached + 1)
+        return made, self._seconds(np.array(stamps, dtype=np.int64))
+
+    @property
+    def codec(self) -> str:
+        """Its plain name: h264, mpeg4, vp9."""
+        return self._stream.codec_context.codec.canonical_name
+
+    @property
+    def extradata(self) -> bytes:
+        """What the container keeps for the decoder."""
+        return bytes(self._stream.codec_context.extradata or b"")
+
+    @property
+    def packets(self) -> Sequence[Any]:
+        """The compressed packets of the span, from the key frame before it, in the order of decoding."""
+        return self._packets
 
     def _places(self, asked: Float64[np.ndarray, "t"]) -> Int64[np.ndarray, "t"]:
         return np.maximum(np.searchsorted(self._times, asked + SAME, side="right") - 1, 0)
@@ -169,7 +221,7 @@ class Reader:
 
     def _reopen(self) -> None:
         self._container.close()
-        self._container, self._stream = open_video(self.path)
+        self._container, self._stream = open_video(self.path, self._vectors)
 
     def _seconds(self, stamps: Int64[np.ndarray, "t"]) -> Float64[np.ndarray, "t"]:
         return (stamps - self._origin) * self._unit
@@ -197,7 +249,7 @@ class Reader:
             kept.put(index, before)
         return True
 
-    def _stamped(self, first: int, needed: set[int]) -> Iterator[tuple[int | None, Any]]:
+    def _stamped(self, first: int, needed: set[int] | None) -> Iterator[tuple[int | None, Any]]:
         """Frames from packet `first` on with their timestamps.
 
         AVI has none of its own, only the order of its packets, which is not that of the frames where some of them look
@@ -457,8 +509,8 @@ def turn_of(frame: Any) -> Turn:
     return (False, a < 0, d < 0) if straight >= crossed else (True, c < 0, b < 0)
 
 
-def open_video(path: Path) -> tuple[Any, Any]:
-    """The container and its best video stream, ready to decode on one thread."""
+def open_video(path: Path, vectors: bool = False) -> tuple[Any, Any]:
+    """The container and its best video stream, ready to decode on one thread, with motion vectors or without."""
     try:
         container = av.open(str(path), metadata_errors="ignore")
     except FileNotFoundError:
@@ -472,6 +524,8 @@ def open_video(path: Path) -> tuple[Any, Any]:
         if stream.codec_context is None:
             raise Undecodable("unreadable", "no decoder for its video codec")
         stream.codec_context.thread_count = 1
+        if vectors:
+            stream.codec_context.flags2 |= Flags2.export_mvs
     except BaseException:
         container.close()
         raise

@@ -1,8 +1,9 @@
-"""Does the text map find what the caption names? Measured on held-out clips whose truth is known.
+"""Do maps find the subject, which is what captions name? Measured on held-out clips whose truth is known.
 
 A patch (a cell of the map's grid) is positive where the subject covers at least half of it, negative where it covers
 none of it; others are left out. The ROC area is taken per clip, over the patches of all its frames, then the mean over
-clips. *Distractor patches* are the negatives that other things cover at least half. Start reading at `check`.
+clips. *Distractor patches* are the negatives that other things cover at least half. Start reading at `check`, for the
+text maps of an aligner beside its controls, or at `check_maps`, for maps that a corpus holds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +15,13 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from tubelet import seeds
 from tubelet.align import Aligner
-from tubelet.data.maps import area_weights
+from tubelet.data.maps import Maps, area_weights
 from tubelet.data.synthetic import COLOURS, truth
 from tubelet.data.table import Corpus, Video, normalise_text
-from tubelet.data.video import read_span
+from tubelet.data.video import SAME, read_span, timestamps
 from tubelet.errors import CorpusError
-from tubelet.saliency.text import embed, likeness, quiet
+from tubelet.saliency.filling import quiet
+from tubelet.saliency.text import embed, likeness
 
 ROWS = {
     "text map": "the cosine of patch and caption",
@@ -27,8 +29,15 @@ ROWS = {
     "colour word": "minus the distance of the pixels' colours to that of the colour word in the caption",
     "centre": "minus the distance from the centre of the frame",
 }
+CENTRE = {"centre": ROWS["centre"]}
 AGAINST = ("all", "distractors")
+SPEEDS = {
+    "speed": "the length of the map's vector",
+    "compensated": "the length of its difference from the frame's median vector",
+}
 Grid = Float32[np.ndarray, "t gh gw"]
+Areas = dict[str, dict[str, list[float]]]
+"""row -> against -> the area of every clip"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Checked:
 
     videos: list[str]
     cameras: list[str]
-    areas: dict[str, dict[str, list[float]]]
+    areas: Areas
     examples: list[Example]
     protocol: dict[str, Any]
 
@@ -85,7 +94,7 @@ def check(
     captions = [text for _, text in clips]
     vectors = embed(aligner, sorted(set(captions)))
     strangers = shuffled(captions, seed)
-    areas: dict[str, dict[str, list[float]]] = {row: {against: [] for against in AGAINST} for row in ROWS}
+    areas: Areas = {}
     examples: list[Example] = []
     cameras: list[str] = []
     shape = (0, 0)
@@ -96,35 +105,105 @@ def check(
         owner = known.owner[::every]
         both = likeness(aligner, frames, np.stack([vectors[caption], vectors[strangers[number]]]))
         shape = both.shape[2:]
-        subject, others = coverage(owner == 1, *shape), coverage(owner >= 2, *shape)
-        positive, negative = subject >= 0.5, subject == 0
         scores = {
             "text map": both[0],
             "shuffled caption": both[1],
             "colour word": colour_word(frames, caption, *shape),
             "centre": centre(len(frames), *shape),
         }
-        for row, score in scores.items():
-            areas[row]["all"].append(roc_area(score[positive], score[negative]))
-            areas[row]["distractors"].append(roc_area(score[positive], score[negative & (others >= 0.5)]))
+        subject = add_areas(areas, scores, owner)
         if len(examples) < pictures and number % max(len(clips) // pictures, 1) == 0:
             examples.append(Example(video.id, caption, frames, both[0], subject, areas["text map"]["all"][-1]))
         progress(number + 1, len(clips))
-    protocol = {
+    about = {"source": source, "grid": list(shape), "aligner": aligner.identity, "rows": ROWS}
+    return Checked(
+        [video.id for video, _ in clips], cameras, areas, examples, protocol_of(corpus, split, every) | about
+    )
+
+
+def check_maps(
+    corpus: Corpus,
+    names: Sequence[str],
+    source: str | None = None,
+    split: str = "test",
+    every: int = 4,
+    most: int | None = None,
+    pictures: int = 8,
+    progress: Callable[[int, int], None] = quiet,
+) -> Checked:
+    """The maps of these names at every `every`-th frame; the speed of vector maps, as it is and compensated.
+
+    Each map is looked at on its own grid. `text` maps take the first caption of this source.
+    """
+    opened = {name: Maps.open(corpus, name) for name in names}
+    videos = corpus.select(split)[:most]
+    rows: dict[str, str] = {}
+    areas: Areas = {}
+    examples: list[Example] = []
+    cameras: list[str] = []
+    grids: dict[str, list[int]] = {}
+    for number, video in enumerate(videos):
+        known = truth(corpus, video)
+        cameras.append(known.camera)
+        owner = known.owner[::every]
+        times = timestamps(video.path)[::every]
+        scores: dict[str, Grid] = {}
+        for name, maps in opened.items():
+            caption = corpus.captions_of(video, source)[0] if name == "text" else None
+            layers, stamps = maps.layers(video, caption)
+            shown = layers[np.clip(np.searchsorted(stamps, times + SAME, side="right") - 1, 0, len(layers) - 1)]
+            grids[name] = list(shown.shape[1:3])
+            scores |= {f"{name}{what}": score for what, score in speeds(shown).items()}
+        scores["centre"] = centre(len(times), *next(iter(scores.values())).shape[1:])
+        rows = {row: SPEEDS.get(row.partition(" ")[2], "the map itself") for row in scores} | CENTRE
+        subject = add_areas(areas, scores, owner)
+        if len(examples) < pictures and number % max(len(videos) // pictures, 1) == 0:
+            shown_frames = read_span(video.path, video.start, video.end)[0][::every]
+            first = next(iter(scores))
+            about_clip = f"{video.label}, {known.camera} camera"
+            examples.append(
+                Example(video.id, about_clip, shown_frames, scores[first], subject, areas[first]["all"][-1])
+            )
+        progress(number + 1, len(videos))
+    methods = {name: maps.about["method"] for name, maps in opened.items()}
+    about = {"source": source, "grid": grids, "maps": methods, "rows": rows}
+    return Checked([video.id for video in videos], cameras, areas, examples, protocol_of(corpus, split, every) | about)
+
+
+def speeds(layers: Float32[np.ndarray, "t gh gw *v"]) -> dict[str, Grid]:
+    """A scalar map as it is; of a vector map the length of its vectors, and of their difference from the median."""
+    if layers.ndim == 3:
+        return {"": layers}
+    median = np.median(layers, axis=(1, 2), keepdims=True)
+    return {" speed": np.linalg.norm(layers, axis=-1), " compensated": np.linalg.norm(layers - median, axis=-1)}
+
+
+def add_areas(areas: Areas, scores: Mapping[str, Grid], owner: UInt8[np.ndarray, "t h w"]) -> Grid:
+    """One clip's area of every row, on the row's own grid; returns the subject's cover on the first row's."""
+    covers: dict[tuple[int, ...], tuple[Grid, Grid]] = {}
+    for row, score in scores.items():
+        grid = score.shape[1:]
+        if grid not in covers:
+            covers[grid] = coverage(owner == 1, *grid), coverage(owner >= 2, *grid)
+        subject, others = covers[grid]
+        positive, negative = subject >= 0.5, subject == 0
+        mine = areas.setdefault(row, {against: [] for against in AGAINST})
+        mine["all"].append(roc_area(score[positive], score[negative]))
+        mine["distractors"].append(roc_area(score[positive], score[negative & (others >= 0.5)]))
+    return next(iter(covers.values()))[0]
+
+
+def protocol_of(corpus: Corpus, split: str, every: int) -> dict[str, Any]:
+    return {
         "corpus": corpus.name,
         "fingerprint": corpus.fingerprint(),
         "split": split,
-        "source": source,
         "every": every,
-        "grid": list(shape),
-        "aligner": aligner.identity,
         "positive": "subject covers at least half of the patch",
         "negative": "subject covers none of it",
         "distractor": "a negative of which other things cover at least half",
         "statistic": "ROC area per clip over the patches of its frames, then the mean over clips",
-        "rows": ROWS,
     }
-    return Checked([video.id for video, _ in clips], cameras, areas, examples, protocol)
 
 
 def with_truth(corpus: Corpus, source: str | None, split: str) -> list[tuple[Video, str]]:
@@ -225,7 +304,7 @@ def as_json(checked: Checked) -> Mapping[str, Any]:
             {
                 "video": video,
                 "camera": camera,
-                "areas": plain({row: {a: checked.areas[row][a][n] for a in AGAINST} for row in ROWS}),
+                "areas": plain({row: {a: mine[a][n] for a in AGAINST} for row, mine in checked.areas.items()}),
             }
             for n, (video, camera) in enumerate(zip(checked.videos, checked.cameras, strict=True))
         ],

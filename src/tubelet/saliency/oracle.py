@@ -1,0 +1,63 @@
+"""The truth as maps, for corpora of `tubelet synth`: what no method that looks at pixels can beat.
+
+`oracle` is the share of every cell that the subject covers, frame by frame; `oracle_flow` how far what is seen there
+moves to the next frame, exactly, the last frame included. Start reading at `fill`.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tubelet.data.maps import MapsWriter, map_grid
+from tubelet.data.processes import Failure
+from tubelet.data.synthetic import VERSION, truth
+from tubelet.data.table import Corpus, Video
+from tubelet.data.video import frame_duration, timestamps
+from tubelet.errors import CorpusError, VideoError
+from tubelet.saliency.filling import Filled, Map, Progress, quiet, usable, whole_videos, write
+from tubelet.saliency.vectors import to_cells
+
+NAME, FLOW = "oracle", "oracle_flow"
+Job = tuple[Path, str, Path, float]
+
+
+def fill(corpus: Corpus, cells: int = 14, progress: Progress = quiet) -> Filled:
+    """Both maps of every usable video, with `cells` along the short side."""
+    if "synth" not in corpus.about:
+        raise CorpusError(f"{corpus.folder} holds no truth about its clips; only corpora of `tubelet synth` do")
+    videos = usable(corpus)
+    method = {"truth": VERSION, "cells": cells}
+    with (
+        MapsWriter(corpus, NAME, "scalar", method) as subject,
+        MapsWriter(corpus, FLOW, "vector", method) as flow,
+    ):
+        todo = [video for video in videos if not (subject.has(video, "") and flow.has(video, ""))]
+
+        def made() -> Iterator[tuple[int, dict[tuple[str, str], Map] | Failure]]:
+            jobs = [[job(corpus, video)] for video in todo]
+            for place, found in whole_videos(partial(look_up, cells=cells), jobs):
+                yield place, found if isinstance(found, Failure) else found[0]
+
+        failed = write({NAME: subject, FLOW: flow}, todo, made(), len(videos), progress)
+    return Filled(len(videos) - len(failed), 2 * (len(todo) - len(failed)), failed)
+
+
+def job(corpus: Corpus, video: Video) -> Job:
+    return corpus.folder, video.id, video.path, video.fps
+
+
+def look_up(job: Job, cells: int) -> dict[tuple[str, str], Map]:
+    """The maps of one clip."""
+    folder, name, path, fps = job
+    known = truth(folder, name)
+    frames, height, width = known.owner.shape
+    times = timestamps(path)
+    if len(times) != frames:
+        raise VideoError(f"the file holds {len(times)} frames and the truth {frames}")
+    rows, columns = map_grid(height, width, cells)
+    moves = known.flow / np.array([width, height], np.float32)
+    flow = np.stack([to_cells(moves[..., axis], rows, columns) for axis in (0, 1)], axis=-1)
+    ends = np.append(times, times[-1] + frame_duration(times, fps))
+    return {(NAME, ""): (to_cells(known.mask, rows, columns), times), (FLOW, ""): (flow, ends)}
