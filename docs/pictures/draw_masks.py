@@ -66,17 +66,19 @@ def maps_of(clip: Rendered) -> dict[str, torch.Tensor]:
     blurred = subject[:, None]
     for _ in range(3):
         blurred = functional.avg_pool2d(blurred, 9, 1, 4)
-    flow = clip.flow[::2] / CLIP.size
-    moved = torch.stack([places(torch.from_numpy(flow[..., axis].copy())) for axis in (0, 1)], -1)
+    # two steps of the clip lead from each frame shown to the next
+    moved = torch.from_numpy(2 * clip.flow[::2] / CLIP.size)
+    vectors = torch.stack([places(moved[..., axis], 16) for axis in (0, 1)], -1)[None]
     named = subject + blurred[:, 0]
-    scalars = {"oracle": subject, "text": named, "attention": 0.002 + 0.05 * named, "motion": moved.norm(dim=-1)}
-    return {name: values.flatten()[None] for name, values in scalars.items()} | {"flow": moved.flatten(0, 2)[None]}
+    scalars = {"oracle": subject, "text": named, "attention": 0.002 + 0.05 * named}
+    flat = {name: values.flatten()[None] for name, values in scalars.items()}
+    return flat | {"motion": vectors, "flow": vectors}
 
 
-def places(values: torch.Tensor) -> torch.Tensor:
-    """The mean over each tubelet."""
-    slots, rows, columns = CLIP.grid
-    return values.unflatten(0, (slots, 2)).unflatten(2, (rows, 16)).unflatten(4, (columns, 16)).mean((1, 3, 5))
+def places(values: torch.Tensor, times: int = CLIP.grid[0]) -> torch.Tensor:
+    """The mean over each tubelet, or over each place of every frame."""
+    _, rows, columns = CLIP.grid
+    return values.unflatten(0, (times, -1)).unflatten(2, (rows, 16)).unflatten(4, (columns, 16)).mean((1, 3, 5))
 
 
 def draw(masker: Masker, batch: Batch, progress: float) -> Mask:
