@@ -107,6 +107,8 @@ def test_a_second_command_adds_and_keeps_and_settings_are_obeyed(runs, corpus, c
     assert found["linear"] == before
     assert found["knn"]["protocol"]["vote"] == "majority"
     assert found["knn"]["protocol"]["grid"] == [1, 3]
+    settings = ["knn.vote=majority", "knn.grid=1,3", "data.sampling.stride=2"]
+    assert found["knn"]["asked"] == {"evaluation": "knn", "on": str(corpus.folder), "settings": settings}
     evaluate(capsys, run, "linear.grid=0.01", "linear.pools=mean")
     after = results(run)["linear"]
     assert set(after["pools"]) == {"mean"}

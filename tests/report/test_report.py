@@ -11,7 +11,7 @@ import pytest
 from tubelet.cli import main
 from tubelet.errors import RunError
 from tubelet.report.folder import read_run, read_runs
-from tubelet.report.page import compose, write_report
+from tubelet.report.page import commands, compose, write_report
 
 
 class Addresses(html.parser.HTMLParser):
@@ -236,7 +236,20 @@ def test_the_page_says_how_to_run_it_again(make_run, tmp_path):
     run = make_run(tmp_path / "run", steps=60)
     text = Addresses(compose([read_run(run)])).text
     assert f"tubelet pretrain tiny --on corpora/synth --out {run} seed=0" in text
-    assert f"tubelet evaluate {run} --on corpora/synth linear reconstruction retrieval --baselines" in text
+    assert f"tubelet evaluate {run} --on corpora/synth linear --baselines" in text
+    assert f"tubelet evaluate {run} --on corpora/synth reconstruction retrieval" in text
+
+
+def test_every_result_is_measured_again_where_and_how_it_was(make_run, tmp_path):
+    run = make_run(tmp_path / "run", steps=60)
+    measured = json.loads((run / "results.json").read_text())
+    other = {**measured["linear"], "baselines": {}}
+    asked = {"evaluation": "linear", "on": "corpora/other", "settings": ["linear.grid=0.1", "--label", "camera move"]}
+    measured["linear on other-1234abcd, label camera move"] = {**other, "asked": asked}
+    (run / "results.json").write_text(json.dumps(measured))
+    lines = commands(read_run(run))
+    assert f"tubelet evaluate {run} --on corpora/other linear linear.grid=0.1 --label 'camera move'" in lines
+    assert not [line for line in lines if " on other" in line]
 
 
 def test_what_differs_from_the_defaults_or_between_the_runs_comes_first(make_run, tmp_path):

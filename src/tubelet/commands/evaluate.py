@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> None:
         for own, evaluation in evaluations.items():
             leaks.refuse(getattr(evaluation, "split", "test"), args.allow_seen)
             result = {**evaluation.run(context), "corpus": context.identity, "seen": leaks.seen, "step": step}
+            result["asked"] = asked(args, own, str(corpus.folder))
             if evaluation.reads_features:
                 result["marks"] = [*result.get("marks", []), *leaks.marks()]
                 result["baselines"] = baselines(evaluation, result, others, corpus, label)
@@ -85,6 +86,15 @@ def run(args: argparse.Namespace) -> None:
     for line in leaks.lines():
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"written to {folder / 'results.json'}", highlight=False, markup=False, soft_wrap=True)
+
+
+def asked(args: argparse.Namespace, own: str, corpus: str) -> dict[str, Any]:
+    """What measures this one evaluation again: its name, where, and the settings it was given."""
+    settings = [word for word in args.what if word.startswith((f"{own}.", "data."))]
+    for option in ("labels", "label"):
+        settings += [f"--{option}", getattr(args, option)] if getattr(args, option) else []
+    settings += ["--allow-seen"] if args.allow_seen else []
+    return {"evaluation": own, "on": corpus, "settings": settings}
 
 
 def before(plan: "Plan") -> list[tuple[Mapping[str, str], str]]:

@@ -331,8 +331,13 @@ def commands(run: Run) -> list[str]:
         words = words[1:]
     words = words or ["pretrain", str(run.recipe.get("recipe", "RECIPE")), "--on", corpus, "--out", folder]
     lines = [shlex.join(["tubelet", *words])]
-    measured = [name for name in run.results if " on " not in name and ", label " not in name]
-    if measured:
-        beside = ["--baselines"] if any(run.results[name].get("baselines") for name in measured) else []
-        lines.append(shlex.join(["tubelet", "evaluate", folder, "--on", corpus, *measured, *beside]))
+    together: dict[tuple[str, ...], list[str]] = {}  # what follows the names -> the evaluations asked for alike
+    for name, result in run.results.items():
+        asked = result.get("asked") or {}  # nothing of what training itself measured
+        after = [str(word) for word in asked.get("settings") or []]
+        after += ["--baselines"] if set(result.get("baselines") or ()) - {"ceiling"} else []
+        where = str(asked.get("on") or corpus)
+        together.setdefault((where, *after), []).append(str(asked.get("evaluation") or name))
+    for (where, *after), names in together.items():
+        lines.append(shlex.join(["tubelet", "evaluate", folder, "--on", where, *names, *after]))
     return lines
