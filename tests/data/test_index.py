@@ -92,6 +92,18 @@ def test_labels_captions_groups_and_splits_arrive(clips_folder: Path, tmp_path: 
     assert "saliency text:" in out
 
 
+def test_a_test_split_too_small_to_measure_on_is_said_and_a_split_column_mends_it(
+    clips_folder: Path, tmp_path: Path, run: Run
+) -> None:
+    table = tmp_path / "splits.csv"
+    for again, count in (((), 1), (("--update",), 5)):
+        lines = [f"clip {number}.mp4,{'test' if number < count else 'train'}" for number in range(5)]
+        table.write_text("\n".join(["path,split", *lines]))
+        code, out, _ = run(clips_folder / "up", "--labels", table, *again, "--out", tmp_path / "c")
+        assert code == 0
+        assert ("test holds 1 video, too few to measure on: a split column" in out) == (count == 1)
+
+
 def test_segments_are_rows_of_one_file(tmp_path: Path, run: Run) -> None:
     (tmp_path / "v").mkdir()
     write_video(tmp_path / "v" / "long.mp4", moving(34, HEIGHT, WIDTH), FPS)

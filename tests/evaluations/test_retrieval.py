@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tubelet.data.loader import CaptionChoice
 from tubelet.data.maps import Embeddings, EmbeddingsWriter
-from tubelet.data.table import normalise_text
+from tubelet.data.table import normalise_text, write_corpus
 from tubelet.errors import CorpusError
 from tubelet.evaluations import Context, Retrieval
 from tubelet.evaluations.retrieval import average_precision, hit, interval, ranks
@@ -154,6 +154,16 @@ def test_without_a_contrast_head_it_says_so_and_gives_video_to_video_alone(conte
 def test_without_labels_and_head_nothing_can_be_measured_and_the_reasons_are_given(context):
     with pytest.raises(CorpusError, match=r"no labels; .*no contrast head"):
         Retrieval().run(replace(context, task=None, labels={}))
+
+
+def test_a_single_video_with_captions_is_not_ranked_and_the_remedy_is_named(context, tmp_path):
+    corpus = context.corpus
+    rows = [{**vars(video), "split": "test" if place == 0 else "train"} for place, video in enumerate(corpus.videos)]
+    for row in rows:
+        del row["row"]
+    lonely = write_corpus(tmp_path, "lonely", rows, [{"video": rows[0]["id"], "text": "a red square"}])
+    with pytest.raises(CorpusError, match=r"split test holds one video with captions.*retrieval\.split=all"):
+        Retrieval().run(replace(context, corpus=lonely, labels={}))
 
 
 def test_embeddings_of_another_width_are_one_line(context, clip):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tubelet.data.index import Indexed
     from tubelet.data.table import Corpus
 
+FEW = 5  # videos of a split on which a figure says nothing
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -124,6 +126,11 @@ def contents(corpus: "Corpus") -> list[str]:
                 )
     elif "test" not in splits or "train" not in splits:
         lines.append("  a split is empty: with so few groups, give a split column in --labels")
+    if 0 < splits["test"] < FEW:
+        lines.append(
+            f"  test holds {plural(splits['test'], 'video')}, too few to measure on: "
+            "a split column in --labels (path,split) moves some there"
+        )
     if corpus.captions:
         sources = Counter(caption.source for caption in corpus.captions)
         shown = [f"{name} {count}" for name, count in sorted(sources.items())]

@@ -28,7 +28,10 @@ class CaptionChoice:
         """The captions to choose from, one list a video. Every video must have one."""
         if self.source is not None and self.source not in corpus.sources:
             there = ", ".join(corpus.sources) or "no captions at all"
-            raise CorpusError(f"corpus {corpus.name} has no captions of source {self.source!r}; it has: {there}")
+            raise CorpusError(
+                f"corpus {corpus.name} has no captions of source {self.source!r}; it has: {there}; "
+                "choose one with data.captions.source, None takes all"
+            )
         found = [corpus.captions_of(video, self.source) for video in videos]
         if without := [video.id for video, captions in zip(videos, found, strict=True) if not captions]:
             kind = f"caption of source {self.source!r}" if self.source is not None else "caption"

@@ -360,7 +360,10 @@ def give_splits(rows: Iterable[Row], remarks: list[str]) -> None:
             mates = given.get(row["group"], set())
             row["split"] = next(iter(mates)) if len(mates) == 1 else assign_split(row["group"])
     if torn := [group for group, splits in given.items() if len(splits) > 1]:
-        remarks.append(f"{len(torn)} groups lie in more than one split, as given (first: {torn[0]})")
+        remarks.append(
+            f"{len(torn)} groups lie in more than one split (first: {torn[0]}), as given or as they were before they "
+            "had a group; to keep groups whole, index into a new folder without a split column"
+        )
 
 
 def captions_of_rows(rows: Iterable[Row], texts: Mapping[str, Sequence[Row]]) -> list[Row]:

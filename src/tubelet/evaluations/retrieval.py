@@ -114,6 +114,12 @@ class Retrieval(Evaluation):
                 + (f" of source {source}" if source else "")
             )
             return
+        if sum(map(bool, captions)) < 2:
+            result["remarks"].append(
+                f"text and video are not measured: split {self.split} holds one video with captions, and there is no "
+                "other to tell it from; give a split column when indexing, or take all with retrieval.split=all"
+            )
+            return
         embeddings = Embeddings.open(context.corpus)
         if missing := embeddings.missing([caption for some in captions for caption in some]):
             raise CorpusError(
