@@ -8,10 +8,12 @@ rounds, with quartiles. One thread. Adaptive has a network, so it has no loop: i
 """
 
 import argparse
+import math
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +29,11 @@ from tubelet.maskers import (
     Blend,
     Block,
     Centre,
+    Flow,
     Frame,
     Future,
     Masker,
+    Motion,
     Oracle,
     Random,
     RunningCell,
@@ -90,6 +94,7 @@ def main() -> None:
         batch.video.device,
         options.rounds,
     )
+    vectors(batch, key, options.rounds)
     adaptive(batch, key)
 
 
@@ -113,6 +118,17 @@ def report(
     low, middle, high = statistics.quantiles([loop / batch for batch, loop in pairs], n=4)
     batch, loop = (1e3 * statistics.median(times) for times in zip(*pairs, strict=True))
     print(f"| {name} | {batch:.2f} | {loop:.2f} | {middle:.1f} [{low:.1f}, {high:.1f}] |", flush=True)
+
+
+def vectors(batch: Batch, key: torch.Tensor, rounds: int) -> None:
+    """The masks that read a vector for every place of every frame, without a loop beside them."""
+    shape = (CLIP.frames, *CLIP.grid[1:], 2)
+    noise = uniform(fold(batch.key, "vectors"), math.prod(shape)).unflatten(1, shape)
+    batch = replace(batch, maps=dict.fromkeys(("motion", "flow"), 0.2 * noise - 0.1))
+    clock = Clock(batch.video.device)
+    for name, masker in (("Motion .75", Motion()), ("Flow .9", Flow())):
+        spent = [clock(lambda masker=masker: masker(batch, CLIP, key)) for _ in range(rounds + 2)][2:]
+        print(f"| {name} | {1e3 * statistics.median(spent):.2f} | | |", flush=True)
 
 
 class Clock:
