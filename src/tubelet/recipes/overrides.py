@@ -272,5 +272,6 @@ def spell(declared: Any) -> str:
     if declared is type(None):
         return "None"
     if isinstance(declared, type) and chz.is_chz(declared) and declared.__subclasses__():
-        return " | ".join(cls.__name__ for cls in concrete(declared))
+        names = " | ".join(cls.__name__ for cls in concrete(declared))
+        return names if len(names) <= 60 else f"a {declared.__name__}"
     return getattr(declared, "__name__", str(declared))

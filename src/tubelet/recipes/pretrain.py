@@ -22,7 +22,7 @@ class Pretrain(Training):
     clip: Clip = chz.field(default_factory=Clip, doc="the size of a clip")
     data: Data = chz.field(default_factory=Data, doc="how clips are read")
     encoder: Vit = chz.field(default_factory=Vit, doc="the size of the encoder")
-    masker: Masker = chz.field(default_factory=Tube, doc="what is hidden")
+    masker: Masker = chz.field(default_factory=Tube, doc="what is hidden: `tubelet pretrain --help` lists the masks")
     decode: Decode = chz.field(default_factory=All, doc="which of the hidden tubelets are reconstructed")
     objectives: Mapping[str, Objective] = chz.field(
         default_factory=lambda: {"pixels": Pixels()}, doc="what it is trained for; the losses are summed by weight"
