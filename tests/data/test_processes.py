@@ -1,10 +1,17 @@
 """Work in processes that may hang, crash or raise."""
 
+import contextlib
+import fcntl
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tubelet.data.processes import Failure, run_each
 from tubelet.errors import VideoError
@@ -40,6 +47,44 @@ def test_one_bad_item_costs_only_its_own_result() -> None:
 def test_there_may_be_more_workers_than_items_or_no_items() -> None:
     assert list(run_each(work, [], 4, 5.0)) == []
     assert list(run_each(work, [21], 4, 5.0)) == [(0, 42)]
+
+
+KILLED = """
+import multiprocessing, sys, time
+from tubelet.data.processes import run_each
+
+def large(item):
+    return bytes(20_000_000)
+
+if __name__ == "__main__":
+    lock = open(sys.argv[1], "w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    for _ in run_each(large, range(20), 2, 100.0):
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        time.sleep(100)
+"""
+
+
+def test_a_killed_parent_leaves_no_worker_and_no_lock_behind(tmp_path: Path) -> None:
+    """Both workers are sending what nobody takes any more, and hold what their parent had open."""
+    script, lock = tmp_path / "killed.py", tmp_path / "lock"
+    script.write_text("import fcntl" + KILLED)
+    process = subprocess.Popen([sys.executable, script, lock], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    workers = process.stdout.readline().split()
+    assert len(workers) == 2
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    with lock.open("w") as file:
+        for _ in range(100):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(0.1)
+    for worker in workers:
+        os.kill(int(worker), signal.SIGKILL)
+    pytest.fail("the workers outlived their parent, and hold its lock")
 
 
 def test_leaving_early_leaves_no_process_behind() -> None:

@@ -1,6 +1,7 @@
 """Work spread over processes that can be killed: one bad item costs its own result and nothing else."""
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 
 from tubelet.errors import TubeletError
 
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 RECYCLE = 500  # items after which a worker makes place for a fresh one: decoders of bad files leak a little
 
 
@@ -108,6 +110,7 @@ class Worker:
 
 def serve(pipe: Connection, function: Callable[[Any], Any], limit: float) -> None:
     """The life of a worker. The kernel's own alarm ends it, wherever in foreign code it may hang."""
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -134,6 +137,19 @@ def serve(pipe: Connection, function: Callable[[Any], Any], limit: float) -> Non
             pipe.send(outcome)
         except (BrokenPipeError, OSError):
             return
+
+
+def die_with_parent() -> None:
+    """A killed parent takes its workers along, by the kernel's hand where there is one for it (Linux).
+
+    A worker that is sending, or at work, does not look up; and a fork holds its siblings' pipes and its parent's
+    locks open, so that those left behind would wait for each other for ever, and the next run for them.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():  # it died before the line above
+        os._exit(1)
 
 
 def signal_name(code: int | None) -> str:
