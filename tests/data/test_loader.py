@@ -18,7 +18,7 @@ from tubelet.data import loader
 from tubelet.data.augment import Augment, Crop, crop_frames
 from tubelet.data.captions import CaptionChoice
 from tubelet.data.loader import Data, eval_batches, permutation, train_batches
-from tubelet.data.maps import Embeddings, Maps
+from tubelet.data.maps import Embeddings, Maps, MapsWriter
 from tubelet.data.sample import Sampling
 from tubelet.data.table import Corpus, number_texts, write_corpus
 from tubelet.data.video import read_frames, timestamps
@@ -223,6 +223,8 @@ def test_segments_read_only_their_span(corpus: Corpus, tmp_path: Path) -> None:
 class KnownMaps(Maps):
     """Maps that hold what they were asked for."""
 
+    kind = "scalar"
+
     def __init__(self, lacking: tuple[str, ...] = ()) -> None:
         self.lacking = lacking
 
@@ -283,6 +285,30 @@ def test_maps_without_captions_are_asked_for_the_video_alone(corpus: Corpus, sto
     assert (batch.maps["motion"][:, 1] == -1).all()
     assert batch.text is None
     assert batch.caption is None
+
+
+def test_a_vector_map_comes_frame_by_frame_in_shares_of_each_clips_own_crop(
+    make_corpus: Callable[..., Corpus], tmp_path: Path
+) -> None:
+    corpus = make_corpus(tmp_path)
+    with MapsWriter(corpus, "motion", "vector", {}) as maps:
+        for video in corpus.videos:
+            steps = np.broadcast_to(np.array([0.02, 0.01], np.float32), (20, 3, 4, 2))
+            maps.add(video, "", steps, video.start + np.arange(21) / 10)
+        maps.finish()
+    for stride in (1, 2):
+        data = chz.replace(DATA, sampling=Sampling(stride=stride), augment=Augment(flip=True, words=()))
+        signs = set()
+        for batch in train(corpus, data, needs=("motion",), last_step=4):
+            got = batch.maps["motion"]
+            assert got.shape == (len(batch), CLIP.frames, *CLIP.grid[1:], 2)
+            for vectors in got.flatten(1, 3)[~batch.short]:
+                assert (vectors - vectors[0]).abs().max() < 1e-3
+                dx, dy = vectors[0].tolist()
+                assert stride * 0.01 - 1e-4 <= dy <= stride * 0.01 / 0.3
+                assert stride * 0.02 - 1e-4 <= abs(dx) <= stride * 0.02 / 0.3
+                signs.add(dx > 0)
+        assert signs == {True, False}
 
 
 def test_the_caption_nearest_to_the_clip_is_chosen(corpus: Corpus, stores: Any) -> None:

@@ -137,6 +137,8 @@ def check_maps(
     """
     opened = {name: Maps.open(corpus, name) for name in names}
     videos = corpus.select(split)[:most]
+    if not videos:
+        raise CorpusError(f"{corpus.folder} has no usable video in split {split!r}")
     rows: dict[str, str] = {}
     areas: Areas = {}
     examples: list[Example] = []

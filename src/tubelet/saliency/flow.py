@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -29,6 +29,7 @@ SIDE = 256  # pixels: larger frames are shrunk until their short side has so man
 Frame = UInt8[np.ndarray, "h w 3"]
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Estimates flow. It travels to worker processes, so it must pickle."""
 

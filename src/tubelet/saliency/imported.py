@@ -44,7 +44,7 @@ def import_maps(corpus: Corpus, name: str, files: Sequence[Path], progress: Prog
             raise CorpusError(f"{where} is a {mine} map, of shape {shape(values)}, but {other} {kind}")
         kind, first = mine, first or video.id
         check_values(where, values, mine)
-        found[video.id] = (values, stamps(where, video, len(values), times, mine)), path
+        found[video.id] = (values.astype(np.float32), stamps(where, video, len(values), times, mine)), path
     assert kind is not None
     method = {"imported": digest((video, values, times) for video, ((values, times), _) in sorted(found.items()))}
     with MapsWriter(corpus, name, kind, method) as maps:

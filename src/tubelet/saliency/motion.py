@@ -47,8 +47,7 @@ def fill(corpus: Corpus, fallback: Engine | None = None, cells: int = 14, progre
 
 def stretches(video: Video, fallback: Engine | None) -> Sequence[Piece]:
     """Long ones, because nothing is kept of the frames, unless optical flow may have to look at them."""
-    silent = fallback is not None and video.codec in ("", *SILENT)
-    return pieces(video, None) if silent else pieces(video, None, SECONDS)
+    return pieces(video, None, SECONDS if fallback is None else None)
 
 
 def look_at_motion(piece: Piece, cells: int, fallback: Engine | None = None) -> Moving:
@@ -83,7 +82,7 @@ def codec_motion(piece: Piece, cells: int) -> Moving:
             raise SilentCodec(reader.codec, "tells of no motion vectors")
         told, times = reader.each(partial(listen, cells=cells, skip_b=reader.codec in LIE))
         order = decoding_order(reader)
-    if told and not any(frame.pointers for frame in told) and piece.whole:
+    if told and not any(frame.pointers for frame in told) and (piece.whole or len(told) > 1):
         why = "of key frames alone holds" if all(frame.kind == KEY_FRAME for frame in told) else "tells of"
         raise SilentCodec(reader.codec, f"{why} no motion vectors")
     found = velocities(told, times, order)
@@ -142,8 +141,8 @@ def velocities(
     """Shares of the frame per second at every frame, in display order; NaN where no block points anywhere."""
     grid = next((cover.shape for frame in told for _, cover in frame.pointers.values()), (1, 1))
     found = np.full((len(told), *grid, 2), np.nan, np.float32)
-    decoded = [order.get(frame.stamp or 0) if frame.stamp is not None else None for frame in told]
-    known = all(place is not None for place in decoded) and len(order) >= len(told)
+    decoded = [None if frame.stamp is None else order.get(frame.stamp) for frame in told]
+    known = None not in decoded
     for number, frame in enumerate(told):
         moved, covered = np.zeros((*grid, 2)), np.zeros(grid)
         for source, (pointed, cover) in frame.pointers.items():
