@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from tubelet.data.augment import resize
-from tubelet.data.table import Corpus, write_corpus
-from tubelet.data.video import write_video
+from tubelet.data.table import Corpus, Video, write_corpus
+from tubelet.data.video import probe, write_video
 
 HEIGHT, WIDTH = 96, 128
 
@@ -24,8 +24,14 @@ def write_moving(
 ) -> dict[str, object]:
     """One file, and its row of the table."""
     write_video(folder / name, translated(frames, dx, dy), fps, **how)  # type: ignore[arg-type]
-    row = {"id": Path(name).stem, "path": name, "end": frames / fps, "fps": fps, "frames": frames}
-    return {**row, "height": HEIGHT, "width": WIDTH, "split": "train"}
+    found = probe(folder / name)
+    row = {"id": Path(name).stem, "path": name, "start": found.start, "end": found.end, "fps": fps, "frames": frames}
+    return {**row, "height": found.height, "width": found.width, "codec": found.codec, "split": "train"}
+
+
+def row_of(video: Video, **changes: object) -> dict[str, object]:
+    """The row of the table that a video was read from."""
+    return {**{name: value for name, value in vars(video).items() if name != "row"}, **changes}
 
 
 def moving_corpus(folder: Path, count: int = 4, **how: object) -> Corpus:

@@ -22,7 +22,7 @@ FLUSH_SECONDS = 20.0  # of work that a power cut may cost
 
 Progress = Callable[[int, int], None]
 quiet: Progress = lambda done, total: None  # noqa: E731
-Map = tuple[Float[np.ndarray, "l gh gw *v"], Float64[np.ndarray, "edges"]]
+Map = tuple[Float[np.ndarray, "..."], Float64[np.ndarray, "_"]]
 """The values and timestamps of one map."""
 
 

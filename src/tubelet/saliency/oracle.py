@@ -60,4 +60,4 @@ def look_up(job: Job, cells: int) -> dict[tuple[str, str], Map]:
     moves = known.flow / np.array([width, height], np.float32)
     flow = np.stack([to_cells(moves[..., axis], rows, columns) for axis in (0, 1)], axis=-1)
     ends = np.append(times, times[-1] + frame_duration(times, fps))
-    return {(NAME, ""): (to_cells(known.mask, rows, columns), times), (FLOW, ""): (flow, ends)}
+    return {(NAME, ""): (to_cells(known.mask.astype(np.float32), rows, columns), times), (FLOW, ""): (flow, ends)}

@@ -18,7 +18,7 @@ from tubelet.saliency.filling import Filled, Map, Progress, quiet, usable, whole
 from tubelet.saliency.frames import Piece
 
 FASTEST = 60000.0  # float16 ends at 65504
-Moving = tuple[Float32[np.ndarray, "t gh gw 2"], Float64[np.ndarray, "t"]]
+Moving = tuple[Float32[np.ndarray, "_ _ _ 2"], Float64[np.ndarray, "_"]]
 """Velocities at each frame of a piece, in shares of the frame per second, NaN where unknown; when it is shown."""
 
 
