@@ -34,6 +34,18 @@ def test_every_command_has_help(verb, capsys):
     assert f"tubelet {verb}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("index videos --out corpus --caption table.csv", "unknown option --caption, did you mean --captions?"),
+        ("pretrain tiny --on corpus --out run --steps=9", "a field is written without dashes, as in steps=VALUE"),
+    ],
+)
+def test_half_an_option_and_a_field_with_dashes_are_refused_with_what_was_meant(words, said, capsys):
+    assert main(words.split()) == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_an_unknown_option_is_one_line_and_exit_code_2(verb, capsys):
     assert main([verb, "--no-such-option"]) == 2

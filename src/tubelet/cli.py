@@ -26,10 +26,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments: "):
-            unknown = message.split(": ", 1)[1].split()[0].split("=")[0]
+            word = message.split(": ", 1)[1].split()[0]
+            unknown = word.split("=")[0]
             options = [option for action in self._actions for option in action.option_strings]
-            near = difflib.get_close_matches(unknown, options, n=1)
-            message = f"unknown option {unknown}" + (f", did you mean {near[0]}?" if near else "")
+            message = f"unknown option {unknown}"
+            if near := difflib.get_close_matches(unknown, options, n=1, cutoff=0.75):
+                message += f", did you mean {near[0]}?"
+            elif any("key=value" in str(action.metavar) for action in self._actions):
+                message += f"; a field is written without dashes, as in {unknown.lstrip('-')}=VALUE"
         raise TubeletError(f"{message} (see `{self.prog} --help`)")
 
 
@@ -61,7 +65,12 @@ def run(argv: list[str]) -> int:
         hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(VERBS)}"
         raise TubeletError(f"unknown command {verb!r}; {hint}")
     module = importlib.import_module(f"tubelet.commands.{verb}")
-    parser = Parser(prog=f"tubelet {verb}", description=module.__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(
+        prog=f"tubelet {verb}",
+        description=module.__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,
+    )
     module.add_arguments(parser)
     if {"-h", "--help"} & set(rest) and hasattr(module, "help_on"):  # a verb whose help depends on its words
         print(module.help_on([word for word in rest if word not in ("-h", "--help")], parser))
