@@ -363,6 +363,10 @@ def test_a_flip_is_refused_where_it_would_make_a_lie(make_corpus: Callable[..., 
     ):
         train(sided, data)
     assert train(sided, chz.replace(data, augment=Augment(flip=True, words=())), last_step=1)
+    decoded: list[tuple[int, int]] = []
+    with pytest.raises(RecipeError, match=r"flip=True"):
+        train(sided, chz.replace(data, cache=True), progress=lambda *done: decoded.append(done))
+    assert not decoded, "it is refused before the minutes that decoding takes"
 
 
 def test_captions_count_for_the_flip_only_where_they_are_used(corpus: Corpus, stores: Any, tmp_path: Path) -> None:

@@ -126,6 +126,18 @@ def test_an_evaluation_that_the_corpus_does_not_allow_is_left_out(tmp_path, corp
     assert not (tmp_path / "run" / "results.json").exists()
 
 
+@pytest.mark.parametrize(("short", "done"), [("repeat", "last frame is repeated"), ("stretch", "are spread over")])
+def test_videos_too_short_for_a_clip_are_counted_before_the_first_step(tmp_path, corpus, recipes, capsys, short, done):
+    words = ("steps=1", f"data.sampling.short={short}", "--on", corpus, "--out")
+    assert pretrain(f"{recipes}:pixels", "data.sampling.stride=4", *words, tmp_path / "short") == 0
+    said = capsys.readouterr().err
+    assert "6 of 6 videos are shorter than a clip's span (first: clip 0.mp4)" in said
+    assert done in said
+    assert steps(tmp_path / "short")[0]["short"] == 2
+    assert pretrain(f"{recipes}:pixels", *words, tmp_path / "long") == 0
+    assert "shorter" not in capsys.readouterr().err
+
+
 def test_evaluating_changes_no_weight(tmp_path, corpus, recipes):
     for name, words in (
         ("with", ("evaluate_every=1", "evaluations.knn=Knn")),

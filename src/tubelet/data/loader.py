@@ -8,7 +8,7 @@ Start reading at `train_batches`.
 import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -77,9 +77,9 @@ def train_batches(
     Step s takes the positions s * batch * world and following of an endless row of epochs, each a permutation of the
     split; no clip is dropped at an epoch's end. `CorpusError` now, before the first step, where anything is missing.
     """
-    source = Source.make(corpus, corpus.select(data.split), clip, data, needs, text, progress)
+    source = Source.make(corpus, corpus.select(data.split), clip, data, needs, text)
     check_flip(source)
-    steps = TrainingSteps(source, batch, seed, rank, world)
+    steps = TrainingSteps(source.with_frames(progress), batch, seed, rank, world)
     return iterate(steps, range(first_step, last_step), data.workers)
 
 
@@ -96,8 +96,8 @@ def eval_batches(
 ) -> Iterator[Batch]:
     """One clip from the middle of every video, its centre crop, in the order given."""
     usable = [video for video in videos if video.status == "ok"]
-    source = Source.make(corpus, usable, clip, data, needs, text, progress)
-    steps = EvaluationSteps(source, list(videos), batch)
+    source = Source.make(corpus, usable, clip, data, needs, text)
+    steps = EvaluationSteps(source.with_frames(progress), list(videos), batch)
     return iterate(steps, range(-(-len(videos) // batch)), data.workers)
 
 
@@ -114,7 +114,7 @@ class Source:
     numbers: Mapping[str, int]
     maps: Mapping[str, Maps]
     embeddings: Embeddings | None
-    kept: Frames | None
+    kept: Frames | None = None  # all frames, decoded before
 
     @classmethod
     def make(
@@ -125,7 +125,6 @@ class Source:
         data: Data,
         needs: Sequence[str],
         text: bool,
-        progress: Progress,
     ) -> "Source":
         if not videos:
             raise CorpusError(nothing_in(corpus, data.split))
@@ -144,8 +143,14 @@ class Source:
             numbers=number_texts(corpus.captions) if captions else {},
             maps={name: open_maps(corpus, name, videos, captions) for name in needs},
             embeddings=open_embeddings(corpus, videos, captions) if text else None,
-            kept=Frames.of(corpus, data.cache_size or round(1.5 * clip.size), progress) if data.cache else None,
         )
+
+    def with_frames(self, progress: Progress) -> "Source":
+        """Decodes every video once, where that is asked for: the slow part, after all that could refuse."""
+        if not self.data.cache:
+            return self
+        short_side = self.data.cache_size or round(1.5 * self.clip.size)
+        return replace(self, kept=Frames.of(self.corpus, short_side, progress))
 
     def training_sample(self, video: Video, seed: int, epoch: int) -> "Sample":
         """The clip of this video in this epoch."""
@@ -360,21 +365,26 @@ def check_length(videos: Sequence[Video], clip: Clip, sampling: Sampling) -> Non
     """Where short sources are refused, says so of all of them at once."""
     if sampling.short != "refuse":
         return
+    if short := shorter(videos, clip, sampling):
+        raise CorpusError(
+            f"{len(short)} of {len(videos)} videos are shorter than the span of a clip (first: {short[0]}); "
+            "use data.sampling.short=repeat or a smaller step"
+        )
+
+
+def shorter(videos: Sequence[Video], clip: Clip, sampling: Sampling) -> list[str]:
+    """Ids of the videos that are shorter than a clip's span, by what the table says of them."""
     stride = sampling.frames_apart
-    short = [
+    return [
         video.id
         for video in videos
-        if (
+        if video.frames  # else the table does not know
+        and (
             video.frames < (clip.frames - 1) * stride + 1
             if stride is not None
             else (video.frames - 1) / max(video.fps, 1e-3) < sampling.seconds(clip, video.fps) - SAME
         )
     ]
-    if short:
-        raise CorpusError(
-            f"{len(short)} of {len(videos)} videos are shorter than the span of a clip (first: {short[0]}); "
-            "use data.sampling.short=repeat or a smaller step"
-        )
 
 
 def open_maps(corpus: Corpus, name: str, videos: Sequence[Video], captions: Mapping[int, Sequence[Caption]]) -> Maps:

@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 
 from tubelet.checkpoint import CHECKPOINT, load_strictly, part, read_checkpoint
-from tubelet.data.loader import train_batches
+from tubelet.data.loader import shorter, train_batches
 from tubelet.data.maps import Embeddings
 from tubelet.data.table import Corpus
 from tubelet.errors import TubeletError
@@ -61,6 +61,7 @@ def pretrain(
         )  # fmt: skip
         if machine.rank == 0 and not held.begun:
             write_plan(folder, plan)
+        say_short(machine, table, config)
         if held.step:
             say(machine, f"{folder}: going on from step {held.step} of {plan.steps}")
 
@@ -143,6 +144,14 @@ def reading(machine: Machine) -> Callable[[int, int], None]:
             say(machine, f"decoding the videos once: {done} of {total}")
 
     return progress
+
+
+def say_short(machine: Machine, corpus: Corpus, config: Pretrain) -> None:
+    """How many videos cannot fill a clip, and what is done about it."""
+    videos, sampling = corpus.select(config.data.split), config.data.sampling
+    if short := shorter(videos, config.clip, sampling):
+        done = "their last frame is repeated" if sampling.short == "repeat" else "their frames are spread over it"
+        say(machine, f"{len(short)} of {len(videos)} videos are shorter than a clip's span (first: {short[0]}); {done}")
 
 
 def say(machine: Machine, line: str) -> None:
