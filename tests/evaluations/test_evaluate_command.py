@@ -150,6 +150,21 @@ def test_text_and_video_are_measured_and_a_caption_that_names_the_label_is_marke
     assert (runs / "guided" / "pictures").is_dir()
 
 
+def test_without_labels_text_and_video_are_measured_although_no_baseline_can_be(runs, corpus, capsys, tmp_path):
+    shutil.copytree(corpus.folder / "embeddings", tmp_path / "unlabelled" / "embeddings")
+    rows = [{**vars(video), "label": None} for video in corpus.videos]
+    captions = [{"video": c.video, "text": c.text, "source": c.source} for c in corpus.captions]
+    for row in rows:
+        del row["row"]
+    unlabelled = write_corpus(tmp_path / "unlabelled", "unlabelled", rows, captions)
+    status, out, _ = evaluate(capsys, runs / "guided", "--on", unlabelled.folder, "retrieval", "--baselines")
+    assert status == 0
+    (found,) = [result for name, result in results(runs / "guided").items() if name.startswith("retrieval on ")]
+    assert "text_to_video.r@1" in found["metrics"]
+    assert found["baselines"] == {}
+    assert "no baseline random: " in out
+
+
 def test_a_test_split_that_the_aligner_has_seen_is_refused_unless_allowed(runs, corpus, capsys):
     trained_on(corpus, ["test", "train"])
     try:

@@ -142,17 +142,22 @@ def choose(words: Sequence[str], config: "Pretrain") -> "tuple[dict[str, Evaluat
 
 def baselines(
     evaluation: "Evaluation",
-    result: Mapping[str, Any],
+    result: dict[str, Any],
     others: "Mapping[str, Context]",
     corpus: "Corpus",
     label: str | None,
 ) -> dict[str, Any]:
     """The same evaluation of what needs no training; and the ceiling of the embedded corpus, where that is known."""
+    from tubelet.errors import CorpusError
     from tubelet.evaluations.baselines import ceiling
 
     found: dict[str, Any] = {}
     for name, context in others.items():
-        measured = evaluation.run(context)
+        try:
+            measured = evaluation.run(context)
+        except CorpusError as error:  # text and video without a contrast head: nothing to put beside the run
+            result.setdefault("remarks", []).append(f"no baseline {name.replace('_', ' ')}: {error}")
+            continue
         found[name] = {part: measured[part] for part in ("metrics", "intervals", "protocol")}
     known = ceiling(corpus, result["metrics"]) if label is None else None
     return found | ({"ceiling": known} if known and known["metrics"] else {})
