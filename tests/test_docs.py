@@ -1,6 +1,7 @@
 """What the documentation tells a user to type is typed here."""
 
 import ast
+import importlib
 import json
 import re
 import shlex
@@ -9,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubelet.cli import VERBS, main
+from tubelet.cli import VERBS, Parser, main
 from tubelet.data.table import Corpus, write_corpus
 from tubelet.data.video import write_video
+from tubelet.recipes import RECIPES
+from tubelet.recipes.overrides import override
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+README = DOCS.parent / "README.md"
 HOW_TOS = sorted((DOCS / "how-to").glob("*.md"))
 SMALL = [
     "clip.frames=4", "clip.size=32", "encoder.width=32", "encoder.depth=1", "encoder.heads=2",
@@ -68,14 +72,41 @@ def test_every_command_and_every_piece_of_python_is_well_formed(page):
         ast.parse(source)
     for _, lines in blocks(page, "sh") if "```sh" in page.read_text() else []:
         for line in lines.splitlines():
-            words = shlex.split(line, comments=True)
-            if words[:1] == ["tubelet"]:
-                assert words[1] in VERBS, line
+            understood(line)
+
+
+def test_every_command_of_the_readme_is_understood():
+    lines = [line for line in README.read_text().splitlines() if line.startswith("    tubelet ")]
+    assert len(lines) > 10
+    for line in lines:
+        understood(line)
+
+
+def understood(line: str) -> None:
+    """The words of a command are options that it has, and its overrides fields of the recipe."""
+    words = shlex.split(line, comments=True)
+    if words[:1] != ["tubelet"] or "--help" in words:
+        return
+    assert words[1] in VERBS, line
+    command = importlib.import_module(f"tubelet.commands.{words[1]}")
+    parser = Parser(prog=line)
+    command.add_arguments(parser)
+    args = parser.parse_intermixed_args(words[2:])
+    known = {recipe.__name__: recipe for recipe in RECIPES}
+    if words[1] == "pretrain" and args.recipe in known:
+        override(known[args.recipe](), args.overrides)
+
+
+def test_every_page_of_results_is_in_the_navigation_and_every_one_that_is_named_is_there():
+    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    navigation = set(re.findall(r"^ +- .*: (\S+\.md)$", (DOCS.parent / "mkdocs.yml").read_text(), flags=re.MULTILINE))
+    assert navigation == pages
+    sources = [*DOCS.parent.glob("*.md"), *DOCS.rglob("*.md"), *(DOCS.parent / "src").rglob("*.py")]
+    named = {name for path in sources for name in re.findall(r"\bdocs/([\w/.-]+\.md)\b", path.read_text())}
+    assert {"results/demo.md", "results/real-input.md"} <= named <= pages
 
 
 def test_the_reference_names_modules_that_exist():
-    import importlib
-
     names = re.findall(r"^::: (\S+)", (DOCS / "reference.md").read_text(), flags=re.MULTILINE)
     assert len(names) > 10
     for name in names:

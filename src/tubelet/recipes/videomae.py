@@ -18,7 +18,7 @@ def videomae() -> Pretrain:
 
     Stride 4 for Kinetics-like videos; data.sampling.stride=2 for SSv2-like ones. The paper trains 800 epochs (K400)
     or 2400 (SSv2) at a batch of 1024 to 2048: batch x accumulate x processes.
-    Expected: docs/results/videomae.md.
+    Nothing that this recipe trains is measured here yet; on two cores see docs/results/real-input.md.
     """
     return Pretrain(
         data=Data(sampling=Sampling(stride=4), workers=min(8, cores())),
