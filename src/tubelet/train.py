@@ -106,13 +106,14 @@ def train(
             terms: dict[str, Tensor] = {}
             for micro in range(config.accumulate):
                 batch = readable(replace(next(batches), progress=step / total), step)
+                share = machine.share(len(batch))
                 with gradients(model, reduce=micro == config.accumulate - 1):
                     with machine.autocast():
                         result = model(batch.to(machine.device))
-                    (result.loss / config.accumulate).backward()
+                    (result.loss * share / config.accumulate).backward()
                 seen.append((batch, result.loss.detach()))
                 for name, value in {"loss": result.loss.detach(), **result.terms}.items():
-                    terms[name] = terms.get(name, 0) + value.float() / (config.accumulate * machine.world)
+                    terms[name] = terms.get(name, 0) + value.float() * share / (config.accumulate * machine.world)
             norms = config.optim.clip(task)
             terms |= {name: norm / machine.world for name, norm in norms.items()}
 
@@ -178,6 +179,15 @@ class Machine:
         if self.world > 1:
             distributed.all_reduce(vector)
         return dict(zip(values, vector.tolist(), strict=True))
+
+    def share(self, clips: int) -> Tensor | float:
+        """What the mean over this rank's clips counts in a mean over ranks, so that every clip counts the same: 1,
+        unless a clip could not be read here or elsewhere."""
+        if self.world == 1:
+            return 1.0
+        every = torch.tensor(float(clips), device=self.device)
+        distributed.all_reduce(every)
+        return clips * self.world / every
 
     def gather(self, names: list[str]) -> list[str]:
         """The names of all ranks, on every rank."""

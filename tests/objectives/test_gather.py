@@ -12,8 +12,9 @@ CLIP = Clip(frames=4, size=32, tubelet_size=8)
 COUNT = 7
 
 
-def loss_of(rows: slice):
-    """Loss and gradients of a small encoder and the head, for these rows of the global batch."""
+def loss_of(rows: slice, world: int = 1):
+    """Loss, weighed by its clips as the loop does, and gradients of a small encoder and the head, for these rows of
+    the global batch."""
     random = torch.Generator().manual_seed(0)
     text = torch.randn(COUNT, 12, generator=random)
     features = torch.randn(COUNT, 10, 8, generator=random)
@@ -34,8 +35,8 @@ def loss_of(rows: slice):
     )
     mask = Mask(visible=where[:, :10], hidden=where[:, 10:], decode=where[:, 10:])
     tubelets = torch.zeros((count, CLIP.num_tubelets, CLIP.tubelet_values), dtype=torch.uint8)
-    loss = head(Encoded(CLIP, batch, mask, tubelets, encoder(features[rows])))
-    loss.value.backward()
+    loss = head(Encoded(CLIP, batch, mask, tubelets, encoder(features[rows]))).value * (count * world / COUNT)
+    loss.backward()
     parameters = [*encoder.named_parameters(), *head.named_parameters()]
     return loss, {name: p.grad for name, p in parameters}
 
@@ -48,8 +49,8 @@ def on_a_rank(rank: int, world: int, folder: str) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     results = []
     for split in SPLITS:
-        loss, gradients = loss_of(slice(0, split) if rank == 0 else slice(split, COUNT))
-        value = loss.value.detach().clone()
+        loss, gradients = loss_of(slice(0, split) if rank == 0 else slice(split, COUNT), world)
+        value = loss.detach().clone()
         for tensor in (value, *gradients.values()):  # as DistributedDataParallel does: the mean over ranks
             distributed.all_reduce(tensor)
             tensor /= world
@@ -68,7 +69,7 @@ def test_the_gathered_contrast_of_two_ranks_equals_one_process_in_value_and_grad
         assert got["rows"].tolist() == [[0, 0], [1, 1], [1, 1]]
         assert len(got["results"]) == len(SPLITS)
         for value, averaged in got["results"]:
-            torch.testing.assert_close(value, loss.value.detach(), atol=2e-6, rtol=0)
+            torch.testing.assert_close(value, loss.detach(), atol=2e-6, rtol=0)
             assert averaged.keys() == gradients.keys()
             for name, gradient in gradients.items():
                 assert gradient.abs().max() > 0, name

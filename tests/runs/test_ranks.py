@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import assert_identical, pretrain, steps, tensors, wait_for_step
+from small_runs import assert_identical, make_corpus, pretrain, steps, tensors, wait_for_step
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -63,6 +63,25 @@ def test_two_ranks_train_what_one_trains_on_the_same_clips(tmp_path, corpus, rec
     assert pretrain(*words, "batch=4", "--out", one) == 0
 
     assert [record["step"] for record in steps(two)] == list(range(1, 7))
+    assert_close(one, two)
+
+
+def test_every_clip_counts_the_same_when_one_rank_has_fewer_that_can_be_read(tmp_path, recipes):
+    """Of six clips one cannot be read, so that in some steps one rank has fewer clips than the other."""
+    corpus = make_corpus(tmp_path / "corpus")
+    corpus.select("train")[2].path.write_bytes(b"no video")
+    two, one = tmp_path / "two", tmp_path / "one"
+    words = (f"{recipes}:both", "masker=Tube", "masker.ratio=0.5", "steps=2", "max_failed=1", "data.cache=False")
+    words = (*words, "--on", corpus.folder)
+    code, said = torchrun(*words, "batch=2", "--out", two)
+    assert code == 0, said
+    assert pretrain(*words, "batch=4", "--out", one) == 0
+    assert sum(len(record["failed"]) for record in steps(two)) == 1
+    assert_close(one, two)
+
+
+def assert_close(one: Path, two: Path) -> None:
+    """The same losses at every step, and the same weights at the end."""
     for ours, theirs in zip(steps(one), steps(two), strict=True):
         assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-5)
         for term in ("loss", "lr", *terms):

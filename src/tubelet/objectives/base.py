@@ -35,5 +35,8 @@ class Objective:
         return False
 
     def build(self, width: int, clip: Clip, text_width: int | None) -> nn.Module:
-        """A module from `Encoded` to `Loss`, for an encoder of this width and caption embeddings of that one."""
+        """A module from `Encoded` to `Loss`, for an encoder of this width and caption embeddings of that one.
+
+        The loss is a mean over the clips it is given; the loop weighs the ranks by theirs.
+        """
         raise NotImplementedError

@@ -91,8 +91,7 @@ class ContrastLoss(nn.Module):
             to_text = (video @ ranks.gather(text).T / temperature).masked_fill(ignored, -math.inf)
             to_video = (text @ ranks.gather(video).T / temperature).masked_fill(ignored, -math.inf)
             both = F.cross_entropy(to_text, own, reduction="sum") + F.cross_entropy(to_video, own, reduction="sum")
-            # The mean over ranks of this is the mean over all clips, however many each rank has.
-            loss = both / 2 * len(ranks.counts) / ranks.total
+            loss = both / 2 / len(own)
         terms = {
             "contrast": loss.detach(),
             "contrast.trivial": (~ignored).sum(-1).log().mean(),
