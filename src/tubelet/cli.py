@@ -14,6 +14,7 @@ VERBS = {
     "index": "make a corpus of your videos: a table of every file, whatever its state",
     "align": "train a small image-text aligner on the corpus's own frames and captions",
     "saliency": "score every place of every frame once, and keep the maps with the corpus",
+    "masks": "measure what every masker hides on a corpus, and draw it",
     "pretrain": "pretrain an encoder by a recipe, with any field overridden as key=value",
     "evaluate": "measure an encoder on a corpus: linear, knn, retrieval",
     "embed": "write the features of videos to a table",

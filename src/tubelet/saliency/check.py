@@ -64,18 +64,7 @@ class Checked:
 
     def table(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
         """row -> against -> camera ("overall" first) -> mean, standard error over clips, clips."""
-        cameras = np.array(self.cameras)
-        groups = {
-            "overall": np.ones(len(cameras), bool),
-            **{name: cameras == name for name in sorted(set(self.cameras))},
-        }
-        return {
-            row: {
-                against: {name: summary(np.array(values)[chosen]) for name, chosen in groups.items()}
-                for against, values in by_side.items()
-            }
-            for row, by_side in self.areas.items()
-        }
+        return by_camera(self.areas, self.cameras)
 
 
 def check(
@@ -188,11 +177,36 @@ def add_areas(areas: Areas, scores: Mapping[str, Grid], owner: UInt8[np.ndarray,
         if grid not in covers:
             covers[grid] = coverage(owner == 1, *grid), coverage(owner >= 2, *grid)
         subject, others = covers[grid]
-        positive, negative = subject >= 0.5, subject == 0
         mine = areas.setdefault(row, {against: [] for against in AGAINST})
-        mine["all"].append(roc_area(score[positive], score[negative]))
-        mine["distractors"].append(roc_area(score[positive], score[negative & (others >= 0.5)]))
+        for against, area in areas_of(score, subject, others).items():
+            mine[against].append(area)
     return next(iter(covers.values()))[0]
+
+
+def areas_of(
+    score: Float[np.ndarray, "*cells"], subject: Float[np.ndarray, "*cells"], others: Float[np.ndarray, "*cells"]
+) -> dict[str, float]:
+    """The ROC area of a score for the subject, against all cells without it and against those of distractors alone."""
+    positive, negative = subject >= 0.5, subject == 0
+    return {
+        "all": roc_area(score[positive], score[negative]),
+        "distractors": roc_area(score[positive], score[negative & (others >= 0.5)]),
+    }
+
+
+def by_camera(
+    values: Mapping[str, Mapping[str, Sequence[float]]], cameras: Sequence[str]
+) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """row -> measure -> camera ("overall" first) -> mean, standard error over clips, clips."""
+    kinds = np.array(cameras)
+    groups = {"overall": np.ones(len(kinds), bool), **{name: kinds == name for name in sorted(set(cameras))}}
+    return {
+        row: {
+            measure: {name: summary(np.array(of_clips)[chosen]) for name, chosen in groups.items()}
+            for measure, of_clips in measures.items()
+        }
+        for row, measures in values.items()
+    }
 
 
 def protocol_of(corpus: Corpus, split: str, every: int) -> dict[str, Any]:

@@ -36,22 +36,21 @@ class Truth:
     @property
     def flow(self) -> Float32[np.ndarray, "t h w 2"]:
         """How far (dx, dy), in pixels, the point seen at each pixel has moved by the next frame."""
-        frames, height, width = self.owner.shape
+        return np.stack([self.moved(t, t + 1) for t in range(len(self.owner))])
+
+    def moved(self, start: int, end: int) -> Float32[np.ndarray, "h w 2"]:
+        """How far (dx, dy), in pixels, the point seen at each pixel of frame `start` is from there at frame `end`."""
+        height, width = self.owner.shape[1:]
         x, y = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
-        flow = np.empty((frames, height, width, 2), np.float32)
-        growth, turn = self.scale[:, 1:] / self.scale[:, :-1], np.diff(self.turn, axis=1)
+        moved = np.empty((height, width, 2), np.float32)
+        growth, turn = self.scale[:, end] / self.scale[:, start], self.turn[:, end] - self.turn[:, start]
         cosine, sine = growth * np.cos(turn), growth * np.sin(turn)
         for owner in range(len(self.scale)):
-            for t in range(frames):
-                (x0, y0), (x1, y1), c, s = (
-                    *self.place[owner, t : t + 2],
-                    cosine[owner, t],
-                    sine[owner, t],
-                )
-                mine = self.owner[t] == owner
-                flow[t, ..., 0][mine] = np.broadcast_to(x1 - x + c * (x - x0) - s * (y - y0), mine.shape)[mine]
-                flow[t, ..., 1][mine] = np.broadcast_to(y1 - y + s * (x - x0) + c * (y - y0), mine.shape)[mine]
-        return flow
+            (x0, y0), (x1, y1), c, s = self.place[owner, start], self.place[owner, end], cosine[owner], sine[owner]
+            mine = self.owner[start] == owner
+            moved[..., 0][mine] = np.broadcast_to(x1 - x + c * (x - x0) - s * (y - y0), mine.shape)[mine]
+            moved[..., 1][mine] = np.broadcast_to(y1 - y + s * (x - x0) + c * (y - y0), mine.shape)[mine]
+        return moved
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,200 @@
+"""What masks hide, measured on a small corpus whose truth is known, and on one of which nothing is."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tubelet.cli import main
+from tubelet.data.synthetic import Size, Truth, truth, write_synth
+from tubelet.data.table import Corpus
+from tubelet.data.video import write_video
+from tubelet.evaluations.masks import LEARNED, Measured, agreement, followed, measure, plain_data, step_flops
+from tubelet.maskers import Adaptive, Centre, Motion, Oracle, Random, Text, Tube
+from tubelet.models.encoder import Vit
+from tubelet.saliency import oracle
+from tubelet.types import Clip
+
+CLIP = Clip(frames=8, size=48, tubelet_frames=2, tubelet_size=8)  # 4 6 6
+VIT = Vit(width=32, depth=1, heads=2)
+SMALL = ["clip.frames=8", "clip.size=48", "clip.tubelet_size=8", "encoder.width=32", "encoder.depth=1",
+         "encoder.heads=2"]  # fmt: skip
+MASKERS = {"Random": Random(ratio=0.5), "Tube": Tube(ratio=0.5), "Oracle": Oracle(ratio=0.5), "Centre": Centre()}
+CLIPS = 16
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    folder = tmp_path_factory.mktemp("synth") / "corpus"
+    write_synth(folder, Size(train=1, test=CLIPS, frames=16, pixels=48))
+    corpus = Corpus.open(folder)
+    assert not oracle.fill(corpus, cells=12).failed
+    return corpus
+
+
+@pytest.fixture(scope="module")
+def measured(corpus: Corpus) -> Measured:
+    others = {"Adaptive": Adaptive(ratio=0.5), "Text": Text(), "Motion": Motion()}
+    return measure(corpus, MASKERS | others, clip=CLIP, encoder=VIT, pictures=2)
+
+
+def test_the_oracle_covers_the_subject_and_chance_masks_their_share(measured: Measured) -> None:
+    table = measured.table()
+    assert table["Oracle"]["covers"]["overall"]["mean"] > 0.98
+    assert table["Oracle"]["roc"]["overall"]["mean"] > 0.999
+    for name in ("Random", "Tube"):
+        row = table[name]
+        assert measured.fixed[name]["chance"] == 0.5
+        for what in ("covers", "roc"):
+            assert row[what]["overall"]["mean"] == pytest.approx(0.5, abs=4 * max(row[what]["overall"]["error"], 0.01))
+    assert sum(measured.cameras.count(camera) for camera in set(measured.cameras)) == CLIPS
+    assert sum(part["clips"] for name, part in table["Tube"]["covers"].items() if name != "overall") == CLIPS
+
+
+def test_coverage_is_that_of_a_loop_over_pixels(corpus: Corpus) -> None:
+    """The hidden share of the subject's pixels, counted one tubelet after another from the truth."""
+    from dataclasses import replace
+
+    import torch
+
+    from tubelet import seeds
+    from tubelet.data.loader import eval_batches
+
+    got = measure(corpus, {"Random": Random(ratio=0.5)}, clip=CLIP, encoder=VIT, clips=3, seed=4)
+    (videos,) = [[video for video in corpus.select("test") if video.id in got.videos]]
+    for batch in eval_batches(corpus, videos, CLIP, plain_data(corpus), batch=1):
+        key = torch.tensor([seeds.key(4, "masks", int(batch.source[0]))])
+        hidden = Random(ratio=0.5)(replace(batch, key=key), CLIP, key).hidden[0].tolist()
+        owner = truth(corpus, batch.ids[0]).owner[0:16:2]  # 8 frames, every second of 16, from the first
+        covered = sum(
+            int((owner[2 * slot : 2 * slot + 2, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] == 1).sum())
+            for slot, row, column in ((n // 36, n // 6 % 6, n % 6) for n in hidden)
+        )
+        expected = covered / (owner == 1).sum()
+        assert got.clips["Random"]["covers"][got.videos.index(batch.ids[0])] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_tube_follows_what_does_not_move_and_a_moving_mask_what_moves() -> None:
+    still = scene(moves=0.0)
+    moving = scene(moves=8.0)  # a place a frame
+    tube = np.tile(np.arange(36) % 3 == 0, 4)
+    walks = np.concatenate([np.roll((np.arange(36) % 6 == 1).reshape(6, 6), slot, 1).ravel() for slot in range(4)])
+    frames = np.arange(4)
+    assert agreement(tube, *followed(still, frames, (4, 6, 6))) == (1.0, 1.0)
+    assert agreement(walks, *followed(moving, frames, (4, 6, 6))) == (1.0, 1.0)
+    assert agreement(walks, *followed(still, frames, (4, 6, 6)))[0] == 0.0
+    before, after = followed(moving, frames, (4, 6, 6))
+    assert len(before) == 3 * 40 * 48  # the last column of places has left the frame
+    assert (after - before == 36 + 1).all()
+
+
+def scene(moves: float) -> Truth:
+    """Ground alone, that moves to the right by so many pixels a frame."""
+    place = np.zeros((1, 5, 2))
+    place[0, :, 0] = moves * np.arange(5)
+    return Truth(np.zeros((4, 48, 48), np.uint8), np.ones((1, 5)), np.zeros((1, 5)), place)
+
+
+def test_a_tube_stays_and_every_masks_entropy_is_told(measured: Measured) -> None:
+    assert set(measured.clips["Tube"]["stays"]) == {1.0}
+    still = [n for n, camera in enumerate(measured.cameras) if camera == "static"]
+    assert all(measured.clips["Tube"]["follows"][n] > 0.8 for n in still)
+    assert measured.fixed["Centre"]["entropy"] == 0
+    assert measured.fixed["Random"]["entropy"] > 0.9
+
+
+def test_what_cannot_be_measured_is_left_out_with_the_command_that_helps(measured: Measured, corpus: Corpus) -> None:
+    assert set(measured.left_out) == {"Text", "Motion"}, measured.left_out
+    assert list(measured.fixed) == [*MASKERS, "Adaptive"]
+    assert f"`tubelet saliency text {corpus.folder}`" in measured.left_out["Text"]
+    assert f"`tubelet saliency motion {corpus.folder}`" in measured.left_out["Motion"]
+    assert measured.remarks == {"Adaptive": LEARNED}
+
+
+def test_the_same_seed_gives_the_same_figures_and_another_other_masks(corpus: Corpus, measured: Measured) -> None:
+    again = measure(corpus, MASKERS, clip=CLIP, encoder=VIT, pictures=1)
+    assert {name: again.clips[name] for name in MASKERS} == {name: measured.clips[name] for name in MASKERS}
+    other = measure(corpus, {"Tube": MASKERS["Tube"]}, clip=CLIP, encoder=VIT, clips=CLIPS, seed=1)
+    assert other.videos == measured.videos
+    assert other.clips["Tube"] != measured.clips["Tube"]
+    few = measure(corpus, {"Tube": MASKERS["Tube"]}, clip=CLIP, encoder=VIT, clips=5)
+    assert len(few.videos) == 5
+    assert set(few.videos) < set(measured.videos)
+
+
+def test_the_flops_of_a_step_are_those_of_the_formula() -> None:
+    encoder, clip, k = Vit(width=64, depth=2, heads=2), CLIP, 20
+    embedding = 2 * k * clip.tubelet_values * 64
+    blocks = 2 * (24 * k * 64**2 + 4 * k**2 * 64)
+    assert step_flops(encoder, Random(), clip, k) == 2 * embedding + 3 * blocks  # no gradient goes to pixels
+    n = clip.num_tubelets
+    network = 24 * n * 64**2 + 4 * n**2 * 64 + 2 * n * 64
+    learned = step_flops(encoder, Adaptive(), clip, k) - step_flops(encoder, Random(), clip, k)
+    assert learned == 2 * n * clip.tubelet_values * 64 + 3 * network
+
+
+def test_the_command_prints_tables_of_80_columns_and_keeps_figures_and_a_sheet(
+    corpus: Corpus, capsys, tmp_path
+) -> None:
+    words = ["Random", "Tube:ratio=0.75", "Oracle", "Motion:compensate=median", *SMALL, "--ratio", "0.5"]
+    assert main(["masks", str(corpus.folder), *words, "--pictures", "2", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    tables = lines[: next(n for n, line in enumerate(lines) if line.startswith("seen:"))]
+    assert max(map(len, tables)) <= 80
+    assert any("Tube ratio=0.75" in line and ".75" in line for line in tables)
+    assert "left out: Motion compensate=median" in said.err
+    assert said.err.count("\n") == 1
+    kept = json.loads((tmp_path / "masks.json").read_text())
+    about = kept["protocol"]
+    assert (about["corpus"], about["fingerprint"], about["split"]) == ("synth-1", corpus.fingerprint(), "test")
+    assert about["maskers"]["Random"]["ratio"] == 0.5
+    assert kept["hardware"]["processor"]
+    assert len(kept["clips"]) == CLIPS
+    mean = np.mean([clip["masks"]["Random"]["covers"] for clip in kept["clips"]])
+    assert kept["table"]["Random"]["covers"]["overall"]["mean"] == pytest.approx(mean)
+    sheet = np.asarray(Image.open(tmp_path / "masks.png"))
+    assert sheet.shape[1] > 4 * 170
+    assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 100
+
+
+def test_without_truth_the_label_free_columns_are_told(tmp_path: Path, capsys) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (16, 48, 48, 3)).astype(np.uint8)
+    (tmp_path / "videos").mkdir()
+    for number in range(3):
+        write_video(tmp_path / "videos" / f"{number}.mp4", np.roll(frames, number, 0), 8.0)
+    folder, out = tmp_path / "corpus", tmp_path / "out"
+    assert main(["index", str(tmp_path / "videos"), "--out", str(folder)]) == 0
+    capsys.readouterr()
+    assert main(["masks", str(folder), "--split", "all", *SMALL, "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "stays" in said.out
+    assert "ROC" not in said.out
+    assert "Tube" in said.out
+    left = [line.split(":")[1].strip() for line in said.err.splitlines()]
+    assert left == ["Text", "TextFrame", "Motion", "Flow", "Oracle", "Attention", "Blend"]
+    assert json.loads((out / "masks.json").read_text())["maps"] == {}
+    assert (out / "masks.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["Tub"], "there is no Masker called 'Tub'; did you mean Tube?"),
+        (["Tube:rato=0.5"], "there is no option masker.rato; did you mean masker.ratio?"),
+        (["Tube", "Tube"], "Tube is named twice"),
+        (["Motion"], "no masker is left to measure"),
+        (["--ratio", "1"], "--ratio must be between 0 and 1"),
+        (["--clips", "0"], "--clips must be at least 1"),
+        (["--split", "nowhere"], "no usable video in split 'nowhere'"),
+        (["steps=3"], "only fields of clip, data, encoder can be set here"),
+        (["clip.sise=64"], "did you mean clip.size?"),
+    ],
+)
+def test_mistakes_are_one_line(corpus: Corpus, words, said, capsys) -> None:
+    assert main(["masks", str(corpus.folder), *words]) == 2
+    line = capsys.readouterr().err.strip()
+    assert said in line
+    assert "\n" not in line
