@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tubelet.align import open_aligner, similarity
-from tubelet.align.clip import READINGS, ClipAligner, preprocess
+from tubelet.align.clip import READINGS, ClipAligner
+from tubelet.align.pretrained import load
 from tubelet.data.maps import map_grid
 from tubelet.errors import WeightsError
 
@@ -103,7 +104,7 @@ def tokens_by_hand(model: "transformers.CLIPModel", pixels: torch.Tensor) -> tor
 
 @torch.inference_mode()
 def test_the_dense_reading_equals_projecting_every_token_of_the_enlarged_frame_by_hand(folder, model, frames) -> None:
-    got = ClipAligner.load(str(folder)).patches(frames[:1])
+    got = load(str(folder)).patches(frames[:1])
     expected = tokens_by_hand(model, pixels_by_hand(frames[0], 14 * 8, 21 * 8))
     assert got.shape == (1, 14, 21, 20)
     torch.testing.assert_close(got[0], expected, atol=2e-5, rtol=1e-4)
@@ -111,7 +112,7 @@ def test_the_dense_reading_equals_projecting_every_token_of_the_enlarged_frame_b
 
 @torch.inference_mode()
 def test_the_upsample_reading_is_the_native_tokens_between_the_nearest_four(folder, model, frames) -> None:
-    got = ClipAligner.load(str(folder), "upsample").patches(frames[:1])[0]
+    got = load(str(folder), "upsample").patches(frames[:1])[0]
     native = tokens_by_hand(model, pixels_by_hand(frames[0], 16, 24))  # 2 x 3 tokens
     assert got.shape == (14, 21, 20)
     for row, column in [(0, 0), (3, 5), (7, 10), (13, 20)]:
@@ -129,7 +130,7 @@ def test_the_upsample_reading_is_the_native_tokens_between_the_nearest_four(fold
 
 @torch.inference_mode()
 def test_the_crop_reading_encodes_every_patch_as_an_image_of_its_own(folder, model, frames) -> None:
-    got = ClipAligner.load(str(folder), "crop").patches(frames[:1])[0]
+    got = load(str(folder), "crop").patches(frames[:1])[0]
     assert got.shape == (14, 21, 20)
     for row, column in [(0, 0), (5, 17), (13, 20)]:
         top, bottom = round(row * 40 / 14), round((row + 1) * 40 / 14)
@@ -141,7 +142,7 @@ def test_the_crop_reading_encodes_every_patch_as_an_image_of_its_own(folder, mod
 
 @pytest.mark.parametrize("reading", READINGS)
 def test_a_batch_equals_its_frames_one_by_one(folder, frames, reading: str) -> None:
-    aligner = ClipAligner.load(str(folder), reading)
+    aligner = load(str(folder), reading)
     together = aligner.patches(frames)
     alone = torch.cat([aligner.patches(frame[None]) for frame in frames])
     torch.testing.assert_close(together, alone, atol=2e-5, rtol=1e-4)
@@ -150,7 +151,7 @@ def test_a_batch_equals_its_frames_one_by_one(folder, frames, reading: str) -> N
 @torch.inference_mode()
 def test_texts_are_the_models_own_text_features_whatever_stands_beside_them(folder, model) -> None:
     texts = ["a dog", "two dogs run over there and so on and so on", "x"]
-    got = ClipAligner.load(str(folder)).texts(texts)
+    got = load(str(folder)).texts(texts)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     for text, vector in zip(texts, got, strict=True):
         words = tokenizer(text, truncation=True, max_length=16, return_tensors="pt")
@@ -159,7 +160,7 @@ def test_texts_are_the_models_own_text_features_whatever_stands_beside_them(fold
 
 
 def test_the_score_is_the_cosine(folder, frames) -> None:
-    aligner = ClipAligner.load(str(folder))
+    aligner = load(str(folder))
     patches, texts = aligner.patches(frames), aligner.texts(["a dog", "a cat"])
     got = similarity(patches, texts)
     assert got.shape == (2, 3, 14, 21)
@@ -175,9 +176,9 @@ def test_the_grid_follows_the_aspect_ratio_with_a_short_side_of_14() -> None:
 
 
 def test_readings_and_weights_have_identities_of_their_own(folder, tmp_path) -> None:
-    names = {ClipAligner.load(str(folder), reading).identity for reading in READINGS}
+    names = {load(str(folder), reading).identity for reading in READINGS}
     assert len(names) == 3
-    assert open_aligner(folder).identity == ClipAligner.load(str(folder)).identity
+    assert open_aligner(folder).identity == load(str(folder)).identity
     other = transformers.CLIPModel.from_pretrained(folder)
     other.visual_projection.weight.data[0, 0] += 1
     changed = ClipAligner(other, tiny_tokenizer())
@@ -185,7 +186,7 @@ def test_readings_and_weights_have_identities_of_their_own(folder, tmp_path) -> 
 
 
 def test_what_cannot_be_loaded_is_said_in_one_line_with_the_local_way(tmp_path, monkeypatch, folder) -> None:
-    monkeypatch.setattr("tubelet.align.clip.reachable", lambda: False)
+    monkeypatch.setattr("tubelet.align.pretrained.reachable", lambda: False)
     with pytest.raises(WeightsError, match=r"neither in the local cache .* --aligner PATH") as caught:
         open_aligner("no-such-owner/no-such-clip")
     assert "\n" not in str(caught.value)
@@ -194,7 +195,7 @@ def test_what_cannot_be_loaded_is_said_in_one_line_with_the_local_way(tmp_path, 
     with pytest.raises(WeightsError, match="no reading 'deep' of CLIP; one of: dense, upsample, crop"):
         open_aligner(folder, "deep")
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(WeightsError, match="holds no CLIP that transformers can load") as caught:
+    with pytest.raises(WeightsError, match="holds no CLIP or SigLIP that transformers can load") as caught:
         open_aligner(tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -206,7 +207,7 @@ def test_a_checkpoint_with_missing_tensors_is_refused_by_their_names(tmp_path) -
     state = load_file(folder / "model.safetensors")
     del state["visual_projection.weight"]
     save_file(state, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(WeightsError, match=r"no complete CLIP; .*visual_projection.weight"):
+    with pytest.raises(WeightsError, match=r"no complete CLIPModel; .*visual_projection.weight"):
         open_aligner(folder)
 
 
@@ -215,7 +216,7 @@ def test_preprocessing_equals_transformers_own_processor(frames) -> None:
         size={"height": 112, "width": 168}, do_center_crop=False, do_convert_rgb=True
     )
     expected = processor([PIL.fromarray(frame) for frame in frames], return_tensors="pt")["pixel_values"]
-    torch.testing.assert_close(preprocess(frames, 112, 168), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(ClipAligner.preprocess(frames, 112, 168), expected, atol=1e-6, rtol=1e-5)
 
 
 def test_preprocessing_equals_the_published_tensor_of_a_photo(real_data: Path) -> None:
@@ -224,7 +225,7 @@ def test_preprocessing_equals_the_published_tensor_of_a_photo(real_data: Path) -
     pixels = np.asarray(photo)
     scale = 224 / min(pixels.shape[:2])
     height, width = (int(length * scale) for length in pixels.shape[:2])
-    whole = preprocess(pixels[None], height, width)
+    whole = ClipAligner.preprocess(pixels[None], height, width)
     top, left = round((height - 224) / 2), round((width - 224) / 2)
     got = whole[:, :, top : top + 224, left : left + 224].numpy()
     difference = np.abs(got - expected)
@@ -250,3 +251,25 @@ def test_the_tokenizer_of_openai_reads_captions_as_published(real_data: Path, tm
     assert again(["a photo of a cat"])["input_ids"][0] == [49406, 320, 1125, 539, 320, 2368, 49407]
     assert again(["A photo of a DOG"])["input_ids"][0] == [49406, 320, 1125, 539, 320, 1929, 49407]
     assert json.loads((tmp_path / "tokenizer_config.json").read_text())["tokenizer_class"] == "CLIPTokenizer"
+
+
+def test_real_clip_texts_stand_beside_their_likes(real_data: Path) -> None:
+    """OpenAI's own embeddings of "a" and a class name: those of COCO against those of LVIS, by our likeness."""
+    assets = real_data / "clip-assets"
+    coco, lvis = (
+        torch.from_numpy(np.load(assets / f"detic_{name}_clip_a+cname.npy")).float() for name in ("coco", "lvis_v1")
+    )
+    classes = json.loads((assets / "detic_lvis_v1_train_cat_info.json").read_text())
+    names = [one["name"] for one in sorted(classes, key=lambda one: one["id"])]
+    table = similarity(lvis[None, None], lvis)[:, 0, 0]  # lvis lvis
+    torch.testing.assert_close(table.diagonal(), torch.ones(len(names)), atol=1e-5, rtol=0)
+    table.fill_diagonal_(-1)
+    expected = {
+        "dog": "puppy", "cat": "kitten", "horse": "pony", "cow": "bull", "bus_(vehicle)": "school_bus",
+        "spoon": "soupspoon", "bicycle": "motorcycle", "truck": "trailer_truck",
+    }  # fmt: skip
+    for name, neighbour in expected.items():
+        assert names[int(table[names.index(name)].argmax())] == neighbour
+    nearest = similarity(lvis[None, None], coco)[:, 0, 0].argmax(1)
+    of_coco = {16: "dog", 15: "cat", 17: "horse", 9: "traffic_light", 10: "fireplug", 6: "train_(railroad_vehicle)"}
+    assert {place: names[int(nearest[place])] for place in of_coco} == of_coco

@@ -30,8 +30,11 @@ def similarity(patches: Float[Tensor, "b gh gw e"], texts: Float[Tensor, "c e"])
     return (unit @ functional.normalize(texts, dim=-1).T).permute(3, 0, 1, 2)
 
 
-def open_aligner(name: str | Path, reading: str = "dense") -> Aligner:
-    """The aligner in this folder, or the CLIP of this folder or hub name; `reading` concerns CLIP alone."""
+def open_aligner(name: str | Path, reading: str = "dense", scorer: str = "raw") -> Aligner:
+    """The aligner in this folder, or the CLIP or SigLIP of this folder or hub name.
+
+    `reading` and `scorer` concern CLIP and SigLIP alone. `WeightsError` where nothing can be loaded, or not so.
+    """
     from tubelet.align.learned import Learned
 
     folder = Path(name).expanduser()
@@ -41,8 +44,6 @@ def open_aligner(name: str | Path, reading: str = "dense") -> Aligner:
         raise WeightsError(
             f"{folder} holds neither an aligner (aligner.json, from `tubelet align`) nor a CLIP model (config.json)"
         )
-    from tubelet.align.clip import READINGS, ClipAligner
+    from tubelet.align.pretrained import load
 
-    if reading not in READINGS:
-        raise WeightsError(f"there is no reading {reading!r} of CLIP; one of: {', '.join(READINGS)}")
-    return ClipAligner.load(str(folder if folder.exists() else name), reading)
+    return load(str(folder if folder.exists() else name), reading, scorer)

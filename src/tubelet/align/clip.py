@@ -1,16 +1,14 @@
-"""CLIP through transformers, read patch by patch: from a hub name or a local folder.
+"""CLIP through transformers, read patch by patch.
 
-`dense`: CLIP on the frame enlarged so that its own tokens make the grid, positions interpolated. `upsample`: tokens at
-CLIP's own resolution, bilinear to the grid. `crop`: every patch of the grid resized and encoded as an image of its own.
-Tokens pass CLIP's post-layernorm and visual projection. The grid has a short side of 14 and follows the aspect ratio.
+A reading makes the grid. `dense`: CLIP on the frame enlarged so that its own tokens make the grid, positions
+interpolated. `upsample`: tokens at CLIP's own resolution, bilinear to the grid. `crop`: every patch of the grid resized
+and encoded as an image of its own. A scorer says which tokens are read: `tubelet.align.scorers`. Tokens pass CLIP's
+post-layernorm and visual projection. The grid has a short side of 14 and follows the aspect ratio.
 """
 
 import hashlib
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,57 +16,34 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from tubelet.align.scorers import SCORERS, read_tokens
 from tubelet.data.maps import map_grid
 from tubelet.errors import WeightsError
 
 READINGS = ("dense", "upsample", "crop")
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
 PIXELS = 64 * 224 * 224  # of one pass through the model
 
 
 class ClipAligner:
     """An `Aligner` on a frozen `CLIPModel` and its tokenizer."""
 
-    def __init__(self, model: Any, tokenizer: Any, reading: str = "dense", device: str | None = None) -> None:
+    family: ClassVar[str] = "clip"
+    mean: ClassVar[tuple[float, float, float]] = (0.48145466, 0.4578275, 0.40821073)
+    std: ClassVar[tuple[float, float, float]] = (0.26862954, 0.26130258, 0.27577711)
+
+    def __init__(
+        self, model: Any, tokenizer: Any, reading: str = "dense", scorer: str = "raw", device: str | None = None
+    ) -> None:
+        """`WeightsError` for a reading or scorer that there is not, and for `crop` with a scorer of tokens."""
+        check(reading, scorer)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.eval().requires_grad_(False).to(self.device)
-        self.tokenizer, self.reading = tokenizer, reading
-        self.width = int(model.config.projection_dim)
+        self.tokenizer, self.reading, self.scorer = tokenizer, reading, scorer
+        self.width = self.joint()
         self.patch = int(model.config.vision_config.patch_size)
         self.native = int(model.config.vision_config.image_size)
         self.longest = int(model.config.text_config.max_position_embeddings)
-        self.identity = f"clip:{digest(model)}:{reading}"
-
-    @classmethod
-    def load(cls, name: str, reading: str = "dense", device: str | None = None) -> "ClipAligner":
-        """From a local folder or a hub name. `WeightsError` where transformers or the weights are absent."""
-        try:
-            import transformers
-            from transformers import AutoTokenizer, CLIPModel
-        except ImportError as error:
-            raise WeightsError(
-                f"CLIP needs transformers ({error}); install it with `pip install 'tubelet[vl]'`"
-            ) from None
-        try:
-            with silent(transformers):
-                offline = os.path.isdir(name) or not reachable()
-                tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=offline)
-                model, report = CLIPModel.from_pretrained(name, local_files_only=offline, output_loading_info=True)
-        except Exception as error:  # transformers, the hub's client and the network raise of many kinds
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-            if os.path.isdir(name):
-                raise WeightsError(f"{name} holds no CLIP that transformers can load: {reason}") from None
-            raise WeightsError(
-                f"the weights of {name!r} are neither in the local cache nor to be fetched ({reason}); "
-                "offline, give a local folder that holds them: --aligner PATH"
-            ) from None
-        wrong = [*report["missing_keys"], *report["unexpected_keys"]]
-        if wrong := [key for key in wrong if not str(key).endswith("position_ids")]:
-            raise WeightsError(
-                f"{name} is no complete CLIP; tensors missing or unknown: {', '.join(map(str, wrong[:4]))}"
-            )
-        return cls(model, tokenizer, reading, device)
+        self.identity = f"{self.family}:{digest(model)}:{reading}" + ("" if scorer == "raw" else f":{scorer}")
 
     @torch.inference_mode()
     def patches(self, frames: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b gh gw e"]:
@@ -88,25 +63,17 @@ class ClipAligner:
 
     @torch.inference_mode()
     def texts(self, texts: list[str]) -> Float[Tensor, "b e"]:
-        found = []
-        for at in range(0, len(texts), 256):
-            words = self.tokenizer(
-                texts[at : at + 256], padding=True, truncation=True, max_length=self.longest, return_tensors="pt"
-            ).to(self.device)
-            pooled = self.model.text_model(input_ids=words["input_ids"], attention_mask=words["attention_mask"])
-            found.append(self.model.text_projection(pooled.pooler_output).float().cpu())
-        return torch.cat(found)
+        return torch.cat([self.name(texts[at : at + 256]).float().cpu() for at in range(0, len(texts), 256)])
 
     def tokens(self, frames: UInt8[np.ndarray, "b h w 3"], height: int, width: int) -> Float[Tensor, "b gh gw e"]:
         """The projected patch tokens of the frames at this size."""
-        vision = self.model.vision_model
         found = []
         step = max(PIXELS // (height * width), 1)
         for at in range(0, len(frames), step):
-            pixels = preprocess(frames[at : at + step], height, width).to(self.device)
-            seen = vision(pixel_values=pixels, interpolate_pos_encoding=True).last_hidden_state[:, 1:]
-            tokens = self.model.visual_projection(vision.post_layernorm(seen))
-            found.append(tokens.unflatten(1, (height // self.patch, width // self.patch)).float().cpu())
+            pixels = self.preprocess(frames[at : at + step], height, width).to(self.device)
+            tokens = read_tokens(self.model.vision_model.encoder.layers, self.embed(pixels), self.scorer)
+            grid = height // self.patch, width // self.patch
+            found.append(self.project(tokens[:, -grid[0] * grid[1] :]).unflatten(1, grid).float().cpu())
         return torch.cat(found)
 
     def encode_crops(self, frame: UInt8[np.ndarray, "h w 3"], rows: int, columns: int) -> Float[Tensor, "gh gw e"]:
@@ -117,26 +84,62 @@ class ClipAligner:
         for row in range(rows):
             top, bottom = down[row], max(down[row + 1], down[row] + 1)
             cut = [
-                preprocess(frame[None, top:bottom, left : max(right, left + 1)], self.native, self.native)
+                self.preprocess(frame[None, top:bottom, left : max(right, left + 1)], self.native, self.native)
                 for left, right in pairwise(across)
             ]
-            seen = self.model.vision_model(pixel_values=torch.cat(cut).to(self.device)).pooler_output
-            found.append(self.model.visual_projection(seen).float().cpu())
+            found.append(self.encode(torch.cat(cut).to(self.device)).float().cpu())
         return torch.stack(found)
 
+    @classmethod
+    def preprocess(
+        cls, frames: UInt8[np.ndarray, "b h w 3"], height: int, width: int
+    ) -> Float32[Tensor, "b 3 {height} {width}"]:
+        """The model's own: bicubic on bytes by Pillow, then mean and deviation."""
+        from PIL import Image
 
-def preprocess(
-    frames: UInt8[np.ndarray, "b h w 3"], height: int, width: int
-) -> Float32[Tensor, "b 3 {height} {width}"]:
-    """CLIP's own: bicubic on bytes by Pillow, then mean and deviation."""
-    from PIL import Image
+        resized = [
+            np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC))
+            for frame in np.ascontiguousarray(frames)
+        ]
+        pixels = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255
+        return (pixels - torch.tensor(cls.mean)[:, None, None]) / torch.tensor(cls.std)[:, None, None]
 
-    resized = [
-        np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC))
-        for frame in np.ascontiguousarray(frames)
-    ]
-    pixels = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255
-    return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    # What differs from family to family
+
+    def joint(self) -> int:
+        """The width of the space that images and texts share."""
+        return int(self.model.config.projection_dim)
+
+    def embed(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
+        """The tokens that enter the first block; those of patches stand last."""
+        vision = self.model.vision_model
+        return vision.pre_layrnorm(vision.embeddings(pixels, interpolate_pos_encoding=True))
+
+    def project(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n e"]:
+        """Each token after the last block, in the joint space."""
+        return self.model.visual_projection(self.model.vision_model.post_layernorm(tokens))
+
+    def encode(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
+        """Whole images of the model's own size."""
+        return self.model.visual_projection(self.model.vision_model(pixel_values=pixels).pooler_output)
+
+    def name(self, texts: list[str]) -> Float[Tensor, "b e"]:
+        words = self.tokenizer(texts, padding=True, truncation=True, max_length=self.longest, return_tensors="pt").to(
+            self.device
+        )
+        pooled = self.model.text_model(input_ids=words["input_ids"], attention_mask=words["attention_mask"])
+        return self.model.text_projection(pooled.pooler_output)
+
+
+def check(reading: str, scorer: str) -> None:
+    for kind, word, words in (("reading", reading, READINGS), ("scorer", scorer, SCORERS)):
+        if word not in words:
+            raise WeightsError(f"there is no {kind} {word!r} of CLIP; one of: {', '.join(words)}")
+    if reading == "crop" and scorer != "raw":
+        raise WeightsError(
+            f"the crop reading encodes every patch as a whole image and reads no tokens: scorer {scorer!r} "
+            "goes with dense or upsample"
+        )
 
 
 def digest(model: Any) -> str:
@@ -146,38 +149,3 @@ def digest(model: Any) -> str:
         made.update(name.encode())
         made.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return made.hexdigest()
-
-
-def reachable() -> bool:
-    """Whether the hub answers at all. Its client would try for a minute and a half before it says no."""
-    import urllib.error
-    import urllib.request
-
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
-        return False
-    try:
-        urllib.request.urlopen(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=5).close()
-    except urllib.error.HTTPError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-@contextmanager
-def silent(transformers: Any) -> Iterator[None]:
-    """Without the library's own bars and warnings: what goes wrong is said once, by us."""
-    import logging as python_logging
-
-    library = transformers.utils.logging
-    level, hub = library.get_verbosity(), python_logging.getLogger("huggingface_hub")
-    before = hub.level
-    library.set_verbosity_error()
-    library.disable_progress_bar()
-    hub.setLevel(python_logging.ERROR)
-    try:
-        yield
-    finally:
-        library.set_verbosity(level)
-        library.enable_progress_bar()
-        hub.setLevel(before)

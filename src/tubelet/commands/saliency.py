@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--aligner",
         metavar="NAME",
-        help="text: folder of an aligner, or folder or hub name of a CLIP\n"
+        help="text: folder of an aligner, or folder or hub name of a CLIP or SigLIP\n"
         "(default: CORPUS/aligner, from `tubelet align`)",
     )
     parser.add_argument(
@@ -36,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("dense", "upsample", "crop"),
         help="text: how CLIP is read (default: %(default)s): dense, the frame enlarged until its tokens make the\n"
         "grid; upsample, its tokens at its own size, interpolated; crop, every patch encoded alone (slow)",
+    )
+    parser.add_argument(
+        "--scorer",
+        default="raw",
+        choices=("raw", "value", "surgery"),
+        help="text: which tokens of CLIP or SigLIP are scored (default: %(default)s): value, the last block's\n"
+        "value path (MaskCLIP); surgery, attention of values to values (CLIP Surgery)",
     )
     parser.add_argument(
         "--source", action="append", default=[], metavar="NAME", help="text: captions of this source; may be repeated"
@@ -252,7 +259,7 @@ def the_aligner(args: argparse.Namespace, corpus: "Corpus") -> "Aligner":
     from tubelet.errors import CorpusError
 
     if args.aligner:
-        return open_aligner(args.aligner, args.reading)
+        return open_aligner(args.aligner, args.reading, args.scorer)
     folder = corpus.folder / "aligner"
     if not (folder / "aligner.json").is_file():
         raise CorpusError(
