@@ -63,7 +63,7 @@ def test_two_ranks_train_what_one_trains_on_the_same_clips(tmp_path, corpus, rec
     assert pretrain(*words, "batch=4", "--out", one) == 0
 
     assert [record["step"] for record in steps(two)] == list(range(1, 7))
-    assert_close(one, two)
+    assert_close(one, two, terms)
 
 
 def test_every_clip_counts_the_same_when_one_rank_has_fewer_that_can_be_read(tmp_path, recipes):
@@ -77,11 +77,14 @@ def test_every_clip_counts_the_same_when_one_rank_has_fewer_that_can_be_read(tmp
     assert code == 0, said
     assert pretrain(*words, "batch=4", "--out", one) == 0
     assert sum(len(record["failed"]) for record in steps(two)) == 1
-    assert_close(one, two)
+    assert_close(one, two, ("pixels", "pixels.trivial", "contrast", "contrast.temperature"), weights=5e-5)
 
 
-def assert_close(one: Path, two: Path) -> None:
-    """The same losses at every step, and the same weights at the end."""
+def assert_close(one: Path, two: Path, terms: tuple[str, ...], weights: float = 2e-6) -> None:
+    """The same losses at every step, and the same weights at the end.
+
+    AdamW's first steps make much of gradients near 0, so after few steps weights may be allowed more.
+    """
     for ours, theirs in zip(steps(one), steps(two), strict=True):
         assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-5)
         for term in ("loss", "lr", *terms):
@@ -91,7 +94,7 @@ def assert_close(one: Path, two: Path) -> None:
     for name in ours:
         # gradients of a new policy are near 0, and AdamW makes steps of their rounding: its terms are compared
         if name.startswith("task.") and not name.startswith("task.policy."):
-            torch.testing.assert_close(ours[name], theirs[name], atol=2e-6, rtol=0, msg=name)
+            torch.testing.assert_close(ours[name], theirs[name], atol=weights, rtol=0, msg=name)
 
 
 def test_a_refusal_ends_every_rank_with_one_line(tmp_path, corpus, recipes):
