@@ -37,7 +37,7 @@ def tiny() -> Pretrain:
         batch=16,
         save_every=200,
         evaluations={"linear": Linear()},
-        evaluate_every=400,
+        evaluate_every=600,
         evaluate_limit=300,
     )
 
