@@ -90,7 +90,7 @@ class Problem:
         weight, bias = (self.weight / step).requires_grad_(), self.bias.clone().requires_grad_()
         solver = torch.optim.LBFGS(
             [weight, bias], max_iter=2000, max_eval=4000, history_size=60,
-            tolerance_grad=1e-6, tolerance_change=1e-12, line_search_fn="strong_wolfe",
+            tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe",
         )  # fmt: skip
 
         def loss() -> Tensor:
