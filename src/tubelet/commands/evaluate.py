@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.data.table import Corpus
     from tubelet.evaluations import Context
     from tubelet.evaluations.baselines import BASELINES
+    from tubelet.evaluations.cache import FOLDER
     from tubelet.evaluations.labels import other_labels
     from tubelet.evaluations.leaks import Leaks
     from tubelet.evaluations.results import entry_name, merge_result
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     with Bar("reading", "clips") as bar:
         context = Context(
             encoder=task.encoder, corpus=corpus, clip=config.clip, data=data, task=task, folder=folder,
-            keep=folder / "features", seed=config.seed, batch=args.batch, labels=labels, progress=bar,
+            keep=folder / FOLDER, seed=config.seed, batch=args.batch, labels=labels, progress=bar,
         )  # fmt: skip
         others = {name: make(context) for name, make in BASELINES.items()} if args.baselines else {}
         results = {}
@@ -149,16 +150,14 @@ def baselines(
 ) -> dict[str, Any]:
     """The same evaluation of what needs no training; and the ceiling of the embedded corpus, where that is known."""
     from tubelet.errors import CorpusError
-    from tubelet.evaluations.baselines import ceiling
+    from tubelet.evaluations.baselines import ceiling, measured
 
     found: dict[str, Any] = {}
     for name, context in others.items():
         try:
-            measured = evaluation.run(context)
+            found[name] = measured(evaluation, context)
         except CorpusError as error:  # text and video without a contrast head: nothing to put beside the run
             result.setdefault("remarks", []).append(f"no baseline {name.replace('_', ' ')}: {error}")
-            continue
-        found[name] = {part: measured[part] for part in ("metrics", "intervals", "protocol")}
     known = ceiling(corpus, result["metrics"]) if label is None else None
     return found | ({"ceiling": known} if known and known["metrics"] else {})
 

@@ -38,13 +38,16 @@ class Context:
 
     def features(self, split: str) -> Features:
         """The features of a split, labelled."""
+        return self.unlabelled(split).labelled(self.corpus, self.labels)
+
+    def unlabelled(self, split: str) -> Features:
         if split not in self.computed:
             self.computed[split] = extract(
                 self.encoder, self.corpus, self.clip, self.data,
                 split=split, batch=self.batch, limit=self.limit, seed=self.seed, folder=self.keep,
                 progress=self.progress,
             )  # fmt: skip
-        return self.computed[split].labelled(self.corpus, self.labels)
+        return self.computed[split]
 
     @property
     def identity(self) -> dict[str, str]:

@@ -12,7 +12,9 @@ from torch.nn.functional import interpolate
 
 from tubelet.data.synthetic import CEILING, VERSION
 from tubelet.data.table import Corpus
-from tubelet.evaluations.base import Context
+from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.cache import beside, remembered, view_of
+from tubelet.log import plain
 from tubelet.seeds import key
 from tubelet.types import Clip
 
@@ -40,15 +42,44 @@ def untrained(context: Context) -> Context:
         torch.manual_seed(key(context.seed, "weights"))  # as pretraining begins
         encoder = context.encoder.config.build(context.clip)  # type: ignore[operator,union-attr]
     device = next(context.encoder.parameters()).device
-    return replace(context, encoder=encoder.to(device), task=None, folder=None, computed={})
+    return of_no_run(context, encoder.to(device))
 
 
 def mean_image(context: Context) -> Context:
     """No encoder: small pixels of the same clips, measured in the same way."""
-    return replace(context, encoder=MeanImage(context.clip), task=None, folder=None, computed={})
+    return of_no_run(context, MeanImage(context.clip))
+
+
+def of_no_run(context: Context, encoder: nn.Module) -> Context:
+    """The same clips through another encoder, whose features are kept with the corpus for all runs."""
+    keep = None if context.keep is None else beside(context.corpus)
+    return replace(context, encoder=encoder, task=None, folder=None, keep=keep, computed={})
 
 
 BASELINES = {"random": untrained, "mean_image": mean_image}
+
+
+def measured(evaluation: Evaluation, context: Context) -> dict[str, Any]:
+    """What the evaluation says of a baseline: kept with its features, so that no run asks twice."""
+
+    def ask() -> tuple[dict[str, Any], list[str]]:
+        result = evaluation.run(context)
+        return plain({part: result[part] for part in ("metrics", "intervals", "protocol")}), list(context.computed)
+
+    if context.keep is None:
+        return ask()[0]
+    question = {
+        "evaluation": repr(evaluation),
+        "view": view_of(context.encoder, context.clip, context.data),
+        "corpus": context.identity,
+        "labels": None if context.labels is None else dict(context.labels),
+        "seed": context.seed,
+        "limit": context.limit,
+    }
+    found: dict[str, Any] = remembered(
+        context.keep / "baselines", question, type(evaluation), lambda split: context.unlabelled(split).digest(), ask
+    )
+    return found
 
 
 def ceiling(corpus: Corpus, metrics: Iterable[str]) -> dict[str, Any] | None:

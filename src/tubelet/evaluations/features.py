@@ -4,25 +4,22 @@ A clip that cannot be read is named and counted; nothing takes its place.
 """
 
 import hashlib
-import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from einops import reduce
 from jaxtyping import Float, Int64
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tubelet.data.loader import Data, eval_batches
 from tubelet.data.table import Corpus, Video
 from tubelet.errors import CorpusError
+from tubelet.evaluations.cache import Row, Store, view_of
 from tubelet.seeds import key
-from tubelet.types import Clip
+from tubelet.types import Batch, Clip
 
 POOLS = ("mean", "slots")
 Progress = Callable[[int, int], None]
@@ -76,6 +73,13 @@ class Features:
         """Only the videos that have a label."""
         return self.rows(self.label >= 0)
 
+    def digest(self) -> str:
+        """Of all that a measurement of these features can depend on, but for the labels."""
+        digest = hashlib.blake2b(repr((self.ids, self.groups, self.failed, self.short)).encode(), digest_size=16)
+        for part in (self.mean, self.slots):
+            digest.update(part.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     def counts(self) -> dict[str, int]:
         """What a result says of its clips."""
         unlabelled = int((self.label < 0).sum())
@@ -101,17 +105,25 @@ def extract(
     folder: Path | None = None,
     progress: Progress = quiet,
 ) -> Features:
-    """The features of every video of a split, from `folder` where these very ones are kept there."""
+    """The features of every video of a split; those that `folder` keeps of just these clips are taken from there."""
     videos = choose(corpus, split, limit, seed)
-    kept = None
-    if folder is not None:
-        kept = folder / f"{split}-{fingerprint(encoder, corpus, clip, data, videos)}.safetensors"
-        if kept.exists():
-            return load(kept)
-    features = compute(encoder, corpus, clip, data, videos, batch, progress)
-    if kept is not None:
-        save(features, kept)
-    return features
+    failed = [f"{video.id}: {video.reason or video.status}" for video in videos if video.status != "ok"]
+    readable = [video for video in videos if video.status == "ok"]
+    store = None if folder is None else Store(folder, view_of(encoder, clip, data))
+    rows = {} if store is None else {video.id: row for video in readable if (row := store.find(video)) is not None}
+    new = [video for video in readable if video.id not in rows]
+    try:
+        for some, made in compute(encoder, corpus, clip, data, new, batch, progress):
+            failed += some.failed
+            rows |= dict(made)
+            if store is not None:
+                known = {video.id: video for video in new}
+                for name, row in made:
+                    store.add(known[name], row)
+    finally:
+        if store is not None:
+            store.flush()  # of an interrupted command, too
+    return assemble(rows, videos, failed, corpus)
 
 
 def choose(corpus: Corpus, split: str, limit: int | None, seed: int) -> list[Video]:
@@ -127,81 +139,47 @@ def choose(corpus: Corpus, split: str, limit: int | None, seed: int) -> list[Vid
 
 
 def compute(
-    encoder: nn.Module,
-    corpus: Corpus,
-    clip: Clip,
-    data: Data,
-    videos: list[Video],
-    batch: int,
-    progress: Progress = quiet,
-) -> Features:
+    encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, videos: list[Video], batch: int, progress: Progress
+) -> Iterator[tuple[Batch, list[tuple[str, Row]]]]:
+    """Batches, with the features of the videos that could be read, by id."""
+    if not videos:
+        return
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
-    groups = {video.id: video.group for video in videos}
-    failed = [f"{video.id}: {video.reason or video.status}" for video in videos if video.status != "ok"]
-    readable = [video for video in videos if video.status == "ok"]
-    ids: list[str] = []
-    short: list[str] = []
-    means, slots = [], []
+    done = 0
     training = encoder.training
     encoder.eval()
     try:
-        with torch.inference_mode():
-            for some in eval_batches(corpus, readable, clip, data, batch=batch, progress=progress):
-                failed += some.failed
-                progress(len(ids) + len(failed) + len(some), len(videos))
-                if not len(some):
-                    continue
-                tokens = encoder.encode(some.video.to(device)).float()  # type: ignore[operator]  # b n d
-                means.append(reduce(tokens, "b n d -> b d", "mean").cpu())
-                slot = reduce(tokens, "b (slot place) d -> b slot d", "mean", slot=clip.grid[0])
-                slots.append(slot.flatten(1).cpu())
-                ids += some.ids
-                if some.short is not None:
-                    short += [i for i, is_short in zip(some.ids, some.short.tolist(), strict=True) if is_short]
+        for some in eval_batches(corpus, videos, clip, data, batch=batch, progress=progress):
+            made: list[tuple[str, Row]] = []
+            if len(some):
+                with torch.inference_mode():
+                    tokens = encoder.encode(some.video.to(device)).float()  # type: ignore[operator]  # b n d
+                    mean = reduce(tokens, "b n d -> b d", "mean").cpu().numpy()
+                    slots = reduce(tokens, "b (slot place) d -> b slot d", "mean", slot=clip.grid[0])
+                    each = zip(mean, slots.flatten(1).cpu().numpy(), is_short(some), strict=True)
+                    made = [(name, Row(*row)) for name, row in zip(some.ids, each, strict=True)]
+            done += len(some) + len(some.failed)
+            progress(done, len(videos))
+            yield some, made
     finally:
         encoder.train(training)
-    if not ids:
+
+
+def is_short(batch: Batch) -> list[bool]:
+    return [False] * len(batch) if batch.short is None else batch.short.tolist()
+
+
+def assemble(rows: Mapping[str, Row], videos: list[Video], failed: list[str], corpus: Corpus) -> Features:
+    """The rows in the order of the table."""
+    found = [video for video in videos if video.id in rows]
+    if not found:
         raise CorpusError(f"none of {len(videos)} videos of corpus {corpus.name} could be read; first: {failed[0]}")
     return Features(
-        mean=torch.cat(means).clone(),
-        slots=torch.cat(slots).clone(),
-        label=torch.full((len(ids),), -1),
-        ids=tuple(ids),
-        groups=tuple(groups[i] for i in ids),
+        mean=torch.from_numpy(np.stack([rows[video.id].mean for video in found])),
+        slots=torch.from_numpy(np.stack([rows[video.id].slots for video in found])),
+        label=torch.full((len(found),), -1),
+        ids=tuple(video.id for video in found),
+        groups=tuple(video.group for video in found),
         failed=tuple(failed),
-        short=tuple(short),
+        short=tuple(video.id for video in found if rows[video.id].short),
     )
-
-
-def fingerprint(encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, videos: list[Video]) -> str:
-    """A hash of everything that the features are a function of."""
-    digest = hashlib.blake2b(digest_size=12)
-    digest.update(
-        repr((clip, data.sampling, data.cache, data.cache_size, corpus.fingerprint(), [v.id for v in videos])).encode()
-    )
-    digest.update(repr((type(encoder).__name__, getattr(encoder, "config", None))).encode())
-    for name, tensor in sorted(encoder.state_dict().items()):
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(flat.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def save(features: Features, path: Path) -> None:
-    assert not features.classes, "labels are not kept: they are joined when they are asked for"
-    names = {name: list(getattr(features, name)) for name in ("ids", "groups", "failed", "short")}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half_written = path.with_suffix(f".{os.getpid()}.part")
-    save_file({"mean": features.mean, "slots": features.slots}, half_written, metadata={"names": json.dumps(names)})
-    half_written.replace(path)
-
-
-def load(path: Path) -> Features:
-    with safe_open(path, framework="pt") as file:
-        names: dict[str, Any] = json.loads(file.metadata()["names"])
-        return Features(
-            mean=file.get_tensor("mean"),
-            slots=file.get_tensor("slots"),
-            label=torch.full((len(names["ids"]),), -1),
-            **{name: tuple(values) for name, values in names.items()},
-        )

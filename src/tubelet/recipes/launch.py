@@ -18,6 +18,7 @@ from tubelet.data.maps import Embeddings
 from tubelet.data.table import Corpus
 from tubelet.errors import TubeletError
 from tubelet.evaluations import Context
+from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.results import merge_result
 from tubelet.log import Log, against_trivial, read_log
@@ -26,8 +27,6 @@ from tubelet.recipes.pretrain import Pretrain
 from tubelet.seeds import key
 from tubelet.tasks import Pretraining
 from tubelet.train import Machine, process_group, train
-
-FEATURES = "features"  # in the run folder: what the next `tubelet evaluate` need not compute again
 
 
 def pretrain(
@@ -80,7 +79,7 @@ def pretrain(
             return False
         if machine.rank == 0:
             task.eval()
-            whole = context(folder=folder, keep=folder / FEATURES)
+            whole = context(folder=folder, keep=folder / FOLDER)
             for name, result in measure(config, whole, leaks, log, plan.steps).items():
                 known = {"step": plan.steps, "corpus": whole.identity, "seen": leaks.seen}
                 merge_result(folder, name, {**known, **result, "marks": [*result.get("marks", []), *leaks.marks()]})

@@ -1,0 +1,181 @@
+"""Features and results of baselines on disk, so that neither is computed twice. Deleting any of it loses only time.
+
+A row is keyed by content: the bytes and span of the video, in a series that is keyed by all that made it (weights,
+clip, sampling). So splits, corpora and runs share rows, a renamed file keeps its row and a changed one does not.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Float32
+from torch import nn
+
+from tubelet.checkpoint import write_atomically
+from tubelet.data.loader import Data
+from tubelet.data.maps import content_digest, file_content, map_key
+from tubelet.data.shards import Series, Writer, series_folder
+from tubelet.data.table import Corpus, Video
+from tubelet.errors import CorpusError
+from tubelet.types import Clip
+
+FORMAT = 1  # one more when the same weights and clips come to give other features
+FOLDER = "features"
+ROWS = 4096  # kept in memory before they are written
+
+
+@dataclass(frozen=True)
+class Row:
+    """One video's features."""
+
+    mean: Float32[np.ndarray, "d"]
+    slots: Float32[np.ndarray, "s"]
+    short: bool
+
+
+class Store:
+    """The rows of one encoder and one way to read clips, below `root`."""
+
+    def __init__(self, root: Path, view: Mapping[str, Any]) -> None:
+        self.about = {"name": "features", **view}
+        self.folder = series_folder(root, self.about)
+        self.series = Series(self.folder) if (self.folder / "about.json").exists() else None
+        self.files = {} if self.series is None else files_of(self.series)
+        self.columns = [] if self.series is None else [columns_of(batch) for batch in self.series.batches]
+        self.pending: list[tuple[Video, Row]] = []
+
+    def find(self, video: Video) -> Row | None:
+        if self.series is None:
+            return None
+        content = file_content(video, self.files)
+        place = None if content is None else self.series.rows.get(map_key(content, video, ""))
+        if place is None:
+            return None
+        mean, slots, short = self.columns[place[0]]
+        return Row(mean[place[1]], slots[place[1]], bool(short[place[1]]))
+
+    def add(self, video: Video, row: Row) -> None:
+        self.pending.append((video, row))
+        if len(self.pending) >= ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what was added. The series is locked for no longer than that, so two commands can fill it at once."""
+        if not self.pending:
+            return
+        first = self.pending[0][1]
+        schema = pa.schema(
+            [
+                ("key", pa.binary(16)),
+                ("video", pa.string()),
+                ("content", pa.binary(16)),
+                ("size", pa.int64()),
+                ("modified", pa.int64()),
+                ("short", pa.bool_()),
+                ("mean", pa.list_(pa.float32(), len(first.mean))),
+                ("slots", pa.list_(pa.float32(), len(first.slots))),
+            ]
+        )
+        with Writer(self.folder, self.about, schema) as writer:
+            for video, row in self.pending:
+                stat, content = video.path.stat(), content_digest(video.path)
+                writer.add(
+                    {
+                        "key": map_key(content, video, ""),
+                        "video": video.id,
+                        "content": content,
+                        "size": stat.st_size,
+                        "modified": stat.st_mtime_ns,
+                        **vars(row),
+                    },
+                    row.mean.nbytes + row.slots.nbytes,
+                )
+        self.pending = []
+
+
+def files_of(series: Series) -> dict[tuple[str, int, int], bytes]:
+    """The digests of files that were read before, while their size and time of change stay."""
+    return {
+        (video, size, modified): content
+        for video, content, size, modified in series.columns("video", "content", "size", "modified")
+    }
+
+
+def columns_of(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """mean "r d", slots "r s" (both where they lie on disk) and short "r"."""
+    tables = (batch.column(name) for name in ("mean", "slots"))
+    mean, slots = (column.values.to_numpy().reshape(len(batch), column.type.list_size) for column in tables)
+    return mean, slots, batch.column("short").to_numpy(zero_copy_only=False)
+
+
+def view_of(encoder: nn.Module, clip: Clip, data: Data) -> dict[str, Any]:
+    """All that the features of a video are a function of, beside the video."""
+    kept = (data.cache_size or round(1.5 * clip.size)) if data.cache else None
+    return {
+        "version": FORMAT,
+        "encoder": type(encoder).__name__,
+        "config": repr(getattr(encoder, "config", None)),
+        "weights": digest_of_weights(encoder),
+        "clip": repr(clip),
+        "sampling": repr(data.sampling),
+        "frames_kept_at": kept,
+    }
+
+
+def digest_of_weights(module: nn.Module) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def beside(corpus: Corpus) -> Path:
+    """Where features that belong to no run are kept: in the corpus, or in the user's cache where that is read-only."""
+    folder = corpus.folder / FOLDER
+    if os.access(folder if folder.exists() else corpus.folder, os.W_OK):
+        return folder
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "tubelet" / FOLDER
+
+
+def remembered(
+    folder: Path,
+    question: Mapping[str, Any],
+    who: type,
+    inputs: Callable[[str], str],
+    ask: Callable[[], tuple[Any, Sequence[str]]],
+) -> Any:
+    """What `ask` answers, from `folder` where the same question was answered on the same inputs by the same code.
+
+    `who` asks. `ask` also says which inputs it read; an answer counts while `inputs` gives the digests that they had.
+    """
+    text = json.dumps({**question, "code": digest_of_code(who)}, sort_keys=True)
+    path = folder / f"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if all(inputs(name) == digest for name, digest in known["inputs"].items()):
+            return known["answer"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, CorpusError):
+        pass  # not there, or not whole: it is made again
+    answer, names = ask()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"question": question, "inputs": {name: inputs(name) for name in names}, "answer": answer}
+    write_atomically(path, json.dumps(content, ensure_ascii=False).encode())
+    return answer
+
+
+def digest_of_code(who: type) -> str:
+    """Of the modules that measure, and of this class's own: a result that other code gave is no answer."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(inspect.getfile(who))]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
