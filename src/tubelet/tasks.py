@@ -1,6 +1,6 @@
 """A task turns a batch into a step: `Pretraining` hides tubelets, encodes the rest and sums its objectives."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,6 +26,7 @@ class Pretraining(nn.Module):
         objectives: Mapping[str, Objective],
         text_width: int | None = None,
         decode: Decode | None = None,
+        live: Mapping[str, Callable[[Batch], Float[Tensor, "b n"]]] | None = None,  # maps made here, not loaded
     ):
         super().__init__()
         active = {name: objective for name, objective in objectives.items() if objective.factor}
@@ -36,8 +37,9 @@ class Pretraining(nn.Module):
         self.decode = decode or All()
         self.decode.count(masker.budget(clip).total)  # refuses, before the first step, what leaves nothing to see or do
         self.factors = {name: objective.factor for name, objective in active.items()}
-        self.needs = masker.maps  # names of the saliency maps that a batch must carry
-        self.needs_text = any(objective.needs_text for objective in active.values())
+        self.live = {name: make for name, make in (live or {}).items() if name in masker.maps}
+        self.needs = tuple(name for name in masker.maps if name not in self.live)  # maps that a batch must carry
+        self.needs_text = bool(self.live) or any(objective.needs_text for objective in active.values())
         self.encoder = encoder
         self.objectives = nn.ModuleDict(
             {name: objective.build(encoder.width, clip, text_width) for name, objective in active.items()}
@@ -76,6 +78,8 @@ class Pretraining(nn.Module):
         if TOKENS in self.masker.needs:
             with torch.no_grad():
                 tokens = self.encoder.patches(cut(batch.video, self.clip) if tubelets is None else tubelets)
+        if self.live:
+            batch = replace(batch, maps={**batch.maps, **{name: make(batch) for name, make in self.live.items()}})
         draws = self.masker if self.policy is None else self.policy
         mask = draws(batch, self.clip, fold(batch.key, "mask"), tokens)
         return replace(mask, decode=self.decode(mask.hidden, self.clip, fold(batch.key, "decode")))

@@ -78,8 +78,9 @@ class Plan:
 
 def series_in_use(corpus: Corpus, config: Pretrain) -> dict[str, str]:
     """The series of maps and embeddings that training reads; those that are missing are the loader's to name."""
-    roots = {f"{name} maps": corpus.folder / "maps" / name for name in config.masker.maps}
-    if config.needs_text:
+    kept = [name for name in config.masker.maps if not (config.exact_text and name == "text")]
+    roots = {f"{name} maps": corpus.folder / "maps" / name for name in kept}
+    if config.needs_text or config.exact_text:
         roots["caption embeddings"] = corpus.folder / "embeddings"
     found = {name: chosen(root) for name, root in roots.items()}
     return {name: folder.name for name, folder in found.items() if folder is not None}

@@ -37,6 +37,7 @@ def pretrain(
     with process_group(), contextlib.ExitStack() as stack:
         machine = Machine.here(config.precision)
         table = Corpus.open(Path(corpus))
+        config.check(table)
         text_width = Embeddings.open(table).width if config.needs_text else None
         plan = Plan.make(recipe, config, table, machine, text_width, list(command))
         held = together(lambda: stack.enter_context(claim(folder, plan)), machine)

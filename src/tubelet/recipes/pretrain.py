@@ -5,11 +5,14 @@ from collections.abc import Mapping
 import chz
 
 from tubelet.data.loader import Data
+from tubelet.data.maps import Embeddings
+from tubelet.data.table import Corpus
 from tubelet.errors import RecipeError
 from tubelet.evaluations import Evaluation
 from tubelet.maskers import All, Decode, Masker, Tube
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Objective, Pixels
+from tubelet.saliency.exact import TextMaps
 from tubelet.tasks import Pretraining
 from tubelet.train import Training
 from tubelet.types import Clip
@@ -24,6 +27,7 @@ class Pretrain(Training):
     encoder: Vit = chz.field(default_factory=Vit, doc="the size of the encoder")
     masker: Masker = chz.field(default_factory=Tube, doc="what is hidden: `tubelet pretrain --help` lists the masks")
     decode: Decode = chz.field(default_factory=All, doc="which of the hidden tubelets are reconstructed")
+    text: TextMaps = chz.field(default_factory=TextMaps, doc="where the maps of a text-guided masker come from")
     objectives: Mapping[str, Objective] = chz.field(
         default_factory=lambda: {"pixels": Pixels()}, doc="what it is trained for; the losses are summed by weight"
     )
@@ -46,6 +50,16 @@ class Pretrain(Training):
         compared = [objective for objective in self.objectives.values() if objective.needs_text and objective.factor]
         return "text" in self.masker.needs or any(not part.observes for part in compared)
 
+    @property
+    def exact_text(self) -> bool:
+        """Whether clips are scored against their captions while training."""
+        return self.text.exact and "text" in self.masker.maps
+
+    def check(self, corpus: Corpus) -> None:
+        """`RecipeError` where clips would be scored by another model than made the captions' embeddings."""
+        if self.exact_text and (exact := self.text.build(self.clip)) is not None:
+            exact.fits(Embeddings.open(corpus))
+
     def build(self, text_width: int | None) -> Pretraining:
         """The task with fresh weights, for caption embeddings of this width."""
         if self.needs_text and text_width is None:
@@ -53,4 +67,6 @@ class Pretrain(Training):
         # Fresh weights depend neither on the order that objectives are named in nor on one that only watches.
         objectives = dict(sorted(self.objectives.items(), key=lambda item: (item[1].observes, item[0])))
         encoder = self.encoder.build(self.clip)
-        return Pretraining(self.clip, encoder, self.masker, objectives, text_width, self.decode)
+        exact = self.text.build(self.clip)
+        live = {} if exact is None else {"text": exact}
+        return Pretraining(self.clip, encoder, self.masker, objectives, text_width, self.decode, live)
