@@ -74,6 +74,7 @@ class Batch:
     source: Int64[Tensor, "b"] | None = None  # number of the video: its captions are no negatives of each other
     maps: Mapping[str, Float[Tensor, "b ..."]] = field(default_factory=dict)  # scalar: b n; vector: b t nh nw 2
     short: Bool[Tensor, "b"] | None = None  # the source was shorter than the clip's span
+    view: Int64[Tensor, "b"] | None = None  # in evaluation: which of the asked views of its video a clip is
     progress: float = 1.0  # share of the training's steps that is done; outside of training it is over
     failed: tuple[str, ...] = ()  # "id: reason" of clips of this batch that could not be read; they are not in it
 

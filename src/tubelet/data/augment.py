@@ -31,8 +31,13 @@ class Crop:
     @classmethod
     def centre(cls, height: int, width: int) -> "Crop":
         """The largest square in the middle of a frame of so many pixels."""
+        return cls.along(height, width, 0.5)
+
+    @classmethod
+    def along(cls, height: int, width: int, place: float) -> "Crop":
+        """The largest square, at this share of the way along the longer side: 0 is top or left, .5 the middle."""
         side = min(height, width)
-        return cls.of_pixels((height - side) // 2, (width - side) // 2, side, side, height, width)
+        return cls.of_pixels(int(place * (height - side)), int(place * (width - side)), side, side, height, width)
 
     @classmethod
     def of_pixels(
@@ -66,6 +71,15 @@ class Augment:
     words: tuple[str, ...] = chz.field(
         default=("left", "right", "clockwise"), doc="words that a mirror would make a lie of"
     )
+
+    @property
+    def copies(self) -> int:
+        """Clips that are made of one drawn piece of a video, each with a crop of its own."""
+        return 1
+
+    def change(self, frames: UInt8[Tensor, "3 t h w"], rng: np.random.Generator) -> UInt8[Tensor, "3 t h w"]:
+        """What happens to a clip after it was cropped: nothing here."""
+        return frames
 
     @chz.validate
     def _shares(self) -> None:

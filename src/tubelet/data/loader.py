@@ -7,9 +7,9 @@ Start reading at `train_batches`.
 
 import signal
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import av.error
@@ -28,6 +28,7 @@ from tubelet.data.processes import start_method
 from tubelet.data.sample import Sampling
 from tubelet.data.table import Caption, Corpus, Video, normalise_text, number_texts
 from tubelet.data.video import SAME, Reader
+from tubelet.data.views import CENTRE, View
 from tubelet.errors import CorpusError, RecipeError, TubeletError, VideoError
 from tubelet.seeds import generator, key
 from tubelet.types import Batch, Clip
@@ -70,14 +71,19 @@ def train_batches(
     last_step: int,
     rank: int = 0,
     world: int = 1,
+    videos: Sequence[Video] | None = None,
+    classes: Sequence[str] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[Batch]:
     """The batches of micro-steps `first_step` to `last_step` (excluded), of this rank's slice.
 
     Step s takes the positions s * batch * world and following of an endless row of epochs, each a permutation of the
-    split; no clip is dropped at an epoch's end. `CorpusError` now, before the first step, where anything is missing.
+    split (or of `videos`), every video `augment.copies` times in a row; no clip is dropped at an epoch's end. Labels
+    count in `classes`, those of the table where not given. `CorpusError` now, before the first step, where anything
+    is missing.
     """
-    source = Source.make(corpus, corpus.select(data.split), clip, data, needs, text)
+    videos = corpus.select(data.split) if videos is None else videos
+    source = Source.make(corpus, videos, clip, data, needs, text, classes)
     check_flip(source)
     steps = TrainingSteps(source.with_frames(progress), batch, seed, rank, world)
     return iterate(steps, range(first_step, last_step), data.workers)
@@ -92,13 +98,18 @@ def eval_batches(
     batch: int,
     needs: Sequence[str] = (),
     text: bool = False,
+    views: Sequence[View] = (CENTRE,),
     progress: Progress = lambda done, total: None,
 ) -> Iterator[Batch]:
-    """One clip from the middle of every video, its centre crop, in the order given."""
+    """One clip of every video for every view (the middle of its time and place), in the order given.
+
+    A batch holds whole videos: at least one, else as many as fit with all their views.
+    """
     usable = [video for video in videos if video.status == "ok"]
     source = Source.make(corpus, usable, clip, data, needs, text)
-    steps = EvaluationSteps(source.with_frames(progress), list(videos), batch)
-    return iterate(steps, range(-(-len(videos) // batch)), data.workers)
+    size = max(1, batch // len(views))
+    steps = EvaluationSteps(source.with_frames(progress), list(videos), size, views)
+    return iterate(steps, range(-(-len(videos) // size)), data.workers)
 
 
 @dataclass(frozen=True)
@@ -125,6 +136,7 @@ class Source:
         data: Data,
         needs: Sequence[str],
         text: bool,
+        classes: Sequence[str] | None = None,
     ) -> "Source":
         if not videos:
             raise CorpusError(nothing_in(corpus, data.split))
@@ -138,7 +150,7 @@ class Source:
             videos=videos,
             clip=clip,
             data=data,
-            labels={label: number for number, label in enumerate(corpus.labels)},
+            labels={label: number for number, label in enumerate(corpus.labels if classes is None else classes)},
             captions=captions,
             numbers=number_texts(corpus.captions) if captions else {},
             maps={name: open_maps(corpus, name, videos, captions) for name in needs},
@@ -152,51 +164,67 @@ class Source:
         short_side = self.data.cache_size or round(1.5 * self.clip.size)
         return replace(self, kept=Frames.of(self.corpus, short_side, progress))
 
-    def training_sample(self, video: Video, seed: int, epoch: int) -> "Sample":
-        """The clip of this video in this epoch."""
+    def training_samples(self, video: Video, seed: int, epoch: int, copies: Sequence[int] = (0,)) -> "list[Sample]":
+        """The clip of this video in this epoch; further copies are other crops of the same frames."""
         rng = generator(seed, "sample", epoch, video.row)
         begin, pick = rng.random(2).tolist()
-        crop = None if not video.height else self.data.augment.draw(rng, video.height, video.width)
-        return self.sample(video, key(seed, "clip", epoch, video.row), begin, pick, crop, rng)
+        wanted = []
+        for copy in copies:
+            number = key(seed, "clip", epoch, video.row, *([copy] if copy else []))
+            own = generator(seed, "copy", epoch, video.row, copy) if copy else rng
+            wanted.append(Wanted(number, partial(self.data.augment.draw, own), own))
+        return self.samples(video, begin, pick, wanted)
 
-    def evaluation_sample(self, video: Video) -> "Sample":
-        crop = None if not video.height else Crop.centre(video.height, video.width)
-        return self.sample(video, key(0, "evaluation", video.row), None, 0.0, crop, None)
+    def evaluation_samples(self, video: Video, views: Sequence[View] = (CENTRE,)) -> "list[Sample]":
+        """A clip for each view; views of the same time share what was decoded."""
+        number = key(0, "evaluation", video.row)
+        made: dict[int, Sample] = {}
+        for time in dict.fromkeys(view.time for view in views):
+            wanted = {
+                place: Wanted(number, partial(Crop.along, place=view.place), view=place)
+                for place, view in enumerate(views)
+                if view.time == time
+            }
+            made |= dict(zip(wanted, self.samples(video, time, 0.0, list(wanted.values())), strict=True))
+        return [made[place] for place in sorted(made)]
 
-    def sample(
-        self,
-        video: Video,
-        number: int,
-        begin: float | None,
-        pick: float,
-        crop: Crop | None,
-        rng: np.random.Generator | None,
-    ) -> "Sample":
-        """A clip that begins at this share of what is possible (None: in the middle), with this crop."""
+    def samples(self, video: Video, begin: float | None, pick: float, wanted: "Sequence[Wanted]") -> "list[Sample]":
+        """Clips that begin at this share of what is possible (None: in the middle), each with its own crop."""
         with self.open(video, 0.5 if begin is None else begin) as reader:
             sampled = self.data.sampling.times(reader.times, self.clip, "centre" if begin is None else begin)
-            if crop is None:  # the table does not know the size
-                height, width = reader.frames(sampled.times[:1]).shape[1:3]
-                crop = Crop.centre(height, width) if rng is None else self.data.augment.draw(rng, height, width)
-            frames = reader.frames(sampled.times, crop.cut)
+            size = (video.height, video.width)
+            if not video.height:  # the table does not know it
+                size = reader.frames(sampled.times[:1]).shape[1:3]
+            crops = [one.crop(*size) for one in wanted]
+            if len(crops) == 1:
+                shown = [reader.frames(sampled.times, crops[0].cut)]
+            else:
+                frames = reader.frames(sampled.times)
+                shown = [crop.cut(frames) for crop in crops]
         caption = None
         if self.captions:
             moment = float(sampled.times[0] + sampled.times[-1]) / 2
             caption = self.data.captions.choose(self.captions[video.row], pick, moment)
-        return Sample(
-            video=resize(frames, self.clip.size, self.clip.size),
-            key=number,
-            id=video.id,
-            label=-1 if video.label is None else self.labels[video.label],
-            caption=-1 if caption is None else self.numbers[normalise_text(caption.text)],
-            text=None if self.embeddings is None or caption is None else self.embeddings.vector(caption),
-            source=video.row,
-            maps={
-                name: maps.sample(video, caption if name in OF_CAPTIONS else None, sampled.times, crop, self.clip)
-                for name, maps in self.maps.items()
-            },
-            short=sampled.short,
-        )
+        made = []
+        for one, crop, frames in zip(wanted, crops, shown, strict=True):
+            resized = resize(frames, self.clip.size, self.clip.size)
+            sample = Sample(
+                video=resized if one.rng is None else self.data.augment.change(resized, one.rng),
+                key=one.key,
+                id=video.id,
+                label=-1 if video.label is None else self.labels[video.label],
+                caption=-1 if caption is None else self.numbers[normalise_text(caption.text)],
+                text=None if self.embeddings is None or caption is None else self.embeddings.vector(caption),
+                source=video.row,
+                maps={
+                    name: maps.sample(video, caption if name in OF_CAPTIONS else None, sampled.times, crop, self.clip)
+                    for name, maps in self.maps.items()
+                },
+                short=sampled.short,
+                view=one.view,
+            )
+            made.append(sample)
+        return made
 
     def open(self, video: Video, begin: float) -> "Reader | Kept":
         """The frames of the row; of a long one, those around the clip that begins at this share of it."""
@@ -208,6 +236,16 @@ class Source:
             return Reader(video.path, video.start, video.end if length > 0 else float("inf"))
         start = video.start + begin * (length - window)
         return Reader(video.path, start, min(start + window, video.end))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One clip of a decoded piece: its key, its crop of a frame of so many rows and columns, what else changes it."""
+
+    key: int
+    crop: Callable[[int, int], Crop]
+    rng: np.random.Generator | None = None  # None: nothing else changes it
+    view: int = 0
 
 
 @dataclass(frozen=True)
@@ -223,6 +261,7 @@ class Sample:
     source: int
     maps: Mapping[str, Float32[np.ndarray, "n"] | Float32[np.ndarray, "t nh nw 2"]]
     short: bool
+    view: int = 0
 
 
 class Steps(Dataset[Any]):
@@ -248,7 +287,7 @@ class Steps(Dataset[Any]):
                 failed.append(f"{video.id}: {video.reason or video.status}")
                 continue
             try:
-                samples.append(make(video, argument))
+                samples += make(video, argument)
             except (VideoError, OSError, av.error.FFmpegError) as error:
                 failed.append(f"{video.id}: {' '.join(str(error).split())}")
         return collate(samples, tuple(failed), self.source)
@@ -261,22 +300,28 @@ class TrainingSteps(Steps):
 
     def batch(self, step: int) -> Batch:
         first = (step * self.world + self.rank) * self.size
-        draws = []
+        copies, videos = self.source.data.augment.copies, self.source.videos
+        draws: dict[int, list[int]] = {}  # number of the piece -> which of its copies
         for position in range(first, first + self.size):
-            epoch, place = divmod(position, len(self.source.videos))
-            order = permutation(self.seed, epoch, len(self.source.videos))
-            draws.append((self.source.videos[int(order[place])], epoch))
-        return self.gather(draws, lambda video, epoch: self.source.training_sample(video, self.seed, epoch))
+            draws.setdefault(position // copies, []).append(position % copies)
+        pieces = []
+        for piece, some in draws.items():
+            epoch, place = divmod(piece, len(videos))
+            order = permutation(self.seed, epoch, len(videos))
+            pieces.append((videos[int(order[place])], (epoch, some)))
+        return self.gather(pieces, lambda video, drawn: self.source.training_samples(video, self.seed, *drawn))
 
 
 class EvaluationSteps(Steps):
-    def __init__(self, source: Source, videos: Sequence[Video], batch: int) -> None:
+    def __init__(self, source: Source, videos: Sequence[Video], size: int, views: Sequence[View]) -> None:
         super().__init__(source)
-        self.videos, self.size = videos, batch
+        self.videos, self.size, self.views = videos, size, views
 
     def batch(self, step: int) -> Batch:
         some = self.videos[step * self.size : (step + 1) * self.size]
-        return self.gather([(video, None) for video in some], lambda video, _: self.source.evaluation_sample(video))
+        return self.gather(
+            [(video, None) for video in some], lambda video, _: self.source.evaluation_samples(video, self.views)
+        )
 
 
 @lru_cache(maxsize=4)
@@ -305,6 +350,7 @@ def collate(samples: "Sequence[Sample]", failed: tuple[str, ...], source: Source
             for name, maps in source.maps.items()
         },
         short=torch.tensor([sample.short for sample in samples], dtype=torch.bool),
+        view=integers([sample.view for sample in samples]),
         failed=failed,
     )
 
