@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tubelet.errors import RecipeError
+from tubelet.models import Classifier
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
-from tubelet.optim import Optim, learning_rate
+from tubelet.optim import LayerDecay, Optim, layer_scales, learning_rate
 from tubelet.types import Clip
 
 
@@ -114,3 +115,41 @@ def test_without_a_part_that_observes_there_is_one_norm_and_no_limit_unless_it_i
 def test_values_without_a_meaning_are_refused(wrong):
     with pytest.raises(RecipeError, match="optim"):
         Optim(**wrong)
+
+
+def test_layer_decay_has_the_golden_values_of_vit_b():
+    scales = layer_scales(0.75, 14)  # the embedding, twelve blocks, norm and head
+    assert [round(scale, 4) for scale in (*scales[:2], *scales[-2:])] == [0.0238, 0.0317, 0.75, 1.0]
+    assert layer_scales(1.0, 3) == [1, 1, 1]
+
+
+def test_every_parameter_of_a_classifier_has_the_rate_of_its_layer():
+    model = Classifier(Vit(width=32, depth=2, heads=2), Clip(frames=4, size=32), classes=3)
+    optimizer = LayerDecay(layer_decay=0.5, weight_decay=0.3).build(model)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    found = {names[p]: group for group in optimizer.param_groups for p in group["params"]}
+    assert set(found) == set(names.values())
+    expected = {"encoder.embed": 0.125, "encoder.blocks.0": 0.25, "encoder.blocks.1": 0.5, "norm": 1.0, "head": 1.0}
+    for name, group in found.items():
+        assert group["scale"] == next(scale for start, scale in expected.items() if name.startswith(start))
+        assert group["weight_decay"] == (0.0 if name.endswith("bias") or "norm" in name else 0.3)
+
+
+def test_a_module_that_follows_its_weights_is_told_of_every_step():
+    class Following(nn.Linear):
+        count = 0
+
+        def stepped(self) -> None:
+            self.count += 1
+
+    model = Following(2, 1)
+    optimizer = Optim().build(model)
+    for _ in range(3):
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+    assert model.count == 3
+
+
+def test_a_layer_decay_without_a_meaning_is_refused():
+    with pytest.raises(RecipeError, match=r"optim\.layer_decay"):
+        LayerDecay(layer_decay=0.0)

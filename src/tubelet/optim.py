@@ -1,7 +1,8 @@
-"""AdamW, and the learning rate as a function of the step."""
+"""AdamW, the learning rate as a function of the step, and how it grows from layer to layer in fine-tuning."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import chz
 import torch
@@ -33,12 +34,22 @@ class Optim:
             raise RecipeError(f"optim.clip_norm={self.clip_norm} must be positive, or None for no clipping")
 
     def build(self, module: nn.Module) -> torch.optim.AdamW:
-        trained = [p for p in module.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": self.weight_decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        """A module that follows its own weights has `stepped()`; the optimizer calls it after each of its steps."""
+        optimizer = torch.optim.AdamW(self.groups(module), lr=self.base_lr, betas=self.betas, fused=True)
+        if stepped := getattr(module, "stepped", None):
+            optimizer.register_step_post_hook(lambda *_: stepped())
+        return optimizer
+
+    def groups(self, module: nn.Module) -> list[dict[str, Any]]:
+        """The trained parameters; `scale` is what the learning rate of a group is multiplied by."""
+        return self.split(module.parameters(), 1.0)
+
+    def split(self, parameters: Iterable[nn.Parameter], scale: float) -> list[dict[str, Any]]:
+        trained = [p for p in parameters if p.requires_grad]
+        return [
+            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": self.weight_decay, "scale": scale},
+            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0, "scale": scale},
         ]
-        return torch.optim.AdamW(groups, lr=self.base_lr, betas=self.betas, fused=True)
 
     def clip(self, module: nn.Module) -> Mapping[str, Tensor]:
         """Scales gradients down to `clip_norm`. Returns their norms before, under the names they are logged by.
@@ -64,6 +75,38 @@ class Optim:
             warmup=int(self.warmup * total + 1e-6),
             total=total,
         )
+
+
+@chz.chz
+class LayerDecay(Optim):
+    """Learning rates that shrink towards the pixels, of a module whose `layers()` names its layers from there up."""
+
+    base_lr: float = chz.field(default=1e-3, doc="peak learning rate of the last layer for 256 clips a step")
+    floor_lr: float = chz.field(default=1e-6, doc="learning rate at the end, for 256 clips a step")
+    warmup: float = chz.field(default=0.1, doc="share of the steps that warm up from 0")
+    betas: tuple[float, float] = chz.field(default=(0.9, 0.999), doc="AdamW's two averages")
+    layer_decay: float = chz.field(default=0.75, doc="each layer's rate over that of the next one; 1: all the same")
+
+    @chz.validate
+    def _share(self) -> None:
+        if not 0 < self.layer_decay <= 1:
+            raise RecipeError(f"optim.layer_decay={self.layer_decay} must be more than 0 and at most 1")
+
+    def groups(self, module: nn.Module) -> list[dict[str, Any]]:
+        layers = module.layers()  # type: ignore[operator]
+        scales = layer_scales(self.layer_decay, len(layers))
+        groups = [
+            group
+            for parts, scale in zip(layers, scales, strict=True)
+            for group in self.split((p for part in parts for p in part.parameters()), scale)
+        ]
+        assert sum(len(group["params"]) for group in groups) == sum(p.requires_grad for p in module.parameters())
+        return [group for group in groups if group["params"]]
+
+
+def layer_scales(decay: float, layers: int) -> list[float]:
+    """BEiT's factors, from the embedding of the pixels (`decay ** (layers - 1)`) to the head (1)."""
+    return [decay ** (layers - 1 - number) for number in range(layers)]
 
 
 def learning_rate(step: int, *, peak: float, floor: float, warmup: int, total: int) -> float:

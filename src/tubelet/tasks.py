@@ -1,14 +1,19 @@
-"""A task turns a batch into a step: `Pretraining` hides tubelets, encodes the rest and sums its objectives."""
+"""A task turns a batch into a step: `Pretraining` hides tubelets, encodes the rest and sums its objectives;
+`Classification` compares the scores of whole clips with their labels."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from tubelet.data.mix import Mix
 from tubelet.errors import RecipeError
 from tubelet.maskers import TOKENS, All, Decode, Masker
+from tubelet.models.average import Average
+from tubelet.models.classifier import Classifier
 from tubelet.models.encoder import Encoder
 from tubelet.models.patches import cut, gather
 from tubelet.objectives.base import Objective
@@ -101,3 +106,37 @@ class Reconstruction:
     seen: Encoded
     target: Target
     prediction: Float[Tensor, "b q p"]
+
+
+class Classification(nn.Module):
+    """Fine-tuning: mixed clips, soft targets, and a running average of the weights where that is asked for."""
+
+    def __init__(self, model: Classifier, mix: Mix, average: float | None = None):
+        super().__init__()
+        self.model = model
+        self.mix = mix
+        self.classes = model.head.out_features
+        self.average = None if average is None else Average(model, average)
+
+    def forward(self, batch: Batch) -> Step:
+        assert batch.label is not None
+        mixed = self.mix(batch.video, batch.label, self.classes)
+        loss = soft_cross_entropy(self.model(mixed.video).float(), mixed.target)
+        trivial = loss.new_tensor(math.log(self.classes))  # what equal scores cost
+        return Step(loss, {"cross_entropy": loss.detach(), "cross_entropy.trivial": trivial})
+
+    def layers(self) -> Sequence[Sequence[nn.Module]]:
+        return self.model.layers()
+
+    def stepped(self) -> None:
+        if self.average is not None:
+            self.average.follow(self.model)
+
+    @property
+    def tested(self) -> Classifier:
+        """The weights that are measured and kept: the average where there is one."""
+        return self.model if self.average is None else self.average.model  # type: ignore[return-value]
+
+
+def soft_cross_entropy(scores: Float[Tensor, "b classes"], target: Float[Tensor, "b classes"]) -> Float[Tensor, ""]:
+    return -(target * scores.log_softmax(1)).sum(1).mean()

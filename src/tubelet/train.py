@@ -100,7 +100,7 @@ def train(
             torch.manual_seed(key(config.seed, "step", step, machine.rank))  # for modules that draw without a key
             rate = config.optim.rate(step, total, clips)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["scale"]
 
             seen: list[tuple[Batch, Tensor]] = []
             terms: dict[str, Tensor] = {}

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class Block(nn.Module):
-    """`x + attention(norm(x))`, then `x + mlp(norm(x))`."""
+    """`x + attention(norm(x))`, then `x + mlp(norm(x))`; while training each sum may be left out (`drop_path`)."""
 
     def __init__(self, width: int, heads: int, hidden: int, layer_norm_eps: float):
         super().__init__()
@@ -16,12 +16,22 @@ class Block(nn.Module):
         self.attention = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=layer_norm_eps)
         self.mlp = Mlp(width, hidden)
+        self.drop_path = 0.0  # the share of clips for which a branch is left out while training
 
     def forward(self, x: Float[Tensor, "b n d"], last: int | None = None) -> Float[Tensor, "b o d"]:
         """With `last`, only that many tokens at the end are computed; all tokens are still attended to."""
         kept = x if last is None else x[:, -last:]
-        kept = kept + self.attention(self.norm1(x), last)
-        return kept + self.mlp(self.norm2(kept))
+        kept = kept + self.branch(self.attention(self.norm1(x), last))
+        return kept + self.branch(self.mlp(self.norm2(kept)))
+
+    def branch(self, x: Float[Tensor, "b o d"]) -> Float[Tensor, "b o d"]:
+        return drop_path(x, self.drop_path) if self.training and self.drop_path else x
+
+
+def drop_path(x: Float[Tensor, "b n d"], rate: float) -> Float[Tensor, "b n d"]:
+    """Stochastic depth (Huang et al., ECCV 2016): whole clips become 0, the others grow so that the mean stays."""
+    kept = torch.rand(len(x), 1, 1, device=x.device) >= rate
+    return x * (kept / (1 - rate)).to(x.dtype)
 
 
 class Attention(nn.Module):

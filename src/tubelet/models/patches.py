@@ -2,7 +2,7 @@
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int64, Shaped, UInt8
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from tubelet.types import Clip, Grid
@@ -11,8 +11,8 @@ MEAN = (0.485, 0.456, 0.406)  # of ImageNet, per colour, of values in [0, 1]
 STD = (0.229, 0.224, 0.225)
 
 
-def cut(video: UInt8[Tensor, "b 3 t h w"], clip: Clip) -> UInt8[Tensor, "b n p"]:
-    """The tubelets of each clip; values ordered colour, frame, row, column. One copy, still uint8."""
+def cut(video: Shaped[Tensor, "b 3 t h w"], clip: Clip) -> Shaped[Tensor, "b n p"]:
+    """The tubelets of each clip; values ordered colour, frame, row, column. One copy, of the same type."""
     if tuple(video.shape[1:]) != (3, clip.frames, clip.size, clip.size):
         raise ValueError(f"a clip of {clip} is 3x{clip.frames}x{clip.size}x{clip.size}, not {tuple(video.shape[1:])}")
     slots, rows, columns = clip.grid

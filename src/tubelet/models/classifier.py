@@ -1,0 +1,36 @@
+"""The encoder as a classifier, as VideoMAE is fine-tuned: the mean of all tokens, LayerNorm, one linear layer."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from tubelet.models.encoder import Encoder, Vit
+from tubelet.types import Clip
+
+
+class Classifier(nn.Module):
+    """The encoder's own last norm is left out: the norm comes after the mean, and starts anew."""
+
+    def __init__(self, config: Vit, clip: Clip, classes: int, *, drop_path: float = 0.0, head_scale: float = 1e-3):
+        super().__init__()
+        self.encoder = Encoder(config, clip)
+        self.encoder.norm = nn.Identity()  # type: ignore[assignment]
+        self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
+        self.head = nn.Linear(config.width, classes)
+        nn.init.trunc_normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
+        with torch.no_grad():
+            self.head.weight.mul_(head_scale)
+        rates = torch.linspace(0, drop_path, config.depth).tolist()  # deeper blocks are left out more often
+        for block, rate in zip(self.encoder.blocks, rates, strict=True):
+            block.drop_path = rate
+
+    def forward(self, video: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b classes"]:
+        """A score a class."""
+        return self.head(self.norm(self.encoder.encode(video).mean(1)))
+
+    def layers(self) -> Sequence[Sequence[nn.Module]]:
+        """From the pixels up, for learning rates that grow layer by layer."""
+        return [[self.encoder.embed], *([block] for block in self.encoder.blocks), [self.norm, self.head]]
