@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from bars import FPS, FRAMES, HEIGHT, WIDTH, moving
 
+from tubelet import cli
 from tubelet.data.table import Corpus, write_corpus
 from tubelet.data.video import probe, write_video
 
@@ -59,3 +60,15 @@ def make_corpus(clips_folder: Path) -> Callable[..., Corpus]:
 @pytest.fixture(scope="session")
 def corpus(make_corpus: Callable[..., Corpus], tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return make_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """`tubelet index`: (exit code, stdout, stderr)."""
+
+    def command(*words: object) -> tuple[int, str, str]:
+        code = cli.main(["index", *map(str, words)])
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return command

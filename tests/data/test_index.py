@@ -10,7 +10,6 @@ import pandas
 import pytest
 from bars import FPS, HEIGHT, WIDTH, moving
 
-from tubelet import cli
 from tubelet.data import index as module
 from tubelet.data.index import index
 from tubelet.data.listing import LISTS
@@ -19,18 +18,6 @@ from tubelet.data.video import write_video
 from tubelet.errors import CorpusError
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command line: (exit code, stdout, stderr)."""
-
-    def command(*words: object) -> tuple[int, str, str]:
-        code = cli.main(["index", *map(str, words)])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return command
 
 
 def test_every_file_keeps_a_row_with_its_status(clips_folder: Path, tmp_path: Path, run: Run) -> None:

@@ -3,16 +3,21 @@
   tubelet index clips/ --out corpora/mine --labels labels.csv
   tubelet index list.csv more/ one.mp4 --out corpora/mine --captions captions.csv
   tubelet index long-videos/ --out corpora/mine --segment 10s
+  tubelet index ucfTrainTestlist/ --dataset ucf101 --videos UCF-101/ --split 1 --out corpora/ucf101-1
 
 A list names a video a line: path[,label][,start,end][,group][,split]. Labels: path,label[,group][,split].
 Captions: path,caption[,source][,time]. Headers may be left out; names may be paths or file names that only one video
 has. No file is fatal: one that cannot be used keeps its row, with status and reason.
+
+With --dataset the sources are official annotation files, or the folder that holds them: ucf101, hmdb51, diving48,
+ssv2, kinetics, epic100, jester, msrvtt, msvd, webvid (docs/datasets.md).
 """
 
 import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tubelet.data.datasets import Dataset
     from tubelet.data.index import Indexed
     from tubelet.data.table import Corpus
 
@@ -27,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", metavar="CSV", help="path,label[,group][,split]")
     parser.add_argument("--captions", metavar="CSV", help="path,caption[,source][,time]")
     parser.add_argument("--segment", metavar="TIME", help="one row per segment of so long (10s), without cutting files")
+    parser.add_argument("--dataset", metavar="NAME", help="the sources are this data set's official annotation files")
+    parser.add_argument("--videos", metavar="FOLDER", help="--dataset: where its videos lie, in whatever folders")
+    parser.add_argument("--split", metavar="NAME", help="--dataset: which official split (ucf101, hmdb51, msrvtt)")
+    parser.add_argument("--target", metavar="NAME", help="--dataset epic100: what the label is: action, verb or noun")
     parser.add_argument("--update", action="store_true", help="add what is new to a corpus that is there")
     parser.add_argument("--name", help="name of the corpus in every result (default: that of the folder)")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
@@ -44,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
     segment = None if args.segment is None else seconds(args.segment, "--segment", "length")
     if (segment is not None and segment <= 0) or args.limit <= 0 or (args.workers is not None and args.workers < 1):
         raise TubeletError("--segment, --limit and --workers must be positive")
+    dataset = the_dataset(args)
     with Bar("looking into", "files") as bar:
         indexed = index(
             args.sources,
@@ -53,11 +63,46 @@ def run(args: argparse.Namespace) -> None:
             segment=segment,
             name=args.name,
             update=args.update,
+            dataset=dataset,
+            videos=args.videos,
             workers=args.workers,
             limit=args.limit,
             progress=bar,
         )
     print(summary(indexed, args.out, segmented=segment is not None))
+
+
+def the_dataset(args: argparse.Namespace) -> "Dataset | None":
+    """The data set with its choices; one that it does not have, and options that need one, are refused."""
+    import difflib
+    import typing
+
+    import chz
+
+    from tubelet.data.datasets import DATASETS
+    from tubelet.errors import RecipeError
+
+    choices = {name: value for name in ("split", "target") if (value := getattr(args, name)) is not None}
+    if args.dataset is None:
+        if lone := [*choices, *(["videos"] if args.videos else [])]:
+            raise RecipeError(f"--{lone[0]} goes with --dataset NAME, one of: {', '.join(DATASETS)}")
+        return None
+    if args.dataset not in DATASETS:
+        near = difflib.get_close_matches(args.dataset.lower(), DATASETS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(DATASETS)}"
+        raise RecipeError(f"there is no data set {args.dataset!r}; {hint}")
+    if args.videos is None:
+        raise RecipeError(f"--dataset {args.dataset} needs --videos FOLDER, which holds its files")
+    if args.segment is not None:
+        raise RecipeError("--segment cuts videos of your own; an official data set says itself where a row begins")
+    cls = DATASETS[args.dataset]
+    fields = chz.chz_fields(cls)
+    for name, value in choices.items():
+        if name not in fields:
+            raise RecipeError(f"{args.dataset} has no --{name} to choose")
+        if value not in (words := typing.get_args(fields[name].final_type)):
+            raise RecipeError(f"--{name} of {args.dataset} is one of {', '.join(words)}, not {value!r}")
+    return cls(**choices)
 
 
 def summary(indexed: "Indexed", out: str, segmented: bool) -> str:

@@ -9,10 +9,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import chz
 import numpy as np
 from jaxtyping import Float64
 
-from tubelet.data.listing import Entry, Names, Table, list_sources, seconds, segment_id
+from tubelet.data.datasets import Dataset, list_dataset
+from tubelet.data.listing import Entry, Names, Table, list_sources, plural, seconds, segment_id
+from tubelet.data.overlap import same_files, shared_groups
 from tubelet.data.processes import Failure, cores, run_each
 from tubelet.data.table import Corpus, Video, assign_split, write_corpus
 from tubelet.data.video import SAME, Probe, Undecodable, probe
@@ -47,6 +50,8 @@ def index(
     segment: float | None = None,
     name: str | None = None,
     update: bool = False,
+    dataset: Dataset | None = None,
+    videos: str | Path | None = None,
     workers: int | None = None,
     limit: float = LIMIT,
     progress: Progress = lambda done, total: None,
@@ -54,12 +59,17 @@ def index(
     """Looks into every video of the sources and writes the corpus folder `out`.
 
     What can be wrong with the request is said before the first file is opened, and then nothing is written. With
-    `update`, the rows that are there stay, those of unreadable files are tried again, and new ones follow.
+    `update`, the rows that are there stay, those of unreadable files are tried again, and new ones follow. With a
+    `dataset`, the sources are its official annotation files and `videos` the folder that holds its files.
     """
     out = Path(out).expanduser().absolute()
     old = existing(out, update)
+    same_dataset(dataset, old)
     known = old.videos if old else []
-    listing = list_sources(sources, leave_out=out, taken={file_id(video): video.path for video in known})
+    if dataset is None:
+        listing = list_sources(sources, leave_out=out, taken={file_id(video): video.path for video in known})
+    else:
+        listing = list_dataset(dataset, sources, videos or ".", leave_out=out)
     entries = unknown_entries(listing.entries, known)
     names = Names(
         [(entry_id, e.path) for e in listing.entries for entry_id in (e.video, e.id)]
@@ -67,6 +77,8 @@ def index(
     )
     given = read_labels(Path(labels), names, listing.remarks) if labels is not None else {}
     texts = read_captions(Path(captions), names, listing.remarks) if captions is not None else {}
+    for video, own in listing.captions.items():
+        texts.setdefault(video, []).extend(own)
 
     make_folder(out)
     files = files_of(entries)
@@ -75,13 +87,18 @@ def index(
     for row in rows:
         row.update(given.get(row["id"]) or given.get(row["video"]) or {})
     give_splits(rows, listing.remarks)
+    if alike := same_files(rows):
+        listing.remarks.append(
+            f"leak: {plural(len(alike), 'file')} in val or test byte for byte as in another split "
+            f"(first: {alike[0][0]}, as {alike[0][1]}); leave one of them out"
+        )
     kept = [vars_of(caption) for caption in old.captions] if old else []
     corpus = write_corpus(
         out,
         name or (old.name if old else out.name),
         [{key: value for key, value in row.items() if key != "video"} for row in rows],
         [*kept, *new_captions(captions_of_rows(rows, texts), kept)],
-        extra={**(old.about if old else {}), "sources": sources_of(sources, old)},
+        extra={**(old.about if old else {}), "sources": sources_of(sources, old), **about_dataset(dataset)},
     )
     (out / JOURNAL).unlink(missing_ok=True)
     return Indexed(
@@ -110,6 +127,22 @@ def existing(out: Path, update: bool) -> Corpus | None:
     if {path.name for path in out.iterdir()} - {JOURNAL}:
         raise CorpusError(f"{out} exists and is no corpus; give a new or an empty folder as --out")
     return None
+
+
+def about_dataset(dataset: Dataset | None) -> dict[str, Any]:
+    return {} if dataset is None else {"dataset": {"name": dataset.name, **chz.asdict(dataset)}}
+
+
+def same_dataset(dataset: Dataset | None, old: Corpus | None) -> None:
+    """The door for another split or target of a data set: rows that are there would keep the old one."""
+    before, now = (old.about.get("dataset") if old else None), about_dataset(dataset).get("dataset")
+    if old and now and before != now:
+        said = ", ".join(f"{key}={value}" for key, value in (before or {}).items()) or "no official data set"
+        raise CorpusError(f"{old.folder} was indexed as {said}; give another --out for {dataset_words(now)}")
+
+
+def dataset_words(about: Mapping[str, str]) -> str:
+    return " ".join(value if key == "name" else f"--{key} {value}" for key, value in about.items())
 
 
 def make_folder(out: Path) -> None:
@@ -315,7 +348,7 @@ def rows_of(entries: Iterable[Entry], look: Look) -> list[Row]:
         for found in look.pieces[number]:
             values = {key: found[key] for key in ("start", "end", "frames", "fps")}
             made = {**row, **values, "duration": max(found["end"] - found["start"], 0.0)}
-            if found["named"] is not None:
+            if found["named"] is not None and entry.name is None:
                 made["id"] = segment_id(entry.video, found["named"])
             if not found["frames"]:
                 made.update(status="empty", reason=f"no frame from {found['start']:g} s to {found['end']:g} s")
@@ -359,10 +392,10 @@ def give_splits(rows: Iterable[Row], remarks: list[str]) -> None:
         if not row["split"]:
             mates = given.get(row["group"], set())
             row["split"] = next(iter(mates)) if len(mates) == 1 else assign_split(row["group"])
-    if torn := [group for group, splits in given.items() if len(splits) > 1]:
+    if torn := shared_groups(rows):
         remarks.append(
-            f"{len(torn)} groups lie in more than one split (first: {torn[0]}), as given or as they were before they "
-            "had a group; to keep groups whole, index into a new folder without a split column"
+            f"leak: {plural(len(torn), 'group')} in more than one split (first: {torn[0]}), as given or as before the "
+            "rows had a group; to keep groups whole, index into a new folder without a split column"
         )
 
 

@@ -9,8 +9,9 @@ import io
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tubelet.errors import CorpusError
 
@@ -46,17 +47,19 @@ class Entry:
     label: str | None = None
     group: str | None = None
     split: str | None = None
+    name: str | None = None  # of a segment that has one
 
     @property
     def id(self) -> str:
-        return self.video if self.start is None else segment_id(self.video, self.start)
+        return self.name or (self.video if self.start is None else segment_id(self.video, self.start))
 
 
 @dataclass
 class Listing:
-    """Everything found, and remarks that the user should read."""
+    """Everything found, with the captions of each id, and remarks that the user should read."""
 
     entries: list[Entry] = field(default_factory=list)
+    captions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -83,7 +86,7 @@ def list_sources(
             raise CorpusError(f"there is no file or folder {source}; give folders, video files or lists of videos")
         if any(taken.get(entry.video, entry.path) != entry.path for entry in found.entries):
             prefix = free_prefix(source, found.entries, taken)
-            found.entries = [rename(entry, f"{prefix}/{entry.video}") for entry in found.entries]
+            found.entries = [replace(entry, video=f"{prefix}/{entry.video}") for entry in found.entries]
         double = 0
         for entry in found.entries:
             earlier = seen.setdefault((entry.path, entry.start, entry.end), entry)
@@ -103,10 +106,6 @@ def list_sources(
         where = ", ".join(map(str, sources))
         raise CorpusError(f"no videos in {where}; folders are searched for {extensions()}")
     return listing
-
-
-def rename(entry: Entry, video: str) -> Entry:
-    return Entry(video, entry.path, entry.start, entry.end, entry.label, entry.group, entry.split)
 
 
 def walk(folder: Path, leave_out: Path | None) -> list[tuple[str, Path]]:

@@ -10,7 +10,6 @@ in is keyed by method and model. So a renamed file keeps its maps and a changed 
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ import pyarrow as pa
 from jaxtyping import Float, Float32, Float64
 
 from tubelet.data.augment import Crop
+from tubelet.data.content import content_digest
 from tubelet.data.shards import Series, Writer, choose, chosen, series_folder
 from tubelet.data.table import Caption, Corpus, Video, normalise_text
 from tubelet.errors import CorpusError
@@ -460,15 +460,3 @@ def file_content(video: Video, known: Mapping[tuple[str, int, int], bytes]) -> b
         return known.get((video.id, stat.st_size, stat.st_mtime_ns)) or content_digest(video.path)
     except OSError:
         return None
-
-
-def content_digest(path: Path) -> bytes:
-    stat = path.stat()
-    return digest_of(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=1024)
-def digest_of(path: Path, size: int, modified: int) -> bytes:
-    """Segments of one long file share one reading of it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()

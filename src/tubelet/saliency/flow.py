@@ -134,7 +134,7 @@ class Raft:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        from tubelet.data.maps import content_digest
+        from tubelet.data.content import content_digest
 
         return {"engine": "RAFT", "weights": content_digest(self.weights).hex()}
 
