@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -445,18 +446,36 @@ def step_flops(encoder: Vit, masker: Masker, clip: Clip, visible: int) -> int:
 
     Counted on tensors without content, so that nothing is computed.
     """
+    return encoder_flops(encoder, clip, visible) + policy_flops(encoder, masker, clip)
+
+
+@lru_cache(maxsize=64)
+def encoder_flops(encoder: Vit, clip: Clip, visible: int) -> int:
     with torch.inference_mode(False), torch.enable_grad(), torch.device("meta"):
-        model, policy = encoder.build(clip), masker.build(clip, encoder.width)
-        where, key = torch.zeros(1, visible, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
-        video = torch.zeros(1, 3, clip.frames, clip.size, clip.size, dtype=torch.uint8)
+        model = encoder.build(clip)
+        where = torch.zeros(1, visible, dtype=torch.int64)
         with counted() as counter:
             model(torch.zeros(1, visible, clip.tubelet_values), where).sum().backward()
-            if policy is not None:
-                with torch.no_grad():
-                    tokens = model.patches(cut(video, clip))
-                log_prob = policy(Batch(video, key, ("",)), clip, key, tokens).log_prob
-                assert log_prob is not None
-                log_prob.sum().backward()
+    return counter.get_total_flops()
+
+
+def policy_flops(encoder: Vit, masker: Masker, clip: Clip) -> int:
+    """Of a masker that does not learn 0."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.device("meta"):
+        policy = masker.build(clip, encoder.width)
+        if policy is None:
+            return 0
+        model = encoder.build(clip)
+        key, video = (
+            torch.zeros(1, dtype=torch.int64),
+            torch.zeros(1, 3, clip.frames, clip.size, clip.size, dtype=torch.uint8),
+        )
+        with counted() as counter:
+            with torch.no_grad():
+                tokens = model.patches(cut(video, clip))
+            log_prob = policy(Batch(video, key, ("",)), clip, key, tokens).log_prob
+            assert log_prob is not None
+            log_prob.sum().backward()
     return counter.get_total_flops()
 
 
