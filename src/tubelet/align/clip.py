@@ -7,11 +7,13 @@ post-layernorm and visual projection. The grid has a short side of 14 and follow
 """
 
 import hashlib
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 from torch.nn import functional
@@ -50,31 +52,51 @@ class ClipAligner:
         rows, columns = map_grid(*frames.shape[1:3])
         if self.reading == "crop":
             return torch.stack([self.encode_crops(frame, rows, columns) for frame in frames])
-        if self.reading == "dense":
-            tokens = self.tokens(frames, rows * self.patch, columns * self.patch)
-        else:
-            scale = self.native / min(frames.shape[1:3])
-            height, width = (max(round(length * scale / self.patch), 1) * self.patch for length in frames.shape[1:3])
-            tokens = self.tokens(frames, height, width)
+        tokens = self.tokens(frames, *self.size(frames))
         if tokens.shape[1:3] == (rows, columns):
             return tokens
         planes = tokens.permute(0, 3, 1, 2)
         return functional.interpolate(planes, size=(rows, columns), mode="bilinear").permute(0, 2, 3, 1)
 
     @torch.inference_mode()
+    def attention(self, frames: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b gh gw"]:
+        """How much the image's own token attends to every place in the last block, the mean over heads.
+
+        It sums to at most 1 over a frame. `WeightsError` for the reading `crop`, whose patches do not see each other.
+        """
+        if self.reading == "crop":
+            raise WeightsError("attention is read of whole frames: take the reading dense or upsample, not crop")
+        return self.read(frames, *self.size(frames), lambda tokens: self.heed(tokens)[..., None])[..., 0]
+
+    @torch.inference_mode()
     def texts(self, texts: list[str]) -> Float[Tensor, "b e"]:
         return torch.cat([self.name(texts[at : at + 256]).float().cpu() for at in range(0, len(texts), 256)])
 
-    def tokens(self, frames: UInt8[np.ndarray, "b h w 3"], height: int, width: int) -> Float[Tensor, "b gh gw e"]:
-        """The projected patch tokens of the frames at this size."""
+    def size(self, frames: UInt8[np.ndarray, "b h w 3"]) -> tuple[int, int]:
+        """Height and width, in pixels, at which the model looks at these frames."""
+        if self.reading == "dense":
+            rows, columns = map_grid(*frames.shape[1:3])
+            return rows * self.patch, columns * self.patch
+        scale = self.native / min(frames.shape[1:3])
+        height, width = (max(round(length * scale / self.patch), 1) * self.patch for length in frames.shape[1:3])
+        return height, width
+
+    def read(
+        self, frames: UInt8[np.ndarray, "b h w 3"], height: int, width: int, of: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "b gh gw e"]:
+        """What `of` makes of the tokens that enter the first block, patch by patch, at this size."""
         found = []
         step = max(PIXELS // (height * width), 1)
+        grid = height // self.patch, width // self.patch
         for at in range(0, len(frames), step):
             pixels = self.preprocess(frames[at : at + step], height, width).to(self.device)
-            tokens = read_tokens(self.model.vision_model.encoder.layers, self.embed(pixels), self.scorer)
-            grid = height // self.patch, width // self.patch
-            found.append(self.project(tokens[:, -grid[0] * grid[1] :]).unflatten(1, grid).float().cpu())
+            found.append(of(self.embed(pixels))[:, -grid[0] * grid[1] :].unflatten(1, grid).float().cpu())
         return torch.cat(found)
+
+    def tokens(self, frames: UInt8[np.ndarray, "b h w 3"], height: int, width: int) -> Float[Tensor, "b gh gw e"]:
+        """The patch tokens of the frames at this size in the joint space, read as the scorer says."""
+        blocks = self.model.vision_model.encoder.layers
+        return self.read(frames, height, width, lambda tokens: self.project(read_tokens(blocks, tokens, self.scorer)))
 
     def encode_crops(self, frame: UInt8[np.ndarray, "h w 3"], rows: int, columns: int) -> Float[Tensor, "gh gw e"]:
         """Every patch of one frame as an image of its own."""
@@ -118,6 +140,16 @@ class ClipAligner:
     def project(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n e"]:
         """Each token after the last block, in the joint space."""
         return self.model.visual_projection(self.model.vision_model.post_layernorm(tokens))
+
+    def heed(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n"]:
+        """The attention of the class token to every token in the last block, the mean over heads."""
+        *early, last = self.model.vision_model.encoder.layers
+        for block in early:
+            tokens = block(tokens, None)
+        inside, inner = last.self_attn, last.layer_norm1(tokens)
+        q = rearrange(inside.q_proj(inner[:, :1]), "b o (h c) -> b h o c", h=inside.num_heads)
+        k = rearrange(inside.k_proj(inner), "b n (h c) -> b h n c", h=inside.num_heads)
+        return (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1).mean(1)[:, 0]
 
     def encode(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
         """Whole images of the model's own size."""

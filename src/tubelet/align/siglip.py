@@ -34,6 +34,16 @@ class SiglipAligner(ClipAligner):
         vision = self.model.vision_model
         return alone(vision.head, vision.post_layernorm(tokens))
 
+    def heed(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n"]:
+        """SigLIP has no class token: the attention of the pooling head's probe to every token."""
+        vision = self.model.vision_model
+        for block in vision.encoder.layers:
+            tokens = block(tokens, None)
+        tokens = vision.post_layernorm(tokens)
+        probe = vision.head.probe.expand(len(tokens), -1, -1)
+        weights: Tensor = vision.head.attention(probe, tokens, tokens, need_weights=True)[1]
+        return weights[:, 0]
+
     def encode(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
         return self.model.vision_model(pixel_values=pixels).pooler_output
 

@@ -3,6 +3,7 @@
   tubelet saliency text CORPUS                   how much each place is like each caption; caption embeddings too
   tubelet saliency motion CORPUS                 how each place moves, as the video's own codec tells it
   tubelet saliency flow CORPUS                   how each place moves, by optical flow
+  tubelet saliency attention CORPUS --aligner CLIP   what a CLIP or SigLIP attends to in each frame
   tubelet saliency oracle CORPUS                 where the subject is and how all moves, of a corpus of `tubelet synth`
   tubelet saliency import CORPUS NAME FILE...    maps of your own, .npy or .npz (layers, rows, columns[, 2])
   tubelet saliency check CORPUS                  how well maps find what captions name, where the truth is known
@@ -33,15 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--aligner",
         metavar="NAME",
-        help="text: folder of an aligner, or folder or hub name of a CLIP or SigLIP\n"
+        help="text, attention: folder of an aligner, or folder or hub name of a CLIP or SigLIP\n"
         "(default: CORPUS/aligner, from `tubelet align`)",
     )
     parser.add_argument(
         "--reading",
         default="dense",
         choices=("dense", "upsample", "crop"),
-        help="text: how CLIP is read (default: %(default)s): dense, the frame enlarged until its tokens make the\n"
-        "grid; upsample, its tokens at its own size, interpolated; crop, every patch encoded alone (slow)",
+        help="text, attention: how CLIP is read (default: %(default)s): dense, the frame enlarged until its tokens\n"
+        "make the grid; upsample, its tokens at its own size, interpolated; crop, every patch encoded alone (slow)",
     )
     parser.add_argument(
         "--scorer",
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--source", action="append", default=[], metavar="NAME", help="text: captions of this source; may be repeated"
     )
     parser.add_argument(
-        "--rate", help='text: layers a second, or "all" frames (default: 4; all of the embedded corpus)'
+        "--rate", help='text, attention: layers a second, or "all" frames (default: 4; all of the embedded corpus)'
     )
     parser.add_argument(
         "--engine",
@@ -135,6 +136,25 @@ def flow(args: argparse.Namespace, corpus: "Corpus") -> None:
         filled = saliency.fill(corpus, engine, args.cells, progress=bar)
     tell(filled, f"{engine.identity['engine']} flow")
     tell_failed(filled, "flow", "put the files right and run this again")
+
+
+def attention(args: argparse.Namespace, corpus: "Corpus") -> None:
+    """`tubelet saliency attention`"""
+    from tubelet.align.clip import ClipAligner
+    from tubelet.commands.bar import Bar
+    from tubelet.errors import RecipeError
+    from tubelet.saliency import attention as saliency
+
+    rate = layers_a_second(args.rate, corpus)
+    if not isinstance(teacher := the_aligner(args, corpus) if args.aligner else None, ClipAligner):
+        raise RecipeError(
+            "attention maps are those of a transformer's own token: name a CLIP or SigLIP, "
+            "as --aligner openai/clip-vit-base-patch16 or a folder that holds one"
+        )
+    with Bar("attention maps", "videos") as bar:
+        filled = saliency.fill(corpus, teacher, rate, progress=bar)
+    tell(filled, f"{teacher.identity}, {f'{rate:g} layers a second' if rate else 'every frame'}")
+    tell_failed(filled, "attention", "put the files right and run this again")
 
 
 def oracle(args: argparse.Namespace, corpus: "Corpus") -> None:
@@ -325,6 +345,7 @@ JOBS = {
     "text": text,
     "motion": motion,
     "flow": flow,
+    "attention": attention,
     "oracle": oracle,
     "import": import_,
     "check": check,

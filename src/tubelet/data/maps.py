@@ -30,6 +30,7 @@ KINDS: Mapping[str, Kind] = {
     "text": "scalar",
     "motion": "vector",
     "flow": "vector",
+    "attention": "scalar",
     "oracle": "scalar",
     "oracle_flow": "vector",
 }
