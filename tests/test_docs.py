@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubelet.cli import VERBS, Parser, main
+from tubelet.cli import VERBS, Parser, main, module_of
 from tubelet.data.table import Corpus, write_corpus
 from tubelet.data.video import write_video
 from tubelet.recipes import RECIPES
@@ -88,7 +88,7 @@ def understood(line: str) -> None:
     if words[:1] != ["tubelet"] or "--help" in words:
         return
     assert words[1] in VERBS, line
-    command = importlib.import_module(f"tubelet.commands.{words[1]}")
+    command = module_of(words[1])
     parser = Parser(prog=line)
     command.add_arguments(parser)
     args = parser.parse_intermixed_args(words[2:])

@@ -12,7 +12,7 @@ FLOORS = (
     ("data", "maskers", "models"),
     ("align", "objectives"),
     ("saliency", "tasks"),
-    ("checkpoint", "log", "optim", "train"),
+    ("checkpoint", "log", "optim", "train", "weights"),
     ("evaluations",),
     ("recipes",),
     ("export",),

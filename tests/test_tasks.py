@@ -75,9 +75,12 @@ def test_an_objective_of_weight_zero_is_neither_built_nor_computed():
     assert "contrast" not in task(replace(batch_of(), text=None)).terms
 
 
-def test_without_any_objective_there_is_nothing_to_train():
-    with pytest.raises(RecipeError, match="nothing to train"):
-        task_of(pixels=Pixels(weight=0.0))
+def test_without_any_objective_a_task_only_encodes():
+    task = task_of(pixels=Pixels(weight=0.0))
+    assert list(dict(task.named_children())["objectives"]) == []
+    step = task(batch_of())
+    assert step.loss.item() == 0
+    assert not step.loss.requires_grad
 
 
 def test_a_task_says_which_maps_and_whether_captions_must_come_with_the_clips():

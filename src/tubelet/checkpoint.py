@@ -24,6 +24,12 @@ def save_checkpoint(path: Path, task: nn.Module, optimizer: torch.optim.Optimize
     write_atomically(path, save(tensors, metadata={"format": "1", "step": str(step)}))
 
 
+def save_weights(path: Path, task: nn.Module) -> None:
+    """A checkpoint at step 0, of weights that came from elsewhere."""
+    tensors = {f"task.{name}": value.detach().cpu().contiguous() for name, value in task.state_dict().items()}
+    write_atomically(path, save(tensors, metadata={"format": "1", "step": "0"}))
+
+
 def load_checkpoint(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Fills task and optimizer; returns the step. Every tensor must fit."""
     tensors, step = read_checkpoint(path)

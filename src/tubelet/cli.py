@@ -3,7 +3,9 @@
 import argparse
 import difflib
 import importlib
+import keyword
 import sys
+from types import ModuleType
 from typing import NoReturn
 
 from tubelet.errors import TubeletError
@@ -15,6 +17,7 @@ VERBS = {
     "align": "train a small image-text aligner on the corpus's own frames and captions",
     "saliency": "score every place of every frame once, and keep the maps with the corpus",
     "masks": "measure what every masker hides on a corpus, and draw it",
+    "import": "make a run folder of VideoMAE weights: official files, transformers, mmaction2, the hub",
     "pretrain": "pretrain an encoder by a recipe, with any field overridden as key=value",
     "evaluate": "measure an encoder on a corpus: linear, knn, retrieval",
     "embed": "write the features of videos to a table",
@@ -65,7 +68,7 @@ def run(argv: list[str]) -> int:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(VERBS)}"
         raise TubeletError(f"unknown command {verb!r}; {hint}")
-    module = importlib.import_module(f"tubelet.commands.{verb}")
+    module = module_of(verb)
     parser = Parser(
         prog=f"tubelet {verb}",
         description=module.__doc__,
@@ -78,6 +81,11 @@ def run(argv: list[str]) -> int:
         return 0
     module.run(parser.parse_intermixed_args(rest))
     return 0
+
+
+def module_of(verb: str) -> ModuleType:
+    """The module of a verb; one that is a word of Python itself has an underscore after its name."""
+    return importlib.import_module(f"tubelet.commands.{verb}" + "_" * keyword.iskeyword(verb))
 
 
 def overview() -> str:

@@ -23,6 +23,8 @@ from tubelet.types import Batch, Clip, Encoded, Loss, Mask, Step
 
 
 class Pretraining(nn.Module):
+    """Where no objective has a weight it only encodes: what imported weights without a decoder do."""
+
     def __init__(
         self,
         clip: Clip,
@@ -35,8 +37,6 @@ class Pretraining(nn.Module):
     ):
         super().__init__()
         active = {name: objective for name, objective in objectives.items() if objective.factor}
-        if not active:
-            raise RecipeError("nothing to train: give one of the objectives a weight above 0")
         self.clip = clip
         self.masker = masker
         self.decode = decode or All()

@@ -118,9 +118,9 @@ def test_the_untrained_baseline_is_the_encoder_as_pretraining_begins(small, clip
     from tubelet.recipes.pretrain import Pretrain
 
     config = Pretrain(clip=clip, data=data, encoder=Vit(width=32, depth=1, heads=2), steps=1, seed=5)
-    task = fresh(config, None, from_init=False)
+    task = fresh(config, None)
     with torch.no_grad():
-        trained = fresh(config, None, from_init=False)
+        trained = fresh(config, None)
         trained.encoder.norm.weight.fill_(3.0)
     context = Context(trained.encoder, small, clip, data, task=trained, seed=5)
     baseline = untrained(context)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from tubelet.export.transformers import to_transformers
 from tubelet.models import Average, Classifier, Vit
 from tubelet.models.blocks import Block, drop_path
 from tubelet.types import Clip
+from tubelet.weights.layouts import TRANSFORMERS, to_layout
 
 CLIP = Clip(frames=4, size=32)
 VIT = Vit(width=32, depth=3, heads=2)
@@ -30,7 +30,7 @@ def test_scores_are_those_of_transformers():
     theirs = transformers.VideoMAEForVideoClassification(config).eval()
     theirs.fc_norm.eps = 1e-6
     encoder = {name: value for name, value in ours.state_dict().items() if name.startswith("encoder.")}
-    state = to_transformers(encoder, CLIP)
+    state = to_layout(encoder, TRANSFORMERS, CLIP)
     for mine, yours in (("norm", "fc_norm"), ("head", "classifier")):
         state |= {f"{yours}.{kind}": ours.state_dict()[f"{mine}.{kind}"] for kind in ("weight", "bias")}
     theirs.load_state_dict(state)

@@ -187,7 +187,7 @@ def test_init_of_another_width_names_the_tensors(done, tmp_path, corpus, recipes
 def test_init_from_nowhere_is_refused(tmp_path, corpus, recipes, capsys):
     words = ("steps=1", f"init={tmp_path / 'nothing'}", "--on", corpus, "--out", tmp_path / "run")
     assert pretrain(f"{recipes}:pixels", *words) == 2
-    assert "there is no checkpoint at" in error(capsys)
+    assert "there is no file or folder" in error(capsys)
 
 
 def test_load_task_gives_the_config_and_the_trained_weights(done):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="folder that `tubelet pretrain` wrote")
+    parser.add_argument("run", metavar="RUN", help="folder that `tubelet pretrain` or `tubelet import` wrote")
     parser.add_argument("--on", metavar="CORPUS", help="corpus folder (default: the one it was trained on)")
     parser.add_argument(
         "what", nargs="*", metavar="EVALUATION|key=value", help="what to measure (default: linear), and settings"
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.checkpoint import CHECKPOINT, checkpoint_step
     from tubelet.commands.bar import Bar
     from tubelet.data.table import Corpus
+    from tubelet.errors import RunError
     from tubelet.evaluations import Context
     from tubelet.evaluations.baselines import BASELINES
     from tubelet.evaluations.cache import FOLDER
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> None:
     folder = Path(args.run)
     plan = read_plan(folder)
     evaluations, data = choose(args.what, plan.config)
+    if not (args.on or plan.corpus["path"]):
+        raise RunError(f"{folder} was imported and trained on no corpus here; name one with --on CORPUS")
     corpus = Corpus.open(args.on or plan.corpus["path"])
     labels = label = None
     if args.labels or args.label:

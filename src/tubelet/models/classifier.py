@@ -16,7 +16,7 @@ class Classifier(nn.Module):
     def __init__(self, config: Vit, clip: Clip, classes: int, *, drop_path: float = 0.0, head_scale: float = 1e-3):
         super().__init__()
         self.encoder = Encoder(config, clip)
-        self.encoder.norm = nn.Identity()  # type: ignore[assignment]
+        self.encoder.norm = nn.Identity()
         self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.head = nn.Linear(config.width, classes)
         nn.init.trunc_normal_(self.head.weight, std=0.02)

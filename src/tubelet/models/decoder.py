@@ -1,5 +1,6 @@
 """The light decoder: it reads the visible tokens and one mask token per hidden place, and writes what was there."""
 
+import math
 from typing import Literal
 
 import chz
@@ -8,8 +9,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tubelet.models.blocks import Block, initialise
-from tubelet.models.encoder import check_heads
-from tubelet.models.patches import grid_table, position_table
+from tubelet.models.encoder import POSITIONS_OF, check_grid, check_heads
+from tubelet.models.patches import grid_table, position_table, stretch
 from tubelet.types import Clip
 
 
@@ -30,18 +31,22 @@ class Decoder:
         doc="flat: VideoMAE's sinusoid of the tubelet's number; grid: slot, row and column apart, learned far faster",
     )
 
+    positions_of: tuple[int, int, int] | None = chz.field(default=None, doc=POSITIONS_OF)
+
     @chz.validate
     def _divisible(self) -> None:
         check_heads("decoder", self.width, self.heads, self.depth)
+        check_grid("decoder", self.positions_of)
 
     def build(self, encoder_width: int, clip: Clip) -> "Reconstructor":
         return Reconstructor(self, encoder_width, clip)
 
 
 def positions(config: Decoder, clip: Clip) -> Float[Tensor, "n d"]:
+    grid = config.positions_of or clip.grid
     if config.positions == "grid":
-        return grid_table(clip.grid, config.width)
-    return position_table(clip.num_tubelets, config.width)
+        return stretch(grid_table(grid, config.width), grid, clip.grid)
+    return stretch(position_table(math.prod(grid), config.width), grid, clip.grid)
 
 
 class Reconstructor(nn.Module):

@@ -1,5 +1,7 @@
 """The encoder: a plain vision transformer over the visible tubelets, weight for weight that of VideoMAE."""
 
+import math
+
 import chz
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -7,8 +9,10 @@ from torch import Tensor, nn
 
 from tubelet.errors import RecipeError
 from tubelet.models.blocks import Block, initialise
-from tubelet.models.patches import cut, pixel_scale, position_table
-from tubelet.types import Clip
+from tubelet.models.patches import cut, pixel_scale, position_table, stretch
+from tubelet.types import Clip, Grid
+
+POSITIONS_OF = "slots,rows,columns of the clips whose position table is stretched over these; None: these clips' own"
 
 
 @chz.chz
@@ -20,10 +24,16 @@ class Vit:
     heads: int = chz.field(default=12, doc="attention heads of a block")
     mlp_ratio: float = chz.field(default=4.0, doc="hidden width of the MLP over the width")
     layer_norm_eps: float = chz.field(default=1e-6, doc="transformers' VideoMAE files were made with 1e-12")
+    final_norm: bool = chz.field(
+        default=True,
+        doc="normalise tokens after the last block; an encoder that was fine-tuned with mean pooling has none",
+    )
+    positions_of: tuple[int, int, int] | None = chz.field(default=None, doc=POSITIONS_OF)
 
     @chz.validate
     def _divisible(self) -> None:
         check_heads("encoder", self.width, self.heads, self.depth)
+        check_grid("encoder", self.positions_of)
 
     def build(self, clip: Clip) -> "Encoder":
         return Encoder(self, clip)
@@ -60,6 +70,17 @@ def check_heads(name: str, width: int, heads: int, depth: int) -> None:
         raise RecipeError(f"{name}.depth={depth} must be at least 1")
 
 
+def check_grid(name: str, grid: Grid | None) -> None:
+    if grid is not None and min(grid) < 1:
+        raise RecipeError(f"{name}.positions_of={','.join(map(str, grid))} must be three numbers of 1 or more")
+
+
+def positions(config: Vit, clip: Clip) -> Float[Tensor, "n d"]:
+    """VideoMAE's table of this clip, or that of another one stretched over it."""
+    grid = config.positions_of or clip.grid
+    return stretch(position_table(math.prod(grid), config.width), grid, clip.grid)
+
+
 class Encoder(nn.Module):
     def __init__(self, config: Vit, clip: Clip):
         super().__init__()
@@ -71,7 +92,7 @@ class Encoder(nn.Module):
             Block(config.width, config.heads, int(config.width * config.mlp_ratio), config.layer_norm_eps)
             for _ in range(config.depth)
         )
-        self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
+        self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps) if config.final_norm else nn.Identity()
         self.apply(initialise)
         scale, shift = pixel_scale(clip)
         self.scale: Tensor
@@ -79,7 +100,7 @@ class Encoder(nn.Module):
         self.positions: Tensor
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
-        self.register_buffer("positions", position_table(clip.num_tubelets, config.width), persistent=False)
+        self.register_buffer("positions", positions(config, clip), persistent=False)
 
     def forward(
         self, tubelets: UInt8[Tensor, "b k p"] | Float[Tensor, "b k p"], where: Int64[Tensor, "b k"]

@@ -4,6 +4,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from tubelet.types import Clip, Grid
 
@@ -71,6 +72,16 @@ def grid_table(grid: Grid, width: int) -> Float[Tensor, "n {width}"]:
         shape[axis] = grid[axis]
         table[..., axis * 2 * pairs : (axis + 1) * 2 * pairs] = code.view(shape)
     return table.flatten(0, 2).float()
+
+
+def stretch(table: Float[Tensor, "n d"], of: Grid, to: Grid) -> Float[Tensor, "m d"]:
+    """The position table of one grid over another: linear in time and in space, so that every tubelet has the code of
+    the same share of its clip."""
+    if of == to:
+        return table
+    planes = rearrange(table.double(), "(t h w) d -> 1 d t h w", t=of[0], h=of[1], w=of[2])
+    planes = interpolate(planes, size=to, mode="trilinear", align_corners=False)
+    return rearrange(planes, "1 d t h w -> (t h w) d").float().contiguous()
 
 
 def pixel_scale(clip: Clip) -> tuple[Float[Tensor, "p"], Float[Tensor, "p"]]:

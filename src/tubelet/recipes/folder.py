@@ -25,6 +25,7 @@ from tubelet.tasks import Pretraining
 from tubelet.train import Machine
 
 RECIPE, LOG, LOCK = "recipe.json", "log.jsonl", ".lock"
+IMPORTED = "imported"  # in place of a recipe's name: weights from elsewhere
 # Fields that may change when a run goes on: they decide no weight.
 FREE = ("data.workers", "log_every", "save_every", "tensorboard")
 

@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import distributed
 
-from tubelet.checkpoint import CHECKPOINT, load_strictly, part, read_checkpoint
 from tubelet.data.loader import shorter, train_batches
 from tubelet.data.maps import Embeddings
 from tubelet.data.table import Corpus
-from tubelet.errors import TubeletError
+from tubelet.errors import RecipeError, TubeletError
 from tubelet.evaluations import Context
 from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.leaks import Leaks
@@ -24,6 +23,7 @@ from tubelet.evaluations.results import merge_result
 from tubelet.log import Log, against_trivial, read_log
 from tubelet.recipes.folder import LOG, Claim, Plan, claim, write_plan
 from tubelet.recipes.pretrain import Pretrain
+from tubelet.recipes.warm import settled, warm
 from tubelet.seeds import key
 from tubelet.tasks import Pretraining
 from tubelet.train import Machine, process_group, train
@@ -34,6 +34,9 @@ def pretrain(
 ) -> bool:
     """Trains into `folder`, or goes on with the same run that stands there. False when it was asked to stop."""
     folder = Path(folder)
+    if not any(objective.factor for objective in config.objectives.values()):
+        raise RecipeError("nothing to train: give one of the objectives a weight above 0")
+    config, found = settled(config, folder)
     with process_group(), contextlib.ExitStack() as stack:
         machine = Machine.here(config.precision)
         table = Corpus.open(Path(corpus))
@@ -48,7 +51,9 @@ def pretrain(
             )
             return True
         machine = replace(machine, precision=held.plan.precision)
-        task = fresh(config, text_width, from_init=held.step == 0)
+        task = fresh(config, text_width)
+        for line in [] if found is None or held.step else warm(task, found):
+            say(machine, line)
         batches = train_batches(
             table, config.clip, config.data, needs=task.needs, text=task.needs_text,
             batch=config.batch, seed=config.seed, rank=machine.rank, world=machine.world,
@@ -89,19 +94,10 @@ def pretrain(
         return True
 
 
-def fresh(config: Pretrain, text_width: int | None, from_init: bool) -> Pretraining:
-    """The task at step 0: weights from the seed, or from the run that `init` names."""
+def fresh(config: Pretrain, text_width: int | None) -> Pretraining:
+    """The task at step 0, its weights from the seed."""
     torch.manual_seed(key(config.seed, "weights"))
-    task = config.build(text_width)
-    if config.init is not None and from_init:
-        path = Path(config.init) / CHECKPOINT
-        tensors, _ = read_checkpoint(path)
-        load_strictly(task.encoder, part(tensors, "task.encoder"), path)
-        heads = {f"task.objectives.{name}": objective for name, objective in task.objectives.items()}
-        for name, module in (heads | ({} if task.policy is None else {"task.policy": task.policy})).items():
-            if found := part(tensors, name):
-                load_strictly(module, found, path)
-    return task
+    return config.build(text_width)
 
 
 def together(take: Callable[[], Claim], machine: Machine) -> Claim:

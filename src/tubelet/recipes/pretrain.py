@@ -37,7 +37,10 @@ class Pretrain(Training):
     evaluate_limit: int | None = chz.field(
         default=None, doc="at most so many videos of a split in evaluations while training; the final ones take all"
     )
-    init: str | None = chz.field(default=None, doc="a run whose weights to start from, with a new schedule")
+    init: str | None = chz.field(
+        default=None,
+        doc="whose weights to start from, with a new schedule: a run, VideoMAE weights (file or folder), or a hub name",
+    )
 
     @property
     def needs_text(self) -> bool:

@@ -39,6 +39,11 @@ class Run:
         return dict(self.recipe.get("values") or {})
 
     @property
+    def imported(self) -> bool:
+        """Weights from elsewhere: what the recipe says of training is not how they came to be."""
+        return self.recipe.get("recipe") == "imported"
+
+    @property
     def last_step(self) -> int:
         return int(self.steps[-1]["step"]) if self.steps else 0
 

@@ -50,8 +50,8 @@ def at_a_glance(runs: Sequence[Run]) -> Table:
     """The few lines that tell the runs apart, then their headline numbers."""
     facts = {
         "Recipe": [str(run.recipe.get("recipe", "")) for run in runs],
-        "Masks": [describe(run, "masker") for run in runs],
-        "Objectives": [objectives(run) for run in runs],
+        "Masks": ["" if run.imported else describe(run, "masker") for run in runs],
+        "Objectives": ["" if run.imported else objectives(run) for run in runs],
         "Steps": [steps(run) for run in runs],
         "Clips a second": [speed(run) for run in runs],
     }
@@ -98,6 +98,8 @@ def objectives(run: Run) -> str:
 
 def steps(run: Run) -> str:
     planned = run.values.get("steps")
+    if run.imported:
+        return "not trained here"
     if number(planned) and planned != run.last_step:
         return f"{run.last_step:,} of {planned:,}"
     return f"{run.last_step:,}" if run.steps else ""

@@ -1,0 +1,84 @@
+"""Weights from elsewhere as a run folder, which every command takes: a recipe, a checkpoint at step 0, their origin."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import chz
+from safetensors.torch import save
+
+from tubelet.checkpoint import CHECKPOINT, load_strictly, save_weights, write_atomically
+from tubelet.data.loader import Data
+from tubelet.data.sample import Sampling
+from tubelet.errors import RecipeError, RunError
+from tubelet.objectives import Pixels
+from tubelet.recipes.folder import IMPORTED, Plan, write_plan
+from tubelet.recipes.overrides import override
+from tubelet.recipes.pretrain import Pretrain
+from tubelet.weights import Weights, read_weights
+from tubelet.weights.layouts import DECODER
+
+ABOUT, HEAD = "import.json", "head.safetensors"
+FIELDS = ("clip", "data", "encoder")
+
+
+def import_weights(
+    source: str, out: Path, words: Sequence[str] = (), trained_on: tuple[int, int] | None = None
+) -> tuple[Pretrain, Weights]:
+    """Writes the run folder `out` of the weights in this file or folder, or on the hub under this name.
+
+    `words` are fields of clip, data and encoder. `clip.frames` and `clip.size` say which clips the encoder will see;
+    where those are others than it was trained on, its position table is stretched over them. `trained_on` (frames,
+    size) says that where no config does.
+    """
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise RunError(f"{out} exists; name a new folder with --out")
+    for word in words:
+        if word.partition("=")[0].partition(".")[0] not in FIELDS:
+            raise RecipeError(f"{word}: only fields of {', '.join(FIELDS)} can be set at an import")
+    frames, size = trained_on or (None, None)
+    found = read_weights(source, frames=frames, size=size)
+    config = override(
+        Pretrain(
+            clip=found.clip,
+            data=Data(sampling=Sampling(stride=4)),
+            encoder=found.encoder,
+            objectives={"pixels": Pixels(weight=0.0) if found.decoder is None else Pixels(decoder=found.decoder)},
+            steps=1,
+        ),
+        words,
+    )
+    if config.clip.grid != found.clip.grid and config.encoder.positions_of is None:
+        config = stretched(config, found)
+    task = config.build(None)
+    load_strictly(task.encoder, found.part("encoder"), found.origin)
+    if found.decoder is not None:
+        load_strictly(task.get_submodule(DECODER), found.part(DECODER), found.origin)
+    out.mkdir(parents=True, exist_ok=True)
+    save_weights(out / CHECKPOINT, task)
+    if head := found.part("head"):
+        write_atomically(out / HEAD, save(head))
+    about = {
+        "source": source,
+        "file": found.origin,
+        "layout": found.layout,
+        "trained on": {"frames": found.clip.frames, "size": found.clip.size},
+        "classes": list(found.classes),
+        "remarks": list(found.remarks),
+    }
+    write_atomically(out / ABOUT, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+    command = ("tubelet", "import", source, *words, "--out", str(out))
+    nowhere = {"path": "", "name": "data of its own, not known here", "fingerprint": ""}
+    write_plan(out, Plan(IMPORTED, config, nowhere, 0, 1, "fp32", None, {}, command))
+    return config, found
+
+
+def stretched(config: Pretrain, found: Weights) -> Pretrain:
+    """With the position tables of the clips that the weights were trained on."""
+    encoder = chz.replace(config.encoder, positions_of=found.clip.grid)
+    objectives = {
+        name: chz.replace(head, decoder=chz.replace(head.decoder, positions_of=found.clip.grid))
+        for name, head in config.objectives.items()
+        if isinstance(head, Pixels)
+    }
+    return chz.replace(config, encoder=encoder, objectives=objectives)
