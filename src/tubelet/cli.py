@@ -19,6 +19,7 @@ VERBS = {
     "masks": "measure what every masker hides on a corpus, and draw it",
     "import": "make a run folder of VideoMAE weights: official files, transformers, mmaction2, the hub",
     "pretrain": "pretrain an encoder by a recipe, with any field overridden as key=value",
+    "finetune": "fine-tune a pretrained encoder to labels, all of them or a share",
     "evaluate": "measure an encoder on a corpus: linear, knn, retrieval",
     "embed": "write the features of videos to a table",
     "report": "one self-contained page from run folders",

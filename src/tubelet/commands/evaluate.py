@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tubelet.data.loader import Data
     from tubelet.data.table import Corpus
     from tubelet.evaluations import Context, Evaluation
-    from tubelet.recipes import Plan, Pretrain
+    from tubelet.recipes import Pretrain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations.labels import other_labels
     from tubelet.evaluations.leaks import Leaks
     from tubelet.evaluations.results import entry_name, merge_result
-    from tubelet.recipes.folder import load_task, read_plan
+    from tubelet.recipes.folder import earlier, load_task, read_plan
 
     folder = Path(args.run)
     plan = read_plan(folder)
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     leaks = Leaks.of(
         corpus, plan.corpus, config.data.split,
         guided=config.guided_by_text, compared=config.needs_text, source=config.data.captions.source, labels=labels,
-        earlier=before(plan),
+        earlier=earlier(plan),
     )  # fmt: skip
     task.to("cuda" if torch.cuda.is_available() else "cpu")
     with Bar("reading", "clips") as bar:
@@ -99,19 +99,6 @@ def asked(args: argparse.Namespace, own: str, corpus: str) -> dict[str, Any]:
         settings += [f"--{option}", getattr(args, option)] if getattr(args, option) else []
     settings += ["--allow-seen"] if args.allow_seen else []
     return {"evaluation": own, "on": corpus, "settings": settings}
-
-
-def before(plan: "Plan") -> list[tuple[Mapping[str, str], str]]:
-    """The corpora and splits of the runs that this one's weights come from, as far back as they are there."""
-    from pathlib import Path
-
-    from tubelet.recipes.folder import RECIPE, read_plan
-
-    found: list[tuple[Mapping[str, str], str]] = []
-    while plan.config.init is not None and (Path(plan.config.init) / RECIPE).exists():
-        plan = read_plan(plan.config.init)
-        found.append((plan.corpus, plan.config.data.split))
-    return found
 
 
 def choose(words: Sequence[str], config: "Pretrain") -> "tuple[dict[str, Evaluation], Data]":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import chz
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
@@ -15,8 +16,7 @@ class Classifier(nn.Module):
 
     def __init__(self, config: Vit, clip: Clip, classes: int, *, drop_path: float = 0.0, head_scale: float = 1e-3):
         super().__init__()
-        self.encoder = Encoder(config, clip)
-        self.encoder.norm = nn.Identity()
+        self.encoder = Encoder(chz.replace(config, final_norm=False), clip)
         self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.head = nn.Linear(config.width, classes)
         nn.init.trunc_normal_(self.head.weight, std=0.02)

@@ -7,14 +7,16 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeVar
 
 from tubelet.errors import RecipeError
 from tubelet.recipes.pretrain import Pretrain
 
 Recipe = Callable[[], Pretrain]
+R = TypeVar("R", bound=Callable[..., Any])
 
 
-def find(name: str, known: Sequence[Recipe]) -> tuple[str, Recipe]:
+def find(name: str, known: Sequence[R]) -> tuple[str, R]:
     """The recipe of this name, and the name under which it is found again from any folder."""
     if is_file(name):
         path, _, function = name.rpartition(":")
@@ -31,7 +33,7 @@ def is_file(name: str) -> bool:
     return ".py:" in name or name.endswith(".py")
 
 
-def load_file(name: str) -> Recipe:
+def load_file(name: str) -> Any:
     """The function of a user's file. The file is run once a process, however often it is asked for."""
     text, colon, function = name.rpartition(":")
     if not colon:

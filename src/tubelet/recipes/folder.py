@@ -1,4 +1,4 @@
-"""The run folder as pretraining sees it: whose it is, how far it is, and the way back from it to a task."""
+"""The run folder as training sees it: whose it is, how far it is, and the way back from it to a task."""
 
 import contextlib
 import fcntl
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 
@@ -22,37 +22,44 @@ from tubelet.recipes.find import is_file, load_file
 from tubelet.recipes.overrides import changed, plain, typed
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.tasks import Pretraining
-from tubelet.train import Machine
+from tubelet.train import Machine, Training
 
 RECIPE, LOG, LOCK = "recipe.json", "log.jsonl", ".lock"
 IMPORTED = "imported"  # in place of a recipe's name: weights from elsewhere
 # Fields that may change when a run goes on: they decide no weight.
 FREE = ("data.workers", "log_every", "save_every", "tensorboard")
+MADE_BY = {"pretrain": "tubelet pretrain", "finetune": "tubelet finetune"}  # kind of run -> the command that makes it
+
+C = TypeVar("C", bound=Training)
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Generic[C]):
     """A run, whole: what recipe.json holds."""
 
     recipe: str  # name of the recipe, or file.py:function
-    config: Pretrain
+    config: C
     corpus: Mapping[str, str]  # path, name, fingerprint
     steps: int
     world: int
     precision: Literal["bf16", "fp32"]  # what the config's precision came to
     text_width: int | None  # width of the caption embeddings, where an objective needs them
-    derived: Mapping[str, str]  # which maps and embeddings of the corpus are used
+    derived: Mapping[str, str]  # what else decides the weights: maps and embeddings in use, weights to start from
     command: tuple[str, ...] = ()
 
-    @classmethod
+    @property
+    def kind(self) -> str:
+        return type(self.config).__name__.lower()
+
+    @staticmethod
     def make(
-        cls, recipe: str, config: Pretrain, corpus: Corpus, machine: Machine, text_width: int | None, command: list[str]
-    ) -> "Plan":
+        recipe: str, config: Pretrain, corpus: Corpus, machine: Machine, text_width: int | None, command: list[str]
+    ) -> "Plan[Pretrain]":
         videos = len(corpus.select(config.data.split))
-        return cls(
+        return Plan(
             recipe,
             config,
-            {"path": str(corpus.folder.resolve()), "name": corpus.name, "fingerprint": corpus.fingerprint()},
+            where(corpus),
             config.total(videos, machine.world),
             machine.world,
             machine.precision,
@@ -61,7 +68,7 @@ class Plan:
             tuple(command),
         )
 
-    def differences(self, other: "Plan") -> list[str]:
+    def differences(self, other: "Plan[C]") -> list[str]:
         """What decides the weights and is not the same: `field: old -> new`."""
         old, new = plain(self.config), plain(other.config)
         for values, plan in ((old, self), (new, other)):
@@ -75,6 +82,11 @@ class Plan:
             for field in dict.fromkeys([*old, *new])
             if field not in FREE and old.get(field, absent) != new.get(field, absent)
         ]
+
+
+def where(corpus: Corpus) -> dict[str, str]:
+    """How a plan names its corpus."""
+    return {"path": str(corpus.folder.resolve()), "name": corpus.name, "fingerprint": corpus.fingerprint()}
 
 
 def series_in_use(corpus: Corpus, config: Pretrain) -> dict[str, str]:
@@ -92,9 +104,10 @@ def shorten(value: object) -> str:
     return text if len(text) <= 40 else f"{text[:12]}..."
 
 
-def write_plan(folder: Path, plan: Plan) -> None:
+def write_plan(folder: Path, plan: Plan[Any]) -> None:
     content = {
         "format": 1,
+        "kind": plan.kind,
         "recipe": plan.recipe,
         "corpus": dict(plan.corpus),
         "values": plain(plan.config),
@@ -111,19 +124,38 @@ def write_plan(folder: Path, plan: Plan) -> None:
     write_atomically(folder / RECIPE, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def read_plan(folder: Path | str) -> Plan:
-    """What `write_plan` wrote, typed again."""
+def read_kind(folder: Path | str) -> str:
+    """ "pretrain" or "finetune"; "" where there is no run."""
+    try:
+        return str(json.loads((Path(folder) / RECIPE).read_text(encoding="utf-8")).get("kind", "pretrain"))
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def read_plan(folder: Path | str) -> Plan[Pretrain]:
+    """What `write_plan` wrote of pretraining, typed again."""
+    return read_plan_of(folder, Pretrain)
+
+
+def read_plan_of(folder: Path | str, config: type[C]) -> Plan[C]:
+    """What `write_plan` wrote of a run with this config, typed again."""
+    kind = config.__name__.lower()
     path = Path(folder) / RECIPE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != 1:
             raise RunError(f"{path} has format {content['format']}; this version of tubelet reads format 1")
+        if (found := content.get("kind", "pretrain")) != kind:
+            raise RunError(
+                f"{folder} is a run of `{MADE_BY.get(found, found)}`, and this wants one of `{MADE_BY[kind]}`; "
+                "name another folder"
+            )
         recipe = content["recipe"]
         if is_file(recipe):
             load_file(recipe)  # its own parts must be known before they can be named
         return Plan(
             recipe,
-            typed(Pretrain, content["values"], str(path)),
+            typed(config, content["values"], str(path)),
             content["corpus"],
             content["steps"],
             content["processes"],
@@ -133,9 +165,7 @@ def read_plan(folder: Path | str) -> Plan:
             tuple(content["command"]),
         )
     except FileNotFoundError as error:
-        raise RunError(
-            f"{folder} holds no recipe.json, so it is no run; name a folder of `tubelet pretrain`"
-        ) from error
+        raise RunError(f"{folder} holds no recipe.json, so it is no run; name a folder of `{MADE_BY[kind]}`") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RunError(f"{path} is damaged ({type(error).__name__}: {error}); restore it, or train anew") from error
 
@@ -148,18 +178,27 @@ def load_task(run: Path | str) -> tuple[Pretrain, Pretraining]:
     return plan.config, task.eval()
 
 
+def earlier(plan: Plan[Pretrain]) -> list[tuple[Mapping[str, str], str]]:
+    """The corpora and splits of the runs that this one's weights come from, as far back as they are there."""
+    found: list[tuple[Mapping[str, str], str]] = []
+    while plan.config.init is not None and (Path(plan.config.init) / RECIPE).exists():
+        plan = read_plan(plan.config.init)
+        found.append((plan.corpus, plan.config.data.split))
+    return found
+
+
 @dataclass(frozen=True)
-class Claim:
+class Claim(Generic[C]):
     """The right to write a folder, what stands in it, and how far that has come."""
 
-    plan: Plan
+    plan: Plan[C]
     begun: bool
     step: int = 0
     finished: bool = False
 
 
 @contextlib.contextmanager
-def claim(folder: Path, plan: Plan) -> Iterator[Claim]:
+def claim(folder: Path, plan: Plan[C]) -> Iterator[Claim[C]]:
     """Takes the folder for this plan: a new run, or the same one going on. Anything else is refused untouched.
 
     A new run has begun once `write_plan` has; when it fails before that, it leaves nothing behind.
@@ -177,10 +216,10 @@ def claim(folder: Path, plan: Plan) -> Iterator[Claim]:
                     folder.rmdir()
 
 
-def look(folder: Path, plan: Plan) -> Claim:
+def look(folder: Path, plan: Plan[C]) -> Claim[C]:
     if not (folder / RECIPE).exists():
         return Claim(plan, begun=False)
-    old = read_plan(folder)
+    old = read_plan_of(folder, type(plan.config))
     if differences := old.differences(plan):
         raise RunError(
             f"{folder} holds another run ({'; '.join(differences)}); "

@@ -21,7 +21,7 @@ from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.results import merge_result
 from tubelet.log import Log, against_trivial, read_log
-from tubelet.recipes.folder import LOG, Claim, Plan, claim, write_plan
+from tubelet.recipes.folder import LOG, C, Claim, Plan, claim, write_plan
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.warm import settled, warm
 from tubelet.seeds import key
@@ -100,11 +100,11 @@ def fresh(config: Pretrain, text_width: int | None) -> Pretraining:
     return config.build(text_width)
 
 
-def together(take: Callable[[], Claim], machine: Machine) -> Claim:
+def together(take: Callable[[], Claim[C]], machine: Machine) -> Claim[C]:
     """The first rank takes the folder; the others learn what it found, or leave quietly when it was refused."""
     if machine.world == 1:
         return take()
-    found: list[Claim | None] = [None]
+    found: list[Claim[C] | None] = [None]
     try:
         if machine.rank == 0:
             found[0] = take()

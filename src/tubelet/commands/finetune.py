@@ -1,0 +1,113 @@
+"""Fine-tune a pretrained encoder to labels: select on a part of train, measure on test, keep the classifier.
+
+The same command again goes on from the last checkpoint. `tubelet finetune RUN --help` lists the recipes,
+`tubelet finetune RUN RECIPE --help` every field that key=value can override.
+"""
+
+import argparse
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tubelet.recipes.finetune import Finetune
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="folder that `tubelet pretrain` or `import` wrote")
+    parser.add_argument(
+        "words", nargs="*", metavar="RECIPE|key=value", help="how (default: videomae), and fields of the recipe"
+    )
+    parser.add_argument("--on", metavar="CORPUS", help="corpus folder with labels (default: the run's)")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="new, or this same fine-tuning to go on with")
+    parser.add_argument(
+        "--labels-share", type=float, metavar="SHARE", help="use so much of train's labels, as 0.1 (the same as "
+        "labels_share=0.1)",
+    )  # fmt: skip
+    parser.add_argument("--scratch", action="store_true", help="the same encoder with fresh weights: the baseline")
+    parser.add_argument("--labels", metavar="FILE", help="CSV or Parquet with a column video, id or path, and a label")
+    parser.add_argument(
+        "--label", metavar="COLUMN", help="the column of --labels, or of the truth beside the embedded corpus"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    import sys
+
+    from rich.console import Console
+
+    from tubelet.commands.bar import Bar
+    from tubelet.commands.evaluate import remarks, table
+    from tubelet.data.table import Corpus
+    from tubelet.errors import RunError
+    from tubelet.evaluations.labels import other_labels
+    from tubelet.evaluations.results import read_results
+    from tubelet.recipes.folder import read_plan
+    from tubelet.recipes.tuning import finetune
+
+    origin = read_plan(args.run)
+    name, config = configured(args, origin.config)
+    if not (args.on or origin.corpus["path"]):
+        raise RunError(f"{args.run} was imported and trained on no corpus here; name one with --on CORPUS")
+    on = Path(args.on or origin.corpus["path"])
+    labels = None
+    if args.labels or args.label:
+        labels = other_labels(Corpus.open(on), args.labels and Path(args.labels), args.label)
+    command = ["tubelet", *sys.argv[1:]] if sys.argv[1:2] == ["finetune"] else spoken(args)
+    with Bar("testing", "videos") as bar:
+        done = finetune(name, config, on, args.out, command, labels, bar)
+    if not done:
+        raise SystemExit(130)
+    console = Console()
+    result = read_results(Path(args.out)).get("finetune")
+    if result is not None:
+        console.print(table("finetune", result, console.width))
+        for line in remarks(result):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(f"written to {Path(args.out) / 'results.json'}", highlight=False, markup=False, soft_wrap=True)
+
+
+def configured(args: argparse.Namespace, origin: Any) -> "tuple[str, Finetune]":
+    """The recipe's name and the config that the words ask for."""
+    import chz
+
+    from tubelet.errors import RecipeError
+    from tubelet.recipes.find import find
+    from tubelet.recipes.finetune import FINETUNES
+    from tubelet.recipes.overrides import override
+
+    named = [word for word in args.words if "=" not in word]
+    if len(named) > 1:
+        raise RecipeError(f"{' and '.join(named)}: name one recipe; fields are written key=value")
+    name, recipe = find(named[0] if named else "videomae", FINETUNES)
+    words = [word for word in args.words if "=" in word]
+    if args.labels_share is not None:
+        words.append(f"labels_share={args.labels_share}")
+    words += ["scratch=True"] if args.scratch else []
+    return name, chz.replace(override(recipe(origin), words), init=str(Path(args.run)))
+
+
+def spoken(args: argparse.Namespace) -> list[str]:
+    """The command in words, where it was not typed."""
+    words = ["tubelet", "finetune", args.run, *args.words]
+    for option in ("on", "out", "labels", "label", "labels_share"):
+        value = getattr(args, option)
+        words += [] if value is None else [f"--{option.replace('_', '-')}", str(value)]
+    return words + (["--scratch"] if args.scratch else [])
+
+
+def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
+    """All recipes, or every field of the one that is named after the run."""
+    from tubelet.recipes import tiny
+    from tubelet.recipes.find import find
+    from tubelet.recipes.finetune import FINETUNES
+    from tubelet.recipes.folder import read_kind, read_plan
+    from tubelet.recipes.overrides import describe
+
+    named = [word for word in words if "=" not in word and not word.startswith("-")]
+    if len(named) < 2:
+        lines = [f"  {one.__name__:<9} {(inspect.getdoc(one) or '').partition(chr(10))[0]}" for one in FINETUNES]
+        return "\n".join([parser.format_help().rstrip(), "", "recipes:", *lines])
+    name, recipe = find(named[1], FINETUNES)
+    origin = read_plan(named[0]).config if read_kind(named[0]) else tiny()
+    return f"{name}: {inspect.getdoc(recipe)}\n\n{describe(recipe(origin))}"

@@ -1,0 +1,85 @@
+"""Multi-view testing: the scores of several views of a video become probabilities, then their mean.
+
+A video is known by its id, never by its file's stem, and a view by its number: the order in which they come, and a
+clip that comes twice (as samplers of several processes pad their last batch), change nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from tubelet.data.loader import Data, eval_batches
+from tubelet.data.table import Corpus, Video
+from tubelet.data.views import CENTRE, View
+from tubelet.evaluations.features import Progress, quiet
+from tubelet.types import Clip
+
+Scores = Callable[[Tensor], Tensor]
+"""Clips, uint8 "b 3 t h w", to a score a class, "b classes"."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The probabilities of the videos of which every view could be read; `failed` names the others."""
+
+    ids: tuple[str, ...]
+    probabilities: Float[Tensor, "v classes"]
+    failed: tuple[str, ...] = ()  # "id: reason"
+    short: tuple[str, ...] = ()
+
+    def of(self, ids: Sequence[str]) -> Float[Tensor, "v classes"]:
+        place = {name: number for number, name in enumerate(self.ids)}
+        return self.probabilities[[place[name] for name in ids]]
+
+
+def predict(
+    scores: Scores,
+    corpus: Corpus,
+    videos: Sequence[Video],
+    clip: Clip,
+    data: Data,
+    *,
+    views: Sequence[View] = (CENTRE,),
+    batch: int = 16,
+    device: torch.device | str = "cpu",
+    progress: Progress = quiet,
+) -> Predicted:
+    """The class probabilities of these videos, in the order of the table."""
+    ids: list[str] = []
+    failed: list[str] = []
+    short: dict[str, None] = {}
+    seen, scored, done = [], [], 0
+    videos = [replace(video, label=None) for video in videos]  # whatever the labels are called, they are not read here
+    with torch.inference_mode():
+        for some in eval_batches(corpus, videos, clip, data, batch=batch, views=views, progress=progress):
+            failed += some.failed
+            done += len(some) // len(views) + len(some.failed)
+            if len(some):
+                assert some.view is not None
+                ids += some.ids
+                seen.append(some.view)
+                scored.append(scores(some.video.to(device)).float().cpu())
+            if some.short is not None:
+                short |= dict.fromkeys(name for name, is_short in zip(some.ids, some.short, strict=True) if is_short)
+            progress(done, len(videos))
+    if not ids:
+        return Predicted((), torch.empty(0, 0), tuple(failed))
+    merged = merge(ids, torch.cat(seen), torch.cat(scored))
+    found = [video.id for video in videos if video.id in merged]
+    return Predicted(tuple(found), torch.stack([merged[name] for name in found]), tuple(failed), tuple(short))
+
+
+def merge(
+    ids: Sequence[str], views: Int64[Tensor, "c"], scores: Float[Tensor, "c classes"]
+) -> Mapping[str, Float[Tensor, "classes"]]:
+    """The mean over a video's different views of the softmax of its scores."""
+    probabilities = scores.double().softmax(1)
+    rows: dict[str, dict[int, int]] = {}
+    for row, (name, view) in enumerate(zip(ids, views.tolist(), strict=True)):
+        rows.setdefault(name, {}).setdefault(view, row)
+    return {
+        name: probabilities[[row for _, row in sorted(found.items())]].mean(0).float() for name, found in rows.items()
+    }

@@ -1,0 +1,127 @@
+"""What fine-tuning is, as one typed value. A recipe of fine-tuning is a function of the pretraining it begins with."""
+
+import math
+from collections.abc import Callable
+
+import chz
+
+from tubelet.data.loader import Data
+from tubelet.data.mix import Mix
+from tubelet.data.randaugment import RandAugment
+from tubelet.data.strong import Strong
+from tubelet.data.views import parse
+from tubelet.errors import RecipeError
+from tubelet.models import Classifier, Vit
+from tubelet.optim import LayerDecay, Optim
+from tubelet.recipes.pretrain import Pretrain
+from tubelet.tasks import Classification
+from tubelet.train import Training
+from tubelet.types import Clip
+
+
+@chz.chz
+class Finetune(Training):
+    """Clip, data, model, augmentation, selection and loop of fine-tuning a whole encoder to labels."""
+
+    init: str = chz.field(default="", doc="the run whose encoder is fine-tuned")
+    scratch: bool = chz.field(default=False, doc="the same encoder with fresh weights: the baseline")
+    labels_share: float = chz.field(default=1.0, doc="share of train's labelled groups that is used, of every class")
+    held_out: float = chz.field(default=0.25, doc="share of these groups that selects learning rate and epoch")
+    rates: tuple[float, ...] = chz.field(
+        default=(), doc="values of optim.base_lr that are tried; the best on the held-out part is kept"
+    )
+    evaluate_every: int = chz.field(
+        default=0, doc="steps between two measurements on the held-out part; 0: a tenth of the run"
+    )
+    clip: Clip = chz.field(default_factory=Clip, doc="the size of a clip, as in pretraining")
+    data: Data = chz.field(default_factory=lambda: Data(augment=Strong()), doc="how clips are read and augmented")
+    encoder: Vit = chz.field(default_factory=Vit, doc="the size of the encoder, as in pretraining")
+    drop_path: float = chz.field(default=0.1, doc="share of clips for which the last block is left out")
+    head_scale: float = chz.field(default=1e-3, doc="of the head's first weights")
+    mix: Mix = chz.field(default_factory=Mix, doc="mixup, CutMix and label smoothing")
+    average: float | None = chz.field(default=None, doc="decay of a running average of the weights, as .9999")
+    optim: Optim = chz.field(default_factory=LayerDecay, doc="optimizer and learning rate")
+    views: str = chz.field(default="5x3", doc="pieces x squares of a test video whose probabilities are averaged")
+    samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
+
+    @chz.validate
+    def _shares(self) -> None:
+        if not 0 < self.labels_share <= 1 or not 0 < self.held_out < 1:
+            raise RecipeError(
+                f"labels_share={self.labels_share:g} and held_out={self.held_out:g} are shares: more than 0, and at "
+                "most (held_out: less than) 1"
+            )
+        if not 0 <= self.drop_path < 1 or not (self.average is None or 0 < self.average < 1):
+            raise RecipeError(f"drop_path={self.drop_path:g} and average={self.average} are shares below 1")
+        if any(rate <= 0 for rate in self.rates) or len(set(self.rates)) < len(self.rates):
+            raise RecipeError(f"rates={','.join(map(str, self.rates))} must be positive and differ")
+        parse(self.views)
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """The learning rates that are tried."""
+        return self.rates or (self.optim.base_lr,)
+
+    def total(self, videos: int, world: int) -> int:
+        """Optimizer steps; in an epoch every video is seen as often as `data.augment.repeats` says."""
+        if self.epochs is None:
+            return super().total(videos, world)
+        return max(
+            1, math.ceil(self.epochs * videos * self.data.augment.copies / (self.batch * self.accumulate * world))
+        )
+
+    def build(self, classes: int) -> Classification:
+        """The task with fresh weights."""
+        model = Classifier(
+            self.encoder, self.clip, classes, drop_path=self.drop_path, head_scale=self.head_scale
+        )  # fmt: skip
+        return Classification(model, self.mix, self.average)
+
+
+def videomae(run: Pretrain) -> Finetune:
+    """Fine-tuning as VideoMAE publishes it, for a ViT-B on 224 pixels.
+
+    Kinetics has epochs=75, Something-Something epochs=40 and views=2x3. A mirror (data.augment.flip=True) belongs to
+    Kinetics; it is refused where the name of a class says left or right. Five of the 75 epochs warm up.
+    Nothing that this recipe trains is measured here yet.
+
+    tubelet finetune runs/videomae --on corpora/mine --out runs/tuned
+    """
+    return Finetune(
+        clip=run.clip,
+        encoder=run.encoder,
+        data=chz.replace(run.data, augment=Strong()),
+        optim=LayerDecay(base_lr=5e-4, warmup=1 / 15),
+        rates=(5e-4, 1e-3),
+        epochs=75.0,
+        batch=16,
+    )
+
+
+def tiny(run: Pretrain) -> Finetune:
+    """Fine-tuning for small encoders and few labels on two cores: mild augmentation, many epochs.
+
+    tubelet finetune runs/tiny tiny --on corpora/synth --labels-share 0.1 --out runs/tuned
+
+    Expected: docs/results/finetune.md.
+    """
+    return Finetune(
+        clip=run.clip,
+        encoder=run.encoder,
+        data=chz.replace(
+            run.data,
+            augment=Strong(smallest=0.7, randaugment=RandAugment(layers=1, magnitude=3.0), erase=0.0, repeats=1),
+        ),
+        mix=Mix(mixup=0.2, cutmix=0.0, smoothing=0.1),
+        drop_path=0.0,
+        optim=LayerDecay(base_lr=0.016, floor_lr=1e-5, warmup=0.1, clip_norm=1.0),
+        rates=(0.016, 0.048),
+        steps=300,
+        batch=8,
+        save_every=100,
+        views="2x1",
+    )
+
+
+FinetuneRecipe = Callable[[Pretrain], Finetune]
+FINETUNES: tuple[FinetuneRecipe, ...] = (videomae, tiny)

@@ -1,0 +1,354 @@
+"""From a pretrained run and labels to a classifier that is measured. Start reading at `finetune`.
+
+The same loop as in pretraining, once for every learning rate of the grid, each in a folder below the run's. Kept are
+the weights of the rate and the step that were best on the held-out part of train; test is looked at once, after that.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import chz
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.nn.functional import nll_loss
+
+from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part, read_checkpoint, write_atomically
+from tubelet.data.loader import train_batches
+from tubelet.data.table import Corpus, Video
+from tubelet.data.views import CENTRE, parse
+from tubelet.errors import RunError
+from tubelet.evaluations.classification import chance, measure
+from tubelet.evaluations.features import Progress, quiet
+from tubelet.evaluations.leaks import Leaks
+from tubelet.evaluations.multiview import Predicted, predict
+from tubelet.evaluations.results import merge_result
+from tubelet.log import Log, read_log
+from tubelet.recipes.division import Division, outline
+from tubelet.recipes.finetune import Finetune
+from tubelet.recipes.folder import LOG, Plan, claim, earlier, read_plan, where, write_plan
+from tubelet.recipes.launch import reading, say, together
+from tubelet.seeds import key
+from tubelet.tasks import Classification
+from tubelet.train import Machine, process_group, train
+
+BEST, CLASSIFIER = "best.safetensors", "classifier.safetensors"
+HELD_OUT = "held_out"  # the name of what is measured on the way, in log.jsonl
+
+
+def finetune(
+    recipe: str,
+    config: Finetune,
+    corpus: Path | str,
+    folder: Path | str,
+    command: Iterable[str] = (),
+    labels: Mapping[str, str] | None = None,
+    progress: Progress = quiet,
+) -> bool:
+    """Fine-tunes into `folder`, or goes on with the same run that stands there. False when it was asked to stop."""
+    folder = Path(folder)
+    with process_group(), contextlib.ExitStack() as stack:
+        machine = Machine.here(config.precision)
+        table = Corpus.open(Path(corpus))
+        division = Division.of(table, config.data.split, labels, config.labels_share, config.held_out, config.seed)
+        origin = read_plan(config.init)
+        steps = config.total(len(division.fit), machine.world)
+        decided = {"weights": fingerprint(Path(config.init)), **digest_of(labels)}
+        plan = Plan(
+            recipe, config, where(table), steps, machine.world, machine.precision, None, decided, tuple(command)
+        )
+        held = together(lambda: stack.enter_context(claim(folder, plan)), machine)
+        if (folder / CLASSIFIER).exists():
+            say(machine, f"{folder} is finished; {following(folder)}")
+            return True
+        machine = replace(machine, precision=held.plan.precision)
+        if machine.rank == 0 and not held.begun:
+            write_plan(folder, plan)
+        for rate in config.grid:
+            if not tune(Tuning(config, table, division, rate, steps, folder, machine)):
+                say(machine, "stopped and saved; the same command goes on from there")
+                return False
+        if machine.rank == 0:
+            chosen = best(config.grid, folder)
+            leaks = Leaks.of(
+                table, origin.corpus, origin.config.data.split, guided=origin.config.guided_by_text, compared=False,
+                source=origin.config.data.captions.source, labels=labels, earlier=earlier(origin),
+            )  # fmt: skip
+            conclude(config, table, division, leaks, chosen, folder, machine, steps, progress)
+            print(f"{folder}: {said(chosen)}; {following(folder)}")
+        return True
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """One learning rate of the grid."""
+
+    config: Finetune
+    corpus: Corpus
+    division: Division
+    rate: float
+    steps: int
+    root: Path
+    machine: Machine
+
+    @property
+    def folder(self) -> Path:
+        return below(self.root, self.rate)
+
+
+def below(root: Path, rate: float) -> Path:
+    return root / f"rate-{rate:g}"
+
+
+def tune(tuning: Tuning) -> bool:
+    """Trains at one learning rate, from its checkpoint if there is one; keeps the weights that were best on the way."""
+    config, machine, steps, folder = tuning.config, tuning.machine, tuning.steps, tuning.folder
+    folder.mkdir(exist_ok=True)
+    first = checkpoint_step(folder / CHECKPOINT)
+    if first == steps and any(record["step"] == steps for record in measured(folder)):
+        return True
+    say(machine, f"learning rate {tuning.rate:g}: " + (f"going on from step {first}" if first else f"{steps} steps"))
+    task = fresh(config, len(tuning.division.classes), first == 0)
+    batches = train_batches(
+        tuning.corpus, config.clip, config.data, videos=tuning.division.fit, classes=tuning.division.classes,
+        batch=config.batch, seed=config.seed, rank=machine.rank, world=machine.world,
+        first_step=first * config.accumulate, last_step=steps * config.accumulate, progress=reading(machine),
+    )  # fmt: skip
+    loop = chz.replace(
+        config,
+        optim=chz.replace(config.optim, base_lr=tuning.rate),
+        evaluate_every=config.evaluate_every or max(1, round(steps / 10)),
+    )
+    with Log(folder / LOG if machine.rank == 0 else None, keep=first, tensorboard=config.tensorboard) as log:
+        look = Looking(tuning, task, log)
+        if train(loop, task, batches, look, folder, log, steps, machine) < steps:
+            return False
+        if machine.rank == 0:
+            task.eval()
+            look(steps)
+    return True
+
+
+def fresh(config: Finetune, classes: int, from_run: bool) -> Classification:
+    """The task at step 0: head and (from scratch) encoder from the seed, else the encoder of the run."""
+    torch.manual_seed(key(config.seed, "weights"))
+    task = config.build(classes)
+    if from_run and not config.scratch:
+        path = Path(config.init) / CHECKPOINT
+        tensors, _ = read_checkpoint(path)
+        encoder = {name: value for name, value in part(tensors, "task.encoder").items() if not name.startswith("norm.")}
+        for model in {task.model, task.tested}:
+            load_strictly(model.encoder, encoder, path)
+    return task
+
+
+class Looking:
+    """Measures the task on the held-out part of train, and keeps its weights where they are the best so far."""
+
+    def __init__(self, tuning: Tuning, task: Classification, log: Log) -> None:
+        self.tuning, self.task, self.log = tuning, task, log
+        self.top = max((standing(record) for record in measured(tuning.folder)), default=None)
+
+    def __call__(self, step: int) -> None:
+        tuning, model = self.tuning, self.task.tested
+        model.eval()
+        found = on_videos(tuning, model.forward, tuning.division.select, CENTRE_ONLY)
+        metrics = compared(found, tuning.division.select, tuning.division.classes)
+        if self.top is None or standing({"step": step, "metrics": metrics}) > self.top:
+            self.top = standing({"step": step, "metrics": metrics})
+            tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+            write_atomically(tuning.folder / BEST, save(tensors, metadata={"step": str(step)}))
+        self.log.write("evaluation", step, name=HELD_OUT, metrics=metrics)
+
+
+CENTRE_ONLY = (CENTRE,)
+
+
+def on_videos(
+    tuning: Tuning, scores: Any, videos: Iterable[Video], views: Any, progress: Progress = quiet
+) -> Predicted:
+    config, machine = tuning.config, tuning.machine
+
+    def forward(video: Tensor) -> Tensor:
+        with machine.autocast():
+            return scores(video)
+
+    return predict(
+        forward, tuning.corpus, list(videos), config.clip, config.data,
+        views=views, batch=config.batch, device=machine.device, progress=progress,
+    )  # fmt: skip
+
+
+def compared(found: Predicted, videos: Iterable[Video], classes: tuple[str, ...]) -> dict[str, float]:
+    """Accuracy and cross-entropy of the videos that could be read."""
+    there = set(found.ids)
+    label = outline([video for video in videos if video.id in there], classes).label
+    if not there:
+        raise RunError(f"not one of the held-out videos could be read; first: {found.failed[0]}")
+    return {
+        "accuracy": float((found.probabilities.argmax(1) == label).float().mean()),
+        "cross_entropy": float(nll_loss(found.probabilities.clamp(min=1e-12).log(), label)),
+        "chance": 1 / len(classes),
+    }
+
+
+def measured(folder: Path) -> list[dict[str, Any]]:
+    """The measurements on the held-out part that are logged."""
+    return [record for record in read_log(folder / LOG) if record["kind"] == "evaluation"]
+
+
+def standing(record: Mapping[str, Any]) -> tuple[float, float, int]:
+    """What is compared: accuracy, then cross-entropy, then who came first."""
+    return record["metrics"]["accuracy"], -record["metrics"]["cross_entropy"], -record["step"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The rate and the step whose weights are kept, and what every rate came to at its best."""
+
+    rate: float
+    step: int
+    accuracy: float
+    grid: Mapping[float, tuple[float, int]]  # rate -> best held-out accuracy, at which step
+
+
+def best(grid: Iterable[float], root: Path) -> Chosen:
+    """Equal rates: the smaller one."""
+    top = {rate: max(measured(below(root, rate)), key=standing) for rate in grid}
+    rate = max(sorted(top), key=lambda rate: standing(top[rate])[:2])
+    summary = {rate: (record["metrics"]["accuracy"], record["step"]) for rate, record in top.items()}
+    return Chosen(rate, top[rate]["step"], top[rate]["metrics"]["accuracy"], summary)
+
+
+def conclude(
+    config: Finetune,
+    corpus: Corpus,
+    division: Division,
+    leaks: Leaks,
+    chosen: Chosen,
+    folder: Path,
+    machine: Machine,
+    steps: int,
+    progress: Progress,
+) -> None:
+    """Measures the chosen weights on test, writes the result, and last the classifier; then the scaffolding goes."""
+    tuning = Tuning(config, corpus, division, chosen.rate, steps, folder, machine)
+    weights = load_file(tuning.folder / BEST)
+    model = config.build(len(division.classes)).model
+    load_strictly(model, weights, tuning.folder / BEST)
+    model.to(machine.device).eval()
+    result = result_of(tuning, leaks, chosen)
+    if division.test:
+        found = on_videos(tuning, model.forward, division.test, parse(config.views), progress)
+        result |= tested(found, tuning, result)
+    else:
+        result["remarks"] = [f"the test split of {corpus.name} has no labelled video: nothing is measured on it"]
+    merge_result(folder, "finetune", result)
+    write_atomically(folder / LOG, (tuning.folder / LOG).read_bytes())
+    names = [
+        {"video": video.id, "part": name} for name in ("fit", "select") for video in getattr(division, name)
+    ]  # fmt: skip
+    write_atomically(folder / "trained_on.csv", listed(names))
+    about = {"classes": "\n".join(division.classes), "step": str(chosen.step), "rate": f"{chosen.rate:g}"}
+    write_atomically(folder / CLASSIFIER, save(weights, metadata=about))
+    for rate in config.grid:
+        for name in (CHECKPOINT, BEST):
+            (below(folder, rate) / name).unlink(missing_ok=True)
+
+
+def listed(rows: list[dict[str, str]]) -> bytes:
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["video", "part"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def result_of(tuning: Tuning, leaks: Leaks, chosen: Chosen) -> dict[str, Any]:
+    """What was decided, before test is looked at."""
+    config, division = tuning.config, tuning.division
+    fit, select = (outline(part, division.classes) for part in (division.fit, division.select))
+    return {
+        "step": chosen.step,
+        "corpus": {"name": tuning.corpus.name, "fingerprint": tuning.corpus.fingerprint()},
+        "seen": leaks.seen,
+        "marks": [] if config.scratch else leaks.marks(),
+        "protocol": {
+            "encoder": "fresh weights" if config.scratch else f"all weights, beginning with {config.init}",
+            "head": "mean of all tokens, LayerNorm, linear",
+            "labels": f"{config.labels_share:.0%} of train's labelled groups of every class: {len(fit)} clips fit, "
+            f"{len(select)} select",
+            "selection": f"learning rate and step of the highest accuracy on the {len(select)} held-out clips of train "
+            f"({config.held_out:.0%} of the groups of every label, by a keyed hash), ties by cross-entropy",
+            "steps": tuning.steps,
+            "selected": {"rate": chosen.rate, "step": chosen.step},
+            "held_out_accuracy": {f"{rate:g}": f"{top:.4f} at step {at}" for rate, (top, at) in chosen.grid.items()},
+            "test": f"{config.views} views (pieces x squares), softmax, then the mean, by video id",
+            "intervals": f"95 %, {config.samples} bootstrap samples of whole test groups",
+            "seed": config.seed,
+        },
+        "metrics": {"held_out.accuracy": chosen.accuracy},
+        "intervals": {},
+        "counts": {
+            "train": {
+                "used": len(fit), "failed": 0, "unlabelled": division.unlabelled[config.data.split],
+                "groups": len(set(fit.groups)),
+            },
+            "selecting": len(select),
+        },
+        "failed": {},
+        "classes": list(division.classes),
+    }  # fmt: skip
+
+
+def tested(found: Predicted, tuning: Tuning, result: Mapping[str, Any]) -> dict[str, Any]:
+    """What test says of the weights that were chosen without it."""
+    division = tuning.division
+    there = set(found.ids)
+    test = outline([video for video in division.test if video.id in there], division.classes)
+    fit = outline(division.fit, division.classes)
+    numbers = measure(found.probabilities.argmax(1), test, seed=tuning.config.seed, samples=tuning.config.samples)
+    if len(division.classes) > 5:
+        top = found.probabilities.topk(5).indices
+        numbers["metrics"]["top5_accuracy"] = float((top == test.label[:, None]).any(1).float().mean())
+    count = {
+        "used": len(test), "failed": len(found.failed), "unlabelled": division.unlabelled["test"],
+        "short": len(found.short), "groups": len(set(test.groups)),
+    }  # fmt: skip
+    return {
+        **numbers,
+        "metrics": {**result["metrics"], **numbers["metrics"], **chance(fit, test)},
+        "counts": {**result["counts"], "test": count},
+        "failed": {"test": list(found.failed)},
+    }
+
+
+def fingerprint(run: Path) -> str:
+    """Which weights a run holds."""
+    path = run / CHECKPOINT
+    if not path.exists():
+        raise RunError(f"{run} has no checkpoint yet; train it first, with `tubelet pretrain`")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=12)).hexdigest()
+
+
+def digest_of(labels: Mapping[str, str] | None) -> dict[str, str]:
+    """Labels that are not the table's decide the weights too."""
+    if labels is None:
+        return {}
+    return {"labels": hashlib.blake2b(repr(sorted(labels.items())).encode(), digest_size=12).hexdigest()}
+
+
+def said(chosen: Chosen) -> str:
+    return f"learning rate {chosen.rate:g}, step {chosen.step}, {chosen.accuracy:.1%} on the held-out part of train"
+
+
+def following(folder: Path) -> str:
+    return f"next: `tubelet predict {folder} VIDEOS --out labels.parquet` and `tubelet report {folder}`"

@@ -1,0 +1,230 @@
+"""Fine-tuning through the command line: it learns, resumes bit for bit, selects without test, and is kept."""
+
+import csv
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_runs import pretrain
+
+from tubelet.cli import main
+from tubelet.data.table import Corpus, write_corpus
+from tubelet.data.video import write_video
+from tubelet.log import read_log
+from tubelet.recipes.division import Division
+
+SMALL = (
+    "tiny", "batch=4", "steps=12", "save_every=5", "evaluate_every=4", "log_every=1", "rates=0.3,0.1", "samples=50",
+    "views=2x1", "data.cache=False", "mix.cutmix=1.0", "drop_path=0.2",
+)  # fmt: skip
+
+
+def make_labelled(folder: Path, test_labels: tuple[str, str] = ("dark", "light")) -> Corpus:
+    """24 videos to train on, 8 to test; dark or light noise; one test video is corrupt."""
+    rng = np.random.default_rng(0)
+    (folder / "videos").mkdir(parents=True)
+    rows = []
+    for number in range(32):
+        light = number % 2
+        frames = rng.integers(0, 90, (10, 3, 3, 3)).repeat(16, 1).repeat(16, 2).astype(np.uint8) + np.uint8(160 * light)
+        path = folder / "videos" / f"clip {number}.mp4"
+        write_video(path, frames, 10.0)
+        split = "train" if number < 24 else "test"
+        names = ("dark", "light") if split == "train" else test_labels
+        rows.append({"id": path.name, "path": path, "end": 1.0, "fps": 10.0, "frames": 10, "width": 48, "height": 48,
+                     "label": names[light], "split": split, "group": f"group {number // 2 * 2 + light}"})  # fmt: skip
+    (folder / "videos" / "clip 30.mp4").write_bytes(b"no video")
+    return write_corpus(folder, "labelled", rows)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory) -> Path:
+    return make_labelled(tmp_path_factory.mktemp("labelled") / "corpus").folder
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory, labelled, recipes) -> Path:
+    run = tmp_path_factory.mktemp("pretrained") / "run"
+    assert pretrain(f"{recipes}:pixels", "steps=4", "--on", labelled, "--out", run) == 0
+    return run
+
+
+def finetune(*words: object) -> int:
+    """`tubelet finetune ...` in this process; its exit code."""
+    try:
+        return main(["finetune", *map(str, words)])
+    except SystemExit as error:
+        return int(error.code or 0)
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory, pretrained, labelled) -> Path:
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("tuned") / "run"
+    assert finetune(pretrained, *SMALL, "average=0.9", "--on", labelled, "--out", out) == 0
+    return out
+
+
+def result(run: Path) -> dict:
+    found: dict = json.loads((run / "results.json").read_text())["finetune"]
+    return found
+
+
+def held_out(run: Path, rate: str) -> list[dict]:
+    return [record for record in read_log(run / f"rate-{rate}" / "log.jsonl") if record["kind"] == "evaluation"]
+
+
+def test_it_tells_light_from_dark_and_says_how(tuned):
+    found = result(tuned)
+    assert found["metrics"]["accuracy"] == 1.0
+    assert found["metrics"]["held_out.accuracy"] == 1.0
+    low, high = found["intervals"]["accuracy"]
+    assert low <= 1 <= high
+    assert found["counts"]["train"]["used"] + found["counts"]["selecting"] == 24
+    protocol = found["protocol"]
+    assert "2x1 views" in protocol["test"]
+    assert set(protocol["held_out_accuracy"]) == {"0.3", "0.1"}
+    assert protocol["selected"]["rate"] in (0.3, 0.1)
+
+
+def test_a_corrupt_test_clip_is_named_and_lowers_used(tuned):
+    found = result(tuned)
+    assert found["counts"]["test"]["used"] == 7
+    assert found["counts"]["test"]["failed"] == 1
+    assert [line.split(":")[0] for line in found["failed"]["test"]] == ["clip 30.mp4"]
+    assert "clip 30.mp4" not in found["predicted"]
+
+
+def test_what_is_kept_is_the_best_of_the_grid(tuned):
+    def standing(record: dict) -> tuple[float, float]:
+        return record["metrics"]["accuracy"], -record["metrics"]["cross_entropy"]
+
+    every = [(standing(record), rate, record["step"]) for rate in ("0.3", "0.1") for record in held_out(tuned, rate)]
+    assert {step for _, _, step in every} == {0, 4, 8, 12}
+    top = max(standing for standing, _, _ in every)
+    selected = result(tuned)["protocol"]["selected"]
+    assert (top, f"{selected['rate']:g}", selected["step"]) in every
+
+
+def test_no_group_both_fits_and_selects_and_all_are_named(tuned, labelled):
+    with (tuned / "trained_on.csv").open() as file:
+        parts = {row["video"]: row["part"] for row in csv.DictReader(file)}
+    corpus = Corpus.open(labelled)
+    assert parts.keys() == {video.id for video in corpus.select("train")}
+    groups = {part: {v.group for v in corpus.videos if parts.get(v.id) == part} for part in ("fit", "select")}
+    assert not groups["fit"] & groups["select"]
+    assert groups["select"]
+
+
+def test_labels_of_test_change_nothing_of_what_is_selected(tmp_path, tuned, pretrained):
+    """The same files with the test labels swapped: the same weights, another accuracy."""
+    swapped = make_labelled(tmp_path / "corpus", test_labels=("light", "dark"))
+    out = tmp_path / "run"
+    assert finetune(pretrained, *SMALL, "average=0.9", "--on", swapped.folder, "--out", out) == 0
+    assert result(out)["metrics"]["accuracy"] == 0.0
+    for part in ("selected", "held_out_accuracy"):
+        assert result(out)["protocol"][part] == result(tuned)["protocol"][part]
+    same(out, tuned)
+
+
+def same(one: Path, other: Path) -> None:
+    first, second = (load_file(run / "classifier.safetensors") for run in (one, other))
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def interrupt_at(log: Path, step: int) -> None:
+    for _ in range(20_000):
+        if any(record["step"] >= step for record in read_log(log)):
+            os.kill(os.getpid(), signal.SIGINT)
+            return
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize(("rate", "step"), [("0.3", 7), ("0.1", 2)])
+def test_a_run_that_was_stopped_and_goes_on_is_the_one_that_never_stopped(
+    tmp_path, tuned, pretrained, labelled, rate, step
+):
+    out = tmp_path / "run"
+    command = (pretrained, *SMALL, "average=0.9", "--on", labelled, "--out", out)
+    stopper = threading.Thread(target=interrupt_at, args=(out / f"rate-{rate}" / "log.jsonl", step), daemon=True)
+    stopper.start()
+    assert finetune(*command) == 130
+    stopper.join()
+    assert not (out / "classifier.safetensors").exists()
+    assert finetune(*command) == 0
+    same(out, tuned)
+    assert held_out(out, "0.3")[-1]["metrics"] == held_out(tuned, "0.3")[-1]["metrics"]
+    assert result(out)["predicted"] == result(tuned)["predicted"]
+
+
+def test_a_finished_run_is_left_alone_and_another_in_its_folder_is_refused(tuned, pretrained, labelled, capsys):
+    before = (tuned / "results.json").read_bytes()
+    assert finetune(pretrained, *SMALL, "average=0.9", "--on", labelled, "--out", tuned) == 0
+    assert "is finished" in capsys.readouterr().err
+    assert (tuned / "results.json").read_bytes() == before
+    assert finetune(pretrained, *SMALL, "average=0.9", "labels_share=0.5", "--on", labelled, "--out", tuned) == 2
+    assert "labels_share: 1.0 -> 0.5" in capsys.readouterr().err
+    assert finetune(pretrained, *SMALL, "--on", labelled, "--out", pretrained) == 2
+    assert "is a run of `tubelet pretrain`" in capsys.readouterr().err
+
+
+def test_from_scratch_nothing_of_the_run_is_used_but_its_shape(tmp_path, pretrained, labelled):
+    out = tmp_path / "run"
+    still = ("steps=1", "rates=1e-9", "optim.floor_lr=0", "mix.mixup=0", "views=1x1", "data.sampling.stride=1")
+    words = ("tiny", "batch=4", *still, "--labels-share", "0.5")
+    assert finetune(pretrained, *words, "--scratch", "--on", labelled, "--out", out) == 0
+    other = tmp_path / "other"
+    assert finetune(pretrained, *words, "--on", labelled, "--out", other) == 0
+    task = load_file(pretrained / "checkpoint.safetensors")
+    fresh, begun = (load_file(run / "classifier.safetensors") for run in (out, other))
+    name = "encoder.embed.weight"
+    torch.testing.assert_close(begun[name], task[f"task.{name}"], atol=1e-6, rtol=0)
+    assert (fresh[name] - begun[name]).abs().max() > 1e-3
+    assert result(out)["counts"]["train"]["used"] + result(out)["counts"]["selecting"] == 12
+    assert "fresh weights" in result(out)["protocol"]["encoder"]
+
+
+def test_a_share_of_the_labels_is_of_every_class_and_part_of_a_larger_one(labelled):
+    corpus = Corpus.open(labelled)
+    shares = [Division.of(corpus, "train", None, share, 0.25, 0) for share in (0.2, 0.5, 1.0)]
+    used = [{video.id for video in (*one.fit, *one.select)} for one in shares]
+    assert used[0] < used[1] < used[2]
+    for one in shares:
+        labels = [video.label for video in (*one.fit, *one.select)]
+        assert labels.count("dark") == labels.count("light")
+        assert {video.label for video in one.select} == {"dark", "light"}
+
+
+def test_a_mirror_is_refused_where_a_class_names_a_side(tmp_path, pretrained, labelled, capsys):
+    sides = tmp_path / "sides.csv"
+    rows = [
+        f"{video.id},{'moves left' if i % 2 else 'moves right'}" for i, video in enumerate(Corpus.open(labelled).videos)
+    ]
+    sides.write_text("\n".join(["id,label", *rows]) + "\n")
+    words = (*SMALL, "data.augment.flip=True", "--labels", sides, "--on", labelled, "--out", tmp_path / "run")
+    assert finetune(pretrained, *words) == 2
+    assert "moves" in (said := capsys.readouterr().err)
+    assert "flip" in said
+
+
+def test_labels_are_needed(tmp_path, pretrained, corpus, labelled, capsys):
+    one = tmp_path / "one.csv"
+    one.write_text("id,label\n" + "\n".join(f"{video.id},same" for video in Corpus.open(labelled).videos) + "\n")
+    out = tmp_path / "run"
+    assert finetune(pretrained, *SMALL, "--labels", one, "--on", labelled, "--out", out) == 2
+    assert "two classes" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_pretraining_commands_say_what_a_fine_tuned_folder_is(tuned, capsys):
+    assert main(["evaluate", str(tuned), "linear"]) == 2
+    assert "is a run of `tubelet finetune`" in capsys.readouterr().err
