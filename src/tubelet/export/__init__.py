@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from tubelet.checkpoint import CHECKPOINT
 from tubelet.data.augment import Crop, crop_frames
 from tubelet.data.sample import Sampling
 from tubelet.data.video import Reader
+from tubelet.data.views import CENTRE, View
 from tubelet.errors import VideoError, WeightsError
 from tubelet.models.encoder import Encoder
 from tubelet.recipes.folder import RECIPE, load_task
@@ -96,13 +98,19 @@ def centre_clip(source: Source, clip: Clip, sampling: Sampling) -> UInt8[Tensor,
 
 
 def file_clip(
-    path: Path, clip: Clip, sampling: Sampling, start: float | None = None, end: float | None = None
+    path: Path,
+    clip: Clip,
+    sampling: Sampling,
+    start: float | None = None,
+    end: float | None = None,
+    view: View = CENTRE,
 ) -> UInt8[Tensor, "3 t h w"]:
-    """The clip in the middle of a file, or of a span of it."""
+    """The clip in the middle of a file, or of a span of it; or another view of it."""
     try:
         with Reader(path, -math.inf if start is None else start, math.inf if end is None else end) as reader:
-            frames = reader.frames(sampling.times(reader.times, clip, "centre").times)
+            begin: Any = "centre" if view.time is None else view.time
+            frames = reader.frames(sampling.times(reader.times, clip, begin).times)
     except VideoError as error:
         raise VideoError(f"{path}: {error}") from error
     height, width = frames.shape[1:3]
-    return crop_frames(frames, Crop.centre(height, width), clip.size)
+    return crop_frames(frames, Crop.along(height, width, view.place), clip.size)

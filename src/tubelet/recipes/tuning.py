@@ -36,7 +36,7 @@ from tubelet.seeds import key
 from tubelet.tasks import Classification
 from tubelet.train import Machine, process_group, train
 
-BEST, CLASSIFIER = "best.safetensors", "classifier.safetensors"
+BEST, CLASSIFIER, TRAINED_ON = "best.safetensors", "classifier.safetensors", "trained_on.csv"
 HELD_OUT = "held_out"  # the name of what is measured on the way, in log.jsonl
 
 
@@ -252,7 +252,7 @@ def conclude(
     names = [
         {"video": video.id, "part": name} for name in ("fit", "select") for video in getattr(division, name)
     ]  # fmt: skip
-    write_atomically(folder / "trained_on.csv", listed(names))
+    write_atomically(folder / TRAINED_ON, listed(names))
     about = {"classes": "\n".join(division.classes), "step": str(chosen.step), "rate": f"{chosen.rate:g}"}
     write_atomically(folder / CLASSIFIER, save(weights, metadata=about))
     for rate in config.grid:

@@ -1,0 +1,49 @@
+"""Write the labels of videos to a table (Parquet): id, start, label, probability, status, reason, a row a video.
+
+RUN is a folder of `tubelet finetune`, or of `tubelet pretrain` with a linear probe (`tubelet evaluate RUN linear`).
+SOURCE is a video, a folder, a list of videos, or a corpus. A video that cannot be read keeps its row and says why."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="folder with a classifier")
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="videos, folders or lists of videos, corpora")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the table, for instance labels.parquet")
+    parser.add_argument("--split", metavar="SPLIT", help="of corpora only these videos, as test")
+    parser.add_argument(
+        "--rest", action="store_true", help="of corpora only the videos that the classifier has not learned from"
+    )
+    parser.add_argument("--views", metavar="5x3", help="pieces x squares of a video (default: as it was tested)")
+    parser.add_argument("--all", action="store_true", help="the probability of every class, too")
+    parser.add_argument("--classifier", metavar="NAME", help="which, where a run has several: an entry of its results")
+    parser.add_argument("--batch", type=int, default=16, help="clips of one forward pass (default: %(default)s)")
+    parser.add_argument("--force", action="store_true", help="replace the table where it exists")
+
+
+def run(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    import torch
+
+    from tubelet.commands.bar import Bar
+    from tubelet.data.views import parse
+    from tubelet.errors import RunError
+    from tubelet.export.predictions import write_predictions
+    from tubelet.recipes.classifiers import load_classifier
+
+    out = Path(args.out)
+    if out.exists() and not args.force:
+        raise RunError(f"{out} exists; name another file with --out, or replace it with --force")
+    views = None if args.views is None else parse(args.views)
+    classifier = load_classifier(args.run, args.classifier, "cuda" if torch.cuda.is_available() else "cpu")
+    with Bar("labelling", "videos") as bar:
+        rows, failed = write_predictions(
+            classifier, args.sources, out,
+            views=views, split=args.split, rest=args.rest, every_class=args.all, batch=args.batch, progress=bar,
+        )  # fmt: skip
+    for row in failed[:8]:
+        print(f"no label: {row.id}: {row.reason}")
+    if len(failed) > 8:
+        print(f"and {len(failed) - 8} more, each with its reason in the table")
+    print(f"{out}: {rows} rows, {rows - len(failed)} labels of {len(classifier.classes)} classes")

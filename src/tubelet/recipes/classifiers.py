@@ -1,0 +1,105 @@
+"""A classifier that was kept, ready for new videos: of `tubelet finetune`, or a probe of `tubelet evaluate`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import chz
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly
+from tubelet.data.loader import Data
+from tubelet.data.views import View, parse
+from tubelet.errors import RunError, WeightsError
+from tubelet.evaluations.heads import FOLDER, read_head
+from tubelet.models import Classifier
+from tubelet.recipes.finetune import Finetune
+from tubelet.recipes.folder import load_task, read_kind, read_plan_of
+from tubelet.recipes.tuning import CLASSIFIER, TRAINED_ON
+from tubelet.types import Clip
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Scores of clips, and how clips are taken of a video."""
+
+    name: str
+    classes: tuple[str, ...]
+    clip: Clip
+    data: Data
+    views: tuple[View, ...]
+    scores: Callable[[Tensor], Tensor]  # uint8 "b 3 t h w" -> "b classes"
+    seen: frozenset[str] = frozenset()  # ids of the videos that it was fitted or selected on
+
+    def probabilities(self, video: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return self.scores(video).double().softmax(1).cpu()
+
+
+def load_classifier(run: Path | str, name: str | None = None, device: torch.device | str = "cpu") -> Kept:
+    """The classifier of a run folder; `name` tells the probes of a pretrained run apart."""
+    run = Path(run)
+    return tuned(run, device) if read_kind(run) == "finetune" else probe(run, name, device)
+
+
+def tuned(run: Path, device: torch.device | str) -> Kept:
+    config = read_plan_of(run, Finetune).config
+    path = run / CLASSIFIER
+    if not path.exists():
+        raise RunError(f"{run} is not finished, so it has no classifier; give its `tubelet finetune` command again")
+    try:
+        with safe_open(path, framework="pt") as file:
+            classes = tuple(file.metadata()["classes"].split("\n"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path} cannot be read as a classifier ({error}); fine-tune again") from error
+    model = Classifier(config.encoder, config.clip, len(classes))
+    load_strictly(model, tensors, path)
+    model.to(device).eval()
+    return Kept(
+        "finetune", classes, config.clip, plain_reading(config.data), parse(config.views),
+        lambda video: model(video.to(device)).float(), trained_on(run),
+    )  # fmt: skip
+
+
+def plain_reading(data: Data) -> Data:
+    """The same frames of a video, without a cache of the frames of a whole corpus."""
+    return chz.replace(data, cache=False, cache_size=None)
+
+
+def trained_on(run: Path) -> frozenset[str]:
+    import csv
+
+    try:
+        with (run / TRAINED_ON).open(newline="", encoding="utf-8") as file:
+            return frozenset(row["video"] for row in csv.DictReader(file))
+    except FileNotFoundError:
+        return frozenset()
+
+
+def probe(run: Path, name: str | None, device: torch.device | str) -> Kept:
+    config, task = load_task(run)
+    there = sorted(path.stem for path in (run / FOLDER).glob("*.safetensors"))
+    if not there:
+        raise RunError(f"{run} has no classifier yet; make one with `tubelet evaluate {run} linear`, or fine-tune it")
+    if name is None and len(there) > 1 and "linear" not in there:
+        raise RunError(f"{run} has several classifiers ({'; '.join(there)}); name one with --classifier")
+    name = name or ("linear" if "linear" in there else there[0])
+    if name not in there:
+        raise RunError(f"{run} has no classifier {name!r}; it has: {'; '.join(there)}")
+    head = read_head(run / FOLDER / f"{name}.safetensors")
+    step = checkpoint_step(run / CHECKPOINT)
+    if head.step != step:
+        raise RunError(
+            f"the classifier {name!r} of {run} is of step {head.step} and the encoder of step {step}; "
+            f"measure again with `tubelet evaluate {run} linear`"
+        )
+    encoder = task.encoder.to(device)
+    slots = config.clip.grid[0]
+
+    def scores(video: Tensor) -> Tensor:
+        return head.scores(encoder.encode(video.to(device)).float().cpu(), slots)
+
+    return Kept(name, head.classes, config.clip, plain_reading(config.data), parse("1x1"), scores)

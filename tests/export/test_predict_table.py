@@ -1,0 +1,146 @@
+"""`tubelet predict`: a label a video, from files, folders, lists and corpora; what cannot be read says why."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from tubelet.cli import main
+from tubelet.data.table import Corpus, write_corpus
+from tubelet.data.video import write_video
+
+RECIPE = """
+from tubelet.data.loader import Data
+from tubelet.data.sample import Sampling
+from tubelet.maskers import Tube
+from tubelet.models.decoder import Decoder
+from tubelet.models.encoder import Vit
+from tubelet.objectives import Pixels
+from tubelet.recipes import Pretrain
+from tubelet.types import Clip
+
+
+def mine():
+    return Pretrain(
+        clip=Clip(frames=4, size=32), data=Data(sampling=Sampling(stride=1)), encoder=Vit(width=32, depth=2, heads=2),
+        masker=Tube(ratio=0.5), objectives={"pixels": Pixels(decoder=Decoder(width=32, depth=1, heads=2))},
+        steps=2, batch=2,
+    )
+"""
+
+
+def noise(number: int) -> np.ndarray:
+    """Dark in even clips, light in odd ones."""
+    rng = np.random.default_rng(number)
+    return (rng.integers(0, 90, (10, 3, 4, 3)).repeat(16, 1).repeat(16, 2) + 160 * (number % 2)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Corpus:
+    folder = tmp_path_factory.mktemp("corpus")
+    rows = []
+    for number in range(20):
+        write_video(folder / f"{number:02}.mp4", noise(number), 10.0)
+        rows.append({"id": f"{number:02}.mp4", "path": folder / f"{number:02}.mp4", "end": 1.0, "fps": 10.0,
+                     "frames": 10, "width": 64, "height": 48, "label": ("dark", "light")[number % 2],
+                     "split": "train" if number < 14 else "test"})  # fmt: skip
+    (folder / "15.mp4").write_bytes(b"no video")
+    rows.append({"id": "gone.mp4", "path": folder / "gone.mp4", "split": "test", "status": "missing",
+                 "reason": "no such file"})  # fmt: skip
+    return write_corpus(folder, "noise", rows)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory, corpus) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "mine.py").write_text(RECIPE)
+    run = folder / "run"
+    assert main(["pretrain", f"{folder}/mine.py:mine", "--on", str(corpus.folder), "--out", str(run)]) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory, pretrained, corpus) -> Path:
+    out = tmp_path_factory.mktemp("tuned") / "run"
+    words = ["tiny", "batch=4", "steps=12", "rates=0.3", "views=2x3", "data.cache=False", "--labels-share", "0.6"]
+    assert main(["finetune", str(pretrained), *words, "--on", str(corpus.folder), "--out", str(out)]) == 0
+    return out
+
+
+def predict(run: Path, *words: object) -> list[dict]:
+    out = Path(str(words[-1]))
+    assert main(["predict", str(run), *map(str, words[:-1]), "--out", str(out)]) == 0
+    rows: list[dict] = pq.read_table(out).to_pylist()
+    return rows
+
+
+def test_every_video_of_a_corpus_has_a_row_and_the_bad_ones_a_reason(tuned, corpus, tmp_path):
+    rows = predict(tuned, corpus.folder, tmp_path / "labels.parquet")
+    assert [row["id"] for row in rows] == [video.id for video in corpus.videos]
+    truth = {video.id: video.label for video in corpus.videos}
+    good = [row for row in rows if row["status"] == "ok"]
+    assert len(good) == 19
+    assert all(row["label"] == truth[row["id"]] for row in good)
+    assert all(0.5 < row["probability"] <= 1 for row in good)
+    bad = {row["id"]: row for row in rows if row["status"] != "ok"}
+    assert {name: row["status"] for name, row in bad.items()} == {"15.mp4": "unreadable", "gone.mp4": "missing"}
+    assert bad["gone.mp4"]["reason"] == "no such file"
+    assert bad["15.mp4"]["reason"]
+    assert all(row["label"] is None and row["probability"] is None for row in bad.values())
+
+
+def test_a_table_says_what_the_result_says(tuned, corpus, tmp_path):
+    import json
+
+    rows = predict(tuned, corpus.folder, "--split", "test", tmp_path / "labels.parquet")
+    kept = json.loads((tuned / "results.json").read_text())["finetune"]["predicted"]
+    assert {row["id"]: row["label"] for row in rows if row["label"]} == kept
+
+
+def test_the_rest_is_what_was_not_learned_from(tuned, corpus, tmp_path):
+    rows = predict(tuned, corpus.folder, "--rest", tmp_path / "labels.parquet")
+    learned = {line.split(",")[0] for line in (tuned / "trained_on.csv").read_text().splitlines()[1:]}
+    assert len(learned) == 8
+    assert {row["id"] for row in rows} == {video.id for video in corpus.videos} - learned
+
+
+def test_files_folders_and_lists_give_what_the_corpus_gives(tuned, corpus, tmp_path):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for name in ("02.mp4", "03.mp4", "15.mp4"):
+        shutil.copy(corpus.folder / name, folder / name)
+    (tmp_path / "list.txt").write_text("new/02.mp4\nnew/03.mp4\n")
+    every = {row["id"]: row for row in predict(tuned, corpus.folder, "--all", tmp_path / "corpus.parquet")}
+    by_folder = predict(tuned, folder, "--all", tmp_path / "folder.parquet")
+    by_list = predict(tuned, tmp_path / "list.txt", folder / "03.mp4", tmp_path / "list.parquet")
+    assert [row["status"] for row in by_folder] == ["ok", "ok", "unreadable"]
+    for row in by_folder[:2]:
+        want = every[Path(row["id"]).name]
+        assert row["label"] == want["label"]
+        assert row["probabilities"] == pytest.approx(want["probabilities"], abs=1e-5)
+        assert sum(row["probabilities"]) == pytest.approx(1, abs=1e-5)
+    assert [row["label"] for row in by_list] == ["dark", "light", "light"]
+
+
+def test_other_views_are_other_probabilities(tuned, corpus, tmp_path):
+    one = predict(tuned, corpus.folder, "--views", "1x1", "--split", "test", tmp_path / "one.parquet")
+    six = predict(tuned, corpus.folder, "--split", "test", tmp_path / "six.parquet")
+    assert [row["label"] for row in one] == [row["label"] for row in six]
+    assert [row["probability"] for row in one] != [row["probability"] for row in six]
+
+
+def test_what_stands_there_is_not_overwritten_and_a_run_without_a_classifier_says_so(
+    tuned, pretrained, corpus, tmp_path, capsys
+):
+    out = tmp_path / "labels.parquet"
+    out.write_text("mine")
+    assert main(["predict", str(tuned), str(corpus.folder), "--out", str(out)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+    if not (pretrained / "classifiers").exists():
+        assert main(["predict", str(pretrained), str(corpus.folder), "--out", str(tmp_path / "a.parquet")]) == 2
+        assert "tubelet evaluate" in capsys.readouterr().err
