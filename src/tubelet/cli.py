@@ -20,7 +20,7 @@ VERBS = {
     "import": "make a run folder of VideoMAE weights: official files, transformers, mmaction2, the hub",
     "pretrain": "pretrain an encoder by a recipe, with any field overridden as key=value",
     "finetune": "fine-tune a pretrained encoder to labels, all of them or a share",
-    "evaluate": "measure an encoder on a corpus: linear, knn, retrieval",
+    "evaluate": "measure an encoder on a corpus: probes, kNN, few labels, retrieval, reconstruction",
     "predict": "write the labels of videos to a table, by a classifier that was kept",
     "embed": "write the features of videos to a table",
     "report": "one self-contained page from run folders",

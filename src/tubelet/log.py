@@ -1,10 +1,13 @@
 """The record of a run: JSON lines on disk, TensorBoard beside them where it is asked for, a bar on the terminal."""
 
+import contextlib
 import json
 import os
+import platform
 import sys
 import time
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -100,6 +103,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def versions() -> dict[str, str]:
+    """Of what decides a number."""
+    found = {"python": platform.python_version()}
+    for package in ("tubelet", "torch", "numpy", "av", "safetensors", "chz"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def open_board(folder: Path, keep: int) -> Any:

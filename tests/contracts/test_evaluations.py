@@ -15,7 +15,7 @@ from tubelet.data.loader import Data
 from tubelet.data.sample import Sampling
 from tubelet.data.table import Corpus, write_corpus
 from tubelet.data.video import write_video
-from tubelet.evaluations import EVALUATIONS, Context, Evaluation, Features
+from tubelet.evaluations import EVALUATIONS, Context, Evaluation, Features, FewShot, LowLabel
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
@@ -76,6 +76,14 @@ def measured(evaluation: Evaluation, corpus: Corpus, train: Features, test: Feat
     return evaluation.run(context)
 
 
+QUICKER = {FewShot: {"episodes": 60}, LowLabel: {"shares": (0.05, 1.0), "draws": 1}}
+
+
+def quick(cls: type[Evaluation], **settings) -> Evaluation:
+    """With less of what only takes time."""
+    return cls(samples=200, **QUICKER.get(cls, {}), **settings)
+
+
 def headlines(result: dict) -> dict[str, float]:
     found = {name: value for name, value in result["metrics"].items() if name.rpartition(".")[2] in HEADLINES}
     assert found
@@ -84,7 +92,7 @@ def headlines(result: dict) -> dict[str, float]:
 
 @every_probe
 def test_features_that_tell_the_classes_apart_score_one(evaluation_class, corpus):
-    result = measured(evaluation_class(), corpus, made_up("train", 160, 8.0, 0), made_up("test", 80, 8.0, 0))
+    result = measured(quick(evaluation_class), corpus, made_up("train", 160, 8.0, 0), made_up("test", 80, 8.0, 0))
     assert min(headlines(result).values()) >= 0.99
 
 
@@ -92,7 +100,9 @@ def test_features_that_tell_the_classes_apart_score_one(evaluation_class, corpus
 def test_noise_is_at_chance_within_the_interval(evaluation_class, corpus):
     inside = total = 0
     for seed in range(6):
-        result = measured(evaluation_class(), corpus, made_up("train", 160, 0.0, seed), made_up("test", 160, 0.0, seed))
+        result = measured(
+            quick(evaluation_class), corpus, made_up("train", 160, 0.0, seed), made_up("test", 160, 0.0, seed)
+        )
         for name in headlines(result):
             low, high = result["intervals"][name]
             inside, total = inside + (low <= 1 / CLASSES <= high), total + 1
@@ -106,16 +116,16 @@ def test_shuffled_labels_fall_to_chance(evaluation_class, corpus):
     order = torch.randperm(160, generator=torch.Generator().manual_seed(1)).tolist()
     labels = {i: f"class {n}" for i, n in zip(test.ids, test.label.tolist(), strict=True)}
     labels |= {i: f"class {int(train.label[order[place]])}" for place, i in enumerate(train.ids)}
-    for value in headlines(measured(evaluation_class(), corpus, train, test, labels)).values():
+    for value in headlines(measured(quick(evaluation_class), corpus, train, test, labels)).values():
         assert value < 1 / CLASSES + 0.2
 
 
 @every_probe
 def test_nothing_is_selected_on_test(evaluation_class, corpus):
     train, test = made_up("train", 160, 0.7, 0), made_up("test", 80, 0.7, 0)
-    result = measured(evaluation_class(), corpus, train, test)
+    result = measured(quick(evaluation_class), corpus, train, test)
     order = torch.randperm(80, generator=torch.Generator().manual_seed(1))
-    other = measured(evaluation_class(), corpus, train, replace(test, label=test.label[order]))
+    other = measured(quick(evaluation_class), corpus, train, replace(test, label=test.label[order]))
     assert headlines(other) != headlines(result)
     for part in ("selected", "held_out_accuracy"):
         assert result["protocol"].get(part) == other["protocol"].get(part)
@@ -129,14 +139,14 @@ def test_a_group_is_never_on_both_sides_of_the_selection(evaluation_class, corpu
     train = made_up("train", 160, 0.0, 0)
     twin = torch.arange(160) // 2 * 2
     train = replace(train, mean=train.mean[twin], slots=train.slots[twin])
-    result = measured(evaluation_class(), corpus, train, made_up("test", 80, 0.0, 0))
+    result = measured(quick(evaluation_class), corpus, train, made_up("test", 80, 0.0, 0))
     for scores in result["protocol"].get("held_out_accuracy", {}).values():
         assert max(scores.values()) < 0.6
 
 
 @every_evaluation
 def test_the_same_context_gives_the_same_result_as_plain_values(evaluation_class, corpus):
-    one, other = (evaluation_class().run(context_of(corpus)) for _ in range(2))
+    one, other = (quick(evaluation_class).run(context_of(corpus)) for _ in range(2))
     assert one == other
     assert json.loads(json.dumps(one)) == json.loads(json.dumps(other))
     assert {"protocol", "metrics", "counts"} <= one.keys()
@@ -148,7 +158,7 @@ def test_the_same_context_gives_the_same_result_as_plain_values(evaluation_class
 
 @every_evaluation
 def test_a_corrupt_clip_of_test_lowers_used_is_named_and_is_never_replaced(evaluation_class, corpus, tmp_path):
-    before = evaluation_class().run(context_of(corpus))
+    before = quick(evaluation_class).run(context_of(corpus))
     broken = tmp_path / "broken"
     rows = []
     for video in corpus.videos:
@@ -158,7 +168,7 @@ def test_a_corrupt_clip_of_test_lowers_used_is_named_and_is_never_replaced(evalu
             path.write_bytes(Path(video.path).read_bytes()[:40] + b"nothing that decodes")
         same = ("id", "end", "fps", "frames", "width", "height", "label", "split")
         rows.append({"path": path, **{name: getattr(video, name) for name in same}})
-    after = evaluation_class().run(context_of(write_corpus(broken, "contract", rows)))
+    after = quick(evaluation_class).run(context_of(write_corpus(broken, "contract", rows)))
     used = [counts.get("test", counts)["used"] for counts in (before["counts"], after["counts"])]
     failed = [counts.get("test", counts)["failed"] for counts in (before["counts"], after["counts"])]
     assert used == [8, 7]

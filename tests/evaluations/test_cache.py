@@ -204,7 +204,7 @@ def test_two_commands_can_fill_one_series(corpus, clip, data, tmp_path):
     def row(place: int):
         from tubelet.evaluations.cache import Row
 
-        return Row(features.mean[place].numpy(), features.slots[place].numpy(), False)
+        return Row(False, {"mean": features.mean[place].numpy()})
 
     for place in range(4):
         one.add(videos[place], row(place))
@@ -213,7 +213,7 @@ def test_two_commands_can_fill_one_series(corpus, clip, data, tmp_path):
     other.flush()
     found = Store(tmp_path, view_of(encoder, clip, data))
     assert len(found.series.rows) == 6
-    assert torch.equal(torch.from_numpy(found.find(videos[5]).mean.copy()), features.mean[5])
+    assert torch.equal(torch.from_numpy(found.find(videos[5]).parts["mean"].copy()), features.mean[5])
 
 
 def test_what_is_kept_says_in_words_what_made_it(corpus, clip, data, tmp_path):

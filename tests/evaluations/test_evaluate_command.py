@@ -7,6 +7,7 @@ from zlib import crc32
 import chz
 import numpy as np
 import pytest
+import torch
 
 from tubelet import cli
 from tubelet.data.captions import CaptionChoice
@@ -84,16 +85,24 @@ def test_all_evaluations_with_baselines_are_printed_and_written(runs, corpus, ca
     found = results(runs / "pixels")
     assert list(found) == names
     for name in names[:3]:
-        assert set(found[name]["baselines"]) == {"random", "mean_image"}
+        assert set(found[name]["baselines"]) == {"random", "mean_image", "raw_pixels"}
     assert "baselines" not in found["reconstruction"]
     # the mean over time cannot tell rising from falling; the slots side by side can, for it is a change of grey
     assert found["linear"]["baselines"]["mean_image"]["metrics"]["slots.accuracy"] == 1.0
     assert found["linear"]["baselines"]["mean_image"]["metrics"]["mean.accuracy"] < 0.9
+    for result in found.values():
+        assert result["versions"]["torch"] == torch.__version__
+        assert result["seed"] == 0
+        assert result["settings"].startswith(("Linear(", "Knn(", "Retrieval(", "Reconstruction("))
+    assert found["linear"]["protocol"]["split"] == "fitted and selected on train, measured once on test"
+    assert found["linear"]["counts"]["test"]["missing"] == 1
+    assert set(found["linear"]["shared"]) == {"same_file", "same_group", "near_duplicate", "rule"}
     assert found["linear"]["seen"] == {"encoder": ["train"], "aligner": []}
     assert found["linear"]["corpus"] == {"name": "small", "fingerprint": corpus.fingerprint()}
     assert found["linear"]["step"] == 2
-    for part in ("mean, accuracy", "mean image", "chance", "failed test: clip 32: ", "failed test: gone: no such file",
-                 "no contrast head", "encoder has seen of small: train", "aligner: not used"):  # fmt: skip
+    for part in ("mean, accuracy", "image", "raw", "chance", "failed test: clip 32: ",
+                 "failed test: gone: no such file", "no contrast head",
+                 "encoder has seen of small: train", "aligner: not used"):  # fmt: skip
         assert part in out, part
 
 

@@ -8,10 +8,12 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 from sklearn.preprocessing import StandardScaler
+from torch.nn.functional import cross_entropy, layer_norm
 
 from tubelet.evaluations import Features, Linear
 from tubelet.evaluations.classification import hold_out, measure
 from tubelet.evaluations.linear import Problem
+from tubelet.seeds import generator
 
 
 def clouds(count: int, width: int, classes: int, apart: float, seed: int = 0, groups: int | None = None) -> Features:
@@ -50,6 +52,50 @@ def test_the_head_is_the_minimum_that_sklearn_finds(count, width, strength):
     assert torch.equal(
         head.scores(test.mean).argmax(1), torch.tensor(reference.predict(scaler.transform(test.mean.double())))
     )
+
+
+@pytest.mark.parametrize("norm", ["layer", "none"])
+def test_other_normalisations_are_those_of_their_names(norm):
+    train, test = clouds(60, 5, 3, 0.5), clouds(200, 5, 3, 0.5, seed=1)
+    plain = {"none": lambda x: x.double().numpy(), "layer": lambda x: layer_norm(x.double(), (5,)).numpy()}[norm]
+    reference = LogisticRegression(C=0.3, tol=1e-10, max_iter=100_000).fit(plain(train.mean), train.label)
+    [head] = Linear(norm=norm, grid=(0.3,)).fit(train, "mean", [0.3])
+    assert head.scores(test.mean).argmax(1).tolist() == reference.predict(plain(test.mean)).tolist()
+    theirs = reference.decision_function(plain(test.mean))
+    ours = head.scores(test.mean).numpy()
+    np.testing.assert_allclose(ours - ours.mean(1, keepdims=True), theirs - theirs.mean(1, keepdims=True), atol=2e-4)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_sgd_is_that_of_torch_with_a_cosine(norm):
+    train = clouds(64, 5, 3, 0.5)
+    rates = [0.1, 0.5]
+    heads = Linear(solver="sgd", norm=norm, epochs=3, batch=16, order=4).fit(train, "mean", rates)
+    mean, deviation = train.mean.mean(0), train.mean.std(0, unbiased=False)
+    x = (train.mean - mean) / deviation if norm == "batch" else layer_norm(train.mean, (5,))
+    for rate, ours in zip(rates, heads, strict=True):
+        head = torch.nn.Linear(5, 3)
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+        solver = torch.optim.SGD(head.parameters(), lr=rate * 16 / 256, momentum=0.9)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(solver, T_max=12)
+        draws = generator(4, "sgd probe")
+        for _ in range(3):
+            for some in torch.from_numpy(draws.permutation(64)).split(16):
+                solver.zero_grad()
+                cross_entropy(head(x[some]), train.label[some]).backward()
+                solver.step()
+                schedule.step()
+        torch.testing.assert_close(ours.scores(train.mean).float(), head(x).detach(), rtol=0, atol=1e-4)
+
+
+def test_sgd_finds_what_lbfgs_finds_where_the_classes_are_apart():
+    train, test = clouds(200, 5, 3, 3.0), clouds(200, 5, 3, 3.0, seed=1)
+    [one] = Linear(solver="sgd").fit(train, "mean", [1.0])
+    [other] = Linear().fit(train, "mean", [1.0])
+    assert (one.scores(test.mean).argmax(1) == other.scores(test.mean).argmax(1)).float().mean() > 0.97
+    assert Linear(solver="sgd").settings(200)[0] < Linear(solver="sgd").settings(200)[-1] == 3.0
+    assert Linear(solver="sgd").about()["ties"] == "the smaller rate"
 
 
 def test_a_feature_that_never_changes_does_no_harm():

@@ -21,7 +21,12 @@ COLUMNS = {  # of the table: evaluation and metric
     "text to\nvideo\nR@10": ("retrieval", "text_to_video.r@10"),
 }
 CHANCE = {"linear": "chance", "knn": "chance", "retrieval": "text_to_video.chance_r@10"}
-BASELINES = {"random": "random init", "mean_image": "mean image", "ceiling": "supervised ceiling"}
+BASELINES = {
+    "random": "random init",
+    "mean_image": "mean image",
+    "raw_pixels": "raw pixels",
+    "ceiling": "supervised ceiling",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,6 @@
-"""Measure an encoder on a corpus: linear, knn, retrieval, reconstruction. Writes RUN/results.json and prints a table
-with 95 % intervals. Settings are key=value: linear.grid=0.01,0.1 retrieval.source=subject data.sampling.stride=2"""
+"""Measure an encoder on a corpus: linear, knn, few_shot, low_label, retrieval, reconstruction. Writes RUN/results.json
+and prints a table with 95 % intervals.
+Settings are key=value: linear.grid=0.01,0.1 retrieval.source=subject data.sampling.stride=2"""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what", nargs="*", metavar="EVALUATION|key=value", help="what to measure (default: linear), and settings"
     )
     parser.add_argument(
-        "--baselines", action="store_true", help="beside it: the encoder at random initialisation, and the mean image"
+        "--baselines",
+        action="store_true",
+        help="beside it: the encoder at random initialisation, a mean image and the raw pixels",
     )
     parser.add_argument("--labels", metavar="FILE", help="CSV or Parquet with a column video, id or path, and a label")
     parser.add_argument(
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations.cache import FOLDER
     from tubelet.evaluations.labels import other_labels
     from tubelet.evaluations.leaks import Leaks
-    from tubelet.evaluations.results import entry_name, merge_result
+    from tubelet.evaluations.results import complete, entry_name, merge_result
     from tubelet.recipes.folder import earlier, load_task, read_plan
 
     folder = Path(args.run)
@@ -75,10 +78,9 @@ def run(args: argparse.Namespace) -> None:
         results = {}
         for own, evaluation in evaluations.items():
             leaks.refuse(getattr(evaluation, "split", "test"), args.allow_seen)
-            result = {**evaluation.run(context), "corpus": context.identity, "seen": leaks.seen, "step": step}
+            result = complete(evaluation, evaluation.run(context), context, leaks, step)
             result["asked"] = asked(args, own, str(corpus.folder))
             if evaluation.reads_features:
-                result["marks"] = [*result.get("marks", []), *leaks.marks()]
                 result["baselines"] = baselines(evaluation, result, others, corpus, label)
             name = entry_name(own, context.identity, plan.corpus, label)
             results[name] = merge_result(folder, name, result)
@@ -164,7 +166,7 @@ def table(name: str, result: Mapping[str, Any], width: int) -> "Table":
     made = Table(title=f"{name}, {result['corpus']['name']}", title_justify="left", title_style="bold", box=box.SIMPLE)
     made.add_column()
     for column in ("this run", *others, *(["chance"] if has_chance else [])):
-        made.add_column(column.replace("_", " "), justify="right", no_wrap=True)
+        made.add_column(column.replace("_", "\n"), justify="right", no_wrap=True)
     for metric in rows:
         cells = [cell(metric, result), *(cell(metric, other, interval=width > 100) for other in others.values())]
         if has_chance:

@@ -2,11 +2,24 @@
 
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import Features
+from tubelet.evaluations.few_shot import FewShot
 from tubelet.evaluations.knn import Knn
 from tubelet.evaluations.linear import Linear
+from tubelet.evaluations.low_label import LowLabel
 from tubelet.evaluations.reconstruction import Reconstruction
 from tubelet.evaluations.retrieval import Retrieval
 
-EVALUATIONS: tuple[type[Evaluation], ...] = (Linear, Knn, Retrieval, Reconstruction)
+EVALUATIONS: tuple[type[Evaluation], ...] = (Linear, Knn, FewShot, LowLabel, Retrieval, Reconstruction)
 
-__all__ = ["EVALUATIONS", "Context", "Evaluation", "Features", "Knn", "Linear", "Reconstruction", "Retrieval"]
+__all__ = [
+    "EVALUATIONS",
+    "Context",
+    "Evaluation",
+    "Features",
+    "FewShot",
+    "Knn",
+    "Linear",
+    "LowLabel",
+    "Reconstruction",
+    "Retrieval",
+]

@@ -1,16 +1,17 @@
 """What an evaluation is given, and what it gives back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import chz
+import torch
 from torch import nn
 
 from tubelet.data.loader import Data
 from tubelet.data.table import Corpus
-from tubelet.evaluations.features import Features, Progress, extract, quiet
+from tubelet.evaluations.features import Features, Progress, Settings, Tokens, extract, extract_tokens, quiet
 from tubelet.tasks import Pretraining
 from tubelet.types import Clip
 
@@ -42,12 +43,25 @@ class Context:
 
     def unlabelled(self, split: str) -> Features:
         if split not in self.computed:
-            self.computed[split] = extract(
-                self.encoder, self.corpus, self.clip, self.data,
-                split=split, batch=self.batch, limit=self.limit, seed=self.seed, folder=self.keep,
-                progress=self.progress,
-            )  # fmt: skip
+            self.computed[split] = extract(*self.source, split, self.settings)
         return self.computed[split]
+
+    def with_tokens(self, split: str, places: int | None = None) -> Features:
+        """The same, with the tokens of every clip; with `places`, averaged to so many rows and columns a slot."""
+        features = self.features(split)
+        rows = extract_tokens(*self.source, split, places, self.settings)
+        index = torch.tensor([place for place, name in enumerate(features.ids) if name in rows])
+        values = tuple(rows[name].parts["tokens"] for name in features.ids if name in rows)
+        width = features.slots.shape[1] // self.clip.grid[0]
+        return replace(features.rows(index), tokens=Tokens(values, width))
+
+    @property
+    def source(self) -> tuple[nn.Module, Corpus, Clip, Data]:
+        return self.encoder, self.corpus, self.clip, self.data
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(self.batch, self.limit, self.seed, self.keep, self.progress)
 
     @property
     def identity(self) -> dict[str, str]:

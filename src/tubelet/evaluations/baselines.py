@@ -15,6 +15,7 @@ from tubelet.data.table import Corpus
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.cache import beside, remembered, view_of
 from tubelet.log import plain
+from tubelet.models.patches import cut
 from tubelet.seeds import key
 from tubelet.types import Clip
 
@@ -36,6 +37,18 @@ class MeanImage(nn.Module):
         return rearrange(small, "(b slot) c h w -> b slot (h w c)", slot=self.clip.grid[0])
 
 
+class RawPixels(nn.Module):
+    """The tubelets themselves, as the encoder gets them: a token is the values of its pixels in [0, 1]."""
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__()
+        self.clip = clip
+        self.config = "raw pixels"
+
+    def encode(self, video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b n p"]:
+        return cut(video, self.clip).float() / 255
+
+
 def untrained(context: Context) -> Context:
     """The same encoder at random initialisation, by the same seed; without heads."""
     with torch.random.fork_rng(devices=[]):
@@ -50,13 +63,18 @@ def mean_image(context: Context) -> Context:
     return of_no_run(context, MeanImage(context.clip))
 
 
+def raw_pixels(context: Context) -> Context:
+    """No encoder: what the encoder is given, measured in the same way."""
+    return of_no_run(context, RawPixels(context.clip))
+
+
 def of_no_run(context: Context, encoder: nn.Module) -> Context:
     """The same clips through another encoder, whose features are kept with the corpus for all runs."""
     keep = None if context.keep is None else beside(context.corpus)
     return replace(context, encoder=encoder, task=None, folder=None, keep=keep, computed={})
 
 
-BASELINES = {"random": untrained, "mean_image": mean_image}
+BASELINES = {"random": untrained, "mean_image": mean_image, "raw_pixels": raw_pixels}
 
 
 def measured(evaluation: Evaluation, context: Context) -> dict[str, Any]:

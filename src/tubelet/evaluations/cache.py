@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float32
 from torch import nn
 
 from tubelet.checkpoint import write_atomically
+from tubelet.data.content import content_digest
 from tubelet.data.loader import Data
-from tubelet.data.maps import content_digest, file_content, map_key
+from tubelet.data.maps import file_content, map_key
 from tubelet.data.shards import Series, Writer, series_folder
 from tubelet.data.table import Corpus, Video
 from tubelet.errors import CorpusError
@@ -29,28 +29,32 @@ from tubelet.types import Clip
 
 FORMAT = 1  # one more when the same weights and clips come to give other features
 FOLDER = "features"
-ROWS = 4096  # kept in memory before they are written
+HELD = 64 << 20  # bytes kept in memory before they are written
 
 
 @dataclass(frozen=True)
 class Row:
-    """One video's features."""
+    """What is kept of one video: flat arrays by name."""
 
-    mean: Float32[np.ndarray, "d"]
-    slots: Float32[np.ndarray, "s"]
     short: bool
+    parts: Mapping[str, np.ndarray]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(part.nbytes for part in self.parts.values())
 
 
 class Store:
     """The rows of one encoder and one way to read clips, below `root`."""
 
-    def __init__(self, root: Path, view: Mapping[str, Any]) -> None:
-        self.about = {"name": "features", **view}
+    def __init__(self, root: Path, view: Mapping[str, Any], name: str = "features") -> None:
+        self.about = {"name": name, **view}
         self.folder = series_folder(root, self.about)
         self.series = Series(self.folder) if (self.folder / "about.json").exists() else None
         self.files = {} if self.series is None else files_of(self.series)
         self.columns = [] if self.series is None else [columns_of(batch) for batch in self.series.batches]
         self.pending: list[tuple[Video, Row]] = []
+        self.held = 0
 
     def find(self, video: Video) -> Row | None:
         if self.series is None:
@@ -59,19 +63,21 @@ class Store:
         place = None if content is None else self.series.rows.get(map_key(content, video, ""))
         if place is None:
             return None
-        mean, slots, short = self.columns[place[0]]
-        return Row(mean[place[1]], slots[place[1]], bool(short[place[1]]))
+        shard, row = place
+        columns = self.columns[shard]
+        return Row(bool(columns["short"][row]), {name: part[row] for name, part in columns.items() if name != "short"})
 
     def add(self, video: Video, row: Row) -> None:
         self.pending.append((video, row))
-        if len(self.pending) >= ROWS:
+        self.held += row.nbytes
+        if self.held >= HELD:
             self.flush()
 
     def flush(self) -> None:
         """Writes what was added. The series is locked for no longer than that, so two commands can fill it at once."""
         if not self.pending:
             return
-        first = self.pending[0][1]
+        parts = self.pending[0][1].parts
         schema = pa.schema(
             [
                 ("key", pa.binary(16)),
@@ -80,8 +86,7 @@ class Store:
                 ("size", pa.int64()),
                 ("modified", pa.int64()),
                 ("short", pa.bool_()),
-                ("mean", pa.list_(pa.float32(), len(first.mean))),
-                ("slots", pa.list_(pa.float32(), len(first.slots))),
+                *((name, pa.list_(pa.from_numpy_dtype(part.dtype), part.size)) for name, part in parts.items()),
             ]
         )
         with Writer(self.folder, self.about, schema) as writer:
@@ -94,11 +99,12 @@ class Store:
                         "content": content,
                         "size": stat.st_size,
                         "modified": stat.st_mtime_ns,
-                        **vars(row),
+                        "short": row.short,
+                        **row.parts,
                     },
-                    row.mean.nbytes + row.slots.nbytes,
+                    row.nbytes,
                 )
-        self.pending = []
+        self.pending, self.held = [], 0
 
 
 def files_of(series: Series) -> dict[tuple[str, int, int], bytes]:
@@ -109,11 +115,13 @@ def files_of(series: Series) -> dict[tuple[str, int, int], bytes]:
     }
 
 
-def columns_of(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """mean "r d", slots "r s" (both where they lie on disk) and short "r"."""
-    tables = (batch.column(name) for name in ("mean", "slots"))
-    mean, slots = (column.values.to_numpy().reshape(len(batch), column.type.list_size) for column in tables)
-    return mean, slots, batch.column("short").to_numpy(zero_copy_only=False)
+def columns_of(batch: pa.RecordBatch) -> dict[str, np.ndarray]:
+    """The parts, "r values" each, where they lie on disk; and short "r"."""
+    found = {"short": batch.column("short").to_numpy(zero_copy_only=False)}
+    for field in batch.schema:
+        if pa.types.is_fixed_size_list(field.type):
+            found[field.name] = batch.column(field.name).values.to_numpy().reshape(len(batch), field.type.list_size)
+    return found
 
 
 def view_of(encoder: nn.Module, clip: Clip, data: Data) -> dict[str, Any]:

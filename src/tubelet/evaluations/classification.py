@@ -13,7 +13,10 @@ from torch import Tensor
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLS, Features
-from tubelet.seeds import generator, key
+from tubelet.evaluations.intervals import BOUNDS, drawn_again
+from tubelet.seeds import key
+
+WHAT = "frozen encoder, one centre clip a video; mean: of all tokens; slots: per-slot means"
 
 
 @chz.chz
@@ -21,6 +24,7 @@ class Probe(Evaluation):
     """A classifier on frozen features with one setting, chosen on a held-out part of train. Test is seen once, last."""
 
     reads_features: ClassVar[bool] = True
+    what: ClassVar[str] = WHAT
 
     pools: tuple[str, ...] = chz.field(default=POOLS, doc="mean: of all tokens; slots: per-slot means side by side")
     held_out: float = chz.field(default=0.25, doc="share of train's groups that selects")
@@ -34,20 +38,25 @@ class Probe(Evaluation):
         """The grid for so many clips, the setting that wins ties first."""
         raise NotImplementedError
 
+    def given(self, context: Context, split: str) -> Features:
+        """What is classified."""
+        return context.features(split)
+
     def predict(
-        self, train: Features, queries: Float[Tensor, "q d"], pool: str, settings: Sequence[Any]
+        self, train: Features, queries: Features, pool: str, settings: Sequence[Any]
     ) -> list[Int64[Tensor, "q"]]:
         """The class of each query by each setting, learned from all of `train`."""
         raise NotImplementedError
 
     def run(self, context: Context) -> dict[str, Any]:
-        all_train, all_test = context.features("train"), context.features("test")
+        all_train, all_test = self.given(context, "train"), self.given(context, "test")
         train, test = two_splits(all_train, all_test, self.name)
         held = hold_out(train, self.held_out, context.seed)
         result: dict[str, Any] = {
             "corpus": context.identity,
             "protocol": {
-                "features": "frozen encoder, one centre clip a video; mean: of all tokens; slots: per-slot means",
+                "split": "fitted and selected on train, measured once on test",
+                "features": self.what,
                 **self.about(),
                 "selection": f"highest accuracy on {int(held.sum())} held-out clips of train "
                 f"({self.held_out:.0%} of the groups of every label, by a keyed hash); then all of train",
@@ -65,7 +74,7 @@ class Probe(Evaluation):
         }
         for pool in self.pools:
             setting, scores = self.select(train, held, pool)
-            [predicted] = self.predict(train, test.pooled(pool), pool, [setting])
+            [predicted] = self.predict(train, test, pool, [setting])
             measured = measure(predicted, test, seed=context.seed, samples=self.samples)
             result["protocol"]["selected"][pool] = setting
             result["protocol"]["held_out_accuracy"][pool] = {str(setting): score for setting, score in scores.items()}
@@ -78,7 +87,7 @@ class Probe(Evaluation):
         """The setting that is best on the held-out part of train, and the accuracy of each."""
         fitting, selecting = train.rows(~held), train.rows(held)
         settings = self.settings(len(fitting))
-        predictions = self.predict(fitting, selecting.pooled(pool), pool, settings)
+        predictions = self.predict(fitting, selecting, pool, settings)
         scores = {
             setting: float((predicted == selecting.label).float().mean())
             for setting, predicted in zip(settings, predictions, strict=True)
@@ -169,15 +178,14 @@ def bootstrap(by_group: Float[Tensor, "g classes classes"], *, seed: int, sample
     groups = len(by_group)
     if groups < 2:
         return {}
-    draws = generator(seed, "bootstrap").multinomial(groups, np.full(groups, 1 / groups), size=samples)
-    flat = by_group.flatten(1).numpy()
-    matrices = (draws.astype(np.float64) @ flat).reshape(samples, *by_group.shape[1:])
+    draws = drawn_again(groups, seed=seed, samples=samples)
+    matrices = (draws @ by_group.flatten(1).numpy()).reshape(samples, *by_group.shape[1:])
     right = np.diagonal(matrices, axis1=1, axis2=2)
     totals = matrices.sum(2)
     accuracy = right.sum(1) / totals.sum(1)
     recall = np.where(totals > 0, right / np.maximum(totals, 1), np.nan)
     balanced = np.nanmean(recall, axis=1)
     return {
-        name: [float(v) for v in np.percentile(values, [2.5, 97.5])]
+        name: [float(v) for v in np.percentile(values, BOUNDS)]
         for name, values in (("accuracy", accuracy), ("balanced_accuracy", balanced))
     }

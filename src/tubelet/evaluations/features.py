@@ -1,18 +1,20 @@
 """Features of a split, computed once: one centre clip a video, the encoder frozen, in fp32.
 
-A clip that cannot be read is named and counted; nothing takes its place.
+A clip that cannot be read is named and counted; nothing takes its place. Start reading at `extract`.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from einops import reduce
-from jaxtyping import Float, Int64
+from einops import rearrange, reduce
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from tubelet.data.loader import Data, eval_batches
 from tubelet.data.table import Corpus, Video
@@ -22,6 +24,7 @@ from tubelet.seeds import key
 from tubelet.types import Batch, Clip
 
 POOLS = ("mean", "slots")
+LOOKS, LOOK = 4, 16  # frames of a clip that are kept small, and their side
 Progress = Callable[[int, int], None]
 
 
@@ -40,7 +43,10 @@ class Features:
     groups: tuple[str, ...]
     classes: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()  # "id: reason"
+    missing: tuple[str, ...] = ()  # ids of those among them whose file is not there
     short: tuple[str, ...] = ()
+    looks: UInt8[Tensor, "v l y x 3"] | None = None  # a few frames of each clip, small: to find clips that look alike
+    tokens: "Tokens | None" = None  # where an evaluation asks for them
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,6 +64,8 @@ class Features:
             ids=tuple(self.ids[i] for i in index.tolist()),
             groups=tuple(self.groups[i] for i in index.tolist()),
             label=self.label[index],
+            looks=None if self.looks is None else self.looks[index],
+            tokens=None if self.tokens is None else self.tokens.rows(index),
         )
 
     def labelled(self, corpus: Corpus, labels: Mapping[str, str] | None = None) -> "Features":
@@ -86,44 +94,142 @@ class Features:
         return {
             "used": len(self) - unlabelled,
             "failed": len(self.failed),
+            "missing": len(self.missing),
             "unlabelled": unlabelled,
             "short": len(self.short),
             "groups": len(set(self.groups)),
         }
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What is kept of every clip: its name, what decides it, and how it is made of the tokens."""
+
+    name: str
+    about: Mapping[str, Any]
+    parts: Callable[[Float[Tensor, "b n d"], Batch], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How clips are read: all that `Context` decides."""
+
+    batch: int = 16
+    limit: int | None = None
+    seed: int = 0
+    folder: Path | None = None  # where rows are kept
+    progress: Progress = quiet
+
+
 def extract(
+    encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, split: str, settings: Settings | None = None
+) -> Features:
+    """The features of every video of a split; what the folder keeps of just these clips is taken from there."""
+    kind = Kind("features", {}, lambda tokens, batch: summaries(tokens, batch, clip))
+    videos, rows, failed = read(encoder, corpus, clip, data, split, kind, settings or Settings())
+    found = [video for video in videos if video.id in rows]
+
+    def stacked(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([rows[video.id].parts[name] for video in found]))
+
+    return Features(
+        mean=stacked("mean"),
+        slots=stacked("slots"),
+        label=torch.full((len(found),), -1),
+        ids=tuple(video.id for video in found),
+        groups=tuple(video.group for video in found),
+        failed=tuple(failed),
+        missing=tuple(v.id for v in videos if v.id not in rows and (v.status == "missing" or not v.path.exists())),
+        short=tuple(video.id for video in found if rows[video.id].short),
+        looks=stacked("looks").unflatten(1, (LOOKS, LOOK, LOOK, 3)),
+    )
+
+
+def summaries(tokens: Float[Tensor, "b n d"], batch: Batch, clip: Clip) -> dict[str, np.ndarray]:
+    """What `Features` holds of a batch, flat."""
+    slots = reduce(tokens, "b (slot place) d -> b slot d", "mean", slot=clip.grid[0])
+    at = torch.linspace(0, clip.frames - 1, LOOKS).round().long()
+    frames = rearrange(batch.video[:, :, at].float(), "b c l h w -> (b l) c h w")
+    small = interpolate(frames, size=(LOOK, LOOK), mode="bilinear", antialias=True, align_corners=False)
+    looks = rearrange(small.round().clamp(0, 255).byte(), "(b l) c y x -> b (l y x c)", l=LOOKS)
+    return {
+        "mean": reduce(tokens, "b n d -> b d", "mean").cpu().numpy(),
+        "slots": slots.flatten(1).cpu().numpy(),
+        "looks": looks.numpy(),
+    }
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of clips, in half precision, where they lie on disk."""
+
+    values: tuple[np.ndarray, ...]  # float16 "n*d", one a clip
+    width: int
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def rows(self, index: Int64[Tensor, "k"]) -> "Tokens":
+        return replace(self, values=tuple(self.values[i] for i in index.tolist()))
+
+    def load(self, index: Int64[Tensor, "k"]) -> Float[Tensor, "k n d"]:
+        flat = torch.from_numpy(np.stack([self.values[i] for i in index.tolist()])).float()
+        return flat.unflatten(1, (-1, self.width))
+
+
+def extract_tokens(
     encoder: nn.Module,
     corpus: Corpus,
     clip: Clip,
     data: Data,
-    *,
     split: str,
-    batch: int = 16,
-    limit: int | None = None,
-    seed: int = 0,
-    folder: Path | None = None,
-    progress: Progress = quiet,
-) -> Features:
-    """The features of every video of a split; those that `folder` keeps of just these clips are taken from there."""
-    videos = choose(corpus, split, limit, seed)
+    places: int | None,
+    settings: Settings,
+) -> dict[str, Row]:
+    """By video: the tokens "n d" of its clip, flat; with `places`, averaged to that many rows and columns a slot."""
+    side = clip.grid[1] if places is None else min(places, clip.grid[1])
+
+    def parts(tokens: Float[Tensor, "b n d"], batch: Batch) -> dict[str, np.ndarray]:
+        if side < clip.grid[1] and tokens.shape[1] == clip.num_tubelets:
+            grid = rearrange(tokens, "b (t h w) d -> (b t) d h w", t=clip.grid[0], h=clip.grid[1])
+            small = adaptive_avg_pool2d(grid, side)
+            tokens = rearrange(small, "(b t) d h w -> b (t h w) d", t=clip.grid[0])
+        return {"tokens": tokens.flatten(1).half().cpu().numpy()}
+
+    _, rows, _ = read(encoder, corpus, clip, data, split, Kind("tokens", {"places": side}, parts), settings)
+    return rows
+
+
+def read(
+    encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, split: str, kind: Kind, settings: Settings
+) -> tuple[list[Video], dict[str, Row], list[str]]:
+    """The videos of the split, the rows of those that could be read, and why the others could not."""
+    videos = choose(corpus, split, settings.limit, settings.seed)
     failed = [f"{video.id}: {video.reason or video.status}" for video in videos if video.status != "ok"]
     readable = [video for video in videos if video.status == "ok"]
-    store = None if folder is None else Store(folder, view_of(encoder, clip, data))
-    rows = {} if store is None else {video.id: row for video in readable if (row := store.find(video)) is not None}
-    new = [video for video in readable if video.id not in rows]
-    try:
-        for some, made in compute(encoder, corpus, clip, data, new, batch, progress):
+    if settings.folder is None:
+        rows: dict[str, Row] = {}
+        for some, made in compute(encoder, corpus, clip, data, readable, kind, settings):
             failed += some.failed
             rows |= dict(made)
-            if store is not None:
-                known = {video.id: video for video in new}
+    else:
+        where = settings.folder, {**view_of(encoder, clip, data), **kind.about}, kind.name
+        store = Store(*where)
+        rows = {video.id: row for video in readable if (row := store.find(video)) is not None}
+        new = {video.id: video for video in readable if video.id not in rows}
+        try:
+            for some, made in compute(encoder, corpus, clip, data, list(new.values()), kind, settings):
+                failed += some.failed
                 for name, row in made:
-                    store.add(known[name], row)
-    finally:
-        if store is not None:
+                    store.add(new[name], row)
+        finally:
             store.flush()  # of an interrupted command, too
-    return assemble(rows, videos, failed, corpus)
+        if new:
+            store = Store(*where)
+            rows |= {video.id: row for video in new.values() if (row := store.find(video)) is not None}
+    if not rows:
+        raise CorpusError(f"none of {len(videos)} videos of corpus {corpus.name} could be read; first: {failed[0]}")
+    return videos, rows, failed
 
 
 def choose(corpus: Corpus, split: str, limit: int | None, seed: int) -> list[Video]:
@@ -139,47 +245,29 @@ def choose(corpus: Corpus, split: str, limit: int | None, seed: int) -> list[Vid
 
 
 def compute(
-    encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, videos: list[Video], batch: int, progress: Progress
+    encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, videos: list[Video], kind: Kind, settings: Settings
 ) -> Iterator[tuple[Batch, list[tuple[str, Row]]]]:
-    """Batches, with the features of the videos that could be read, by id."""
+    """Batches, with what is kept of the videos that could be read, by id."""
     if not videos:
         return
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
-    done = 0
+    done, progress = 0, settings.progress
     training = encoder.training
     encoder.eval()
     try:
-        for some in eval_batches(corpus, videos, clip, data, batch=batch, progress=progress):
+        for some in eval_batches(corpus, videos, clip, data, batch=settings.batch, progress=progress):
             made: list[tuple[str, Row]] = []
             if len(some):
                 with torch.inference_mode():
                     tokens = encoder.encode(some.video.to(device)).float()  # type: ignore[operator]  # b n d
-                    mean = reduce(tokens, "b n d -> b d", "mean").cpu().numpy()
-                    slots = reduce(tokens, "b (slot place) d -> b slot d", "mean", slot=clip.grid[0])
-                    each = zip(mean, slots.flatten(1).cpu().numpy(), is_short(some), strict=True)
-                    made = [(name, Row(*row)) for name, row in zip(some.ids, each, strict=True)]
+                    parts = kind.parts(tokens, some)
+                short = [False] * len(some) if some.short is None else some.short.tolist()
+                made = [
+                    (name, Row(short[place], {part: values[place] for part, values in parts.items()}))
+                    for place, name in enumerate(some.ids)
+                ]
             done += len(some) + len(some.failed)
             progress(done, len(videos))
             yield some, made
     finally:
         encoder.train(training)
-
-
-def is_short(batch: Batch) -> list[bool]:
-    return [False] * len(batch) if batch.short is None else batch.short.tolist()
-
-
-def assemble(rows: Mapping[str, Row], videos: list[Video], failed: list[str], corpus: Corpus) -> Features:
-    """The rows in the order of the table."""
-    found = [video for video in videos if video.id in rows]
-    if not found:
-        raise CorpusError(f"none of {len(videos)} videos of corpus {corpus.name} could be read; first: {failed[0]}")
-    return Features(
-        mean=torch.from_numpy(np.stack([rows[video.id].mean for video in found])),
-        slots=torch.from_numpy(np.stack([rows[video.id].slots for video in found])),
-        label=torch.full((len(found),), -1),
-        ids=tuple(video.id for video in found),
-        groups=tuple(video.group for video in found),
-        failed=tuple(failed),
-        short=tuple(video.id for video in found if rows[video.id].short),
-    )

@@ -42,12 +42,12 @@ class Knn(Probe):
         return sorted({min(k, clips) for k in self.grid}, reverse=True)
 
     def predict(
-        self, train: Features, queries: Float[Tensor, "q d"], pool: str, settings: Sequence[int]
+        self, train: Features, queries: Features, pool: str, settings: Sequence[int]
     ) -> list[Int64[Tensor, "q"]]:
         bank = train.pooled(pool).double()
         shift = bank.mean(0) if self.centre else torch.zeros_like(bank[0])
-        bank, queries, classes = bank - shift, queries.double() - shift, len(train.classes)
-        return [nearest(bank, train.label, queries, classes, k, self.vote) for k in settings]
+        asked = queries.pooled(pool).double() - shift
+        return [nearest(bank - shift, train.label, asked, len(train.classes), k, self.vote) for k in settings]
 
 
 def nearest(

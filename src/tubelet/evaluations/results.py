@@ -7,7 +7,10 @@ from typing import Any
 
 from tubelet.checkpoint import write_atomically
 from tubelet.errors import RunError
-from tubelet.log import plain
+from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.duplicates import Shared
+from tubelet.evaluations.leaks import Leaks
+from tubelet.log import plain, versions
 
 RESULTS = "results.json"
 
@@ -31,6 +34,28 @@ def entry_name(evaluation: str, corpus: Mapping[str, str], home: Mapping[str, An
     if corpus["fingerprint"] != home.get("fingerprint"):
         name += f" on {corpus['name']}-{corpus['fingerprint'][:8]}"
     return name if label is None else f"{name}, label {label}"
+
+
+def complete(
+    evaluation: Evaluation, result: Mapping[str, Any], context: Context, leaks: Leaks, step: int
+) -> dict[str, Any]:
+    """The result with all that is the same for every evaluation: what was measured when, on what, with what."""
+    known = {
+        "evaluation": evaluation.name,
+        "settings": repr(evaluation),
+        "corpus": context.identity,
+        "seed": context.seed,
+        "step": step,
+        "seen": dict(leaks.seen),
+        "versions": versions(),
+    }
+    marks = [*result.get("marks", []), *(leaks.marks() if evaluation.reads_features else [])]
+    if evaluation.reads_features and {"train", "test"} <= context.computed.keys():
+        train, test = context.features("train"), context.features("test")
+        shared = Shared.between(context.corpus, train, test)
+        known["shared"] = shared.as_json()
+        marks += shared.marks(len(test))
+    return {**known, **result, "corpus": context.identity, "marks": marks}
 
 
 def merge_result(run: Path, name: str, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from tubelet.data.table import Caption, Corpus, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLS, Features
+from tubelet.evaluations.intervals import of_mean
 from tubelet.evaluations.pictures import keep_thumbnails, named_videos
-from tubelet.seeds import generator
 
 CUTS = (1, 5, 10)
 
@@ -222,15 +222,8 @@ def interval(
     name: str, values: Float[Tensor, "q"], groups: Sequence[str], *, seed: int, samples: int
 ) -> dict[str, list[float]]:
     """The 95 % interval of the mean, whole groups drawn again; nothing with fewer than two groups."""
-    number = {group: i for i, group in enumerate(sorted(set(groups)))}
-    if len(number) < 2:
-        return {}
-    place = np.array([number[group] for group in groups])
-    totals = np.bincount(place, weights=values.numpy(), minlength=len(number))
-    sizes = np.bincount(place, minlength=len(number))
-    draws = generator(seed, "bootstrap").multinomial(len(number), np.full(len(number), 1 / len(number)), size=samples)
-    means = (draws @ totals) / (draws @ sizes)
-    return {name: [float(v) for v in np.percentile(means, [2.5, 97.5])]}
+    bounds = of_mean(values.numpy(), groups, seed=seed, samples=samples)
+    return {} if bounds is None else {name: bounds}
 
 
 def examples(

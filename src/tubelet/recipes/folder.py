@@ -7,7 +7,6 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -17,7 +16,7 @@ from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_weights, write_
 from tubelet.data.shards import chosen
 from tubelet.data.table import Corpus
 from tubelet.errors import RunError
-from tubelet.log import read_log
+from tubelet.log import read_log, versions
 from tubelet.recipes.find import is_file, load_file
 from tubelet.recipes.overrides import changed, plain, typed
 from tubelet.recipes.pretrain import Pretrain
@@ -249,14 +248,6 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise RunError(f"another process is training in {folder}; wait for it, or give another --out") from error
         yield
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("tubelet", "torch", "numpy", "av", "safetensors", "chz"):
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
 
 
 def hardware() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tubelet.errors import RecipeError, TubeletError
 from tubelet.evaluations import Context
 from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.leaks import Leaks
-from tubelet.evaluations.results import merge_result
+from tubelet.evaluations.results import complete, merge_result
 from tubelet.log import Log, against_trivial, read_log
 from tubelet.recipes.folder import LOG, C, Claim, Plan, claim, write_plan
 from tubelet.recipes.pretrain import Pretrain
@@ -87,8 +87,7 @@ def pretrain(
             task.eval()
             whole = context(folder=folder, keep=folder / FOLDER)
             for name, result in measure(config, whole, leaks, log, plan.steps).items():
-                known = {"step": plan.steps, "corpus": whole.identity, "seen": leaks.seen}
-                merge_result(folder, name, {**known, **result, "marks": [*result.get("marks", []), *leaks.marks()]})
+                merge_result(folder, name, complete(config.evaluations[name], result, whole, leaks, plan.steps))
             log.write("end", plan.steps)
             print(f"{folder}: {summary(folder)}; {following(folder, corpus)}")
         return True

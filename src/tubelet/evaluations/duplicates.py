@@ -1,0 +1,117 @@
+"""What train and test share though they should not: files, groups, and frames that look alike.
+
+Frames are compared small: `LOOKS` of every clip at 16x16, first by the correlation of their grey values at 8x8, then,
+among the nearest, by the mean difference of all their colours. Frames without any structure (a black one) say nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import rearrange, reduce
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from tubelet.data.content import content_digest
+from tubelet.data.table import Corpus, Video
+from tubelet.evaluations.features import LOOKS, Features
+
+CORRELATION = 0.97  # of grey values at 8x8, at least
+DIFFERENCE = 4.0  # of colours at 16x16, of 255, at most
+FLAT = 2.0  # deviation of the grey values below which a frame shows nothing
+NEAREST = 3  # candidates of every frame that are looked at closely
+CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Pairs (test, train) of video ids; groups by name."""
+
+    files: list[tuple[str, str]]
+    groups: list[str]
+    frames: list[tuple[str, str, float]]  # and the mean difference of their colours, of 255
+
+    @classmethod
+    def between(cls, corpus: Corpus, train: Features, test: Features) -> "Shared":
+        videos = {video.id: video for video in corpus.videos}
+        return cls(
+            same_files([videos[name] for name in train.ids], [videos[name] for name in test.ids]),
+            sorted(set(train.groups) & set(test.groups)),
+            near_duplicates(train, test),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "same_file": [list(pair) for pair in self.files],
+            "same_group": self.groups,
+            "near_duplicate": [list(pair) for pair in self.frames],
+            "rule": f"{LOOKS} frames of every clip; correlation of grey values at 8x8 at least {CORRELATION}, "
+            f"mean difference of colours at 16x16 at most {DIFFERENCE:g} of 255",
+        }
+
+    def marks(self, used: int) -> list[str]:
+        """What a reader must know beside the number."""
+        found = []
+        if self.files:
+            test, train = self.files[0]
+            found.append(f"{len(self.files)} of {used} test clips are of a file of train too ({test} = {train})")
+        if self.groups:
+            found.append(f"{plural(len(self.groups), 'group')} in train and in test at once (first: {self.groups[0]})")
+        if self.frames:
+            test, train, _ = self.frames[0]
+            found.append(f"{len(self.frames)} of {used} test clips look like a train clip ({test} ~ {train})")
+        return found
+
+
+def plural(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def same_files(train: Sequence[Video], test: Sequence[Video]) -> list[tuple[str, str]]:
+    """Test videos whose file, byte for byte, is in train too. Only files of equal size are read."""
+    sizes: dict[int, dict[str, Video]] = {}
+    for video in train:
+        sizes.setdefault(size_of(video), {}).setdefault(str(video.path), video)
+    found = []
+    for video in test:
+        alike = sizes.get(size_of(video), {})
+        other = alike.get(str(video.path)) or next(
+            (one for one in alike.values() if content_digest(one.path) == content_digest(video.path)), None
+        )
+        if other is not None:
+            found.append((video.id, other.id))
+    return found
+
+
+def size_of(video: Video) -> int:
+    return video.path.stat().st_size
+
+
+def near_duplicates(train: Features, test: Features) -> list[tuple[str, str, float]]:
+    """Of every test clip that looks like a train clip the one it looks most like."""
+    if train.looks is None or test.looks is None:
+        return []
+    known, asked = coarse(train.looks), coarse(test.looks)
+    looks = train.looks, test.looks
+    fine_known, fine_asked = (rearrange(some.float(), "v l y x c -> (v l) (y x c)") for some in looks)
+    per_clip = train.looks.shape[1]
+    best: dict[int, tuple[float, int]] = {}
+    for first in range(0, len(asked), CHUNK):
+        likeness = asked[first : first + CHUNK] @ known.T
+        values, places = likeness.topk(min(NEAREST, likeness.shape[1]), dim=1)
+        for row, column in (values >= CORRELATION).nonzero().tolist():
+            frame, other = first + row, int(places[row, column])
+            difference = float((fine_asked[frame] - fine_known[other]).abs().mean())
+            clip = frame // per_clip
+            if difference <= min(DIFFERENCE, best.get(clip, (DIFFERENCE, 0))[0]):
+                best[clip] = (difference, other // per_clip)
+    return [(test.ids[clip], train.ids[other], difference) for clip, (difference, other) in sorted(best.items())]
+
+
+def coarse(looks: UInt8[Tensor, "v l y x 3"]) -> Float[Tensor, "frames p"]:
+    """Grey values at 8x8 less their mean, of length 1; of length 0 where a frame is flat."""
+    grey = reduce(looks.float(), "v l (y two) (x too) c -> (v l) (y x)", "mean", two=2, too=2)
+    grey = grey - grey.mean(1, keepdim=True)
+    length = grey.norm(dim=1, keepdim=True)
+    return torch.where(length < FLAT * grey.shape[1] ** 0.5, 0.0, grey / length.clamp(min=1e-9))

@@ -1,0 +1,186 @@
+"""Few-shot classification: n-way k-shot episodes on frozen features. Nothing is trained and nothing is selected.
+
+The protocol, whole. An episode draws `ways` classes; of each, k clips of `support` and at most `queries` clips of
+`split`, none of a group that the support of the episode holds. A class's prototype is the mean of its k features,
+each of length 1 after subtracting the mean of all features of `support`; a query gets the class with the nearest
+prototype by cosine. The accuracy is over all queries of all episodes, whose draws are keyed, so that every encoder is
+asked the same. Its interval draws whole groups of query clips again; `half_width` is that of the papers, 1.96 standard
+errors over episodes, which says how many episodes were drawn and nothing of how many clips there are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import chz
+import numpy as np
+from jaxtyping import Float64, Int64
+from torch.nn.functional import normalize
+
+from tubelet.errors import CorpusError, RecipeError
+from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.classification import WHAT, two_splits
+from tubelet.evaluations.features import POOLS, Features
+from tubelet.evaluations.intervals import of_mean
+from tubelet.seeds import generator
+
+
+@chz.chz
+class FewShot(Evaluation):
+    name: ClassVar[str] = "few_shot"
+    reads_features: ClassVar[bool] = True
+
+    ways: int = chz.field(default=5, doc="classes of an episode (all of them where there are fewer)")
+    shots: tuple[int, ...] = chz.field(default=(1, 5), doc="labelled clips of each class")
+    queries: int = chz.field(default=15, doc="at most so many clips of each class to classify")
+    episodes: int = chz.field(default=600, doc="episodes of each number of shots")
+    support: str = chz.field(default="train", doc="the split of the labelled clips")
+    split: str = chz.field(default="test", doc="the split of the queries; that of the support keeps groups apart")
+    pools: tuple[str, ...] = chz.field(default=POOLS, doc="mean: of all tokens; slots: per-slot means side by side")
+    samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
+
+    @chz.validate
+    def _sensible(self) -> None:
+        if self.ways < 2 or self.queries < 1 or self.episodes < 1 or not self.shots or min(self.shots) < 1:
+            raise RecipeError("few_shot needs ways of at least 2, and at least 1 shot, query and episode")
+
+    def run(self, context: Context) -> dict[str, Any]:
+        all_support, all_queries = context.features(self.support), context.features(self.split)
+        support, queries = two_splits(all_support, all_queries, self.name)
+        result: dict[str, Any] = {
+            "corpus": context.identity,
+            "protocol": {
+                "split": f"shots of {self.support}, queries of {self.split}",
+                "features": WHAT,
+                "classifier": "nearest class mean by cosine, after subtracting the mean feature of the support's split",
+                "selection": "none: nothing is trained",
+                "episodes": self.episodes,
+                "queries": f"at most {self.queries} a class, of no group of the episode's support",
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups of query clips",
+                "half_width": {},
+                "seed": context.seed,
+            },
+            "metrics": {},
+            "intervals": {},
+            "counts": {self.support: all_support.counts(), self.split: all_queries.counts()},
+            "failed": {self.support: list(all_support.failed), self.split: list(all_queries.failed)},
+            "classes": list(support.classes),
+            "per_class": {},
+            "remarks": [],
+        }
+        for shots in self.shots:
+            plan = draw(support, queries, self, shots, context.seed)
+            if plan is None:
+                result["remarks"].append(
+                    f"{shots} shots are not measured: fewer than two classes have {shots} labelled clips of "
+                    f"{self.support} and a query of {self.split} in another group"
+                )
+                continue
+            result["metrics"]["chance"] = 1 / plan.ways
+            for pool in self.pools:
+                name = f"{plan.ways}way_{shots}shot.{pool}"
+                self.measure(name, plan, support, queries, pool, context.seed, result)
+        if not result["metrics"]:
+            raise CorpusError("few_shot has nothing to measure: " + "; ".join(result["remarks"]))
+        return result
+
+    def measure(
+        self,
+        name: str,
+        plan: "Plan",
+        support: Features,
+        queries: Features,
+        pool: str,
+        seed: int,
+        result: dict[str, Any],
+    ) -> None:
+        right, asked, episodes = play(plan, support, queries, pool)
+        accuracy = right / np.maximum(asked, 1)
+        result["metrics"][f"{name}.accuracy"] = float(right.sum() / asked.sum())
+        bounds = of_mean(accuracy, queries.groups, seed=seed, samples=self.samples, weights=asked)
+        if bounds is not None:
+            result["intervals"][f"{name}.accuracy"] = bounds
+        result["protocol"]["half_width"][name] = float(1.96 * episodes.std() / len(episodes) ** 0.5)
+        label = queries.label.numpy()
+        result["per_class"][name] = {
+            queries.classes[c]: float(right[label == c].sum() / asked[label == c].sum())
+            for c in np.unique(label[asked > 0]).tolist()
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The draws of all episodes: rows of the support and of the queries, with their class in the episode."""
+
+    ways: int
+    shots: list[Int64[np.ndarray, "ways k"]]
+    queries: list[Int64[np.ndarray, "q"]]
+    classes: list[Int64[np.ndarray, "q"]]
+
+
+def draw(support: Features, queries: Features, settings: FewShot, shots: int, seed: int) -> Plan | None:
+    """The episodes; None where fewer than two classes have enough clips."""
+    same = settings.support == settings.split
+    rows = {c: np.flatnonzero(support.label.numpy() == c) for c in support.label.unique().tolist()}
+    asked = {c: np.flatnonzero(queries.label.numpy() == c) for c in queries.label.unique().tolist()}
+    groups, query_groups = np.array(support.groups), np.array(queries.groups)
+    able = [c for c in sorted(rows) if len(rows[c]) >= shots and c in asked]
+    if same:  # the smallest groups hold the shots, and something must be left
+        able = [c for c in able if enough(groups[rows[c]].tolist(), shots)]
+    ways = min(settings.ways, len(able))
+    if ways < 2:
+        return None
+    plan = Plan(ways, [], [], [])
+    for episode in range(settings.episodes):
+        rng = generator(seed, "episode", episode, shots)
+        chosen = rng.permutation(able)[:ways]
+        shown = np.stack([of_few_groups(rng.permutation(rows[c]), groups, shots, same) for c in chosen])
+        known = set(groups[shown.ravel()].tolist())
+        places, classes = [], []
+        for number, c in enumerate(chosen):
+            free = asked[c][[group not in known for group in query_groups[asked[c]]]]
+            some = rng.permutation(free)[: settings.queries]
+            places.append(some)
+            classes.append(np.full(len(some), number))
+        plan.shots.append(shown)
+        plan.queries.append(np.concatenate(places).astype(np.int64))
+        plan.classes.append(np.concatenate(classes))
+    return plan
+
+
+def enough(groups: Sequence[str], shots: int) -> bool:
+    """Whether `shots` clips, taken group by group, leave a group for the queries."""
+    sizes = sorted(groups.count(group) for group in set(groups))
+    return sum(sizes[:-1]) >= shots
+
+
+def of_few_groups(
+    rows: Int64[np.ndarray, "r"], groups: np.ndarray, shots: int, same: bool
+) -> Int64[np.ndarray, "{shots}"]:
+    """The first rows; where the queries are of the same split, those of the first groups, never of the last one."""
+    if same:
+        order = {group: place for place, group in enumerate(dict.fromkeys(groups[rows].tolist()))}
+        sizes = {group: int((groups[rows] == group).sum()) for group in order}
+        last = max(order, key=lambda group: (sizes[group], order[group]))
+        rows = rows[[group != last for group in groups[rows]]]
+        rows = rows[np.argsort([order[group] for group in groups[rows]], kind="stable")]
+    return rows[:shots]
+
+
+def play(
+    plan: Plan, support: Features, queries: Features, pool: str
+) -> tuple[Float64[np.ndarray, "q"], Float64[np.ndarray, "q"], Float64[np.ndarray, "episodes"]]:
+    """How often each query was right and was asked, and the accuracy of each episode."""
+    shift = support.pooled(pool).double().mean(0)
+    known = normalize(support.pooled(pool).double() - shift, dim=1).numpy()
+    asked = normalize(queries.pooled(pool).double() - shift, dim=1).numpy()
+    right, count = np.zeros(len(queries)), np.zeros(len(queries))
+    episodes = []
+    for shots, rows, classes in zip(plan.shots, plan.queries, plan.classes, strict=True):
+        prototypes = known[shots].mean(1)  # ways d
+        prototypes /= np.maximum(np.linalg.norm(prototypes, axis=1, keepdims=True), 1e-12)
+        hit = (asked[rows] @ prototypes.T).argmax(1) == classes
+        right[rows] += hit
+        count[rows] += 1
+        episodes.append(hit.mean())
+    return right, count, np.array(episodes)

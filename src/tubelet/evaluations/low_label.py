@@ -1,0 +1,142 @@
+"""Low-label curves: the linear probe with 1, 2, 5, 10 and 100 % of train's labels, measured on all of test.
+
+The protocol, whole. A share takes that share of the groups of every label, rounded, at least one; the choice is keyed
+by the group and by the draw, and a smaller share is part of a larger one of the same draw. Smaller shares than all are
+drawn `draws` times; the accuracy is the mean over draws, `spread` its deviation. The setting is selected within the
+share: on held-out groups as in the linear probe where every label has at least `folds` groups, else by
+cross-validation over groups. Where a label has a single group nothing can be held out of it, and where that leaves
+nothing to fit, the middle of the grid is taken. No label outside the share is looked at.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import chz
+import numpy as np
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from tubelet.errors import RecipeError
+from tubelet.evaluations.base import Context
+from tubelet.evaluations.classification import chance, hold_out, two_splits
+from tubelet.evaluations.features import Features
+from tubelet.evaluations.intervals import of_mean
+from tubelet.evaluations.linear import Linear
+from tubelet.seeds import key
+
+
+@chz.chz
+class LowLabel(Linear):
+    name: ClassVar[str] = "low_label"
+
+    shares: tuple[float, ...] = chz.field(default=(0.01, 0.02, 0.05, 0.1, 1.0), doc="of train's groups of every label")
+    draws: int = chz.field(default=3, doc="draws of every share below all")
+    folds: int = chz.field(default=4, doc="of the cross-validation, where there are few labels")
+
+    @chz.validate
+    def _shares(self) -> None:
+        if not self.shares or not all(0 < share <= 1 for share in self.shares) or self.draws < 1 or self.folds < 2:
+            raise RecipeError(
+                "low_label.shares lie above 0 and are at most 1; draws is at least 1 and folds at least 2"
+            )
+
+    def run(self, context: Context) -> dict[str, Any]:
+        all_train, all_test = context.features("train"), context.features("test")
+        train, test = two_splits(all_train, all_test, self.name)
+        result: dict[str, Any] = {
+            "corpus": context.identity,
+            "protocol": {
+                "split": "fitted and selected within a share of train, measured on all of test",
+                "features": self.what,
+                **self.about(),
+                "shares": f"of the groups of every label, at least one; {self.draws} draws of every share below all",
+                "selection": f"highest accuracy within the share: on {self.held_out:.0%} held-out groups where every "
+                f"label has {self.folds}, else by {self.folds}-fold cross-validation over groups; the middle of the "
+                "grid where a share is too small for that",
+                "selected": {},
+                "spread": {},
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole test groups, of the mean over draws",
+                "seed": context.seed,
+            },
+            "metrics": chance(train, test),
+            "intervals": {},
+            "counts": {"train": all_train.counts(), "test": all_test.counts(), "labels": {}},
+            "failed": {"train": list(all_train.failed), "test": list(all_test.failed)},
+            "classes": list(train.classes),
+            "per_class": {},
+        }
+        for share in sorted(self.shares):
+            parts = [train.rows(chosen(train, share, draw)) for draw in range(1 if share == 1 else self.draws)]
+            result["counts"]["labels"][f"{100 * share:g}%"] = [len(part) for part in parts]
+            for pool in self.pools:
+                self.measure(f"{100 * share:g}%.{pool}", parts, test, pool, context.seed, result)
+        return result
+
+    def measure(
+        self, name: str, parts: Sequence[Features], test: Features, pool: str, seed: int, result: dict[str, Any]
+    ) -> None:
+        settings, hits = [], []
+        for part in parts:
+            setting = self.within(part, pool, seed)
+            [predicted] = self.predict(part, test, pool, [setting])
+            settings.append(setting)
+            hits.append((predicted == test.label).double().numpy())
+        right = np.mean(hits, axis=0)
+        result["metrics"][f"{name}.accuracy"] = float(right.mean())
+        bounds = of_mean(right, test.groups, seed=seed, samples=self.samples)
+        if bounds is not None:
+            result["intervals"][f"{name}.accuracy"] = bounds
+        label = test.label.numpy()
+        result["per_class"][name] = {
+            test.classes[c]: float(right[label == c].mean()) for c in np.unique(label).tolist()
+        }
+        result["protocol"]["selected"][name] = settings
+        if len(hits) > 1:
+            result["protocol"]["spread"][name] = float(np.std([hit.mean() for hit in hits], ddof=1))
+
+    def within(self, part: Features, pool: str, seed: int) -> float:
+        """The setting that is best within these clips."""
+        groups_of = groups_by_label(part)
+        settings = self.settings(len(part))
+        if min(len(groups) for groups in groups_of.values()) >= self.folds:
+            setting, _ = self.select(part, hold_out(part, self.held_out, seed), pool)
+            return float(setting)
+        fold = fold_of(part, groups_of, self.folds, seed)
+        right = np.zeros(len(settings))
+        for number in range(self.folds):
+            fitting, asked = part.rows(fold != number), part.rows(fold == number)
+            if len(asked) and len(fitting.label.unique()) > 1:
+                predictions = self.predict(fitting, asked, pool, settings)
+                right += [float((predicted == asked.label).sum()) for predicted in predictions]
+        return settings[int(right.argmax())] if right.any() else settings[len(settings) // 2]
+
+
+def groups_by_label(features: Features) -> dict[int, list[str]]:
+    """The groups of every label; a group with several belongs to its commonest."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for place, group in enumerate(features.groups):
+        members[group].append(place)
+    found: dict[int, list[str]] = defaultdict(list)
+    for group, rows in members.items():
+        found[int(features.label[rows].mode().values)].append(group)
+    return dict(found)
+
+
+def chosen(train: Features, share: float, draw: int) -> Bool[Tensor, "v"]:
+    """Which clips a share of the labels takes: whole groups, at least one of every label."""
+    taken: set[str] = set()
+    for groups in groups_by_label(train).values():
+        order = sorted(groups, key=lambda group: (key(draw, "share " + group), group))
+        taken |= set(order[: max(round(share * len(order) + 1e-9), 1)])
+    return torch.tensor([group in taken for group in train.groups])
+
+
+def fold_of(part: Features, groups_of: dict[int, list[str]], folds: int, seed: int) -> Int64[Tensor, "v"]:
+    """The fold of every clip: the groups of each label are dealt out in a keyed order."""
+    number: dict[str, int] = {}
+    for groups in groups_of.values():
+        order = sorted(groups, key=lambda group: (key(seed, "fold " + group), group))
+        number |= {group: place % folds for place, group in enumerate(order)}
+    return torch.tensor([number[group] for group in part.groups])
