@@ -23,6 +23,7 @@ VERBS = {
     "evaluate": "measure an encoder on a corpus: probes, kNN, few labels, retrieval, reconstruction",
     "predict": "write the labels of videos to a table, by a classifier that was kept",
     "embed": "write the features of videos to a table",
+    "export": "a run for other software: transformers, ONNX, torch.export, safetensors, with a model card",
     "report": "one self-contained page from run folders",
 }
 

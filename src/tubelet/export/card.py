@@ -1,0 +1,171 @@
+"""The card of exported weights: what they are, of what data, how they were made and measured, how to load them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tubelet.evaluations.results import read_results
+from tubelet.recipes.folder import IMPORTED, Plan
+from tubelet.recipes.imported import ABOUT
+from tubelet.recipes.overrides import changed, plain
+
+LOAD = {
+    "transformers": """import torch
+from transformers import AutoModel
+
+model = AutoModel.from_pretrained("FOLDER").eval()
+clips = torch.zeros(1, {frames}, 3, {size}, {size})  # (pixels / 255 - mean) / std, as in preprocessor_config.json
+embedding = model(clips).last_hidden_state.mean(1)  # 1 x {width}""",
+    "onnx": """import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("FOLDER/encoder.onnx")
+clips = np.zeros((1, 3, {frames}, {size}, {size}), np.uint8)  # batch, colour, frame, row, column; any batch
+(embedding,) = session.run(["embedding"], {{"video": clips}})  # 1 x {width}""",
+    "torch-export": """import torch
+
+model = torch.export.load("FOLDER/encoder.pt2").module()
+clips = torch.zeros(1, 3, {frames}, {size}, {size}, dtype=torch.uint8)
+embedding, tokens = model(clips)[:2]  # 1 x {width}, 1 x {tokens} x {width}""",
+    "safetensors": """from safetensors.torch import load_file
+
+weights = load_file("FOLDER/encoder.safetensors")  # names of the {layout} layout""",
+}
+
+
+def write_card(
+    folder: Path,
+    name: str,
+    run: Path,
+    plan: Plan,
+    license: str | None,
+    differences: Mapping[str, float],
+    layout: str,
+    text: bool,
+) -> None:
+    """README.md in `folder`, in the format of the hub. `differences` by target: how far apart what is loaded is."""
+    origin = imported(run)
+    lines = [
+        "---",
+        f"license: {license or 'unknown'}",
+        "library_name: tubelet" if "transformers" not in differences else "library_name: transformers",
+        "pipeline_tag: video-classification" if origin.get("classes") else "pipeline_tag: feature-extraction",
+        "tags: [video, videomae, self-supervised]",
+        "---",
+        "",
+        f"# {name}",
+        "",
+        *summary(plan, origin),
+        "",
+        "## Licence",
+        "",
+        license or "Not stated: whoever shares these weights must say under which licence, with `--license`.",
+        *licence_notes(origin),
+        "",
+        "## Data",
+        "",
+        *data(plan, origin),
+        "",
+        "## Recipe",
+        "",
+        *recipe(plan),
+        "",
+        "## Results",
+        "",
+        *results(run),
+        "",
+        "## How to load",
+        "",
+    ]
+    clip, width = plan.config.clip, plan.config.encoder.width
+    sizes = {"frames": clip.frames, "size": clip.size, "width": width, "tokens": clip.num_tubelets, "layout": layout}
+    for target, difference in differences.items():
+        if target not in LOAD:
+            continue
+        lines += [f"{target}; relative to the original at most {difference:.1e} apart on random clips:", ""]
+        lines += ["```python", *LOAD[target].format(**sizes).replace("FOLDER", ".").splitlines(), "```", ""]
+    if text:
+        lines += [
+            "Text: `joint` of encoder.onnx and of text.onnx are of length 1 in one space; their product is the score."
+        ]
+        if (folder / "search.py").exists():
+            lines += ['`python search.py "a red square" features.npz` ranks videos with NumPy and ONNX Runtime alone.']
+        lines += [""]
+    sampling = plan.config.data.sampling
+    apart = f"{sampling.frames_apart} source frames" if sampling.step_ms is None else f"{sampling.step_ms:g} ms"
+    lines += [
+        f"Clips: {clip.frames} frames {apart} apart, the middle square, {clip.size} x {clip.size} pixels, RGB.",
+        "",
+    ]
+    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def imported(run: Path) -> dict[str, Any]:
+    path = run / ABOUT
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def summary(plan: Plan, origin: Mapping[str, Any]) -> list[str]:
+    config = plan.config
+    size = f"ViT of width {config.encoder.width}, depth {config.encoder.depth}, {config.encoder.heads} heads"
+    tubelet = f"{config.clip.tubelet_frames}x{config.clip.tubelet_size}x{config.clip.tubelet_size}"
+    made = (
+        f"imported from {origin.get('source')} ({origin.get('layout')} layout)"
+        if plan.recipe == IMPORTED
+        else f"pretrained by masked reconstruction with tubelet, recipe `{plan.recipe}`"
+    )
+    return [
+        f"A video encoder, {made}: {size}, tubelets of {tubelet}, clips of {config.clip.frames}x{config.clip.size}."
+    ]
+
+
+def licence_notes(origin: Mapping[str, Any]) -> list[str]:
+    if not origin:
+        return []
+    return [
+        "",
+        f"The weights come from {origin.get('source')}: its licence binds (those of VideoMAE are CC-BY-NC 4.0).",
+    ]
+
+
+def data(plan: Plan, origin: Mapping[str, Any]) -> list[str]:
+    if plan.recipe == IMPORTED:
+        return ["Trained elsewhere; see the source. " + " ".join(f"Note: {remark}." for remark in origin["remarks"])]
+    lines = [
+        f"Corpus {plan.corpus['name']} (fingerprint {plan.corpus['fingerprint'][:12]}), split {plan.config.data.split}."
+    ]
+    if plan.config.init:
+        lines.append(f"It began with the weights of {plan.config.init}.")
+    return lines
+
+
+def recipe(plan: Plan) -> list[str]:
+    if plan.recipe == IMPORTED:
+        return ["None of ours."]
+    values = plain(plan.config)
+    different = [f"- `{name}={values.get(name)}`" for name in changed(plan.config)]
+    return [
+        f"{plan.steps} steps of {plan.config.batch * plan.config.accumulate * plan.world} clips, {plan.precision}.",
+        "What is not the default:",
+        "",
+        *different,
+        "",
+        f"Command: `{' '.join(plan.command)}`",
+    ]
+
+
+def results(run: Path) -> list[str]:
+    """Every metric that the run folder holds, with its 95 % interval."""
+    found = read_results(run)
+    if not found:
+        return ["Not measured. `tubelet evaluate` measures it."]
+    lines = ["| evaluation | metric | value | 95 % interval | corpus |", "|---|---|---|---|---|"]
+    for name, result in found.items():
+        for metric, value in result.get("metrics", {}).items():
+            low_high = (result.get("intervals") or {}).get(metric)
+            interval = "[{:.3f}, {:.3f}]".format(*low_high) if low_high else ""
+            corpus = (result.get("corpus") or {}).get("name", "")
+            lines.append(f"| {name} | {metric} | {value:.3f} | {interval} | {corpus} |")
+    marks = {mark for result in found.values() for mark in result.get("marks") or []}
+    return [*lines, *(["", *(f"Note: {mark}." for mark in sorted(marks))] if marks else [])]

@@ -1,0 +1,157 @@
+"""An encoder as one graph for other runtimes: ONNX and torch.export. Verified with what will run it, before it counts.
+
+In: `video`, uint8, batch x 3 x frames x height x width. Out: `embedding`, the mean of the tokens, as `tubelet embed`
+gives it; `tokens`; and `joint`, of length 1, in the space of texts, where the run has a contrast head.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.nn.functional import normalize
+
+from tubelet.errors import WeightsError
+from tubelet.models.encoder import Encoder
+from tubelet.models.patches import cut
+from tubelet.objectives.contrast import ContrastLoss
+from tubelet.tasks import Pretraining
+
+CLOSE = 1e-4  # relative to the largest value: further apart it is another model
+BATCHES = (1, 3)
+
+
+class VideoModel(nn.Module):
+    """What is exported of a run."""
+
+    def __init__(self, encoder: Encoder, head: ContrastLoss | None = None):
+        super().__init__()
+        self.encoder = encoder
+        self.project = None if head is None else head.video
+
+    def forward(self, video: UInt8[Tensor, "b 3 t h w"]) -> tuple[Float[Tensor, "b ..."], ...]:
+        x = self.encoder.patches(cut(video, self.encoder.clip)) + self.encoder.positions
+        for block in self.encoder.blocks:
+            x = block(x)
+        tokens = self.encoder.norm(x)
+        embedding = tokens.mean(1)
+        if self.project is None:
+            return embedding, tokens
+        return embedding, tokens, normalize(self.project(embedding), dim=-1)
+
+    @property
+    def outputs(self) -> list[str]:
+        return ["embedding", "tokens", *([] if self.project is None else ["joint"])]
+
+
+def video_model(task: Pretraining) -> VideoModel:
+    """The encoder of a task, and its projection into the space of texts, where it has one."""
+    head = next((head for head in task.objectives.values() if isinstance(head, ContrastLoss)), None)
+    return VideoModel(task.encoder, head).eval().cpu()
+
+
+def write_video_onnx(model: VideoModel, path: Path) -> float:
+    """Writes the file; returns how far ONNX Runtime is from PyTorch, relative to the largest value."""
+    clips = [(random_clips(model.encoder, batch),) for batch in BATCHES]
+    return write_onnx(model, clips, ["video"], model.outputs, {"video": {0: Dim("batch")}}, path)
+
+
+def write_onnx(
+    model: nn.Module,
+    examples: Sequence[tuple[Tensor, ...]],
+    inputs: list[str],
+    outputs: list[str],
+    dynamic: Mapping[str, Mapping[int, Dim]],
+    path: Path,
+) -> float:
+    """One graph, traced on the last example and compared on all of them."""
+    onnxruntime = needed("onnxruntime")
+    needed("onnxscript")
+    shapes = tuple(dict(dynamic[name]) for name in inputs)
+    with still():
+        program = torch.onnx.export(
+            model, examples[-1], input_names=inputs, output_names=outputs, dynamic_shapes=shapes, dynamo=True,
+            verbose=False,
+        )  # fmt: skip
+        assert program is not None
+        program.save(path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(*given: Tensor) -> list[np.ndarray]:
+        return session.run(None, {name: value.numpy() for name, value in zip(inputs, given, strict=True)})
+
+    return verified(model, run, examples, path)
+
+
+def write_program(model: VideoModel, path: Path) -> float:
+    """Writes what `torch.export.load` reads; returns how far it is from the model."""
+    example = (random_clips(model.encoder, BATCHES[-1]),)
+    with still():
+        program = torch.export.export(model, example, dynamic_shapes=({0: Dim("batch")},))
+        torch.export.save(program, path)
+        loaded = torch.export.load(path).module()
+    clips = [(random_clips(model.encoder, batch),) for batch in BATCHES]
+    return verified(model, lambda *given: [value.numpy() for value in loaded(*given)], clips, path)
+
+
+@torch.no_grad()
+def verified(
+    model: nn.Module, run: Callable[..., list[np.ndarray]], examples: Sequence[tuple[Tensor, ...]], path: Path
+) -> float:
+    """The largest difference over all outputs and examples; a file that is another model is removed."""
+    worst = 0.0
+    for given in examples:
+        expected = model(*given)
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        for wanted, got in zip(expected, run(*given), strict=True):
+            if got.shape != tuple(wanted.shape) or not np.isfinite(got).all():
+                worst = float("inf")
+            else:
+                worst = max(worst, float(np.abs(got - wanted.numpy()).max() / wanted.abs().max()))
+    if not worst <= CLOSE:
+        path.unlink()
+        raise WeightsError(f"{path.name} gives other values than the model (relative difference {worst:.1e}); removed")
+    return worst
+
+
+def random_clips(encoder: Encoder, batch: int) -> UInt8[Tensor, "b 3 t h w"]:
+    clip = encoder.clip
+    random = torch.Generator().manual_seed(batch)
+    return torch.randint(0, 256, (batch, 3, clip.frames, clip.size, clip.size), dtype=torch.uint8, generator=random)
+
+
+def needed(module: str) -> Any:
+    """A package that only exports need."""
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise WeightsError(f"this export needs {module} ({error}); `pip install 'tubelet[export]'`") from None
+
+
+@contextlib.contextmanager
+def still() -> Iterator[None]:
+    """Without what the exporters say of their progress and of their own code."""
+    loggers = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        torch.backends.mha.set_fastpath_enabled(False)  # the fused kernel is no operator of other runtimes
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
