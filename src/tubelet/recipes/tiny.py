@@ -33,11 +33,11 @@ def tiny() -> Pretrain:
         masker=Frame(ratio=0.5),
         objectives={"pixels": Pixels(decoder=Decoder(width=96, depth=1, heads=3, positions="grid"))},
         optim=Optim(base_lr=0.048, floor_lr=0.0024, warmup=1 / 30, clip_norm=1.0),
-        steps=1200,
+        steps=900,
         batch=16,
-        save_every=200,
+        save_every=150,
         evaluations={"linear": Linear()},
-        evaluate_every=600,
+        evaluate_every=450,
         evaluate_limit=300,
     )
 
