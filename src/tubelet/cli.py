@@ -22,6 +22,7 @@ VERBS = {
     "finetune": "fine-tune a pretrained encoder to labels, all of them or a share",
     "evaluate": "measure an encoder on a corpus: probes, kNN, few labels, retrieval, reconstruction",
     "predict": "write the labels of videos to a table, by a classifier that was kept",
+    "search": "find the clips that lie nearest to a text: a list and a contact sheet",
     "embed": "write the features of videos to a table",
     "export": "a run for other software: transformers, ONNX, torch.export, safetensors, with a model card",
     "report": "one self-contained page from run folders",

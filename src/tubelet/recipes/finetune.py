@@ -116,10 +116,10 @@ def tiny(run: Pretrain) -> Finetune:
         drop_path=0.0,
         optim=LayerDecay(base_lr=0.016, floor_lr=1e-5, warmup=0.1, clip_norm=1.0),
         rates=(0.016, 0.048),
-        steps=300,
+        steps=150,
         batch=8,
-        save_every=100,
-        views="2x1",
+        save_every=50,
+        views="1x1",
     )
 
 

@@ -1,0 +1,88 @@
+"""Find the clips of a corpus that lie nearest to a text: a list, and a contact sheet of their middle frames.
+
+RUN was trained with captions (the objective Contrast). Any text can be asked for: a caption of the corpus, or other
+words, which the aligner that the run was trained with turns into a vector."""
+
+import argparse
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+
+    from tubelet.data.table import Corpus
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="folder that `tubelet pretrain` wrote, trained with captions")
+    parser.add_argument("text", metavar="TEXT", help='what to look for, as "a red star"')
+    parser.add_argument("--on", metavar="CORPUS", help="corpus folder (default: the one it was trained on)")
+    parser.add_argument("--split", default="all", help="only videos of this split (default: all)")
+    parser.add_argument("--top", type=int, default=12, help="how many (default: %(default)s)")
+    parser.add_argument("--out", metavar="FILE", help="the contact sheet (default: RUN/pictures/search TEXT.png)")
+    parser.add_argument(
+        "--aligner", metavar="NAME", help="what embeds the text: a folder or a hub name (default: CORPUS/aligner)"
+    )
+    parser.add_argument("--batch", type=int, default=16, help="clips of one forward pass (default: %(default)s)")
+    parser.add_argument("--force", action="store_true", help="replace the contact sheet where --out exists")
+
+
+def run(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    import torch
+
+    from tubelet.commands.bar import Bar
+    from tubelet.data.maps import Embeddings
+    from tubelet.data.table import Corpus
+    from tubelet.errors import RecipeError, RunError
+    from tubelet.evaluations import Context
+    from tubelet.evaluations.cache import FOLDER
+    from tubelet.evaluations.search import draw, head_of, nearest, text_vector
+    from tubelet.recipes.folder import load_task, read_plan
+
+    if args.top < 1:
+        raise RecipeError(f"--top must be at least 1, not {args.top}")
+    folder = Path(args.run)
+    out = Path(args.out) if args.out else folder / "pictures" / f"search {plain_name(args.text)}.png"
+    if args.out and out.exists() and not args.force:
+        raise RunError(f"{out} exists; name another file with --out, or replace it with --force")
+    plan = read_plan(folder)
+    config, task = load_task(folder)
+    head = head_of(task, folder)
+    home = Corpus.open(plan.corpus["path"])
+    corpus = Corpus.open(args.on) if args.on else home
+    trained_with = str(Embeddings.open(home).about["model"])
+    vector = text_vector(args.text, aligner_of(args, corpus, home), trained_with, corpus, home)
+    task.to("cuda" if torch.cuda.is_available() else "cpu")
+    with Bar("reading", "clips") as bar:
+        context = Context(
+            encoder=task.encoder, corpus=corpus, clip=config.clip, data=config.data, task=task,
+            keep=folder / FOLDER, seed=config.seed, batch=args.batch, progress=bar,
+        )  # fmt: skip
+        features = context.features(args.split)
+    hits = nearest(head, features, vector, {video.id: video for video in corpus.videos}, args.top)
+    for place, hit in enumerate(hits, start=1):
+        captions = "; ".join(dict.fromkeys(caption.text for caption in corpus.captions_of(hit.video)[:2]))
+        about = "   ".join(filter(None, [hit.video.id, hit.video.label, captions]))
+        print(f"{place:>3}   {hit.score:+.3f}   {about}")
+    if features.failed:
+        print(f"{len(features.failed)} videos could not be read, first {features.failed[0]}")
+    draw(args.text, hits, out)
+    print(f"{len(hits)} of {len(features)} clips, drawn in {out}")
+
+
+def aligner_of(args: argparse.Namespace, *corpora: "Corpus") -> Any | None:
+    """The aligner that is named, or the one that lies beside one of the corpora."""
+    from tubelet.align.base import open_aligner
+
+    if args.aligner:
+        return open_aligner(args.aligner)
+    for corpus in corpora:
+        if (corpus.folder / "aligner" / "aligner.json").is_file():
+            return open_aligner(corpus.folder / "aligner")
+    return None
+
+
+def plain_name(text: str) -> str:
+    """A text as part of a file's name."""
+    return re.sub(r"[^\w -]+", "", text).strip()[:60] or "text"

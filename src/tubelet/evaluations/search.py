@@ -1,0 +1,123 @@
+"""Search by text: the clips that lie nearest to a sentence in the joint space of a run's contrast head."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from tubelet.data.maps import Embeddings
+from tubelet.data.table import Corpus, Video, normalise_text
+from tubelet.data.video import read_frames
+from tubelet.errors import CorpusError, RunError, VideoError, WeightsError
+from tubelet.evaluations.features import Features
+from tubelet.evaluations.pictures import square
+from tubelet.tasks import Pretraining
+
+COLUMNS, TILE, MARGIN, LINE = 4, 224, 12, 17
+INK, GREY = (20, 20, 20), (110, 110, 110)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One clip, the nearest first."""
+
+    video: Video
+    score: float  # cosine
+
+
+def head_of(task: Pretraining, run: Path) -> Any:
+    """The head that compares clips with texts."""
+    head = next((head for head in task.objectives.values() if hasattr(head, "embed_video")), None)
+    if head is None:
+        raise RunError(
+            f"{run} cannot be searched by text: it was trained without captions; train one with the objective "
+            "Contrast, as the recipes text_guided and tiny_text_guided do"
+        )
+    return head
+
+
+def text_vector(text: str, aligner: Any | None, trained_with: str, *known: Corpus) -> Float[Tensor, "e"]:
+    """The embedding of a text by the model that the run was trained with: kept ones of these corpora, else made now.
+
+    `trained_with` is that model's identity.
+    """
+    if not (said := normalise_text(text)):
+        raise CorpusError('a search needs words, as in `tubelet search RUN "a red star" --on CORPUS`')
+    for corpus in known:
+        try:
+            embeddings = Embeddings.open(corpus)
+            if same_texts(str(embeddings.about["model"]), trained_with):
+                return torch.from_numpy(np.array(embeddings.of_text(said)))
+        except CorpusError:
+            continue  # this text, or any, is not there
+    if aligner is None:
+        raise WeightsError(
+            f"{text!r} is no caption that has an embedding already, and the model that makes one ({trained_with}) is "
+            "not beside the corpus; name it with --aligner FOLDER-OR-NAME"
+        )
+    if not same_texts(aligner.identity, trained_with):
+        raise WeightsError(
+            f"the run was trained with texts of {trained_with}, and this aligner is {aligner.identity}; name the one "
+            "that the run was trained with, with --aligner"
+        )
+    return aligner.texts([said])[0].float()
+
+
+def same_texts(one: str, other: str) -> bool:
+    """Whether two identities embed texts alike: how a CLIP's patches are read says nothing of its texts."""
+    return one.split(":")[:2] == other.split(":")[:2]
+
+
+def nearest(
+    head: Any, features: Features, vector: Float[Tensor, "e"], videos: Mapping[str, Video], most: int
+) -> list[Hit]:
+    """The clips by falling cosine; equal ones in the order of the table."""
+    device = next(head.parameters()).device
+    with torch.inference_mode():
+        clips = head.embed_video(features.mean[:, None].to(device)).cpu()
+        score = clips @ head.embed_text(vector[None].to(device)).cpu()[0]
+    order = score.argsort(descending=True, stable=True)[:most].tolist()
+    return [Hit(videos[features.ids[place]], float(score[place])) for place in order]
+
+
+def draw(text: str, hits: Sequence[Hit], path: Path) -> None:
+    """The middle frames of the hits, four a row, each with its score and its name, as a PNG."""
+    title, small = ImageFont.load_default(18), ImageFont.load_default(13)
+    rows = -(-len(hits) // COLUMNS)
+    top, cell = MARGIN + 34, TILE + 2 * LINE + MARGIN
+    sheet = Image.new("RGB", (MARGIN + COLUMNS * (TILE + MARGIN), top + rows * cell + MARGIN), (255, 255, 255))
+    pen = ImageDraw.Draw(sheet)
+    pen.text((MARGIN, MARGIN), text, INK, title)
+    for place, hit in enumerate(hits):
+        left, high = MARGIN + place % COLUMNS * (TILE + MARGIN), top + place // COLUMNS * cell
+        frame = middle(hit.video)
+        if frame is not None:
+            sheet.paste(Image.fromarray(frame).resize((TILE, TILE), Image.Resampling.BICUBIC), (left, high))
+        label = f"   {hit.video.label}" if hit.video.label else ""
+        pen.text((left, high + TILE + 3), f"{place + 1}   {hit.score:.3f}{label}", INK, small)
+        pen.text((left, high + TILE + 3 + LINE), shortened(hit.video.id, small), GREY, small)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path, format="PNG", optimize=True)
+
+
+def middle(video: Video) -> UInt8[np.ndarray, "s s 3"] | None:
+    """The frame in the middle, its centre square; None where it cannot be read."""
+    try:
+        return square(read_frames(video.path, np.array([(video.start + video.end) / 2]))[0])
+    except VideoError:
+        return None
+
+
+def shortened(name: str, font: Any) -> str:
+    """The end of a name that is too long for a tile."""
+    if font.getlength(name) <= TILE:
+        return name
+    while name and font.getlength("..." + name) > TILE:
+        name = name[1:]
+    return "..." + name
