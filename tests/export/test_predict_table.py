@@ -1,5 +1,6 @@
 """`tubelet predict`: a label a video, from files, folders, lists and corpora; what cannot be read says why."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from tubelet.cli import main
 from tubelet.data.table import Corpus, write_corpus
@@ -94,8 +96,6 @@ def test_every_video_of_a_corpus_has_a_row_and_the_bad_ones_a_reason(tuned, corp
 
 
 def test_a_table_says_what_the_result_says(tuned, corpus, tmp_path):
-    import json
-
     rows = predict(tuned, corpus.folder, "--split", "test", tmp_path / "labels.parquet")
     kept = json.loads((tuned / "results.json").read_text())["finetune"]["predicted"]
     assert {row["id"]: row["label"] for row in rows if row["label"]} == kept
@@ -141,6 +141,34 @@ def test_what_stands_there_is_not_overwritten_and_a_run_without_a_classifier_say
     assert main(["predict", str(tuned), str(corpus.folder), "--out", str(out)]) == 2
     assert "--force" in capsys.readouterr().err
     assert out.read_text() == "mine"
-    if not (pretrained / "classifiers").exists():
-        assert main(["predict", str(pretrained), str(corpus.folder), "--out", str(tmp_path / "a.parquet")]) == 2
-        assert "tubelet evaluate" in capsys.readouterr().err
+    bare = shutil.copytree(pretrained, tmp_path / "bare", ignore=shutil.ignore_patterns("classifiers"))
+    assert main(["predict", str(bare), str(corpus.folder), "--out", str(tmp_path / "a.parquet")]) == 2
+    assert "tubelet evaluate" in capsys.readouterr().err
+
+
+def test_a_linear_probe_is_a_classifier_too(pretrained, corpus, tmp_path, capsys):
+    """It labels as the pool labelled whose held-out accuracy was the highest; an encoder of another step is refused."""
+    assert main(["evaluate", str(pretrained), "linear", "knn"]) == 0
+    result = json.loads((pretrained / "results.json").read_text())["linear"]
+    held_out = result["protocol"]["held_out_accuracy"]
+    pool = max(held_out, key=lambda pool: max(held_out[pool].values()))
+    rows = predict(pretrained, corpus.folder, "--split", "test", tmp_path / "labels.parquet")
+    assert {row["id"]: row["label"] for row in rows if row["label"]} == result["pools"][pool]["predicted"]
+    assert [path.name for path in (pretrained / "classifiers").iterdir()] == ["linear.safetensors"]
+
+    moved = shutil.copytree(pretrained, tmp_path / "moved")
+    tensors = load_file(moved / "checkpoint.safetensors")
+    (moved / "checkpoint.safetensors").write_bytes(save(tensors, metadata={"format": "1", "step": "1"}))
+    assert main(["predict", str(moved), str(corpus.folder), "--out", str(tmp_path / "b.parquet")]) == 2
+    assert "measure again" in capsys.readouterr().err
+
+
+def test_several_views_of_a_linear_probe_are_measured(pretrained, corpus):
+    assert main(["evaluate", str(pretrained), "multiview", "multiview.views=2x3"]) == 0
+    result = json.loads((pretrained / "results.json").read_text())["multiview"]
+    assert result["counts"]["test"]["used"] == 5
+    assert 0 <= result["metrics"]["accuracy"] <= 1
+    assert "2x3" in result["protocol"]["test"]
+    assert main(["evaluate", str(pretrained), "multiview", "multiview.views=1x1"]) == 0
+    result = json.loads((pretrained / "results.json").read_text())["multiview"]
+    assert result["metrics"]["accuracy"] == result["metrics"]["one_view.accuracy"]

@@ -44,9 +44,11 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.commands.bar import Bar
     from tubelet.data.table import Corpus
     from tubelet.errors import RunError
-    from tubelet.evaluations import Context
+    from tubelet.evaluations import Context, Linear
     from tubelet.evaluations.baselines import BASELINES
     from tubelet.evaluations.cache import FOLDER
+    from tubelet.evaluations.heads import FOLDER as CLASSIFIERS
+    from tubelet.evaluations.heads import best_head, write_head
     from tubelet.evaluations.labels import other_labels
     from tubelet.evaluations.leaks import Leaks
     from tubelet.evaluations.results import complete, entry_name, merge_result
@@ -84,6 +86,8 @@ def run(args: argparse.Namespace) -> None:
                 result["baselines"] = baselines(evaluation, result, others, corpus, label)
             name = entry_name(own, context.identity, plan.corpus, label)
             results[name] = merge_result(folder, name, result)
+            if type(evaluation) is Linear:
+                write_head(best_head(evaluation, context, result, step), folder / CLASSIFIERS / f"{name}.safetensors")
     console = Console()
     for name, result in results.items():
         console.print(table(name, result, console.width))

@@ -8,7 +8,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-
     from tubelet.data.table import Corpus
 
 

@@ -8,8 +8,9 @@ from tubelet.evaluations.linear import Linear
 from tubelet.evaluations.low_label import LowLabel
 from tubelet.evaluations.reconstruction import Reconstruction
 from tubelet.evaluations.retrieval import Retrieval
+from tubelet.evaluations.views import Multiview
 
-EVALUATIONS: tuple[type[Evaluation], ...] = (Linear, Knn, FewShot, LowLabel, Retrieval, Reconstruction)
+EVALUATIONS: tuple[type[Evaluation], ...] = (Linear, Knn, FewShot, LowLabel, Multiview, Retrieval, Reconstruction)
 
 __all__ = [
     "EVALUATIONS",
@@ -20,6 +21,7 @@ __all__ = [
     "Knn",
     "Linear",
     "LowLabel",
+    "Multiview",
     "Reconstruction",
     "Retrieval",
 ]

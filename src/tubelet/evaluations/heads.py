@@ -1,59 +1,82 @@
-"""A linear map on frozen features, kept with the run: what a probe has learned, for new videos."""
+"""The classifier that a linear probe keeps with the run, for new videos: its best pool, learned from all of train."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import reduce
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from tubelet.checkpoint import write_atomically
 from tubelet.errors import WeightsError
+from tubelet.evaluations.base import Context
+from tubelet.evaluations.linear import Head, Linear
 
 FOLDER = "classifiers"  # of a run, one file an entry of results.json
 PARTS = ("shift", "scale", "weight", "bias")
 
 
 @dataclass(frozen=True)
-class Head:
-    """`(feature - shift) / scale @ weight + bias`, of one pool of the tokens."""
+class KeptHead:
+    """A linear map on one pool of the tokens of an encoder at this step."""
 
     pool: str
     classes: tuple[str, ...]
-    step: int  # of the encoder
-    layer_norm: bool  # each feature vector is normalised first
-    shift: Float[Tensor, "d"]
-    scale: Float[Tensor, "d"]
-    weight: Float[Tensor, "d classes"]
-    bias: Float[Tensor, "classes"]
+    step: int
+    head: Head
 
     def scores(self, tokens: Float[Tensor, "b n d"], slots: int) -> Float[Tensor, "b classes"]:
         """Of the tokens of clips with so many slots."""
         if self.pool == "slots":
-            features = reduce(tokens, "b (slot place) d -> b slot d", "mean", slot=slots).flatten(1)
-        else:
-            features = tokens.mean(1)
-        x = features.double()
-        if self.layer_norm:
-            x = torch.nn.functional.layer_norm(x, x.shape[1:])
-        return (x - self.shift) / self.scale @ self.weight + self.bias
+            means = reduce(tokens, "b (slot place) d -> b slot d", "mean", slot=slots)
+            return self.head.scores(means.flatten(1))
+        return self.head.scores(reduce(tokens, "b n d -> b d", "mean"))
+
+    def of_clips(self, encoder: nn.Module, slots: int, device: torch.device | str) -> "Scores":
+        return Scores(self, encoder, slots, device)
 
 
-def write_head(head: Head, path: Path) -> None:
-    about = {"pool": head.pool, "classes": head.classes, "step": head.step, "layer_norm": head.layer_norm}
-    tensors = {name: getattr(head, name).contiguous() for name in PARTS}
+@dataclass(frozen=True)
+class Scores:
+    """Clips, uint8 "b 3 t h w", to a score a class."""
+
+    kept: KeptHead
+    encoder: nn.Module
+    slots: int
+    device: torch.device | str
+
+    def __call__(self, video: Tensor) -> Tensor:
+        tokens = self.encoder.encode(video.to(self.device)).float().cpu()  # type: ignore[operator]
+        return self.kept.scores(tokens, self.slots)
+
+
+def best_head(probe: Linear, context: Context, result: Mapping[str, Any], step: int = 0) -> KeptHead:
+    """Of what `probe.run` selected: the pool with the highest held-out accuracy, at its setting, from all of train."""
+    protocol = result["protocol"]
+    top = {pool: max(scores.values()) for pool, scores in protocol["held_out_accuracy"].items()}
+    pool = max(top, key=lambda pool: top[pool])
+    train = context.features("train").with_label()
+    [head] = probe.fit(train, pool, [protocol["selected"][pool]])
+    return KeptHead(pool, tuple(train.classes), step, head)
+
+
+def write_head(kept: KeptHead, path: Path) -> None:
+    about = {"pool": kept.pool, "classes": kept.classes, "step": kept.step, "layer": kept.head.layer}
+    tensors = {name: getattr(kept.head, name).contiguous() for name in PARTS}
     write_atomically(path, save(tensors, metadata={"about": json.dumps(about, ensure_ascii=False)}))
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: Path) -> KeptHead:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["about"])
-            about["classes"] = tuple(about["classes"])
-            return Head(**about, **{name: file.get_tensor(name) for name in PARTS})
+            head = Head(**{name: file.get_tensor(name) for name in PARTS}, layer=about["layer"])
+            return KeptHead(about["pool"], tuple(about["classes"]), about["step"], head)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read as a classifier ({error}); measure the probe again") from error

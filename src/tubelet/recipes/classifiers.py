@@ -96,10 +96,5 @@ def probe(run: Path, name: str | None, device: torch.device | str) -> Kept:
             f"the classifier {name!r} of {run} is of step {head.step} and the encoder of step {step}; "
             f"measure again with `tubelet evaluate {run} linear`"
         )
-    encoder = task.encoder.to(device)
-    slots = config.clip.grid[0]
-
-    def scores(video: Tensor) -> Tensor:
-        return head.scores(encoder.encode(video.to(device)).float().cpu(), slots)
-
+    scores = head.of_clips(task.encoder.to(device), config.clip.grid[0], device)
     return Kept(name, head.classes, config.clip, plain_reading(config.data), parse("1x1"), scores)

@@ -1,18 +1,15 @@
 """Which labelled videos fine-tuning fits, selects and tests on. Test labels decide nothing but the test."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
 from tubelet.data.table import Corpus, Video
 from tubelet.errors import CorpusError
 from tubelet.evaluations.classification import hold_out
 from tubelet.evaluations.features import Features
-from tubelet.seeds import key
+from tubelet.evaluations.low_label import chosen
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,9 @@ class Division:
                 f"{len(named)} labelled videos of {len({video.label for video in named})}; index again with "
                 "`--labels CSV`, or give `--labels CSV` here"
             )
-        used = [video for video, taken in zip(named, some(outline(named, classes), share, seed), strict=True) if taken]
+        used = [
+            video for video, taken in zip(named, chosen(outline(named, classes), share, seed), strict=True) if taken
+        ]
         held = hold_out(outline(used, classes), held_out, seed).tolist()
         test = [video for video in videos if video.split == "test" and split not in ("all", "test")]
         return cls(
@@ -66,19 +65,3 @@ def outline(videos: Sequence[Video], classes: Sequence[str]) -> Features:
         groups=tuple(video.group for video in videos),
         classes=tuple(classes),
     )
-
-
-def some(train: Features, share: float, draw: int) -> Bool[Tensor, "v"]:
-    """Which clips a share of the labels takes: whole groups, at least one of every label. A smaller share of the same
-    draw is part of a larger one."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for place, group in enumerate(train.groups):
-        members[group].append(place)
-    by_label: dict[int, list[str]] = defaultdict(list)
-    for group, rows in members.items():
-        by_label[int(train.label[rows].mode().values)].append(group)
-    taken: set[str] = set()
-    for groups in by_label.values():
-        groups.sort(key=lambda group: (key(draw, "share " + group), group))
-        taken |= set(groups[: max(round(share * len(groups) + 1e-9), 1)])
-    return torch.tensor([group in taken for group in train.groups])

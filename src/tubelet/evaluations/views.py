@@ -1,0 +1,80 @@
+"""The linear probe on several views of every test video: softmax of each, then the mean, by video id.
+
+The protocol, whole: everything is selected and fitted as in the linear probe, on one centre clip a video; of its pools
+the one with the highest held-out accuracy is taken. Test videos are seen in `views` (pieces of their time x squares
+along their longer side). A video counts where all its views can be read.
+"""
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import chz
+import torch
+
+from tubelet.data.views import parse
+from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.classification import chance, measure
+from tubelet.evaluations.features import choose
+from tubelet.evaluations.heads import best_head
+from tubelet.evaluations.linear import Linear
+from tubelet.evaluations.multiview import predict
+
+
+@chz.chz
+class Multiview(Evaluation):
+    name: ClassVar[str] = "multiview"
+
+    views: str = chz.field(default="5x3", doc="pieces x squares of a test video: 5x3 for Kinetics, 2x3 for SSv2")
+    linear: Linear = chz.field(default_factory=Linear, doc="the probe, on one centre clip a video")
+    samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
+
+    @chz.validate
+    def _views(self) -> None:
+        parse(self.views)
+
+    def run(self, context: Context) -> dict[str, Any]:
+        probed = self.linear.run(context)
+        kept = best_head(self.linear, context, probed)
+        asked = context.features("test").with_label()
+        videos = [
+            video
+            for video in choose(context.corpus, "test", context.limit, context.seed)
+            if video.status != "ok" or context.labels is not None or video.label is not None
+        ]
+        device = next((p.device for p in context.encoder.parameters()), torch.device("cpu"))
+        training = context.encoder.training
+        context.encoder.eval()
+        try:
+            found = predict(
+                kept.of_clips(context.encoder, context.clip.grid[0], device),
+                context.corpus, videos, context.clip, context.data,
+                views=parse(self.views), batch=context.batch, progress=context.progress,
+            )  # fmt: skip
+        finally:
+            context.encoder.train(training)
+        test = asked.rows(torch.tensor([name in set(found.ids) for name in asked.ids]))
+        numbers = measure(found.of(test.ids).argmax(1), test, seed=context.seed, samples=self.samples)
+        held_out = probed["protocol"]["held_out_accuracy"][kept.pool]
+        count = replace(test, failed=found.failed, short=found.short).counts()
+        one_view = probed["metrics"][f"{kept.pool}.accuracy"]
+        return {
+            **numbers,
+            "corpus": context.identity,
+            "protocol": {
+                **{name: value for name, value in probed["protocol"].items() if name != "held_out_accuracy"},
+                "test": f"{self.views} views (pieces x squares), softmax, then the mean, by video id",
+                "selected": {kept.pool: probed["protocol"]["selected"][kept.pool]},
+                "held_out_accuracy": {kept.pool: held_out},
+            },
+            "metrics": {
+                **numbers["metrics"],
+                "one_view.accuracy": one_view,
+                **chance(context.features("train").with_label(), test),
+            },
+            "counts": {
+                **probed["counts"],
+                "test": {**count, "unlabelled": probed["counts"]["test"]["unlabelled"]},
+            },
+            "failed": {**probed["failed"], "test": list(found.failed)},
+            "classes": list(test.classes),
+        }

@@ -1,0 +1,78 @@
+"""Search by text: the order of a NumPy loop, kept vectors before new ones, and words that say what is missing."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tubelet.data.maps import EmbeddingsWriter
+from tubelet.data.table import Corpus
+from tubelet.errors import WeightsError
+from tubelet.evaluations.features import Features
+from tubelet.evaluations.search import draw, nearest, text_vector
+from tubelet.objectives import Contrast
+from tubelet.types import Clip
+
+
+class Words:
+    """An aligner that counts letters."""
+
+    identity = "letters:1"
+    width = 3
+
+    def texts(self, texts: list[str]) -> torch.Tensor:
+        return torch.tensor([[float(text.count(letter)) for letter in "aeo"] for text in texts])
+
+
+def features(count: int) -> Features:
+    rng = torch.Generator().manual_seed(0)
+    return Features(
+        mean=torch.randn(count, 8, generator=rng), slots=torch.empty(count, 0), label=torch.full((count,), -1),
+        ids=tuple(f"clip {i:02d}" for i in range(count)), groups=tuple(map(str, range(count))),
+    )  # fmt: skip
+
+
+def test_the_nearest_are_those_of_a_loop(small):
+    torch.manual_seed(0)
+    head = Contrast(width=4).build(8, Clip(frames=4, size=32), 3)
+    some, vector = features(20), torch.tensor([1.0, 2.0, 0.5])
+    videos = {video.id: video for video in small.videos}
+    hits = nearest(head, some, vector, videos, 5)
+    with torch.no_grad():
+        query = head.text(vector).numpy()
+        scores = []
+        for row in some.mean:
+            clip = head.video(row).numpy()
+            scores.append(float(clip @ query / np.linalg.norm(clip) / np.linalg.norm(query)))
+    want = sorted(range(20), key=lambda i: -scores[i])[:5]
+    assert [hit.video.id for hit in hits] == [some.ids[i] for i in want]
+    assert [hit.score for hit in hits] == pytest.approx([scores[i] for i in want], abs=1e-5)
+
+
+def test_a_kept_vector_is_taken_before_a_new_one_and_only_of_the_same_model(small, tmp_path):
+    small = Corpus.open(shutil.copytree(small.folder, tmp_path / "corpus"))
+    with EmbeddingsWriter(small, "letters:1", 3) as writer:
+        writer.add("a red star", np.array([7, 8, 9], np.float32))
+        writer.finish()
+    assert text_vector("A red star.", None, "letters:1", small).tolist() == [7, 8, 9]
+    assert text_vector("a tree", Words(), "letters:1", small).tolist() == [1, 2, 0]
+    with pytest.raises(WeightsError, match="--aligner"):
+        text_vector("a tree", None, "letters:1", small)
+    with pytest.raises(WeightsError, match="trained with"):
+        text_vector("a red star", Words(), "clip:other", small)
+
+
+def test_the_sheet_shows_every_hit_also_one_that_cannot_be_read(small, tmp_path):
+    torch.manual_seed(0)
+    head = Contrast(width=4).build(8, Clip(frames=4, size=32), 3)
+    videos = {video.id: video for video in small.videos}
+    hits = nearest(head, features(36), torch.ones(3), videos, 36)  # the corrupt one among them
+    draw("grey things", hits[:6], tmp_path / "two rows.png")
+    draw("grey things", hits, tmp_path / "nine rows.png")
+    with Image.open(tmp_path / "two rows.png") as two, Image.open(tmp_path / "nine rows.png") as nine:
+        assert two.width == nine.width
+        assert nine.height > 4 * two.height
+        tile = np.asarray(nine)[60:200, 20:200]
+        assert tile.std() > 0 or tile.mean() < 250
