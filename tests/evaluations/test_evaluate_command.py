@@ -106,6 +106,15 @@ def test_all_evaluations_with_baselines_are_printed_and_written(runs, corpus, ca
         assert part in out, part
 
 
+def test_one_baseline_can_be_asked_for_alone(runs, capsys):
+    run = runs / "pixels"
+    (run / "results.json").unlink(missing_ok=True)
+    assert evaluate(capsys, run, "knn", "--baseline", "mean_image")[0] == 0
+    assert set(results(run)["knn"]["baselines"]) == {"mean_image"}
+    assert evaluate(capsys, run, "knn", "--baseline", "random")[0] == 0
+    assert set(results(run)["knn"]["baselines"]) == {"mean_image", "random"}
+
+
 def test_a_second_command_adds_and_keeps_and_settings_are_obeyed(runs, corpus, capsys):
     run = runs / "pixels"
     evaluate(capsys, run, "linear", "--baselines")
@@ -205,7 +214,8 @@ def test_other_labels_are_measured_under_their_name(runs, corpus, capsys, tmp_pa
         (["linear.grid=x"], "grid=x"),
         (["knn=3"], "did you mean knn?"),
         (["--on", "nowhere"], "nowhere"),
-        (["--bseline"], "did you mean --baselines"),
+        (["--bselines"], "did you mean --baselines"),
+        (["--baseline", "mean"], "there is no baseline 'mean'; one of: random, mean_image, raw_pixels"),
         (["--label", "colour"], "--labels FILE"),
     ],
 )

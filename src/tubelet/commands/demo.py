@@ -76,7 +76,7 @@ def commands(args: argparse.Namespace) -> list[tuple[str, list[str]]]:
         "text-guided": "Pretrain by hiding what the caption names, with both objectives. "
         "Captions name the subject, not the verb.",
     }
-    measure = ["linear", "knn", "retrieval", "reconstruction", "--baselines"]
+    measure = ["linear", "knn", "retrieval", "reconstruction", "--baseline", "random", "--baseline", "mean_image"]
     return [
         (
             "Render captioned action clips as H.264 files: the corpus.",

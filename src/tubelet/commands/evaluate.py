@@ -26,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="beside it: the encoder at random initialisation, a mean image and the raw pixels",
     )
+    parser.add_argument(
+        "--baseline",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this one of them: random, mean_image or raw_pixels; may be repeated",
+    )
     parser.add_argument("--labels", metavar="FILE", help="CSV or Parquet with a column video, id or path, and a label")
     parser.add_argument(
         "--label", metavar="COLUMN", help="the column of --labels, or of the truth beside the embedded corpus"
@@ -76,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
             encoder=task.encoder, corpus=corpus, clip=config.clip, data=data, task=task, folder=folder,
             keep=folder / FOLDER, seed=config.seed, batch=args.batch, labels=labels, progress=bar,
         )  # fmt: skip
-        others = {name: make(context) for name, make in BASELINES.items()} if args.baselines else {}
+        others = {name: BASELINES[name](context) for name in asked_for(args)}
         results = {}
         for own, evaluation in evaluations.items():
             leaks.refuse(getattr(evaluation, "split", "test"), args.allow_seen)
@@ -96,6 +103,16 @@ def run(args: argparse.Namespace) -> None:
     for line in leaks.lines():
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"written to {folder / 'results.json'}", highlight=False, markup=False, soft_wrap=True)
+
+
+def asked_for(args: argparse.Namespace) -> list[str]:
+    """The baselines that are wanted, in the order of their list."""
+    from tubelet.errors import RecipeError
+    from tubelet.evaluations.baselines import BASELINES
+
+    if unknown := set(args.baseline) - set(BASELINES):
+        raise RecipeError(f"there is no baseline {sorted(unknown)[0]!r}; one of: {', '.join(BASELINES)}")
+    return [name for name in BASELINES if args.baselines or name in args.baseline]
 
 
 def asked(args: argparse.Namespace, own: str, corpus: str) -> dict[str, Any]:

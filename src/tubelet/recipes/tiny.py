@@ -37,8 +37,6 @@ def tiny() -> Pretrain:
         batch=16,
         save_every=150,
         evaluations={"linear": Linear()},
-        evaluate_every=450,
-        evaluate_limit=300,
     )
 
 
