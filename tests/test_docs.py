@@ -14,6 +14,7 @@ from tubelet.cli import VERBS, Parser, main, module_of
 from tubelet.data.table import Corpus, write_corpus
 from tubelet.data.video import write_video
 from tubelet.recipes import RECIPES
+from tubelet.recipes.finetune import FINETUNES
 from tubelet.recipes.overrides import override
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -95,6 +96,11 @@ def understood(line: str) -> None:
     known = {recipe.__name__: recipe for recipe in RECIPES}
     if words[1] == "pretrain" and args.recipe in known:
         override(known[args.recipe](), args.overrides)
+    if words[1] == "finetune":
+        tunings = {recipe.__name__: recipe for recipe in FINETUNES}
+        fields = [word for word in args.words if "=" in word]
+        for name in {word for word in args.words if "=" not in word and ".py:" not in word}:
+            override(tunings[name](known["tiny"]()), fields)
 
 
 def test_every_page_of_results_is_in_the_navigation_and_every_one_that_is_named_is_there():

@@ -326,3 +326,35 @@ def test_levels_beside_a_probe_are_drawn_once_where_runs_agree_and_a_far_ceiling
     chart = next(chart for chart in probes(runs) if chart.title == "Linear, mean, accuracy")
     assert "Beyond the chart: ceiling 93.0 %" in chart.note
     assert "ceiling" not in chart.svg
+
+
+def test_a_fine_tuned_run_is_shown_as_what_it_is(tmp_path):
+    """Its accuracies, its curve and its confusion; nothing of masks, and no command that it has no use for."""
+    folder = tmp_path / "tuned"
+    folder.mkdir()
+    recipe = {
+        "format": 1, "kind": "finetune", "recipe": "tiny", "corpus": {"path": "corpora/synth", "name": "synth-1"},
+        "values": {"init": "runs/tiny", "scratch": False, "labels_share": 0.1, "batch": 8},
+        "command": ["tubelet", "finetune", "runs/tiny", "tiny", "--out", str(folder)],
+    }  # fmt: skip
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    lines = [
+        {"kind": "step", "step": step, "loss": 2 / step, "cross_entropy": 2 / step, "cross_entropy.trivial": 0.69,
+         "lr": 0.1, "clips_per_second": 9.0}
+        for step in (1, 2, 3)
+    ]  # fmt: skip
+    lines.append({"kind": "evaluation", "step": 3, "name": "held_out", "metrics": {"accuracy": 0.875, "majority": 0.5}})
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = {
+        "metrics": {"accuracy": 0.75, "held_out.accuracy": 0.875, "majority": 0.5, "top5_accuracy": 0.9375},
+        "intervals": {"accuracy": [0.5, 0.9375]}, "counts": {"test": {"used": 16, "groups": 8}},
+        "protocol": {"selection": "on the held-out part of train"}, "classes": ["dark", "light"],
+        "confusion": [[6, 2], [2, 6]],
+    }  # fmt: skip
+    (folder / "results.json").write_text(json.dumps({"finetune": result}))
+    page = compose([read_run(folder)])
+    for words in ("75.0 %", "87.5 %", "93.8 %", "the weights of runs/tiny, 10% of the labels", "Cross-entropy",
+                  "on the held-out part of train", "tubelet finetune runs/tiny tiny"):  # fmt: skip
+        assert words in page, words
+    for words in ("What it sees", "No linear probe", "tubelet evaluate", "No retrieval examples"):
+        assert words not in page, words

@@ -192,7 +192,7 @@ def compared(found: Predicted, videos: Iterable[Video], classes: tuple[str, ...]
     return {
         "accuracy": float((found.probabilities.argmax(1) == label).float().mean()),
         "cross_entropy": float(nll_loss(found.probabilities.clamp(min=1e-12).log(), label)),
-        "chance": 1 / len(classes),
+        "majority": float((label == label.mode().values).float().mean()),
     }
 
 

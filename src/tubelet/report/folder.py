@@ -44,6 +44,11 @@ class Run:
         return self.recipe.get("recipe") == "imported"
 
     @property
+    def pretrained(self) -> bool:
+        """Whether `tubelet pretrain` (or an import) made it, rather than fine-tuning."""
+        return self.recipe.get("kind", "pretrain") == "pretrain"
+
+    @property
     def last_step(self) -> int:
         return int(self.steps[-1]["step"]) if self.steps else 0
 

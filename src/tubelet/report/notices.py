@@ -104,6 +104,11 @@ def missing(run: Run) -> Iterator[Notice]:
     def evaluate(*names: str) -> str:
         return shlex.join(["tubelet", "evaluate", folder, "--on", corpus, *names])
 
+    if not run.pretrained:
+        if "finetune" not in run.results:
+            again = shlex.join(map(str, run.recipe.get("command") or ["tubelet", "finetune"]))
+            yield Notice("missing", run.name, "Not finished yet:", command=again)
+        return
     if not run.steps:
         recipe = str(run.recipe.get("recipe", "RECIPE"))
         again = shlex.join(["tubelet", "pretrain", recipe, "--on", corpus, "--out", folder])

@@ -48,6 +48,7 @@ def compose(runs: Sequence[Run]) -> str:
         heading=" · ".join(run.name for run in runs),
         runs=[Heading(run.name, index % SERIES + 1) for index, run in enumerate(runs)],
         several=len(runs) > 1,
+        pretrained=any(run.pretrained for run in runs),
         corpora=sorted({str(run.corpus.get("name", "unknown corpus")) for run in runs}),
         glance=at_a_glance(runs),
         notices=[notice for run in runs for notice in notices(run)],
@@ -162,6 +163,11 @@ def training(runs: Sequence[Run]) -> list[Chart]:
             "Contrast accuracy",
             "How often the right caption wins in its batch.",
             drawn("contrast-accuracy", runs, lambda run: run.series("contrast.accuracy"), percent=True, floor=0.0),
+        ),
+        Chart(
+            "Cross-entropy",
+            "Of mixed clips and smoothed labels while fine-tuning. Dashed: what equal scores cost.",
+            drawn("cross-entropy", runs, lambda run: run.series("cross_entropy"), reference="cross_entropy.trivial"),
         ),
         Chart("Learning rate", "", drawn("lr", runs, lambda run: run.series("lr"), raw=True)),
         Chart(
@@ -333,6 +339,8 @@ def commands(run: Run) -> list[str]:
     lines = [shlex.join(["tubelet", *words])]
     together: dict[tuple[str, ...], list[str]] = {}  # what follows the names -> the evaluations asked for alike
     for name, result in run.results.items():
+        if name == "finetune":
+            continue  # measured by the command that trains
         asked = result.get("asked") or {}  # nothing of what training itself measured
         after = [str(word) for word in asked.get("settings") or []]
         after += ["--baselines"] if set(result.get("baselines") or ()) - {"ceiling"} else []

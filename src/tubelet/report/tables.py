@@ -11,8 +11,9 @@ from tubelet.report.folder import Record, Run, number
 
 LARGEST = 16  # classes of a confusion matrix that is shown whole
 PAIRS = 12  # most frequent confusions that are named of a larger one
-SHARES = ("accuracy", "balanced_accuracy", "r", "map", "chance", "chance_r", "majority", "flat")
+SHARES = ("accuracy", "balanced_accuracy", "top5_accuracy", "r", "map", "chance", "chance_r", "majority", "flat")
 CHOSEN = {
+    "finetune": ("accuracy", "held_out.accuracy"),
     "reconstruction": ("skill",),
     "linear": ("mean.accuracy", "slots.accuracy"),
     "knn": ("mean.accuracy", "slots.accuracy"),
@@ -50,6 +51,7 @@ def at_a_glance(runs: Sequence[Run]) -> Table:
     """The few lines that tell the runs apart, then their headline numbers."""
     facts = {
         "Recipe": [str(run.recipe.get("recipe", "")) for run in runs],
+        "Begins with": ["" if run.pretrained else start(run) for run in runs],
         "Masks": ["" if run.imported else describe(run, "masker") for run in runs],
         "Objectives": ["" if run.imported else objectives(run) for run in runs],
         "Steps": [steps(run) for run in runs],
@@ -67,7 +69,15 @@ def at_a_glance(runs: Sequence[Run]) -> Table:
 def title(evaluation: str, metric: str) -> str:
     if evaluation == "reconstruction":
         return f"Held-out {spelled(metric)}"
-    return f"{'kNN' if evaluation == 'knn' else evaluation.capitalize()}, {spelled(metric)}"
+    named = {"knn": "kNN", "finetune": "Fine-tuned"}
+    return f"{named.get(evaluation, evaluation.capitalize())}, {spelled(metric)}"
+
+
+def start(run: Run) -> str:
+    """What fine-tuning begins with, and how many labels it has."""
+    begun = "fresh weights" if run.values.get("scratch") else f"the weights of {run.values.get('init')}"
+    share = run.values.get("labels_share")
+    return begun + (f", {share:.0%} of the labels" if number(share) else "")
 
 
 def describe(run: Run, part: str) -> str:
