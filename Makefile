@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: setup format check test test-all demo docs clean
+.PHONY: setup format check test test-all test-weights demo docs clean
 
 setup: $(VENV)/ready
 
@@ -31,6 +31,9 @@ test: setup
 
 test-all: setup
 	REQUIRE_DATA=$(REQUIRE_DATA) $(PYTEST)
+
+test-weights: setup
+	WEIGHTS=$(WEIGHTS) $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/weights/test_real.py -k "real"
 
 demo: setup
 	$(BIN)/tubelet demo --out $(DEMO)

@@ -28,8 +28,7 @@ class Motion(Masker):
     ratio: float = chz.field(default=0.75, doc="share of every slot's tubelets that is hidden")
     box: float | None = chz.field(
         default=None,
-        doc="share of the places that the box covers (the ratio); the count is then filled or trimmed\n"
-        "by distance to its edge",
+        doc="share of the places that the box covers (the ratio); the count is then met by distance to its edge",
     )
     aspect: float = chz.field(default=1.0, doc="height of the box over its width, relative to the frame's")
     start: Literal["first", "clip"] = chz.field(

@@ -4,12 +4,13 @@ from tubelet.recipes.find import Recipe, find
 from tubelet.recipes.folder import Plan, load_task, read_plan
 from tubelet.recipes.launch import pretrain
 from tubelet.recipes.overrides import override
+from tubelet.recipes.paper import PAPER
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.text_guided import text_guided
 from tubelet.recipes.tiny import tiny, tiny_text_guided
 from tubelet.recipes.videomae import videomae
 
-RECIPES: tuple[Recipe, ...] = (tiny, tiny_text_guided, videomae, text_guided)
+RECIPES: tuple[Recipe, ...] = (tiny, tiny_text_guided, videomae, text_guided, *PAPER)
 
 __all__ = [
     "RECIPES",

@@ -57,8 +57,17 @@ def find_weights(source: str | Path) -> Found:
         str(folder / names[0] if len(names) == 1 else folder),
         key,
         read_json(folder / "config.json") if beside else {},
-        read_json(folder / "preprocessor_config.json") if beside else {},
+        processor_beside(folder) if beside else {},
     )
+
+
+def processor_beside(folder: Path) -> dict[str, Any]:
+    """How a folder of transformers says that pixels are normalised; {} where it does not."""
+    for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
+        if found := read_json(folder / name):
+            return found
+    both = read_json(folder / "processor_config.json")
+    return dict(both.get("image_processor") or both.get("video_processor") or {})
 
 
 def weight_files(folder: Path) -> tuple[str, ...]:
