@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 import torch
 
+from aligners import JOINT, aligned
 from tubelet.data.loader import Data
 from tubelet.data.sample import Sampling
 from tubelet.data.table import Corpus, write_corpus
 from tubelet.data.video import write_video
-from tubelet.evaluations import EVALUATIONS, Context, Evaluation, Features, FewShot, LowLabel
+from tubelet.evaluations import EVALUATIONS, Attentive, Context, Evaluation, Features, FewShot, LowLabel
+from tubelet.evaluations.features import Tokens
+from tubelet.evaluations.propagation import MASKS
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
-from tubelet.objectives import Pixels
+from tubelet.objectives import Contrast, Pixels
 from tubelet.tasks import Pretraining
 from tubelet.types import Clip
 
@@ -27,7 +30,7 @@ every_evaluation = pytest.mark.parametrize("evaluation_class", EVALUATIONS, ids=
 every_probe = pytest.mark.parametrize(
     "evaluation_class", [cls for cls in EVALUATIONS if cls.reads_features], ids=lambda c: c.name
 )
-CLIP = Clip(frames=2, size=32, tubelet_frames=2, tubelet_size=16)
+CLIP = Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=16)
 CLASSES = 4
 HEADLINES = ("accuracy", "r@1")
 
@@ -44,13 +47,26 @@ def corpus(tmp_path_factory) -> Corpus:
             {"id": f"clip {index}", "path": folder / f"{index}.mp4", "end": 0.5, "fps": 8.0, "frames": 4, "width": 32,
              "height": 32, "label": f"class {index % 2}", "split": "train" if index < 16 else "test"}
         )  # fmt: skip
-    return write_corpus(folder, "contract", rows)
+    return whole(folder, rows)
+
+
+def whole(folder: Path, rows: list[dict]) -> Corpus:
+    """With captions and their embeddings, an aligner, and masks: whatever an evaluation asks for."""
+    captions = [{"video": row["id"], "text": f"grey number {row['id'][-1]}"} for row in rows]
+    corpus = write_corpus(folder, "contract", rows, captions)
+    aligned(corpus)
+    (folder / MASKS).mkdir(exist_ok=True)
+    for row in rows:
+        mask = np.zeros((4, 32, 32), np.uint8)
+        mask[:, :20, :14] = 1
+        np.save(folder / MASKS / f"{row['id']}.npy", mask)
+    return corpus
 
 
 def context_of(corpus: Corpus, **changes) -> Context:
     torch.manual_seed(0)
-    objectives = {"pixels": Pixels(decoder=Decoder(width=16, depth=1, heads=2))}
-    task = Pretraining(CLIP, Vit(width=32, depth=1, heads=2).build(CLIP), Tube(ratio=0.5), objectives)
+    objectives = {"pixels": Pixels(decoder=Decoder(width=16, depth=1, heads=2)), "contrast": Contrast()}
+    task = Pretraining(CLIP, Vit(width=32, depth=1, heads=2).build(CLIP), Tube(ratio=0.5), objectives, JOINT)
     return replace(Context(task.encoder, corpus, CLIP, Data(sampling=Sampling(stride=1)), task=task), **changes)
 
 
@@ -66,6 +82,7 @@ def made_up(split: str, count: int, apart: float, seed: int) -> Features:
         label=label,
         ids=tuple(f"{split}-{i}" for i in range(count)),
         groups=tuple(f"{split}-group-{i // 2}" for i in range(count)),
+        tokens=Tokens(tuple(torch.cat([mean, mean], 1).half().numpy()), 16),
     )
 
 
@@ -76,7 +93,11 @@ def measured(evaluation: Evaluation, corpus: Corpus, train: Features, test: Feat
     return evaluation.run(context)
 
 
-QUICKER = {FewShot: {"episodes": 60}, LowLabel: {"shares": (0.05, 1.0), "draws": 1}}
+QUICKER = {
+    FewShot: {"episodes": 60},
+    LowLabel: {"shares": (0.05, 1.0), "draws": 1},
+    Attentive: {"rates": (1e-3, 3e-3), "epochs": 12, "batch": 32},
+}
 
 
 def quick(cls: type[Evaluation], **settings) -> Evaluation:
@@ -138,7 +159,7 @@ def test_a_group_is_never_on_both_sides_of_the_selection(evaluation_class, corpu
     """Pairs of equal clips with random labels: whoever looks at the twin in selection believes in one neighbour."""
     train = made_up("train", 160, 0.0, 0)
     twin = torch.arange(160) // 2 * 2
-    train = replace(train, mean=train.mean[twin], slots=train.slots[twin])
+    train = replace(train, mean=train.mean[twin], slots=train.slots[twin], tokens=train.tokens.rows(twin))
     result = measured(quick(evaluation_class), corpus, train, made_up("test", 80, 0.0, 0))
     for scores in result["protocol"].get("held_out_accuracy", {}).values():
         assert max(scores.values()) < 0.6
@@ -168,7 +189,7 @@ def test_a_corrupt_clip_of_test_lowers_used_is_named_and_is_never_replaced(evalu
             path.write_bytes(Path(video.path).read_bytes()[:40] + b"nothing that decodes")
         same = ("id", "end", "fps", "frames", "width", "height", "label", "split")
         rows.append({"path": path, **{name: getattr(video, name) for name in same}})
-    after = quick(evaluation_class).run(context_of(write_corpus(broken, "contract", rows)))
+    after = quick(evaluation_class).run(context_of(whole(broken, rows)))
     used = [counts.get("test", counts)["used"] for counts in (before["counts"], after["counts"])]
     failed = [counts.get("test", counts)["failed"] for counts in (before["counts"], after["counts"])]
     assert used == [8, 7]

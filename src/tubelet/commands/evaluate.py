@@ -1,5 +1,5 @@
-"""Measure an encoder on a corpus: linear, knn, few_shot, low_label, retrieval, reconstruction. Writes RUN/results.json
-and prints a table with 95 % intervals.
+"""Measure an encoder on a corpus: linear, attentive, knn, few_shot, low_label, zero_shot, retrieval, propagation,
+reconstruction. Writes RUN/results.json and prints a table with 95 % intervals.
 Settings are key=value: linear.grid=0.01,0.1 retrieval.source=subject data.sampling.stride=2"""
 
 import argparse
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
             leaks.refuse(getattr(evaluation, "split", "test"), args.allow_seen)
             result = complete(evaluation, evaluation.run(context), context, leaks, step)
             result["asked"] = asked(args, own, str(corpus.folder))
-            if evaluation.reads_features:
+            if evaluation.reads_features or evaluation.reads_tokens:
                 result["baselines"] = baselines(evaluation, result, others, corpus, label)
             name = entry_name(own, context.identity, plan.corpus, label)
             results[name] = merge_result(folder, name, result)

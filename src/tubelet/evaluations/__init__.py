@@ -1,19 +1,34 @@
 """Measures of a frozen encoder. Features are computed once and shared. The list below is the registry."""
 
+from tubelet.evaluations.attentive import Attentive
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import Features
 from tubelet.evaluations.few_shot import FewShot
 from tubelet.evaluations.knn import Knn
 from tubelet.evaluations.linear import Linear
 from tubelet.evaluations.low_label import LowLabel
+from tubelet.evaluations.propagation import Propagation
 from tubelet.evaluations.reconstruction import Reconstruction
 from tubelet.evaluations.retrieval import Retrieval
 from tubelet.evaluations.views import Multiview
+from tubelet.evaluations.zero_shot import ZeroShot
 
-EVALUATIONS: tuple[type[Evaluation], ...] = (Linear, Knn, FewShot, LowLabel, Multiview, Retrieval, Reconstruction)
+EVALUATIONS: tuple[type[Evaluation], ...] = (
+    Linear,
+    Attentive,
+    Knn,
+    FewShot,
+    LowLabel,
+    Multiview,
+    ZeroShot,
+    Retrieval,
+    Propagation,
+    Reconstruction,
+)
 
 __all__ = [
     "EVALUATIONS",
+    "Attentive",
     "Context",
     "Evaluation",
     "Features",
@@ -22,6 +37,8 @@ __all__ = [
     "Linear",
     "LowLabel",
     "Multiview",
+    "Propagation",
     "Reconstruction",
     "Retrieval",
+    "ZeroShot",
 ]

@@ -49,6 +49,8 @@ class Context:
     def with_tokens(self, split: str, places: int | None = None) -> Features:
         """The same, with the tokens of every clip; with `places`, averaged to so many rows and columns a slot."""
         features = self.features(split)
+        if features.tokens is not None:
+            return features
         rows = extract_tokens(*self.source, split, places, self.settings)
         index = torch.tensor([place for place, name in enumerate(features.ids) if name in rows])
         values = tuple(rows[name].parts["tokens"] for name in features.ids if name in rows)
@@ -78,7 +80,8 @@ class Evaluation:
     """
 
     name: ClassVar[str]
-    reads_features: ClassVar[bool] = False  # so it can be run on a baseline, which has no task
+    reads_features: ClassVar[bool] = False  # of both splits and their labels
+    reads_tokens: ClassVar[bool] = False  # of the encoder alone: a baseline, which has no task, has them too
 
     def run(self, context: Context) -> dict[str, Any]:
         raise NotImplementedError

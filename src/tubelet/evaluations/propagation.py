@@ -1,0 +1,180 @@
+"""Label propagation: a mask given in the first slot is carried through the clip by the likeness of its tokens alone.
+
+The protocol, whole (Jabri et al., arXiv 2006.14613, on the tokens of one centre clip). The mask of the first slot is
+averaged over its places. From slot to slot, every place takes the mean of the masks of its `neighbours` most similar
+places (cosine, weights exp(cosine / `temperature`)) among the first slot and the `memory` slots before its own, none
+farther than `radius` places. The outcome, bilinear at the size of the truth, is the mask where it is above one half;
+`j` is its intersection over union with the truth, the mean over all slots but the first, then over clips; where both
+are empty it is 1. Nothing is trained and nothing is selected. Beside it: `still`, the first mask left where it is, and
+`ceiling`, the truth itself averaged over the places and drawn again, which no features on this grid can beat by much.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import chz
+import numpy as np
+import torch
+from einops import rearrange, reduce
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, interpolate, normalize
+
+from tubelet.data.augment import Crop
+from tubelet.data.synthetic import truth
+from tubelet.data.table import Corpus, Video
+from tubelet.data.video import timestamps
+from tubelet.errors import CorpusError, RecipeError, VideoError
+from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.intervals import of_mean
+from tubelet.types import Clip
+
+MASKS = "masks"  # folder of a corpus: ID.npy, "t h w", of every frame of the video, not 0 where the subject is
+
+
+@chz.chz
+class Propagation(Evaluation):
+    name: ClassVar[str] = "propagation"
+    reads_tokens: ClassVar[bool] = True
+
+    split: str = chz.field(default="test", doc="whose clips")
+    memory: int = chz.field(default=7, doc="slots before its own that a slot looks at, beside the first")
+    neighbours: int = chz.field(default=5, doc="most similar places that are averaged")
+    temperature: float = chz.field(default=0.1, doc="of the weights")
+    radius: float | None = chz.field(default=None, doc="places that a match may be away (None: anywhere)")
+    samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
+
+    @chz.validate
+    def _sensible(self) -> None:
+        if self.memory < 0 or self.neighbours < 1 or not self.temperature > 0:
+            raise RecipeError("propagation needs a memory of 0 or more, 1 neighbour or more, a temperature above 0")
+
+    def run(self, context: Context) -> dict[str, Any]:
+        features = context.with_tokens(self.split)
+        assert features.tokens is not None
+        if features.tokens.values[0].size != context.clip.num_tubelets * features.tokens.width:
+            raise CorpusError("propagation needs a token for every place, and this gives one for a whole slot")
+        videos = {video.id: video for video in context.corpus.videos}
+        found: dict[str, list[float]] = {"j": [], "still": [], "ceiling": []}
+        groups, failed = [], list(features.failed)
+        for place, name in enumerate(features.ids):
+            try:
+                true = true_masks(context.corpus, videos[name], context)
+            except VideoError as error:
+                failed.append(f"{name}: {error}")
+                continue
+            [tokens] = features.tokens.load(torch.tensor([place]))
+            for measure, value in measured(tokens, true, context.clip, self).items():
+                found[measure].append(value)
+            groups.append(features.groups[place])
+            context.progress(place + 1, len(features))
+        if not groups:
+            raise CorpusError(f"no clip of {self.split} has a mask; first: {failed[0]}")
+        counts = features.counts() | {"used": len(groups), "failed": len(failed), "groups": len(set(groups))}
+        result: dict[str, Any] = {
+            "corpus": context.identity,
+            "protocol": {
+                "split": f"measured on {self.split}",
+                "features": f"{features.tokens.width}-wide tokens of one centre clip a video, cosine",
+                "propagation": f"{self.neighbours} nearest places among the first slot and {self.memory} before, "
+                f"temperature {self.temperature:g}, "
+                + ("anywhere" if self.radius is None else f"at most {self.radius:g} places away"),
+                "j": "intersection over union at the size of the truth, mean over all slots but the first, over clips",
+                "still": "the same of the first mask, left where it is",
+                "ceiling": "the same of the truth, averaged over the places of the grid",
+                "selection": "none: nothing is trained",
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups",
+                "seed": context.seed,
+            },
+            "metrics": {name: float(np.mean(values)) for name, values in found.items()},
+            "intervals": {},
+            "counts": {self.split: {name: value for name, value in counts.items() if name != "unlabelled"}},
+            "failed": {self.split: failed},
+        }
+        for name, values in found.items():
+            bounds = of_mean(np.array(values), groups, seed=context.seed, samples=self.samples)
+            result["intervals"] |= {} if bounds is None else {name: bounds}
+        return result
+
+
+@dataclass(frozen=True)
+class TrueMasks:
+    """The truth in the square that the encoder saw: one mask a slot, and how much of every place it covers."""
+
+    masks: Bool[Tensor, "slots h w"]
+    places: Float[Tensor, "slots rows columns"]
+
+
+def true_masks(corpus: Corpus, video: Video, context: Context) -> TrueMasks:
+    """Of the frames of the centre clip, in its centre crop; a slot's mask is where most of its frames have it."""
+    every = read_masks(corpus, video)
+    times = timestamps(video.path)
+    if len(times) != len(every):
+        raise VideoError(f"the file holds {len(times)} frames and its masks {len(every)}")
+    chosen = context.data.sampling.times(times, context.clip, "centre").times
+    masks = every[np.searchsorted(times, chosen - 1e-6)]
+    colours = np.repeat(masks[..., None], 3, axis=-1).astype(np.uint8)
+    square = Crop.centre(*masks.shape[1:]).cut(colours)[..., 0]
+    frames = torch.from_numpy(np.ascontiguousarray(square)).float()
+    slots = reduce(frames, "(slot t) h w -> slot h w", "mean", t=context.clip.tubelet_frames)
+    return TrueMasks(slots >= 0.5, adaptive_avg_pool2d(slots[:, None], context.clip.grid[1:])[:, 0])
+
+
+def read_masks(corpus: Corpus, video: Video) -> np.ndarray:
+    """Of every frame of the video: a file of the user's, or the truth of the embedded corpus."""
+    path: Path = corpus.folder / MASKS / f"{video.id}.npy"
+    if path.exists():
+        return np.load(path, allow_pickle=False) != 0
+    if "synth" not in corpus.about:
+        raise CorpusError(
+            f"propagation needs masks, and {corpus.folder} has none; put one a video into {corpus.folder / MASKS}, "
+            "as ID.npy of shape (frames, height, width), not 0 where the subject is"
+        )
+    mask: np.ndarray = truth(corpus, video).mask
+    return mask
+
+
+def measured(tokens: Float[Tensor, "n d"], true: TrueMasks, clip: Clip, settings: Propagation) -> dict[str, float]:
+    carried = propagate(tokens, true.places[0], clip, settings)
+    still = true.places[:1].expand_as(true.places)
+    drawn = {"j": carried, "still": still, "ceiling": true.places}
+    return {name: overlap(enlarge(maps[1:], true.masks), true.masks[1:]) for name, maps in drawn.items()}
+
+
+def propagate(
+    tokens: Float[Tensor, "n d"], first: Float[Tensor, "rows columns"], clip: Clip, settings: Propagation
+) -> Float[Tensor, "slots rows columns"]:
+    """The soft mask of every slot; that of the first is given."""
+    slots, rows, columns = clip.grid
+    unit = rearrange(normalize(tokens.double(), dim=1), "(slot place) d -> slot place d", slot=slots)
+    near = neighbourhood(rows, columns, settings.radius)
+    masks = [first.flatten().double()]
+    for slot in range(1, slots):
+        seen = [0, *range(max(1, slot - settings.memory), slot)]
+        likeness = unit[slot] @ rearrange(unit[seen], "m place d -> (m place) d").T
+        likeness = likeness.masked_fill(~near.repeat(1, len(seen)), -torch.inf)
+        values, where = likeness.topk(min(settings.neighbours, likeness.shape[1]), dim=1)
+        weight = (values / settings.temperature).softmax(1)
+        masks.append((weight * torch.cat([masks[m] for m in seen])[where]).sum(1))
+    return torch.stack(masks).float().unflatten(1, (rows, columns))
+
+
+def neighbourhood(rows: int, columns: int, radius: float | None) -> Bool[Tensor, "p p"]:
+    """Which places may match which."""
+    if radius is None:
+        return torch.ones(rows * columns, rows * columns, dtype=torch.bool)
+    place = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).double()
+    return torch.cdist(place, place) <= radius
+
+
+def enlarge(maps: Float[Tensor, "s rows columns"], like: Bool[Tensor, "slots h w"]) -> Bool[Tensor, "s h w"]:
+    """Above one half, at the size of the truth."""
+    large = interpolate(maps[:, None], size=like.shape[1:], mode="bilinear", align_corners=False)
+    return large[:, 0] > 0.5
+
+
+def overlap(one: Bool[Tensor, "s h w"], other: Bool[Tensor, "s h w"]) -> float:
+    """The mean of intersection over union; 1 where both are empty."""
+    both, either = (one & other).sum((1, 2)).double(), (one | other).sum((1, 2)).double()
+    return float(torch.where(either > 0, both / either.clamp(min=1), 1.0).mean())

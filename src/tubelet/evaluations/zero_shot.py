@@ -1,0 +1,114 @@
+"""Zero-shot classification: a clip gets the class whose prompts lie nearest in the space of the contrast head.
+
+The protocol, whole. A class's name, as words, is put into every one of `templates`; its vector is the mean of their
+embeddings, each of length 1, by the model that embedded the captions; then the contrast head compares it with the mean
+token of one centre clip. No label is used but to count what is right; every class of the labels is a candidate.
+"""
+
+from typing import Any, ClassVar
+
+import chz
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from tubelet.align import open_aligner
+from tubelet.align.base import Aligner
+from tubelet.data.maps import Embeddings
+from tubelet.data.table import normalise_text
+from tubelet.errors import CorpusError, RecipeError
+from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.classification import measure
+from tubelet.evaluations.intervals import of_mean
+from tubelet.evaluations.leaks import spaced
+
+TEMPLATES = ("{}", "a video of {}", "a clip that shows {}")
+
+
+@chz.chz
+class ZeroShot(Evaluation):
+    name: ClassVar[str] = "zero_shot"
+
+    templates: tuple[str, ...] = chz.field(default=TEMPLATES, doc="sentences with {} where the class goes")
+    aligner: str | None = chz.field(
+        default=None, doc="folder or hub name of the model that embedded the captions (None: the corpus's aligner)"
+    )
+    split: str = chz.field(default="test", doc="whose clips are classified")
+    samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
+
+    @chz.validate
+    def _places(self) -> None:
+        if not self.templates or any("{}" not in template for template in self.templates):
+            raise RecipeError("every one of zero_shot.templates holds {} where the class goes")
+
+    def run(self, context: Context) -> dict[str, Any]:
+        heads = [] if context.task is None else context.task.objectives.values()
+        head: Any = next((head for head in heads if hasattr(head, "embed_video")), None)
+        if head is None:
+            raise RecipeError("zero_shot needs a run with a contrast head, such as one of the recipe tiny_text_guided")
+        every = context.features(self.split)
+        test = every.with_label()
+        if not len(test):
+            raise CorpusError(f"zero_shot needs labels to count what is right, and split {self.split} has none")
+        aligner = self.open(context)
+        vectors = prompts(aligner, [spaced(name) for name in test.classes], self.templates)
+        expected = getattr(head.text, "in_features", head.video.out_features)
+        if vectors.shape[1] != expected:
+            raise CorpusError(
+                f"{aligner.identity} gives vectors {vectors.shape[1]} wide and the contrast head expects {expected}; "
+                "name the model that the run was trained with as zero_shot.aligner=PATH"
+            )
+        device = next(head.parameters()).device
+        with torch.inference_mode():
+            video = head.embed_video(test.mean[:, None].to(device)).double().cpu()
+            scores = video @ head.embed_text(vectors.to(device)).double().cpu().T
+        measured = measure(scores.argmax(1), test, seed=context.seed, samples=self.samples)
+        metrics, intervals = measured.pop("metrics"), measured.pop("intervals")
+        if len(test.classes) > 5:
+            among = (scores.topk(5, dim=1).indices == test.label[:, None]).any(1).double().numpy()
+            metrics["top5.accuracy"] = float(among.mean())
+            bounds = of_mean(among, test.groups, seed=context.seed, samples=self.samples)
+            intervals |= {} if bounds is None else {"top5.accuracy": bounds}
+        return {
+            "corpus": context.identity,
+            "protocol": {
+                "split": f"measured on {self.split}; no label is used but to count",
+                "features": "mean of all tokens of one centre clip a video, through the contrast head",
+                "templates": list(self.templates),
+                "prompts": f"{spaced(test.classes[0])!r} and {len(test.classes) - 1} others, by {aligner.identity}",
+                "selection": "none: nothing is trained",
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups",
+                "seed": context.seed,
+            },
+            "metrics": {"chance": 1 / len(test.classes), **metrics},
+            "intervals": intervals,
+            "counts": {self.split: every.counts()},
+            "failed": {self.split: list(every.failed)},
+            "classes": list(test.classes),
+            "pools": {"contrast": measured},
+        }
+
+    def open(self, context: Context) -> Aligner:
+        """The model of the caption embeddings, or a sentence that says which one it is."""
+        folder = context.corpus.folder / "aligner"
+        wanted = Embeddings.open(context.corpus).about["model"]
+        if self.aligner is None and not (folder / "aligner.json").is_file():
+            raise CorpusError(
+                f"the captions of {context.corpus.folder} were embedded by {wanted}, which also has to read the "
+                "prompts; name it as zero_shot.aligner=PATH"
+            )
+        aligner = open_aligner(self.aligner or folder)
+        if aligner.identity.split(":")[:2] != wanted.split(":")[:2]:  # a CLIP's reading of pictures aside
+            raise CorpusError(
+                f"the captions of {context.corpus.folder} were embedded by {wanted}, and the prompts would be by "
+                f"{aligner.identity}; name the same model as zero_shot.aligner=PATH"
+            )
+        return aligner
+
+
+def prompts(aligner: Aligner, classes: list[str], templates: tuple[str, ...]) -> Float[Tensor, "c e"]:
+    """One vector a class: the mean of its prompts, each of length 1."""
+    texts = [normalise_text(template.replace("{}", name)) for name in classes for template in templates]
+    vectors = normalize(aligner.texts(texts).float(), dim=1)
+    return vectors.unflatten(0, (len(classes), len(templates))).mean(1)

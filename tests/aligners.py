@@ -1,0 +1,24 @@
+"""A tiny aligner of random weights in a corpus's folder, and the embeddings of its captions by it."""
+
+import numpy as np
+import torch
+
+from tubelet.align.learned import Learned, Shape, Towers
+from tubelet.align.words import Words
+from tubelet.data.maps import EmbeddingsWriter
+from tubelet.data.table import Corpus, normalise_text
+
+JOINT = 6
+
+
+def aligned(corpus: Corpus) -> Learned:
+    torch.manual_seed(0)
+    words = Words.of([caption.text for caption in corpus.captions])
+    shape = Shape(side=16, width=8, depth=1, text_width=8, joint=JOINT)
+    aligner = Learned(shape, words, Towers(shape, words.size))
+    aligner.save(corpus.folder / "aligner")
+    with EmbeddingsWriter(corpus, aligner.identity, aligner.width) as writer:
+        for text in sorted({normalise_text(caption.text) for caption in corpus.captions}):
+            writer.add(text, aligner.texts([text])[0].numpy().astype(np.float32))
+        writer.finish()
+    return aligner
