@@ -24,7 +24,6 @@ CHANCE = {"linear": "chance", "knn": "chance", "retrieval": "text_to_video.chanc
 BASELINES = {
     "random": "random init",
     "mean_image": "mean image",
-    "raw_pixels": "raw pixels",
     "ceiling": "supervised ceiling",
 }
 
