@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -228,3 +230,37 @@ def test_labels_are_needed(tmp_path, pretrained, corpus, labelled, capsys):
 def test_pretraining_commands_say_what_a_fine_tuned_folder_is(tuned, capsys):
     assert main(["evaluate", str(tuned), "linear"]) == 2
     assert "is a run of `tubelet finetune`" in capsys.readouterr().err
+
+
+def test_a_group_on_both_sides_is_said(tmp_path, pretrained):
+    corpus = make_labelled(tmp_path / "corpus")
+    rows = [
+        {"id": video.id, "path": video.path, "end": 1.0, "fps": 10.0, "frames": 10, "width": 48, "height": 48,
+         "label": video.label, "split": video.split, "group": "both" if video.id in SIDES else video.group}
+        for video in corpus.videos
+    ]  # fmt: skip
+    cut = write_corpus(tmp_path / "cut", "cut", rows)
+    words = ("tiny", "batch=4", "steps=2", "rates=0.1", "data.cache=False")
+    assert finetune(pretrained, *words, "--on", cut.folder, "--out", tmp_path / "run") == 0
+    assert result(tmp_path / "run")["marks"] == ["1 groups have videos in train and in test (first: both)"]
+
+
+SIDES = ("clip 1.mp4", "clip 31.mp4")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_fine_tune_and_one_of_them_tells(tmp_path, pretrained, labelled):
+    out = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "tubelet",
+        "finetune", str(pretrained), *SMALL, "batch=2", "average=0.9", "--on", str(labelled), "--out", str(out),
+    ]  # fmt: skip
+    command.remove("batch=4")
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("written to") == 1
+    assert result(out)["metrics"]["accuracy"] == 1.0
+    assert json.loads((out / "recipe.json").read_text())["processes"] == 2

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tubelet.recipes import Pretrain
 
 
+SHARES = ("accuracy", "balanced_accuracy", "top5_accuracy", "r", "map")  # measures that are shown in percent
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="folder that `tubelet pretrain` or `tubelet import` wrote")
     parser.add_argument("--on", metavar="CORPUS", help="corpus folder (default: the one it was trained on)")
@@ -141,6 +144,8 @@ def choose(words: Sequence[str], config: "Pretrain") -> "tuple[dict[str, Evaluat
     for word in words:
         part, setting = word.split(".", 1) if "=" in word and "." in word.split("=")[0] else (word, None)
         if part not in known and (setting is None or part != "data"):
+            if part == "finetune":
+                raise RecipeError("fine-tuning is a run of its own: `tubelet finetune RUN --on CORPUS --out FOLDER`")
             near = difflib.get_close_matches(part.split("=")[0], known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
             raise RecipeError(f"there is no evaluation {part!r}; {hint}")
@@ -221,7 +226,7 @@ def cell(metric: str, result: Mapping[str, Any], interval: bool = True) -> str:
 
 def shown(metric: str, value: float) -> str:
     """Accuracies and recalls in percent, the rest in three figures."""
-    share = metric.rpartition(".")[2].split("@")[0] in ("accuracy", "balanced_accuracy", "r", "map")
+    share = metric.rpartition(".")[2].split("@")[0] in SHARES
     return f"{100 * value:.1f}" if share else f"{value:.3g}"
 
 

@@ -6,6 +6,7 @@ The same command again goes on from the last checkpoint. `tubelet finetune RUN -
 
 import argparse
 import inspect
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,8 @@ def run(args: argparse.Namespace) -> None:
         done = finetune(name, config, on, args.out, command, labels, bar)
     if not done:
         raise SystemExit(130)
+    if os.environ.get("RANK", "0") != "0":
+        return  # one of several processes tells
     console = Console()
     result = read_results(Path(args.out)).get("finetune")
     if result is not None:

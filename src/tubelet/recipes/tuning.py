@@ -14,7 +14,7 @@ from typing import Any
 import chz
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn.functional import nll_loss
 
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part, read_checkpoint, write_atomically
@@ -27,7 +27,7 @@ from tubelet.evaluations.features import Progress, quiet
 from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.multiview import Predicted, predict
 from tubelet.evaluations.results import merge_result
-from tubelet.log import Log, read_log
+from tubelet.log import Log, read_log, versions
 from tubelet.recipes.division import Division, outline
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.folder import LOG, Plan, claim, earlier, read_plan, where, write_plan
@@ -109,7 +109,10 @@ def tune(tuning: Tuning) -> bool:
     config, machine, steps, folder = tuning.config, tuning.machine, tuning.steps, tuning.folder
     folder.mkdir(exist_ok=True)
     first = checkpoint_step(folder / CHECKPOINT)
-    if first == steps and any(record["step"] == steps for record in measured(folder)):
+    finished = first == steps and any(record["step"] == steps for record in measured(folder))
+    if machine.world > 1:
+        distributed.barrier()  # every rank has looked before one of them writes
+    if finished:
         return True
     say(machine, f"learning rate {tuning.rate:g}: " + (f"going on from step {first}" if first else f"{steps} steps"))
     task = fresh(config, len(tuning.division.classes), first == 0)
@@ -277,9 +280,11 @@ def result_of(tuning: Tuning, leaks: Leaks, chosen: Chosen) -> dict[str, Any]:
     fit, select = (outline(part, division.classes) for part in (division.fit, division.select))
     return {
         "step": chosen.step,
+        "seed": config.seed,
+        "versions": versions(),
         "corpus": {"name": tuning.corpus.name, "fingerprint": tuning.corpus.fingerprint()},
         "seen": leaks.seen,
-        "marks": [] if config.scratch else leaks.marks(),
+        "marks": [*([] if config.scratch else leaks.marks()), *shared_groups(division)],
         "protocol": {
             "encoder": "fresh weights" if config.scratch else f"all weights, beginning with {config.init}",
             "head": "mean of all tokens, LayerNorm, linear",
@@ -306,6 +311,12 @@ def result_of(tuning: Tuning, leaks: Leaks, chosen: Chosen) -> dict[str, Any]:
         "failed": {},
         "classes": list(division.classes),
     }  # fmt: skip
+
+
+def shared_groups(division: Division) -> list[str]:
+    """Groups that are trained on and tested, where a table of splits cuts through them."""
+    both = {video.group for video in (*division.fit, *division.select)} & {video.group for video in division.test}
+    return [f"{len(both)} groups have videos in train and in test (first: {min(both)})"] if both else []
 
 
 def tested(found: Predicted, tuning: Tuning, result: Mapping[str, Any]) -> dict[str, Any]:
