@@ -22,6 +22,7 @@ from tubelet.data.table import Corpus
 from tubelet.data.video import Reader
 from tubelet.evaluations import Context, Knn
 from tubelet.recipes import load_task, read_plan
+from tubelet.recipes.classifiers import load_classifier
 from tubelet.weights import read_weights
 
 RECIPE = '''
@@ -307,5 +308,41 @@ def test_an_imported_classifier_is_exported_with_its_classes(tmp_path):
     with torch.no_grad():
         assert torch.equal(again(pixels(clips(2))).logits, model(pixels(clips(2))).logits)
     assert again.config.id2label == {0: "spins", 1: "grows", 2: "falls"}
-    assert "spins" not in (tmp_path / "back" / "README.md").read_text()
-    assert "video-classification" in (tmp_path / "back" / "README.md").read_text()
+    card = (tmp_path / "back" / "README.md").read_text()
+    assert "3 classes (spins, grows, falls)" in card
+    assert "video-classification" in card
+    kept = load_classifier(tmp_path / "ours")
+    with torch.no_grad():
+        torch.testing.assert_close(kept.scores(clips(2)), model(pixels(clips(2))).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_labels_of_an_imported_classifier_are_written(corpus, tmp_path):
+    import pandas as pd
+
+    torch.manual_seed(0)
+    config = transformers.VideoMAEConfig(
+        image_size=32, num_frames=4, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64,
+        num_labels=2, id2label={0: "spins", 1: "grows"}, label2id={"spins": 0, "grows": 1},
+    )  # fmt: skip
+    transformers.VideoMAEForVideoClassification(config).save_pretrained(tmp_path / "theirs")
+    assert main(["import", str(tmp_path / "theirs"), "--out", str(tmp_path / "run")]) == 0
+    out = tmp_path / "labels.parquet"
+    assert main(["predict", str(tmp_path / "run"), str(corpus), "--split", "test", "--out", str(out)]) == 0
+    assert set(pd.read_parquet(out).label) <= {"spins", "grows"}
+
+
+def test_a_fine_tuned_run_gives_its_scores_to_transformers_and_to_onnx(run, tmp_path):
+    words = ["tiny", "steps=2", "batch=4", "views=1x1", "rates=0.016", "evaluate_every=1"]
+    assert main(["finetune", str(run), *words, "--out", str(tmp_path / "tuned")]) == 0
+    kept = load_classifier(tmp_path / "tuned")
+    words = ["--to", "transformers", "onnx", "safetensors", "--out", str(tmp_path / "out")]
+    assert main(["export", str(tmp_path / "tuned"), *words]) == 0
+    with torch.no_grad():
+        expected = kept.scores(clips(3))
+        model = transformers.AutoModelForVideoClassification.from_pretrained(tmp_path / "out").eval()
+        torch.testing.assert_close(model(pixels(clips(3))).logits, expected, atol=1e-5, rtol=1e-4)
+    assert tuple(model.config.id2label.values()) == kept.classes
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "encoder.onnx", providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(["scores"], {"video": clips(3).numpy()})[0], expected.numpy(), atol=1e-5)
+    assert read_weights(tmp_path / "out" / "encoder.safetensors", frames=4, size=32).classes
+    assert "fine-tuned to labels" in (tmp_path / "out" / "README.md").read_text()

@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from tubelet.evaluations.results import read_results
+from tubelet.export.opened import Opened
+from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.folder import IMPORTED, Plan
 from tubelet.recipes.imported import ABOUT
 from tubelet.recipes.overrides import changed, plain
+from tubelet.recipes.pretrain import Pretrain
 
+AnyPlan = Plan[Pretrain] | Plan[Finetune]
 LOAD = {
     "transformers": """import torch
 from transformers import AutoModel
@@ -38,19 +42,19 @@ def write_card(
     folder: Path,
     name: str,
     run: Path,
-    plan: Plan,
+    opened: Opened,
     license: str | None,
     differences: Mapping[str, float],
     layout: str,
     text: bool,
 ) -> None:
     """README.md in `folder`, in the format of the hub. `differences` by target: how far apart what is loaded is."""
-    origin = imported(run)
+    plan, origin = opened.plan, imported(run)
     lines = [
         "---",
         f"license: {license or 'unknown'}",
         "library_name: tubelet" if "transformers" not in differences else "library_name: transformers",
-        "pipeline_tag: video-classification" if origin.get("classes") else "pipeline_tag: feature-extraction",
+        "pipeline_tag: video-classification" if opened.classes else "pipeline_tag: feature-extraction",
         "tags: [video, videomae, self-supervised]",
         "---",
         "",
@@ -85,6 +89,13 @@ def write_card(
             continue
         lines += [f"{target}; relative to the original at most {difference:.1e} apart on random clips:", ""]
         lines += ["```python", *LOAD[target].format(**sizes).replace("FOLDER", ".").splitlines(), "```", ""]
+    if opened.classes:
+        named = ", ".join(opened.classes[:8]) + (" ..." if len(opened.classes) > 8 else "")
+        lines += [
+            f"A classifier of {len(opened.classes)} classes ({named}): `scores` of the graphs, and",
+            "`AutoModelForVideoClassification` of transformers.",
+            "",
+        ]
     if text:
         lines += [
             "Text: `joint` of encoder.onnx and of text.onnx are of length 1 in one space; their product is the score."
@@ -106,15 +117,15 @@ def imported(run: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def summary(plan: Plan, origin: Mapping[str, Any]) -> list[str]:
+def summary(plan: AnyPlan, origin: Mapping[str, Any]) -> list[str]:
     config = plan.config
     size = f"ViT of width {config.encoder.width}, depth {config.encoder.depth}, {config.encoder.heads} heads"
     tubelet = f"{config.clip.tubelet_frames}x{config.clip.tubelet_size}x{config.clip.tubelet_size}"
-    made = (
-        f"imported from {origin.get('source')} ({origin.get('layout')} layout)"
-        if plan.recipe == IMPORTED
-        else f"pretrained by masked reconstruction with tubelet, recipe `{plan.recipe}`"
-    )
+    if plan.recipe == IMPORTED:
+        made = f"imported from {origin.get('source')} ({origin.get('layout')} layout)"
+    else:
+        how = "fine-tuned to labels" if isinstance(config, Finetune) else "pretrained by masked reconstruction"
+        made = f"{how} with tubelet, recipe `{plan.recipe}`"
     return [
         f"A video encoder, {made}: {size}, tubelets of {tubelet}, clips of {config.clip.frames}x{config.clip.size}."
     ]
@@ -129,7 +140,7 @@ def licence_notes(origin: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def data(plan: Plan, origin: Mapping[str, Any]) -> list[str]:
+def data(plan: AnyPlan, origin: Mapping[str, Any]) -> list[str]:
     if plan.recipe == IMPORTED:
         return ["Trained elsewhere; see the source. " + " ".join(f"Note: {remark}." for remark in origin["remarks"])]
     lines = [
@@ -140,7 +151,7 @@ def data(plan: Plan, origin: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def recipe(plan: Plan) -> list[str]:
+def recipe(plan: AnyPlan) -> list[str]:
     if plan.recipe == IMPORTED:
         return ["None of ours."]
     values = plain(plan.config)

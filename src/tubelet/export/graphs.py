@@ -1,7 +1,8 @@
 """An encoder as one graph for other runtimes: ONNX and torch.export. Verified with what will run it, before it counts.
 
 In: `video`, uint8, batch x 3 x frames x height x width. Out: `embedding`, the mean of the tokens, as `tubelet embed`
-gives it; `tokens`; and `joint`, of length 1, in the space of texts, where the run has a contrast head.
+gives it; `tokens`; `joint`, of length 1, in the space of texts, where the run has a contrast head; and `scores` of the
+classes, where it has a classifier.
 """
 
 import contextlib
@@ -20,10 +21,10 @@ from torch.export import Dim
 from torch.nn.functional import normalize
 
 from tubelet.errors import WeightsError
+from tubelet.models.classifier import ScoreHead
 from tubelet.models.encoder import Encoder
 from tubelet.models.patches import cut
 from tubelet.objectives.contrast import ContrastLoss
-from tubelet.tasks import Pretraining
 
 CLOSE = 1e-4  # relative to the largest value: further apart it is another model
 BATCHES = (1, 3)
@@ -32,30 +33,28 @@ BATCHES = (1, 3)
 class VideoModel(nn.Module):
     """What is exported of a run."""
 
-    def __init__(self, encoder: Encoder, head: ContrastLoss | None = None):
+    def __init__(self, encoder: Encoder, contrast: ContrastLoss | None = None, classifier: ScoreHead | None = None):
         super().__init__()
         self.encoder = encoder
-        self.project = None if head is None else head.video
+        self.project = None if contrast is None else contrast.video
+        self.classifier = classifier
 
     def forward(self, video: UInt8[Tensor, "b 3 t h w"]) -> tuple[Float[Tensor, "b ..."], ...]:
         x = self.encoder.patches(cut(video, self.encoder.clip)) + self.encoder.positions
         for block in self.encoder.blocks:
             x = block(x)
         tokens = self.encoder.norm(x)
-        embedding = tokens.mean(1)
-        if self.project is None:
-            return embedding, tokens
-        return embedding, tokens, normalize(self.project(embedding), dim=-1)
+        found = [tokens.mean(1), tokens]
+        if self.project is not None:
+            found.append(normalize(self.project(found[0]), dim=-1))
+        if self.classifier is not None:
+            found.append(self.classifier(tokens))
+        return tuple(found)
 
     @property
     def outputs(self) -> list[str]:
-        return ["embedding", "tokens", *([] if self.project is None else ["joint"])]
-
-
-def video_model(task: Pretraining) -> VideoModel:
-    """The encoder of a task, and its projection into the space of texts, where it has one."""
-    head = next((head for head in task.objectives.values() if isinstance(head, ContrastLoss)), None)
-    return VideoModel(task.encoder, head).eval().cpu()
+        more = {"joint": self.project, "scores": self.classifier}
+        return ["embedding", "tokens", *(name for name, part in more.items() if part is not None)]
 
 
 def write_video_onnx(model: VideoModel, path: Path) -> float:

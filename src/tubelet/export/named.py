@@ -6,11 +6,8 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tubelet.errors import WeightsError
 from tubelet.models.decoder import Reconstructor
 from tubelet.models.encoder import Encoder
-from tubelet.objectives.pixels import PixelLoss
-from tubelet.tasks import Pretraining
 from tubelet.weights.layouts import DECODER, LAYOUTS, OFFICIAL, to_layout
 
 
@@ -38,11 +35,3 @@ def write_safetensors(
     save_file(theirs, path, metadata={"layout": layout})
     again = load_file(path)
     return max(float((again[name] - value).abs().max()) for name, value in theirs.items())
-
-
-def decoder_of(task: Pretraining) -> Reconstructor:
-    """The decoder of a task; `WeightsError` where it has none."""
-    head = next((head for head in task.objectives.values() if isinstance(head, PixelLoss)), None)
-    if head is None:
-        raise WeightsError("this run has no decoder: it has no objective `pixels`")
-    return head.decoder

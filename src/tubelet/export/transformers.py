@@ -1,16 +1,15 @@
 """A folder that `transformers.AutoModel.from_pretrained` loads without code of ours: VideoMAE, where it is one."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from tubelet.align.pretrained import silent
 from tubelet.errors import WeightsError
 from tubelet.export.graphs import CLOSE, needed, random_clips
+from tubelet.models.classifier import ScoreHead
 from tubelet.models.decoder import Decoder, Reconstructor
 from tubelet.models.encoder import Encoder
 from tubelet.models.patches import MEAN, STD
@@ -22,21 +21,21 @@ def write_transformers(
     folder: Path,
     *,
     decoder: Reconstructor | None = None,
-    head: Mapping[str, Tensor] | None = None,
+    classifier: ScoreHead | None = None,
     classes: tuple[str, ...] = (),
 ) -> float:
     """Writes config.json, model.safetensors and preprocessor_config.json; returns how far what it loads is from ours.
 
-    A `VideoMAEModel`; with a decoder a `VideoMAEForPreTraining`; with a head (`norm.`, `linear.`) a
+    A `VideoMAEModel`; with a decoder a `VideoMAEForPreTraining`; with a classifier a
     `VideoMAEForVideoClassification`. `WeightsError` where transformers has no such model.
     """
     transformers = needed("transformers")
-    refuse_others(encoder, decoder, head)
+    refuse_others(encoder, decoder, classifier)
     ours = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
     kind = "VideoMAEModel"
-    if head:
+    if classifier is not None:
         kind = "VideoMAEForVideoClassification"
-        ours |= {f"head.{name}": value for name, value in head.items()}
+        ours |= {f"head.{name}": value for name, value in classifier.state_dict().items()}
     elif decoder is not None:
         kind = "VideoMAEForPreTraining"
         ours |= {f"{DECODER}.{name}": value for name, value in decoder.state_dict().items()}
@@ -49,19 +48,22 @@ def write_transformers(
         model.load_state_dict(state)
         model.save_pretrained(folder)
         (folder / "preprocessor_config.json").write_text(json.dumps(processor(encoder), indent=2) + "\n")
-        loaded = transformers.AutoModel.from_pretrained(folder).eval()
+        loaded = [transformers.AutoModel.from_pretrained(folder).eval()]
+        if classifier is not None:
+            loaded.append(transformers.AutoModelForVideoClassification.from_pretrained(folder).eval())
     clips = random_clips(encoder, 1)
     mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (MEAN, STD))
     with torch.no_grad():
         tokens = encoder.cpu().eval().encode(clips)
-        theirs = loaded(((clips / 255 - mean) / std).transpose(1, 2)).last_hidden_state
-    apart = float((theirs - tokens).abs().max() / tokens.abs().max())
+        expected = [tokens] if classifier is None else [tokens, classifier.cpu().eval()(tokens)]
+        theirs = [model(((clips / 255 - mean) / std).transpose(1, 2))[0] for model in loaded]
+    apart = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(theirs, expected, strict=True))
     if not apart <= CLOSE:
-        raise WeightsError(f"transformers computes other tokens from {folder} (relative difference {apart:.1e})")
+        raise WeightsError(f"transformers computes other values from {folder} (relative difference {apart:.1e})")
     return apart
 
 
-def refuse_others(encoder: Encoder, decoder: Reconstructor | None, head: Mapping[str, Tensor] | None) -> None:
+def refuse_others(encoder: Encoder, decoder: Reconstructor | None, classifier: ScoreHead | None) -> None:
     """What transformers' VideoMAE cannot be."""
     parts: list[tuple[str, Any]] = [("encoder", encoder.config)]
     parts += [("decoder", decoder.config)] if decoder is not None else []
@@ -76,8 +78,8 @@ def refuse_others(encoder: Encoder, decoder: Reconstructor | None, head: Mapping
             f"transformers' decoder has the flat position table alone, this one {decoder.config.positions}; "
             "export the encoder without --decoder"
         )
-    if head and encoder.config.final_norm:
-        raise WeightsError("a classifier of transformers has no norm before the mean of the tokens, this encoder has")
+    if classifier is not None and (classifier.norm is None) != encoder.config.final_norm:
+        raise WeightsError("a classifier of transformers has one norm, before or after the mean of the tokens")
 
 
 def settings(encoder: Encoder, decoder: Decoder | None, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -34,3 +34,16 @@ class Classifier(nn.Module):
     def layers(self) -> Sequence[Sequence[nn.Module]]:
         """From the pixels up, for learning rates that grow layer by layer."""
         return [[self.encoder.embed], *([block] for block in self.encoder.blocks), [self.norm, self.head]]
+
+
+class ScoreHead(nn.Module):
+    """Tokens to scores, as a fine-tuned VideoMAE has it: of the mean of all tokens, normalised; without a norm of the
+    first token, as the official code does."""
+
+    def __init__(self, width: int, classes: int, eps: float, pooled: bool = True):
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=eps) if pooled else None
+        self.linear = nn.Linear(width, classes)
+
+    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b classes"]:
+        return self.linear(tokens[:, 0] if self.norm is None else self.norm(tokens.mean(1)))

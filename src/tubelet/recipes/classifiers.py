@@ -1,4 +1,5 @@
-"""A classifier that was kept, ready for new videos: of `tubelet finetune`, or a probe of `tubelet evaluate`."""
+"""A classifier that was kept, ready for new videos: of `tubelet finetune`, of imported weights, or a probe of
+`tubelet evaluate`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from tubelet.data.views import View, parse
 from tubelet.errors import RunError, WeightsError
 from tubelet.evaluations.heads import FOLDER, read_head
 from tubelet.models import Classifier
+from tubelet.models.classifier import ScoreHead
 from tubelet.recipes.finetune import Finetune
-from tubelet.recipes.folder import load_task, read_kind, read_plan_of
+from tubelet.recipes.folder import IMPORTED, load_task, read_kind, read_plan_of
+from tubelet.recipes.imported import imported_head
 from tubelet.recipes.tuning import CLASSIFIER, TRAINED_ON
 from tubelet.types import Clip
 
@@ -41,10 +44,25 @@ class Kept:
 def load_classifier(run: Path | str, name: str | None = None, device: torch.device | str = "cpu") -> Kept:
     """The classifier of a run folder; `name` tells the probes of a pretrained run apart."""
     run = Path(run)
-    return tuned(run, device) if read_kind(run) == "finetune" else probe(run, name, device)
+    if read_kind(run) == "finetune":
+        return tuned(run, device)
+    if name in (None, IMPORTED) and (found := imported_head(run)) is not None:
+        return imported(run, *found, device)
+    return probe(run, name, device)
 
 
-def tuned(run: Path, device: torch.device | str) -> Kept:
+def imported(run: Path, head: ScoreHead, classes: tuple[str, ...], device: torch.device | str) -> Kept:
+    """The classifier that came with imported weights."""
+    config, task = load_task(run)
+    encoder, head = task.encoder.to(device), head.to(device)
+    return Kept(
+        IMPORTED, classes, config.clip, plain_reading(config.data), parse("1x1"),
+        lambda video: head(encoder.encode(video.to(device)).float()),
+    )  # fmt: skip
+
+
+def tuned_model(run: Path) -> tuple[Finetune, Classifier, tuple[str, ...]]:
+    """The fine-tuned model that is kept, how it was made, and its classes."""
     config = read_plan_of(run, Finetune).config
     path = run / CLASSIFIER
     if not path.exists():
@@ -57,7 +75,12 @@ def tuned(run: Path, device: torch.device | str) -> Kept:
         raise WeightsError(f"{path} cannot be read as a classifier ({error}); fine-tune again") from error
     model = Classifier(config.encoder, config.clip, len(classes))
     load_strictly(model, tensors, path)
-    model.to(device).eval()
+    return config, model.eval(), classes
+
+
+def tuned(run: Path, device: torch.device | str) -> Kept:
+    config, model, classes = tuned_model(run)
+    model.to(device)
     return Kept(
         "finetune", classes, config.clip, plain_reading(config.data), parse(config.views),
         lambda video: model(video.to(device)).float(), trained_on(run),

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import chz
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 from tubelet.checkpoint import CHECKPOINT, load_strictly, save_weights, write_atomically
 from tubelet.data.loader import Data
 from tubelet.data.sample import Sampling
-from tubelet.errors import RecipeError, RunError
+from tubelet.errors import RecipeError, RunError, WeightsError
+from tubelet.models.classifier import ScoreHead
 from tubelet.objectives import Pixels
 from tubelet.recipes.folder import IMPORTED, Plan, write_plan
 from tubelet.recipes.overrides import override
@@ -64,6 +66,7 @@ def import_weights(
         "layout": found.layout,
         "trained on": {"frames": found.clip.frames, "size": found.clip.size},
         "classes": list(found.classes),
+        "head_eps": found.head_eps,
         "remarks": list(found.remarks),
     }
     write_atomically(out / ABOUT, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
@@ -71,6 +74,20 @@ def import_weights(
     nowhere = {"path": "", "name": "data of its own, not known here", "fingerprint": ""}
     write_plan(out, Plan(IMPORTED, config, nowhere, 0, 1, "fp32", None, {}, command))
     return config, found
+
+
+def imported_head(run: Path) -> tuple[ScoreHead, tuple[str, ...]] | None:
+    """The classifier that came with imported weights, and its classes; None where there is none."""
+    if not (run / HEAD).exists():
+        return None
+    try:
+        about, tensors = json.loads((run / ABOUT).read_text(encoding="utf-8")), load_file(run / HEAD)
+        classes, width = tensors["linear.weight"].shape
+        head = ScoreHead(width, classes, about["head_eps"], "norm.weight" in tensors)
+        load_strictly(head, tensors, run / HEAD)
+        return head.eval(), tuple(about["classes"])
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise WeightsError(f"{run / HEAD} cannot be read ({error}); import the weights again") from error
 
 
 def stretched(config: Pretrain, found: Weights) -> Pretrain:

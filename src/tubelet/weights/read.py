@@ -47,6 +47,11 @@ class Weights:
     origin: str
     remarks: tuple[str, ...] = field(default_factory=tuple)  # what had to be supposed or changed
 
+    @property
+    def head_eps(self) -> float:
+        """Of the classifier's norm; transformers keeps to PyTorch's own."""
+        return 1e-5 if self.layout == "transformers" else 1e-6
+
     def part(self, name: str) -> dict[str, Tensor]:
         """The tensors under `name.`, without it."""
         return {
