@@ -25,6 +25,7 @@ VERBS = {
     "search": "find the clips that lie nearest to a text: a list and a contact sheet",
     "embed": "write the features of videos to a table",
     "export": "a run for other software: transformers, ONNX, torch.export, safetensors, with a model card",
+    "compare": "runs beside each other: means, spread over seeds, paired differences",
     "report": "one self-contained page from run folders",
 }
 

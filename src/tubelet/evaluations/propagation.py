@@ -6,7 +6,7 @@ places (cosine, weights exp(cosine / `temperature`)) among the first slot and th
 farther than `radius` places. The outcome, bilinear at the size of the truth, is the mask where it is above one half;
 `j` is its intersection over union with the truth, the mean over all slots but the first, then over clips; where both
 are empty it is 1. Nothing is trained and nothing is selected. Beside it: `still`, the first mask left where it is, and
-`ceiling`, the truth itself averaged over the places and drawn again, which no features on this grid can beat by much.
+`grid`, the truth itself averaged over the places and drawn again, which no features on this grid can beat by much.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Propagation(Evaluation):
         if features.tokens.values[0].size != context.clip.num_tubelets * features.tokens.width:
             raise CorpusError("propagation needs a token for every place, and this gives one for a whole slot")
         videos = {video.id: video for video in context.corpus.videos}
-        found: dict[str, list[float]] = {"j": [], "still": [], "ceiling": []}
+        found: dict[str, list[float]] = {"j": [], "still": [], "grid": []}
         groups, failed = [], list(features.failed)
         for place, name in enumerate(features.ids):
             try:
@@ -82,7 +82,7 @@ class Propagation(Evaluation):
                 + ("anywhere" if self.radius is None else f"at most {self.radius:g} places away"),
                 "j": "intersection over union at the size of the truth, mean over all slots but the first, over clips",
                 "still": "the same of the first mask, left where it is",
-                "ceiling": "the same of the truth, averaged over the places of the grid",
+                "grid": "the same of the truth, averaged over the places of the grid",
                 "selection": "none: nothing is trained",
                 "intervals": f"95 %, {self.samples} bootstrap samples of whole groups",
                 "seed": context.seed,
@@ -138,7 +138,7 @@ def read_masks(corpus: Corpus, video: Video) -> np.ndarray:
 def measured(tokens: Float[Tensor, "n d"], true: TrueMasks, clip: Clip, settings: Propagation) -> dict[str, float]:
     carried = propagate(tokens, true.places[0], clip, settings)
     still = true.places[:1].expand_as(true.places)
-    drawn = {"j": carried, "still": still, "ceiling": true.places}
+    drawn = {"j": carried, "still": still, "grid": true.places}
     return {name: overlap(enlarge(maps[1:], true.masks), true.masks[1:]) for name, maps in drawn.items()}
 
 

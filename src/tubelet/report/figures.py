@@ -106,6 +106,41 @@ def curves(
         return themed(figure, name)
 
 
+@dataclass(frozen=True)
+class Span:
+    """One method on one row: every seed, their mean, and how far it is uncertain."""
+
+    colour: int
+    points: Sequence[float]
+    centre: float
+    low: float
+    high: float
+
+
+def spans(name: str, rows: Sequence[tuple[str, Sequence[Span]]], *, zero: bool = False) -> Markup:
+    """Rows of dots with their intervals, from the top; `zero` draws where nothing differs. Values are shares."""
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(5.6, 0.5 + 0.36 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        if zero:
+            axes.axvline(0, color=MUTED, linewidth=1.1, linestyle=(0, (1, 2)))
+        for row, (_, marks) in enumerate(rows):
+            for place, mark in enumerate(marks):
+                y = row + 0.56 * ((place + 0.5) / len(marks) - 0.5)
+                axes.plot([mark.low, mark.high], [y, y], color=colour(mark.colour), linewidth=1.6)
+                axes.plot(mark.points, [y] * len(mark.points), "o", color=colour(mark.colour), alpha=0.35, markersize=3)
+                axes.plot([mark.centre], [y], "o", color=colour(mark.colour), markersize=5)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_yticks(range(len(rows)), [label for label, _ in rows])
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.grid(axis="x", color=RULE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        form = "{:+.0f}" if zero else "{:.0f} %"
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: form.format(100 * value)))
+        return themed(figure, name)
+
+
 def draw_levels(axes: matplotlib.axes.Axes, levels: Sequence[Level]) -> None:
     """Dashed lines with their names at the right edge, pushed apart where they would collide."""
     if not levels:

@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from tubelet.errors import RunError
 from tubelet.report import sheets
-from tubelet.report.figures import SERIES, Level, Line, curves, smoothed
+from tubelet.report.compare import Comparison, Value, compare, difference_table, label, value_table
+from tubelet.report.figures import SERIES, Level, Line, Span, curves, smoothed, spans
 from tubelet.report.folder import Run, number, read_runs
 from tubelet.report.notices import notices
 from tubelet.report.pictures import Samples
@@ -21,6 +22,7 @@ from tubelet.report.tables import at_a_glance, chance_of, confusions, known_as, 
 MARK = '<meta name="generator" content="tubelet report">'
 HERE = Path(__file__).parent
 SHOWN = 8  # sample clips on the page
+DRAWN = 20  # metrics of a comparison that are drawn; the table has all
 PROBED = ("accuracy", "skill", "r@1")  # metrics that are drawn over training time
 
 
@@ -56,6 +58,7 @@ def compose(runs: Sequence[Run]) -> str:
         training=training(runs),
         probes=probes(runs),
         results=results_tables(runs),
+        comparison=comparison(runs),
         confusions=[confusion for run in runs for confusion in confusions(run)],
         retrievals=[found for run in runs for found in retrievals(run)],
         recipes=recipe_tables(runs),
@@ -279,6 +282,62 @@ def baselines(runs: Sequence[Run], evaluation: str, metric: str) -> list[Level]:
         else:
             levels += [Level(name, value, index) for index, value in values.items()]
     return levels
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The section that compares methods: what is not the same, plots, tables."""
+
+    unfair: list[str]
+    charts: list[Chart]
+    methods: list[Heading]
+    tables: list[tuple[list[str], list[list[str]]]]
+
+
+def comparison(runs: Sequence[Run]) -> Beside | None:
+    """None where there is one run alone, or nothing to compare."""
+    if len(runs) < 2 or not any(run.results for run in runs):
+        return None
+    try:
+        found = compare(runs)
+    except RunError:
+        return None
+    order = {method.name: index for index, method in enumerate(found.methods)}
+    means, apart = [], []
+    for metric in headlines(found):
+        row = found.values[metric]
+        means.append((label(*metric), [span_of(row[name], place) for name, place in order.items() if name in row]))
+    wanted = set(headlines(found))
+    for one in found.differences:
+        if one.metric in wanted:
+            half = one.half or 0.0
+            points = list(one.by_seed.values())
+            span = Span(order[one.other], points, one.mean, one.mean - half, one.mean + half)
+            apart.append((f"{label(*one.metric)}, {one.other}", [span]))
+    charts = [
+        Chart(
+            "Means and spread",
+            "Faint: every seed. Bar: the standard deviation over seeds; with one seed, the 95 % interval of the clips.",
+            spans("compare-means", means),
+        )
+    ]
+    if apart:
+        note = f"To {found.methods[0].name}, in points. Bar: the 95 % t-interval of the paired differences."
+        charts.append(Chart("Paired differences", note, spans("compare-differences", apart, zero=True)))
+    tables = [value_table(found)] + ([difference_table(found)] if found.differences else [])
+    heads = [Heading(name, place % SERIES + 1) for name, place in order.items()]
+    return Beside(found.unfair, charts if means else [], heads, tables)
+
+
+def headlines(found: Comparison) -> list[tuple[str, str]]:
+    """The metrics that are drawn: shares, at most so many."""
+    names = [(entry, metric) for entry, metric in found.values if metric.rpartition(".")[2] in PROBED]
+    return names[:DRAWN]
+
+
+def span_of(value: Value, place: int) -> Span:
+    low, high = value.interval or (value.mean - (value.spread or 0), value.mean + (value.spread or 0))
+    return Span(place, list(value.by_seed.values()), value.mean, low, high)
 
 
 @dataclass(frozen=True)

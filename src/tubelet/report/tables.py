@@ -11,7 +11,8 @@ from tubelet.report.folder import Record, Run, number
 
 LARGEST = 16  # classes of a confusion matrix that is shown whole
 PAIRS = 12  # most frequent confusions that are named of a larger one
-SHARES = ("accuracy", "balanced_accuracy", "top5_accuracy", "r", "map", "chance", "chance_r", "majority", "flat")
+LEVELS = ("chance", "chance_r", "majority", "flat", "still", "grid")
+SHARES = ("accuracy", "balanced_accuracy", "top5_accuracy", "r", "map", "j", *LEVELS)
 CHOSEN = {
     "finetune": ("accuracy", "held_out.accuracy"),
     "reconstruction": ("skill",),
@@ -219,6 +220,9 @@ WORDS = {
     "nearest": "loss of copying the nearest visible tubelet",
     "nearest_skill": "1 − loss/trivial of copying",
     "flat": "flat tubelets",
+    "j": "mean intersection over union",
+    "still": "the first mask left where it is",
+    "grid": "the truth, averaged over the places",
 }
 
 
