@@ -96,6 +96,9 @@ def test_an_imported_folder_is_a_run_for_every_command(imported, corpus, model, 
     assert "encoder has seen of small: nothing" in capsys.readouterr().out
     features = tmp_path / "features.parquet"
     assert main(["embed", str(imported), str(corpus.folder), "--out", str(features)]) == 0
+    capsys.readouterr()
+    assert main(["masks", str(corpus.folder), "Tube", "--like", str(imported), "--clips", "2", "--pictures", "1"]) == 0
+    assert "32-wide, 2-deep encoder" in capsys.readouterr().out
     assert main(["report", str(imported), "--out", str(tmp_path / "report.html")]) == 0
     page = (tmp_path / "report.html").read_text()
     assert "imported" in page

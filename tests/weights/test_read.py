@@ -150,6 +150,20 @@ def test_a_fine_tuned_file_gives_tokens_classifier_and_itself(tmp_path, layout):
     assert not again
 
 
+def test_a_folder_of_v2s_remote_code_on_the_hub_is_read_without_running_it(tmp_path):
+    encoder = type(ENCODER)(width=40, depth=1, heads=2)
+    state = official_state(encoder=encoder, classes=2)
+    named = {f"model.{name}": value for name, value in state.items() if not name.startswith("head.")}
+    save_file(named, tmp_path / "model.safetensors")
+    sizes = {"img_size": 32, "num_frames": 4, "embed_dim": 40, "depth": 1, "num_heads": 2, "cos_attn": False}
+    about = {"model_type": "VideoMAEv2_Base", "auto_map": {"AutoModel": "trap.Trap"}, "model_config": sizes}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    (tmp_path / "trap.py").write_text("raise SystemExit('run')")
+    weights = read_weights(tmp_path)
+    assert (weights.clip, weights.encoder.heads) == (CLIP, 2)
+    assert_same_tokens(weights, official_tokens(state, pixels_of(video_of()), 2))
+
+
 def test_half_precision_and_a_model_without_biases_are_taken_and_said(tmp_path):
     config = config_of(qv_bias=False)
     model = random_model("VideoMAEModel", config)

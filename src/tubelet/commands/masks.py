@@ -63,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="test", help="clips of this split, or all (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the clips, the masks and fresh weights")
     parser.add_argument("--pictures", type=int, default=6, help="clips of the contact sheet (default: %(default)s)")
+    parser.add_argument(
+        "--like", metavar="RUN", help="clips and encoder of this run, in place of a ViT-B on 224 pixels"
+    )
     parser.add_argument("--out", metavar="FOLDER", help="folder for masks.json and masks.png")
 
 
@@ -84,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
         if getattr(args, name) < 1:
             raise RecipeError(f"--{name} must be at least 1, not {getattr(args, name)}")
     corpus = Corpus.open(args.corpus)
-    config = configured(corpus, args.split, [word for word in args.words if sets_a_field(word)])
+    config = configured(corpus, args.split, [word for word in args.words if sets_a_field(word)], args.like)
     maskers = named([word for word in args.words if not sets_a_field(word)], args.ratio)
     with Bar("masks", "clips") as bar:
         measured = measure(
@@ -128,12 +131,14 @@ def sets_a_field(word: str) -> bool:
     return "=" in word.partition(":")[0]
 
 
-def configured(corpus: object, split: str, words: list[str]) -> "Pretrain":
+def configured(corpus: object, split: str, words: list[str], like: str | None = None) -> "Pretrain":
+    import chz
+
     from tubelet.data.table import Corpus
     from tubelet.errors import RecipeError
     from tubelet.evaluations.masks import plain_data
     from tubelet.models import Base
-    from tubelet.recipes import Pretrain
+    from tubelet.recipes import Pretrain, read_plan
     from tubelet.recipes.overrides import override
 
     assert isinstance(corpus, Corpus)
@@ -145,7 +150,12 @@ def configured(corpus: object, split: str, words: list[str]) -> "Pretrain":
             )
         if word.startswith("data.split="):
             raise RecipeError(f"{word}: say it with --split")
-    return override(Pretrain(data=plain_data(corpus, split), encoder=Base(), steps=1), words)
+    base = Pretrain(data=plain_data(corpus, split), encoder=Base(), steps=1)
+    if like is not None:
+        run = read_plan(like).config
+        data = chz.replace(base.data, sampling=run.data.sampling)
+        base = chz.replace(base, clip=run.clip, encoder=run.encoder, data=data)
+    return override(base, words)
 
 
 def named(words: list[str], ratio: float | None) -> "dict[str, Masker]":

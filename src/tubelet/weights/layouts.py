@@ -241,6 +241,8 @@ def fused(theirs: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
 
 def check_positions(table: Tensor, name: str, origin: str) -> None:
     """A fixed table is made anew for any clip; a learned one is another model."""
+    if table.ndim not in (2, 3) or (table.ndim == 3 and len(table) != 1):
+        raise WeightsError(f"{origin}: {name} is {tuple(table.shape)}, no table of positions")
     wanted = position_table(table.shape[-2], table.shape[-1])
     if (table.float().reshape(wanted.shape) - wanted).abs().max() > 1e-3:
         raise WeightsError(f"{origin}: {name} is no sinusoid table; learned positions are not known here")
