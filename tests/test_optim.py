@@ -153,3 +153,8 @@ def test_a_module_that_follows_its_weights_is_told_of_every_step():
 def test_a_layer_decay_without_a_meaning_is_refused():
     with pytest.raises(RecipeError, match=r"optim\.layer_decay"):
         LayerDecay(layer_decay=0.0)
+
+
+def test_a_layer_decay_without_layers_is_refused():
+    with pytest.raises(RecipeError, match="fine-tuning"):
+        LayerDecay().build(nn.Linear(2, 1))

@@ -93,6 +93,8 @@ class LayerDecay(Optim):
             raise RecipeError(f"optim.layer_decay={self.layer_decay} must be more than 0 and at most 1")
 
     def groups(self, module: nn.Module) -> list[dict[str, Any]]:
+        if not hasattr(module, "layers"):
+            raise RecipeError("optim=LayerDecay is for fine-tuning, where layers lead to a head; take optim=Optim here")
         layers = module.layers()  # type: ignore[operator]
         scales = layer_scales(self.layer_decay, len(layers))
         groups = [

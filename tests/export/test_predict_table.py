@@ -172,3 +172,12 @@ def test_several_views_of_a_linear_probe_are_measured(pretrained, corpus):
     assert main(["evaluate", str(pretrained), "multiview", "multiview.views=1x1"]) == 0
     result = json.loads((pretrained / "results.json").read_text())["multiview"]
     assert result["metrics"]["accuracy"] == result["metrics"]["one_view.accuracy"]
+
+
+def test_every_awkward_file_has_a_label_or_a_reason(tuned, real_data, tmp_path):
+    files = [path for path in (real_data / "awkward" / "mp4parse").rglob("*") if path.is_file()]
+    rows = predict(tuned, real_data / "awkward" / "mp4parse", "--views", "1x1", tmp_path / "labels.parquet")
+    assert len(rows) == len(files)
+    for row in rows:
+        assert (row["label"] in ("dark", "light")) == (row["status"] == "ok") == (row["reason"] == "")
+    assert {row["status"] for row in rows} == {"ok", "unreadable"}

@@ -218,6 +218,13 @@ def test_a_mirror_is_refused_where_a_class_names_a_side(tmp_path, pretrained, la
     assert "flip" in said
 
 
+def test_one_learning_rate_takes_the_place_of_the_grid(tmp_path, pretrained, labelled):
+    words = ("tiny", "batch=4", "steps=1", "optim.base_lr=0.2", "data.cache=False")
+    assert finetune(pretrained, *words, "--on", labelled, "--out", tmp_path / "run") == 0
+    assert result(tmp_path / "run")["protocol"]["selected"]["rate"] == 0.2
+    assert [path.name for path in (tmp_path / "run").glob("rate-*")] == ["rate-0.2"]
+
+
 def test_labels_are_needed(tmp_path, pretrained, corpus, labelled, capsys):
     one = tmp_path / "one.csv"
     one.write_text("id,label\n" + "\n".join(f"{video.id},same" for video in Corpus.open(labelled).videos) + "\n")

@@ -87,7 +87,11 @@ def configured(args: argparse.Namespace, origin: Any) -> "tuple[str, Finetune]":
     if args.labels_share is not None:
         words.append(f"labels_share={args.labels_share}")
     words += ["scratch=True"] if args.scratch else []
-    return name, chz.replace(override(recipe(origin), words), init=str(Path(args.run)))
+    config = override(recipe(origin), words)
+    given = {word.partition("=")[0] for word in words}
+    if "optim.base_lr" in given and "rates" not in given:  # one learning rate, in place of the recipe's grid
+        config = chz.replace(config, rates=())
+    return name, chz.replace(config, init=str(Path(args.run)))
 
 
 def spoken(args: argparse.Namespace) -> list[str]:
