@@ -5,6 +5,7 @@
   tubelet saliency flow CORPUS                   how each place moves, by optical flow
   tubelet saliency attention CORPUS --aligner CLIP   what a CLIP or SigLIP attends to in each frame
   tubelet saliency oracle CORPUS                 where the subject is and how all moves, of a corpus of `tubelet synth`
+  tubelet saliency noise CORPUS                  noise that is smooth in space and time: a control of guided masks
   tubelet saliency import CORPUS NAME FILE...    maps of your own, .npy or .npz (layers, rows, columns[, 2])
   tubelet saliency check CORPUS                  how well maps find what captions name, where the truth is known
   tubelet saliency exact CORPUS [key=value ...]  how much kept text maps differ from those of the cropped clips
@@ -55,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--source", action="append", default=[], metavar="NAME", help="text: captions of this source; may be repeated"
     )
     parser.add_argument(
+        "--another",
+        action="store_true",
+        help="text: captions of another video too, for the control data.captions.whose=another",
+    )
+    parser.add_argument(
         "--rate", help='text, attention: layers a second, or "all" frames (default: 4; all of the embedded corpus)'
     )
     parser.add_argument(
@@ -68,7 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fallback", choices=("flow",), help="motion: what stands in where a codec tells of no motion vectors"
     )
     parser.add_argument(
-        "--cells", type=int, default=14, help="motion, flow, oracle: cells along a map's short side (default: 14)"
+        "--cells",
+        type=int,
+        default=14,
+        help="motion, flow, oracle, noise: cells along a map's short side (default: 14)",
     )
     parser.add_argument(
         "--map",
@@ -104,7 +113,7 @@ def text(args: argparse.Namespace, corpus: "Corpus") -> None:
     saliency.captioned(corpus, args.source)
     aligner = the_aligner(args, corpus)
     with Bar("text maps", "videos") as bar:
-        filled = saliency.fill(corpus, aligner, rate, args.source, progress=bar)
+        filled = saliency.fill(corpus, aligner, rate, args.source, another=args.another, progress=bar)
     print(
         f"{filled.computed} maps computed now; {filled.videos} videos and {filled.captions} captions are complete "
         f"({aligner.identity}, {f'{rate:g} layers a second' if rate else 'every frame'})"
@@ -166,6 +175,16 @@ def oracle(args: argparse.Namespace, corpus: "Corpus") -> None:
         filled = saliency.fill(corpus, args.cells, progress=bar)
     tell(filled, "oracle and oracle_flow, from the truth")
     tell_failed(filled, "oracle", "render the corpus again with `tubelet synth`")
+
+
+def noise(args: argparse.Namespace, corpus: "Corpus") -> None:
+    """`tubelet saliency noise`"""
+    from tubelet.commands.bar import Bar
+    from tubelet.saliency import noise as saliency
+
+    with Bar("noise maps", "videos") as bar:
+        filled = saliency.fill(corpus, args.cells, progress=bar)
+    tell(filled, "noise by the video's id")
 
 
 def import_(args: argparse.Namespace, corpus: "Corpus") -> None:
@@ -347,6 +366,7 @@ JOBS = {
     "flow": flow,
     "attention": attention,
     "oracle": oracle,
+    "noise": noise,
     "import": import_,
     "check": check,
     "exact": exact,

@@ -26,6 +26,7 @@ from tubelet.data.frames import Frames, Kept, Progress
 from tubelet.data.maps import Embeddings, Maps, remedy
 from tubelet.data.processes import start_method
 from tubelet.data.sample import Sampling
+from tubelet.data.subset import those_where
 from tubelet.data.table import Caption, Corpus, Video, normalise_text, number_texts
 from tubelet.data.video import SAME, Reader
 from tubelet.data.views import CENTRE, View
@@ -45,6 +46,12 @@ class Data:
     sampling: Sampling = chz.field(default_factory=Sampling, doc="which frames make a clip")
     augment: Augment = chz.field(default_factory=Augment, doc="crop and flip while training")
     split: str = chz.field(default="train", doc='the videos to train on: a split of the table, or "all"')
+    where: str | None = chz.field(
+        default=None,
+        doc="train and measure only on videos of which the table, or the truth beside the embedded\n"
+        "corpus, says so, as camera=pan",
+    )
+    limit: int | None = chz.field(default=None, doc="train on at most so many videos, by a keyed choice")
     captions: CaptionChoice = chz.field(default_factory=CaptionChoice, doc="which caption goes with a clip")
     workers: int = chz.field(default=0, doc="loader processes (0: in the training process); the clips are the same")
     cache: bool = chz.field(default=False, doc="keep decoded frames on disk: for corpora of a few thousand short clips")
@@ -56,6 +63,16 @@ class Data:
             raise RecipeError(f"data.workers={self.workers} must be 0 or more")
         if self.cache_size is not None and self.cache_size < 1:
             raise RecipeError(f"data.cache_size={self.cache_size} must be positive")
+        if self.limit is not None and self.limit < 1:
+            raise RecipeError(f"data.limit={self.limit} must be positive")
+
+    def select(self, corpus: Corpus) -> list[Video]:
+        """The videos to train on, in the order of the table. More of them are the same ones and others."""
+        videos = those_where(corpus, corpus.select(self.split), self.where)
+        if self.limit is None or self.limit >= len(videos):
+            return videos
+        first = sorted(videos, key=lambda video: key(0, "training limit " + video.id))[: self.limit]
+        return sorted(first, key=lambda video: video.row)
 
 
 def train_batches(
@@ -82,7 +99,7 @@ def train_batches(
     count in `classes`, those of the table where not given. `CorpusError` now, before the first step, where anything
     is missing.
     """
-    videos = corpus.select(data.split) if videos is None else videos
+    videos = data.select(corpus) if videos is None else videos
     source = Source.make(corpus, videos, clip, data, needs, text, classes)
     check_flip(source)
     steps = TrainingSteps(source.with_frames(progress), batch, seed, rank, world)
@@ -153,7 +170,7 @@ class Source:
             labels={label: number for number, label in enumerate(corpus.labels if classes is None else classes)},
             captions=captions,
             numbers=number_texts(corpus.captions) if captions else {},
-            maps={name: open_maps(corpus, name, videos, captions) for name in needs},
+            maps={name: open_maps(corpus, name, videos, captions, data.captions) for name in needs},
             embeddings=open_embeddings(corpus, videos, captions) if text else None,
         )
 
@@ -433,13 +450,20 @@ def shorter(videos: Sequence[Video], clip: Clip, sampling: Sampling) -> list[str
     ]
 
 
-def open_maps(corpus: Corpus, name: str, videos: Sequence[Video], captions: Mapping[int, Sequence[Caption]]) -> Maps:
+def open_maps(
+    corpus: Corpus,
+    name: str,
+    videos: Sequence[Video],
+    captions: Mapping[int, Sequence[Caption]],
+    choice: CaptionChoice | None = None,
+) -> Maps:
     maps = Maps.open(corpus, name)
     missing = maps.missing(videos, flatten(captions.values()) if name in OF_CAPTIONS else None)
     if missing:
+        option = " --another" if name in OF_CAPTIONS and choice is not None and choice.whose == "another" else ""
         raise CorpusError(
             f"{name.capitalize()} masking needs {name} maps for {len(missing)} of {len(videos)} videos "
-            f"(first: {missing[0]}); make them with `{remedy(name, corpus.folder)}`"
+            f"(first: {missing[0]}); make them with `{remedy(name, corpus.folder)}{option}`"
         )
     return maps
 

@@ -33,6 +33,7 @@ KINDS: Mapping[str, Kind] = {
     "attention": "scalar",
     "oracle": "scalar",
     "oracle_flow": "vector",
+    "noise": "scalar",
 }
 """What the maps of these names are; maps of any other name are a user's own."""
 

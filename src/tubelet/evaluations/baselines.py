@@ -93,6 +93,7 @@ def measured(evaluation: Evaluation, context: Context) -> dict[str, Any]:
         "labels": None if context.labels is None else dict(context.labels),
         "seed": context.seed,
         "limit": context.limit,
+        "where": context.data.where,
     }
     found: dict[str, Any] = remembered(
         context.keep / "baselines", question, type(evaluation), lambda split: context.unlabelled(split).digest(), ask

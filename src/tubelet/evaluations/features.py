@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from tubelet.data.loader import Data, eval_batches
+from tubelet.data.subset import those_where
 from tubelet.data.table import Corpus, Video
 from tubelet.errors import CorpusError
 from tubelet.evaluations.cache import Row, Store, view_of
@@ -204,7 +205,7 @@ def read(
     encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, split: str, kind: Kind, settings: Settings
 ) -> tuple[list[Video], dict[str, Row], list[str]]:
     """The videos of the split, the rows of those that could be read, and why the others could not."""
-    videos = choose(corpus, split, settings.limit, settings.seed)
+    videos = choose(corpus, split, settings.limit, settings.seed, data.where)
     failed = [f"{video.id}: {video.reason or video.status}" for video in videos if video.status != "ok"]
     readable = [video for video in videos if video.status == "ok"]
     if settings.folder is None:
@@ -232,12 +233,13 @@ def read(
     return videos, rows, failed
 
 
-def choose(corpus: Corpus, split: str, limit: int | None, seed: int) -> list[Video]:
+def choose(corpus: Corpus, split: str, limit: int | None, seed: int, where: str | None = None) -> list[Video]:
     """The videos of a split, those that indexing could not read among them; at most `limit`, by a keyed choice."""
     videos = [video for video in corpus.videos if split in ("all", video.split)]
     if not any(video.status == "ok" for video in videos):
         splits = ", ".join(sorted({video.split for video in corpus.videos if video.status == "ok"})) or "none"
         raise CorpusError(f"corpus {corpus.name} has no readable video in split {split!r} (it has: {splits})")
+    videos = those_where(corpus, videos, where)
     if limit is not None and limit < len(videos):
         first = sorted(videos, key=lambda video: key(seed, "limit " + video.id))[:limit]
         videos = sorted(first, key=lambda video: video.row)

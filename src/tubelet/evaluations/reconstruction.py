@@ -45,7 +45,7 @@ class Reconstruction(Evaluation):
         if context.task is None:
             raise RecipeError("reconstruction needs a run with the objective `pixels`, not an encoder alone")
         limit = min((n for n in (self.clips, context.limit) if n is not None), default=None)
-        videos = choose(context.corpus, self.split, limit, 0)
+        videos = choose(context.corpus, self.split, limit, 0, context.data.where)
         shown = first_by_key([video for video in videos if video.status == "ok"], self.pictures)
         done = measure(context, videos, {video.id for video in shown})
         if done.shown and context.folder is not None:

@@ -54,7 +54,7 @@ class Plan(Generic[C]):
     def make(
         recipe: str, config: Pretrain, corpus: Corpus, machine: Machine, text_width: int | None, command: list[str]
     ) -> "Plan[Pretrain]":
-        videos = len(corpus.select(config.data.split))
+        videos = len(config.data.select(corpus))
         return Plan(
             recipe,
             config,

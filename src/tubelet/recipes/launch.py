@@ -143,7 +143,7 @@ def reading(machine: Machine) -> Callable[[int, int], None]:
 
 def say_short(machine: Machine, corpus: Corpus, config: Pretrain) -> None:
     """How many videos cannot fill a clip, and what is done about it."""
-    videos, sampling = corpus.select(config.data.split), config.data.sampling
+    videos, sampling = config.data.select(corpus), config.data.sampling
     if short := shorter(videos, config.clip, sampling):
         done = "their last frame is repeated" if sampling.short == "repeat" else "their frames are spread over it"
         say(machine, f"{len(short)} of {len(videos)} videos are shorter than a clip's span (first: {short[0]}); {done}")

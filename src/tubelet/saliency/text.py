@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from tubelet.align import Aligner
+from tubelet.data.captions import exchanged
 from tubelet.data.maps import EmbeddingsWriter, MapsWriter
 from tubelet.data.processes import Failure
-from tubelet.data.table import Corpus, Video, normalise_text
+from tubelet.data.table import Caption, Corpus, Video, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.saliency.filling import Filled, Map, Progress, quiet, whole_videos, write
 from tubelet.saliency.frames import Seen, look, pieces
@@ -39,13 +40,15 @@ def fill(
     rate: float | None,
     sources: Sequence[str] = (),
     about: Mapping[str, Any] | None = None,
+    another: bool = False,
     progress: Progress = quiet,
 ) -> FilledText:
     """Maps and embeddings for the captions of all usable videos; `rate` layers a second, or every frame (None).
 
-    `about` says more of the model to people who read the maps' `about.json`; it must follow from the model alone.
+    With `another`, for those of another video too, as `data.captions.whose=another` takes them. `about` says more of
+    the model to people who read the maps' `about.json`; it must follow from the model alone.
     """
-    wanted = captioned(corpus, sources)
+    wanted = captioned(corpus, sources, another)
     texts = sorted({text for _, video_texts in wanted for text in video_texts})
     method = {"model": aligner.identity, "rate": rate or "all", **(about or {})}
     with (
@@ -66,18 +69,25 @@ def fill(
     return FilledText(len(wanted) - len(failed), computed, failed, len(texts))
 
 
-def captioned(corpus: Corpus, sources: Sequence[str]) -> list[tuple[Video, list[str]]]:
-    """Every usable video that has captions, with their distinct normalised texts."""
+def captioned(corpus: Corpus, sources: Sequence[str], another: bool = False) -> list[tuple[Video, list[str]]]:
+    """Every usable video that has captions, with their distinct normalised texts (and those of another video)."""
     if unknown := set(sources) - set(corpus.sources):
         there = ", ".join(corpus.sources) or "none"
         raise CorpusError(f"{corpus.folder} has no captions of source {sorted(unknown)[0]!r}; it has: {there}")
-    found = []
-    for video in corpus.select("all"):
+    found, videos = [], corpus.select("all")
+    borrowed: dict[int, list[Caption]] = {}
+    asked: list[str | None] = [*sources] or [None]
+    for source in asked if another else ():
+        for video, captions in zip(videos, exchanged(corpus, videos, source), strict=True):
+            borrowed.setdefault(video.row, []).extend(captions)
+    for video in videos:
         texts = {
             normalise_text(caption.text)
             for caption in corpus.captions_of(video)
             if not sources or caption.source in sources
         }
+        for caption in borrowed.get(video.row, ()):
+            texts.add(normalise_text(caption.text))
         if texts := texts - {""}:
             found.append((video, sorted(texts)))
     if not found:
