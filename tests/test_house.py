@@ -15,7 +15,7 @@ FLOORS = (
     ("checkpoint", "log", "optim", "train", "weights"),
     ("evaluations",),
     ("recipes",),
-    ("export",),
+    ("export", "studies"),
     ("commands", "cli", "__main__"),
 )
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -23,6 +23,7 @@ VERBS = {
     "evaluate": "measure an encoder on a corpus: probes, kNN, few labels, retrieval, reconstruction",
     "predict": "write the labels of videos to a table, by a classifier that was kept",
     "search": "find the clips that lie nearest to a text: a list and a contact sheet",
+    "study": "run a declared grid of trainings, and say what it shows over seeds",
     "embed": "write the features of videos to a table",
     "export": "a run for other software: transformers, ONNX, torch.export, safetensors, with a model card",
     "compare": "runs beside each other: means, spread over seeds, paired differences",

@@ -161,13 +161,10 @@ def spread(values: Sequence[float | None]) -> str:
 
 def interval(points: Sequence[float]) -> str:
     """The mean of paired differences and half the width of its t-interval."""
-    import statistics
+    from tubelet.report.statistics import difference
 
-    from scipy.stats import t
-
-    mean, deviation = statistics.mean(points), statistics.stdev(points)
-    half = float(t.ppf(0.975, len(points) - 1)) * deviation / len(points) ** 0.5
-    return f"{mean:+.1f} ± {half:.1f}"
+    found = difference(points)
+    return f"{found.mean:+.1f}" + (f" ± {found.half:.1f}" if found.half is not None else "")
 
 
 def drawn(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> "Table":

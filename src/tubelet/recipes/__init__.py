@@ -7,10 +7,10 @@ from tubelet.recipes.overrides import override
 from tubelet.recipes.paper import PAPER
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.text_guided import text_guided
-from tubelet.recipes.tiny import tiny, tiny_text_guided
+from tubelet.recipes.tiny import miniature, tiny, tiny_text_guided
 from tubelet.recipes.videomae import videomae
 
-RECIPES: tuple[Recipe, ...] = (tiny, tiny_text_guided, videomae, text_guided, *PAPER)
+RECIPES: tuple[Recipe, ...] = (tiny, tiny_text_guided, miniature, videomae, text_guided, *PAPER)
 
 __all__ = [
     "RECIPES",
@@ -19,6 +19,7 @@ __all__ = [
     "Recipe",
     "find",
     "load_task",
+    "miniature",
     "override",
     "pretrain",
     "read_plan",

@@ -16,16 +16,16 @@ Recipe = Callable[[], Pretrain]
 R = TypeVar("R", bound=Callable[..., Any])
 
 
-def find(name: str, known: Sequence[R]) -> tuple[str, R]:
-    """The recipe of this name, and the name under which it is found again from any folder."""
+def find(name: str, known: Sequence[R], kind: str = "recipe") -> tuple[str, R]:
+    """The recipe (or study) of this name, and the name under which it is found again from any folder."""
     if is_file(name):
         path, _, function = name.rpartition(":")
-        return f"{Path(path).resolve()}:{function}", load_file(name)
+        return f"{Path(path).resolve()}:{function}", load_file(name, kind)
     recipes = {recipe.__name__: recipe for recipe in known}
     if name not in recipes:
         close = difflib.get_close_matches(name, recipes, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(recipes)}, or your own file.py:function"
-        raise RecipeError(f"there is no recipe {name!r}; {hint}")
+        raise RecipeError(f"there is no {kind} {name!r}; {hint}")
     return name, recipes[name]
 
 
@@ -33,11 +33,11 @@ def is_file(name: str) -> bool:
     return ".py:" in name or name.endswith(".py")
 
 
-def load_file(name: str) -> Any:
+def load_file(name: str, kind: str = "recipe") -> Any:
     """The function of a user's file. The file is run once a process, however often it is asked for."""
     text, colon, function = name.rpartition(":")
     if not colon:
-        raise RecipeError(f"{name}: name the recipe in the file too, as in {name}:my_recipe")
+        raise RecipeError(f"{name}: name the {kind} in the file too, as in {name}:my_{kind}")
     path = Path(text).resolve()
     if not path.is_file():
         raise RecipeError(f"{name}: there is no file {path}")

@@ -7,7 +7,6 @@ makes a comparison unfair (other steps, other data, other settings of a probe) i
 
 import itertools
 import json
-import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from typing import Any
 
 from tubelet.errors import RunError
 from tubelet.report.folder import Record, Run, number
+from tubelet.report.statistics import Difference as OverSeeds
+from tubelet.report.statistics import difference
 from tubelet.report.tables import chance_of, is_chance, known_as, place, short, shown, spelled
 
 SAME = ("batch", "accumulate", "clip.", "encoder.", "encoder", "data.sampling.", "precision")  # fields of the recipe
@@ -55,24 +56,20 @@ class Difference:
     by_seed: dict[int, float]
 
     @property
+    def over_seeds(self) -> OverSeeds:
+        return difference(list(self.by_seed.values()))
+
+    @property
     def mean(self) -> float:
-        return statistics.mean(self.by_seed.values())
+        return self.over_seeds.mean
 
     @property
     def half(self) -> float | None:
-        if len(self.by_seed) < 2:
-            return None
-        from scipy.stats import t
-
-        deviation = statistics.stdev(self.by_seed.values())
-        return float(t.ppf(0.975, len(self.by_seed) - 1)) * deviation / math.sqrt(len(self.by_seed))
+        return self.over_seeds.half
 
     @property
     def verdict(self) -> str:
-        count = len(self.by_seed)
-        if self.half is not None and abs(self.mean) > self.half:
-            return "shown"
-        return f"not shown at {count} seed{'' if count == 1 else 's'}"
+        return self.over_seeds.verdict
 
 
 @dataclass(frozen=True)
@@ -101,9 +98,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
     if not values:
         raise RunError("none of these runs has a result; measure them with `tubelet evaluate RUN linear`")
     first, *rest = methods
-    differences = [
-        difference for metric in values for other in rest if (difference := paired(first, other, metric)) is not None
-    ]
+    differences = [found for metric in values for other in rest if (found := paired(first, other, metric)) is not None]
     return Comparison(methods, values, differences, list(unfair(methods)))
 
 

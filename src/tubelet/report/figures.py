@@ -117,13 +117,28 @@ class Span:
     high: float
 
 
-def spans(name: str, rows: Sequence[tuple[str, Sequence[Span]]], *, zero: bool = False) -> Markup:
-    """Rows of dots with their intervals, from the top; `zero` draws where nothing differs. Values are shares."""
+def spans(
+    name: str, rows: Sequence[tuple[str, Sequence[Span]]], levels: Sequence[Level] = (), *, zero: bool = False
+) -> Markup:
+    """Rows of dots with their intervals, from the top; levels cross all rows, `zero` draws where nothing differs.
+    Values are shares."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(5.6, 0.5 + 0.36 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         if zero:
             axes.axvline(0, color=MUTED, linewidth=1.1, linestyle=(0, (1, 2)))
+        for level in levels:
+            axes.axvline(level.value, color=colour(level.colour), linewidth=1.1, linestyle=(0, (1, 2)))
+            place = (level.value, 1.01)
+            axes.annotate(
+                level.label,
+                place,
+                xycoords=axes.get_xaxis_transform(),
+                ha="center",
+                va="bottom",
+                color=MUTED,
+                fontsize=8,
+            )
         for row, (_, marks) in enumerate(rows):
             for place, mark in enumerate(marks):
                 y = row + 0.56 * ((place + 0.5) / len(marks) - 0.5)

@@ -1,0 +1,43 @@
+"""What may be said over seeds: the spread, and whether a difference is shown (a paired t-interval that excludes 0)."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One way minus another, over the seeds that both have. With one seed there is no interval, so nothing is shown."""
+
+    mean: float
+    half: float | None  # of the 95 % t-interval
+    seeds: int
+
+    @property
+    def shown(self) -> bool:
+        return self.half is not None and bool(abs(self.mean) > self.half)
+
+    @property
+    def verdict(self) -> str:
+        return "shown" if self.shown else f"not shown at {self.seeds} seed{'s' * (self.seeds > 1)}"
+
+
+def difference(values: Sequence[float]) -> Difference:
+    """Of paired differences, one a seed."""
+    if len(values) < 2:
+        return Difference(values[0], None, 1)
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+    return Difference(statistics.mean(values), half, len(values))
+
+
+def paired(one: Mapping[int, float], other: Mapping[int, float]) -> Difference | None:
+    """The difference of two ways, by seed; None where they share no seed."""
+    both = sorted(one.keys() & other.keys())
+    return difference([one[seed] - other[seed] for seed in both]) if both else None
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean and the standard deviation over seeds, which one seed does not have."""
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None

@@ -1,0 +1,259 @@
+"""What a study shows, as Markdown and as a page: a row a way, a column a measure, and the differences by seed.
+
+Start reading at `tables`; both forms are made of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tubelet.errors import RunError
+from tubelet.report.figures import SERIES, Level, Line, Span, curves, spans
+from tubelet.report.folder import number
+from tubelet.report.statistics import Difference, mean_and_spread, paired
+
+HERE = Path(__file__).parent
+MARK = '<meta name="generator" content="tubelet study">'
+UNTRAINED, PIXELS = "untrained", "mean image"
+BASELINES = {UNTRAINED: "random", PIXELS: "mean_image"}
+
+
+@dataclass(frozen=True)
+class Column:
+    title: str
+    entry: str  # of a cell's results
+    metric: str
+    percent: bool = True
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a study that are finished, and what was declared."""
+
+    name: str
+    question: str
+    ways: Mapping[str, str]  # the words of each
+    columns: tuple[Column, ...]
+    seeds: tuple[int, ...]
+    cells: Mapping[tuple[str, int], Mapping[str, Any]]  # by way and seed
+    commands: Mapping[str, Sequence[str]]  # of the first seed of each way
+    differences: tuple[tuple[str, str], ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    curves: tuple[str, ...] = ()
+    again: str = "tubelet study STUDY --on CORPUS --out OUT"
+
+    def values(self, way: str, column: Column, baseline: str | None = None) -> dict[int, float]:
+        """The metric by seed, of the way or of a baseline that was measured beside it."""
+        found = {}
+        for (own, seed), cell in self.cells.items():
+            result = cell["results"].get(column.entry) or {}
+            metrics = result.get("metrics") if baseline is None else (result.get("baselines") or {}).get(baseline)
+            if own == way and number(value := (metrics or {}).get(column.metric)):
+                found[seed] = value
+        return dict(sorted(found.items()))
+
+    def of_baseline(self, column: Column, baseline: str) -> dict[int, float]:
+        """By seed, wherever it was measured: a baseline does not depend on how the encoder was trained."""
+        return {seed: value for way in self.ways for seed, value in self.values(way, column, baseline).items()}
+
+    @property
+    def expected(self) -> int:
+        return len(self.ways) * len(self.seeds)
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    note: str
+    head: list[str]
+    rows: list[list[str]]
+
+
+def tables(grid: Grid) -> list[Table]:
+    """The means, the margins over the untrained encoder, and the declared differences."""
+    shown = [column for column in grid.columns if any(grid.values(way, column) for way in grid.ways)]
+    heads = [column.title for column in shown]
+    found = [Table("What was measured", note(grid), ["", "seeds", *heads], means(grid, shown))]
+    probed = [column for column in shown if grid.of_baseline(column, "random")]
+    if probed:
+        rows = [[way, *cells] for way in grid.ways if any(cells := [margin(grid, way, column) for column in probed])]
+        found.append(
+            Table(f"Over the {UNTRAINED} encoder, by seed", DIFFERENCE, ["", *(c.title for c in probed)], rows)
+        )
+    pairs = []
+    for one, other in grid.differences:
+        if any(cells := [between(grid, one, other, column) for column in shown]):
+            pairs.append([f"{one} − {other}", *cells])
+    if pairs:
+        found.append(Table("Differences, by seed", DIFFERENCE, ["", *heads], pairs))
+    return found
+
+
+DIFFERENCE = (
+    "The mean of the paired differences and half of their 95 % t-interval. Bold: shown, the interval excludes 0; "
+    "all else is not shown at these seeds. With one seed there is no interval, and nothing is shown."
+)
+
+
+def note(grid: Grid) -> str:
+    percent = "In percent, the mean over seeds ± their standard deviation."
+    return f"{percent} {len(grid.cells)} of {grid.expected} cells are finished."
+
+
+def means(grid: Grid, columns: Sequence[Column]) -> list[list[str]]:
+    rows = []
+    for way in grid.ways:
+        seeds = sum(own == way for own, _ in grid.cells)
+        cells = [spelled(grid.values(way, column), column) for column in columns] if seeds else ["not run"]
+        rows.append([way, str(seeds), *cells, *[""] * (len(columns) - len(cells))])
+    for title, name in BASELINES.items():
+        found = [grid.of_baseline(column, name) for column in columns]
+        if any(found):
+            count = max(map(len, found))
+            cells = [spelled(values, column) for values, column in zip(found, columns, strict=True)]
+            rows.append([title, str(count), *cells])
+    return rows
+
+
+def spelled(values: Mapping[int, float], column: Column) -> str:
+    if not values:
+        return ""
+    factor = 100 if column.percent else 1
+    mean, spread = mean_and_spread([factor * value for value in values.values()])
+    return f"{mean:.1f}" + (f" ± {spread:.1f}" if spread is not None else "")
+
+
+def margin(grid: Grid, way: str, column: Column) -> str:
+    return told(paired(grid.values(way, column), grid.values(way, column, "random")), column)
+
+
+def between(grid: Grid, one: str, other: str, column: Column) -> str:
+    return told(paired(grid.values(one, column), grid.values(other, column)), column)
+
+
+def told(found: Difference | None, column: Column) -> str:
+    if found is None:
+        return ""
+    factor = 100 if column.percent else 1
+    words = f"{factor * found.mean:+.1f}" + (f" ± {factor * found.half:.1f}" if found.half is not None else "")
+    return f"**{words}**" if found.shown else words
+
+
+def verdicts(grid: Grid) -> list[str]:
+    """The declared differences in words."""
+    lines = []
+    for one, other in grid.differences:
+        for column in grid.columns:
+            found = paired(grid.values(one, column), grid.values(other, column))
+            if found is not None and found.half is not None:
+                lines.append(f"{column.title}: {one} − {other} {told(found, column).strip('*')}, {found.verdict}")
+    return lines
+
+
+def conditions(grid: Grid) -> list[str]:
+    """Corpus, machine and time of the finished cells."""
+    cells = list(grid.cells.values())
+    if not cells:
+        return []
+    corpora = {f"{cell['corpus']['name']} ({cell['corpus']['fingerprint'][:8]})" for cell in cells}
+    machines = {
+        f"{cell['hardware'].get('gpu') or cell['hardware']['processor']}, {cell['hardware']['threads']} threads"
+        for cell in cells
+    }
+    steps = sorted({cell["steps"] for cell in cells})
+    processor = [sum(cell["processor_seconds"].values()) for cell in cells]
+    lines = [
+        f"corpus {', '.join(sorted(corpora))}; {' or '.join(map(str, steps))} steps; {'; '.join(sorted(machines))}; "
+        f"torch {', '.join(sorted({cell['versions'].get('torch', '') for cell in cells}))}",
+        f"a cell took {min(processor):.0f} to {max(processor):.0f} s of processor time",
+    ]
+    series = {tuple(sorted((cell.get("derived") or {}).items())) for cell in cells}
+    made = {name: {dict(some).get(name) for some in series} - {None} for some in series for name, _ in some}
+    lines += [
+        f"not the same in all cells: {name} ({', '.join(sorted(map(str, kinds)))})"
+        for name, kinds in sorted(made.items())
+        if len(kinds) > 1
+    ]
+    marks = {mark for cell in cells for result in cell["results"].values() for mark in result.get("marks") or []}
+    return lines + sorted(marks)
+
+
+def markdown(grid: Grid) -> str:
+    """The tables with their conditions, and how to run it again."""
+    parts = [f"# {grid.name}: {grid.question}", "", *(f"- {line}" for line in conditions(grid)), ""]
+    for table in tables(grid):
+        parts += [f"## {table.title}", "", table.note, "", pipe(table), ""]
+    if grid.left_out:
+        parts += ["## Left out", "", *(f"- {way}: {reason}" for way, reason in grid.left_out.items()), ""]
+    parts += ["## Again", "", "```", grid.again, "```", "", "One cell, by hand (seed of the first):", "", "```"]
+    parts += [line for way in grid.ways for line in [f"# {way}", *grid.commands.get(way, ())]]
+    return "\n".join([*parts, "```", ""])
+
+
+def pipe(table: Table) -> str:
+    lines = [table.head, ["---"] * len(table.head), *table.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_page(grid: Grid, out: Path) -> None:
+    """The page. An existing file is replaced only if it is one."""
+    if out.exists() and MARK not in out.read_text(encoding="utf-8", errors="replace")[:1000]:
+        raise RunError(f"{out} exists and is no page of a study; choose another --out")
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.get_template("study.html").render(
+        mark=Markup(MARK),
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        grid=grid,
+        conditions=conditions(grid),
+        tables=tables(grid),
+        verdicts=verdicts(grid),
+        charts=charts(grid),
+        ways=[(way, words, grid.commands.get(way, ())) for way, words in grid.ways.items()],
+    )
+    out.write_text(page, encoding="utf-8")
+
+
+def charts(grid: Grid) -> list[tuple[str, str, Markup]]:
+    """Title, note and picture: every seed of every measure, then the declared curves."""
+    found = []
+    for place, column in enumerate(grid.columns):
+        rows = [(way, [span(list(values.values()))]) for way in grid.ways if (values := grid.values(way, column))]
+        if not rows or not column.percent:
+            continue
+        beside = {title: list(grid.of_baseline(column, name).values()) for title, name in BASELINES.items()}
+        levels = [Level(title, float(np.mean(some))) for title, some in beside.items() if some]
+        words = "Faint: every seed. Bar: the standard deviation over seeds."
+        words += " Dotted: what needs no training." * bool(levels)
+        found.append((column.title, words, spans(f"study-{place}", rows, levels)))
+    for term in grid.curves:
+        drawn = {way: np.asarray(first_curve(grid, way, term), dtype=np.float64) for way in grid.ways}
+        lines = [
+            Line(way, points[:, 0], points[:, 1], index % SERIES)
+            for index, (way, points) in enumerate(drawn.items())
+            if len(points)
+        ]
+        if lines:
+            named = ", ".join(f"{line.label} ({line.values[-1]:.2f} at the end)" for line in lines)
+            found.append(
+                (f"{term} over the steps", f"The first seed of each: {named}.", curves(f"curve-{term}", lines))
+            )
+    return found
+
+
+def span(values: Sequence[float]) -> Span:
+    mean, spread = mean_and_spread(values)
+    return Span(0, values, mean, mean - (spread or 0.0), mean + (spread or 0.0))
+
+
+def first_curve(grid: Grid, way: str, term: str) -> list[list[float]]:
+    for seed in grid.seeds:
+        if cell := grid.cells.get((way, seed)):
+            return list(cell["curves"].get(term) or [])
+    return []

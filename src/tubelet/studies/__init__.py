@@ -1,0 +1,10 @@
+"""A study is a function that returns a `Study`. The list below is the registry, in the order of the help."""
+
+from tubelet.studies.base import MEASURES, Declares, Measure, Study, Way
+from tubelet.studies.cost import budget, data, labels
+from tubelet.studies.guidance import captions, robustness, scorer
+from tubelet.studies.hiding import contrast, direction, masks, ratio
+
+STUDIES: tuple[Declares, ...] = (masks, contrast, ratio, direction, captions, scorer, robustness, budget, data, labels)
+
+__all__ = ["MEASURES", "STUDIES", "Declares", "Measure", "Study", "Way"]

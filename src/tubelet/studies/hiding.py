@@ -1,0 +1,78 @@
+"""What is hidden, and how much: masks, with and without the contrast, ratios, and the direction of the guidance."""
+
+from tubelet.studies.base import Study, Way
+
+SUBJECT = "data.captions.source=subject"
+CONTRAST = f"objectives.contrast=Contrast objectives.contrast.width=128 {SUBJECT}"
+MASKS = {
+    "random": "masker=Random masker.ratio=0.6",
+    "tube": "masker=Tube masker.ratio=0.6",
+    "motion": "masker=Motion masker.ratio=0.6",
+    "text": f"masker=Text masker.ratio=0.6 {SUBJECT}",
+    "oracle": "masker=Oracle masker.ratio=0.6",
+}
+"""At one ratio, so that steps, tokens and FLOPs are equal and only the choice of what is hidden differs."""
+
+
+def joined(*words: str) -> str:
+    """All words; of a field that is said twice, the last."""
+    return " ".join(
+        f"{name}={value}" for name, value in dict(word.split("=", 1) for word in " ".join(words).split()).items()
+    )
+
+
+def masks() -> Study:
+    """Which mask teaches most, at equal cost."""
+    more = {"flow": "masker=Flow masker.ratio=0.6", "adaptive": "masker=Adaptive masker.ratio=0.6"}
+    ways = {name: Way(words) for name, words in (MASKS | more).items()}
+    return Study(
+        question="Which tubelets should be hidden, when everything else is equal?",
+        ways=ways,
+        differences=(*((name, "tube") for name in ways if name != "tube"), ("text", "motion"), ("oracle", "text")),
+    )
+
+
+def contrast() -> Study:
+    """Each mask with and without the video-text contrast; and whether the contrast falls by itself."""
+    ways = {name: Way(words) for name, words in MASKS.items()}
+    ways |= {f"{name} + contrast": Way(joined(words, CONTRAST)) for name, words in MASKS.items()}
+    watched = joined(MASKS["text"], CONTRAST, "objectives.contrast.observe=True")
+    ways |= {
+        "text, contrast observed": Way(watched),
+        "text, contrast observed, frozen encoder": Way(f"{watched} objectives.pixels.weight=0"),
+    }
+    return Study(
+        question="Does the contrast help under every mask, and does its loss fall by itself under pure reconstruction?",
+        ways=ways,
+        differences=(
+            *((f"{name} + contrast", name) for name in MASKS),
+            *((name, "tube") for name in MASKS if name != "tube"),
+            *((f"{name} + contrast", "tube + contrast") for name in MASKS if name != "tube"),
+        ),
+        curves=("contrast", "contrast.trivial"),
+    )
+
+
+def ratio() -> Study:
+    """How much should be hidden, by tubes and by text."""
+    shares = (0.4, 0.5, 0.6, 0.75, 0.9)
+    return Study(
+        question="How much should be hidden?",
+        ways={
+            f"{mask} {share}": Way(joined(MASKS[mask], f"masker.ratio={share}"))
+            for mask in ("tube", "text")
+            for share in shares
+        },
+        differences=tuple((f"text {share}", f"tube {share}") for share in shares),
+    )
+
+
+def direction() -> Study:
+    """Hide what is most like the caption, what is least like it, or any as many."""
+    base = MASKS["text"]
+    return Study(
+        question="Is it better to hide what the caption names, what it does not name, or any as much?",
+        ways={pick: Way(f"{base} masker.pick={pick}") for pick in ("top", "bottom", "random")},
+        differences=(("top", "bottom"), ("top", "random"), ("bottom", "random")),
+        seeds=5,
+    )

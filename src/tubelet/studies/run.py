@@ -1,0 +1,185 @@
+"""Runs the cells of a study that nobody has finished. Start reading at `run_study`.
+
+Several processes may work on one folder: each cell is taken by one of them, and the kernel gives it back when that one
+ends, however it ends. A cell that was cut off goes on from its run's last checkpoint.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tubelet.checkpoint import write_atomically
+from tubelet.errors import RunError, TubeletError
+from tubelet.evaluations.results import read_results
+from tubelet.log import read_log
+from tubelet.recipes.folder import LOG, RECIPE, hardware, locked, read_plan, versions
+from tubelet.studies.cells import CORPUS, FORMAT, RUN, Cell, Finished
+from tubelet.studies.price import price
+
+Run = Callable[[list[str]], int]  # a command without its first word, as the command line runs it
+POINTS = 60  # of a curve that a cell keeps
+CLOCK = "seconds.json"
+
+
+@dataclass
+class Outcome:
+    """What a call did. `left_out`: ways that cannot be run here, and why."""
+
+    finished: list[Cell] = field(default_factory=list)
+    taken: list[Cell] = field(default_factory=list)  # by another process
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def run_study(
+    cells: Iterable[Cell],
+    corpus: Path,
+    out: Path,
+    finished: Finished,
+    run: Run,
+    curves: Iterable[str] = (),
+    tell: Callable[[Cell, Mapping[str, Any]], None] = lambda cell, content: None,
+) -> Outcome:
+    """Runs what is missing, in order. A way that the corpus does not allow is left out with the reason."""
+    outcome = Outcome()
+    for cell in cells:
+        if cell.way in outcome.left_out or finished.find(cell):
+            continue
+        folder = out / "cells" / cell.name
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with taken(folder):
+                content = run_cell(cell, corpus, folder, run, tuple(curves))
+                finished.add(cell, content)
+        except Elsewhere:
+            outcome.taken.append(cell)
+        except TubeletError as error:
+            outcome.left_out[cell.way] = str(error)
+        else:
+            outcome.finished.append(cell)
+            tell(cell, content)
+    return outcome
+
+
+class Elsewhere(Exception):
+    """Another process works on this cell."""
+
+
+@contextlib.contextmanager
+def taken(folder: Path) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder))
+        except RunError as error:
+            raise Elsewhere from error
+        yield
+
+
+def run_cell(cell: Cell, corpus: Path, folder: Path, run: Run, curves: tuple[str, ...]) -> dict[str, Any]:
+    """Trains and measures; everything the commands print goes to a file beside the run."""
+    own = folder / "run"
+    left_out: dict[str, str] = {}
+    clock = Clock.of(folder)
+    pretrain, *after = cell.commands(str(corpus), str(own))
+    with (folder / "output.txt").open("a", encoding="utf-8") as output, contextlib.redirect_stdout(output):
+        with clock.measures("train"):
+            run(pretrain)
+        for words in after:
+            try:
+                with clock.measures(words[0]):
+                    run(words)
+            except TubeletError as error:  # no such labels on this corpus, say: the column stays empty
+                reason = str(error).replace(str(corpus.absolute()), CORPUS).replace(str(own.absolute()), RUN)
+                left_out[" ".join(words[4:] if words[0] == "evaluate" else words[:1])] = reason
+    if len(left_out) == len(after):
+        raise TubeletError(next(iter(left_out.values())))
+    return content_of(cell, own, clock, left_out, curves)
+
+
+def content_of(
+    cell: Cell, run: Path, clock: "Clock", left_out: Mapping[str, str], curves: tuple[str, ...]
+) -> dict[str, Any]:
+    """The JSON of a finished cell: small, and free of places on this machine."""
+    plan, cost = read_plan(run), price(cell.config)
+    return {
+        "format": FORMAT,
+        "hash": cell.hash,
+        "study": cell.study,
+        "way": cell.way,
+        "seed": cell.seed,
+        "recipe": cell.recipe if ".py:" not in cell.recipe else Path(cell.recipe.rpartition(":")[0]).name,
+        "words": list(cell.words),
+        "corpus": dict(cell.corpus),
+        "steps": plan.steps,
+        "clips": plan.steps * cell.config.batch * cell.config.accumulate * plan.world,
+        "visible": cost.tokens,
+        "gflop": cost.flops / 1e9,
+        "derived": dict(plan.derived),
+        "results": {name: small(result) for name, result in results_of(cell, run).items()},
+        "left_out": dict(left_out),
+        "curves": {term: curve(run, term) for term in ("pixels", "pixels.trivial", *curves)},
+        "hardware": hardware(),
+        "versions": versions(),
+        "seconds": clock.seconds,
+        "processor_seconds": clock.processor,
+        "commands": cell.lines,
+        "values": cell.values,
+    }
+
+
+def results_of(cell: Cell, run: Path) -> dict[str, Any]:
+    """Of the run, and of every folder that its further commands wrote."""
+    folders = [
+        run,
+        *(Path(words[words.index("--out") + 1]) for words in cell.further(run=str(run)) if "--out" in words),
+    ]
+    return {name: result for folder in folders for name, result in read_results(folder).items()}
+
+
+def small(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What tables need of a result: metrics, those of baselines, how many clips, what was selected, what is marked."""
+    kept = {name: result[name] for name in ("metrics", "counts", "step", "seen", "marks") if result.get(name)}
+    kept["selected"] = result.get("protocol", {}).get("selected", {})
+    kept["baselines"] = {name: part["metrics"] for name, part in (result.get("baselines") or {}).items()}
+    return kept
+
+
+def curve(run: Path, term: str) -> list[list[float]]:
+    """At most so many means of equal stretches of the log: [last step, mean]."""
+    points = [(r["step"], r[term]) for r in read_log(run / LOG) if r["kind"] == "step" and r.get(term) is not None]
+    size = max(1, -(-len(points) // POINTS))
+    stretches = [points[at : at + size] for at in range(0, len(points), size)]
+    return [[float(some[-1][0]), round(sum(value for _, value in some) / len(some), 5)] for some in stretches]
+
+
+class Clock:
+    """Seconds by what was done, added up over all calls that worked on the cell; kept in its folder."""
+
+    def __init__(self, path: Path, seconds: dict[str, float], processor: dict[str, float]) -> None:
+        self.path, self.seconds, self.processor = path, seconds, processor
+
+    @classmethod
+    def of(cls, folder: Path) -> "Clock":
+        path = folder / CLOCK
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        return cls(path, kept.get("seconds", {}), kept.get("processor", {}))
+
+    @contextlib.contextmanager
+    def measures(self, what: str) -> Iterator[None]:
+        wall, processor = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            for kept, passed in (
+                (self.seconds, time.perf_counter() - wall),
+                (self.processor, time.process_time() - processor),
+            ):
+                kept[what] = round(kept.get(what, 0.0) + passed, 2)
+            write_atomically(self.path, json.dumps({"seconds": self.seconds, "processor": self.processor}).encode())
+
+
+def begun(cell: Cell, out: Path) -> bool:
+    return (out / "cells" / cell.name / "run" / RECIPE).exists()

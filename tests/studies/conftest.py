@@ -1,0 +1,66 @@
+"""A corpus of eight short videos, a study of a user's own on it, and a recorder of what the command line says."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
+
+from small_runs import RECIPE, make_corpus
+
+STUDY = (
+    RECIPE
+    + '''
+
+from tubelet.studies import Measure, Study, Way
+
+MEASURES = (
+    Measure("skill", "reconstruction", "skill"),
+    Measure("verb", "linear", "slots.accuracy", settings=("linear.grid=0.01", "linear.samples=10")),
+    Measure("shape", "linear", "mean.accuracy", "shape"),
+)
+
+
+def small():
+    """Two masks."""
+    return Study(
+        question="Which of two?",
+        ways={"tube": Way(), "half random": Way("masker=Random masker.ratio=0.5"), "no maps": Way("masker=Motion")},
+        differences=(("half random", "tube"),),
+        recipe=f"{__file__}:pixels",
+        seeds=2,
+        measures=MEASURES,
+        curves=("pixels",),
+    )
+
+
+def costs():
+    """The same masks at equal tokens and at equal FLOPs."""
+    dense = "masker=Tube masker.ratio=0.25"
+    return Study(
+        question="At what price?",
+        ways={
+            "sparse": Way("masker=Tube masker.ratio=0.75"),
+            "tokens": Way(dense, equal="tokens"),
+            "flops": Way(dense, equal="flops"),
+            "steps": Way(dense),
+        },
+        reference="sparse",
+        recipe=f"{__file__}:pixels",
+        measures=MEASURES[:1],
+    )
+'''
+)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("small") / "corpus")
+
+
+@pytest.fixture(scope="session")
+def mine(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("study") / "mine.py"
+    path.write_text(STUDY)
+    return path

@@ -1,0 +1,273 @@
+"""`tubelet study`: a grid of ordinary runs that is never run twice and never lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tubelet.cli import main
+from tubelet.log import read_log
+from tubelet.recipes import miniature
+from tubelet.recipes.overrides import override
+from tubelet.report.statistics import difference, paired
+from tubelet.studies import STUDIES
+from tubelet.studies.cells import Finished, cells_of
+from tubelet.studies.price import price
+
+
+def study(corpus, mine, out, *words) -> int:
+    return main(["study", f"{mine}:small", "--on", str(corpus.folder), "--out", str(out), *map(str, words)])
+
+
+@pytest.fixture(scope="module")
+def done(corpus, mine, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    assert study(corpus, mine, out) == 0
+    return out
+
+
+def cells(out) -> dict[str, dict]:
+    return {path.name: json.loads(path.read_text()) for path in (out / "finished").glob("*.json")}
+
+
+def test_every_way_is_run_with_every_seed_and_leaves_one_small_file(done):
+    found = cells(done)
+    assert sorted((cell["way"], cell["seed"]) for cell in found.values()) == [
+        ("half random", 0), ("half random", 1), ("tube", 0), ("tube", 1),
+    ]  # fmt: skip
+    for cell in found.values():
+        assert {"skill", "nearest_skill"} <= set(cell["results"]["reconstruction"]["metrics"])
+        assert {"random", "mean_image"} <= set(cell["results"]["linear"]["baselines"])
+        assert cell["corpus"]["fingerprint"]
+        assert cell["hardware"]["processor"]
+        assert cell["seconds"]["train"] > 0
+        assert cell["values"]["seed"] == cell["seed"]
+        assert all(line.startswith("tubelet ") for line in cell["commands"])
+        assert len(json.dumps(cell)) < 20_000
+
+
+def test_a_cell_says_nothing_of_where_it_was_run(done, corpus):
+    for cell in cells(done).values():
+        text = json.dumps(cell)
+        assert str(corpus.folder.parent) not in text
+        assert str(done) not in text
+
+
+def test_the_page_and_the_tables_say_what_is_shown_and_what_is_not(done):
+    text, page = (done / "small.md").read_text(), (done / "small.html").read_text()
+    for line in ("half random − tube", "untrained", "mean image", "no maps | 0 | not run", "verb", "tubelet pretrain"):
+        assert line in text
+    for part in ("Which of two?", "not shown at 2 seeds", "Left out", "tubelet saliency motion", "<svg"):
+        assert part in page
+    assert "| shape |" not in text  # this corpus has no truth to ask for it
+
+
+def test_the_numbers_of_the_table_are_those_of_the_cells(done):
+    by_way: dict[str, list[float]] = {}
+    for cell in cells(done).values():
+        by_way.setdefault(cell["way"], []).append(100 * cell["results"]["reconstruction"]["metrics"]["skill"])
+    text = (done / "small.md").read_text()
+    for way, values in by_way.items():
+        assert f"| {way} | 2 | {np.mean(values):.1f} ± {np.std(values, ddof=1):.1f} |" in text
+
+
+def test_the_commands_of_a_cell_make_the_same_numbers_by_hand(done, corpus, tmp_path):
+    import shlex
+
+    cell = next(cell for cell in cells(done).values() if cell["way"] == "half random" and cell["seed"] == 1)
+    for line in cell["commands"][:2]:
+        words = [{"CORPUS": str(corpus.folder), "RUN": str(tmp_path / "run")}.get(w, w) for w in shlex.split(line)]
+        assert main(words[1:]) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    for entry in ("reconstruction", "linear"):
+        assert results[entry]["metrics"] == cell["results"][entry]["metrics"]
+
+
+def test_what_is_finished_is_not_run_again_not_even_from_another_folder_or_machine(
+    done, corpus, mine, tmp_path, capsys
+):
+    before = cells(done)
+    assert study(corpus, mine, tmp_path / "elsewhere", "--cells", done / "finished", "--only", "tube", "half*") == 0
+    assert not (tmp_path / "elsewhere" / "cells").exists()
+    assert cells(done) == before
+    assert "half random − tube" in capsys.readouterr().out
+
+
+def test_a_changed_recipe_or_corpus_is_another_cell(corpus, mine):
+    from dataclasses import replace
+
+    import chz
+
+    from tubelet.recipes.find import load_file
+
+    [first, *_] = cells_of("small", load_file(f"{mine}:small")(), corpus, [0])
+    steps = replace(first, config=chz.replace(first.config, steps=13))
+    other = replace(first, corpus={**first.corpus, "fingerprint": "another"})
+    asked = replace(first, asked=(*first.asked, ("knn",)))
+    workers = replace(first, config=override(first.config, ["data.workers=2", "log_every=7"]))
+    assert len({first.hash, steps.hash, other.hash, asked.hash}) == 4
+    assert workers.hash == first.hash  # decides no weight
+
+
+def test_a_default_that_changed_since_makes_a_finished_cell_count_no_more_and_a_new_field_does_not(
+    done, corpus, mine, tmp_path
+):
+    from tubelet.recipes.find import load_file
+
+    [first, *_] = cells_of("small", load_file(f"{mine}:small")(), corpus, [0])
+    content = Finished(done / "finished").find(first)
+    assert content is not None
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    newer = dict(content["values"])
+    newer.pop("encoder.mlp_ratio")  # the cell is older than this field
+    (folder / "a.json").write_text(json.dumps({**content, "values": newer}))
+    assert Finished(folder).find(first) is not None
+    (folder / "a.json").write_text(json.dumps({**content, "values": {**content["values"], "encoder.mlp_ratio": 2.0}}))
+    assert Finished(folder).find(first) is None
+
+
+def test_files_that_are_no_cells_are_left_alone_and_a_damaged_one_is_named(tmp_path):
+    (tmp_path / "note.json").write_text('{"format": 9}')
+    (tmp_path / "list.json").write_text("[1]")
+    assert Finished(tmp_path).cells == {}
+    (tmp_path / "torn.json").write_text('{"format": 1, ')
+    from tubelet.errors import RunError
+
+    with pytest.raises(RunError, match="torn"):
+        Finished(tmp_path)
+
+
+def test_a_dry_run_lists_the_cells_and_their_time_and_runs_none(corpus, mine, tmp_path, capsys):
+    assert study(corpus, mine, tmp_path, "--dry-run", "--seeds", 4) == 0
+    said = capsys.readouterr()
+    assert "missing   4  half random: masker=Random masker.ratio=0.5 seed=4" in said.out
+    assert "0 of 3 cells are finished; 3 to run, about 0:00:" in said.err
+    assert "tried now" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_estimate_goes_by_finished_cells_where_there_are_some(done, corpus, mine, tmp_path, capsys):
+    words = ("--dry-run", "--seeds", 7, "--cells", done / "finished")
+    assert study(corpus, mine, tmp_path, *words) == 0
+    assert "by 4 finished cells on such a machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_or_killed_it_goes_on_and_comes_to_the_same_numbers(how, done, corpus, mine, tmp_path):
+    words = [f"{mine}:small", "--on", corpus.folder, "--out", tmp_path, "--only", "tube", "--seeds", "0"]
+    command = [sys.executable, "-m", "tubelet", "study", *map(str, words)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(6000):
+        logs = list(tmp_path.glob("cells/*/run/log.jsonl"))
+        if logs and any(record["step"] >= 6 for record in read_log(logs[0])):
+            break
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    process.send_signal(how)
+    process.communicate()
+    assert not list((tmp_path / "finished").glob("*.json"))
+    assert study(corpus, mine, tmp_path, "--only", "tube", "--seeds", "0") == 0
+    [cell] = cells(tmp_path).values()
+    whole = next(one for one in cells(done).values() if one["hash"] == cell["hash"])
+    assert cell["results"] == whole["results"]
+    assert not os.path.exists(tmp_path / "cells" / "half-random-0")
+
+
+def test_a_cell_that_another_process_works_on_is_left_to_it(corpus, mine, tmp_path, capsys):
+    """The lock belongs to a process, so another one holds it here."""
+    from tubelet.recipes.find import load_file
+
+    [first, *_] = cells_of("small", load_file(f"{mine}:small")(), corpus, [0])
+    folder = tmp_path / "cells" / first.name
+    folder.mkdir(parents=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import fcntl,sys,time; f=open(sys.argv[1],'ab'); fcntl.lockf(f, fcntl.LOCK_EX);"
+         "print('held', flush=True); time.sleep(60)", str(folder / ".lock")],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert holder.stdout is not None
+    assert holder.stdout.readline().strip() == "held"
+    try:
+        assert study(corpus, mine, tmp_path, "--only", "tube", "--seeds", "0") == 2
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert "another process works on tube, seed 0" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_several_processes_share_the_cells(corpus, mine, done, tmp_path):
+    assert study(corpus, mine, tmp_path, "--only", "tube", "half*", "--seeds", "0", "--jobs", 2) == 0
+    assert {cell["hash"] for cell in cells(tmp_path).values()} < {cell["hash"] for cell in cells(done).values()}
+    assert len(cells(tmp_path)) == 2
+
+
+def test_equal_tokens_and_equal_flops_change_the_steps_and_nothing_else(corpus, mine):
+    from tubelet.recipes.find import load_file
+
+    found = {cell.way: cell for cell in cells_of("costs", load_file(f"{mine}:costs")(), corpus, [0])}
+    prices = {way: price(cell.config) for way, cell in found.items()}
+    assert found["steps"].config.steps == found["sparse"].config.steps == 12
+    assert prices["steps"].tokens == 3 * prices["sparse"].tokens
+    assert found["tokens"].config.steps == 4
+    flops = {way: prices[way].flops * found[way].config.steps for way in found}
+    assert flops["flops"] == pytest.approx(flops["sparse"], rel=0.1)
+    sparse, dense = (override(miniature(), [f"masker.ratio={ratio}"]) for ratio in (0.9, 0.6))
+    assert price(sparse).flops < price(dense).flops
+
+
+def test_the_price_is_that_of_encoder_and_decoder_by_hand():
+    config = miniature()
+    clip, wide, narrow = config.clip, config.encoder.width, config.objectives["pixels"].decoder.width
+    seen, n, p = price(config).tokens, clip.num_tubelets, clip.tubelet_values
+    hidden = n - seen
+
+    def block(tokens: int, queries: int, width: int) -> float:
+        """Multiply-adds: query and what follows of the queries, key and value of all tokens, attention between."""
+        return queries * (2 * width**2 + 8 * width**2) + tokens * 2 * width**2 + 2 * queries * tokens * width
+
+    forward = seen * p * wide + config.encoder.depth * block(seen, seen, wide)
+    forward += seen * wide * narrow + block(n, hidden, narrow) + hidden * narrow * p
+    assert price(config).flops == pytest.approx(3 * 2 * forward, rel=0.12)  # backward costs twice the forward
+
+
+@pytest.mark.parametrize("declares", STUDIES, ids=lambda one: one.__name__)
+def test_every_study_of_the_house_is_well_formed(declares, corpus):
+    declared = declares()
+    found = cells_of(declares.__name__, declared, corpus, range(declared.seeds))
+    assert len({cell.hash for cell in found}) == len(found) == len(declared.ways) * declared.seeds
+    assert {way for pair in declared.differences for way in pair} <= set(declared.ways)
+    assert declared.question.endswith("?")
+
+
+def test_a_difference_is_shown_exactly_when_the_paired_t_test_says_so():
+    rng = np.random.default_rng(0)
+    for shift in (0.0, 0.5, 1.0, 3.0):
+        for seeds in (2, 3, 5):
+            one, other = rng.normal(shift, 1, seeds), rng.normal(0, 1, seeds)
+            found = paired(dict(enumerate(one)), dict(enumerate(other)))
+            assert found is not None
+            assert found.shown == (stats.ttest_rel(one, other).pvalue < 0.05)
+            low, high = stats.t.interval(0.95, seeds - 1, loc=np.mean(one - other), scale=stats.sem(one - other))
+            assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
+    assert not difference([100.0]).shown
+    assert difference([100.0]).verdict == "not shown at 1 seed"
+    assert paired({0: 1.0}, {1: 1.0}) is None
+
+
+def test_unknown_studies_and_ways_are_named_with_what_is_near(corpus, mine, tmp_path, capsys):
+    assert main(["study", "maks", "--on", str(corpus.folder)]) == 2
+    assert "did you mean masks?" in capsys.readouterr().err
+    assert study(corpus, mine, tmp_path, "--only", "tubes") == 2
+    assert "did you mean 'tube'?" in capsys.readouterr().err
+    assert main(["study", "masks"]) == 2
+    assert "--on CORPUS" in capsys.readouterr().err
+    assert main(["study"]) == 0
+    assert capsys.readouterr().out.count("?") == len(STUDIES)
