@@ -13,7 +13,7 @@ import chz
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn.functional import normalize, one_hot
+from torch.nn.functional import normalize
 
 from tubelet.evaluations.classification import Probe
 from tubelet.evaluations.features import Features
@@ -47,7 +47,9 @@ class Knn(Probe):
         bank = train.pooled(pool).double()
         shift = bank.mean(0) if self.centre else torch.zeros_like(bank[0])
         asked = queries.pooled(pool).double() - shift
-        return [nearest(bank - shift, train.label, asked, len(train.classes), k, self.vote) for k in settings]
+        likeness, places = neighbours(bank - shift, asked, max(settings))
+        labels, classes = train.label[places], len(train.classes)
+        return [elect(likeness[:, :k], labels[:, :k], classes, self.vote) for k in settings]
 
 
 def nearest(
@@ -59,9 +61,20 @@ def nearest(
     vote: Vote,
 ) -> Int64[Tensor, "q"]:
     """The class with the most votes among the k nearest by cosine; equal distances go to the earlier clip."""
+    likeness, places = neighbours(bank, queries, k)
+    return elect(likeness, label[places], classes, vote)
+
+
+def neighbours(
+    bank: Float[Tensor, "v d"], queries: Float[Tensor, "q d"], k: int
+) -> tuple[Float[Tensor, "q {k}"], Int64[Tensor, "q {k}"]]:
+    """The cosines of the k nearest and their rows, the nearest first."""
     cosine = normalize(queries, dim=1) @ normalize(bank, dim=1).T  # q v
-    order = cosine.argsort(dim=1, descending=True, stable=True)[:, :k]
-    votes = one_hot(label[order], classes).double()  # q k classes
-    if vote == "softmax":
-        votes *= ((cosine.gather(1, order) - 1) / TEMPERATURE).exp()[..., None]
-    return votes.sum(1).argmax(1)
+    likeness, places = cosine.sort(dim=1, descending=True, stable=True)
+    return likeness[:, :k], places[:, :k]
+
+
+def elect(likeness: Float[Tensor, "q k"], labels: Int64[Tensor, "q k"], classes: int, vote: Vote) -> Int64[Tensor, "q"]:
+    """The class with the most votes."""
+    weight = torch.ones_like(likeness) if vote == "majority" else ((likeness - 1) / TEMPERATURE).exp()
+    return torch.zeros(len(labels), classes, dtype=weight.dtype).scatter_add_(1, labels, weight).argmax(1)
