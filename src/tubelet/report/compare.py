@@ -16,7 +16,7 @@ from tubelet.errors import RunError
 from tubelet.report.folder import Record, Run, number
 from tubelet.report.statistics import Difference as OverSeeds
 from tubelet.report.statistics import difference
-from tubelet.report.tables import chance_of, is_chance, known_as, place, short, shown, spelled
+from tubelet.report.tables import is_chance, known_as, level_of, place, short, shown, spelled
 
 SAME = ("batch", "accumulate", "clip.", "encoder.", "encoder", "data.sampling.", "precision")  # fields of the recipe
 PROTOCOL = ("split", "grid", "selection", "templates", "views", "normalised", "head")  # of a result
@@ -158,8 +158,7 @@ def beside(runs: Sequence[Run], entry: str, metric: str) -> dict[str, Value]:
             if number(value := (numbers or {}).get(metric)):
                 found.setdefault(name, {})[seed] = float(value)
         own: Record = result.get("metrics") or {}
-        chance = own.get(chance_of(metric), own.get("chance") if metric.endswith("accuracy") else None)
-        if number(chance):
+        if number(chance := own.get(level_of(result, metric))):
             found.setdefault("chance", {})[seed] = float(chance)
     return {name: Value(by_seed) for name, by_seed in found.items()}
 

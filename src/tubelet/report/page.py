@@ -17,7 +17,7 @@ from tubelet.report.figures import SERIES, Level, Line, Span, curves, smoothed, 
 from tubelet.report.folder import Run, number, read_runs
 from tubelet.report.notices import notices
 from tubelet.report.pictures import Samples
-from tubelet.report.tables import at_a_glance, chance_of, confusions, known_as, recipe_tables, results_tables, title
+from tubelet.report.tables import at_a_glance, confusions, known_as, level_of, recipe_tables, results_tables, title
 
 MARK = '<meta name="generator" content="tubelet report">'
 HERE = Path(__file__).parent
@@ -272,7 +272,7 @@ def baselines(runs: Sequence[Run], evaluation: str, metric: str) -> list[Level]:
                 found.setdefault(known_as(name), {})[index] = float(value)
         measured = [record for record in run.evaluations if record.get("name") == evaluation]
         for record in (result, *reversed(measured)):
-            if number(value := (record.get("metrics") or {}).get(chance_of(metric))):
+            if number(value := (record.get("metrics") or {}).get(level_of(record, metric))):
                 found.setdefault("chance", {})[index] = float(value)
                 break
     levels = []

@@ -133,13 +133,17 @@ def results_tables(runs: Sequence[Run]) -> list[Table]:
         metrics = [name for name in numbers(found) if not is_chance(name)]
         names = dict.fromkeys(name for result in found for name in (result.get("baselines") or {}))
         columns = [name for name in names if agree(found, name)]
-        chance = any(number((result.get("metrics") or {}).get(chance_of(name))) for result in found for name in metrics)
+        chance = any(
+            number((result.get("metrics") or {}).get(level_of(result, name))) for result in found for name in metrics
+        )
         rows = []
         for metric in metrics:
             cells = [cell(result, metric) for result in found]
             cells += [cell(first(found, name), metric) for name in columns]
             if chance:
-                cells.append(next((c for result in found if (c := cell(result, chance_of(metric))).text), Cell("")))
+                cells.append(
+                    next((c for result in found if (c := cell(result, level_of(result, metric))).text), Cell(""))
+                )
             rows.append(Row(spelled(metric), cells))
             rows += [row for row in below(metric, found, chance=False) if row.name not in map(known_as, columns)]
         blank = [Cell("", empty=True)] * (len(columns) + chance)
@@ -194,7 +198,7 @@ def below(metric: str, found: Sequence[Record], chance: bool = True) -> list[Row
         cells = [cell((result.get("baselines") or {}).get(name) or {}, metric) for result in found]
         rows.append(Row(known_as(name), cells, 1))
     if chance:
-        rows.append(Row("chance", [cell(result, chance_of(metric)) for result in found], 1))
+        rows.append(Row("chance", [cell(result, level_of(result, metric)) for result in found], 1))
     return [row for row in rows if any(c.text for c in row.cells)]
 
 
@@ -212,6 +216,12 @@ def chance_of(metric: str) -> str:
     if measure in ("accuracy", "balanced_accuracy"):
         return "majority" if measure == "accuracy" else "chance"
     return f"{metric.partition('.')[0]}.chance_{measure}"
+
+
+def level_of(result: Record, metric: str) -> str:
+    """The same among the numbers of a result; where nothing is learned of the classes' sizes it is a guess."""
+    name = chance_of(metric)
+    return name if name in (result.get("metrics") or {}) or name != "majority" else "chance"
 
 
 WORDS = {
