@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tubelet.captioning import Captioning
 from tubelet.cli import VERBS, Parser, main, module_of
 from tubelet.data.table import Corpus, write_corpus
 from tubelet.data.video import write_video
@@ -101,6 +102,8 @@ def understood(line: str) -> None:
         fields = [word for word in args.words if "=" in word]
         for name in {word for word in args.words if "=" not in word and ".py:" not in word}:
             override(tunings[name](known["tiny"]()), fields)
+    if words[1] == "caption":
+        override(Captioning(), args.overrides)
 
 
 def test_every_page_of_results_is_in_the_navigation_and_every_one_that_is_named_is_there():

@@ -11,7 +11,7 @@ FLOORS = (
     ("errors", "seeds", "types"),
     ("data", "maskers", "models"),
     ("align", "objectives"),
-    ("saliency", "tasks"),
+    ("captioning", "saliency", "tasks"),
     ("checkpoint", "log", "optim", "train", "weights"),
     ("evaluations",),
     ("recipes",),

@@ -14,6 +14,8 @@ VERBS = {
     "demo": "the whole line on the embedded corpus, in minutes on two cores",
     "synth": "render the embedded corpus: captioned action clips with known subject and motion",
     "index": "make a corpus of your videos: a table of every file, whatever its state",
+    "caption": "write a caption for every video: by a model that looks, from a file, or of its label",
+    "captions": "look at the captions: coverage, lengths, faults, words, samples beside their frames",
     "align": "train a small image-text aligner on the corpus's own frames and captions",
     "saliency": "score every place of every frame once, and keep the maps with the corpus",
     "masks": "measure what every masker hides on a corpus, and draw it",

@@ -1,5 +1,6 @@
 """Which of a video's captions goes with a clip."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -46,7 +47,7 @@ class CaptionChoice:
             kind = f"caption of source {self.source!r}" if self.source is not None else "caption"
             raise CorpusError(
                 f"{len(without)} of {len(videos)} videos have no {kind} (first: {without[0]}); "
-                f"add them with `tubelet index ... --captions CSV --update --out {corpus.folder}`"
+                f"write them with `tubelet caption {corpus.folder}`, or name a file of them: captioner=Files"
             )
         if self.pick == "nearest" and not any(caption.time is not None for caption in flatten(found)):
             raise CorpusError(
@@ -78,3 +79,8 @@ def exchanged(corpus: Corpus, videos: Sequence[Video], source: str | None) -> li
 
 def flatten(lists: Iterable[Iterable[Caption]]) -> list[Caption]:
     return [caption for captions in lists for caption in captions]
+
+
+def label_words(label: str) -> str:
+    """CamelCase and snake_case as words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).replace("_", " ")

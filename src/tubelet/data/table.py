@@ -48,8 +48,15 @@ CAPTIONS = pa.schema(
         ("text", pa.string()),
         ("source", pa.string()),
         ("time", pa.float64()),  # seconds; null where the caption speaks of the whole video
+        ("model", pa.string()),  # what wrote it; null where people did
+        ("prompt", pa.string()),  # what it was asked, or the template that it fills
     ]
 )
+LATER = (
+    "model",
+    "prompt",
+)  # columns that a table of an earlier version lacks; where a text comes from is not what it is
+FROM_LABEL = "label"  # the model of a caption that was made of the label
 DEFAULTS: dict[str, Any] = {
     "start": 0.0,
     "end": 0.0,
@@ -96,6 +103,8 @@ class Caption:
     text: str
     source: str
     time: float | None
+    model: str | None = None
+    prompt: str | None = None
 
 
 class Corpus:
@@ -168,7 +177,7 @@ class Corpus:
         for name, schema in (("videos.parquet", VIDEOS), ("captions.parquet", CAPTIONS)):
             table = read_table(self.folder / name, schema)
             for column in schema.names:
-                if column != "path":
+                if column not in ("path", *LATER):
                     digest.update(repr((name, column, table[column].to_pylist())).encode())
         return digest.hexdigest()
 
@@ -212,6 +221,15 @@ def write_corpus(
     about = {"format": FORMAT, "name": name, **(extra or {})}
     write_whole(folder / "corpus.json", json.dumps(about, indent=2, ensure_ascii=False).encode() + b"\n")
     return Corpus.open(folder)
+
+
+def write_captions(corpus: Corpus, captions: Sequence[Mapping[str, Any]]) -> Corpus:
+    """The corpus with these captions in place of those it has; the table is there whole or not at all."""
+    known = {video.id for video in corpus.videos}
+    if unknown := [row["video"] for row in captions if row["video"] not in known]:
+        raise CorpusError(f"{corpus.folder}: {len(unknown)} captions name unknown videos, first {unknown[0]!r}")
+    write_table(corpus.folder / "captions.parquet", pa.Table.from_pylist(list(captions), schema=CAPTIONS))
+    return Corpus.open(corpus.folder)
 
 
 def completed(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -263,6 +281,9 @@ def read_about(folder: Path) -> dict[str, Any] | None:
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         table = pyarrow.parquet.read_table(path)
+        for name in LATER:
+            if name in schema.names and name not in table.column_names:
+                table = table.append_column(name, pa.nulls(len(table), pa.string()))
         return table.select(schema.names).cast(schema)
     except (OSError, KeyError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]

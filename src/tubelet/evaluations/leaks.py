@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tubelet.data.table import Corpus, normalise_text
+from tubelet.data.captions import label_words
+from tubelet.data.table import FROM_LABEL, Caption, Corpus, normalise_text
 from tubelet.errors import CorpusError
 
 
@@ -91,27 +92,23 @@ def share_that_names_the_label(corpus: Corpus, source: str | None, labels: Mappi
     """Of the videos with a label and a caption (of this source): the share whose captions name their own label."""
     if labels is None:
         labels = {video.id: video.label for video in corpus.videos if video.label}
-    captions: dict[str, list[str]] = {}
+    captions: dict[str, list[Caption]] = {}
     for caption in corpus.captions:
         if source is None or caption.source == source:
-            captions.setdefault(caption.video, []).append(caption.text)
+            captions.setdefault(caption.video, []).append(caption)
     both = [i for i in labels if i in captions]
     if not both:
         return 0.0
-    return sum(any(names(text, labels[i]) for text in captions[i]) for i in both) / len(both)
+    named = [any(c.model == FROM_LABEL or names(c.text, labels[i]) for c in captions[i]) for i in both]
+    return sum(named) / len(both)
 
 
 def names(text: str, label: str) -> bool:
     """Whether every word of the label begins some word of the text: `spins` is named by `spinning`, `JumpRope` by
     `jumps a rope`."""
     words = re.findall(r"\w+", normalise_text(text).lower())
-    wanted = [stem(word) for word in re.findall(r"[^\W_]+", spaced(label).lower())]
+    wanted = [stem(word) for word in re.findall(r"[^\W_]+", label_words(label).lower())]
     return bool(wanted) and all(any(word.startswith(want) for word in words) for want in wanted)
-
-
-def spaced(label: str) -> str:
-    """CamelCase and snake_case as words."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).replace("_", " ")
 
 
 def stem(word: str) -> str:

@@ -15,13 +15,13 @@ from torch.nn.functional import normalize
 
 from tubelet.align import open_aligner
 from tubelet.align.base import Aligner
+from tubelet.data.captions import label_words
 from tubelet.data.maps import Embeddings
 from tubelet.data.table import normalise_text
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import measure
 from tubelet.evaluations.intervals import of_mean
-from tubelet.evaluations.leaks import spaced
 
 TEMPLATES = ("{}", "a video of {}", "a clip that shows {}")
 
@@ -52,7 +52,7 @@ class ZeroShot(Evaluation):
         if not len(test):
             raise CorpusError(f"zero_shot needs labels to count what is right, and split {self.split} has none")
         aligner = self.open(context)
-        vectors = prompts(aligner, [spaced(name) for name in test.classes], self.templates)
+        vectors = prompts(aligner, [label_words(name) for name in test.classes], self.templates)
         expected = getattr(head.text, "in_features", head.video.out_features)
         if vectors.shape[1] != expected:
             raise CorpusError(
@@ -76,7 +76,7 @@ class ZeroShot(Evaluation):
                 "split": f"measured on {self.split}; no label is used but to count",
                 "features": "mean of all tokens of one centre clip a video, through the contrast head",
                 "templates": list(self.templates),
-                "prompts": f"{spaced(test.classes[0])!r} and {len(test.classes) - 1} others, by {aligner.identity}",
+                "prompts": f"{label_words(test.classes[0])!r} and {len(test.classes) - 1} others, by {aligner.identity}",
                 "selection": "none: nothing is trained",
                 "intervals": f"95 %, {self.samples} bootstrap samples of whole groups",
                 "seed": context.seed,

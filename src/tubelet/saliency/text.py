@@ -91,7 +91,9 @@ def captioned(corpus: Corpus, sources: Sequence[str], another: bool = False) -> 
         if texts := texts - {""}:
             found.append((video, sorted(texts)))
     if not found:
-        raise CorpusError(f"no usable video of {corpus.folder} has a caption; index it with --captions CSV")
+        raise CorpusError(
+            f"no usable video of {corpus.folder} has a caption; write some with `tubelet caption {corpus.folder}`"
+        )
     return found
 
 

@@ -1,0 +1,212 @@
+"""Captions by a model that looks at key frames: BLIP-2, any image-to-text checkpoint, or one that reads whole videos.
+
+A video is decoded once, in a worker; its key frames are described in batches with those of other videos. What is
+described stands in shards beside the corpus, so that a job stopped at any moment goes on, and nothing is described
+twice. Start reading at `look_at_all`.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import chz
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float64, UInt8
+
+from tubelet.captioning.base import Looking, Progress, Written
+from tubelet.data.maps import file_content, map_key
+from tubelet.data.processes import Failure, cores, run_each
+from tubelet.data.shards import Writer, series_folder
+from tubelet.data.table import Corpus, Video
+from tubelet.data.video import SAME, Reader
+from tubelet.errors import CorpusError, VideoError
+from tubelet.saliency.filling import FLUSH_SECONDS, LIMIT
+from tubelet.seeds import key as draw_key
+
+if TYPE_CHECKING:
+    from tubelet.captioning.pretrained import Describer
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.binary(16)),
+        ("video", pa.string()),
+        ("content", pa.binary(16)),
+        ("size", pa.int64()),
+        ("modified", pa.int64()),
+        ("texts", pa.list_(pa.string())),
+        ("times", pa.list_(pa.float64())),  # null where a text speaks of all frames together
+    ]
+)
+
+Frames = UInt8[np.ndarray, "t h w 3"]
+Times = Float64[np.ndarray, "t"]
+
+
+@chz.chz
+class ImageToText(Looking):
+    """Any image-to-text checkpoint of transformers; every key frame is described by itself."""
+
+    source: ClassVar[str] = "image-to-text"
+
+
+@chz.chz
+class Blip2(ImageToText):
+    """BLIP-2 on 3 uniformly spaced key frames, as in the paper of TGM (arXiv 2408.00759)."""
+
+    source: ClassVar[str] = "blip2"
+    model: str = chz.field(
+        default="Salesforce/blip2-opt-2.7b", doc="hub name or local folder of a transformers checkpoint"
+    )
+
+
+@chz.chz
+class VideoToText(Looking):
+    """A checkpoint that reads all key frames together and says one thing: GIT for video, chat models."""
+
+    source: ClassVar[str] = "video-to-text"
+    together: ClassVar[bool] = True
+    frames: int = chz.field(default=6, doc="key frames of a video, in the middle of as many equal parts")
+    batch: int = chz.field(default=4, doc="videos of one pass")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker reads: key frames of one row."""
+
+    path: Path
+    start: float
+    end: float
+    count: int
+
+
+def look_at_all(
+    corpus: Corpus, videos: Sequence[Video], how: Looking, describer: "Describer", progress: Progress
+) -> Written:
+    """The captions of these videos: those that are kept, and the others made now."""
+    about = {
+        "name": "captions",
+        "model": describer.identity,
+        "prompt": how.prompt,
+        "frames": how.frames,
+        "together": how.together,
+        "precision": describer.precision,
+        **how.decoding,
+    }
+    failed: dict[str, str] = {}
+    with Kept(corpus, about) as kept:
+        todo = [video for video in videos if not kept.has(video)]
+        progress(len(videos) - len(todo), len(videos))
+        done, flushed = len(videos) - len(todo), time.monotonic()
+        for place, outcome in described(todo, how, describer):
+            if isinstance(outcome, Failure):
+                failed[todo[place].id] = outcome.reason
+            else:
+                kept.add(todo[place], *outcome)
+            if time.monotonic() - flushed > FLUSH_SECONDS:
+                kept.flush()
+                flushed = time.monotonic()
+            done += 1
+            progress(done, len(videos))
+        rows = [
+            {"video": video.id, "text": text, "time": moment, "model": describer.title, "prompt": how.prompt or None}
+            for video in videos
+            if video.id not in failed
+            for text, moment in kept.of(video)
+        ]
+    for video in videos:
+        if video.id not in failed and not any(text.strip() for text, _ in kept.of(video)):
+            failed[video.id] = "the model said nothing"
+    return Written(rows, computed=len(todo), failed=failed)
+
+
+def described(
+    videos: Sequence[Video], how: Looking, describer: "Describer"
+) -> Iterator[tuple[int, tuple[list[str], list[float | None]] | Failure]]:
+    """(place, texts and their times) of each video as its last frame is described, or why it has none."""
+    jobs = [Job(video.path, video.start, video.end, how.frames) for video in videos]
+    waiting: list[tuple[int, int, list[Frames]]] = []  # video, place of the caption, its frames
+    texts: dict[int, dict[int, str]] = {}
+    moments: dict[int, list[float | None]] = {}
+
+    def write() -> Iterator[tuple[int, tuple[list[str], list[float | None]]]]:
+        draw = draw_key(how.seed, f"caption of {videos[waiting[0][0]].id}")
+        said = describer.describe([pictures for _, _, pictures in waiting], draw)
+        for (video, number, _), text in zip(waiting, said, strict=True):
+            texts[video][number] = text
+            if len(texts[video]) == len(moments[video]):
+                own = texts.pop(video)
+                yield video, ([own[n] for n in sorted(own)], moments.pop(video))
+        waiting.clear()
+
+    for place, found in run_each(look, jobs, cores(), LIMIT):
+        if isinstance(found, Failure):
+            yield place, found
+            continue
+        frames, times = found
+        units = [list(frames)] if how.together else [[frame] for frame in frames]
+        texts[place], moments[place] = {}, [None] if how.together else times.tolist()
+        for number, unit in enumerate(units):
+            waiting.append((place, number, unit))
+            if len(waiting) == how.batch and not how.temperature:
+                yield from write()
+        if how.temperature:  # drawn words follow from the video alone, whatever it is described with
+            yield from write()
+    yield from write() if waiting else ()
+
+
+def look(job: Job) -> tuple[Frames, Times]:
+    """The frame in the middle of each of so many equal parts of a row, each once, and when it is shown."""
+    with Reader(job.path, job.start, job.end) as reader:
+        times = reader.times
+        if not times.size:
+            raise VideoError(f"no frame from {job.start:g} s to {job.end:g} s")
+        asked = job.start + (np.arange(job.count) + 0.5) / job.count * (job.end - job.start)
+        shown = np.unique(np.maximum(np.searchsorted(times, asked + SAME, side="right") - 1, 0))
+        return reader.frames(times[shown]), times[shown]
+
+
+class Kept:
+    """The captions that one model wrote for a corpus, in shards keyed by what the files hold."""
+
+    def __init__(self, corpus: Corpus, about: Mapping[str, Any]) -> None:
+        self.writer = Writer(series_folder(corpus.folder / "captions", about), about, SCHEMA)
+        self.texts: dict[bytes, list[tuple[str, float | None]]] = {}
+        self.files: dict[tuple[str, int, int], bytes] = {}
+        self.keys: dict[str, bytes | None] = {}
+        columns = ("key", "video", "size", "modified", "content", "texts", "times")
+        for key, video, size, modified, content, texts, times in self.writer.series.columns(*columns):
+            self.texts[key] = list(zip(texts, times, strict=True))
+            self.files[video, size, modified] = content
+
+    def key(self, video: Video) -> bytes | None:
+        if video.id not in self.keys:
+            content = file_content(video, self.files)
+            self.keys[video.id] = None if content is None else map_key(content, video, "")
+        return self.keys[video.id]
+
+    def has(self, video: Video) -> bool:
+        return self.key(video) in self.texts
+
+    def of(self, video: Video) -> list[tuple[str, float | None]]:
+        return self.texts[self.key(video) or b""]
+
+    def add(self, video: Video, texts: list[str], times: list[float | None]) -> None:
+        content, key = file_content(video, self.files), self.key(video)
+        if content is None or key is None:
+            raise CorpusError(f"{video.path} is gone while it was looked at; run this again")
+        stat = video.path.stat()
+        self.texts[key] = list(zip(texts, times, strict=True))
+        row = {"key": key, "video": video.id, "content": content, "texts": texts, "times": times}
+        self.writer.add({**row, "size": stat.st_size, "modified": stat.st_mtime_ns}, 100 + sum(map(len, texts)))
+
+    def flush(self) -> None:
+        self.writer.flush()
+
+    def __enter__(self) -> "Kept":
+        return self
+
+    def __exit__(self, *stop: object) -> None:
+        self.writer.__exit__(*stop)
