@@ -76,7 +76,8 @@ class ZeroShot(Evaluation):
                 "split": f"measured on {self.split}; no label is used but to count",
                 "features": "mean of all tokens of one centre clip a video, through the contrast head",
                 "templates": list(self.templates),
-                "prompts": f"{label_words(test.classes[0])!r} and {len(test.classes) - 1} others, by {aligner.identity}",
+                "prompts": f"{label_words(test.classes[0])!r} and {len(test.classes) - 1} others, "
+                f"by {aligner.identity}",
                 "selection": "none: nothing is trained",
                 "intervals": f"95 %, {self.samples} bootstrap samples of whole groups",
                 "seed": context.seed,
