@@ -35,6 +35,19 @@ def small():
     )
 
 
+def tuned():
+    """The whole encoder fine-tuned, pretrained and from scratch."""
+    tune = "finetune {run} tiny --on {corpus} --out {run}-tuned seed={seed} steps=2 rates=0.01 batch=2 held_out=0.5"
+    return Study(
+        question="What is it worth?",
+        ways={"tube": Way(then=(tune,)), "scratch": Way("steps=1", then=(f"{tune} --scratch",))},
+        differences=(("tube", "scratch"),),
+        recipe=f"{__file__}:pixels",
+        seeds=1,
+        measures=(Measure("fine-tuned", "finetune", "accuracy"), MEASURES[0]),
+    )
+
+
 def costs():
     """The same masks at equal tokens and at equal FLOPs."""
     dense = "masker=Tube masker.ratio=0.25"

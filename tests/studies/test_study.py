@@ -209,6 +209,18 @@ def test_several_processes_share_the_cells(corpus, mine, done, tmp_path):
     assert len(cells(tmp_path)) == 2
 
 
+def test_what_further_commands_measure_stands_beside_the_rest(corpus, mine, tmp_path, capsys):
+    words = ["study", f"{mine}:tuned", "--on", str(corpus.folder), "--out", str(tmp_path)]
+    assert main(words) == 0
+    found = {cell["way"]: cell for cell in cells(tmp_path).values()}
+    assert set(found) == {"tube", "scratch"}
+    for way, cell in found.items():
+        assert 0 <= cell["results"]["finetune"]["metrics"]["accuracy"] <= 1
+        assert ("--scratch" in cell["commands"][-1]) == (way == "scratch")
+        assert cell["commands"][-1].startswith("tubelet finetune RUN tiny --on CORPUS --out RUN-tuned")
+    assert "| seeds | fine-tuned | skill |" in capsys.readouterr().out
+
+
 def test_equal_tokens_and_equal_flops_change_the_steps_and_nothing_else(corpus, mine):
     from tubelet.recipes.find import load_file
 

@@ -19,8 +19,8 @@ from tubelet.report.statistics import Difference, mean_and_spread, paired
 
 HERE = Path(__file__).parent
 MARK = '<meta name="generator" content="tubelet study">'
-UNTRAINED, PIXELS = "untrained", "mean image"
-BASELINES = {UNTRAINED: "random", PIXELS: "mean_image"}
+UNTRAINED = "untrained"
+BASELINES = {UNTRAINED: "random", "mean image": "mean_image", "raw pixels": "raw_pixels"}
 
 
 @dataclass(frozen=True)
