@@ -47,9 +47,7 @@ class Data:
     augment: Augment = chz.field(default_factory=Augment, doc="crop and flip while training")
     split: str = chz.field(default="train", doc='the videos to train on: a split of the table, or "all"')
     where: str | None = chz.field(
-        default=None,
-        doc="train and measure only on videos of which the table, or the truth beside the embedded\n"
-        "corpus, says so, as camera=pan",
+        default=None, doc="train and measure only on videos of which table or truth says so, as camera=pan"
     )
     limit: int | None = chz.field(default=None, doc="train on at most so many videos, by a keyed choice")
     captions: CaptionChoice = chz.field(default_factory=CaptionChoice, doc="which caption goes with a clip")
