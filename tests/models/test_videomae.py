@@ -131,6 +131,7 @@ def test_a_step_equals_transformers_at_the_shape_of_vit_small(masker, eps, withi
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("eps", "within"), EPSILONS)
 @pytest.mark.parametrize("masker", MASKS)
 def test_a_step_equals_transformers_at_the_shape_of_vit_base(masker, eps, within):
@@ -138,6 +139,7 @@ def test_a_step_equals_transformers_at_the_shape_of_vit_base(masker, eps, within
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("vit", [Small, Base])
 @pytest.mark.parametrize(("eps", "within"), EPSILONS)
 def test_logits_of_a_classifier_equal_transformers(vit, eps, within):
