@@ -12,6 +12,7 @@ from bars import FPS, HEIGHT, WIDTH, moving
 
 from tubelet.data import index as module
 from tubelet.data.index import index
+from tubelet.data.jobs import FAILED, Limits, Running
 from tubelet.data.listing import LISTS
 from tubelet.data.table import Corpus, assign_split
 from tubelet.data.video import write_video
@@ -157,15 +158,15 @@ def test_adding_videos_changes_no_row_that_is_there(clips_folder: Path, tmp_path
 
 
 def test_an_interrupted_call_goes_on_from_what_is_done(clips_folder: Path, tmp_path: Path) -> None:
-    def stop(done: int, total: int) -> None:
+    def stop(done: int, total: int, remark: str = "") -> None:
         if done == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        index([clips_folder], tmp_path / "c", workers=1, progress=stop)
-    assert [path.name for path in (tmp_path / "c").iterdir()] == [module.JOURNAL]
+        index([clips_folder], tmp_path / "c", running=Running(Limits(workers=1)), progress=stop)
+    assert [path.name for path in (tmp_path / "c").iterdir() if path.name != FAILED] == [module.LOOKED]
     seen: list[int] = []
-    index([clips_folder], tmp_path / "c", workers=1, progress=lambda done, total: seen.append(done))
+    index([clips_folder], tmp_path / "c", progress=lambda done, total, remark="": seen.append(done))
     assert seen[0] == 4
     assert len(Corpus.open(tmp_path / "c").videos) == 13
 
@@ -178,10 +179,10 @@ def test_a_file_that_hangs_the_decoder_is_given_up(
     real = module.probe
     monkeypatch.setattr(module, "probe", lambda path: time.sleep(60) if path.name == "clip 3.mp4" else real(path))
     monkeypatch.setattr("tubelet.data.processes.start_method", lambda: "fork")  # so that the workers hang too
-    indexed = index([clips_folder / "up"], tmp_path / "c", limit=3.0)
+    indexed = index([clips_folder / "up"], tmp_path / "c", running=Running(Limits(seconds=3.0)))
     hung = next(video for video in indexed.corpus.videos if video.id == "clip 3.mp4")
-    assert (hung.status, hung.reason) == ("unreadable", "took longer than 3 s")
-    assert Counter(video.status for video in indexed.corpus.videos) == {"ok": 4, "unreadable": 1}
+    assert (hung.status, hung.reason) == ("too slow", "took longer than 3 s")
+    assert Counter(video.status for video in indexed.corpus.videos) == {"ok": 4, "too slow": 1}
 
 
 def test_wrong_requests_end_with_one_line_and_write_nothing(clips_folder: Path, tmp_path: Path, run: Run) -> None:

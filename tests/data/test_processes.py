@@ -39,8 +39,8 @@ def test_one_bad_item_costs_only_its_own_result() -> None:
     assert time.monotonic() - began < 30
     assert {k: v for k, v in found.items() if not isinstance(v, Failure)} == {0: 2, 2: 4, 4: 6, 6: 8, 8: 10}
     assert found[1] == Failure("ValueError: bad value")
-    assert found[3] == Failure("its decoder crashed (SIGKILL)")
-    assert found[5] == Failure("took longer than 1 s")
+    assert found[3] == Failure("its decoder crashed (SIGKILL)", "crashed")
+    assert found[5] == Failure("took longer than 1 s", "too slow")
     assert found[7] == Failure("no frame of it can be decoded")
 
 

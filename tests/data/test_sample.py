@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.data.sample import Sampling
+from tubelet.data.sample import Sampling, Segments
 from tubelet.errors import RecipeError, VideoError
 from tubelet.types import Clip
 
@@ -76,3 +76,45 @@ def test_stride_is_four_where_nothing_is_said_and_giving_both_is_an_error() -> N
     for wrong in ({"stride": 0}, {"step_ms": 0.0}, {"step_ms": -1.0}):
         with pytest.raises(RecipeError):
             Sampling(**wrong)
+
+
+@settings(max_examples=40, deadline=None)
+@given(count=st.integers(1, 80), frames=st.integers(1, 16), u=starts, seed=st.none() | st.integers(0, 9))
+def test_segments_take_one_frame_of_each_equal_part(count: int, frames: int, u: float | str, seed: int | None) -> None:
+    stamps = np.cumsum(np.random.default_rng(count).uniform(0.01, 0.1, count))
+    clip = Clip(frames=frames, size=16, tubelet_frames=1, tubelet_size=16)
+    rng = None if seed is None else np.random.default_rng(seed)
+    sampled = Segments().times(stamps, clip, u, rng)
+    assert sampled.short == (count < frames)
+    for k, place in enumerate(np.searchsorted(stamps, sampled.times)):
+        assert np.floor(k * count / frames) <= place <= min(np.floor((k + 1) * count / frames), count - 1)
+        if rng is None and u == "centre":
+            assert place == min(int((k + 0.5) * count / frames), count - 1)
+
+
+def test_segments_draw_every_frame_of_a_part_alike_and_views_move_all_of_them() -> None:
+    stamps, rng = np.arange(40.0), np.random.default_rng(0)
+    drawn = np.stack([Segments().times(stamps, CLIP, 0.5, rng).times for _ in range(4000)])
+    for k in range(4):
+        counts = np.bincount(drawn[:, k].astype(int) - 10 * k, minlength=10)
+        assert counts.min() > 300
+        assert len(counts) == 10
+    assert Segments().times(stamps, CLIP, 0.0).times.tolist() == [0, 10, 20, 30]
+    assert Segments().times(stamps, CLIP, 0.9).times.tolist() == [9, 19, 29, 39]
+    assert Segments(jitter=0.0).times(stamps, CLIP, 0.9, rng).times.tolist() == [9, 19, 29, 39]
+    with pytest.raises(RecipeError, match="leave out stride"):
+        Segments(stride=4)
+
+
+@pytest.mark.parametrize("step", [{"stride": 4}, {"step_ms": 400}])
+def test_jitter_moves_frames_of_training_within_half_a_step_and_never_past_each_other(step: dict[str, float]) -> None:
+    stamps, rng = np.arange(60) / 10, np.random.default_rng(0)
+    still = Sampling(**step).times(stamps, CLIP, 0.5).times
+    moved = [Sampling(**step, jitter=1.0).times(stamps, CLIP, 0.5, rng).times for _ in range(400)]
+    away = np.stack(moved) - still
+    assert (np.abs(away) < 0.2 + 1e-6).all()
+    assert len(np.unique(np.rint(away * 10))) >= 4
+    assert all((np.diff(times) >= 0).all() for times in moved)
+    np.testing.assert_array_equal(Sampling(**step, jitter=1.0).times(stamps, CLIP, 0.5).times, still)
+    with pytest.raises(RecipeError, match="from 0 to 1"):
+        Sampling(jitter=1.5)

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from tubelet import cli
+from tubelet.data.jobs import Running
 from tubelet.data.loader import Data
 from tubelet.data.sample import Sampling
 from tubelet.data.table import write_corpus
 from tubelet.data.video import write_video
-from tubelet.errors import CorpusError
+from tubelet.errors import CorpusError, RunError
 from tubelet.export import embed
 from tubelet.export.features import write_features
 from tubelet.models.encoder import Vit
@@ -42,7 +43,7 @@ def folder(tmp_path_factory):
 
 def test_a_folder_gives_a_row_a_video_with_the_feature_of_embed(encoder, folder, tmp_path):
     out = tmp_path / "deep" / "features.parquet"
-    rows, failed = write_features(encoder, [folder], out, DATA, batch=2)
+    rows, failed, _ = write_features(encoder, [folder], out, DATA, batch=2)
     table = pd.read_parquet(out)
     assert rows == len(table) == 4
     assert list(table.columns) == ["id", "start", "feature", "status", "reason"]
@@ -69,7 +70,7 @@ def test_a_corpus_gives_its_rows_in_order_segments_and_bad_files_too(encoder, fo
             {"id": "1", "path": folder / "1.mp4", "end": 1.0, **size},
         ],
     )
-    rows, failed = write_features(encoder, [corpus.folder, folder / "1.mp4"], tmp_path / "f.parquet", DATA, batch=2)
+    rows, failed, _ = write_features(encoder, [corpus.folder, folder / "1.mp4"], tmp_path / "f.parquet", DATA, batch=2)
     table = pd.read_parquet(tmp_path / "f.parquet")
     assert list(table.id) == ["0#0.5", "gone", "0", "bad", "1", "1.mp4"]
     assert list(table.status) == ["ok", "missing", "ok", "unreadable", "ok", "ok"]
@@ -104,3 +105,27 @@ def test_an_existing_table_is_not_overwritten(tmp_path, capsys):
     assert cli.main(["embed", str(tmp_path), str(tmp_path), "--out", str(out)]) == 2
     assert "--force" in capsys.readouterr().err
     assert out.read_text() == "precious"
+
+
+def test_only_what_is_missing_is_added_and_the_rest_stays(encoder, folder, tmp_path):
+    out = tmp_path / "f.parquet"
+    write_features(encoder, [folder / "0.mp4"], out, DATA)
+    first = pd.read_parquet(out)
+    rows, failed, done = write_features(encoder, [folder], out, DATA, only_missing=True)
+    assert (rows, done.total, done.made, len(failed)) == (4, 3, 2, 1)
+    table = pd.read_parquet(out)
+    assert table.feature[0].tolist() == first.feature[0].tolist()
+    whole = tmp_path / "whole.parquet"
+    write_features(encoder, [folder], whole, DATA)
+    assert table.status.tolist() == pd.read_parquet(whole).status.tolist()
+    assert write_features(encoder, [folder], out, DATA, only_missing=True)[2].total == 0, "the bad one stays as it is"
+    again = write_features(encoder, [folder], out, DATA, only_missing=True, running=Running(retry_failed=True))[2]
+    assert (again.total, len(again.failed)) == (1, 1)
+    torch.manual_seed(1)
+    other = Vit(width=32, depth=1, heads=2).build(encoder.clip)
+    with pytest.raises(RunError, match="made by another encoder"):
+        write_features(other, [folder], out, DATA, only_missing=True)
+    (tmp_path / "text.parquet").write_text("no table")
+    with pytest.raises(RunError, match="cannot be read as a table of features"):
+        write_features(encoder, [folder], tmp_path / "text.parquet", DATA, only_missing=True)
+    assert not list(tmp_path.glob(".*"))

@@ -217,9 +217,10 @@ def test_what_exists_is_not_computed_again_and_a_bad_file_costs_its_own_map(tmp_
 SLOW = """
 import sys, time
 from tubelet.data.table import Corpus
-from tubelet.saliency import filling, motion
-filling.FLUSH_SECONDS = 0.0
-def progress(done, total):
+from tubelet.data import jobs
+from tubelet.saliency import motion
+jobs.FEWEST = 1
+def progress(done, total, remark=""):
     print(done, flush=True)
     if done == 2:
         time.sleep(100)

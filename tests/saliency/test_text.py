@@ -150,11 +150,12 @@ SLOW = """
 import sys, time
 from tubelet.align import open_aligner
 from tubelet.data.table import Corpus
-from tubelet.saliency import filling, text
-filling.FLUSH_SECONDS = 0.0
+from tubelet.data import jobs
+from tubelet.saliency import text
+jobs.FEWEST = 1
 corpus = Corpus.open(sys.argv[1])
 aligner = open_aligner(sys.argv[1] + "/aligner")
-def progress(done, total):
+def progress(done, total, remark=""):
     print(done, flush=True)
     if done == 2:
         time.sleep(100)

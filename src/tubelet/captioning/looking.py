@@ -17,17 +17,19 @@ import pyarrow as pa
 from jaxtyping import Float64, UInt8
 
 from tubelet.captioning.base import Looking, Progress, Written
+from tubelet.data.jobs import LIMIT
 from tubelet.data.maps import file_content, map_key
 from tubelet.data.processes import Failure, cores, run_each
 from tubelet.data.shards import Writer, series_folder
 from tubelet.data.table import Corpus, Video
 from tubelet.data.video import SAME, Reader
 from tubelet.errors import CorpusError, VideoError
-from tubelet.saliency.filling import FLUSH_SECONDS, LIMIT
 from tubelet.seeds import key as draw_key
 
 if TYPE_CHECKING:
     from tubelet.captioning.pretrained import Describer
+
+FLUSH_SECONDS = 20.0  # of work that a kill may cost
 
 SCHEMA = pa.schema(
     [

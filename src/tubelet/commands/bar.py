@@ -5,14 +5,39 @@ Nothing is drawn before there is something to tell, so that an error stands alon
 """
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 EVERY = 0.2  # seconds between two pictures
 SPEAK = 30.0  # seconds between two lines where there is no terminal
+
+
+class EndColumn(ProgressColumn):
+    """When it will be over, by the clock."""
+
+    def render(self, task: Task) -> Text:
+        left = task.time_remaining
+        return Text("" if left is None or task.finished else f"until {clock(left)}")
+
+
+def clock(left: float | int) -> str:
+    """The time of day so many seconds from now, with the day where that is another."""
+    now = datetime.now()
+    end = now + timedelta(seconds=left)
+    return f"{end:%H:%M}" if end.date() == now.date() else f"{end:%d %b %H:%M}"
 
 
 class Bar:
@@ -33,6 +58,7 @@ class Bar:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            EndColumn(),
             console=self.console,
             auto_refresh=False,
             disable=not self.live,
@@ -60,7 +86,7 @@ class Bar:
     def line(self, done: int, total: int, rate: str) -> str:
         """The picture in words."""
         left = self.bar.tasks[0].time_remaining
-        end = "" if left is None else f", {timedelta(seconds=round(left))} left"
+        end = "" if left is None else f", {timedelta(seconds=round(left))} left, until {clock(left)}"
         return f"{self.doing}: {done} of {total} {self.unit}" + (f", {rate}" if rate else "") + end
 
     def __enter__(self) -> "Bar":

@@ -5,6 +5,8 @@ its row, with the reason. SOURCE is a video, a folder of videos, or a corpus."""
 
 import argparse
 
+from tubelet.commands.running import SHOWN, add_running, running_of
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="run folder, or its checkpoint file")
@@ -12,6 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="the table, for instance features.parquet")
     parser.add_argument("--batch", type=int, default=16, help="clips of one forward pass (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace the table where it exists")
+    parser.add_argument(
+        "--only-missing", action="store_true", help="add to the table what it lacks, and keep the rows that it has"
+    )
+    add_running(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -26,14 +32,27 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.export.features import write_features
 
     out = Path(args.out)
-    if out.exists() and not args.force:
-        raise RunError(f"{out} exists; name another file with --out, or replace it with --force")
+    running = running_of(args)
+    if out.exists() and not (args.force or args.only_missing):
+        raise RunError(
+            f"{out} exists; name another file with --out, complete it with --only-missing, or replace it with --force"
+        )
     encoder = load_encoder(args.run).to("cuda" if torch.cuda.is_available() else "cpu")
     data = Data(sampling=sampling_of(encoder))
     with Bar("embedding", "videos") as bar:
-        rows, failed = write_features(encoder, args.sources, out, data, batch=args.batch, progress=bar)
-    for row in failed[:8]:
+        rows, failed, done = write_features(
+            encoder,
+            args.sources,
+            out,
+            data,
+            batch=args.batch,
+            only_missing=args.only_missing,
+            running=running,
+            progress=bar,
+        )
+    for row in failed[:SHOWN]:
         print(f"no feature: {row.id}: {row.reason}")
-    if len(failed) > 8:
-        print(f"and {len(failed) - 8} more, each with its reason in the table")
+    if len(failed) > SHOWN:
+        print(f"and {len(failed) - SHOWN} more, each with its reason in the table")
     print(f"{out}: {rows} rows, {rows - len(failed)} features of width {encoder.width}")
+    print(done.told("videos"))

@@ -16,6 +16,8 @@ ssv2, kinetics, epic100, jester, msrvtt, msvd, webvid (docs/datasets.md).
 import argparse
 from typing import TYPE_CHECKING
 
+from tubelet.commands.running import add_running, running_of
+
 if TYPE_CHECKING:
     from tubelet.data.datasets import Dataset
     from tubelet.data.index import Indexed
@@ -38,10 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="NAME", help="--dataset epic100: what the label is: action, verb or noun")
     parser.add_argument("--update", action="store_true", help="add what is new to a corpus that is there")
     parser.add_argument("--name", help="name of the corpus in every result (default: that of the folder)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
-    parser.add_argument(
-        "--limit", type=float, default=120.0, metavar="SECONDS", help="time a file may take (default: %(default)g)"
-    )
+    add_running(parser, seconds=120.0)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -51,8 +50,9 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.errors import TubeletError
 
     segment = None if args.segment is None else seconds(args.segment, "--segment", "length")
-    if (segment is not None and segment <= 0) or args.limit <= 0 or (args.workers is not None and args.workers < 1):
-        raise TubeletError("--segment, --limit and --workers must be positive")
+    if segment is not None and segment <= 0:
+        raise TubeletError("--segment must be positive")
+    running = running_of(args)
     dataset = the_dataset(args)
     with Bar("looking into", "files") as bar:
         indexed = index(
@@ -65,8 +65,7 @@ def run(args: argparse.Namespace) -> None:
             update=args.update,
             dataset=dataset,
             videos=args.videos,
-            workers=args.workers,
-            limit=args.limit,
+            running=running,
             progress=bar,
         )
     print(summary(indexed, args.out, segmented=segment is not None))
@@ -128,6 +127,7 @@ def summary(indexed: "Indexed", out: str, segmented: bool) -> str:
         if middle > 30 and not segmented:
             lines.append(f"  long videos: --segment 10s would make about {sum(lengths) / 10:.0f} rows of them")
     lines += [f"  note: {remark}" for remark in indexed.remarks]
+    lines.append(f"  {indexed.done.told('files')}")
     if usable:
         lines += ["next steps, estimated on this machine:", *(f"  {line}" for line in estimate(indexed))]
     else:

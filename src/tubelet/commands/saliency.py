@@ -10,11 +10,14 @@
   tubelet saliency check CORPUS                  how well maps find what captions name, where the truth is known
   tubelet saliency exact CORPUS [key=value ...]  how much kept text maps differ from those of the cropped clips
 
-Run again, a command computes only what is missing.
+Run again, a command computes only what is missing; what failed is tried again with --retry-failed, or as soon as its
+file changes.
 """
 
 import argparse
 from typing import TYPE_CHECKING
+
+from tubelet.commands.running import add_running, failures, running_of
 
 if TYPE_CHECKING:
     from tubelet.align import Aligner
@@ -90,6 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=int, default=4, help="check: look at every so many frames (default: 4)")
     parser.add_argument("--clips", type=int, help="check, exact: look at so many clips (default: all; exact: 64)")
     parser.add_argument("--out", metavar="FOLDER", help="check: folder for check.json and check.png")
+    add_running(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -113,12 +117,14 @@ def text(args: argparse.Namespace, corpus: "Corpus") -> None:
     saliency.captioned(corpus, args.source)
     aligner = the_aligner(args, corpus)
     with Bar("text maps", "videos") as bar:
-        filled = saliency.fill(corpus, aligner, rate, args.source, another=args.another, progress=bar)
+        filled = saliency.fill(
+            corpus, aligner, rate, args.source, another=args.another, running=running_of(args), progress=bar
+        )
     print(
         f"{filled.computed} maps computed now; {filled.videos} videos and {filled.captions} captions are complete "
-        f"({aligner.identity}, {f'{rate:g} layers a second' if rate else 'every frame'})"
+        f"({aligner.identity}, {f'{rate:g} layers a second' if rate else 'every frame'})\n{filled.done.told('videos')}"
     )
-    tell_failed(filled, "text", "put the files right and run this again")
+    tell_failed(filled, "text", "put the files right and run this again (--retry-failed tries them as they are)")
 
 
 def motion(args: argparse.Namespace, corpus: "Corpus") -> None:
@@ -128,10 +134,14 @@ def motion(args: argparse.Namespace, corpus: "Corpus") -> None:
 
     fallback = the_engine(args) if args.fallback else None
     with Bar("motion maps", "videos") as bar:
-        filled = saliency.fill(corpus, fallback, args.cells, progress=bar)
+        filled = saliency.fill(corpus, fallback, args.cells, running_of(args), bar)
     tell(filled, "codec motion vectors" + (f", else {fallback.identity['engine']} flow" if fallback else ""))
     silent = any("--fallback flow" in reason for reason in filled.failed.values())
-    remedy = "run this again with --fallback flow" if silent else "put the files right and run this again"
+    remedy = (
+        "run this again with --fallback flow"
+        if silent
+        else "put the files right and run this again (--retry-failed tries them as they are)"
+    )
     tell_failed(filled, "motion", remedy)
 
 
@@ -142,9 +152,9 @@ def flow(args: argparse.Namespace, corpus: "Corpus") -> None:
 
     engine = the_engine(args)
     with Bar("flow maps", "videos") as bar:
-        filled = saliency.fill(corpus, engine, args.cells, progress=bar)
+        filled = saliency.fill(corpus, engine, args.cells, running_of(args), bar)
     tell(filled, f"{engine.identity['engine']} flow")
-    tell_failed(filled, "flow", "put the files right and run this again")
+    tell_failed(filled, "flow", "put the files right and run this again (--retry-failed tries them as they are)")
 
 
 def attention(args: argparse.Namespace, corpus: "Corpus") -> None:
@@ -161,9 +171,9 @@ def attention(args: argparse.Namespace, corpus: "Corpus") -> None:
             "as --aligner openai/clip-vit-base-patch16 or a folder that holds one"
         )
     with Bar("attention maps", "videos") as bar:
-        filled = saliency.fill(corpus, teacher, rate, progress=bar)
+        filled = saliency.fill(corpus, teacher, rate, running_of(args), bar)
     tell(filled, f"{teacher.identity}, {f'{rate:g} layers a second' if rate else 'every frame'}")
-    tell_failed(filled, "attention", "put the files right and run this again")
+    tell_failed(filled, "attention", "put the files right and run this again (--retry-failed tries them as they are)")
 
 
 def oracle(args: argparse.Namespace, corpus: "Corpus") -> None:
@@ -172,7 +182,7 @@ def oracle(args: argparse.Namespace, corpus: "Corpus") -> None:
     from tubelet.saliency import oracle as saliency
 
     with Bar("oracle maps", "videos") as bar:
-        filled = saliency.fill(corpus, args.cells, progress=bar)
+        filled = saliency.fill(corpus, args.cells, running_of(args), bar)
     tell(filled, "oracle and oracle_flow, from the truth")
     tell_failed(filled, "oracle", "render the corpus again with `tubelet synth`")
 
@@ -183,7 +193,7 @@ def noise(args: argparse.Namespace, corpus: "Corpus") -> None:
     from tubelet.saliency import noise as saliency
 
     with Bar("noise maps", "videos") as bar:
-        filled = saliency.fill(corpus, args.cells, progress=bar)
+        filled = saliency.fill(corpus, args.cells, running_of(args), bar)
     tell(filled, "noise by the video's id")
 
 
@@ -206,6 +216,7 @@ def import_(args: argparse.Namespace, corpus: "Corpus") -> None:
 
 def tell(filled: "Filled", how: str) -> None:
     print(f"{filled.computed} maps computed now; {filled.videos} videos are complete ({how})")
+    print(filled.done.told("videos"))
 
 
 def tell_failed(filled: "Filled", name: str, remedy: str) -> None:
@@ -214,8 +225,8 @@ def tell_failed(filled: "Filled", name: str, remedy: str) -> None:
 
     if not filled.failed:
         return
-    for video, reason in filled.failed.items():
-        print(f"no map: {video}: {reason}")
+    for line in failures(filled.done, "no map"):
+        print(line)
     first = next(iter(filled.failed))
     raise VideoError(
         f"{len(filled.failed)} of {filled.videos + len(filled.failed)} videos have no {name} maps "

@@ -1,9 +1,9 @@
 """Makes a corpus of videos: every file is looked into, none is fatal, each keeps its row. Start reading at `index`."""
 
-import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -11,21 +11,23 @@ from typing import Any
 
 import chz
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Float64
 
 from tubelet.data.datasets import Dataset, list_dataset
+from tubelet.data.jobs import FAILED, Done, Failures, Limits, Progress, Running, Task, Work, file_key, quiet, run_job
 from tubelet.data.listing import Entry, Names, Table, list_sources, plural, seconds, segment_id
 from tubelet.data.overlap import same_files, shared_groups
-from tubelet.data.processes import Failure, cores, run_each
+from tubelet.data.shards import Writer
 from tubelet.data.table import Corpus, Video, assign_split, write_corpus
 from tubelet.data.video import SAME, Probe, Undecodable, probe
 from tubelet.errors import CorpusError
 
 LIMIT = 120.0  # seconds that one file may take
-JOURNAL = "index.partial.jsonl"  # what an interrupted call has looked into
+LOOKED = "index.partial"  # what an interrupted call has looked into
+LOOKED_SCHEMA = pa.schema([("key", pa.binary(16)), ("look", pa.string())])
 SPLIT_NAMES = {"training": "train", "testing": "test"}
 
-Progress = Callable[[int, int], None]
 Span = tuple[float | None, float | None]  # (None, None): the whole file
 Row = dict[str, Any]
 
@@ -39,6 +41,7 @@ class Indexed:
     remarks: tuple[str, ...]
     decoded: int  # frames decoded while looking into the files
     seconds: float  # of one process, for that
+    done: Done
 
 
 def index(
@@ -52,15 +55,15 @@ def index(
     update: bool = False,
     dataset: Dataset | None = None,
     videos: str | Path | None = None,
-    workers: int | None = None,
-    limit: float = LIMIT,
-    progress: Progress = lambda done, total: None,
+    running: Running | None = None,
+    progress: Progress = quiet,
 ) -> Indexed:
     """Looks into every video of the sources and writes the corpus folder `out`.
 
     What can be wrong with the request is said before the first file is opened, and then nothing is written. With
-    `update`, the rows that are there stay, those of unreadable files are tried again, and new ones follow. With a
-    `dataset`, the sources are its official annotation files and `videos` the folder that holds its files.
+    `update`, the rows that are there stay, those of unreadable files are tried again where the file has changed (or
+    `running` asks for it), and new ones follow. With a `dataset`, the sources are its official annotation files and
+    `videos` the folder that holds its files.
     """
     out = Path(out).expanduser().absolute()
     old = existing(out, update)
@@ -82,7 +85,7 @@ def index(
 
     make_folder(out)
     files = files_of(entries)
-    looked = look_into(files, segment, out / JOURNAL, workers or cores(), limit, progress)
+    looked, done = look_into(files, segment, out, running or Running(Limits(seconds=LIMIT)), progress)
     rows = merged(old_rows(known), [row for path, look in looked.items() for row in rows_of(files[path], look)])
     for row in rows:
         row.update(given.get(row["id"]) or given.get(row["video"]) or {})
@@ -100,13 +103,14 @@ def index(
         [*kept, *new_captions(captions_of_rows(rows, texts), kept)],
         extra={**(old.about if old else {}), "sources": sources_of(sources, old), **about_dataset(dataset)},
     )
-    (out / JOURNAL).unlink(missing_ok=True)
+    shutil.rmtree(out / LOOKED)
     return Indexed(
         corpus=corpus,
         added=len(rows) - len(known),
         remarks=tuple(listing.remarks),
         decoded=sum(look.decoded for look in looked.values()),
         seconds=sum((look.seconds for look in looked.values()), 0.0),
+        done=done,
     )
 
 
@@ -124,7 +128,7 @@ def existing(out: Path, update: bool) -> Corpus | None:
                 "or give another --out"
             )
         return corpus
-    if {path.name for path in out.iterdir()} - {JOURNAL}:
+    if {path.name for path in out.iterdir()} - {LOOKED, FAILED}:
         raise CorpusError(f"{out} exists and is no corpus; give a new or an empty folder as --out")
     return None
 
@@ -232,63 +236,42 @@ class Job:
     spans: tuple[Span, ...]
     segment: float | None
 
-    @property
-    def key(self) -> str:
-        """The file as it is now, and what is asked of it."""
-        try:
-            stat = self.path.stat()
-            state = (stat.st_size, stat.st_mtime_ns)
-        except OSError:
-            state = (-1, -1)
-        return hashlib.blake2b(repr((self, state)).encode(), digest_size=16).hexdigest()
-
 
 def look_into(
-    files: Mapping[Path, Sequence[Entry]],
-    segment: float | None,
-    journal: Path,
-    workers: int,
-    limit: float,
-    progress: Progress,
-) -> dict[Path, Look]:
+    files: Mapping[Path, Sequence[Entry]], segment: float | None, out: Path, running: Running, progress: Progress
+) -> tuple[dict[Path, Look], Done]:
     """Looks into the files in other processes; what an interrupted call found out is not found out again."""
     jobs = [Job(path, tuple((e.start, e.end) for e in entries), segment) for path, entries in files.items()]
-    before = read_journal(journal)
-    keys = {job.path: job.key for job in jobs}
-    looked = {job.path: before[keys[job.path]] for job in jobs if keys[job.path] in before}
-    todo = [job for job in jobs if job.path not in looked]
-    progress(len(looked), len(jobs))
-    with journal.open("a", encoding="utf-8") as file:
-        for place, outcome in run_each(examine, todo, workers, limit):
-            look = Look("unreadable", outcome.reason) if isinstance(outcome, Failure) else outcome
-            job = todo[place]
-            looked[job.path] = look
-            file.write(json.dumps({"key": keys[job.path], **asdict(look)}) + "\n")
-            file.flush()
-            progress(len(looked), len(jobs))
-    return {path: looked[path] for path in files}
+    tasks = [Task(file_key(job.path, job.spans, segment), str(job.path), (job,)) for job in jobs]
+    with Writer(out / LOOKED, {"name": LOOKED}, LOOKED_SCHEMA) as writer:
+        looked = {key.hex(): Look(**json.loads(text)) for key, text in writer.series.columns("key", "look")}
 
+        def keep(results: Sequence[tuple[Task, list[Look]]]) -> None:
+            for task, (look,) in results:
+                looked[task.key] = look
+                text = json.dumps(asdict(look))
+                writer.add({"key": bytes.fromhex(task.key), "look": text}, len(text))
+            writer.flush()
 
-def read_journal(path: Path) -> dict[str, Look]:
-    found = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue  # the line that an interruption cut
-        key = values.pop("key")
-        found[key] = Look(**values)
-    return found
+        done = run_job(
+            Work(examine),
+            tasks,
+            keep,
+            there=lambda task: task.key in looked,
+            failures=Failures(out / FAILED),
+            running=running,
+            progress=progress,
+        )
+    looked |= {key: Look(failure.status, failure.reason) for key, failure in done.failed.items()}
+    return {job.path: looked[task.key] for job, task in zip(jobs, tasks, strict=True)}, done
 
 
 def examine(job: Job) -> Look:
     """Runs in a worker: what the file holds, and how much of it lies in each span."""
     try:
         found = probe(job.path)
-    except Undecodable as error:
-        return Look(error.status, error.reason)
     except OSError as error:
-        return Look("unreadable", error.strerror or type(error).__name__)
+        raise Undecodable("unreadable", error.strerror or type(error).__name__) from None
     spans = [cut(span, found, job.segment) for span in job.spans]
     return Look(
         status="ok",
@@ -322,7 +305,8 @@ def piece(found: Probe, start: float, end: float, named: float | None) -> Row:
 
 
 def rate(times: Float64[np.ndarray, "t"], otherwise: float) -> float:
-    return float((len(times) - 1) / (times[-1] - times[0])) if len(times) > 1 else otherwise
+    span = float(times[-1] - times[0]) if len(times) else 0.0
+    return (len(times) - 1) / span if span > SAME else otherwise
 
 
 def rows_of(entries: Iterable[Entry], look: Look) -> list[Row]:

@@ -188,7 +188,8 @@ class Source:
             number = key(seed, "clip", epoch, video.row, *([copy] if copy else []))
             own = generator(seed, "copy", epoch, video.row, copy) if copy else rng
             wanted.append(Wanted(number, partial(self.data.augment.draw, own), own))
-        return self.samples(video, begin, pick, wanted)
+        jitter = generator(seed, "jitter", epoch, video.row) if self.data.sampling.jitter else None
+        return self.samples(video, begin, pick, wanted, jitter)
 
     def evaluation_samples(self, video: Video, views: Sequence[View] = (CENTRE,)) -> "list[Sample]":
         """A clip for each view; views of the same time share what was decoded."""
@@ -203,10 +204,17 @@ class Source:
             made |= dict(zip(wanted, self.samples(video, time, 0.0, list(wanted.values())), strict=True))
         return [made[place] for place in sorted(made)]
 
-    def samples(self, video: Video, begin: float | None, pick: float, wanted: "Sequence[Wanted]") -> "list[Sample]":
+    def samples(
+        self,
+        video: Video,
+        begin: float | None,
+        pick: float,
+        wanted: "Sequence[Wanted]",
+        jitter: np.random.Generator | None = None,
+    ) -> "list[Sample]":
         """Clips that begin at this share of what is possible (None: in the middle), each with its own crop."""
         with self.open(video, 0.5 if begin is None else begin) as reader:
-            sampled = self.data.sampling.times(reader.times, self.clip, "centre" if begin is None else begin)
+            sampled = self.data.sampling.times(reader.times, self.clip, "centre" if begin is None else begin, jitter)
             size = (video.height, video.width)
             if not video.height:  # the table does not know it
                 size = reader.frames(sampled.times[:1]).shape[1:3]
@@ -245,12 +253,17 @@ class Source:
         """The frames of the row; of a long one, those around the clip that begins at this share of it."""
         if self.kept is not None:
             return self.kept.open(video)
-        length = video.end - video.start
-        window = 2 * self.data.sampling.seconds(self.clip, video.fps) + SLACK
-        if length <= max(LONG, 2 * window):
-            return Reader(video.path, video.start, video.end if length > 0 else float("inf"))
-        start = video.start + begin * (length - window)
-        return Reader(video.path, start, min(start + window, video.end))
+        return Reader(video.path, *around(video, self.data.sampling.seconds(self.clip, video.fps), begin))
+
+
+def around(video: Video, span: float, begin: float) -> tuple[float, float]:
+    """From when to when a row is read for a clip of this span that begins at this share of it: a long one in part."""
+    length = video.end - video.start
+    window = 2 * span + SLACK
+    if length <= max(LONG, 2 * window):
+        return video.start, video.end if length > 0 else float("inf")
+    start = video.start + begin * (length - window)
+    return start, min(start + window, video.end)
 
 
 @dataclass(frozen=True)

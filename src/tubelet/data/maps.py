@@ -21,7 +21,7 @@ from tubelet.data.augment import Crop
 from tubelet.data.content import content_digest
 from tubelet.data.shards import Series, Writer, choose, chosen, series_folder
 from tubelet.data.table import Caption, Corpus, Video, normalise_text
-from tubelet.errors import CorpusError
+from tubelet.errors import CorpusError, VideoError
 from tubelet.types import Clip
 
 Kind = Literal["scalar", "vector"]
@@ -38,6 +38,7 @@ KINDS: Mapping[str, Kind] = {
 """What the maps of these names are; maps of any other name are a user's own."""
 
 SHORT = 14
+LONGEST = 64  # short sides that a map may be long
 
 MAP_SCHEMA = pa.schema(
     [
@@ -289,6 +290,8 @@ def bilinear(
 def map_grid(height: int, width: int, short: int = SHORT) -> tuple[int, int]:
     """Rows and columns: 14 along the short side, square cells as nearly as whole numbers allow."""
     side = min(height, width)
+    if max(height, width) > LONGEST * side:
+        raise VideoError(f"its frames of {width}x{height} are too narrow for a map")
     return max(round(short * height / side), short), max(round(short * width / side), short)
 
 

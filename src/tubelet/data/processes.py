@@ -4,26 +4,35 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import Any
 
 from tubelet.errors import TubeletError
 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 RECYCLE = 500  # items after which a worker makes place for a fresh one: decoders of bad files leak a little
+MEMORY = 4 << 30  # bytes that one item may take
+TRIES = 2  # of an item whose worker was killed: it may have been the worker's fault, or somebody else's
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an item has no result."""
+    """Why an item has no result; `status` says it in a word or two for a table."""
 
     reason: str
+    status: str = "unreadable"
+
+
+CRASHED, TOO_SLOW, TOO_LARGE = "crashed", "too slow", "too large"
 
 
 def start_method() -> str:
@@ -37,15 +46,20 @@ def start_method() -> str:
 
 
 def run_each(
-    function: Callable[[Any], Any], items: Sequence[Any], workers: int, limit: float
+    function: Callable[[Any], Any], items: Sequence[Any], workers: int, limit: float, memory: int = MEMORY
 ) -> Iterator[tuple[int, Any]]:
-    """(index, result) as they come; `Failure` where the function raised, crashed, or took longer than `limit` s."""
+    """(index, result) as they come; `Failure` where the function raised, crashed, or took more than `limit` seconds
+    or `memory` bytes.
+
+    An item whose worker was killed is tried once more: nobody can tell a crash from a kill that meant the worker.
+    """
     context = multiprocessing.get_context(start_method())
     queue = iter(range(len(items)))
+    tries: Counter[int] = Counter()
     crew: list[Worker] = []
     try:
         for _ in range(min(workers, len(items))):
-            worker = Worker(context, function, limit)
+            worker = Worker(context, function, limit, memory)
             crew.append(worker)
             worker.give(queue, items)
         while busy := [worker for worker in crew if worker.index is not None]:
@@ -55,8 +69,13 @@ def run_each(
                 if worker.spent:
                     worker.stop()
                     crew.remove(worker)
-                    worker = Worker(multiprocessing.get_context(start_method()), function, limit)
+                    worker = Worker(multiprocessing.get_context(start_method()), function, limit, memory)
                     crew.append(worker)
+                if isinstance(outcome, Failure) and outcome.status == CRASHED:
+                    tries[index] += 1
+                    if tries[index] < TRIES:
+                        worker.give(iter([index]), items)
+                        continue
                 worker.give(queue, items)
                 yield index, outcome
     finally:
@@ -67,10 +86,10 @@ def run_each(
 class Worker:
     """One process, and the item it is at."""
 
-    def __init__(self, context: BaseContext, function: Callable[[Any], Any], limit: float) -> None:
+    def __init__(self, context: BaseContext, function: Callable[[Any], Any], limit: float, memory: int) -> None:
         self.limit = limit
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, function, limit), daemon=True)  # type: ignore[attr-defined]
+        self.process = context.Process(target=serve, args=(theirs, function, limit, memory), daemon=True)  # type: ignore[attr-defined]
         self.process.start()
         theirs.close()
         self.index: int | None = None
@@ -92,14 +111,16 @@ class Worker:
         assert index is not None
         self.done += 1
         try:
-            return index, self.pipe.recv()
+            outcome = self.pipe.recv()
+            self.broken = isinstance(outcome, Failure) and outcome.status == TOO_LARGE  # it may hold what it took
+            return index, outcome
         except (EOFError, OSError):
             self.broken = True
             self.process.join(5)
             code = self.process.exitcode
             if code == -signal.SIGALRM:
-                return index, Failure(f"took longer than {self.limit:g} s")
-            return index, Failure(f"its decoder crashed ({signal_name(code)})")
+                return index, Failure(f"took longer than {self.limit:g} s", TOO_SLOW)
+            return index, Failure(f"its decoder crashed ({signal_name(code)})", CRASHED)
 
     def stop(self) -> None:
         self.pipe.close()
@@ -108,7 +129,7 @@ class Worker:
         self.process.join()
 
 
-def serve(pipe: Connection, function: Callable[[Any], Any], limit: float) -> None:
+def serve(pipe: Connection, function: Callable[[Any], Any], limit: float, memory: int) -> None:
     """The life of a worker. The kernel's own alarm ends it, wherever in foreign code it may hang."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -116,6 +137,7 @@ def serve(pipe: Connection, function: Callable[[Any], Any], limit: float) -> Non
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+    give_memory(memory)
     parent = multiprocessing.parent_process()
     while True:
         while not pipe.poll(5):
@@ -126,17 +148,36 @@ def serve(pipe: Connection, function: Callable[[Any], Any], limit: float) -> Non
         except (EOFError, OSError):
             return
         signal.setitimer(signal.ITIMER_REAL, limit)
-        try:
-            outcome = function(item)
-        except TubeletError as error:
-            outcome = Failure(str(error))
-        except Exception as error:
-            outcome = Failure(f"{type(error).__name__}: {error}")
+        outcome = attempt(function, item, memory)
         signal.setitimer(signal.ITIMER_REAL, 0)
         try:
             pipe.send(outcome)
         except (BrokenPipeError, OSError):
             return
+
+
+def attempt(function: Callable[[Any], Any], item: Any, memory: int = MEMORY) -> Any:
+    """The result, or why there is none."""
+    try:
+        return function(item)
+    except MemoryError:
+        return Failure(f"took more than {memory / 2**30:.3g} GiB of memory", TOO_LARGE)
+    except TubeletError as error:
+        return Failure(str(error), getattr(error, "status", "unreadable"))
+    except Exception as error:
+        return Failure(f"{type(error).__name__}: {error}")
+
+
+def give_memory(more: int) -> None:
+    """From here on, what this process asks for beyond so many bytes more is refused by the kernel, where it can count
+    (Linux); libraries then raise or end, and neither takes the machine along.
+    """
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text()
+        used = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmData"))
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = used * 1024 + more
+        resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def die_with_parent() -> None:

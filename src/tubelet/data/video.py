@@ -22,7 +22,7 @@ import av.logging
 import numpy as np
 from av.codec.context import Flags2
 from av.stream import Disposition
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Float64, Int64, UInt8
 
 from tubelet.errors import VideoError
@@ -481,7 +481,10 @@ class Keeping:
             self._turn, self._size = turn_of(frame), (frame.width, frame.height)
         transpose, mirror, upside = self._turn or (False, False, False)
         # one thread: a context with threads of its own costs more than it gains and does not survive a fork
-        upright = self._rgb.reformat(frame, *self._size, "rgb24", threads=1).to_ndarray()
+        # bicubic is how FFmpeg's command spreads colour that several pixels share, where they have more than 8 bits
+        upright = self._rgb.reformat(
+            frame, *self._size, "rgb24", interpolation=Interpolation.BICUBIC, threads=1
+        ).to_ndarray()
         if transpose:
             upright = upright.transpose(1, 0, 2)
         if mirror:

@@ -4,17 +4,18 @@ The map that `masker=Attention` keeps by: the class token of a CLIP in its last 
 SigLIP, the mean over heads. Computed once and kept, as the other maps are. Start reading at `fill`.
 """
 
-from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 from torch import Tensor
 
+from tubelet.data.jobs import Task, Work
 from tubelet.data.maps import MapsWriter
-from tubelet.data.processes import Failure
-from tubelet.data.table import Corpus, Video
-from tubelet.saliency.filling import Filled, Map, Progress, quiet, usable, whole_videos, write
+from tubelet.data.table import Corpus
+from tubelet.errors import VideoError
+from tubelet.saliency.filling import Filled, Map, Progress, Running, fill_maps, quiet, task_of, usable
 from tubelet.saliency.frames import Seen, look, pieces
 
 NAME = "attention"
@@ -31,33 +32,31 @@ class Teacher(Protocol):
     def attention(self, frames: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b gh gw"]: ...
 
 
-def fill(corpus: Corpus, teacher: Teacher, rate: float | None, progress: Progress = quiet) -> Filled:
+def fill(
+    corpus: Corpus, teacher: Teacher, rate: float | None, running: Running | None = None, progress: Progress = quiet
+) -> Filled:
     """Maps of all usable videos; `rate` layers a second, or every frame (None)."""
     videos = usable(corpus)
     method = {"teacher": teacher.identity, "rate": rate or "all"}
     with MapsWriter(corpus, NAME, "scalar", method) as maps:
-        todo = [video for video in videos if not maps.has(video, "")]
-        failed = write({NAME: maps}, todo, compute(teacher, todo, rate), len(videos), progress)
-    return Filled(len(videos) - len(failed), len(todo) - len(failed), failed)
+        has = {video.id: maps.has(video, "") for video in videos}
+        tasks = [task_of(video, pieces(video, rate)) for video in videos]
+        work = Work(look, partial(attend, teacher=teacher), joined)
+        return fill_maps({NAME: maps}, videos, tasks, work, lambda task: has[task.name], running, progress)
 
 
-def compute(
-    teacher: Teacher, todo: list[Video], rate: float | None
-) -> Iterator[tuple[int, Mapping[tuple[str, str], Map] | Failure]]:
-    """The map of each video, or why it has none."""
+def attend(task: Task, seen: Seen, teacher: Teacher) -> Part | None:
+    """The map of a piece."""
+    frames, times = seen
+    if not times.size:
+        return None
+    found = [teacher.attention(frames[at : at + 64]).numpy() for at in range(0, len(frames), 64)]
+    return np.concatenate(found).astype(np.float32), times
 
-    def attend(place: int, seen: Seen) -> Part | None:
-        frames, times = seen
-        if not times.size:
-            return None
-        found = [teacher.attention(frames[at : at + 64]).numpy() for at in range(0, len(frames), 64)]
-        return np.concatenate(found).astype(np.float32), times
 
-    for place, found in whole_videos(look, [pieces(video, rate) for video in todo], attend):
-        if isinstance(found, Failure):
-            yield place, found
-        elif parts := [part for part in found if part is not None]:
-            values, times = (np.concatenate(some) for some in zip(*parts, strict=True))
-            yield place, {(NAME, ""): (values, times)}
-        else:
-            yield place, Failure("no frame can be decoded")
+def joined(task: Task, found: list[Part | None]) -> dict[tuple[str, str], Map]:
+    """The map of a video from those of its pieces."""
+    if not (parts := [part for part in found if part is not None]):
+        raise VideoError("no frame can be decoded")
+    values, times = (np.concatenate(some) for some in zip(*parts, strict=True))
+    return {(NAME, ""): (values, times)}

@@ -1,27 +1,23 @@
-"""What every saliency job does alike: videos in pieces through worker processes, a map to disk when its video is whole.
+"""What every saliency job does alike: a task a video, its pieces through worker processes, its maps to disk in shards.
 
 What exists is not computed again; stopped at any moment, the same call goes on; a bad video costs its own map and
-nothing else. A job says what a worker does with a piece (`whole_videos`) and how maps come of it (`write`).
+nothing else. Who does the work, and what is remembered of it, is that of every job (`tubelet.data.jobs`).
 """
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64
 
+from tubelet.data.jobs import FAILED, Done, Failures, Progress, Running, Task, Work, file_key, quiet, run_job
 from tubelet.data.maps import MapsWriter
-from tubelet.data.processes import Failure, cores, run_each
 from tubelet.data.table import Corpus, Video
 from tubelet.errors import CorpusError
 
-LIMIT = 300.0  # seconds that one piece may take
-FLUSH_SECONDS = 20.0  # of work that a power cut may cost
+__all__ = ["Filled", "Map", "Progress", "Running", "alone", "fill_maps", "quiet", "task_of", "usable"]
 
-Progress = Callable[[int, int], None]
-quiet: Progress = lambda done, total: None  # noqa: E731
 Map = tuple[Float[np.ndarray, "..."], Float64[np.ndarray, "_"]]
 """The values and timestamps of one map."""
 
@@ -33,6 +29,7 @@ class Filled:
     videos: int  # that have all their maps now
     computed: int  # maps made by this call
     failed: Mapping[str, str]  # id: reason
+    done: Done
 
 
 def usable(corpus: Corpus) -> list[Video]:
@@ -42,55 +39,41 @@ def usable(corpus: Corpus) -> list[Video]:
     raise CorpusError(f"{corpus.folder} has no usable video: see status and reason in its videos.parquet")
 
 
-def whole_videos(
-    function: Callable[[Any], Any],
-    pieces: Sequence[Sequence[Any]],
-    then: Callable[[int, Any], Any] = lambda place, result: result,
-    limit: float = LIMIT,
-) -> Iterator[tuple[int, list[Any] | Failure]]:
-    """(video, what the function made of its pieces in order), as videos become whole; or why one does not.
-
-    `function` runs in worker processes, `then` in this one, as soon as a piece is there.
-    """
-    jobs = [(place, number) for place, some in enumerate(pieces) for number in range(len(some))]
-    left = [len(some) for some in pieces]
-    made: dict[int, dict[int, Any]] = {}
-    failed: dict[int, Failure] = {}
-    for index, result in run_each(function, [pieces[place][number] for place, number in jobs], cores(), limit):
-        place, number = jobs[index]
-        left[place] -= 1
-        if isinstance(result, Failure):
-            failed.setdefault(place, result)
-            made.pop(place, None)
-        elif place not in failed:
-            made.setdefault(place, {})[number] = then(place, result)
-        if not left[place]:
-            yield place, failed.get(place) or [part for _, part in sorted(made.pop(place).items())]
+def task_of(video: Video, pieces: Sequence[Any], about: Any = None) -> Task:
+    """A video as a task."""
+    return Task(file_key(video.path, video.id, video.start, video.end), video.id, tuple(pieces), about)
 
 
-def write(
+def alone(task: Task, found: list[Mapping[tuple[str, str], Map]]) -> Mapping[tuple[str, str], Map]:
+    """The maps of a task of one piece."""
+    return found[0]
+
+
+def fill_maps(
     writers: Mapping[str, MapsWriter],
     videos: Sequence[Video],
-    made: Iterable[tuple[int, Mapping[tuple[str, str], Map] | Failure]],
-    total: int,
-    progress: Progress,
-) -> dict[str, str]:
-    """Writes the maps of each video, by name of the series and text, as they come; returns why some have none."""
-    failed: dict[str, str] = {}
-    done, flushed = total - len(videos), time.monotonic()
-    progress(done, total)
-    for place, outcome in made:
-        if isinstance(outcome, Failure):
-            failed[videos[place].id] = outcome.reason
-        else:
-            for (name, text), (values, times) in outcome.items():
-                writers[name].add(videos[place], text, values, times)
-        if time.monotonic() - flushed > FLUSH_SECONDS:
-            for writer in writers.values():
-                writer.flush()
-            flushed = time.monotonic()
-        done += 1
-        progress(done, total)
+    tasks: Sequence[Task],
+    work: Work,
+    there: Callable[[Task], bool],
+    running: Running | None = None,
+    progress: Progress = quiet,
+) -> Filled:
+    """Writes the maps of each video, by name of the series and text: that is what `work.whole` makes of a task."""
+    of_task = {task.key: video for task, video in zip(tasks, videos, strict=True)}
+    failures = Failures(next(iter(writers.values())).folder / FAILED)
+    count = 0
+
+    def keep(results: Sequence[tuple[Task, Mapping[tuple[str, str], Map]]]) -> None:
+        nonlocal count
+        for task, maps in results:
+            for (name, text), (values, times) in maps.items():
+                writers[name].add(of_task[task.key], text, values, times)
+                count += 1
+        for writer in writers.values():
+            writer.flush()
+
+    done = run_job(work, tasks, keep, there=there, failures=failures, running=running, progress=progress)
     for writer in writers.values():
         writer.finish()
-    return failed
+    failed = {of_task[key].id: failure.reason for key, failure in done.failed.items()}
+    return Filled(len(videos) - len(failed), count, failed, done)

@@ -20,7 +20,7 @@ from tubelet.data.table import Corpus
 from tubelet.data.video import SAME, Reader
 from tubelet.errors import TubeletError, WeightsError
 from tubelet.saliency import vectors
-from tubelet.saliency.filling import Filled, Progress, quiet
+from tubelet.saliency.filling import Filled, Progress, Running, quiet
 from tubelet.saliency.frames import Piece, pieces
 from tubelet.saliency.vectors import Moving, to_cells
 
@@ -41,11 +41,13 @@ class Engine(Protocol):
         """How far (dx, dy), in pixels, what is seen at each pixel of `one` has moved in `other`."""
 
 
-def fill(corpus: Corpus, engine: Engine, cells: int = 14, progress: Progress = quiet) -> Filled:
+def fill(
+    corpus: Corpus, engine: Engine, cells: int = 14, running: Running | None = None, progress: Progress = quiet
+) -> Filled:
     """Flow maps of every usable video, from each frame to the next, with `cells` along the short side."""
     method = {"flow": dict(engine.identity), "side": SIDE, "cells": cells}
     look = partial(look_at_flow, engine=engine, cells=cells)
-    return vectors.fill(corpus, NAME, method, look, partial(pieces, rate=None), progress)
+    return vectors.fill(corpus, NAME, method, look, partial(pieces, rate=None), running, progress)
 
 
 def look_at_flow(piece: Piece, engine: Engine, cells: int) -> Moving:

@@ -9,6 +9,7 @@ Start reading at `import_maps`.
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,22 @@ from tubelet.data.maps import KINDS, Kind, MapsWriter
 from tubelet.data.table import Corpus, Video
 from tubelet.data.video import SAME, timestamps
 from tubelet.errors import CorpusError, RecipeError
-from tubelet.saliency.filling import Filled, Map, Progress, quiet, usable, write
+from tubelet.saliency.filling import Map, Progress, quiet, usable
 
 TIMES = ":times"
 LARGEST = 65504.0  # of float16
 
 
-def import_maps(corpus: Corpus, name: str, files: Sequence[Path], progress: Progress = quiet) -> Filled:
-    """The arrays of these files as the maps of this name, instead of those it had. `Filled.videos` have one."""
+@dataclass(frozen=True)
+class Imported:
+    """What a call did."""
+
+    videos: int  # that have a map now
+    computed: int  # maps kept by this call
+
+
+def import_maps(corpus: Corpus, name: str, files: Sequence[Path], progress: Progress = quiet) -> Imported:
+    """The arrays of these files as the maps of this name, instead of those it had."""
     check_name(name)
     if not files:
         raise RecipeError(f"no file to import {name} maps from; name .npy or .npz files")
@@ -48,10 +57,12 @@ def import_maps(corpus: Corpus, name: str, files: Sequence[Path], progress: Prog
     assert kind is not None
     method = {"imported": digest((video, values, times) for video, ((values, times), _) in sorted(found.items()))}
     with MapsWriter(corpus, name, kind, method) as maps:
-        todo = [videos[video] for video in found if not maps.has(videos[video], "")]
-        made = ((place, {(name, ""): found[video.id][0]}) for place, video in enumerate(todo))
-        write({name: maps}, todo, made, len(found), progress)
-    return Filled(len(found), len(todo), {})
+        new = [videos[video] for video in found if not maps.has(videos[video], "")]
+        for number, video in enumerate(new, 1):
+            maps.add(video, "", *found[video.id][0])
+            progress(number, len(new))
+        maps.finish()
+    return Imported(len(found), len(new))
 
 
 def check_name(name: str) -> None:

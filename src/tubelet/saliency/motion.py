@@ -23,7 +23,7 @@ from tubelet.data.table import Corpus, Video
 from tubelet.data.video import SAME, Reader, Turn, turn_of
 from tubelet.errors import VideoError
 from tubelet.saliency import vectors
-from tubelet.saliency.filling import Filled, Progress, quiet
+from tubelet.saliency.filling import Filled, Progress, Running, quiet
 from tubelet.saliency.flow import Engine, look_at_flow
 from tubelet.saliency.frames import Piece, pieces
 from tubelet.saliency.vectors import Moving, to_cells
@@ -36,13 +36,19 @@ LIE = ("mpeg4",)  # codecs of whose B-frames it tells zeros
 B_FRAME, KEY_FRAME = "B", "I"
 
 
-def fill(corpus: Corpus, fallback: Engine | None = None, cells: int = 14, progress: Progress = quiet) -> Filled:
+def fill(
+    corpus: Corpus,
+    fallback: Engine | None = None,
+    cells: int = 14,
+    running: Running | None = None,
+    progress: Progress = quiet,
+) -> Filled:
     """Motion maps of every usable video, with `cells` along the short side; without vectors by the fallback."""
     method: dict[str, Any] = {"vectors": "codec", "cells": cells}
     if fallback is not None:
         method["fallback"] = fallback.identity
     look = partial(look_at_motion, cells=cells, fallback=fallback)
-    return vectors.fill(corpus, NAME, method, look, partial(stretches, fallback=fallback), progress)
+    return vectors.fill(corpus, NAME, method, look, partial(stretches, fallback=fallback), running, progress)
 
 
 def stretches(video: Video, fallback: Engine | None) -> Sequence[Piece]:

@@ -4,13 +4,16 @@ What a mask that hides the top of these teaches is what its shape teaches: exact
 same all through training. A map is a function of the video's id.
 """
 
+from functools import partial
+
 import numpy as np
 from jaxtyping import Float32
 from scipy.ndimage import gaussian_filter
 
+from tubelet.data.jobs import Work
 from tubelet.data.maps import MapsWriter, map_grid
-from tubelet.data.table import Corpus
-from tubelet.saliency.filling import Filled, Progress, quiet, usable, write
+from tubelet.data.table import Corpus, Video
+from tubelet.saliency.filling import Filled, Map, Progress, Running, alone, fill_maps, quiet, task_of, usable
 from tubelet.seeds import generator
 
 NAME = "noise"
@@ -19,19 +22,21 @@ REACH = 0.15  # of the short side: the standard deviation of the smoothing in sp
 SECONDS = 0.25  # and in time
 
 
-def fill(corpus: Corpus, cells: int = 14, progress: Progress = quiet) -> Filled:
+def fill(corpus: Corpus, cells: int = 14, running: Running | None = None, progress: Progress = quiet) -> Filled:
     """One map of every usable video, with `cells` along the short side."""
     videos = usable(corpus)
     with MapsWriter(corpus, NAME, "scalar", {"cells": cells, "rate": RATE, "reach": REACH, "seconds": SECONDS}) as maps:
-        todo = [video for video in videos if not maps.has(video, "")]
-        made = (
-            (place, {(NAME, ""): (drawn(video.id, max(video.end - video.start, 0.0), *grid), times)})
-            for place, video in enumerate(todo)
-            for grid in [map_grid(video.height or 1, video.width or 1, cells)]
-            for times in [video.start + np.arange(layers(video.end - video.start)) / RATE]
-        )
-        write({NAME: maps}, todo, made, len(videos), progress)
-    return Filled(len(videos), len(todo), {})
+        has = {video.id: maps.has(video, "") for video in videos}
+        tasks = [task_of(video, [video]) for video in videos]
+        work = Work(partial(make, cells=cells), whole=alone)
+        return fill_maps({NAME: maps}, videos, tasks, work, lambda task: has[task.name], running, progress)
+
+
+def make(video: Video, cells: int) -> dict[tuple[str, str], Map]:
+    """The map of a video, which is not looked at."""
+    seconds = max(video.end - video.start, 0.0)
+    times = video.start + np.arange(layers(seconds)) / RATE
+    return {(NAME, ""): (drawn(video.id, seconds, *map_grid(video.height or 1, video.width or 1, cells)), times)}
 
 
 def layers(seconds: float) -> int:

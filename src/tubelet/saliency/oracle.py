@@ -4,26 +4,25 @@
 moves to the next frame, exactly, the last frame included. Start reading at `fill`.
 """
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from tubelet.data.jobs import Work
 from tubelet.data.maps import MapsWriter, map_grid
-from tubelet.data.processes import Failure
 from tubelet.data.synthetic import VERSION, truth
 from tubelet.data.table import Corpus, Video
 from tubelet.data.video import frame_duration, timestamps
 from tubelet.errors import CorpusError, VideoError
-from tubelet.saliency.filling import Filled, Map, Progress, quiet, usable, whole_videos, write
+from tubelet.saliency.filling import Filled, Map, Progress, Running, alone, fill_maps, quiet, task_of, usable
 from tubelet.saliency.vectors import to_cells
 
 NAME, FLOW = "oracle", "oracle_flow"
 Job = tuple[Path, str, Path, float]
 
 
-def fill(corpus: Corpus, cells: int = 14, progress: Progress = quiet) -> Filled:
+def fill(corpus: Corpus, cells: int = 14, running: Running | None = None, progress: Progress = quiet) -> Filled:
     """Both maps of every usable video, with `cells` along the short side."""
     if "synth" not in corpus.about:
         raise CorpusError(f"{corpus.folder} holds no truth about its clips; only corpora of `tubelet synth` do")
@@ -33,15 +32,10 @@ def fill(corpus: Corpus, cells: int = 14, progress: Progress = quiet) -> Filled:
         MapsWriter(corpus, NAME, "scalar", method) as subject,
         MapsWriter(corpus, FLOW, "vector", method) as flow,
     ):
-        todo = [video for video in videos if not (subject.has(video, "") and flow.has(video, ""))]
-
-        def made() -> Iterator[tuple[int, dict[tuple[str, str], Map] | Failure]]:
-            jobs = [[job(corpus, video)] for video in todo]
-            for place, found in whole_videos(partial(look_up, cells=cells), jobs):
-                yield place, found if isinstance(found, Failure) else found[0]
-
-        failed = write({NAME: subject, FLOW: flow}, todo, made(), len(videos), progress)
-    return Filled(len(videos) - len(failed), 2 * (len(todo) - len(failed)), failed)
+        has = {video.id: subject.has(video, "") and flow.has(video, "") for video in videos}
+        tasks = [task_of(video, [job(corpus, video)]) for video in videos]
+        work, writers = Work(partial(look_up, cells=cells), whole=alone), {NAME: subject, FLOW: flow}
+        return fill_maps(writers, videos, tasks, work, lambda task: has[task.name], running, progress)
 
 
 def job(corpus: Corpus, video: Video) -> Job:

@@ -4,8 +4,9 @@ A video is decoded once, its patches are embedded once, and every caption costs 
 is not computed again; stopped at any moment, the same call goes on. Start reading at `fill`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from torch.nn import functional
 
 from tubelet.align import Aligner
 from tubelet.data.captions import exchanged
+from tubelet.data.jobs import Task, Work
 from tubelet.data.maps import EmbeddingsWriter, MapsWriter
-from tubelet.data.processes import Failure
 from tubelet.data.table import Caption, Corpus, Video, normalise_text
-from tubelet.errors import CorpusError
-from tubelet.saliency.filling import Filled, Map, Progress, quiet, whole_videos, write
+from tubelet.errors import CorpusError, VideoError
+from tubelet.saliency.filling import Filled, Map, Progress, Running, fill_maps, quiet, task_of
 from tubelet.saliency.frames import Seen, look, pieces
 
 NAME = "text"
@@ -41,6 +42,7 @@ def fill(
     sources: Sequence[str] = (),
     about: Mapping[str, Any] | None = None,
     another: bool = False,
+    running: Running | None = None,
     progress: Progress = quiet,
 ) -> FilledText:
     """Maps and embeddings for the captions of all usable videos; `rate` layers a second, or every frame (None).
@@ -60,13 +62,15 @@ def fill(
         for text in new:
             embeddings.add(text, vectors[text])
         embeddings.finish()
-        lacking = [[text for text in video_texts if not maps.has(video, text)] for video, video_texts in wanted]
-        todo = [(video, lack) for (video, _), lack in zip(wanted, lacking, strict=True) if lack]
-        vectors = embed(aligner, sorted({text for _, lack in todo for text in lack}))
-        made = compute(aligner, todo, vectors, rate)
-        failed = write({NAME: maps}, [video for video, _ in todo], made, len(wanted), progress)
-    computed = sum(len(lack) for video, lack in todo if video.id not in failed)
-    return FilledText(len(wanted) - len(failed), computed, failed, len(texts))
+        videos = [video for video, _ in wanted]
+        tasks = [
+            task_of(video, pieces(video, rate), tuple(text for text in video_texts if not maps.has(video, text)))
+            for video, video_texts in wanted
+        ]
+        vectors = embed(aligner, sorted({text for task in tasks for text in task.about}))
+        work = Work(look, partial(score, aligner=aligner, vectors=vectors), joined)
+        filled = fill_maps({NAME: maps}, videos, tasks, work, lambda task: not task.about, running, progress)
+    return FilledText(**vars(filled), captions=len(texts))
 
 
 def captioned(corpus: Corpus, sources: Sequence[str], another: bool = False) -> list[tuple[Video, list[str]]]:
@@ -105,26 +109,19 @@ def embed(aligner: Aligner, texts: Sequence[str]) -> dict[str, Vector]:
     return vectors
 
 
-def compute(
-    aligner: Aligner, todo: Sequence[tuple[Video, list[str]]], vectors: Mapping[str, Vector], rate: float | None
-) -> Iterator[tuple[int, dict[tuple[str, str], Map] | Failure]]:
-    """The maps of each video, or why it has none."""
+def score(task: Task, seen: Seen, aligner: Aligner, vectors: Mapping[str, Vector]) -> Part | None:
+    """The likeness of a piece to the captions that the task is about."""
+    frames, times = seen
+    return (likeness(aligner, frames, np.stack([vectors[text] for text in task.about])), times) if times.size else None
 
-    def score(place: int, seen: Seen) -> Part | None:
-        frames, times = seen
-        named = np.stack([vectors[text] for text in todo[place][1]])
-        return (likeness(aligner, frames, named), times) if times.size else None
 
-    for place, found in whole_videos(look, [pieces(video, rate) for video, _ in todo], score):
-        if isinstance(found, Failure):
-            yield place, found
-        elif parts := [part for part in found if part is not None]:
-            values = np.concatenate([value for value, _ in parts], axis=1)
-            stamps = np.concatenate([times for _, times in parts])
-            texts = todo[place][1]
-            yield place, {(NAME, text): (value, stamps) for text, value in zip(texts, values, strict=True)}
-        else:
-            yield place, Failure("no frame can be decoded")
+def joined(task: Task, found: list[Part | None]) -> dict[tuple[str, str], Map]:
+    """The maps of a video from those of its pieces."""
+    if not (parts := [part for part in found if part is not None]):
+        raise VideoError("no frame can be decoded")
+    values = np.concatenate([value for value, _ in parts], axis=1)
+    stamps = np.concatenate([times for _, times in parts])
+    return {(NAME, text): (value, stamps) for text, value in zip(task.about, values, strict=True)}
 
 
 def likeness(

@@ -4,17 +4,19 @@ A worker looks at a piece and returns velocities in shares of the frame per seco
 of the map is what that velocity moves until the next frame. Start reading at `fill`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 
+from tubelet.data.jobs import Task, Work
 from tubelet.data.maps import MapsWriter, area_weights
-from tubelet.data.processes import Failure
 from tubelet.data.table import Corpus, Video
 from tubelet.data.video import frame_duration
-from tubelet.saliency.filling import Filled, Map, Progress, quiet, usable, whole_videos, write
+from tubelet.errors import VideoError
+from tubelet.saliency.filling import Filled, Map, Progress, Running, fill_maps, quiet, task_of, usable
 from tubelet.saliency.frames import Piece
 
 FASTEST = 60000.0  # float16 ends at 65504
@@ -28,27 +30,27 @@ def fill(
     method: Mapping[str, Any],
     look: Callable[[Piece], Moving],
     pieces: Callable[[Video], Sequence[Piece]],
+    running: Running | None = None,
     progress: Progress = quiet,
 ) -> Filled:
     """A vector map of every usable video: `look` sees its pieces in worker processes."""
     videos = usable(corpus)
     with MapsWriter(corpus, name, "vector", method) as maps:
-        todo = [video for video in videos if not maps.has(video, "")]
-
-        def made() -> Iterator[tuple[int, dict[tuple[str, str], Map] | Failure]]:
-            for place, parts in whole_videos(look, [pieces(video) for video in todo]):
-                found = parts if isinstance(parts, Failure) else whole_map(parts, todo[place].fps)
-                yield place, found if isinstance(found, Failure) else {(name, ""): found}
-
-        failed = write({name: maps}, todo, made(), len(videos), progress)
-    return Filled(len(videos) - len(failed), len(todo) - len(failed), failed)
+        has = {video.id: maps.has(video, "") for video in videos}
+        tasks = [task_of(video, pieces(video), video.fps) for video in videos]
+        work = Work(look, whole=partial(joined, name=name))
+        return fill_maps({name: maps}, videos, tasks, work, lambda task: has[task.name], running, progress)
 
 
-def whole_map(parts: Sequence[Moving], fps: float) -> Map | Failure:
+def joined(task: Task, parts: Sequence[Moving], name: str) -> dict[tuple[str, str], Map]:
+    return {(name, ""): whole_map(parts, task.about)}
+
+
+def whole_map(parts: Sequence[Moving], fps: float) -> Map:
     """One layer per frame, and timestamps that end where the last frame does."""
     there = [part for part in parts if part[1].size]
     if not there:
-        return Failure("no frame can be decoded")
+        raise VideoError("no frame can be decoded")
     velocities = nearest_in_time(*(np.concatenate(both) for both in zip(*there, strict=True)))
     times = np.concatenate([times for _, times in there])
     stamps = np.append(times, times[-1] + frame_duration(times, fps))

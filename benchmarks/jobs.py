@@ -1,0 +1,170 @@
+"""What the jobs over a corpus cost beside plain decoding of the same files in the same run; and damaged files.
+
+    python benchmarks/jobs.py rates CORPUS [--videos 30] [--layers 4]
+    python benchmarks/jobs.py mutants FOLDER FILE FILE FILE FILE FILE [--count 2000]
+
+`rates` takes every file five ways in turn, whichever first by turns, on one thread, and tells processor time: frames
+alone (no conversion to RGB); frames as RGB arrays; the index job; the motion job; the text maps of one caption, with a
+CLIP ViT-B/32 of random weights on so many layers a video; and, where it is built in, BLIP-2 of a tiny random model.
+`mutants` indexes damaged copies of the files, and looks at the frames of those that still decode, through the runner:
+what became of all, how long it took, what the processes held meanwhile.
+"""
+
+import argparse
+import math
+import multiprocessing
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "data"))
+import mutated
+
+from tubelet.align.clip import ClipAligner
+from tubelet.data.index import Job, examine, index
+from tubelet.data.jobs import Limits, Running, Work, run_job
+from tubelet.data.table import Corpus, Video
+from tubelet.data.video import open_video, read_span
+from tubelet.saliency.filling import task_of
+from tubelet.saliency.frames import Piece, look, pieces
+from tubelet.saliency.motion import codec_motion
+from tubelet.saliency.text import likeness
+from tubelet.saliency.vectors import whole_map
+
+
+def decode(video: Video) -> int:
+    container, stream = open_video(video.path)
+    with container:
+        return sum(1 for _ in container.decode(stream))
+
+
+def decode_rgb(video: Video) -> int:
+    return len(read_span(video.path)[0])
+
+
+def index_job(video: Video) -> int:
+    return sum(row["frames"] for some in examine(Job(video.path, ((None, None),), None)).pieces for row in some)
+
+
+def motion_job(video: Video) -> int:
+    piece = Piece(video.path, video.start, video.start, math.inf, None, math.inf)
+    return len(whole_map([codec_motion(piece, 14)], video.fps)[0])
+
+
+def text_job(aligner: ClipAligner, layers: int) -> Callable[[Video], int]:
+    caption = np.random.default_rng(0).normal(size=(1, aligner.width)).astype(np.float32)
+
+    def job(video: Video) -> int:
+        seen = [look(piece) for piece in pieces(video, layers / max(video.duration, 1e-3))]
+        return sum(likeness(aligner, frames, caption).shape[1] for frames, times in seen if times.size)
+
+    return job
+
+
+def random_clip(reading: str) -> ClipAligner:
+    """ViT-B/32 as OpenAI's, untrained; it needs no tokenizer to look."""
+    from transformers import CLIPConfig, CLIPModel
+
+    torch.manual_seed(0)
+    return ClipAligner(CLIPModel(CLIPConfig()), None, reading)
+
+
+def rates(corpus: Corpus, most: int, layers: int) -> None:
+    torch.set_num_threads(1)
+    ways: dict[str, Callable[[Video], int]] = {
+        "decode": decode,
+        "decode, to RGB": decode_rgb,
+        "index": index_job,
+        "motion maps": motion_job,
+        "text maps, upsample": text_job(random_clip("upsample"), layers),
+        "text maps, dense": text_job(random_clip("dense"), layers),
+    }
+    usable = corpus.select("all")
+    videos = usable[:: max(len(usable) // most, 1)][:most]
+    spent: dict[str, list[float]] = {way: [] for way in ways}
+    units = dict.fromkeys(ways, 0)
+    for number, video in enumerate(videos):
+        turn = number % len(ways)
+        for way in [*ways][turn:] + [*ways][:turn]:
+            began = time.process_time()
+            units[way] += ways[way](video)
+            spent[way].append(time.process_time() - began)
+    seconds = sum(video.duration for video in videos)
+    print(
+        f"{len(videos)} files, {seconds:.0f} s of video, one thread, processor time; {layers} layers a video for text"
+    )
+    plain = np.array(spent["decode"])
+    for way in ways:
+        share = np.array(spent[way]) / plain
+        low, middle, high = statistics.quantiles(share, n=4)
+        print(
+            f"{way:20} {units[way]:7} frames or layers {sum(spent[way]):8.2f} s {len(videos) / sum(spent[way]):8.2f} "
+            f"files/s {sum(spent[way]) / plain.sum():7.2f} of decode (per file {middle:.2f}, {low:.2f} to {high:.2f})"
+        )
+
+
+def mutants(folder: Path, files: list[Path], count: int) -> None:
+    mutated.write_mutants(folder / "mutants", files, count)
+    held: list[tuple[float, float]] = []
+
+    def weigh(done: int, total: int, remark: str = "") -> None:
+        workers = [mutated.resident(child.pid or 0) for child in multiprocessing.active_children()]
+        held.append((mutated.resident(), max(workers, default=0.0)))
+
+    running = Running(Limits(seconds=60.0))
+    began = time.monotonic()
+    found = index([folder / "mutants"], folder / "corpus", running=running, progress=weigh)
+    print(f"index: {found.done.told('files')}, {time.monotonic() - began:.0f} s in all")
+    by_way = Counter((video.id.split()[1], video.status) for video in found.corpus.videos)
+    for way in mutated.WAYS:
+        print(f"  {way}: " + ", ".join(f"{status} {n}" for (of, status), n in sorted(by_way.items()) if of == way))
+    print(f"  ok with a remark: {sum(video.status == 'ok' and bool(video.reason) for video in found.corpus.videos)}")
+    tell(held)
+    held.clear()
+    tasks = [task_of(video, pieces(video, 4.0)) for video in found.corpus.select("all")]
+    done = run_job(Work(look, whole=length), tasks, lambda some: None, running=running, progress=weigh)
+    print(f"frames: {done.told('files')}")
+    for reason, times in Counter(failure.status for failure in done.failed.values()).most_common():
+        print(f"  {reason}: {times}")
+    tell(held)
+
+
+def length(task: Any, parts: list[Any]) -> int:
+    return len(parts)
+
+
+def tell(held: list[tuple[float, float]]) -> None:
+    places = [len(held) // 10, len(held) // 2, len(held) - 2]
+    ours = ", ".join(f"{held[place][0]:.0f}" for place in places)
+    theirs = ", ".join(f"{held[place][1]:.0f}" for place in places)
+    print(f"  MiB held after a tenth, the half, all: {ours}; by the largest worker: {theirs}, ", end="")
+    print(f"at most {max(worker for _, worker in held):.0f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("rates")
+    one.add_argument("corpus", type=Path)
+    one.add_argument("--videos", type=int, default=30)
+    one.add_argument("--layers", type=int, default=4)
+    two = commands.add_parser("mutants")
+    two.add_argument("folder", type=Path)
+    two.add_argument("files", type=Path, nargs="+")
+    two.add_argument("--count", type=int, default=2000)
+    args = parser.parse_args()
+    if args.command == "rates":
+        rates(Corpus.open(args.corpus), args.videos, args.layers)
+    else:
+        mutants(args.folder, args.files, args.count)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Every awkward file and the real clips against the ffmpeg command: as many frames, the same pixels, or a reason."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tubelet.data.listing import LISTS
+from tubelet.data.video import probe, read_span
+from tubelet.errors import VideoError
+
+FFMPEG = shutil.which("ffmpeg")
+CLOSE = 2.0  # grey levels, the mean over a frame
+LARGEST = 20_000_000  # pixels of a file that the quick suite compares
+
+pytestmark = pytest.mark.skipif(FFMPEG is None, reason="no ffmpeg command")
+
+
+def of_ffmpeg(path: Path, height: int, width: int) -> np.ndarray:
+    """What the command decodes, every frame once, upright.
+
+    Versions before 7.1 do not look where a file says that its colour samples lie, so they are told: on the left.
+    """
+    left = ["-vf", "scale=in_h_chr_pos=0"] if sited_left(path) else []
+    words = [*left, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    shown = subprocess.run([str(FFMPEG), "-v", "error", "-i", str(path), *words], capture_output=True, check=False)
+    return np.frombuffer(shown.stdout, np.uint8).reshape(-1, height, width, 3)
+
+
+def sited_left(path: Path) -> bool:
+    words = ["-v", "error", "-select_streams", "v", "-show_entries", "stream=chroma_location", "-of", "csv", str(path)]
+    return "left" in subprocess.run(["ffprobe", *words], capture_output=True, text=True, check=False).stdout
+
+
+def compare(path: Path) -> str:
+    """A line on what differs, empty where nothing does."""
+    try:
+        found = probe(path)
+    except VideoError as error:
+        return "" if str(error) else f"{path.name}: no reason"
+    frames = read_span(path, found.start, found.end)[0]
+    expected = of_ffmpeg(path, *frames.shape[1:3])
+    if found.note and len(frames) <= len(expected):  # cut short: ffmpeg goes on with what it makes up
+        expected = expected[: len(frames)]
+    if len(frames) != len(expected) or len(frames) != found.frames:
+        return f"{path.name}: {len(frames)} frames, {found.frames} in the table, {len(expected)} by ffmpeg"
+    worst = max(
+        float(np.abs(ours.astype(np.int16) - theirs).mean()) for ours, theirs in zip(frames, expected, strict=True)
+    )
+    return f"{path.name}: off by {worst:.2f}" if worst >= CLOSE else ""
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in LISTS)
+
+
+def small(path: Path) -> bool:
+    try:
+        found = probe(path)
+    except VideoError:
+        return True
+    return found.frames * found.height * found.width <= LARGEST
+
+
+def test_awkward_files_decode_as_by_ffmpeg_or_carry_a_reason(real_data: Path) -> None:
+    small_files = [path for path in files(real_data / "awkward") if small(path)]
+    assert len(small_files) > 70
+    assert not [line for path in small_files if (line := compare(path))]
+
+
+def test_real_clips_decode_as_by_ffmpeg(real_data: Path) -> None:
+    some = files(real_data / "real-clips")[::60] + files(real_data / "captioned")[:1]
+    assert not [line for path in some if (line := compare(path))]
+
+
+@pytest.mark.slow
+def test_every_file_decodes_as_by_ffmpeg_or_carries_a_reason(real_data: Path) -> None:
+    every = files(real_data)
+    every = [path for path in every if path.suffix in (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")]
+    assert len(every) > 380
+    assert not [line for path in every if (line := compare(path))]

@@ -1,0 +1,175 @@
+"""The runner of every job: shards whole or not at all, failures remembered, any engine."""
+
+import faulthandler
+import os
+import pickle
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tubelet.data.jobs import Failures, Limits, Running, Shard, Task, Work, cut, do_shard, file_key, run_job
+from tubelet.data.processes import Failure
+from tubelet.errors import VideoError
+
+
+def look(piece: Any) -> Any:
+    match piece:
+        case "refuse":
+            raise VideoError("no frame of it can be decoded")
+        case "large":
+            return float(np.ones(1 << 25).sum())  # 256 MiB
+        case "crash":
+            faulthandler.disable()
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case Path() as once if not once.exists():
+            once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)  # as somebody else would
+    return piece if isinstance(piece, Path) else piece * 2
+
+
+def then(task: Task, found: int) -> int:
+    return found + task.about
+
+
+def whole(task: Task, parts: list[int]) -> int:
+    if sum(parts) == 13:
+        raise VideoError("thirteen")
+    return sum(parts)
+
+
+WORK = Work(look, then, whole)
+
+
+def tasks_of(*pieces: Any) -> list[Task]:
+    return [Task(f"{number:032x}", f"video {number}", (piece,), 0) for number, piece in enumerate(pieces)]
+
+
+def cluster(work: Work, shards: Sequence[Shard], limits: Limits) -> Iterator[tuple[int, int, Any]]:
+    """Another engine: shards as bytes, the last first, as a cluster's workers may have it."""
+    for number in reversed(range(len(shards))):
+        sent = pickle.dumps((work, shards[number]))
+        for place, result in enumerate(pickle.loads(pickle.dumps(do_shard(*pickle.loads(sent))))):
+            yield number, place, result
+
+
+@pytest.mark.parametrize("engine", [None, cluster])
+def test_pieces_become_tasks_and_tasks_shards_whoever_does_the_work(engine: Any) -> None:
+    tasks = [Task(f"{n:032x}", f"video {n}", tuple(range(n)), n) for n in range(1, 30)]
+    kept: list[list[tuple[str, int]]] = []
+    running = Running() if engine is None else Running(engine=engine)
+    done = run_job(WORK, tasks, lambda some: kept.append([(t.key, r) for t, r in some]), running=running)
+    assert (done.total, done.made, dict(done.failed)) == (29, 29, {})
+    expected = [[(t.key, sum(2 * piece + t.about for piece in t.pieces)) for t in s.tasks] for s in cut(tasks)]
+    assert sorted(kept) == expected
+    assert len(expected) == 4
+
+
+def test_what_failed_is_remembered_and_not_tried_again_unless_asked(tmp_path: Path) -> None:
+    failed = tmp_path / "failed.jsonl"
+    flag = tmp_path / "flag"
+    tasks = tasks_of(1, "refuse", "crash", 2, 6.5)
+    run = partial(run_job, WORK, tasks, lambda some: None, there=lambda task: task.about)
+    done = run(failures=Failures(failed))
+    assert {done.names[key]: (f.status, f.reason) for key, f in done.failed.items()} == {
+        "video 1": ("unreadable", "no frame of it can be decoded"),
+        "video 2": ("crashed", "its decoder crashed (SIGSEGV)"),
+        "video 4": ("unreadable", "thirteen"),
+    }
+    assert done.remembered == 0
+    with failed.open("a") as file:
+        file.write('{"key": "cut')
+    again = run(failures=Failures(failed))
+    assert (again.made, again.remembered, dict(again.failed)) == (2, 3, dict(done.failed))
+    assert "3 failed, 3 of them before, not tried again (--retry-failed does)" in again.told("videos")
+    flag.touch()
+    tasks[1] = Task(tasks[1].key, "video 1", (flag,), 0)
+    good = Work(look)
+    retried = run_job(good, tasks[:2], lambda some: None, failures=Failures(failed), running=Running(retry_failed=True))
+    assert (retried.made, dict(retried.failed)) == (2, {})
+    assert Failures(failed).get(tasks[1].key) is None, "what succeeds is forgotten"
+    assert Failures(failed).get(tasks[2].key) is not None
+
+
+def test_a_killed_worker_costs_nothing_where_the_file_is_good(tmp_path: Path) -> None:
+    kept: list[Any] = []
+    tasks = tasks_of(*(tmp_path / f"{n}" for n in range(12)))
+    done = run_job(Work(look), tasks, kept.extend)
+    assert dict(done.failed) == {}
+    assert [result for _, result in sorted(kept, key=lambda pair: pair[0].key)] == [[t.pieces[0]] for t in tasks]
+
+
+def test_a_file_that_wants_too_much_memory_fails_alone() -> None:
+    running = Running(Limits(memory=128 << 20))
+    done = run_job(Work(look), tasks_of("large", 1, 2), lambda some: None, running=running)
+    (failure,) = done.failed.values()
+    assert failure == Failure("took more than 0.125 GiB of memory", "too large")
+    assert done.made == 2
+    assert run_job(Work(look), tasks_of("large"), lambda some: None).made == 1
+
+
+def test_interrupted_work_keeps_what_is_whole() -> None:
+    kept: list[Any] = []
+
+    def stop(done: int, total: int, remark: str = "") -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(Work(look), tasks_of(*range(100)), kept.extend, progress=stop)
+    assert len(kept) == 3
+
+
+def test_progress_tells_of_failures_as_they_come() -> None:
+    told: list[tuple[int, int, str]] = []
+
+    def hear(done: int, total: int, remark: str = "") -> None:
+        told.append((done, total, remark))
+
+    run_job(Work(look), tasks_of("refuse", 1, "refuse"), lambda some: None, progress=hear, running=one_worker())
+    assert told == [(0, 3, ""), (1, 3, "1 failed"), (2, 3, "1 failed"), (3, 3, "2 failed")]
+
+
+def one_worker() -> Running:
+    return Running(Limits(workers=1))
+
+
+def test_a_mistake_of_the_program_is_no_failure_of_a_file() -> None:
+    def wrong(task: Task, found: Any) -> Any:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_job(Work(look, wrong), tasks_of(1), lambda some: None)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2000), st.integers(1, 400))
+def test_shards_hold_every_task_once_in_order(count: int, most: int) -> None:
+    tasks = [Task(str(number), "", ()) for number in range(count)]
+    shards = cut(tasks, most)
+    assert [task for shard in shards for task in shard.tasks] == tasks
+    assert all(len(shard.tasks) <= most for shard in shards)
+
+
+def test_a_key_changes_with_the_file_and_the_question(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("one")
+    os.utime(path, (1, 1))
+    keys = {file_key(path), file_key(path, 1.0), file_key(tmp_path / "gone")}
+    os.utime(path, (2, 2))
+    keys.add(file_key(path))
+    assert len(keys) == 4
+    assert file_key(path) == file_key(path)
+
+
+def test_a_job_ends_soon_after_its_last_task() -> None:
+    began = time.monotonic()
+    run_job(Work(look), tasks_of(*range(20)), lambda some: None)
+    assert time.monotonic() - began < 20

@@ -1,0 +1,85 @@
+"""Jobs over one folder of videos, each with the trace of what its workers looked at; run as a program, one is killed.
+
+python killed.py JOB FOLDER OUT TRACE
+"""
+
+import functools
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tubelet.align import open_aligner
+from tubelet.data import jobs, processes
+from tubelet.data.index import index
+from tubelet.data.loader import Data
+from tubelet.data.sample import Sampling
+from tubelet.data.table import Corpus
+from tubelet.export.features import write_features
+from tubelet.models.encoder import Vit
+from tubelet.saliency import text
+from tubelet.types import Clip
+
+IN_THE_MIDDLE = 7  # of 13 videos, the fourth shard of two in hand
+
+
+def do(job: str, folder: Path, out: Path, progress: jobs.Progress = jobs.quiet) -> jobs.Done:
+    """One of the jobs, on two workers."""
+    running = jobs.Running(jobs.Limits(workers=2))
+    if job == "index":
+        return index([folder / "videos"], out, running=running, name="killed", progress=progress).done
+    if job == "text":
+        aligner = open_aligner(folder / "aligner")
+        return text.fill(Corpus.open(out), aligner, 4.0, running=running, progress=progress).done
+    torch.manual_seed(0)
+    encoder = Vit(width=32, depth=1, heads=2).build(Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=16))
+    data = Data(sampling=Sampling(stride=1))
+    return write_features(encoder, [folder / "videos"], out, data, batch=2, running=running, progress=progress)[2]
+
+
+def trace(path: Path, put: Callable[[Any, str, Any], None] = setattr) -> None:
+    """From here on, workers write down what they look at; shards are of two."""
+    real = processes.run_each
+
+    def traced(function: Any, items: Any, *rest: Any) -> Any:
+        return real(functools.partial(note, path, function), items, *rest)
+
+    put(jobs, "run_each", traced)
+    put(jobs, "FEWEST", 2)
+    put(processes, "start_method", lambda: "fork")
+
+
+def note(path: Path, function: Any, item: Any) -> Any:
+    result = function(item)
+    with path.open("a") as file:
+        file.write(f"{item.path.name}\n")
+    return result
+
+
+def killing_a_worker() -> jobs.Progress:
+    """Once, in the middle."""
+    left = [True]
+
+    def progress(done: int, total: int, remark: str = "") -> None:
+        if done >= IN_THE_MIDDLE and left:
+            left.clear()
+            os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+
+    return progress
+
+
+def killing_all(done: int, total: int, remark: str = "") -> None:
+    if done >= IN_THE_MIDDLE:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    which, *places = sys.argv[1:]
+    videos, target, traced_in = map(Path, places)
+    trace(traced_in)
+    do(which, videos, target, killing_all)
