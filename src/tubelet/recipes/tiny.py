@@ -69,6 +69,7 @@ def miniature() -> Pretrain:
     On 4x4 places, as in `tiny`, a tube leaves nothing from which to tell what is hidden. What a study asks about is
     changed by its words; nothing is measured while training. The kept frames are those of `tiny`.
 
+    tubelet pretrain miniature --on corpora/synth --out runs/miniature
     tubelet study masks --on corpora/synth --out studies
 
     Expected: docs/results/what-we-found.md.
