@@ -103,6 +103,7 @@ def tiny(run: Pretrain) -> Finetune:
 
     tubelet finetune runs/tiny tiny --on corpora/synth --labels-share 0.1 --out runs/tuned
 
+    Expected: docs/results/finetune.md.
     """
     return Finetune(
         clip=run.clip,
