@@ -76,7 +76,8 @@ def test_overlap_is_intersection_over_union_and_two_empty_masks_agree():
     one[0, :2], other[0, 1:3] = True, True
     one[1] = True
     assert overlap(one, other) == pytest.approx((1 / 3 + 0 + 1) / 3)
-    assert enlarge(torch.ones(1, 2, 2), one).all()
+    lower = torch.tensor([[[0.0, 0.0], [0.3, 0.3]]])  # nothing above one half, and still the lower half
+    assert torch.equal(enlarge(lower, one[0])[0], one[0].flip(0))
 
 
 def test_raw_tubelets_follow_a_subject_and_the_truth_is_the_ceiling(synth):

@@ -31,9 +31,9 @@ def run(args: argparse.Namespace) -> None:
         console.print(f"NOT THE SAME: {sentence}", highlight=False, markup=False, soft_wrap=True)
     tables = [value_table(found)] + ([difference_table(found)] if found.differences else [])
     for header, rows in tables:
-        table = Table(box=box.SIMPLE)
+        table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
         for name in header:
-            table.add_column(Text(name), justify="right" if table.columns else "left")
+            table.add_column(Text(name, overflow="fold"), justify="right" if table.columns else "left", overflow="fold")
         for row in rows:
             table.add_row(*map(Text, row))
         console.print(table)

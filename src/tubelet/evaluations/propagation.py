@@ -3,9 +3,11 @@
 The protocol, whole (Jabri et al., arXiv 2006.14613, on the tokens of one centre clip). The mask of the first slot is
 averaged over its places. From slot to slot, every place takes the mean of the masks of its `neighbours` most similar
 places (cosine, weights exp(cosine / `temperature`)) among the first slot and the `memory` slots before its own, none
-farther than `radius` places. The outcome, bilinear at the size of the truth, is the mask where it is above one half;
-`j` is its intersection over union with the truth, the mean over all slots but the first, then over clips; where both
-are empty it is 1. Nothing is trained and nothing is selected. Beside it: `still`, the first mask left where it is, and
+farther than `radius` places. The outcome is drawn bilinear at the size of the truth, and its highest pixels, as many as
+the mask of the first slot has, are the mask (a threshold would find nothing smaller than a place); `j` is its
+intersection over union with the truth, the mean over all slots but the first, then over clips. A clip whose subject is
+not seen in the first slot is named and left out. Nothing is trained and nothing is
+selected. Beside it: `still`, the first mask left where it is, and
 `grid`, the truth itself averaged over the places and drawn again, which no features on this grid can beat by much.
 """
 
@@ -61,6 +63,8 @@ class Propagation(Evaluation):
         for place, name in enumerate(features.ids):
             try:
                 true = true_masks(context.corpus, videos[name], context)
+                if not true.masks[0].any():
+                    raise VideoError("its first slot shows no subject, so there is nothing to carry")
             except VideoError as error:
                 failed.append(f"{name}: {error}")
                 continue
@@ -80,7 +84,8 @@ class Propagation(Evaluation):
                 "propagation": f"{self.neighbours} nearest places among the first slot and {self.memory} before, "
                 f"temperature {self.temperature:g}, "
                 + ("anywhere" if self.radius is None else f"at most {self.radius:g} places away"),
-                "j": "intersection over union at the size of the truth, mean over all slots but the first, over clips",
+                "j": "intersection over union at the size of the truth, of as many pixels as the first mask has; mean "
+                "over all slots but the first, over clips",
                 "still": "the same of the first mask, left where it is",
                 "grid": "the same of the truth, averaged over the places of the grid",
                 "selection": "none: nothing is trained",
@@ -139,7 +144,7 @@ def measured(tokens: Float[Tensor, "n d"], true: TrueMasks, clip: Clip, settings
     carried = propagate(tokens, true.places[0], clip, settings)
     still = true.places[:1].expand_as(true.places)
     drawn = {"j": carried, "still": still, "grid": true.places}
-    return {name: overlap(enlarge(maps[1:], true.masks), true.masks[1:]) for name, maps in drawn.items()}
+    return {name: overlap(enlarge(maps[1:], true.masks[0]), true.masks[1:]) for name, maps in drawn.items()}
 
 
 def propagate(
@@ -168,10 +173,11 @@ def neighbourhood(rows: int, columns: int, radius: float | None) -> Bool[Tensor,
     return torch.cdist(place, place) <= radius
 
 
-def enlarge(maps: Float[Tensor, "s rows columns"], like: Bool[Tensor, "slots h w"]) -> Bool[Tensor, "s h w"]:
-    """Above one half, at the size of the truth."""
-    large = interpolate(maps[:, None], size=like.shape[1:], mode="bilinear", align_corners=False)
-    return large[:, 0] > 0.5
+def enlarge(maps: Float[Tensor, "s rows columns"], first: Bool[Tensor, "h w"]) -> Bool[Tensor, "s h w"]:
+    """At the size of the first mask, its highest pixels, as many as that mask has."""
+    large = interpolate(maps[:, None], size=first.shape, mode="bilinear", align_corners=False).flatten(1)
+    highest = large.topk(int(first.sum()), dim=1).indices
+    return torch.zeros_like(large, dtype=torch.bool).scatter_(1, highest, True).unflatten(1, first.shape)
 
 
 def overlap(one: Bool[Tensor, "s h w"], other: Bool[Tensor, "s h w"]) -> float:

@@ -19,7 +19,7 @@ from tubelet.report.statistics import difference
 from tubelet.report.tables import is_chance, known_as, level_of, place, short, shown, spelled
 
 SAME = ("batch", "accumulate", "clip.", "encoder.", "encoder", "data.sampling.", "precision")  # fields of the recipe
-PROTOCOL = ("split", "grid", "selection", "templates", "views", "normalised", "head")  # of a result
+PROTOCOL = ("split", "mask", "grid", "selection", "templates", "views", "normalised", "head")  # of a result
 
 
 @dataclass(frozen=True)
