@@ -129,10 +129,9 @@ def spans(
             axes.axvline(0, color=MUTED, linewidth=1.1, linestyle=(0, (1, 2)))
         for level in levels:
             axes.axvline(level.value, color=colour(level.colour), linewidth=1.1, linestyle=(0, (1, 2)))
-            place = (level.value, 1.01)
             axes.annotate(
                 level.label,
-                place,
+                (level.value, 1.01),
                 xycoords=axes.get_xaxis_transform(),
                 ha="center",
                 va="bottom",
