@@ -3,9 +3,10 @@
     python benchmarks/jobs.py rates CORPUS [--videos 30] [--layers 4]
     python benchmarks/jobs.py mutants FOLDER FILE FILE FILE FILE FILE [--count 2000]
 
-`rates` takes every file five ways in turn, whichever first by turns, on one thread, and tells processor time: frames
+`rates` takes every file seven ways in turn, whichever first by turns, on one thread, and tells processor time: frames
 alone (no conversion to RGB); frames as RGB arrays; the index job; the motion job; the text maps of one caption, with a
-CLIP ViT-B/32 of random weights on so many layers a video; and, where it is built in, BLIP-2 of a tiny random model.
+CLIP ViT-B/32 of random weights on so many layers a video, read in two ways; and captions of 3 key frames by a BLIP-2 of
+tiny size and random weights.
 `mutants` indexes damaged copies of the files, and looks at the frames of those that still decode, through the runner:
 what became of all, how long it took, what the processes held meanwhile.
 """
@@ -15,6 +16,7 @@ import math
 import multiprocessing
 import statistics
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "captioning"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "data"))
 import mutated
 
@@ -68,6 +71,24 @@ def text_job(aligner: ClipAligner, layers: int) -> Callable[[Video], int]:
     return job
 
 
+def caption_job(folder: Path) -> Callable[[Video], int]:
+    import tiny_captioners
+
+    from tubelet.captioning.looking import Blip2, described
+    from tubelet.captioning.looking import Job as Frames
+    from tubelet.captioning.looking import look as key_frames
+    from tubelet.captioning.pretrained import Describer
+
+    how = Blip2(model=str(tiny_captioners.blip2(folder)))
+    describer = Describer.load(how)
+
+    def job(video: Video) -> int:
+        seen = key_frames(Frames(video.path, video.start, video.end, how.frames))
+        return sum(len(texts) for _, texts, _ in described([(video, seen)], how, describer))
+
+    return job
+
+
 def random_clip(reading: str) -> ClipAligner:
     """ViT-B/32 as OpenAI's, untrained; it needs no tokenizer to look."""
     from transformers import CLIPConfig, CLIPModel
@@ -76,7 +97,7 @@ def random_clip(reading: str) -> ClipAligner:
     return ClipAligner(CLIPModel(CLIPConfig()), None, reading)
 
 
-def rates(corpus: Corpus, most: int, layers: int) -> None:
+def rates(corpus: Corpus, most: int, layers: int, scratch: Path) -> None:
     torch.set_num_threads(1)
     ways: dict[str, Callable[[Video], int]] = {
         "decode": decode,
@@ -85,6 +106,7 @@ def rates(corpus: Corpus, most: int, layers: int) -> None:
         "motion maps": motion_job,
         "text maps, upsample": text_job(random_clip("upsample"), layers),
         "text maps, dense": text_job(random_clip("dense"), layers),
+        "captions, tiny BLIP-2": caption_job(scratch),
     }
     usable = corpus.select("all")
     videos = usable[:: max(len(usable) // most, 1)][:most]
@@ -105,7 +127,7 @@ def rates(corpus: Corpus, most: int, layers: int) -> None:
         share = np.array(spent[way]) / plain
         low, middle, high = statistics.quantiles(share, n=4)
         print(
-            f"{way:20} {units[way]:7} frames or layers {sum(spent[way]):8.2f} s {len(videos) / sum(spent[way]):8.2f} "
+            f"{way:22} {units[way]:7} units {sum(spent[way]):8.2f} s {len(videos) / sum(spent[way]):8.2f} "
             f"files/s {sum(spent[way]) / plain.sum():7.2f} of decode (per file {middle:.2f}, {low:.2f} to {high:.2f})"
         )
 
@@ -161,7 +183,8 @@ def main() -> None:
     two.add_argument("--count", type=int, default=2000)
     args = parser.parse_args()
     if args.command == "rates":
-        rates(Corpus.open(args.corpus), args.videos, args.layers)
+        with tempfile.TemporaryDirectory() as scratch:
+            rates(Corpus.open(args.corpus), args.videos, args.layers, Path(scratch))
     else:
         mutants(args.folder, args.files, args.count)
 

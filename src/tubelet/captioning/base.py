@@ -1,16 +1,16 @@
 """What every captioner offers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import chz
 
+from tubelet.data.jobs import Progress, Running
 from tubelet.data.table import Corpus
 from tubelet.errors import RecipeError
 
 Row = dict[str, Any]  # a row of the captions table: video, text, time, model, prompt; its source where it has its own
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Captioner:
 
     source: ClassVar[str] = "caption"  # what its captions are called, unless they have a source of their own
 
-    def write(self, corpus: Corpus, progress: Progress) -> Written:
+    def write(self, corpus: Corpus, progress: Progress, running: Running | None = None) -> Written:
         """The captions for the usable videos of the corpus."""
         raise NotImplementedError
 
@@ -61,7 +61,7 @@ class Looking(Captioner):
         if self.temperature < 0 or self.repeat < 0:
             raise RecipeError("captioner.temperature and captioner.repeat cannot be negative")
 
-    def write(self, corpus: Corpus, progress: Progress) -> Written:
+    def write(self, corpus: Corpus, progress: Progress, running: Running | None = None) -> Written:
         from tubelet.captioning.looking import look_at_all
         from tubelet.captioning.pretrained import Describer
         from tubelet.saliency.filling import usable
@@ -70,7 +70,7 @@ class Looking(Captioner):
             raise RecipeError("name the model that writes captions: captioner.model=HUB_NAME_OR_FOLDER")
         videos = usable(corpus)
         describer = Describer.load(self)
-        return look_at_all(corpus, videos, self, describer, progress)
+        return look_at_all(corpus, videos, self, describer, progress, running)
 
     @property
     def decoding(self) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from typing import Any
 
 import chz
 
-from tubelet.captioning.base import Captioner, Progress, Row, Written
+from tubelet.captioning.base import Captioner, Row, Written
 from tubelet.data.datasets import Msvd, WebVid
 from tubelet.data.datasets.base import has_columns
 from tubelet.data.index import file_id
+from tubelet.data.jobs import Progress, Running
 from tubelet.data.listing import COLUMNS, Names, Table, plural, seconds
 from tubelet.data.table import Corpus, Video
 from tubelet.data.video import SAME
@@ -46,7 +47,7 @@ class Files(Captioner):
     path: str = chz.field(default="", doc="the file, or a folder of subtitles named as the videos")
     join: bool = chz.field(default=False, doc="of subtitles: one caption a row of all that is said in it")
 
-    def write(self, corpus: Corpus, progress: Progress) -> Written:
+    def write(self, corpus: Corpus, progress: Progress, running: Running | None = None) -> Written:
         if not self.path:
             raise CorpusError("name the file that holds the captions: captioner.path=FILE")
         path = Path(self.path).expanduser()

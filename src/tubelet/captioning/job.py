@@ -6,9 +6,10 @@ from pathlib import Path
 
 import chz
 
-from tubelet.captioning.base import Captioner, Looking, Progress, Row
+from tubelet.captioning.base import Captioner, Looking, Row
 from tubelet.captioning.looking import Blip2
 from tubelet.captioning.quality import Faults, Filters, faults
+from tubelet.data.jobs import Progress, Running, quiet
 from tubelet.data.shards import lock
 from tubelet.data.table import Corpus, write_captions
 from tubelet.errors import CorpusError
@@ -38,11 +39,11 @@ class Captioned:
     remarks: tuple[str, ...]
 
 
-def caption(corpus: Corpus, job: Captioning, progress: Progress = lambda done, total: None) -> Captioned:
+def caption(corpus: Corpus, job: Captioning, progress: Progress = quiet, running: Running | None = None) -> Captioned:
     """Runs the captioner and puts what it says into the captions table, in place of what it said before."""
     refuse_others(corpus, job)
     own = {"source": job.source} if job.source else {}
-    written = job.captioner.write(corpus, progress)
+    written = job.captioner.write(corpus, progress, running)
     rows = [{"source": job.captioner.source, **row, **own} for row in written.rows]
     kept = job.filters.keep(rows)
     folder = corpus.folder / "captions"

@@ -9,9 +9,10 @@ from typing import ClassVar
 
 import chz
 
-from tubelet.captioning.base import Captioner, Progress, Row, Written
+from tubelet.captioning.base import Captioner, Row, Written
 from tubelet.captioning.files import objects_of
 from tubelet.data.captions import label_words
+from tubelet.data.jobs import Progress, Running
 from tubelet.data.listing import Table
 from tubelet.data.table import FROM_LABEL, Corpus, Video
 from tubelet.errors import CorpusError
@@ -26,7 +27,7 @@ class Templates(Captioner):
         default=("a video of {}",), doc="sentences with {} for the label, separated by commas"
     )
 
-    def write(self, corpus: Corpus, progress: Progress) -> Written:
+    def write(self, corpus: Corpus, progress: Progress, running: Running | None = None) -> Written:
         if wrong := [template for template in self.templates if template.count("{}") != 1]:
             raise CorpusError(f"the template {wrong[0]!r} needs one {{}} for the label")
         rows = [
@@ -50,7 +51,7 @@ class Descriptions(Captioner):
     source: ClassVar[str] = "vision-free"
     path: str = chz.field(default="", doc="CSV with label,caption; JSON {label: text or [texts]}; JSON lines")
 
-    def write(self, corpus: Corpus, progress: Progress) -> Written:
+    def write(self, corpus: Corpus, progress: Progress, running: Running | None = None) -> Written:
         if not self.path:
             raise CorpusError("name the file of descriptions: captioner.path=FILE, with a label and a text a line")
         texts = descriptions(Path(self.path).expanduser())

@@ -5,7 +5,6 @@ described stands in shards beside the corpus, so that a job stopped at any momen
 twice. Start reading at `look_at_all`.
 """
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,9 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64, UInt8
 
-from tubelet.captioning.base import Looking, Progress, Written
-from tubelet.data.jobs import LIMIT
+from tubelet.captioning.base import Looking, Written
+from tubelet.data.jobs import FAILED, Failures, Progress, Running, Task, Work, file_key, run_job
 from tubelet.data.maps import file_content, map_key
-from tubelet.data.processes import Failure, cores, run_each
 from tubelet.data.shards import Writer, series_folder
 from tubelet.data.table import Corpus, Video
 from tubelet.data.video import SAME, Reader
@@ -28,8 +26,6 @@ from tubelet.seeds import key as draw_key
 
 if TYPE_CHECKING:
     from tubelet.captioning.pretrained import Describer
-
-FLUSH_SECONDS = 20.0  # of work that a kill may cost
 
 SCHEMA = pa.schema(
     [
@@ -45,6 +41,7 @@ SCHEMA = pa.schema(
 
 Frames = UInt8[np.ndarray, "t h w 3"]
 Times = Float64[np.ndarray, "t"]
+Seen = tuple[Frames, Times]
 
 
 @chz.chz
@@ -85,7 +82,12 @@ class Job:
 
 
 def look_at_all(
-    corpus: Corpus, videos: Sequence[Video], how: Looking, describer: "Describer", progress: Progress
+    corpus: Corpus,
+    videos: Sequence[Video],
+    how: Looking,
+    describer: "Describer",
+    progress: Progress,
+    running: Running | None = None,
 ) -> Written:
     """The captions of these videos: those that are kept, and the others made now."""
     about = {
@@ -97,21 +99,35 @@ def look_at_all(
         "precision": describer.precision,
         **how.decoding,
     }
-    failed: dict[str, str] = {}
+    tasks = [
+        Task(
+            file_key(video.path, video.id, video.start, video.end),
+            video.id,
+            (Job(video.path, video.start, video.end, how.frames),),
+        )
+        for video in videos
+    ]
+    of_task = {task.key: video for task, video in zip(tasks, videos, strict=True)}
     with Kept(corpus, about) as kept:
-        todo = [video for video in videos if not kept.has(video)]
-        progress(len(videos) - len(todo), len(videos))
-        done, flushed = len(videos) - len(todo), time.monotonic()
-        for place, outcome in described(todo, how, describer):
-            if isinstance(outcome, Failure):
-                failed[todo[place].id] = outcome.reason
-            else:
-                kept.add(todo[place], *outcome)
-            if time.monotonic() - flushed > FLUSH_SECONDS:
-                kept.flush()
-                flushed = time.monotonic()
-            done += 1
-            progress(done, len(videos))
+
+        def keep(results: Sequence[tuple[Task, Sequence[Seen]]]) -> None:
+            for video, texts, times in described(
+                [(of_task[task.key], seen) for task, (seen,) in results], how, describer
+            ):
+                kept.add(video, texts, times)
+            kept.flush()
+
+        done = run_job(
+            Work(look),
+            tasks,
+            keep,
+            there=lambda task: kept.has(of_task[task.key]),
+            failures=Failures(kept.writer.folder / FAILED),
+            running=running,
+            progress=progress,
+            most=max(how.batch, 32),
+        )
+        failed = {of_task[key].id: failure.reason for key, failure in done.failed.items()}
         rows = [
             {"video": video.id, "text": text, "time": moment, "model": describer.title, "prompt": how.prompt or None}
             for video in videos
@@ -121,37 +137,31 @@ def look_at_all(
     for video in videos:
         if video.id not in failed and not any(text.strip() for text, _ in kept.of(video)):
             failed[video.id] = "the model said nothing"
-    return Written(rows, computed=len(todo), failed=failed)
+    return Written(rows, computed=done.made, failed=failed, remarks=(done.told("videos"),))
 
 
 def described(
-    videos: Sequence[Video], how: Looking, describer: "Describer"
-) -> Iterator[tuple[int, tuple[list[str], list[float | None]] | Failure]]:
-    """(place, texts and their times) of each video as its last frame is described, or why it has none."""
-    jobs = [Job(video.path, video.start, video.end, how.frames) for video in videos]
-    waiting: list[tuple[int, int, list[Frames]]] = []  # video, place of the caption, its frames
-    texts: dict[int, dict[int, str]] = {}
-    moments: dict[int, list[float | None]] = {}
+    seen: Sequence[tuple[Video, Seen]], how: Looking, describer: "Describer"
+) -> Iterator[tuple[Video, list[str], list[float | None]]]:
+    """Each video with its texts and their times, as its last frame is described."""
+    waiting: list[tuple[Video, list[Frames]]] = []  # a caption to be: its video, its frames
+    texts: dict[str, list[str]] = {}
+    moments: dict[str, list[float | None]] = {}
 
-    def write() -> Iterator[tuple[int, tuple[list[str], list[float | None]]]]:
-        draw = draw_key(how.seed, f"caption of {videos[waiting[0][0]].id}")
-        said = describer.describe([pictures for _, _, pictures in waiting], draw)
-        for (video, number, _), text in zip(waiting, said, strict=True):
-            texts[video][number] = text
-            if len(texts[video]) == len(moments[video]):
-                own = texts.pop(video)
-                yield video, ([own[n] for n in sorted(own)], moments.pop(video))
+    def write() -> Iterator[tuple[Video, list[str], list[float | None]]]:
+        draw = draw_key(how.seed, f"caption of {waiting[0][0].id}")
+        said = describer.describe([pictures for _, pictures in waiting], draw)
+        for (video, _), text in zip(waiting, said, strict=True):
+            texts[video.id].append(text)
+            if len(texts[video.id]) == len(moments[video.id]):
+                yield video, texts.pop(video.id), moments.pop(video.id)
         waiting.clear()
 
-    for place, found in run_each(look, jobs, cores(), LIMIT):
-        if isinstance(found, Failure):
-            yield place, found
-            continue
-        frames, times = found
+    for video, (frames, times) in seen:
         units = [list(frames)] if how.together else [[frame] for frame in frames]
-        texts[place], moments[place] = {}, [None] if how.together else times.tolist()
-        for number, unit in enumerate(units):
-            waiting.append((place, number, unit))
+        texts[video.id], moments[video.id] = [], [None] if how.together else times.tolist()
+        for unit in units:
+            waiting.append((video, unit))
             if len(waiting) == how.batch and not how.temperature:
                 yield from write()
         if how.temperature:  # drawn words follow from the video alone, whatever it is described with
@@ -159,7 +169,7 @@ def described(
     yield from write() if waiting else ()
 
 
-def look(job: Job) -> tuple[Frames, Times]:
+def look(job: Job) -> Seen:
     """The frame in the middle of each of so many equal parts of a row, each once, and when it is shown."""
     with Reader(job.path, job.start, job.end) as reader:
         times = reader.times

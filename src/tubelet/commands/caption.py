@@ -12,12 +12,15 @@ Run again, a command looks only at what is missing. `tubelet caption --help capt
 
 import argparse
 
+from tubelet.commands.running import add_running, running_of
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", metavar="CORPUS", help="corpus folder")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="a field, as in captioner.prompt='a photo of'"
     )
+    add_running(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -31,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     corpus = Corpus.open(args.corpus)
     job = override(Captioning(), args.overrides)
     with Bar("captions", "videos") as bar:
-        done = caption(corpus, job, progress=bar)
+        done = caption(corpus, job, bar, running_of(args))
     looked = f", {done.computed} looked at now" if done.computed else ""
     print(f"{plural(done.captions, 'caption')} of {plural(done.videos, 'video')} in {args.corpus}{looked}")
     for line in done.faults.lines():
@@ -46,7 +49,8 @@ def run(args: argparse.Namespace) -> None:
         first, few = next(iter(done.failed)), len(done.failed)
         raise VideoError(
             f"{few} of {plural(few + done.videos, 'video')} {'has' if few == 1 else 'have'} no caption "
-            f"(first: {first}: {done.failed[first]}); put the files right and run this again"
+            f"(first: {first}: {done.failed[first]}); put the files right and run this again "
+            "(--retry-failed tries them as they are)"
         )
 
 
