@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import official
 import pytest
 from bars import FPS, HEIGHT, WIDTH, moving
 
+import official
 from tubelet.data.datasets import (
     DATASETS,
     Dataset,
