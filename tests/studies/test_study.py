@@ -94,6 +94,7 @@ def test_what_is_finished_is_not_run_again_not_even_from_another_folder_or_machi
 ):
     before = cells(done)
     assert study(corpus, mine, tmp_path / "elsewhere", "--cells", done / "finished", "--only", "tube", "half*") == 0
+    assert study(corpus, mine, tmp_path / "elsewhere", "--cells", done / "finished", "--tables") == 0
     assert not (tmp_path / "elsewhere" / "cells").exists()
     assert cells(done) == before
     assert "half random − tube" in capsys.readouterr().out
@@ -173,6 +174,7 @@ def test_interrupted_or_killed_it_goes_on_and_comes_to_the_same_numbers(how, don
     process.send_signal(how)
     process.communicate()
     assert not list((tmp_path / "finished").glob("*.json"))
+    assert study(corpus, mine, tmp_path, "--tables") == 2  # there is nothing yet
     assert study(corpus, mine, tmp_path, "--only", "tube", "--seeds", "0") == 0
     [cell] = cells(tmp_path).values()
     whole = next(one for one in cells(done).values() if one["hash"] == cell["hash"])

@@ -4,13 +4,14 @@
   tubelet study masks --on CORPUS --out studies --dry-run     the cells, and how long they will take
   tubelet study masks --on CORPUS --out studies               runs what is missing; again, it goes on
   tubelet study masks --on CORPUS --out studies --only text tube --seeds 0 1 2
+  tubelet study masks --on CORPUS --out studies --tables      the pages of what is finished by now
   tubelet study path/to/mine.py:mine --on CORPUS --out studies
 
 A finished cell is one small JSON file in --cells; it is not run again, on any machine, unless its hash changes.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="these seeds (0, 1, 2 ... of the study)")
     parser.add_argument("--only", nargs="+", metavar="WAY", help="only these ways; * stands for anything")
     parser.add_argument("--jobs", type=int, default=1, help="so many processes, each on a cell (%(default)s)")
+    parser.add_argument("--tables", action="store_true", help="write the pages of what is finished; run none")
     parser.add_argument("--dry-run", action="store_true", help="list the cells and how long they will take; run none")
 
 
@@ -62,18 +64,27 @@ def run(args: argparse.Namespace) -> None:
     if args.dry_run:
         for cell in cells:
             print(f"{state(cell, finished, args.out):<9} {cell.seed}  {cell.way}: {' '.join(cell.words)}")
-    if missing:
+    if missing and not args.tables:
         console.print(plan(missing, len(cells), corpus, finished, args.jobs), soft_wrap=True, markup=False)
     if args.dry_run:
         return
-    left_out = work(args, cells, finished, study) if missing else {}
+    again = f"tubelet study {args.study} --on CORPUS --out OUT"
+
+    def pages(left_out: dict[str, str]) -> str:
+        """Of what this and any other process has finished by now."""
+        now = Finished(finished.folder)
+        return write(grid_of(declares.__name__, study, every, now, left_out, again), args.out / declares.__name__)
+
+    left_out = work(args, cells, finished, study, pages) if missing and not args.tables else {}
     for way, reason in left_out.items():
         console.print(f"left out: {way}: {reason}", soft_wrap=True, markup=False)
-    finished = Finished(finished.folder)
-    if not any(finished.find(cell) for cell in cells):
-        raise RunError(f"no cell of the study {declares.__name__} could be run; the reasons stand above")
-    again = f"tubelet study {args.study} --on CORPUS --out OUT"
-    write(grid_of(declares.__name__, study, every, finished, left_out, again), args.out / declares.__name__)
+    now = Finished(finished.folder)
+    if not any(now.find(cell) for cell in cells):
+        reasons = "; the reasons stand above" * bool(left_out)
+        raise RunError(f"no cell of the study {declares.__name__} is finished{reasons}")
+    print(pages(left_out))
+    stem = args.out / declares.__name__
+    console.print(f"written: {stem}.html and {stem}.md", soft_wrap=True, markup=False)
 
 
 def chosen(cells: "Sequence[Cell]", only: Sequence[str] | None) -> "list[Cell]":
@@ -116,8 +127,15 @@ def plan(missing: "Sequence[Cell]", total: int, corpus: "Corpus", finished: "Fin
     return f"{words}, about {timedelta(seconds=round(seconds / jobs))} ({found.how})"
 
 
-def work(args: argparse.Namespace, cells: "Sequence[Cell]", finished: "Finished", study: "Study") -> dict[str, str]:
-    """Runs the cells, here and in further processes of the same command; returns the ways that were left out."""
+def work(
+    args: argparse.Namespace,
+    cells: "Sequence[Cell]",
+    finished: "Finished",
+    study: "Study",
+    pages: Callable[[dict[str, str]], str],
+) -> dict[str, str]:
+    """Runs the cells, here and in further processes of the same command, and writes the pages after each; returns the
+    ways that were left out."""
     import subprocess
     import sys
     import time
@@ -133,6 +151,7 @@ def work(args: argparse.Namespace, cells: "Sequence[Cell]", finished: "Finished"
         done += 1
         minutes, seconds = divmod(round(time.monotonic() - began), 60)
         print(f"{minutes}:{seconds:02}  {done} done here  {cell.way}, seed {cell.seed}", file=sys.stderr, flush=True)
+        pages({})
 
     words = [sys.executable, "-m", "tubelet", "study", args.study, "--on", str(args.on), "--out", str(args.out)]
     words += ["--cells", str(finished.folder), "--seeds", *map(str, dict.fromkeys(cell.seed for cell in cells))]
@@ -185,14 +204,12 @@ def grid_of(
     )
 
 
-def write(grid: "Grid", stem: Path) -> None:
-    import sys
-
+def write(grid: "Grid", stem: Path) -> str:
+    """Both pages; returns the Markdown."""
     from tubelet.report.study import markdown, write_page
 
     text = markdown(grid)
     stem.parent.mkdir(parents=True, exist_ok=True)
     write_page(grid, stem.with_suffix(".html"))
     stem.with_suffix(".md").write_text(text, encoding="utf-8")
-    print(text)
-    print(f"written: {stem.with_suffix('.html')} and {stem.with_suffix('.md')}", file=sys.stderr)
+    return text
