@@ -56,7 +56,7 @@ def test_the_tables_open_in_pandas_with_their_columns(tmp_path: Path) -> None:
     assert set(VIDEOS.names) >= set("id path start end duration fps frames width height codec".split())  # noqa: SIM905
     assert videos["status"].tolist() == ["ok", "ok", "empty"]
     captions = pandas.read_parquet(tmp_path / "captions.parquet")
-    assert list(captions.columns) == CAPTIONS.names == ["video", "text", "source", "time"]
+    assert list(captions.columns) == CAPTIONS.names == ["video", "text", "source", "time", "model", "prompt"]
     assert json.loads((tmp_path / "corpus.json").read_text())["format"] == 1
 
 
