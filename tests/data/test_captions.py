@@ -37,7 +37,7 @@ def test_a_source_is_selected_and_its_absence_said(corpus: Corpus, make_corpus: 
 def test_videos_without_a_caption_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
     rows = [{"id": name, "path": name, "split": "train"} for name in ("a", "b", "c")]
     corpus = write_corpus(tmp_path, "mine", rows, [{"video": "a", "text": "x"}])
-    with pytest.raises(CorpusError, match=r"2 of 3 videos have no caption \(first: b\); write them with `tubelet caption"):
+    with pytest.raises(CorpusError, match=r"2 of 3 videos have no caption \(first: b\); write them with `tubelet"):
         CaptionChoice().candidates(corpus, corpus.videos)
     with pytest.raises(CorpusError, match=r"pick=random"):
         CaptionChoice(pick="nearest").candidates(corpus, corpus.videos[:1])
