@@ -1,6 +1,7 @@
 """`tubelet evaluate` on a run that was really trained: what it prints, writes, refuses."""
 
 import json
+import re
 import shutil
 from zlib import crc32
 
@@ -179,6 +180,8 @@ def test_without_labels_text_and_video_are_measured_although_no_baseline_can_be(
     assert status == 0
     (found,) = [result for name, result in results(runs / "guided").items() if name.startswith("retrieval on ")]
     assert "text_to_video.r@1" in found["metrics"]
+    assert found["counts"]["test"]["used"] == len(unlabelled.select("test")) - 1, "one cannot be read"
+    assert not re.search(r"\d unlabelled", out)
     assert found["baselines"] == {}
     assert "no baseline random: " in out
 

@@ -52,7 +52,7 @@ class Retrieval(Evaluation):
             },
             "metrics": {},
             "intervals": {},
-            "counts": {self.split: queries.counts()},
+            "counts": {self.split: with_or_without_label(queries)},
             "failed": {self.split: list(queries.failed)},
             "remarks": [],
             "examples": {},
@@ -67,12 +67,13 @@ class Retrieval(Evaluation):
 
     def video_to_video(self, context: Context, queries: Features, result: dict[str, Any]) -> None:
         gallery = context.features(self.gallery)
-        result["counts"][self.gallery] = gallery.counts()
-        result["failed"][self.gallery] = list(gallery.failed)
-        queries, gallery = queries.with_label(), gallery.with_label()
-        if not len(queries) or not len(gallery):
+        queries, labelled = queries.with_label(), gallery.with_label()
+        if not len(queries) or not len(labelled):
             result["remarks"].append("video to video is not measured: the videos have no labels")
             return
+        result["counts"][self.gallery] = gallery.counts()
+        result["failed"][self.gallery] = list(gallery.failed)
+        gallery = labelled
         own = torch.from_numpy(np.array(queries.groups)[:, None] == np.array(gallery.groups))
         correct = (queries.label[:, None] == gallery.label) & ~own
         asked = correct.any(1)
@@ -178,6 +179,12 @@ class Retrieval(Evaluation):
             result["metrics"][f"{name}.r@{cut}"] = float(found.mean())
             result["intervals"] |= interval(f"{name}.r@{cut}", found, groups, seed=seed, samples=self.samples)
         result["metrics"][f"{name}.median_rank"] = float(np.median(rank.numpy()))
+
+
+def with_or_without_label(features: Features) -> dict[str, int]:
+    """Texts and videos find each other without labels, so that every clip is used."""
+    counts = features.counts()
+    return {name: value for name, value in counts.items() if name != "unlabelled"} | {"used": len(features)}
 
 
 def captions_of(corpus: Corpus, features: Features, source: str | None) -> list[list[Caption]]:

@@ -45,10 +45,8 @@ def pretrain(
         plan = Plan.make(recipe, config, table, machine, text_width, list(command))
         held = together(lambda: stack.enter_context(claim(folder, plan)), machine)
         if held.finished:
-            say(
-                machine,
-                f"{folder} is finished: all {plan.steps} steps are done and measured; {following(folder, corpus)}",
-            )
+            done = f"all {plan.steps} steps are done and measured"
+            say(machine, f"{folder} is finished: {done}; {following(folder, corpus, table, config)}")
             return True
         machine = replace(machine, precision=held.plan.precision)
         task = fresh(config, text_width)
@@ -89,7 +87,7 @@ def pretrain(
             for name, result in measure(config, whole, leaks, log, plan.steps).items():
                 merge_result(folder, name, complete(config.evaluations[name], result, whole, leaks, plan.steps))
             log.write("end", plan.steps)
-            print(f"{folder}: {summary(folder)}; {following(folder, corpus)}")
+            print(f"{folder}: {summary(folder)}; {following(folder, corpus, table, config)}")
         return True
 
 
@@ -160,5 +158,8 @@ def summary(folder: Path) -> str:
     return f"{last['step']} steps, {against_trivial(last)}"
 
 
-def following(folder: Path, corpus: Path | str) -> str:
-    return f"next: `tubelet evaluate {folder} --on {corpus} linear` and `tubelet report {folder}`"
+def following(folder: Path, corpus: Path | str, table: Corpus, config: Pretrain) -> str:
+    """What to type next: a measure that such a table and such a run allow."""
+    labelled = any(video.label for video in table.select("train"))
+    measure = "linear" if labelled else "retrieval" if config.needs_text else "reconstruction"
+    return f"next: `tubelet evaluate {folder} --on {corpus} {measure}` and `tubelet report {folder}`"
