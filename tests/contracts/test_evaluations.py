@@ -4,7 +4,9 @@ Those that read features are given features whose answer is known; all are given
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,20 @@ from tubelet.data.loader import Data
 from tubelet.data.sample import Sampling
 from tubelet.data.table import Corpus, write_corpus
 from tubelet.data.video import write_video
-from tubelet.evaluations import EVALUATIONS, Attentive, Context, Evaluation, Features, FewShot, LowLabel
+from tubelet.evaluations import (
+    EVALUATIONS,
+    Attentive,
+    Context,
+    Evaluation,
+    Features,
+    FewShot,
+    LowLabel,
+    Multiview,
+    Propagation,
+    Reconstruction,
+    ZeroShot,
+)
+from tubelet.evaluations.baselines import MeanImage
 from tubelet.evaluations.features import Tokens
 from tubelet.evaluations.propagation import MASKS
 from tubelet.maskers import Tube
@@ -37,11 +52,11 @@ HEADLINES = ("accuracy", "r@1")
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Corpus:
-    """16 train and 8 test clips, all of test readable."""
+    """16 train and 8 test clips, dark and light in turn, all of test readable."""
     folder = tmp_path_factory.mktemp("corpus")
     rows = []
     for index in range(24):
-        frames = np.random.default_rng(index).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
+        frames = (np.random.default_rng(index).integers(0, 200, (4, 32, 32, 3)) + 55 * (index % 2)).astype(np.uint8)
         write_video(folder / f"{index}.mp4", frames, 8.0)
         rows.append(
             {"id": f"clip {index}", "path": folder / f"{index}.mp4", "end": 0.5, "fps": 8.0, "frames": 4, "width": 32,
@@ -97,12 +112,19 @@ QUICKER = {
     FewShot: {"episodes": 60},
     LowLabel: {"shares": (0.05, 1.0), "draws": 1},
     Attentive: {"rates": (1e-3, 3e-3), "epochs": 12, "batch": 32},
+    Multiview: {"views": "2x1"},
 }
 
 
 def quick(cls: type[Evaluation], **settings) -> Evaluation:
     """With less of what only takes time."""
     return cls(samples=200, **QUICKER.get(cls, {}), **settings)
+
+
+@pytest.fixture(scope="module")
+def plainly(corpus) -> Callable[[type[Evaluation]], dict]:
+    """What an evaluation says of the corpus, asked once."""
+    return cache(lambda cls: quick(cls).run(context_of(corpus)))
 
 
 def headlines(result: dict) -> dict[str, float]:
@@ -166,8 +188,46 @@ def test_a_group_is_never_on_both_sides_of_the_selection(evaluation_class, corpu
 
 
 @every_evaluation
-def test_the_same_context_gives_the_same_result_as_plain_values(evaluation_class, corpus):
-    one, other = (quick(evaluation_class).run(context_of(corpus)) for _ in range(2))
+def test_labels_of_test_decide_nothing_but_what_counts_as_right(evaluation_class, corpus, plainly):
+    """All of them, on files: what is selected and every answer stay, and where no label is read every number."""
+    train = {video.id: str(video.label) for video in corpus.select("train")}
+    shifted = {video.id: f"class {(index + index // 3) % 2}" for index, video in enumerate(corpus.select("test"))}
+    one, other = plainly(evaluation_class), quick(evaluation_class).run(context_of(corpus, labels=train | shifted))
+    for part in ("selected", "held_out_accuracy", "grid", "selection"):
+        assert one["protocol"].get(part) == other["protocol"].get(part)
+    for ours, theirs in [(one, other), *((part, other["pools"][name]) for name, part in one.get("pools", {}).items())]:
+        assert ours.get("predicted") == theirs.get("predicted")
+    assert (one["metrics"] == other["metrics"]) == (evaluation_class in (Propagation, Reconstruction))
+
+
+BY_TEXT_OR_WITHOUT_LABELS = (ZeroShot, Propagation, Reconstruction)
+
+
+@pytest.mark.parametrize(
+    "evaluation_class",
+    [cls for cls in EVALUATIONS if not cls.reads_features and cls not in BY_TEXT_OR_WITHOUT_LABELS],
+    ids=lambda c: c.name,
+)
+def test_files_are_told_apart_and_by_shuffled_labels_no_better_than_by_chance(evaluation_class, corpus):
+    context = context_of(corpus, encoder=MeanImage(CLIP), task=None)
+    assert min(headlines(quick(evaluation_class).run(context)).values()) == 1.0
+    names, labels = [video.id for video in corpus.videos], [str(video.label) for video in corpus.videos]
+    inside, values = [], []
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(labels))
+        shuffled = {name: labels[place] for name, place in zip(names, order, strict=True)}
+        result = quick(evaluation_class).run(replace(context, labels=shuffled))
+        for name in result["intervals"].keys() & headlines(result).keys():
+            low, high = result["intervals"][name]
+            inside.append(low <= 0.5 <= high)
+            values.append(result["metrics"][name])
+    assert np.mean(inside) >= 0.75
+    assert abs(np.mean(values) - 0.5) < 0.2
+
+
+@every_evaluation
+def test_the_same_context_gives_the_same_result_as_plain_values(evaluation_class, corpus, plainly):
+    one, other = plainly(evaluation_class), quick(evaluation_class).run(context_of(corpus))
     assert one == other
     assert json.loads(json.dumps(one)) == json.loads(json.dumps(other))
     assert {"protocol", "metrics", "counts"} <= one.keys()
@@ -178,8 +238,8 @@ def test_the_same_context_gives_the_same_result_as_plain_values(evaluation_class
 
 
 @every_evaluation
-def test_a_corrupt_clip_of_test_lowers_used_is_named_and_is_never_replaced(evaluation_class, corpus, tmp_path):
-    before = quick(evaluation_class).run(context_of(corpus))
+def test_a_corrupt_clip_of_test_lowers_used_is_named_and_is_never_replaced(evaluation_class, corpus, plainly, tmp_path):
+    before = plainly(evaluation_class)
     broken = tmp_path / "broken"
     rows = []
     for video in corpus.videos:
@@ -197,7 +257,7 @@ def test_a_corrupt_clip_of_test_lowers_used_is_named_and_is_never_replaced(evalu
     names = after["failed"]["test"] if isinstance(after["failed"], dict) else after["failed"]
     assert len(names) == 1
     assert names[0].startswith("clip 20: ")
-    for part in after.get("pools", {}).values():
+    for part in [*after.get("pools", {}).values(), *([after] if "predicted" in after else [])]:
         assert sorted(part["predicted"]) == sorted(f"clip {i}" for i in range(16, 24) if i != 20)
 
 

@@ -128,10 +128,35 @@ def test_a_second_command_adds_and_keeps_and_settings_are_obeyed(runs, corpus, c
     assert found["knn"]["protocol"]["grid"] == [1, 3]
     settings = ["knn.vote=majority", "knn.grid=1,3", "data.sampling.stride=2"]
     assert found["knn"]["asked"] == {"evaluation": "knn", "on": str(corpus.folder), "settings": settings}
-    evaluate(capsys, run, "linear.grid=0.01", "linear.pools=mean")
-    after = results(run)["linear"]
-    assert set(after["pools"]) == {"mean"}
-    assert after["baselines"] == before["baselines"]
+    assert evaluate(capsys, run, "linear")[0] == 0
+    assert results(run)["linear"]["baselines"] == before["baselines"]
+
+
+def test_other_settings_stand_beside_no_baseline_of_the_old_ones(runs, capsys):
+    run = runs / "pixels"
+    for words in (["linear.grid=0.01", "linear.pools=mean"], ["linear", "data.sampling.stride=2"]):
+        evaluate(capsys, run, "linear", "--baseline", "random")
+        assert set(results(run)["linear"]["baselines"]) == {"random"}
+        evaluate(capsys, run, *words)
+        assert "baselines" not in results(run)["linear"] or not results(run)["linear"]["baselines"]
+    assert "stride=2" in results(run)["linear"]["view"]["sampling"]
+
+
+def test_the_same_with_other_settings_is_kept_under_a_name_of_its_own(runs, corpus, capsys):
+    run = runs / "pixels"
+    evaluate(capsys, run, "linear")
+    before = results(run)["linear"]
+    status, out, _ = evaluate(capsys, run, "linear", "linear.solver=sgd", "linear.epochs=5", "--as", "sgd")
+    assert status == 0
+    found = results(run)
+    assert found["linear"] == before
+    assert found["linear as sgd"]["protocol"]["head"].startswith("linear, cross-entropy, SGD")
+    assert found["linear as sgd"]["asked"]["settings"] == ["linear.solver=sgd", "linear.epochs=5", "--as", "sgd"]
+    assert "linear as sgd, small" in out
+    assert {path.stem for path in (run / "classifiers").iterdir()} == {"linear", "linear as sgd"}
+    status, _, err = evaluate(capsys, run, "linear", "--as", "../sgd")
+    assert status == 2
+    assert "--as ../sgd must be one word" in err
 
 
 def test_another_corpus_has_an_entry_of_its_own(runs, corpus, capsys, tmp_path):

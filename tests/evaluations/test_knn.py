@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
+from tubelet.evaluations import Features, Knn
 from tubelet.evaluations.knn import TEMPERATURE, nearest
 
 WEIGHTS = {"majority": "uniform", "softmax": lambda distance: np.exp(-distance / TEMPERATURE)}
@@ -18,3 +19,18 @@ def test_the_vote_is_that_of_sklearn(vote, k):
     label = torch.randint(0, 4, (120,), generator=rng)
     reference = KNeighborsClassifier(k, weights=WEIGHTS[vote], metric="cosine", algorithm="brute").fit(bank, label)
     assert nearest(bank, label, queries, 4, k, vote).tolist() == reference.predict(queries).tolist()
+
+
+def test_the_probe_itself_answers_as_sklearn_does_on_features_less_their_mean():
+    rng = torch.Generator().manual_seed(0)
+    mean, asked = torch.randn(90, 5, generator=rng) + 2.0, torch.randn(40, 5, generator=rng) + 2.0
+    label = torch.randint(0, 3, (90,), generator=rng)
+    train, test = (
+        Features(x, x, y, tuple(map(str, range(len(x)))), tuple(map(str, range(len(x)))), tuple("abc"))
+        for x, y in ((mean, label), (asked, torch.zeros(40).long()))
+    )
+    shift = mean.double().mean(0)
+    for k, predicted in zip((25, 3, 1), Knn().predict(train, test, "mean", [25, 3, 1]), strict=True):
+        reference = KNeighborsClassifier(k, weights=WEIGHTS["softmax"], metric="cosine", algorithm="brute")
+        reference.fit(mean.double() - shift, label)
+        assert predicted.tolist() == reference.predict(asked.double() - shift).tolist()

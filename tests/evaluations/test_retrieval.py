@@ -123,6 +123,11 @@ def test_text_and_video_are_ranked_as_a_loop_over_pairs_ranks_them(context, sour
         assert result["metrics"][f"{name}.median_rank"] == float(np.median(found))
         for cut in (1, 5, 10):
             assert result["metrics"][f"{name}.r@{cut}"] == pytest.approx(np.mean([r <= cut for r in found]))
+    group = dict(zip(features.ids, features.groups, strict=True))
+    of_first = [next(group[name] for name in features.ids if text in has[name]) for text in texts]
+    hits = torch.tensor([rank <= 5 for rank in by_text]).double()
+    drawn = interval("text_to_video.r@5", hits, of_first, seed=0, samples=1000)
+    assert {name: bounds for name, bounds in result["intervals"].items() if name == "text_to_video.r@5"} == drawn
     counts = result["counts"]["text_and_video"]
     assert counts["distinct_captions"] == len(texts)
     assert counts["captions_per_video"] == (2 if source is None else 1)

@@ -83,6 +83,20 @@ def test_features_that_point_at_their_prompt_are_all_right_and_labels_change_no_
     assert other["pools"]["contrast"]["predicted"] == result["pools"]["contrast"]["predicted"]
 
 
+def test_clips_that_say_nothing_are_at_chance_within_the_interval(context):
+    inside = []
+    for seed in range(8):
+        rng = torch.Generator().manual_seed(seed)
+        noise = torch.randn(120, 32, generator=rng)
+        names = tuple(f"clip {i}" for i in range(120))
+        labels = {name: ("falls", "rises")[i % 2] for i, name in enumerate(names)}
+        made = Features(noise, noise, torch.zeros(120).long(), names, tuple(f"group {i // 2}" for i in range(120)))
+        result = ZeroShot(samples=200).run(replace(context, labels=labels, computed={"test": made}))
+        low, high = result["intervals"]["accuracy"]
+        inside.append(low <= 0.5 <= high)
+    assert sum(inside) >= 6  # of 95 % intervals
+
+
 def test_the_doors_say_what_to_do(context, tmp_path):
     with pytest.raises(RecipeError, match="a run with a contrast head"):
         ZeroShot().run(replace(context, task=None))

@@ -1,5 +1,6 @@
 """A corpus of eight short videos with captions, text maps and embeddings; a recipe of a user's own; the commands."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -118,6 +119,29 @@ def start(*words: object, env: dict[str, str] | None = None) -> subprocess.Popen
         text=True,
         start_new_session=True,
     )
+
+
+def start_ranks(verb: str, *words: object) -> subprocess.Popen[str]:
+    """`torchrun -m tubelet VERB ...` with two processes, in a session of their own."""
+    return subprocess.Popen(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
+            "-m", "tubelet", verb, *map(str, words),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def kill_ranks(process: subprocess.Popen[str]) -> None:
+    """The launcher and its ranks at once, each of which leads a session of its own."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    ranks = children.read_text().split() if children.exists() else []
+    process.kill()
+    for number in map(int, ranks):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+    process.communicate()
 
 
 def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:

@@ -4,8 +4,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -13,14 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from small_runs import pretrain
+from safetensors.torch import load_file, save_file
+from small_runs import kill_ranks, pretrain, start_ranks, wait_for_step
 
 from tubelet.cli import main
+from tubelet.data.loader import Data
 from tubelet.data.table import Corpus, write_corpus
 from tubelet.data.video import write_video
+from tubelet.errors import RunError
 from tubelet.log import read_log
 from tubelet.recipes.division import Division
+from tubelet.recipes.tuning import best_weights
 
 SMALL = (
     "tiny", "batch=4", "steps=12", "save_every=5", "evaluate_every=4", "log_every=1", "rates=0.3,0.1", "samples=50",
@@ -102,6 +103,54 @@ def test_a_corrupt_test_clip_is_named_and_lowers_used(tuned):
     assert found["counts"]["test"]["failed"] == 1
     assert [line.split(":")[0] for line in found["failed"]["test"]] == ["clip 30.mp4"]
     assert "clip 30.mp4" not in found["predicted"]
+
+
+def test_what_cannot_be_read_is_named_wherever_it_was_wanted(tmp_path, pretrained, labelled, tuned):
+    """A video that fits, one that selects, one that indexing could not read, and all of test, one of them gone."""
+    with (tuned / "trained_on.csv").open() as file:
+        parts = {row["video"]: row["part"] for row in csv.DictReader(file)}
+    fits, selects = (min(video for video, part in parts.items() if part == name) for name in ("fit", "select"))
+    corpus = make_labelled(tmp_path / "corpus")
+    rows = []
+    for video in corpus.videos:
+        rows.append(
+            {"id": video.id, "path": video.path, "end": 1.0, "fps": 10.0, "frames": 10, "width": 48, "height": 48,
+             "label": video.label, "split": video.split, "group": video.group}
+        )  # fmt: skip
+        if video.split == "test" or video.id in (fits, selects):
+            video.path.write_bytes(b"no video")
+    corpus.videos[24].path.unlink()
+    rows.append({"id": "bad", "path": corpus.videos[0].path, "label": "dark", "split": "train", "status": "unreadable",
+                 "reason": "no frame"})  # fmt: skip
+    broken = write_corpus(tmp_path / "broken", "broken", rows)
+    words = ("tiny", "batch=4", "steps=8", "rates=0.1", "data.cache=False", "max_failed=1", "data.limit=25")
+    assert finetune(pretrained, *words, "--on", broken.folder, "--out", tmp_path / "run") == 0
+    found = result(tmp_path / "run")
+    assert sorted(line.split(":")[0] for line in found["failed"]["train"]) == sorted(["bad", fits, selects])
+    assert found["counts"]["train"]["failed"] == 3
+    assert found["counts"]["train"]["used"] + found["counts"]["selecting"] == 22
+    test = found["counts"]["test"]
+    assert (test["used"], test["failed"], test["missing"]) == (0, 8, 1)
+    assert found["remarks"] == ["none of 8 test videos could be read: nothing is measured"]
+    assert "accuracy" not in found["metrics"]
+    assert (tmp_path / "run" / "classifier.safetensors").exists()
+
+
+def test_what_data_selects_is_what_is_trained_and_tested(labelled):
+    corpus = Corpus.open(labelled)
+    parity = {video.id: video.group[-1] for video in corpus.videos}
+    some = Division.of(corpus, Data(where="label=dark", limit=7), parity, 1.0, 0.25, 0)
+    assert len(some.fit) + len(some.select) == 7
+    dark = {video.id for video in corpus.videos if video.label == "dark"}
+    assert {video.id for video in (*some.fit, *some.select, *some.test)} < dark
+    assert len(some.test) == 4
+
+
+def test_weights_of_another_step_than_the_best_are_not_kept_as_the_best(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "best.safetensors", metadata={"step": "8"})
+    assert set(best_weights(tmp_path, 8)) == {"a"}
+    with pytest.raises(RunError, match="holds the weights of step 8 and step 12 was the best"):
+        best_weights(tmp_path, 12)
 
 
 def test_what_is_kept_is_the_best_of_the_grid(tuned):
@@ -197,7 +246,7 @@ def test_from_scratch_nothing_of_the_run_is_used_but_its_shape(tmp_path, pretrai
 
 def test_a_share_of_the_labels_is_of_every_class_and_part_of_a_larger_one(labelled):
     corpus = Corpus.open(labelled)
-    shares = [Division.of(corpus, "train", None, share, 0.25, 0) for share in (0.2, 0.5, 1.0)]
+    shares = [Division.of(corpus, Data(), None, share, 0.25, 0) for share in (0.2, 0.5, 1.0)]
     used = [{video.id for video in (*one.fit, *one.select)} for one in shares]
     assert used[0] < used[1] < used[2]
     for one in shares:
@@ -249,25 +298,37 @@ def test_a_group_on_both_sides_is_said(tmp_path, pretrained):
     cut = write_corpus(tmp_path / "cut", "cut", rows)
     words = ("tiny", "batch=4", "steps=2", "rates=0.1", "data.cache=False")
     assert finetune(pretrained, *words, "--on", cut.folder, "--out", tmp_path / "run") == 0
-    assert result(tmp_path / "run")["marks"] == ["1 groups have videos in train and in test (first: both)"]
+    assert result(tmp_path / "run")["shared"]["same_group"] == ["both"]
+    assert result(tmp_path / "run")["marks"] == ["1 group in train and in test at once (first: both)"]
 
 
 SIDES = ("clip 1.mp4", "clip 31.mp4")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_two_processes_fine_tune_and_one_of_them_tells(tmp_path, pretrained, labelled):
-    out = tmp_path / "run"
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "tubelet",
-        "finetune", str(pretrained), *SMALL, "batch=2", "average=0.9", "--on", str(labelled), "--out", str(out),
-    ]  # fmt: skip
-    command.remove("batch=4")
-    done = subprocess.run(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=500
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("written to") == 1
-    assert result(out)["metrics"]["accuracy"] == 1.0
-    assert json.loads((out / "recipe.json").read_text())["processes"] == 2
+@pytest.mark.timeout(1800)
+def test_two_processes_one_of_which_tells_are_killed_and_go_on_bit_for_bit(tmp_path, pretrained, labelled):
+    """Killed in the second learning rate, after its first checkpoint and before its best step."""
+    command = ["finetune", pretrained, *(word for word in SMALL if word != "batch=4"), "batch=2", "average=0.9"]
+    command += ["steps=24", "--on", labelled, "--out"]
+    command.remove("steps=12")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    said, error = start_ranks(*command, whole).communicate(timeout=900)
+    assert said.count("written to") == 1, error
+    assert result(whole)["metrics"]["accuracy"] == 1.0
+    assert json.loads((whole / "recipe.json").read_text())["processes"] == 2
+
+    process = start_ranks(*command, cut)
+    wait_for_step(process, cut / "rate-0.1", 7)
+    kill_ranks(process)
+    assert not (cut / "classifier.safetensors").exists()
+    stopped = max(record["step"] for record in read_log(cut / "rate-0.1" / "log.jsonl"))
+    assert 7 <= stopped < 24
+    said, error = start_ranks(*command, cut).communicate(timeout=900)
+    assert said.count("written to") == 1, error
+    assert "learning rate 0.1: going on from step" in error
+    same(cut, whole)
+    for part in ("predicted", "metrics", "protocol"):
+        assert result(cut)[part] == result(whole)[part]
+    for rate in ("0.3", "0.1"):
+        assert [one["metrics"] for one in held_out(cut, rate)] == [one["metrics"] for one in held_out(whole, rate)]

@@ -1,50 +1,22 @@
 """Two processes under torchrun are one process with twice the batch."""
 
-import contextlib
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from small_runs import assert_identical, make_corpus, pretrain, steps, tensors, wait_for_step
+from small_runs import assert_identical, kill_ranks, make_corpus, pretrain, start_ranks, steps, tensors, wait_for_step
 
 pytestmark = pytest.mark.timeout(600)
 
 
-def start_ranks(*words: object) -> subprocess.Popen[str]:
-    """`torchrun -m tubelet pretrain ...` with two processes, in a session of their own."""
-    return subprocess.Popen(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
-            "-m", "tubelet", "pretrain", *map(str, words),
-        ],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-
-
 def torchrun(*words: object) -> tuple[int, str]:
     """The exit code, and what was said."""
-    process = start_ranks(*words)
+    process = start_ranks("pretrain", *words)
     try:
         said = process.communicate(timeout=500)[1]
         return process.returncode, said
     finally:
-        kill(process)
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    """The launcher and its ranks at once, each of which leads a session of its own."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    ranks = children.read_text().split() if children.exists() else []
-    process.kill()
-    for number in map(int, ranks):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(number, signal.SIGKILL)
-    process.communicate()
+        kill_ranks(process)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +84,9 @@ def test_two_ranks_go_on_bit_for_bit_after_a_kill(tmp_path, corpus, recipes):
     words = (f"{recipes}:both", "steps=80", "save_every=7", "--on", corpus)
     code, said = torchrun(*words, "--out", whole)
     assert code == 0, said
-    process = start_ranks(*words, "--out", cut)
+    process = start_ranks("pretrain", *words, "--out", cut)
     wait_for_step(process, cut, 20)
-    kill(process)
+    kill_ranks(process)
     code, said = torchrun(*words, "--out", cut)
     assert code == 0, said
     assert "going on from step" in said

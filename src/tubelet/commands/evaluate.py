@@ -3,6 +3,7 @@ reconstruction. Writes RUN/results.json and prints a table with 95 % intervals.
 Settings are key=value: linear.grid=0.01,0.1 retrieval.source=subject data.sampling.stride=2"""
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label", metavar="COLUMN", help="the column of --labels, or of the truth beside the embedded corpus"
     )
+    parser.add_argument(
+        "--as", dest="own", metavar="NAME", help="keep it as an entry of its own, beside the same with other settings"
+    )
     parser.add_argument("--allow-seen", action="store_true", help="measure on a split that the aligner was trained on")
     parser.add_argument("--batch", type=int, default=16, help="clips of one forward pass (default: %(default)s)")
 
@@ -53,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.checkpoint import CHECKPOINT, checkpoint_step
     from tubelet.commands.bar import Bar
     from tubelet.data.table import Corpus
-    from tubelet.errors import RunError
+    from tubelet.errors import RecipeError, RunError
     from tubelet.evaluations import Context, Linear
     from tubelet.evaluations.baselines import BASELINES
     from tubelet.evaluations.cache import FOLDER
@@ -65,6 +69,8 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.recipes.folder import earlier, load_task, read_plan
 
     folder = Path(args.run)
+    if args.own and not re.fullmatch(r"[\w.+-]+", args.own):
+        raise RecipeError(f"--as {args.own} must be one word of letters, digits and . + - _, as in --as sgd")
     plan = read_plan(folder)
     evaluations, data = choose(args.what, plan.config)
     if not (args.on or plan.corpus["path"]):
@@ -94,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
             result["asked"] = asked(args, own, str(corpus.folder))
             if evaluation.reads_features or evaluation.reads_tokens:
                 result["baselines"] = baselines(evaluation, result, others, corpus, label)
-            name = entry_name(own, context.identity, plan.corpus, label)
+            name = entry_name(own, context.identity, plan.corpus, label, args.own)
             results[name] = merge_result(folder, name, result)
             if type(evaluation) is Linear:
                 write_head(best_head(evaluation, context, result, step), folder / CLASSIFIERS / f"{name}.safetensors")
@@ -121,8 +127,8 @@ def asked_for(args: argparse.Namespace) -> list[str]:
 def asked(args: argparse.Namespace, own: str, corpus: str) -> dict[str, Any]:
     """What measures this one evaluation again: its name, where, and the settings it was given."""
     settings = [word for word in args.what if word.startswith((f"{own}.", "data."))]
-    for option in ("labels", "label"):
-        settings += [f"--{option}", getattr(args, option)] if getattr(args, option) else []
+    for option, value in (("labels", args.labels), ("label", args.label), ("as", args.own)):
+        settings += [f"--{option}", value] if value else []
     settings += ["--allow-seen"] if args.allow_seen else []
     return {"evaluation": own, "on": corpus, "settings": settings}
 

@@ -5,7 +5,7 @@ among the nearest, by the mean difference of all their colours. Frames without a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,8 +14,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from tubelet.data.content import content_digest
+from tubelet.data.loader import Data, eval_batches
 from tubelet.data.table import Corpus, Video
-from tubelet.evaluations.features import LOOKS, Features
+from tubelet.evaluations.features import LOOKS, Features, looks_of
+from tubelet.types import Clip
 
 CORRELATION = 0.97  # of grey values at 8x8, at least
 DIFFERENCE = 4.0  # of colours at 16x16, of 255, at most
@@ -62,6 +64,20 @@ class Shared:
             test, train, _ = self.frames[0]
             found.append(f"{len(self.frames)} of {used} test clips look like a train clip ({test} ~ {train})")
         return found
+
+
+def looked_at(corpus: Corpus, videos: Features, clip: Clip, data: Data, batch: int) -> Features:
+    """Those of the videos that can be read, with the few small frames of their centre clip."""
+    known = {video.id: replace(video, label=None) for video in corpus.videos}
+    ids: list[str] = []
+    looks = []
+    for some in eval_batches(corpus, [known[name] for name in videos.ids], clip, data, batch=batch):
+        if len(some):
+            ids += some.ids
+            looks.append(looks_of(some.video))
+    place = {name: number for number, name in enumerate(videos.ids)}
+    found = videos.rows(torch.tensor([place[name] for name in ids], dtype=torch.int64))
+    return replace(found, looks=torch.cat(looks) if looks else None)
 
 
 def plural(count: int, word: str) -> str:

@@ -149,15 +149,19 @@ def extract(
 def summaries(tokens: Float[Tensor, "b n d"], batch: Batch, clip: Clip) -> dict[str, np.ndarray]:
     """What `Features` holds of a batch, flat."""
     slots = reduce(tokens, "b (slot place) d -> b slot d", "mean", slot=clip.grid[0])
-    at = torch.linspace(0, clip.frames - 1, LOOKS).round().long()
-    frames = rearrange(batch.video[:, :, at].float(), "b c l h w -> (b l) c h w")
-    small = interpolate(frames, size=(LOOK, LOOK), mode="bilinear", antialias=True, align_corners=False)
-    looks = rearrange(small.round().clamp(0, 255).byte(), "(b l) c y x -> b (l y x c)", l=LOOKS)
     return {
         "mean": reduce(tokens, "b n d -> b d", "mean").cpu().numpy(),
         "slots": slots.flatten(1).cpu().numpy(),
-        "looks": looks.numpy(),
+        "looks": looks_of(batch.video).flatten(1).numpy(),
     }
+
+
+def looks_of(video: UInt8[Tensor, "b 3 t h w"]) -> UInt8[Tensor, "b l y x 3"]:
+    """A few frames of each clip, small."""
+    at = torch.linspace(0, video.shape[2] - 1, LOOKS).round().long()
+    frames = rearrange(video[:, :, at].float(), "b c l h w -> (b l) c h w")
+    small = interpolate(frames, size=(LOOK, LOOK), mode="bilinear", antialias=True, align_corners=False)
+    return rearrange(small.round().clamp(0, 255).byte(), "(b l) c y x -> b l y x c", l=LOOKS)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from tubelet.checkpoint import write_atomically
+from tubelet.data.loader import Data
 from tubelet.errors import RunError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.duplicates import Shared
 from tubelet.evaluations.leaks import Leaks
 from tubelet.log import plain, versions
+from tubelet.types import Clip
 
 RESULTS = "results.json"
 
@@ -28,9 +30,12 @@ def read_results(run: Path) -> dict[str, Any]:
     return content
 
 
-def entry_name(evaluation: str, corpus: Mapping[str, str], home: Mapping[str, Any], label: str | None) -> str:
-    """`linear` on the corpus of the run; `linear on NAME-FINGERPRINT` elsewhere; `, label COLUMN` for other labels."""
-    name = evaluation
+def entry_name(
+    evaluation: str, corpus: Mapping[str, str], home: Mapping[str, Any], label: str | None, own: str | None = None
+) -> str:
+    """`linear` on the corpus of the run; `linear on NAME-FINGERPRINT` elsewhere; `, label COLUMN` for other labels;
+    `linear as NAME` where a name of its own was asked for."""
+    name = evaluation if own is None else f"{evaluation} as {own}"
     if corpus["fingerprint"] != home.get("fingerprint"):
         name += f" on {corpus['name']}-{corpus['fingerprint'][:8]}"
     return name if label is None else f"{name}, label {label}"
@@ -43,6 +48,7 @@ def complete(
     known = {
         "evaluation": evaluation.name,
         "settings": repr(evaluation),
+        "view": view(context.clip, context.data),
         "corpus": context.identity,
         "seed": context.seed,
         "step": step,
@@ -58,14 +64,22 @@ def complete(
     return {**known, **result, "corpus": context.identity, "marks": marks}
 
 
+def view(clip: Clip, data: Data) -> dict[str, Any]:
+    """Of a video, what is looked at."""
+    return {"clip": repr(clip), "sampling": repr(data.sampling), "where": data.where}
+
+
+SAME = ("corpus", "counts", "settings", "view", "classes")  # of two measurements that may stand beside each other
+
+
 def merge_result(run: Path, name: str, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Writes one entry beside the others. Baselines measured before stay, where they were measured on the same."""
+    """Writes one entry beside the others. Baselines measured before stay, where they were measured in the same way."""
     results = read_results(run)
     before = results.get(name, {})
-    new = dict(result)
-    same = all(before.get(part) == new.get(part) for part in ("corpus", "counts"))
+    new = plain(dict(result))
+    same = all(before.get(part) == new.get(part) for part in SAME)
     if same and before.get("baselines"):
         new["baselines"] = {**before["baselines"], **new.get("baselines", {})}
-    results[name] = plain(new)
+    results[name] = new
     write_atomically(run / RESULTS, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
     return new

@@ -47,7 +47,8 @@ class Retrieval(Evaluation):
             "protocol": {
                 "features": "frozen encoder, one centre clip a video; mean: of all tokens; slots: per-slot means",
                 "rank": "of the first right answer, from 1; wrong answers of equal score come before it",
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups of query videos, or of captions",
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups of query videos; a caption "
+                "is of the group of the first video that has it",
                 "seed": context.seed,
             },
             "metrics": {},
@@ -157,7 +158,8 @@ class Retrieval(Evaluation):
             "captions_per_video": float(sum(map(len, captions)) / captioned.sum()),
         }
         groups = [group for group, ask in zip(features.groups, captioned.tolist(), strict=True) if ask]
-        self.note(result, "text_to_video", similarity, has.T, texts, context.seed)
+        first = has.double().argmax(0).tolist()  # of every caption the first video that has it, whose group it is of
+        self.note(result, "text_to_video", similarity, has.T, [features.groups[row] for row in first], context.seed)
         self.note(result, "video_to_text", similarity.T[captioned], has[captioned], groups, context.seed)
         result["metrics"] |= chance("text_to_video", has.T) | chance("video_to_text", has[captioned])
         result["examples"]["text to video"] = examples(similarity, has.T, texts, features.ids)

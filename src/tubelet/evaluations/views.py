@@ -38,7 +38,7 @@ class Multiview(Evaluation):
         asked = context.features("test").with_label()
         videos = [
             video
-            for video in choose(context.corpus, "test", context.limit, context.seed)
+            for video in choose(context.corpus, "test", context.limit, context.seed, context.data.where)
             if video.status != "ok" or context.labels is not None or video.label is not None
         ]
         device = next((p.device for p in context.encoder.parameters()), torch.device("cpu"))

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from tubelet.data.loader import Data
+from tubelet.data.subset import those_where
 from tubelet.data.table import Corpus, Video
 from tubelet.errors import CorpusError
 from tubelet.evaluations.classification import hold_out
@@ -20,18 +22,21 @@ class Division:
     fit: tuple[Video, ...]
     select: tuple[Video, ...]
     test: tuple[Video, ...]  # those of status other than "ok" among them: each is named in the result
+    unreadable: tuple[Video, ...]  # labelled videos to train on that indexing could not read
     unlabelled: Mapping[str, int]  # split -> readable videos without a label
 
     @classmethod
     def of(
-        cls, corpus: Corpus, split: str, labels: Mapping[str, str] | None, share: float, held_out: float, seed: int
+        cls, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, share: float, held_out: float, seed: int
     ) -> "Division":
-        """`split` is trained on; `labels` (by id) in place of the table's."""
+        """What `data` selects is trained on; `labels` (by id) in place of the table's."""
         if labels is None:
             labels = {video.id: video.label for video in corpus.videos if video.label}
         classes = tuple(sorted(set(labels.values())))
-        videos = [replace(video, label=labels.get(video.id)) for video in corpus.videos]
-        train = [video for video in videos if video.status == "ok" and split in ("all", video.split)]
+        split, trained_on = data.split, {video.id for video in data.select(corpus)}
+        every = [replace(video, label=labels.get(video.id)) for video in corpus.videos]
+        train = [video for video in every if video.id in trained_on]
+        videos = those_where(corpus, every, data.where)
         named = [video for video in train if video.label is not None]
         if len({video.label for video in named}) < 2:
             raise CorpusError(
@@ -49,6 +54,11 @@ class Division:
             tuple(video for video, out in zip(used, held, strict=True) if not out),
             tuple(video for video, out in zip(used, held, strict=True) if out),
             tuple(video for video in test if video.label is not None),
+            tuple(
+                video
+                for video in videos
+                if video.status != "ok" and video.label is not None and split in ("all", video.split)
+            ),
             {split: len(train) - len(named), "test": sum(v.label is None and v.status == "ok" for v in test)},
         )
 

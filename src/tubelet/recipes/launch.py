@@ -21,7 +21,7 @@ from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.results import complete, merge_result
 from tubelet.log import Log, against_trivial, read_log
-from tubelet.recipes.folder import LOG, C, Claim, Plan, claim, write_plan
+from tubelet.recipes.folder import LOG, C, Claim, Plan, claim, earlier, write_plan
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.warm import settled, warm
 from tubelet.seeds import key
@@ -60,7 +60,7 @@ def pretrain(
         )  # fmt: skip
         leaks = Leaks.of(
             table, plan.corpus, config.data.split, guided=config.guided_by_text, compared=config.needs_text,
-            source=config.data.captions.source,
+            source=config.data.captions.source, earlier=earlier(plan),
         )  # fmt: skip
         if machine.rank == 0 and not held.begun:
             write_plan(folder, plan)

@@ -13,6 +13,7 @@ from typing import Any
 
 import chz
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, distributed
 from torch.nn.functional import nll_loss
@@ -23,10 +24,11 @@ from tubelet.data.table import Corpus, Video
 from tubelet.data.views import CENTRE, parse
 from tubelet.errors import RunError
 from tubelet.evaluations.classification import chance, measure
+from tubelet.evaluations.duplicates import Shared, looked_at
 from tubelet.evaluations.features import Progress, quiet
 from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.multiview import Predicted, predict
-from tubelet.evaluations.results import merge_result
+from tubelet.evaluations.results import merge_result, view
 from tubelet.log import Log, read_log, versions
 from tubelet.recipes.division import Division, outline
 from tubelet.recipes.finetune import Finetune
@@ -54,7 +56,7 @@ def finetune(
     with process_group(), contextlib.ExitStack() as stack:
         machine = Machine.here(config.precision)
         table = Corpus.open(Path(corpus))
-        division = Division.of(table, config.data.split, labels, config.labels_share, config.held_out, config.seed)
+        division = Division.of(table, config.data, labels, config.labels_share, config.held_out, config.seed)
         origin = read_plan(config.init)
         steps = config.total(len(division.fit), machine.world)
         decided = {"weights": fingerprint(Path(config.init)), **digest_of(labels)}
@@ -165,7 +167,7 @@ class Looking:
             self.top = standing({"step": step, "metrics": metrics})
             tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
             write_atomically(tuning.folder / BEST, save(tensors, metadata={"step": str(step)}))
-        self.log.write("evaluation", step, name=HELD_OUT, metrics=metrics)
+        self.log.write("evaluation", step, name=HELD_OUT, metrics=metrics, failed=list(found.failed))
 
 
 CENTRE_ONLY = (CENTRE,)
@@ -240,14 +242,14 @@ def conclude(
 ) -> None:
     """Measures the chosen weights on test, writes the result, and last the classifier; then the scaffolding goes."""
     tuning = Tuning(config, corpus, division, chosen.rate, steps, folder, machine)
-    weights = load_file(tuning.folder / BEST)
+    weights = best_weights(tuning.folder, chosen.step)
     model = config.build(len(division.classes)).model
     load_strictly(model, weights, tuning.folder / BEST)
     model.to(machine.device).eval()
     result = result_of(tuning, leaks, chosen)
     if division.test:
         found = on_videos(tuning, model.forward, division.test, parse(config.views), progress)
-        result |= tested(found, tuning, result)
+        result |= tested(found, tuning, result) | (shared(tuning, found, result) if found.ids else {})
     else:
         result["remarks"] = [f"the test split of {corpus.name} has no labelled video: nothing is measured on it"]
     merge_result(folder, "finetune", result)
@@ -261,6 +263,18 @@ def conclude(
     for rate in config.grid:
         for name in (CHECKPOINT, BEST):
             (below(folder, rate) / name).unlink(missing_ok=True)
+
+
+def best_weights(folder: Path, step: int) -> dict[str, Tensor]:
+    """Of the step that the log calls the best."""
+    with safe_open(folder / BEST, framework="pt") as file:
+        kept = file.metadata()["step"]
+    if kept != str(step):
+        raise RunError(
+            f"{folder / BEST} holds the weights of step {kept} and step {step} was the best that is logged; delete "
+            f"{folder} and give the same command again"
+        )
+    return load_file(folder / BEST)
 
 
 def listed(rows: list[dict[str, str]]) -> bytes:
@@ -278,13 +292,17 @@ def result_of(tuning: Tuning, leaks: Leaks, chosen: Chosen) -> dict[str, Any]:
     """What was decided, before test is looked at."""
     config, division = tuning.config, tuning.division
     fit, select = (outline(part, division.classes) for part in (division.fit, division.select))
+    failed = unread(tuning)
+    names = {line.partition(": ")[0] for line in failed}
+    used = fit.rows(torch.tensor([name not in names for name in fit.ids]))
     return {
         "step": chosen.step,
         "seed": config.seed,
         "versions": versions(),
+        "view": view(config.clip, config.data),
         "corpus": {"name": tuning.corpus.name, "fingerprint": tuning.corpus.fingerprint()},
         "seen": leaks.seen,
-        "marks": [*([] if config.scratch else leaks.marks()), *shared_groups(division)],
+        "marks": [] if config.scratch else leaks.marks(),
         "protocol": {
             "encoder": "fresh weights" if config.scratch else f"all weights, beginning with {config.init}",
             "head": "mean of all tokens, LayerNorm, linear",
@@ -303,42 +321,58 @@ def result_of(tuning: Tuning, leaks: Leaks, chosen: Chosen) -> dict[str, Any]:
         "intervals": {},
         "counts": {
             "train": {
-                "used": len(fit), "failed": 0, "unlabelled": division.unlabelled[config.data.split],
-                "groups": len(set(fit.groups)),
+                "used": len(used), "failed": len(failed), "unlabelled": division.unlabelled[config.data.split],
+                "groups": len(set(used.groups)),
             },
-            "selecting": len(select),
+            "selecting": sum(name not in names for name in select.ids),
         },
-        "failed": {},
+        "failed": {"train": failed},
         "classes": list(division.classes),
     }  # fmt: skip
 
 
-def shared_groups(division: Division) -> list[str]:
-    """Groups that are trained on and tested, where a table of splits cuts through them."""
-    both = {video.group for video in (*division.fit, *division.select)} & {video.group for video in division.test}
-    return [f"{len(both)} groups have videos in train and in test (first: {min(both)})"] if both else []
+def unread(tuning: Tuning) -> list[str]:
+    """The labelled videos of train that could not be read, by indexing or on the way: "id: reason", each once."""
+    found = {video.id: f"{video.id}: {video.reason or video.status}" for video in tuning.division.unreadable}
+    for record in read_log(tuning.folder / LOG):
+        found |= {line.partition(": ")[0]: line for line in record.get("failed") or ()}
+    return list(found.values())
+
+
+def shared(tuning: Tuning, found: Predicted, result: Mapping[str, Any]) -> dict[str, Any]:
+    """What train and test have in common though they should not."""
+    config, division, there = tuning.config, tuning.division, set(found.ids)
+    test = [video for video in division.test if video.id in there]
+    parts = [
+        looked_at(tuning.corpus, outline(part, division.classes), config.clip, config.data, config.batch)
+        for part in ((*division.fit, *division.select), test)
+    ]
+    said = Shared.between(tuning.corpus, *parts)
+    return {"shared": said.as_json(), "marks": [*result["marks"], *said.marks(len(test))]}
 
 
 def tested(found: Predicted, tuning: Tuning, result: Mapping[str, Any]) -> dict[str, Any]:
     """What test says of the weights that were chosen without it."""
     division = tuning.division
     there = set(found.ids)
+    missing = [video for video in division.test if video.id not in there and not video.path.exists()]
     test = outline([video for video in division.test if video.id in there], division.classes)
     fit = outline(division.fit, division.classes)
+    count = {
+        "used": len(test), "failed": len(found.failed), "missing": len(missing),
+        "unlabelled": division.unlabelled["test"], "short": len(found.short), "groups": len(set(test.groups)),
+    }  # fmt: skip
+    named = {
+        "counts": {**result["counts"], "test": count},
+        "failed": {**result["failed"], "test": list(found.failed)},
+    }
+    if not there:
+        return {**named, "remarks": [f"none of {len(division.test)} test videos could be read: nothing is measured"]}
     numbers = measure(found.probabilities.argmax(1), test, seed=tuning.config.seed, samples=tuning.config.samples)
     if len(division.classes) > 5:
         top = found.probabilities.topk(5).indices
         numbers["metrics"]["top5_accuracy"] = float((top == test.label[:, None]).any(1).float().mean())
-    count = {
-        "used": len(test), "failed": len(found.failed), "unlabelled": division.unlabelled["test"],
-        "short": len(found.short), "groups": len(set(test.groups)),
-    }  # fmt: skip
-    return {
-        **numbers,
-        "metrics": {**result["metrics"], **numbers["metrics"], **chance(fit, test)},
-        "counts": {**result["counts"], "test": count},
-        "failed": {"test": list(found.failed)},
-    }
+    return {**numbers, **named, "metrics": {**result["metrics"], **numbers["metrics"], **chance(fit, test)}}
 
 
 def fingerprint(run: Path) -> str:

@@ -125,8 +125,8 @@ def missing(run: Run) -> Iterator[Notice]:
 
 
 def belongs(entry: str, evaluation: str) -> bool:
-    """Whether an entry of results.json is of this evaluation: `linear`, or `linear on OTHER, label COLUMN`."""
-    return entry == evaluation or entry.startswith((f"{evaluation} on ", f"{evaluation}, label "))
+    """Whether an entry of results.json is of this evaluation: `linear`, or `linear as NAME on OTHER, label COLUMN`."""
+    return entry == evaluation or entry.startswith((f"{evaluation} as ", f"{evaluation} on ", f"{evaluation}, label "))
 
 
 def unique(names: Iterable[str]) -> list[str]:
