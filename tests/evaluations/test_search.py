@@ -11,7 +11,7 @@ from tubelet.data.maps import EmbeddingsWriter
 from tubelet.data.table import Corpus
 from tubelet.errors import WeightsError
 from tubelet.evaluations.features import Features
-from tubelet.evaluations.search import draw, nearest, text_vector
+from tubelet.evaluations.search import Hit, draw, nearest, text_vector, told
 from tubelet.objectives import Contrast
 from tubelet.types import Clip
 
@@ -62,6 +62,17 @@ def test_a_kept_vector_is_taken_before_a_new_one_and_only_of_the_same_model(smal
         text_vector("a tree", None, "letters:1", small)
     with pytest.raises(WeightsError, match="trained with"):
         text_vector("a red star", Words(), "clip:other", small)
+
+
+def test_what_is_told_knows_the_right_clips_where_a_caption_says_the_text_and_else_says_nothing(small):
+    videos = {video.id: video for video in small.videos}
+    hits = [Hit(videos[name], 1 - i / 10) for i, name in enumerate(("clip 03", "clip 10", "clip 05", "clip 31"))]
+    known = told("Grey number 0", hits, 3, small)  # of every fifth clip
+    assert known["rank"] == 2
+    assert [answer["right"] for answer in known["answers"]] == [False, True, True]
+    other = told("a thunderstorm", hits, 3, small)
+    assert other["rank"] is None
+    assert (other["answers"][0]["answer"], other["answers"][0]["right"]) == ("clip 03", None)
 
 
 def test_the_sheet_shows_every_hit_also_one_that_cannot_be_read(small, tmp_path):

@@ -53,6 +53,21 @@ def test_seeds_of_one_recipe_are_one_method_with_mean_and_spread(runs):
     assert found.unfair == []
 
 
+def test_a_baseline_that_differs_between_methods_is_each_methods_own(tmp_path):
+    """As the random initialisations of two sizes of encoder: neither takes the place of the other."""
+    small, large = (write(tmp_path / name, 0, name, 0.3) for name in ("small", "large"))
+    results = json.loads((large / "results.json").read_text())
+    results["linear"]["baselines"] = {
+        "random": {"metrics": {"mean.accuracy": 0.27}}, "raw_pixels": {"metrics": {"mean.accuracy": 0.25}}
+    }  # fmt: skip
+    (large / "results.json").write_text(json.dumps(results))
+    row = compare(read_runs([small, large])).values["linear", "mean.accuracy"]
+    assert {name: value.mean for name, value in row.items()} == {
+        "small": 0.3, "large": 0.3, "random initialisation of small": 0.2, "random initialisation of large": 0.27,
+        "raw pixels": 0.25, "chance": 0.1,
+    }  # fmt: skip
+
+
 def test_a_difference_is_shown_exactly_where_the_paired_t_interval_excludes_zero(runs, tmp_path):
     [one] = compare(read_runs(runs)).differences
     reference = ttest_rel(TEXT, TUBE).confidence_interval(0.95)

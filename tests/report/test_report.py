@@ -11,7 +11,8 @@ import pytest
 from tubelet.cli import main
 from tubelet.errors import RunError
 from tubelet.report.folder import read_run, read_runs
-from tubelet.report.page import commands, compose, write_report
+from tubelet.report.page import alike, commands, comparison, compose, write_report
+from tubelet.report.tables import results_tables
 
 
 class Addresses(html.parser.HTMLParser):
@@ -358,3 +359,48 @@ def test_a_fine_tuned_run_is_shown_as_what_it_is(tmp_path):
         assert words in page, words
     for words in ("What it sees", "No linear probe", "tubelet evaluate", "No retrieval examples"):
         assert words not in page, words
+
+
+def test_a_search_is_shown_with_its_clips_and_measured_by_nothing(make_run, tmp_path):
+    run = make_run(tmp_path / "run", steps=60)
+    results = json.loads((run / "results.json").read_text())
+    asked = {"command": ["search", str(run), "a red disc", "--on", "corpora/synth"]}
+    for rank, right, text in ((2, False, "a red disc"), (None, None, "thunder")):
+        answers = [{"answer": f"v_000{i}", "score": 0.5 - i / 10, "right": right} for i in range(3)]
+        example = {"query": text, "rank": rank, "answers": answers}
+        results[f"search {text}"] = {"asked": asked, "counts": {"all": {"used": 3}}, "examples": {"search": [example]}}
+    (run / "results.json").write_text(json.dumps(results))
+    page = compose([read_run(run)])
+    text = Addresses(page).text
+    assert "thunder" in text
+    assert page.count("<h3>Search</h3>") == 1
+    assert "<h3>search thunder</h3>" not in page
+    unknown = page[page.index("thunder</p>") :].partition("</ol>")[0]
+    assert unknown.count("<img") == 3
+    for words in ("✓", "✗", "first right answer"):
+        assert words not in unknown
+    assert f"tubelet search {run} 'a red disc' --on corpora/synth" in text
+
+
+def test_nothing_stands_beside_what_was_measured_on_another_corpus(make_run, tmp_path):
+    """Two runs on one corpus and two on another, in one report: each table and each comparison is of one corpus."""
+    folders = [make_run(tmp_path / name, steps=60, seed=seed, text=False) for seed, name in enumerate("abcd")]
+    for folder in folders[2:]:
+        recipe, results = (json.loads((folder / name).read_text()) for name in ("recipe.json", "results.json"))
+        recipe["corpus"] = {"name": "clips", "fingerprint": "77", "path": "corpora/clips"}
+        results["linear"] |= {"corpus": {"name": "clips", "fingerprint": "77"}}
+        results["linear"]["metrics"] |= {"chance": 0.5, "majority": 0.395}
+        (folder / "recipe.json").write_text(json.dumps(recipe))
+        (folder / "results.json").write_text(json.dumps({"linear": results["linear"]}))
+    runs = read_runs(folders)
+    tables = {table.title: table for table in results_tables(runs)}
+    assert tables["linear, synth-1"].columns == [0, 1]
+    assert tables["linear, clips"].columns == [2, 3]
+    assert tables["linear, clips"].rows[0].cells[-1].text == "39.5 %"
+    assert tables["linear, synth-1"].rows[0].cells[-1].text == "14.0 %"
+    assert tables["reconstruction, synth-1"].columns == [0, 1]
+    titles = [comparison(some).title for some in alike(runs)]
+    assert titles == ["Pretrained, synth-1", "Pretrained, clips"]
+    page = compose(runs)
+    assert len(seen := Addresses(page).ids) == len(set(seen))
+    assert "corpora differ" not in page

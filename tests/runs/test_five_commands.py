@@ -60,8 +60,6 @@ def test_the_five_commands_of_the_readme_work_on_a_folder_of_videos(tmp_path, mo
         if words[0] == "pretrain":
             assert main(["align", "corpora/both", "--steps", "30", "--frames", "2", "--batch", "16"]) == 0
             assert main(["saliency", "text", "corpora/both"]) == 0
-        if words[0] == "search":
-            words = [word if word != "a dog catches a ball" else "a bright morning" for word in words]
         assert main(words) == 0, capsys.readouterr().err
 
     corpus = Corpus.open("corpora/both")
@@ -79,3 +77,7 @@ def test_the_five_commands_of_the_readme_work_on_a_folder_of_videos(tmp_path, mo
     assert len(hits) == 12
     with Image.open(next(Path("runs/both/pictures").glob("search *.png"))) as sheet:
         assert sheet.width > 800
+    assert main(["report", "runs/both", "runs/tuned"]) == 0
+    page = Path("report.html").read_text()
+    for said in ("<p>a dog catches a ball</p>", *(f"<p>{name}</p>" for name in hits), "<h3>finetune</h3>"):
+        assert said in page

@@ -30,13 +30,16 @@ def run(args: argparse.Namespace) -> None:
 
     import torch
 
+    from tubelet.checkpoint import CHECKPOINT, checkpoint_step
     from tubelet.commands.bar import Bar
     from tubelet.data.maps import Embeddings
     from tubelet.data.table import Corpus
     from tubelet.errors import RecipeError, RunError
     from tubelet.evaluations import Context
     from tubelet.evaluations.cache import FOLDER
-    from tubelet.evaluations.search import draw, head_of, nearest, text_vector
+    from tubelet.evaluations.pictures import keep_thumbnails
+    from tubelet.evaluations.results import merge_result
+    from tubelet.evaluations.search import draw, head_of, nearest, text_vector, told
     from tubelet.recipes.folder import load_task, read_plan
 
     if args.top < 1:
@@ -59,7 +62,8 @@ def run(args: argparse.Namespace) -> None:
             keep=folder / FOLDER, seed=config.seed, batch=args.batch, progress=bar,
         )  # fmt: skip
         features = context.features(args.split)
-    hits = nearest(head, features, vector, {video.id: video for video in corpus.videos}, args.top)
+    every = nearest(head, features, vector, {video.id: video for video in corpus.videos}, len(features))
+    hits = every[: args.top]
     for place, hit in enumerate(hits, start=1):
         captions = "; ".join(dict.fromkeys(caption.text for caption in corpus.captions_of(hit.video)[:2]))
         about = "   ".join(filter(None, [hit.video.id, hit.video.label, captions]))
@@ -67,7 +71,18 @@ def run(args: argparse.Namespace) -> None:
     if features.failed:
         print(f"{len(features.failed)} videos could not be read, first {features.failed[0]}")
     draw(args.text, hits, out)
-    print(f"{len(hits)} of {len(features)} clips, drawn in {out}")
+    command = ["search", args.run, args.text, "--on", str(corpus.folder), "--split", args.split, "--top", str(args.top)]
+    result = {
+        "corpus": context.identity,
+        "step": checkpoint_step(folder / CHECKPOINT),
+        "asked": {"command": command + (["--aligner", args.aligner] if args.aligner else [])},
+        "counts": {args.split: {**features.counts(), "used": len(features), "unlabelled": 0}},
+        "failed": {args.split: list(features.failed)},
+        "examples": {"search": [told(args.text, every, args.top, corpus)]},
+    }
+    merge_result(folder, f"search {args.text}", result)
+    keep_thumbnails(corpus, [hit.video.id for hit in hits], folder)
+    print(f"{len(hits)} of {len(features)} clips, drawn in {out}; `tubelet report {folder}` shows them")
 
 
 def aligner_of(args: argparse.Namespace, *corpora: "Corpus") -> Any | None:

@@ -86,6 +86,18 @@ def nearest(
     return [Hit(videos[features.ids[place]], float(score[place])) for place in order]
 
 
+def told(text: str, hits: Sequence[Hit], most: int, corpus: Corpus) -> dict[str, Any]:
+    """The search as an example of a result; right is a clip that has the text as its caption, where one has."""
+    said = normalise_text(text)
+    right = {caption.video for caption in corpus.captions if normalise_text(caption.text) == said}
+    rank = next((place for place, hit in enumerate(hits, start=1) if hit.video.id in right), None)
+    answers = [
+        {"answer": hit.video.id, "score": hit.score, "right": hit.video.id in right if rank else None}
+        for hit in hits[:most]
+    ]
+    return {"query": text, "rank": rank, "answers": answers}
+
+
 def draw(text: str, hits: Sequence[Hit], path: Path) -> None:
     """The middle frames of the hits, four a row, each with its score and its name, as a PNG."""
     title, small = ImageFont.load_default(18), ImageFont.load_default(13)

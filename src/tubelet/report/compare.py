@@ -94,7 +94,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
     values: dict[tuple[str, str], dict[str, Value]] = {}
     for metric in metrics(runs):
         row = {method.name: value for method in methods if (value := measured(method, *metric)) is not None}
-        values[metric] = row | beside(runs, *metric)
+        values[metric] = row | beside(methods, *metric)
     if not values:
         raise RunError("none of these runs has a result; measure them with `tubelet evaluate RUN linear`")
     first, *rest = methods
@@ -147,20 +147,30 @@ def measured(method: Method, entry: str, metric: str) -> Value | None:
     return Value(by_seed, interval if len(by_seed) == 1 else None) if by_seed else None
 
 
-def beside(runs: Sequence[Run], entry: str, metric: str) -> dict[str, Value]:
-    """The baselines and chance, each over the seeds that it was measured with."""
-    found: dict[str, dict[int, float]] = {}
-    for run in runs:
-        result = run.results.get(entry) or {}
-        seed = int(run.values.get("seed") or 0)
-        levels = {known_as(name): part.get("metrics") for name, part in (result.get("baselines") or {}).items()}
-        for name, numbers in levels.items():
-            if number(value := (numbers or {}).get(metric)):
-                found.setdefault(name, {})[seed] = float(value)
-        own: Record = result.get("metrics") or {}
-        if number(chance := own.get(level_of(result, metric))):
-            found.setdefault("chance", {})[seed] = float(chance)
-    return {name: Value(by_seed) for name, by_seed in found.items()}
+def beside(methods: Sequence[Method], entry: str, metric: str) -> dict[str, Value]:
+    """The baselines and chance, each over the seeds that it was measured with; each method's own where they differ, as
+    the random initialisations of two sizes do."""
+    found: dict[str, dict[str, dict[int, float]]] = {}  # name -> method -> seed -> value
+    for method in methods:
+        for seed, run in method.runs.items():
+            result = run.results.get(entry) or {}
+            levels: dict[str, Record] = {
+                known_as(name): part.get("metrics") or {} for name, part in (result.get("baselines") or {}).items()
+            }
+            own: Record = result.get("metrics") or {}
+            levels["chance"] = {metric: own.get(level_of(result, metric))}
+            for name, numbers in levels.items():
+                if number(value := numbers.get(metric)):
+                    found.setdefault(name, {}).setdefault(method.name, {})[seed] = float(value)
+    values: dict[str, Value] = {}
+    for name, parts in found.items():
+        common: dict[int, float] = {}
+        pairs = [pair for part in parts.values() for pair in part.items()]
+        if all(common.setdefault(seed, value) == value for seed, value in pairs):
+            values[name] = Value(common)
+        else:
+            values |= {f"{name} of {method}": Value(part) for method, part in parts.items()}
+    return values
 
 
 def paired(first: Method, other: Method, metric: tuple[str, str]) -> Difference | None:

@@ -58,7 +58,7 @@ def compose(runs: Sequence[Run]) -> str:
         training=training(runs),
         probes=probes(runs),
         results=results_tables(runs),
-        comparison=comparison(runs),
+        comparisons=[found for some in alike(runs) if (found := comparison(some)) is not None],
         confusions=[confusion for run in runs for confusion in confusions(run)],
         retrievals=[found for run in runs for found in retrievals(run)],
         recipes=recipe_tables(runs),
@@ -288,10 +288,19 @@ def baselines(runs: Sequence[Run], evaluation: str, metric: str) -> list[Level]:
 class Beside:
     """The section that compares methods: what is not the same, plots, tables."""
 
+    title: str
     unfair: list[str]
     charts: list[Chart]
     methods: list[Heading]
     tables: list[tuple[list[str], list[list[str]]]]
+
+
+def alike(runs: Sequence[Run]) -> list[list[Run]]:
+    """What can be compared: pretraining with pretraining, fine-tuning with fine-tuning, on one corpus."""
+    found: dict[tuple[str, bool], list[Run]] = {}
+    for run in runs:
+        found.setdefault((str(run.corpus.get("fingerprint")), run.pretrained), []).append(run)
+    return list(found.values())
 
 
 def comparison(runs: Sequence[Run]) -> Beside | None:
@@ -302,6 +311,7 @@ def comparison(runs: Sequence[Run]) -> Beside | None:
         found = compare(runs)
     except RunError:
         return None
+    title = f"{'Pretrained' if runs[0].pretrained else 'Fine-tuned'}, {runs[0].corpus.get('name', 'unknown corpus')}"
     order = {method.name: index for index, method in enumerate(found.methods)}
     means, apart = [], []
     for metric in headlines(found):
@@ -318,15 +328,15 @@ def comparison(runs: Sequence[Run]) -> Beside | None:
         Chart(
             "Means and spread",
             "Faint: every seed. Bar: the standard deviation over seeds; with one seed, the 95 % interval of the clips.",
-            spans("compare-means", means),
+            spans(f"compare-means {title}", means),
         )
     ]
     if apart:
         note = f"To {found.methods[0].name}, in points. Bar: the 95 % t-interval of the paired differences."
-        charts.append(Chart("Paired differences", note, spans("compare-differences", apart, zero=True)))
+        charts.append(Chart("Paired differences", note, spans(f"compare-differences {title}", apart, zero=True)))
     tables = [value_table(found)] + ([difference_table(found)] if found.differences else [])
     heads = [Heading(name, place % SERIES + 1) for name, place in order.items()]
-    return Beside(found.unfair, charts if means else [], heads, tables)
+    return Beside(title, found.unfair, charts if means else [], heads, tables)
 
 
 def headlines(found: Comparison) -> list[tuple[str, str]]:
@@ -347,13 +357,13 @@ class Entry:
     text: str
     image: str = ""
     score: str = ""
-    correct: bool = False
+    correct: bool | None = None  # None where nobody knows
 
 
 @dataclass(frozen=True)
 class Query:
     asked: Entry
-    rank: int
+    rank: int | None
     answers: list[Entry]
 
 
@@ -370,22 +380,21 @@ def retrievals(run: Run) -> list[Retrievals]:
     if run.thumbnails is not None:
         names = map(str, run.thumbnails.ids)
         pictures = {name: sheets.thumbnail(frame) for name, frame in zip(names, run.thumbnails.frames, strict=True)}
-    found = []
+    found: dict[str, list[Query]] = {}
     for result in run.results.values():
         for kind, examples in (result.get("examples") or {}).items():
-            queries = [
+            found.setdefault(kind, []).extend(
                 Query(
                     Entry(example["query"], pictures.get(example["query"], "")),
-                    example["rank"],
+                    example.get("rank"),
                     [
-                        Entry(one["answer"], pictures.get(one["answer"], ""), f"{one['score']:.2f}", one["right"])
+                        Entry(one["answer"], pictures.get(one["answer"], ""), f"{one['score']:.2f}", one.get("right"))
                         for one in example["answers"]
                     ],
                 )
                 for example in examples
-            ]
-            found.append(Retrievals(run.name, kind, queries))
-    return found
+            )
+    return [Retrievals(run.name, kind, queries) for kind, queries in found.items()]
 
 
 def commands(run: Run) -> list[str]:
@@ -401,6 +410,9 @@ def commands(run: Run) -> list[str]:
         if name == "finetune":
             continue  # measured by the command that trains
         asked = result.get("asked") or {}  # nothing of what training itself measured
+        if "command" in asked:
+            lines.append(shlex.join(["tubelet", *map(str, asked["command"])]))
+            continue
         after = [str(word) for word in asked.get("settings") or []]
         after += ["--baselines"] if set(result.get("baselines") or ()) - {"ceiling"} else []
         where = str(asked.get("on") or corpus)

@@ -43,6 +43,7 @@ class Table:
 
     title: str
     rows: list[Row]
+    columns: list[int] | None = None  # the places of the runs that stand here; None: all of them
     beside: list[str] = field(default_factory=list)  # further columns after the runs: what needs no training
     protocol: list[tuple[str, str]] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
@@ -51,6 +52,7 @@ class Table:
 def at_a_glance(runs: Sequence[Run]) -> Table:
     """The few lines that tell the runs apart, then their headline numbers."""
     facts = {
+        "Corpus": [name_of(run.corpus) for run in runs] if len({name_of(run.corpus) for run in runs}) > 1 else [],
         "Recipe": [str(run.recipe.get("recipe", "")) for run in runs],
         "Begins with": ["" if run.pretrained else start(run) for run in runs],
         "Masks": ["" if run.imported else describe(run, "masker") for run in runs],
@@ -122,49 +124,65 @@ def speed(run: Run) -> str:
 
 
 def results_tables(runs: Sequence[Run]) -> list[Table]:
-    """One table an entry of results.json: every metric by runs, then the baselines and its chance level.
+    """A table for each entry of results.json and each corpus: nothing stands beside what was measured elsewhere."""
+    tables = []
+    several = len({where(run, entry) for run in runs for entry in run.results}) > 1
+    for entry in sorted(dict.fromkeys(name for run in runs for name in run.results), key=place):
+        corpora: dict[str, list[int]] = {}
+        for index, run in enumerate(runs):
+            if numbers([run.results.get(entry) or {}]):
+                corpora.setdefault(where(run, entry), []).append(index)
+        for columns in corpora.values():
+            name = name_of(measured_on(runs[columns[0]], entry)) if several and " on " not in entry else ""
+            table = results_table(entry, [runs[index] for index in columns])
+            tables.append(replace(table, title=f"{entry}, {name}" if name else entry, columns=columns))
+    return tables
+
+
+def measured_on(run: Run, entry: str) -> Record:
+    """The corpus of an entry; of one that does not say it, the run's own."""
+    return (run.results.get(entry) or {}).get("corpus") or run.corpus
+
+
+def where(run: Run, entry: str) -> str:
+    return str(measured_on(run, entry).get("fingerprint"))
+
+
+def name_of(corpus: Record) -> str:
+    return str(corpus.get("name", ""))
+
+
+def results_table(entry: str, runs: Sequence[Run]) -> Table:
+    """Every metric by runs, then the baselines and its chance level.
 
     What is the same for all runs is a column; a baseline that differs between them is a row under each metric.
     """
-    tables = []
-    entries = dict.fromkeys(name for run in runs for name in run.results)
-    for entry in sorted(entries, key=place):
-        found = [run.results.get(entry) or {} for run in runs]
-        metrics = [name for name in numbers(found) if not is_chance(name)]
-        names = dict.fromkeys(name for result in found for name in (result.get("baselines") or {}))
-        columns = [name for name in names if agree(found, name)]
-        chance = any(
-            number((result.get("metrics") or {}).get(level_of(result, name))) for result in found for name in metrics
-        )
-        rows = []
-        for metric in metrics:
-            cells = [cell(result, metric) for result in found]
-            cells += [cell(first(found, name), metric) for name in columns]
-            if chance:
-                cells.append(
-                    next((c for result in found if (c := cell(result, level_of(result, metric))).text), Cell(""))
-                )
-            rows.append(Row(spelled(metric), cells))
-            rows += [row for row in below(metric, found, chance=False) if row.name not in map(known_as, columns)]
-        blank = [Cell("", empty=True)] * (len(columns) + chance)
-        protocol: Record = next((result["protocol"] for result in found if result.get("protocol")), {})
-        tables.append(
-            Table(
-                title=entry,
-                rows=[
-                    replace(row, cells=row.cells + blank[len(row.cells) - len(runs) :])
-                    for row in rows + count_rows(found)
-                ],
-                beside=[*map(known_as, columns), *(["chance"] if chance else [])],
-                protocol=[(spelled(name), short(value)) for name, value in flat(protocol)],
-                marks=[
-                    f"{run.name}: {mark}"
-                    for run, result in zip(runs, found, strict=True)
-                    for mark in result.get("marks") or []
-                ],
-            )
-        )
-    return tables
+    found = [run.results.get(entry) or {} for run in runs]
+    metrics = [name for name in numbers(found) if not is_chance(name)]
+    names = dict.fromkeys(name for result in found for name in (result.get("baselines") or {}))
+    columns = [name for name in names if agree(found, name)]
+    chance = any(
+        number((result.get("metrics") or {}).get(level_of(result, name))) for result in found for name in metrics
+    )
+    rows = []
+    for metric in metrics:
+        cells = [cell(result, metric) for result in found]
+        cells += [cell(first(found, name), metric) for name in columns]
+        if chance:
+            cells.append(next((c for result in found if (c := cell(result, level_of(result, metric))).text), Cell("")))
+        rows.append(Row(spelled(metric), cells))
+        rows += [row for row in below(metric, found, chance=False) if row.name not in map(known_as, columns)]
+    blank = [Cell("", empty=True)] * (len(columns) + chance)
+    protocol: Record = next((result["protocol"] for result in found if result.get("protocol")), {})
+    return Table(
+        title=entry,
+        rows=[replace(row, cells=row.cells + blank[len(row.cells) - len(runs) :]) for row in rows + count_rows(found)],
+        beside=[*map(known_as, columns), *(["chance"] if chance else [])],
+        protocol=[(spelled(name), short(value)) for name, value in flat(protocol)],
+        marks=[
+            f"{run.name}: {mark}" for run, result in zip(runs, found, strict=True) for mark in result.get("marks") or []
+        ],
+    )
 
 
 def place(entry: str) -> tuple[int, str]:
