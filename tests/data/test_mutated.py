@@ -66,6 +66,7 @@ def test_mutants_of_small_files_are_all_accounted_for(five: list[Path], tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_two_thousand_mutants_are_all_accounted_for(five: list[Path], tmp_path: Path) -> None:
     run(five, tmp_path, 2000)

@@ -1,5 +1,6 @@
 """What every aligned image-text space offers, and how one is found."""
 
+import json
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -38,7 +39,7 @@ def open_aligner(name: str | Path, reading: str = "dense", scorer: str = "raw") 
     from tubelet.align.learned import Learned
 
     folder = Path(name).expanduser()
-    if (folder / "aligner.json").is_file():
+    if (folder / "aligner.json").is_file() and not tuned(folder):
         return Learned.load(folder)
     if folder.exists() and not (folder / "config.json").is_file():
         raise WeightsError(
@@ -47,3 +48,11 @@ def open_aligner(name: str | Path, reading: str = "dense", scorer: str = "raw") 
     from tubelet.align.pretrained import load
 
     return load(str(folder if folder.exists() else name), reading, scorer)
+
+
+def tuned(folder: Path) -> bool:
+    """Whether the aligner in this folder is a CLIP or SigLIP that `tubelet align --from` trained."""
+    try:
+        return "family" in json.loads((folder / "aligner.json").read_text())
+    except (OSError, ValueError):
+        return False

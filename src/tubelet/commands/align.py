@@ -1,6 +1,10 @@
 """Train a small image-text aligner on a corpus's own frames and captions, a minute or two on a CPU.
 
-It learns from the train split alone and is kept in CORPUS/aligner. Run again, it says that it is there.
+  tubelet align CORPUS
+  tubelet align CORPUS --from openai/clip-vit-base-patch32 --blocks 2      fine-tune a CLIP or SigLIP instead
+
+It learns from the train split alone and is kept in CORPUS/aligner, with report.html: how training went, retrieval on
+held-out pairs, heat maps. Run again, it says that it is there; interrupted, it goes on.
 """
 
 import argparse
@@ -9,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tubelet.align.training import Alignment
+    from tubelet.align.clip import ClipAligner
+    from tubelet.align.training import Lesson
     from tubelet.data.table import Corpus
+
+OPTIONS = ("steps", "batch", "frames", "lr", "hardness", "patience", "every", "held", "seed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,17 +25,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", action="append", default=[], metavar="NAME", help="use captions of this source; may be repeated"
     )
+    parser.add_argument(
+        "--from",
+        dest="model",
+        metavar="MODEL",
+        help="fine-tune this CLIP or SigLIP, a hub name or a local folder, instead of training a small aligner",
+    )
+    parser.add_argument(
+        "--blocks",
+        type=int,
+        metavar="N",
+        help="with --from: train the last N blocks of both towers only (default: all)",
+    )
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, help="training steps (default: 120, about 20 s on one core)")
+    length.add_argument(
+        "--steps", type=int, help="training steps (default: 120, about 20 s on one core; with --from 500)"
+    )
     length.add_argument("--seconds", type=float, help="as many steps as fit into this time on this machine")
-    parser.add_argument("--batch", type=int, default=64, help="frames of a step (default: %(default)s)")
-    parser.add_argument("--frames", type=int, default=4, help="frames read of every video (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all draws (default: %(default)s)")
+    parser.add_argument("--batch", type=int, help="frames of a step (default: 64)")
+    parser.add_argument("--frames", type=int, help="frames read of every video (default: 4)")
+    parser.add_argument("--lr", type=float, help="peak learning rate (default: 0.003; with --from 0.00001)")
+    parser.add_argument(
+        "--hardness",
+        type=float,
+        metavar="BETA",
+        help="hard negatives: how much more a wrong caption counts the likelier it is (default: 0, all alike)",
+    )
+    parser.add_argument(
+        "--patience",
+        type=int,
+        metavar="N",
+        help="early stop: hold out part of the train videos, look at them every so many steps, stop after N looks\n"
+        "without a better one and keep the best weights (default: 0, all steps on all train videos)",
+    )
+    parser.add_argument("--every", type=int, help="with --patience: steps between two looks (default: 20)")
+    parser.add_argument("--held", type=float, metavar="SHARE", help="with --patience: share held out (default: 0.1)")
+    parser.add_argument("--seed", type=int, help="seed of all draws (default: 0)")
     parser.add_argument("--out", metavar="FOLDER", help="where the aligner goes (default: CORPUS/aligner)")
     parser.add_argument("--force", action="store_true", help="replace another aligner that is there")
 
 
 def run(args: argparse.Namespace) -> None:
+    import hashlib
+    import json
     import time
     from pathlib import Path
 
@@ -37,16 +76,14 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.align import training
     from tubelet.commands.bar import Bar
     from tubelet.data.table import Corpus
+    from tubelet.report.aligner import write_page
+    from tubelet.saliency.aligned import write_training
 
     corpus = Corpus.open(args.corpus)
     training.check_sources(corpus, args.source)
-    settings = training.Alignment(
-        sources=tuple(sorted(set(args.source))), batch=args.batch, frames=args.frames, seed=args.seed
-    )
-    if args.steps is not None:
-        settings = chz.replace(settings, steps=args.steps)
+    settings, clip = chosen(args)
     folder = Path(args.out) if args.out else corpus.folder / "aligner"
-    made_from = record(corpus, settings, args.seconds)
+    made_from = record(corpus, settings, args.seconds, clip)
     if is_there(folder, made_from, args.force):
         print(f"{folder} holds this aligner already; next: tubelet saliency text {args.corpus}")
         return
@@ -59,27 +96,32 @@ def run(args: argparse.Namespace) -> None:
     for name, reason in failed.items():
         print(f"left out: {name}: {reason}")
     if args.seconds is not None:
+        assert isinstance(settings, training.Alignment)
         settings = chz.replace(settings, steps=training.seconds_to_steps(examples, settings, args.seconds))
+    mark = hashlib.sha256(json.dumps(record(corpus, settings, None, clip), sort_keys=True).encode()).hexdigest()
+    keep = training.Keep(folder / "training.pt", mark)
     began, spent = time.monotonic(), time.process_time()
     with Bar("aligning", "steps") as bar:
-        aligner = training.train(examples, settings, bar)
+        aligner, curve = learned(examples, settings, clip, keep, bar)
     seconds, processor = time.monotonic() - began, time.process_time() - spent
-    aligner.about = {
-        **record(corpus, settings, args.seconds),
+    about: dict[str, Any] = {
+        **record(corpus, settings, args.seconds, clip),
         "videos": len(examples.videos),
         "texts": len(examples.texts),
         "failed": failed,
         "seconds": round(seconds, 1),
         "processor_seconds": round(processor, 1),
     }
-    words = f"{len(aligner.words.seen)} words"
+    words = f", {len(aligner.words.seen)} words" if hasattr(aligner, "words") else ""
     print(
-        f"{len(examples.videos)} train videos, {len(examples.texts)} different captions, {words}; "
+        f"{len(examples.videos)} train videos, {len(examples.texts)} different captions{words}; "
         f"{seconds:.0f} s ({processor:.0f} s of processor time)"
     )
+    if curve.best is not None:
+        print(f"{len(curve.rows)} steps; the weights of step {curve.best} were kept, the best for held-out pairs")
     if len(held_out.videos) > 1:
         result = training.retrieval(aligner, held_out, settings)
-        aligner.about["held_out"] = vars(result)
+        about["held_out"] = vars(result)
         print(
             f"held out, {result.videos} videos and {result.texts} captions, recall at 1: "
             f"caption to frame {result.text_to_frame:.3f} (chance {result.chance_text_to_frame:.3f}), "
@@ -87,16 +129,66 @@ def run(args: argparse.Namespace) -> None:
         )
     else:
         print("fewer than 2 captioned videos in the test split: nothing held out to retrieve")
-    aligner.save(folder)
-    print(f"{aligner.identity} in {folder}")
+    save(aligner, folder, about)
+    keep.done()
+    with Bar("looking at maps", "clips") as bar:
+        write_training(folder, corpus, aligner, curve, settings, bar)
+    print(f"{aligner.identity} in {folder}, its training in {write_page(folder)}")
     print(f"next: tubelet saliency text {args.corpus}" + (f" --aligner {args.out}" if args.out else ""))
 
 
-def record(corpus: "Corpus", settings: "Alignment", seconds: float | None) -> dict[str, Any]:
+def chosen(args: argparse.Namespace) -> "tuple[Lesson, ClipAligner | None]":
+    """The settings that were asked for, and the CLIP that is fine-tuned where one is."""
+    from tubelet.align.training import Alignment
+    from tubelet.align.tuning import Tuning, opened
+    from tubelet.errors import RecipeError
+
+    given = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
+    given["sources"] = tuple(sorted(set(args.source)))
+    if not args.patience and (args.every is not None or args.held is not None):
+        raise RecipeError("--every and --held belong to early stop: give --patience too")
+    if args.model is None:
+        if args.blocks is not None:
+            raise RecipeError("--blocks concerns a CLIP or SigLIP: name it with --from")
+        return Alignment(**given), None
+    if args.seconds is not None:
+        raise RecipeError("--seconds measures the small aligner: with --from, give --steps")
+    aligner, settings = opened(Tuning(model=args.model, blocks=args.blocks, **given))
+    return settings, aligner
+
+
+def learned(examples: Any, settings: "Lesson", clip: "ClipAligner | None", keep: Any, bar: Any) -> Any:
+    """The aligner and its curve."""
+    from tubelet.align.training import Alignment, learn
+    from tubelet.align.tuning import Tuning, tune
+
+    if clip is None:
+        assert isinstance(settings, Alignment)
+        return learn(examples, settings, bar, keep)
+    assert isinstance(settings, Tuning)
+    return tune(clip, examples, settings, bar, keep)
+
+
+def save(aligner: Any, folder: "Path", about: dict[str, Any]) -> None:
+    from tubelet.align import tuning
+    from tubelet.align.learned import Learned
+
+    if isinstance(aligner, Learned):
+        aligner.about = about
+        aligner.save(folder)
+    else:
+        tuning.save(aligner, folder, about)
+
+
+def record(
+    corpus: "Corpus", settings: "Lesson", seconds: float | None, clip: "ClipAligner | None" = None
+) -> dict[str, Any]:
     """What an aligner was made from: two with the same record are the same."""
     import chz
 
+    begun = {"from": {"name": settings.model, "identity": clip.identity}} if clip is not None else {}  # type: ignore[attr-defined]
     return {
+        **begun,
         "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint(), "splits": ["train"]},
         "settings": {**chz.asdict(settings), "sources": list(settings.sources)},
         "seconds_asked": seconds,
@@ -115,11 +207,12 @@ def is_there(folder: "Path", made_from: dict[str, Any], force: bool) -> bool:
         return False
     except ValueError:
         about = {}
-    was, now = ({**record, "settings": dict(record.get("settings", {}))} for record in (about, made_from))
+    plain = {} if "from" in about else record_defaults()  # of fields that an earlier version did not have
+    was, now = ({**record, "settings": {**plain, **record.get("settings", {})}} for record in (about, made_from))
     if made_from["seconds_asked"] is not None:  # then the number of steps is the machine's, not the user's
         for one in (was, now):
             one["settings"].pop("steps", None)
-    differ = [name for name in now if was.get(name) != now[name]]
+    differ = [name for name in {**now, "from": None} if was.get(name) != now.get(name)]
     if not differ:
         return True
     if force:
@@ -129,3 +222,11 @@ def is_there(folder: "Path", made_from: dict[str, Any], force: bool) -> bool:
         f"{folder} holds another aligner (different {', '.join(settings or differ)}): "
         "keep it and give --out NEW, or replace it with --force"
     )
+
+
+def record_defaults() -> dict[str, Any]:
+    import chz
+
+    from tubelet.align.training import Alignment
+
+    return {**chz.asdict(Alignment()), "sources": []}

@@ -351,7 +351,7 @@ def the_aligner(args: argparse.Namespace, corpus: "Corpus") -> "Aligner":
             f"{args.corpus} has no aligner; train one with `tubelet align {args.corpus}`, "
             "or name a CLIP with --aligner PATH"
         )
-    return open_aligner(folder)
+    return open_aligner(folder, args.reading, args.scorer)
 
 
 def layers_a_second(rate: str | None, corpus: "Corpus") -> float | None:

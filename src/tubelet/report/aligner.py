@@ -1,0 +1,126 @@
+"""The page of an aligner's training, from its folder alone: what it had, how it went, what it finds, where it looks."""
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tubelet.errors import RunError
+from tubelet.report.figures import Line, curves, smoothed
+
+HERE = Path(__file__).parent
+AGAINST = {"all": "every other patch", "distractors": "patches of distractors"}
+ROWS = {
+    "text map": "the map of its caption",
+    "shuffled caption": "the map of another clip's caption",
+    "colour word": "likeness to the colour that the caption names",
+    "centre": "nearness to the centre",
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    title: str
+    note: str
+    svg: Markup
+
+
+def write_page(folder: Path) -> Path:
+    """Writes `report.html` beside what it is made of: `aligner.json`, `training.json`, `maps.jpg`."""
+    try:
+        about = json.loads((folder / "aligner.json").read_text(encoding="utf-8"))
+        training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder} holds no training of an aligner ({error}); make one with `tubelet align`") from None
+    picture = folder / "maps.jpg"
+    shown = base64.b64encode(picture.read_bytes()).decode("ascii") if picture.exists() else ""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.get_template("aligner.html").render(
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        corpus=about["corpus"]["name"],
+        identity=about["identity"],
+        facts=facts(about, training),
+        charts=charts(training),
+        retrieval=retrieval(about.get("held_out")),
+        areas=areas(training["areas"]),
+        measured=(training["areas"] or {}).get("clips"),
+        picture=Markup(shown),
+        split=training["pictures"]["split"],
+        left_out=about.get("failed") or {},
+    )
+    out = folder / "report.html"
+    out.write_text(page, encoding="utf-8")
+    return out
+
+
+def facts(about: dict[str, Any], training: dict[str, Any]) -> list[tuple[str, str]]:
+    """What it was made from, in words."""
+    settings, rows = about["settings"], training["curve"]
+    begun = about.get("from")
+    steps = f"{len(rows)} of {settings['steps']}, {settings['batch']} frames each"
+    if training["best"] is not None:
+        steps += f"; the weights of step {training['best']} were kept, the best for held-out pairs"
+    return [
+        ("Begun from", begun["name"] if begun else "random weights"),
+        ("Train videos", f"{about['videos']:,}, with {about['texts']:,} different captions"),
+        ("Caption sources", ", ".join(settings["sources"]) or "all"),
+        ("Steps", steps),
+        ("Hard negatives", f"hardness {settings['hardness']:g}" if settings.get("hardness") else "none: all alike"),
+        ("Time", f"{about['seconds']:g} s, {about['processor_seconds']:g} s of processor time"),
+    ]
+
+
+def charts(training: dict[str, Any]) -> list[Chart]:
+    rows = training["curve"]
+    steps, losses = (np.asarray([row[name] for row in rows], float) for name in ("step", "loss"))
+    looks = [row for row in rows if "held_out" in row]
+    lines = [Line("every step", steps, losses, 0, faint=True), Line("train", steps, smoothed(losses), 0)]
+    note = "Contrast of frames and captions, in nats. Faint: every step; bold: running mean."
+    if looks:
+        at = np.asarray([row["step"] for row in looks], float)
+        lines.append(Line("held out", at, np.asarray([row["held_out"] for row in looks]), 1, dots=True))
+        note += " Dots: held-out pairs, all at once, so on a scale of their own."
+    found = [Chart("Loss", note, curves("aligner-loss", lines))]
+    if looks:
+        kinds = (("frame to caption", "frame_to_text"), ("caption to frame", "text_to_frame"))
+        lines = [
+            Line(label, at, np.asarray([row[name] for row in looks]), n, dots=True)
+            for n, (label, name) in enumerate(kinds)
+        ]
+        about = "Recall at 1 among the held-out part of the train split: frame to caption, then caption to frame."
+        found.append(Chart("Retrieval while training", about, curves("aligner-recall", lines, percent=True, floor=0.0)))
+    return found
+
+
+def retrieval(found: dict[str, Any] | None) -> list[tuple[str, str, str]]:
+    """(direction, recall at 1, chance) on the test split."""
+    if not found:
+        return []
+    return [
+        (label, f"{100 * found[name]:.1f} %", f"{100 * found[f'chance_{name}']:.1f} %")
+        for label, name in (
+            (f"caption to frame, {found['texts']} captions", "text_to_frame"),
+            (f"frame to caption, {found['videos']} videos", "frame_to_text"),
+        )
+    ]
+
+
+def areas(found: dict[str, Any] | None) -> list[tuple[str, str, str]]:
+    """(row, ROC area against all, against distractors)."""
+    if not found:
+        return []
+    return [
+        (ROWS.get(name, name), *(figure(by_side[side]["overall"]["mean"]) for side in AGAINST))
+        for name, by_side in found["rows"].items()
+    ]
+
+
+def figure(value: float | None) -> str:
+    return "—" if value is None else f"{value:.3f}"
