@@ -112,8 +112,11 @@ def test_one_baseline_can_be_asked_for_alone(runs, capsys):
     (run / "results.json").unlink(missing_ok=True)
     assert evaluate(capsys, run, "knn", "--baseline", "mean_image")[0] == 0
     assert set(results(run)["knn"]["baselines"]) == {"mean_image"}
-    assert evaluate(capsys, run, "knn", "--baseline", "random")[0] == 0
+    words = ("knn", "multiview", "multiview.views=2x1", "multiview.linear.pools=mean", "--baseline", "random")
+    assert evaluate(capsys, run, *words)[0] == 0
     assert set(results(run)["knn"]["baselines"]) == {"mean_image", "random"}
+    assert set(results(run)["multiview"]["baselines"]) == {"random"}
+    assert "shared" in results(run)["multiview"]
 
 
 def test_a_second_command_adds_and_keeps_and_settings_are_obeyed(runs, corpus, capsys):
@@ -220,6 +223,22 @@ def test_a_test_split_that_the_aligner_has_seen_is_refused_unless_allowed(runs, 
         assert "linear" not in (results(runs / "guided") if (runs / "guided" / "results.json").exists() else {})
         assert evaluate(capsys, runs / "guided", "linear", "--allow-seen")[0] == 0
         assert evaluate(capsys, runs / "pixels", "linear")[0] == 0  # no text ever reached this one
+        words = [
+            "tiny",
+            "steps=1",
+            "batch=2",
+            "rates=0.1",
+            "samples=50",
+            "--on",
+            corpus.folder,
+            "--out",
+            runs / "tuned",
+        ]
+        assert cli.main(["finetune", str(runs / "guided"), *map(str, words)]) == 2
+        assert "--allow-seen" in capsys.readouterr().err
+        assert not (runs / "tuned").exists()
+        assert cli.main(["finetune", str(runs / "guided"), *map(str, words), "--allow-seen"]) == 0
+        assert results(runs / "tuned")["finetune"]["seen"]["aligner"] == ["test", "train"]
     finally:
         trained_on(corpus, ["train"])
 

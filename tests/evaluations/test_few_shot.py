@@ -1,5 +1,7 @@
 """Few-shot episodes: equal to a plain loop, apart by group, the same for every encoder."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -88,6 +90,13 @@ def test_with_fewer_classes_than_ways_all_are_taken_and_the_name_says_so(small, 
     result = run(FewShot(episodes=10, samples=50), made_up(40, 2), made_up(40, 2, seed=1), small, clip, data)
     assert "2way_5shot.slots.accuracy" in result["metrics"]
     assert result["metrics"]["chance"] == 0.5
+
+
+def test_where_every_query_is_of_the_supports_group_nothing_is_measured_and_that_is_said(small, clip, data):
+    train, test = made_up(4, 2), made_up(6, 2, seed=1)
+    train, test = (replace(part, groups=tuple(f"{int(c)}" for c in part.label)) for part in (train, test))
+    with pytest.raises(CorpusError, match="every query is of a group of its episode's support"):
+        run(FewShot(shots=(1,), episodes=3), train, test, small, clip, data)
 
 
 def test_what_cannot_be_is_refused_in_one_line(small, clip, data):

@@ -97,6 +97,13 @@ def test_clips_that_say_nothing_are_at_chance_within_the_interval(context):
     assert sum(inside) >= 6  # of 95 % intervals
 
 
+def test_of_many_classes_the_first_five_count_too(context):
+    labels = {video.id: f"way {video.row % 7}" for video in context.corpus.videos}
+    metrics = ZeroShot(samples=50).run(replace(context, labels=labels))["metrics"]
+    assert metrics["accuracy"] <= metrics["top5_accuracy"] <= 1
+    assert metrics["chance"] == pytest.approx(1 / 7)
+
+
 def test_the_doors_say_what_to_do(context, tmp_path):
     with pytest.raises(RecipeError, match="a run with a contrast head"):
         ZeroShot().run(replace(context, task=None))

@@ -396,7 +396,7 @@ def test_nothing_stands_beside_what_was_measured_on_another_corpus(make_run, tmp
     tables = {table.title: table for table in results_tables(runs)}
     assert tables["linear, synth-1"].columns == [0, 1]
     assert tables["linear, clips"].columns == [2, 3]
-    assert tables["linear, clips"].rows[0].cells[-1].text == "39.5 %"
+    assert tables["linear, clips"].rows[0].cells[-1].text == "50.0 %"  # a guess, not the commonest class of train
     assert tables["linear, synth-1"].rows[0].cells[-1].text == "14.0 %"
     assert tables["reconstruction, synth-1"].columns == [0, 1]
     titles = [comparison(some).title for some in alike(runs)]

@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label", metavar="COLUMN", help="the column of --labels, or of the truth beside the embedded corpus"
     )
+    parser.add_argument("--allow-seen", action="store_true", help="test on a split that the aligner was trained on")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         labels = other_labels(Corpus.open(on), args.labels and Path(args.labels), args.label)
     command = ["tubelet", *sys.argv[1:]] if sys.argv[1:2] == ["finetune"] else spoken(args)
     with Bar("testing", "videos") as bar:
-        done = finetune(name, config, on, args.out, command, labels, bar)
+        done = finetune(name, config, on, args.out, command, labels, bar, args.allow_seen)
     if not done:
         raise SystemExit(130)
     if os.environ.get("RANK", "0") != "0":
@@ -100,7 +101,7 @@ def spoken(args: argparse.Namespace) -> list[str]:
     for option in ("on", "out", "labels", "label", "labels_share"):
         value = getattr(args, option)
         words += [] if value is None else [f"--{option.replace('_', '-')}", str(value)]
-    return words + (["--scratch"] if args.scratch else [])
+    return words + (["--scratch"] if args.scratch else []) + (["--allow-seen"] if args.allow_seen else [])
 
 
 def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:

@@ -76,7 +76,6 @@ class FewShot(Evaluation):
                     f"{self.support} and a query of {self.split} in another group"
                 )
                 continue
-            result["metrics"]["chance"] = 1 / plan.ways
             for pool in self.pools:
                 name = f"{plan.ways}way_{shots}shot.{pool}"
                 self.measure(name, plan, support, queries, pool, context.seed, result)
@@ -95,6 +94,10 @@ class FewShot(Evaluation):
         result: dict[str, Any],
     ) -> None:
         right, asked, episodes = play(plan, support, queries, pool)
+        if not len(episodes):
+            result["remarks"].append(f"{name} is not measured: every query is of a group of its episode's support")
+            return
+        result["metrics"]["chance"] = 1 / plan.ways
         accuracy = right / np.maximum(asked, 1)
         result["metrics"][f"{name}.accuracy"] = float(right.sum() / asked.sum())
         bounds = of_mean(accuracy, queries.groups, seed=seed, samples=self.samples, weights=asked)
@@ -182,5 +185,5 @@ def play(
         hit = (asked[rows] @ prototypes.T).argmax(1) == classes
         right[rows] += hit
         count[rows] += 1
-        episodes.append(hit.mean())
+        episodes += [hit.mean()] if len(hit) else []
     return right, count, np.array(episodes)

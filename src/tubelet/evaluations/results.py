@@ -55,8 +55,9 @@ def complete(
         "seen": dict(leaks.seen),
         "versions": versions(),
     }
-    marks = [*result.get("marks", []), *(leaks.marks() if evaluation.reads_features else [])]
-    if evaluation.reads_features and {"train", "test"} <= context.computed.keys():
+    learned = evaluation.reads_features or "train" in result.get("counts", {})
+    marks = [*result.get("marks", []), *(leaks.marks() if learned else [])]
+    if learned and {"train", "test"} <= context.computed.keys():
         train, test = context.features("train"), context.features("test")
         shared = Shared.between(context.corpus, train, test)
         known["shared"] = shared.as_json()

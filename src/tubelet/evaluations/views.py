@@ -23,6 +23,7 @@ from tubelet.evaluations.multiview import predict
 @chz.chz
 class Multiview(Evaluation):
     name: ClassVar[str] = "multiview"
+    reads_tokens: ClassVar[bool] = True
 
     views: str = chz.field(default="5x3", doc="pieces x squares of a test video: 5x3 for Kinetics, 2x3 for SSv2")
     linear: Linear = chz.field(default_factory=Linear, doc="the probe, on one centre clip a video")

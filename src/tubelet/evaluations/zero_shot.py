@@ -67,9 +67,9 @@ class ZeroShot(Evaluation):
         metrics, intervals = measured.pop("metrics"), measured.pop("intervals")
         if len(test.classes) > 5:
             among = (scores.topk(5, dim=1).indices == test.label[:, None]).any(1).double().numpy()
-            metrics["top5.accuracy"] = float(among.mean())
+            metrics["top5_accuracy"] = float(among.mean())
             bounds = of_mean(among, test.groups, seed=context.seed, samples=self.samples)
-            intervals |= {} if bounds is None else {"top5.accuracy": bounds}
+            intervals |= {} if bounds is None else {"top5_accuracy": bounds}
         return {
             "corpus": context.identity,
             "protocol": {

@@ -50,14 +50,24 @@ def finetune(
     command: Iterable[str] = (),
     labels: Mapping[str, str] | None = None,
     progress: Progress = quiet,
+    allow_seen: bool = False,
 ) -> bool:
-    """Fine-tunes into `folder`, or goes on with the same run that stands there. False when it was asked to stop."""
+    """Fine-tunes into `folder`, or goes on with the same run that stands there. False when it was asked to stop.
+
+    Refused where the run's aligner was trained on the test split, unless `allow_seen`.
+    """
     folder = Path(folder)
     with process_group(), contextlib.ExitStack() as stack:
         machine = Machine.here(config.precision)
         table = Corpus.open(Path(corpus))
         division = Division.of(table, config.data, labels, config.labels_share, config.held_out, config.seed)
         origin = read_plan(config.init)
+        leaks = Leaks.of(
+            table, origin.corpus, origin.config.data.split, guided=origin.config.guided_by_text, compared=False,
+            source=origin.config.data.captions.source, labels=labels, earlier=earlier(origin),
+        )  # fmt: skip
+        if division.test and not config.scratch:
+            leaks.refuse("test", allow_seen)
         steps = config.total(len(division.fit), machine.world)
         decided = {"weights": fingerprint(Path(config.init)), **digest_of(labels)}
         plan = Plan(
@@ -76,10 +86,6 @@ def finetune(
                 return False
         if machine.rank == 0:
             chosen = best(config.grid, folder)
-            leaks = Leaks.of(
-                table, origin.corpus, origin.config.data.split, guided=origin.config.guided_by_text, compared=False,
-                source=origin.config.data.captions.source, labels=labels, earlier=earlier(origin),
-            )  # fmt: skip
             conclude(config, table, division, leaks, chosen, folder, machine, steps, progress)
             print(f"{folder}: {said(chosen)}; {following(folder)}")
         return True

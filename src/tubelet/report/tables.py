@@ -237,9 +237,10 @@ def chance_of(metric: str) -> str:
 
 
 def level_of(result: Record, metric: str) -> str:
-    """The same among the numbers of a result; where nothing is learned of the classes' sizes it is a guess."""
-    name = chance_of(metric)
-    return name if name in (result.get("metrics") or {}) or name != "majority" else "chance"
+    """The same among the numbers of a result; of accuracy the commonest class, or a guess where that is better."""
+    name, metrics = chance_of(metric), result.get("metrics") or {}
+    known = [level for level in ("majority", "chance") if number(metrics.get(level))]
+    return max(known, key=lambda level: float(metrics[level])) if name == "majority" and known else name
 
 
 WORDS = {
