@@ -124,6 +124,26 @@ def test_subtitles_are_cut_to_the_segments_in_which_they_are_said(name: str, tex
     ]
 
 
+def test_lines_end_where_json_says_and_nothing_is_said_is_no_caption(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        '{"video": "a", "text": "one\u2028two\x85three", "time": "1:02"}\n\n'
+        '{"video": "b", "captions": ["x", null], "time": 3}\n',
+        encoding="utf-8",
+    )
+    assert list(read(tmp_path / "a.jsonl")) == [
+        Said("a", "one\u2028two\x85three", None, 62.0),
+        Said("b", "x", None, 3.0),
+    ]
+    (tmp_path / "a.jsonl").write_text('{"video": "a", "text": "x", "time": "soon"}\n')
+    with pytest.raises(CorpusError, match="'soon' is no time"):
+        list(read(tmp_path / "a.jsonl"))
+
+
+def test_subtitles_of_windows_are_read(tmp_path: Path) -> None:
+    (tmp_path / "talk.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nGrüße\n", encoding="utf-16")
+    assert list(read(tmp_path / "talk.srt")) == [Said("talk", "Grüße", "subtitles", 0.0, 1.0)]
+
+
 def test_what_is_said_in_a_row_can_be_one_caption_also_of_named_segments(tmp_path: Path) -> None:
     (tmp_path / "talk.srt").write_text(SRT)
     rows = [

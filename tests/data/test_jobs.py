@@ -173,3 +173,10 @@ def test_a_job_ends_soon_after_its_last_task() -> None:
     began = time.monotonic()
     run_job(Work(look), tasks_of(*range(20)), lambda some: None)
     assert time.monotonic() - began < 20
+
+
+def test_a_failure_is_remembered_whatever_signs_are_in_its_name(tmp_path: Path) -> None:
+    task = Task("0" * 32, "line\u2028separated\x85 twice", ("refuse",), 0)
+    Failures(tmp_path / "failed.jsonl").add(task, Failure("no frame\u2029of it"))
+    known = Failures(tmp_path / "failed.jsonl").get(task.key)
+    assert known == Failure("no frame\u2029of it")

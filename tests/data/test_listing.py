@@ -1,5 +1,6 @@
 """Lists and tables as people write them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,26 @@ def test_times_are_read_as_people_write_them() -> None:
     assert [segment_id("v.mp4", t) for t in (0.0, 10.0, 12.5, 12345678.0)] == [
         "v.mp4#0", "v.mp4#10", "v.mp4#12.5", "v.mp4#12345678",
     ]  # fmt: skip
+
+
+def test_names_that_are_no_text_are_left_out_and_said(tree: Path) -> None:
+    (tree / "b" / os.fsdecode(b"caf\xe9.mp4")).touch()
+    listing = list_sources([tree])
+    assert [entry.id for entry in listing.entries] == ids(tree)
+    assert len(listing.entries) == 4
+    (remark,) = listing.remarks
+    assert "1 file left out, named by bytes that are no UTF-8 (first: 'caf\\udce9.mp4')" in remark
+
+
+def test_a_name_that_looks_like_somebodys_home_is_a_name(tree: Path) -> None:
+    (tree / "~me again.mp4").touch()
+    (tree / "l.csv").write_text("path,label\n~me again.mp4,run\n")
+    (entry,) = list_sources([tree / "l.csv"]).entries
+    assert entry.path == tree / "~me again.mp4"
+    assert Names([(entry.id, entry.path)]).find("~me again.mp4", tree) == "~me again.mp4"
+
+
+def test_a_quotation_mark_that_is_never_closed_is_said(tree: Path) -> None:
+    (tree / "l.csv").write_text('path,label\na/one.MP4,"run\n' + "b/two.mp4,walk\n" * 10_000)
+    with pytest.raises(CorpusError, match=r"l.csv is no table .* quotation mark that is never closed"):
+        list_sources([tree / "l.csv"])

@@ -374,6 +374,21 @@ def test_a_damaged_shard_is_named_with_the_remedy(tmp_path: Path) -> None:
         Maps.open(corpus, "text")
 
 
+def test_what_is_written_after_a_shard_was_deleted_takes_the_place_of_no_other(tmp_path: Path) -> None:
+    corpus = corpus_in(tmp_path)
+    for number in range(3):
+        with MapsWriter(corpus, "text", "scalar", METHOD) as writer:
+            writer.add(corpus.videos[0], f"text {number}", np.full((1, 2, 2), number, np.float32), np.zeros(1))
+            writer.finish()
+    (writer.folder / "shard-000000.arrow").unlink()  # as the remedy of a damaged one says
+    with MapsWriter(corpus, "text", "scalar", METHOD) as writer:
+        writer.add(corpus.videos[0], "text 0", np.zeros((1, 2, 2), np.float32), np.zeros(1))
+        writer.finish()
+        assert all(writer.has(corpus.videos[0], f"text {number}") for number in range(3))
+    with MapsWriter(corpus, "text", "scalar", METHOD) as writer:
+        assert all(writer.has(corpus.videos[0], f"text {number}") for number in range(3))
+
+
 KILLED = """
 import sys, numpy as np
 from tubelet.data.maps import MapsWriter

@@ -307,3 +307,18 @@ def test_asking_for_no_times_is_our_mistake(video_file: Path) -> None:
     with Reader(video_file) as reader, pytest.raises(ValueError, match="no times"):
         reader.frames([])
     assert math.isinf(Reader(video_file)._end)
+
+
+def test_any_awkward_file_has_a_first_frame_or_a_reason(real_data: Path) -> None:
+    found = [first_frames(path) for path in sorted((real_data / "awkward" / "mp4parse").iterdir())]
+    assert 1 in found
+    assert all(one == 1 or str(one) for one in found)
+
+
+def first_frames(path: Path) -> int | str:
+    """How many frames are shown at the beginning, or why none is."""
+    try:
+        with Reader(path) as reader:
+            return len(reader.frames([0.0]))
+    except VideoError as error:
+        return str(error)

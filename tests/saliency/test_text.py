@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tubelet.cli import main
 from tubelet.data.augment import Crop
+from tubelet.data.jobs import Limits, Running
 from tubelet.data.maps import Embeddings, Maps
 from tubelet.data.table import Corpus
 from tubelet.data.video import read_span
@@ -105,6 +107,21 @@ def test_a_video_in_pieces_gets_one_map_and_a_broken_piece_no_map_at_all(corpus:
     maps = Maps.open(corpus, "text")
     assert maps.missing(corpus.videos, corpus.captions) == ["clip 2"]
     assert maps.layers(corpus.videos[0], corpus.captions[0])[0].shape == (16, 4, 6)
+
+
+def test_a_file_that_goes_or_a_map_of_no_numbers_costs_that_video_alone(corpus: Corpus, colours, monkeypatch) -> None:
+    patches = colours.patches
+
+    def spoilt(frames: np.ndarray) -> torch.Tensor:
+        if colours.looked == 16:
+            (corpus.folder / "clip 0.mp4").unlink()
+        return patches(frames) * (np.nan if colours.looked == 32 else 1.0)
+
+    monkeypatch.setattr(colours, "patches", spoilt)
+    filled = fill(corpus, colours, rate=None, running=Running(Limits(workers=1)))
+    assert "gone since it was looked at" in filled.failed["clip 0"]
+    assert "values that are no numbers" in filled.failed["clip 1"]
+    assert (filled.videos, len(filled.failed)) == (2, 2)
 
 
 def test_unknown_sources_and_silent_corpora_are_said(corpus: Corpus, colours) -> None:

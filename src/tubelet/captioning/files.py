@@ -3,6 +3,7 @@
 A file may speak of more videos than the corpus has; what it says of others is counted and left out.
 """
 
+import codecs
 import html
 import json
 import re
@@ -145,8 +146,10 @@ def of_json(path: Path) -> Iterator[Said]:
                 f"the first that lacks one says {str(found)[:80]}"
             )
         time = found.get("time")
-        for text in [caption] if isinstance(caption, str) else caption:
-            yield Said(str(name), str(text), found.get("source"), None if time is None else float(time))
+        time = float(time) if isinstance(time, int | float) else seconds(str(time or ""), path, "time")
+        for text in caption if isinstance(caption, list) else [caption]:
+            if text is not None:
+                yield Said(str(name), str(text), found.get("source"), time)
 
 
 def objects_of(path: Path) -> list[dict[str, Any]]:
@@ -156,9 +159,8 @@ def objects_of(path: Path) -> list[dict[str, Any]]:
     except (OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"{path} cannot be read: {error}") from None
     try:
-        content = (
-            json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines() if line]
-        )
+        lines = [line for line in text.split("\n") if line.strip()]  # a caption may hold other ends of lines
+        content = json.loads(text) if path.suffix.lower() == ".json" else [json.loads(line) for line in lines]
     except ValueError as error:
         raise CorpusError(f"{path} is no JSON ({error})") from None
     if isinstance(content, dict) and "sentences" in content:
@@ -186,7 +188,7 @@ def subtitles(path: Path, name: str) -> Iterator[Said]:
     """The cues of an SRT or VTT file; `talk.en.vtt` is said of `talk`. Tags and repeated lines are left out."""
     content = path.read_bytes()
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("latin-1")
     whole = name[: -len(path.suffix)]

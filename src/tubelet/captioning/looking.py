@@ -108,13 +108,17 @@ def look_at_all(
         for video in videos
     ]
     of_task = {task.key: video for task, video in zip(tasks, videos, strict=True)}
+    gone: dict[str, str] = {}
     with Kept(corpus, about) as kept:
 
         def keep(results: Sequence[tuple[Task, Sequence[Seen]]]) -> None:
             for video, texts, times in described(
                 [(of_task[task.key], seen) for task, (seen,) in results], how, describer
             ):
-                kept.add(video, texts, times)
+                try:
+                    kept.add(video, texts, times)
+                except CorpusError as error:
+                    gone[video.id] = str(error)
             kept.flush()
 
         done = run_job(
@@ -127,7 +131,7 @@ def look_at_all(
             progress=progress,
             most=max(how.batch, 32),
         )
-        failed = {of_task[key].id: failure.reason for key, failure in done.failed.items()}
+        failed = {of_task[key].id: failure.reason for key, failure in done.failed.items()} | gone
         rows = [
             {"video": video.id, "text": text, "time": moment, "model": describer.title, "prompt": how.prompt or None}
             for video in videos

@@ -254,7 +254,7 @@ class Failures:
         self.known: dict[str, Failure] = {}
         text = path.read_text(encoding="utf-8") if path is not None and path.exists() else ""
         self.cut = bool(text) and not text.endswith("\n")  # a power cut left a line unfinished
-        for line in text.splitlines():
+        for line in text.split("\n"):  # not every sign that splitlines takes for an end is one
             try:
                 said = json.loads(line)
             except ValueError:

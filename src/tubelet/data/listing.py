@@ -87,6 +87,12 @@ def list_sources(
         if any(taken.get(entry.video, entry.path) != entry.path for entry in found.entries):
             prefix = free_prefix(source, found.entries, taken)
             found.entries = [replace(entry, video=f"{prefix}/{entry.video}") for entry in found.entries]
+        if strange := [entry for entry in found.entries if not writable(entry)]:
+            found.entries = [entry for entry in found.entries if writable(entry)]
+            found.remarks.append(
+                f"{source}: {plural(len(strange), 'file')} left out, named by bytes that are no UTF-8 "
+                f"(first: {strange[0].path.name!a}); rename them to use them"
+            )
         double = 0
         for entry in found.entries:
             earlier = seen.setdefault((entry.path, entry.start, entry.end), entry)
@@ -106,6 +112,15 @@ def list_sources(
         where = ", ".join(map(str, sources))
         raise CorpusError(f"no videos in {where}; folders are searched for {extensions()}")
     return listing
+
+
+def writable(entry: Entry) -> bool:
+    """Whether a table can hold its name: file systems allow bytes that are no text."""
+    try:
+        f"{entry.path}{entry.video}".encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def walk(folder: Path, leave_out: Path | None) -> list[tuple[str, Path]]:
@@ -184,7 +199,7 @@ def list_id(name: str, place: Path, folder: Path, common: Path) -> str:
 
 def locate(name: str, folder: Path) -> Path:
     """Relative paths count from the list's folder, or where that leads nowhere from the working folder."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # a name that only looks like somebody's home stays as it is
     if path.is_absolute():
         return path
     beside = Path(os.path.normpath(folder.absolute() / path))
@@ -243,13 +258,16 @@ class Table:
             text = path.read_text(encoding="latin-1")
         except OSError as error:
             raise CorpusError(f"{path} cannot be read: {error.strerror}") from None
-        lines = [line for line in text.splitlines() if line.strip()]
+        lines = [line for line in text.split("\n") if line.strip()]
         first = lines[0] if lines else ""
-        delimiter = max("\t,;|", key=lambda mark: len(next(csv.reader([first], delimiter=mark))))
-        if delimiter not in first:
-            rows = [[line.strip().strip('"')] for line in lines]
-        else:
-            rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(map(str.strip, row))]
+        try:
+            delimiter = max("\t,;|", key=lambda mark: len(next(csv.reader([first], delimiter=mark))))
+            if delimiter not in first:
+                rows = [[line.strip().strip('"')] for line in lines]
+            else:
+                rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(map(str.strip, row))]
+        except csv.Error as error:
+            raise CorpusError(f"{path} is no table ({error}): look for a quotation mark that is never closed") from None
         columns, remarks = name_columns(rows[0], path) if rows else (None, [])
         header = rows[0] if columns is not None else []
         return cls(path, rows[1:] if columns is not None else rows, columns, header, remarks)
@@ -319,7 +337,7 @@ class Names:
         if (found := self.ids.get(name) or self.ids.get(normal)) is not None:
             return found
         for base in (folder.absolute(), Path.cwd()):
-            if (found := self.paths.get(Path(os.path.normpath(base / Path(name).expanduser())))) is not None:
+            if (found := self.paths.get(Path(os.path.normpath(base / os.path.expanduser(name))))) is not None:
                 return found
         for short in (normal, PurePosixPath(normal).name, PurePosixPath(normal).stem):
             if len(meant := self.short.get(short, set())) == 1:

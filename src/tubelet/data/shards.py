@@ -89,7 +89,8 @@ class Writer:
         """Writes what was added since the last time as one shard."""
         if not self.pending:
             return
-        number = len(list(self.folder.glob("shard-*.arrow")))
+        numbers = [int(path.stem.removeprefix("shard-")) for path in self.folder.glob("shard-*.arrow")]
+        number = max(numbers, default=-1) + 1  # one that was damaged may have been deleted among them
         final = self.folder / f"shard-{number:06d}.arrow"
         partial = final.with_suffix(".partial")
         columns = [column(field.type, [row[field.name] for row in self.pending]) for field in self.schema]

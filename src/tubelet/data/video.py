@@ -111,6 +111,8 @@ class Reader:
         asked = np.asarray(times, dtype=np.float64)
         if not asked.size:
             raise ValueError("no times asked for")
+        if not self._times.size:
+            raise VideoError(f"{self.path.name} holds no frame there")
         if not self._ordered:
             kept = Keeping(self._places(asked), cut)
             if self._by_time(kept):

@@ -5,7 +5,8 @@ nothing else. Who does the work, and what is remembered of it, is that of every 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from jaxtyping import Float, Float64
 from tubelet.data.jobs import FAILED, Done, Failures, Progress, Running, Task, Work, file_key, quiet, run_job
 from tubelet.data.maps import MapsWriter
 from tubelet.data.table import Corpus, Video
-from tubelet.errors import CorpusError
+from tubelet.errors import CorpusError, VideoError
 
 __all__ = ["Filled", "Map", "Progress", "Running", "alone", "fill_maps", "quiet", "task_of", "usable"]
 
@@ -60,20 +61,37 @@ def fill_maps(
 ) -> Filled:
     """Writes the maps of each video, by name of the series and text: that is what `work.whole` makes of a task."""
     of_task = {task.key: video for task, video in zip(tasks, videos, strict=True)}
+    gone: dict[str, str] = {}
     failures = Failures(next(iter(writers.values())).folder / FAILED)
     count = 0
 
     def keep(results: Sequence[tuple[Task, Mapping[tuple[str, str], Map]]]) -> None:
         nonlocal count
         for task, maps in results:
+            video = of_task[task.key]
             for (name, text), (values, times) in maps.items():
-                writers[name].add(of_task[task.key], text, values, times)
+                try:
+                    writers[name].add(video, text, values, times)
+                except OSError as error:
+                    gone[video.id] = f"it is gone since it was looked at ({error.strerror})"
+                    break
                 count += 1
         for writer in writers.values():
             writer.flush()
 
+    work = replace(work, whole=partial(finite, work.whole))
     done = run_job(work, tasks, keep, there=there, failures=failures, running=running, progress=progress)
     for writer in writers.values():
         writer.finish()
-    failed = {of_task[key].id: failure.reason for key, failure in done.failed.items()}
+    failed = {of_task[key].id: failure.reason for key, failure in done.failed.items()} | gone
     return Filled(len(videos) - len(failed), count, failed, done)
+
+
+def finite(whole: Callable[[Task, list[Any]], Any], task: Task, found: list[Any]) -> Mapping[tuple[str, str], Map]:
+    """The maps of a task. Values that cannot be kept are the failure of their video, not of the job."""
+    maps: Mapping[tuple[str, str], Map] = whole(task, found)
+    largest = float(np.finfo(np.float16).max)
+    for (name, _), (values, _) in maps.items():
+        if not (np.abs(values) <= largest).all():
+            raise VideoError(f"its {name} map holds values that are no numbers, or larger than 16 bits can hold")
+    return maps

@@ -1,0 +1,78 @@
+"""What the small aligner learns from a handful of captioned videos: every one left out in turn, then in pairs.
+
+    python benchmarks/leave_out.py CORPUS OUT.json [--steps 120] [--seed 0]
+
+One left out: its frame among all texts of the corpus, and its texts among all frames. Those of the others were trained
+on, so what is unknown competes with what is known by heart. Two left out (each video beside the next, in a ring): both
+are unknown, so that is the fair question: is a text of one nearer to its frame than to the other? Chance is
+a half. All else are the defaults of `tubelet align`; a video counts by its middle frame.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import chz
+import numpy as np
+
+from tubelet.align import training
+from tubelet.align.training import Alignment, Examples
+from tubelet.data.table import Corpus
+from tubelet.saliency.check import roc_area
+
+
+def alone(table: np.ndarray, right: np.ndarray, place: int) -> dict[str, float]:
+    """The video at this place among all: videos x texts."""
+    own = right[place]
+    return {
+        "caption_to_frame": float((table[:, own].argmax(0) == place).mean()),
+        "frame_to_caption": float(own[table[place].argmax()]),
+        "chance_frame_to_caption": float(own.mean()),
+        "area": roc_area(table[place, own], table[place, ~own]),
+    }
+
+
+def beside(table: np.ndarray, right: np.ndarray, one: int, other: int) -> dict[str, float]:
+    """Two videos alone: which frame do texts that only one of them has fit better, and how well are they told apart."""
+    of_one, of_other = right[one] & ~right[other], right[other] & ~right[one]
+    won = np.concatenate([(table[one] > table[other])[of_one], (table[other] > table[one])[of_other]])
+    areas = [
+        roc_area(table[one, of_one], table[one, of_other]),
+        roc_area(table[other, of_other], table[other, of_one]),
+    ]
+    return {"caption_to_frame": float(won.mean()), "area": float(np.mean(areas))}
+
+
+def trained(examples: Examples, out: list[int], settings: Alignment) -> np.ndarray:
+    """The scores of all videos for all texts, by an aligner that never saw these videos nor their texts."""
+    rest = [place for place in range(len(examples.videos)) if place not in out]
+    aligner = training.train(training.some_of(examples, rest), settings)
+    return training.score_table(aligner, examples, settings.sharpness).numpy()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    settings = chz.replace(Alignment(), steps=args.steps, seed=args.seed)
+    examples = training.read_examples(Corpus.open(args.corpus), "all", settings)
+    right = training.membership(examples).numpy()
+    count = len(examples.videos)
+    found: dict[str, list[dict[str, object]]] = {"one": [], "two": []}
+    for place in range(count):
+        one = alone(trained(examples, [place], settings), right, place)
+        found["one"].append({"video": examples.videos[place].id, "texts": int(right[place].sum()), **one})
+        print(found["one"][-1], flush=True)
+    for place in range(count):
+        other = (place + 1) % count
+        two = beside(trained(examples, [place, other], settings), right, place, other)
+        found["two"].append({"videos": [examples.videos[place].id, examples.videos[other].id], **two})
+        print(found["two"][-1], flush=True)
+    args.out.write_text(json.dumps({"settings": chz.asdict(settings), **found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
