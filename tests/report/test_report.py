@@ -11,7 +11,7 @@ import pytest
 from tubelet.cli import main
 from tubelet.errors import RunError
 from tubelet.report.folder import read_run, read_runs
-from tubelet.report.page import alike, commands, comparison, compose, write_report
+from tubelet.report.page import alike, commands, comparison, compose, glances, write_report
 from tubelet.report.tables import results_tables
 
 
@@ -365,9 +365,9 @@ def test_a_search_is_shown_with_its_clips_and_measured_by_nothing(make_run, tmp_
     run = make_run(tmp_path / "run", steps=60)
     results = json.loads((run / "results.json").read_text())
     asked = {"command": ["search", str(run), "a red disc", "--on", "corpora/synth"]}
-    for rank, right, text in ((2, False, "a red disc"), (None, None, "thunder")):
+    for right, text in ((True, "a red disc"), (None, "thunder")):
         answers = [{"answer": f"v_000{i}", "score": 0.5 - i / 10, "right": right} for i in range(3)]
-        example = {"query": text, "rank": rank, "answers": answers}
+        example = {"query": text, "answers": answers}
         results[f"search {text}"] = {"asked": asked, "counts": {"all": {"used": 3}}, "examples": {"search": [example]}}
     (run / "results.json").write_text(json.dumps(results))
     page = compose([read_run(run)])
@@ -399,8 +399,10 @@ def test_nothing_stands_beside_what_was_measured_on_another_corpus(make_run, tmp
     assert tables["linear, clips"].rows[0].cells[-1].text == "50.0 %"  # a guess, not the commonest class of train
     assert tables["linear, synth-1"].rows[0].cells[-1].text == "14.0 %"
     assert tables["reconstruction, synth-1"].columns == [0, 1]
-    titles = [comparison(some).title for some in alike(runs)]
-    assert titles == ["Pretrained, synth-1", "Pretrained, clips"]
+    assert [part.title for part in glances(runs)] == ["Pretrained, synth-1", "Pretrained, clips"]
+    assert [part.columns for part in glances(runs)] == [[0, 1], [2, 3]]
+    assert [comparison(some).title for some in alike(runs)] == ["Pretrained, synth-1", "Pretrained, clips"]
+    assert [part.title for part in glances(runs[:2])] == [""]
     page = compose(runs)
     assert len(seen := Addresses(page).ids) == len(set(seen))
     assert "corpora differ" not in page

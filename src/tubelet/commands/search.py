@@ -62,8 +62,7 @@ def run(args: argparse.Namespace) -> None:
             keep=folder / FOLDER, seed=config.seed, batch=args.batch, progress=bar,
         )  # fmt: skip
         features = context.features(args.split)
-    every = nearest(head, features, vector, {video.id: video for video in corpus.videos}, len(features))
-    hits = every[: args.top]
+    hits = nearest(head, features, vector, {video.id: video for video in corpus.videos}, args.top)
     for place, hit in enumerate(hits, start=1):
         captions = "; ".join(dict.fromkeys(caption.text for caption in corpus.captions_of(hit.video)[:2]))
         about = "   ".join(filter(None, [hit.video.id, hit.video.label, captions]))
@@ -78,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
         "asked": {"command": command + (["--aligner", args.aligner] if args.aligner else [])},
         "counts": {args.split: {**features.counts(), "used": len(features), "unlabelled": 0}},
         "failed": {args.split: list(features.failed)},
-        "examples": {"search": [told(args.text, every, args.top, corpus)]},
+        "examples": {"search": [told(args.text, hits, corpus)]},
     }
     merge_result(folder, f"search {args.text}", result)
     keep_thumbnails(corpus, [hit.video.id for hit in hits], folder)

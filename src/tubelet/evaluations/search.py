@@ -86,16 +86,12 @@ def nearest(
     return [Hit(videos[features.ids[place]], float(score[place])) for place in order]
 
 
-def told(text: str, hits: Sequence[Hit], most: int, corpus: Corpus) -> dict[str, Any]:
-    """The search as an example of a result; right is a clip that has the text as its caption, where one has."""
+def told(text: str, hits: Sequence[Hit], corpus: Corpus) -> dict[str, Any]:
+    """The search as an example of a result: right is a clip that has the text as a caption, of others nobody knows."""
     said = normalise_text(text)
     right = {caption.video for caption in corpus.captions if normalise_text(caption.text) == said}
-    rank = next((place for place, hit in enumerate(hits, start=1) if hit.video.id in right), None)
-    answers = [
-        {"answer": hit.video.id, "score": hit.score, "right": hit.video.id in right if rank else None}
-        for hit in hits[:most]
-    ]
-    return {"query": text, "rank": rank, "answers": answers}
+    answers = [{"answer": hit.video.id, "score": hit.score, "right": hit.video.id in right or None} for hit in hits]
+    return {"query": text, "answers": answers}
 
 
 def draw(text: str, hits: Sequence[Hit], path: Path) -> None:

@@ -17,7 +17,16 @@ from tubelet.report.figures import SERIES, Level, Line, Span, curves, smoothed, 
 from tubelet.report.folder import Run, number, read_runs
 from tubelet.report.notices import notices
 from tubelet.report.pictures import Samples
-from tubelet.report.tables import at_a_glance, confusions, known_as, level_of, recipe_tables, results_tables, title
+from tubelet.report.tables import (
+    Table,
+    at_a_glance,
+    confusions,
+    known_as,
+    level_of,
+    recipe_tables,
+    results_tables,
+    title,
+)
 
 MARK = '<meta name="generator" content="tubelet report">'
 HERE = Path(__file__).parent
@@ -52,7 +61,7 @@ def compose(runs: Sequence[Run]) -> str:
         several=len(runs) > 1,
         pretrained=any(run.pretrained for run in runs),
         corpora=sorted({str(run.corpus.get("name", "unknown corpus")) for run in runs}),
-        glance=at_a_glance(runs),
+        glances=glances(runs),
         notices=[notice for run in runs for notice in notices(run)],
         sheets=contact_sheets(runs),
         training=training(runs),
@@ -64,6 +73,30 @@ def compose(runs: Sequence[Run]) -> str:
         recipes=recipe_tables(runs),
         reruns=[Rerun(run.name, commands(run)) for run in runs],
     )
+
+
+def glances(runs: Sequence[Run]) -> list[Table]:
+    """A table of the runs that can be compared, each under its heading where there are several."""
+    parts = alike(runs)
+    return [
+        replace(
+            at_a_glance(some), title=told(some) if len(parts) > 1 else "", columns=[runs.index(run) for run in some]
+        )
+        for some in parts
+    ]
+
+
+def alike(runs: Sequence[Run]) -> list[list[Run]]:
+    """What can be compared: pretraining with pretraining, fine-tuning with fine-tuning, on one corpus."""
+    found: dict[tuple[str, bool], list[Run]] = {}
+    for run in runs:
+        found.setdefault((str(run.corpus.get("fingerprint")), run.pretrained), []).append(run)
+    return list(found.values())
+
+
+def told(runs: Sequence[Run]) -> str:
+    """What runs that are alike have in common."""
+    return f"{'Pretrained' if runs[0].pretrained else 'Fine-tuned'}, {runs[0].corpus.get('name', 'unknown corpus')}"
 
 
 @dataclass(frozen=True)
@@ -295,14 +328,6 @@ class Beside:
     tables: list[tuple[list[str], list[list[str]]]]
 
 
-def alike(runs: Sequence[Run]) -> list[list[Run]]:
-    """What can be compared: pretraining with pretraining, fine-tuning with fine-tuning, on one corpus."""
-    found: dict[tuple[str, bool], list[Run]] = {}
-    for run in runs:
-        found.setdefault((str(run.corpus.get("fingerprint")), run.pretrained), []).append(run)
-    return list(found.values())
-
-
 def comparison(runs: Sequence[Run]) -> Beside | None:
     """None where there is one run alone, or nothing to compare."""
     if len(runs) < 2 or not any(run.results for run in runs):
@@ -311,7 +336,7 @@ def comparison(runs: Sequence[Run]) -> Beside | None:
         found = compare(runs)
     except RunError:
         return None
-    title = f"{'Pretrained' if runs[0].pretrained else 'Fine-tuned'}, {runs[0].corpus.get('name', 'unknown corpus')}"
+    title = told(runs)
     order = {method.name: index for index, method in enumerate(found.methods)}
     means, apart = [], []
     for metric in headlines(found):

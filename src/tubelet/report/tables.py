@@ -52,7 +52,6 @@ class Table:
 def at_a_glance(runs: Sequence[Run]) -> Table:
     """The few lines that tell the runs apart, then their headline numbers."""
     facts = {
-        "Corpus": [name_of(run.corpus) for run in runs] if len({name_of(run.corpus) for run in runs}) > 1 else [],
         "Recipe": [str(run.recipe.get("recipe", "")) for run in runs],
         "Begins with": ["" if run.pretrained else start(run) for run in runs],
         "Masks": ["" if run.imported else describe(run, "masker") for run in runs],
