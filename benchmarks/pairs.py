@@ -25,9 +25,8 @@ from tubelet.saliency.check import check
 
 
 def measure(
-    corpus: Corpus, pairs: list[int], seeds: list[int], steps: list[int], clips: int, out: Path
+    corpus: Corpus, settings: Alignment, pairs: list[int], seeds: list[int], steps: list[int], clips: int, out: Path
 ) -> list[dict[str, float]]:
-    settings = Alignment()
     examples = training.read_examples(corpus, "train", settings)
     held_out = training.read_examples(corpus, "test", settings)
     rows: list[dict[str, float]] = json.loads(out.read_text()) if out.exists() else []
@@ -98,9 +97,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, nargs="+", default=[120])
     parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument(
+        "--hardness", type=float, default=0.0, help="of `tubelet align`; give it an OUT.json of its own"
+    )
     args = parser.parse_args()
     corpus = Corpus.open(args.corpus)
-    draw(measure(corpus, args.pairs, args.seeds, args.steps, args.clips, args.out), args.picture)
+    settings = Alignment(hardness=args.hardness)
+    draw(measure(corpus, settings, args.pairs, args.seeds, args.steps, args.clips, args.out), args.picture)
 
 
 if __name__ == "__main__":

@@ -170,6 +170,16 @@ def test_every_scorer_equals_loops_over_the_weights(case, frames, scorer: str) -
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_batches_of_frames_and_of_texts_are_those_one_by_one(case, frames) -> None:
+    kind, model = case
+    aligner = {"clip": ClipAligner, "siglip": SiglipAligner}[kind](model, tokenizer())
+    alone = torch.cat([aligner.patches(frame[None]) for frame in frames])
+    torch.testing.assert_close(aligner.patches(frames), alone, atol=2e-5, rtol=1e-4)
+    texts = ["a dog runs", "red", "a cat a dog a cat"]
+    alone = torch.cat([aligner.texts([text]) for text in texts])
+    torch.testing.assert_close(aligner.texts(texts), alone, atol=1e-5, rtol=1e-4)
+
+
 def test_scorers_differ_from_each_other_and_have_identities_of_their_own(case, frames) -> None:
     kind, model = case
     family = {"clip": ClipAligner, "siglip": SiglipAligner}[kind]

@@ -103,7 +103,7 @@ def test_every_file_decodes_as_by_ffmpeg_or_carries_a_reason(real_data: Path) ->
         reasons = Counter(found.reason.partition(":")[0] for found in some if found.reason)
         decoded = [found for found in some if not found.reason]
         print(
-            f"{folder}: {len(some)} files, {len(decoded)} decode ({sum(found.cut for found in decoded)} cut short), "
+            f"{folder}: {len(some)} files, {len(decoded)} decode, {sum(found.cut for found in decoded)} with a remark, "
             f"{sum(found.frames for found in decoded)} frames, at most {max(found.worst for found in decoded):.3f} "
             f"grey levels off in a frame's mean; {dict(reasons)}"
         )
