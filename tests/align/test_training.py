@@ -181,10 +181,12 @@ def test_the_command_fine_tunes_makes_a_report_and_its_folder_is_the_aligner(fol
     assert getattr(transformers, plain).from_pretrained(made).num_parameters() > 0
 
 
-def test_options_that_do_not_go_together_are_said(tmp_path, capsys) -> None:
+def test_options_that_do_not_go_together_are_said(tmp_path, capsys, monkeypatch) -> None:
     assert main(["synth", "--out", str(tmp_path), "--train", "2", "--test", "1", "--size", "32", "--frames", "8"]) == 0
     capsys.readouterr()
+    monkeypatch.setattr("tubelet.align.pretrained.reachable", lambda: False)
     for words, reason in (
+        (["--from", "no-such/clip"], "offline, give a local folder that holds them: --from PATH"),
         (["--blocks", "1"], "--blocks concerns a CLIP or SigLIP"),
         (["--every", "5"], "give --patience too"),
         (["--from", "x", "--seconds", "3"], "with --from, give --steps"),

@@ -17,8 +17,10 @@ FAMILIES: Mapping[str, tuple[str, type[ClipAligner]]] = {
 """By the `model_type` of a checkpoint. The SigLIP 2 checkpoints of fixed size say `siglip` too."""
 
 
-def load(name: str, reading: str = "dense", scorer: str = "raw", device: str | None = None) -> ClipAligner:
-    """The aligner of a checkpoint: a CLIP or a SigLIP.
+def load(
+    name: str, reading: str = "dense", scorer: str = "raw", device: str | None = None, option: str = "--aligner"
+) -> ClipAligner:
+    """The aligner of a checkpoint: a CLIP or a SigLIP. `option` is where the user named it.
 
     `WeightsError` where transformers or the weights are absent, incomplete, or of another class.
     """
@@ -50,7 +52,7 @@ def load(name: str, reading: str = "dense", scorer: str = "raw", device: str | N
             raise WeightsError(f"{name} holds no CLIP or SigLIP that transformers can load: {reason}") from None
         raise WeightsError(
             f"the weights of {name!r} are neither in the local cache nor to be fetched ({reason}); "
-            "offline, give a local folder that holds them: --aligner PATH"
+            f"offline, give a local folder that holds them: {option} PATH"
         ) from None
     if not model_class:
         raise WeightsError(f"{name} is a {kind!r} model; an aligner is one of: {', '.join(FAMILIES)}")

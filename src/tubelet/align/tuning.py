@@ -49,7 +49,7 @@ class Tuning(Lesson):
 
 def opened(settings: Tuning, device: str | None = None) -> tuple[ClipAligner, Tuning]:
     """The model, and the settings with its size."""
-    aligner = load(settings.model, reading="upsample", device=device)
+    aligner = load(settings.model, reading="upsample", device=device, option="--from")
     return aligner, chz.replace(settings, size=aligner.native)
 
 
