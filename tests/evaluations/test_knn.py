@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from tubelet.evaluations import Features, Knn
+from tubelet.evaluations import Features, Knn, knn
 from tubelet.evaluations.knn import TEMPERATURE, nearest
 
 WEIGHTS = {"majority": "uniform", "softmax": lambda distance: np.exp(-distance / TEMPERATURE)}
@@ -19,6 +19,16 @@ def test_the_vote_is_that_of_sklearn(vote, k):
     label = torch.randint(0, 4, (120,), generator=rng)
     reference = KNeighborsClassifier(k, weights=WEIGHTS[vote], metric="cosine", algorithm="brute").fit(bank, label)
     assert nearest(bank, label, queries, 4, k, vote).tolist() == reference.predict(queries).tolist()
+
+
+def test_queries_asked_in_parts_have_the_neighbours_of_all_at_once(monkeypatch):
+    rng = torch.Generator().manual_seed(0)
+    bank, queries = (torch.randn(count, 3, generator=rng, dtype=torch.float64) for count in (40, 25))
+    cosines, places = knn.neighbours(bank, queries, 7)
+    monkeypatch.setattr(knn, "CELLS", 120)
+    again, same = knn.neighbours(bank, queries, 7)
+    assert torch.equal(places, same)
+    torch.testing.assert_close(again, cosines)
 
 
 def test_the_probe_itself_answers_as_sklearn_does_on_features_less_their_mean():

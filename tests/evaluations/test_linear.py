@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy, layer_norm
 
 from tubelet.evaluations import Features, Linear
 from tubelet.evaluations.classification import hold_out, measure
+from tubelet.evaluations.intervals import drawn_again
 from tubelet.evaluations.linear import Problem
 from tubelet.seeds import generator
 
@@ -125,6 +126,25 @@ def test_intervals_resample_whole_groups():
     reference = np.percentile([right[rng.integers(0, 6, 6)].mean() for _ in range(4000)], [2.5, 97.5])
     assert [low, high] == pytest.approx(list(reference), abs=0.03)
     assert high - low > 0.5  # 120 independent clips would give about .17
+
+
+def test_the_intervals_of_hundreds_of_classes_and_thousands_of_groups_are_those_of_a_loop():
+    """A confusion matrix a group would take 15 gigabytes here."""
+    test = clouds(4200, 2, 700, 1.0, groups=4000)
+    rng = np.random.default_rng(1)
+    predicted = torch.where(torch.from_numpy(rng.random(4200) < 0.7), test.label, 0)
+    intervals = measure(predicted, test, seed=0, samples=100)["intervals"]
+    draws = drawn_again(4000, seed=0, samples=100)
+    names = sorted(set(test.groups))
+    place, hit = np.searchsorted(names, test.groups), (predicted == test.label).numpy()
+    accuracy, balanced = [], []
+    for times in draws:
+        often = times[place]
+        accuracy.append((often * hit).sum() / often.sum())
+        every = np.bincount(test.label, often, 700)
+        balanced.append(np.mean((np.bincount(test.label, often * hit, 700) / np.maximum(every, 1))[every > 0]))
+    assert intervals["accuracy"] == pytest.approx(list(np.percentile(accuracy, [2.5, 97.5])))
+    assert intervals["balanced_accuracy"] == pytest.approx(list(np.percentile(balanced, [2.5, 97.5])))
 
 
 def test_one_group_gives_no_interval():

@@ -110,7 +110,7 @@ def near_duplicates(train: Features, test: Features) -> list[tuple[str, str, flo
         return []
     known, asked = coarse(train.looks), coarse(test.looks)
     looks = train.looks, test.looks
-    fine_known, fine_asked = (rearrange(some.float(), "v l y x c -> (v l) (y x c)") for some in looks)
+    fine_known, fine_asked = (rearrange(some, "v l y x c -> (v l) (y x c)") for some in looks)
     per_clip = train.looks.shape[1]
     best: dict[int, tuple[float, int]] = {}
     for first in range(0, len(asked), CHUNK):
@@ -118,7 +118,7 @@ def near_duplicates(train: Features, test: Features) -> list[tuple[str, str, flo
         values, places = likeness.topk(min(NEAREST, likeness.shape[1]), dim=1)
         for row, column in (values >= CORRELATION).nonzero().tolist():
             frame, other = first + row, int(places[row, column])
-            difference = float((fine_asked[frame] - fine_known[other]).abs().mean())
+            difference = float((fine_asked[frame].float() - fine_known[other].float()).abs().mean())
             clip = frame // per_clip
             if difference <= min(DIFFERENCE, best.get(clip, (DIFFERENCE, 0))[0]):
                 best[clip] = (difference, other // per_clip)

@@ -19,6 +19,7 @@ from tubelet.evaluations.classification import Probe
 from tubelet.evaluations.features import Features
 
 TEMPERATURE = 0.07
+CELLS = 1 << 25  # cosines in memory at once
 Vote = Literal["majority", "softmax"]
 
 
@@ -69,9 +70,13 @@ def neighbours(
     bank: Float[Tensor, "v d"], queries: Float[Tensor, "q d"], k: int
 ) -> tuple[Float[Tensor, "q {k}"], Int64[Tensor, "q {k}"]]:
     """The cosines of the k nearest and their rows, the nearest first."""
-    cosine = normalize(queries, dim=1) @ normalize(bank, dim=1).T  # q v
-    likeness, places = cosine.sort(dim=1, descending=True, stable=True)
-    return likeness[:, :k], places[:, :k]
+    known, asked = normalize(bank, dim=1).T, normalize(queries, dim=1)
+    found = []
+    for some in asked.split(max(1, CELLS // len(bank))):
+        likeness, places = (some @ known).sort(dim=1, descending=True, stable=True)
+        found.append((likeness[:, :k].clone(), places[:, :k].clone()))
+    likeness, places = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return likeness, places
 
 
 def elect(likeness: Float[Tensor, "q k"], labels: Int64[Tensor, "q k"], classes: int, vote: Vote) -> Int64[Tensor, "q"]:
