@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import chz
 import numpy as np
 import pytest
 import torch
@@ -20,7 +21,9 @@ from tubelet.data.table import Corpus, write_corpus
 from tubelet.data.video import write_video
 from tubelet.errors import RunError
 from tubelet.log import read_log
+from tubelet.recipes import tiny as tiny_pretraining
 from tubelet.recipes.division import Division
+from tubelet.recipes.finetune import FINETUNES
 from tubelet.recipes.tuning import best_weights
 
 SMALL = (
@@ -267,10 +270,21 @@ def test_a_mirror_is_refused_where_a_class_names_a_side(tmp_path, pretrained, la
     assert "flip" in said
 
 
-def test_one_learning_rate_takes_the_place_of_the_grid(tmp_path, pretrained, labelled):
-    words = ("tiny", "batch=4", "steps=1", "optim.base_lr=0.2", "data.cache=False")
+def test_what_the_run_was_pretrained_on_does_not_decide_what_fine_tuning_learns_from():
+    run = chz.replace(tiny_pretraining(), data=Data(split="all", where="camera=pan", limit=5, workers=3))
+    for recipe in FINETUNES:
+        data = recipe(run).data
+        assert (data.split, data.where, data.limit, data.workers) == ("train", None, None, 3)
+
+
+def test_one_learning_rate_takes_the_place_of_the_grid_and_what_is_trained_on_is_no_test(
+    tmp_path, pretrained, labelled
+):
+    words = ("tiny", "batch=4", "steps=1", "optim.base_lr=0.2", "data.cache=False", "data.split=all")
     assert finetune(pretrained, *words, "--on", labelled, "--out", tmp_path / "run") == 0
     assert result(tmp_path / "run")["protocol"]["selected"]["rate"] == 0.2
+    [remark] = result(tmp_path / "run")["remarks"]
+    assert remark == "the test split of labelled was trained on (data.split=all): nothing is measured on it"
     assert [path.name for path in (tmp_path / "run").glob("rate-*")] == ["rate-0.2"]
 
 

@@ -90,7 +90,7 @@ def videomae(run: Pretrain) -> Finetune:
     return Finetune(
         clip=run.clip,
         encoder=run.encoder,
-        data=chz.replace(run.data, augment=Strong()),
+        data=read_as(run, Strong()),
         optim=LayerDecay(base_lr=5e-4, warmup=1 / 15),
         rates=(5e-4, 1e-3),
         epochs=75.0,
@@ -108,10 +108,7 @@ def tiny(run: Pretrain) -> Finetune:
     return Finetune(
         clip=run.clip,
         encoder=run.encoder,
-        data=chz.replace(
-            run.data,
-            augment=Strong(smallest=0.7, randaugment=RandAugment(layers=1, magnitude=3.0), erase=0.0, repeats=1),
-        ),
+        data=read_as(run, Strong(smallest=0.7, randaugment=RandAugment(layers=1, magnitude=3.0), erase=0.0, repeats=1)),
         mix=Mix(mixup=0.2, cutmix=0.0, smoothing=0.1),
         drop_path=0.0,
         optim=LayerDecay(base_lr=0.016, floor_lr=1e-5, warmup=0.1, clip_norm=1.0),
@@ -121,6 +118,11 @@ def tiny(run: Pretrain) -> Finetune:
         save_every=50,
         views="1x1",
     )
+
+
+def read_as(run: Pretrain, augment: Strong) -> Data:
+    """Clips as the run reads them; but of the videos of train, whichever it was pretrained on."""
+    return chz.replace(run.data, augment=augment, split="train", where=None, limit=None)
 
 
 FinetuneRecipe = Callable[[Pretrain], Finetune]

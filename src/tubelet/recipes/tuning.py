@@ -257,7 +257,9 @@ def conclude(
         found = on_videos(tuning, model.forward, division.test, parse(config.views), progress)
         result |= tested(found, tuning, result) | (shared(tuning, found, result) if found.ids else {})
     else:
-        result["remarks"] = [f"the test split of {corpus.name} has no labelled video: nothing is measured on it"]
+        split = config.data.split
+        known = f"was trained on (data.split={split})" if split in ("all", "test") else "has no labelled video"
+        result["remarks"] = [f"the test split of {corpus.name} {known}: nothing is measured on it"]
     merge_result(folder, "finetune", result)
     write_atomically(folder / LOG, (tuning.folder / LOG).read_bytes())
     names = [
