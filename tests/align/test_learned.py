@@ -242,11 +242,13 @@ def test_the_command_trains_once_says_so_and_replaces_nothing_unasked(corpus: Co
     assert second.identity == first.identity != about["identity"]
 
 
-def test_a_number_of_seconds_becomes_a_number_of_steps(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_number_of_seconds_becomes_a_number_of_steps(corpus: Corpus, tmp_path: Path, capsys) -> None:
     from tubelet.cli import main
 
     command = ["align", str(corpus.folder), "--seconds", "1", "--batch", "4", "--out", str(tmp_path / "a")]
+    command += ["--frames", "2", "--most-frames", "12"]
     assert main(command) == 0
+    assert "left out by lot: 3 captioned train videos, as memory is to hold 12 frames" in capsys.readouterr().out
     about = json.loads((tmp_path / "a" / "aligner.json").read_text())
     assert about["settings"]["steps"] >= 1
     assert about["seconds"] < 30

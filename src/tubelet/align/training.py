@@ -407,15 +407,7 @@ def membership(examples: Examples) -> Bool[Tensor, "videos texts"]:
 
 def read_examples(corpus: Corpus, split: str, settings: Lesson, progress: Progress = quiet) -> Examples:
     """Frames of the captioned videos of a split, decoded once, at the aligner's size. Videos that fail are named."""
-    captioned: list[tuple[Video, list[str]]] = []
-    for video in corpus.select(split):
-        texts = {
-            normalise_text(caption.text)
-            for caption in corpus.captions_of(video)
-            if not settings.sources or caption.source in settings.sources
-        }
-        if texts := {text for text in texts if text}:
-            captioned.append((video, sorted(texts)))
+    captioned = with_texts(corpus, split, settings)
     most = max(settings.most_frames // settings.frames, 2)
     if len(captioned) > most:
         kept = seeds.generator(settings.seed, "align videos").permutation(len(captioned))[:most]
@@ -439,6 +431,20 @@ def read_examples(corpus: Corpus, split: str, settings: Lesson, progress: Progre
         captions.append([numbers.setdefault(text, len(numbers)) for text in texts_of])
         videos.append(video)
     return Examples(frames, of_video, captions, list(numbers), videos, failed)
+
+
+def with_texts(corpus: Corpus, split: str, settings: Lesson) -> list[tuple[Video, list[str]]]:
+    """The captioned videos of a split, each with its different texts."""
+    found = []
+    for video in corpus.select(split):
+        texts = {
+            normalise_text(caption.text)
+            for caption in corpus.captions_of(video)
+            if not settings.sources or caption.source in settings.sources
+        }
+        if texts := {text for text in texts if text}:
+            found.append((video, sorted(texts)))
+    return found
 
 
 def decode(job: tuple[Path, float, float, int, int]) -> UInt8[np.ndarray, "t h w 3"]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tubelet.align.training import Lesson
     from tubelet.data.table import Corpus
 
-OPTIONS = ("steps", "batch", "frames", "lr", "hardness", "patience", "every", "held", "seed")
+OPTIONS = ("steps", "batch", "frames", "most_frames", "lr", "hardness", "patience", "every", "held", "seed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--seconds", type=float, help="as many steps as fit into this time on this machine")
     parser.add_argument("--batch", type=int, help="frames of a step (default: 64)")
     parser.add_argument("--frames", type=int, help="frames read of every video (default: 4)")
+    parser.add_argument(
+        "--most-frames", type=int, metavar="N", help="frames held in memory (default: 16384; with --from 8192)"
+    )
     parser.add_argument("--lr", type=float, help="peak learning rate (default: 0.003; with --from 0.00001)")
     parser.add_argument(
         "--hardness",
@@ -95,6 +98,11 @@ def run(args: argparse.Namespace) -> None:
     failed = {**examples.failed, **held_out.failed}
     for name, reason in failed.items():
         print(f"left out: {name}: {reason}")
+    if beyond := len(training.with_texts(corpus, "train", settings)) - len(examples.videos) - len(examples.failed):
+        print(
+            f"left out by lot: {beyond} captioned train videos, as memory is to hold {settings.most_frames} frames; "
+            "--most-frames and --frames say how many"
+        )
     if args.seconds is not None:
         assert isinstance(settings, training.Alignment)
         settings = chz.replace(settings, steps=training.seconds_to_steps(examples, settings, args.seconds))
