@@ -77,6 +77,15 @@ def test_the_numbers_of_the_table_are_those_of_the_cells(done):
         assert f"| {way} | 2 | {np.mean(values):.1f} ± {np.std(values, ddof=1):.1f} |" in text
 
 
+def test_what_a_measure_is_marked_with_is_said_of_that_measure(done, corpus, mine, tmp_path):
+    (tmp_path / "cells").mkdir()
+    for name, cell in cells(done).items():
+        cell["results"]["linear"]["marks"] = ["caption names the label"]
+        (tmp_path / "cells" / name).write_text(json.dumps(cell))
+    assert study(corpus, mine, tmp_path / "out", "--cells", tmp_path / "cells", "--tables") == 0
+    assert "- linear: caption names the label\n" in (tmp_path / "out" / "small.md").read_text()
+
+
 def test_the_commands_of_a_cell_make_the_same_numbers_by_hand(done, corpus, tmp_path):
     import shlex
 

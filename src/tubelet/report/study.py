@@ -179,8 +179,12 @@ def conditions(grid: Grid) -> list[str]:
         for name, kinds in sorted(made.items())
         if len(kinds) > 1
     ]
-    marks = {mark for cell in cells for result in cell["results"].values() for mark in result.get("marks") or []}
-    return lines + sorted(marks)
+    marks: dict[str, set[str]] = {}
+    for cell in cells:
+        for name, result in cell["results"].items():
+            for mark in result.get("marks") or []:
+                marks.setdefault(mark, set()).add(name)
+    return lines + [f"{' and '.join(sorted(names))}: {mark}" for mark, names in sorted(marks.items())]
 
 
 def markdown(grid: Grid) -> str:
