@@ -15,8 +15,10 @@ from pathlib import Path
 import chz
 import numpy as np
 
-from tubelet.align import training
-from tubelet.align.training import Alignment, Examples
+from tubelet.align.examples import Examples, membership, read_examples, some_of
+from tubelet.align.lesson import Alignment
+from tubelet.align.matching import score_table
+from tubelet.align.training import train
 from tubelet.data.table import Corpus
 from tubelet.saliency.check import roc_area
 
@@ -46,8 +48,8 @@ def beside(table: np.ndarray, right: np.ndarray, one: int, other: int) -> dict[s
 def trained(examples: Examples, out: list[int], settings: Alignment) -> np.ndarray:
     """The scores of all videos for all texts, by an aligner that never saw these videos nor their texts."""
     rest = [place for place in range(len(examples.videos)) if place not in out]
-    aligner = training.train(training.some_of(examples, rest), settings)
-    return training.score_table(aligner, examples, settings.sharpness).numpy()
+    aligner = train(some_of(examples, rest), settings)
+    return score_table(aligner, examples, settings.sharpness).numpy()
 
 
 def main() -> None:
@@ -58,8 +60,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     settings = chz.replace(Alignment(), steps=args.steps, seed=args.seed)
-    examples = training.read_examples(Corpus.open(args.corpus), "all", settings)
-    right = training.membership(examples).numpy()
+    examples = read_examples(Corpus.open(args.corpus), "all", settings)
+    right = membership(examples).numpy()
     count = len(examples.videos)
     found: dict[str, list[dict[str, object]]] = {"one": [], "two": []}
     for place in range(count):

@@ -18,8 +18,10 @@ from pathlib import Path
 import chz
 import numpy as np
 
-from tubelet.align import training
-from tubelet.align.training import Alignment
+from tubelet.align.examples import read_examples, some_of
+from tubelet.align.lesson import Alignment
+from tubelet.align.matching import retrieval
+from tubelet.align.training import train
 from tubelet.data.table import Corpus
 from tubelet.saliency.check import check
 
@@ -27,8 +29,8 @@ from tubelet.saliency.check import check
 def measure(
     corpus: Corpus, settings: Alignment, pairs: list[int], seeds: list[int], steps: list[int], clips: int, out: Path
 ) -> list[dict[str, float]]:
-    examples = training.read_examples(corpus, "train", settings)
-    held_out = training.read_examples(corpus, "test", settings)
+    examples = read_examples(corpus, "train", settings)
+    held_out = read_examples(corpus, "test", settings)
     rows: list[dict[str, float]] = json.loads(out.read_text()) if out.exists() else []
     there = {(row["pairs"], row["steps"], row["seed"]) for row in rows}
     for seed in seeds:
@@ -40,9 +42,9 @@ def measure(
                 raise SystemExit(f"{corpus.folder} has {len(order)} captioned train clips, fewer than {count}")
             own = chz.replace(settings, seed=seed, steps=long)
             began = time.process_time()
-            aligner = training.train(training.some_of(examples, sorted(order[:count])), own)
+            aligner = train(some_of(examples, sorted(order[:count])), own)
             spent = time.process_time() - began
-            found = training.retrieval(aligner, held_out, own)
+            found = retrieval(aligner, held_out, own)
             area = check(corpus, aligner, "subject", "test", every=8, most=clips).table()["text map"]
             rows.append(
                 {"pairs": count, "steps": long, "seed": seed, "processor_seconds": round(spent, 1)}

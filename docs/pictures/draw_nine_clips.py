@@ -14,7 +14,7 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
 from tubelet.align import open_aligner
-from tubelet.align.training import spread
+from tubelet.align.examples import spread
 from tubelet.data.table import Corpus, normalise_text
 from tubelet.data.video import Reader
 from tubelet.saliency.check import roc_area

@@ -12,17 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.align import open_aligner, similarity
+from tubelet.align.examples import Examples, read_examples, spread
 from tubelet.align.learned import Learned, Shape, fit
-from tubelet.align.training import (
-    Alignment,
-    Examples,
-    contrast,
-    read_examples,
-    retrieval,
-    smooth_max,
-    spread,
-    train,
-)
+from tubelet.align.lesson import Alignment
+from tubelet.align.matching import contrast, retrieval, smooth_max
+from tubelet.align.training import train
 from tubelet.align.words import BUCKETS, Words
 from tubelet.data.table import Corpus, Video, write_corpus
 from tubelet.data.video import write_video

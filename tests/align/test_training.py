@@ -13,8 +13,11 @@ from test_scorers import random_model, tokenizer
 
 from tubelet.align import open_aligner
 from tubelet.align.clip import ClipAligner
+from tubelet.align.examples import divide
+from tubelet.align.lesson import Alignment
+from tubelet.align.matching import contrast
 from tubelet.align.siglip import SiglipAligner
-from tubelet.align.training import Alignment, Keep, contrast, divide, learn, look
+from tubelet.align.training import Keep, learn, look
 from tubelet.align.tuning import Tuned, Tuning, opened, tune
 from tubelet.cli import main
 from tubelet.data.maps import Maps

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tubelet.align.clip import ClipAligner
+from tubelet.align.examples import Examples, Progress, divide, quiet
 from tubelet.align.learned import FORMAT, STRIDE
+from tubelet.align.lesson import Lesson
 from tubelet.align.pretrained import load, silent
 from tubelet.align.scorers import read_tokens
-from tubelet.align.training import Curve, Examples, Keep, Lesson, Progress, divide, quiet, teach
+from tubelet.align.training import Curve, Keep, teach
 from tubelet.errors import RecipeError
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tubelet.align.clip import ClipAligner
-    from tubelet.align.training import Lesson
+    from tubelet.align.lesson import Lesson
     from tubelet.data.table import Corpus
 
 OPTIONS = ("steps", "batch", "frames", "most_frames", "lr", "hardness", "patience", "every", "held", "seed")
@@ -76,14 +76,17 @@ def run(args: argparse.Namespace) -> None:
 
     import chz
 
-    from tubelet.align import training
+    from tubelet.align.examples import check_sources, enough, read_examples, with_texts
+    from tubelet.align.lesson import Alignment
+    from tubelet.align.matching import retrieval
+    from tubelet.align.training import Keep, seconds_to_steps
     from tubelet.commands.bar import Bar
     from tubelet.data.table import Corpus
     from tubelet.report.aligner import write_page
     from tubelet.saliency.aligned import write_training
 
     corpus = Corpus.open(args.corpus)
-    training.check_sources(corpus, args.source)
+    check_sources(corpus, args.source)
     settings, clip = chosen(args)
     folder = Path(args.out) if args.out else corpus.folder / "aligner"
     made_from = record(corpus, settings, args.seconds, clip)
@@ -91,23 +94,23 @@ def run(args: argparse.Namespace) -> None:
         print(f"{folder} holds this aligner already; next: tubelet saliency text {args.corpus}")
         return
     with Bar("decoding", "videos") as bar:
-        examples = training.read_examples(corpus, "train", settings, bar)
+        examples = read_examples(corpus, "train", settings, bar)
     with Bar("held out", "videos") as bar:
-        held_out = training.read_examples(corpus, "test", settings, bar)
-    training.enough(examples, corpus)
+        held_out = read_examples(corpus, "test", settings, bar)
+    enough(examples, corpus)
     failed = {**examples.failed, **held_out.failed}
     for name, reason in failed.items():
         print(f"left out: {name}: {reason}")
-    if beyond := len(training.with_texts(corpus, "train", settings)) - len(examples.videos) - len(examples.failed):
+    if beyond := len(with_texts(corpus, "train", settings)) - len(examples.videos) - len(examples.failed):
         print(
             f"left out by lot: {beyond} captioned train videos, as memory is to hold {settings.most_frames} frames; "
             "--most-frames and --frames say how many"
         )
     if args.seconds is not None:
-        assert isinstance(settings, training.Alignment)
-        settings = chz.replace(settings, steps=training.seconds_to_steps(examples, settings, args.seconds))
+        assert isinstance(settings, Alignment)
+        settings = chz.replace(settings, steps=seconds_to_steps(examples, settings, args.seconds))
     mark = hashlib.sha256(json.dumps(record(corpus, settings, None, clip), sort_keys=True).encode()).hexdigest()
-    keep = training.Keep(folder / "training.pt", mark)
+    keep = Keep(folder / "training.pt", mark)
     began, spent = time.monotonic(), time.process_time()
     with Bar("aligning", "steps") as bar:
         aligner, curve = learned(examples, settings, clip, keep, bar)
@@ -128,7 +131,7 @@ def run(args: argparse.Namespace) -> None:
     if curve.best is not None:
         print(f"{len(curve.rows)} steps; the weights of step {curve.best} were kept, the best for held-out pairs")
     if len(held_out.videos) > 1:
-        result = training.retrieval(aligner, held_out, settings)
+        result = retrieval(aligner, held_out, settings)
         about["held_out"] = vars(result)
         print(
             f"held out, {result.videos} videos and {result.texts} captions, recall at 1: "
@@ -147,7 +150,7 @@ def run(args: argparse.Namespace) -> None:
 
 def chosen(args: argparse.Namespace) -> "tuple[Lesson, ClipAligner | None]":
     """The settings that were asked for, and the CLIP that is fine-tuned where one is."""
-    from tubelet.align.training import Alignment
+    from tubelet.align.lesson import Alignment
     from tubelet.align.tuning import Tuning, opened
     from tubelet.errors import RecipeError
 
@@ -167,7 +170,8 @@ def chosen(args: argparse.Namespace) -> "tuple[Lesson, ClipAligner | None]":
 
 def learned(examples: Any, settings: "Lesson", clip: "ClipAligner | None", keep: Any, bar: Any) -> Any:
     """The aligner and its curve."""
-    from tubelet.align.training import Alignment, learn
+    from tubelet.align.lesson import Alignment
+    from tubelet.align.training import learn
     from tubelet.align.tuning import Tuning, tune
 
     if clip is None:
@@ -194,7 +198,12 @@ def record(
     """What an aligner was made from: two with the same record are the same."""
     import chz
 
-    begun = {"from": {"name": settings.model, "identity": clip.identity}} if clip is not None else {}  # type: ignore[attr-defined]
+    begun = {}
+    if clip is not None:
+        from tubelet.align.tuning import Tuning
+
+        assert isinstance(settings, Tuning)
+        begun = {"from": {"name": settings.model, "identity": clip.identity}}
     return {
         **begun,
         "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint(), "splits": ["train"]},
@@ -235,6 +244,6 @@ def is_there(folder: "Path", made_from: dict[str, Any], force: bool) -> bool:
 def record_defaults() -> dict[str, Any]:
     import chz
 
-    from tubelet.align.training import Alignment
+    from tubelet.align.lesson import Alignment
 
     return {**chz.asdict(Alignment()), "sources": []}

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tubelet.errors import RunError
+from tubelet.report.document import document
 from tubelet.report.figures import Line, curves, smoothed
 
-HERE = Path(__file__).parent
 AGAINST = {"all": "every other patch", "distractors": "patches of distractors"}
 ROWS = {
     "text map": "the map of its caption",
@@ -39,11 +38,9 @@ def write_page(folder: Path) -> Path:
         raise RunError(f"{folder} holds no training of an aligner ({error}); make one with `tubelet align`") from None
     picture = folder / "maps.jpg"
     shown = base64.b64encode(picture.read_bytes()).decode("ascii") if picture.exists() else ""
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template("aligner.html").render(
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+    page = document(
+        "aligner.html",
+        "tubelet align",
         corpus=about["corpus"]["name"],
         identity=about["identity"],
         facts=facts(about, training),

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tubelet.errors import RunError
 from tubelet.report import sheets
 from tubelet.report.compare import Comparison, Value, compare, difference_table, label, value_table
+from tubelet.report.document import document, is_another
 from tubelet.report.figures import SERIES, Level, Line, Span, curves, smoothed, spans
 from tubelet.report.folder import Run, number, read_runs
 from tubelet.report.notices import notices
@@ -28,8 +28,7 @@ from tubelet.report.tables import (
     title,
 )
 
-MARK = '<meta name="generator" content="tubelet report">'
-HERE = Path(__file__).parent
+GENERATOR = "tubelet report"
 SHOWN = 8  # sample clips on the page
 DRAWN = 20  # metrics of a comparison that are drawn; the table has all
 PROBED = ("accuracy", "skill", "r@1")  # metrics that are drawn over training time
@@ -40,7 +39,7 @@ def write_report(folders: Sequence[Path | str], out: Path | str) -> Path:
     out = Path(out)
     if out.is_dir():
         raise RunError(f"{out} is a folder; name the file to write, such as --out {out / 'report.html'}")
-    if out.exists() and MARK not in out.read_text(encoding="utf-8", errors="replace")[:1000]:
+    if is_another(out, GENERATOR):
         raise RunError(f"{out} exists and is not a report; choose another --out")
     page = compose(read_runs([Path(folder) for folder in folders]))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -50,12 +49,9 @@ def write_report(folders: Sequence[Path | str], out: Path | str) -> Path:
 
 def compose(runs: Sequence[Run]) -> str:
     """The whole page as text: the same runs give the same bytes."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("page.html").render(
-        mark=Markup(MARK),
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+    return document(
+        "page.html",
+        GENERATOR,
         heading=" · ".join(run.name for run in runs),
         runs=[Heading(run.name, index % SERIES + 1) for index, run in enumerate(runs)],
         several=len(runs) > 1,

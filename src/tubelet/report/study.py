@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tubelet.errors import RunError
+from tubelet.report.document import document, is_another
 from tubelet.report.figures import SERIES, Level, Line, Span, curves, spans
 from tubelet.report.folder import number
 from tubelet.report.statistics import Difference, mean_and_spread, paired
 
-HERE = Path(__file__).parent
-MARK = '<meta name="generator" content="tubelet study">'
+GENERATOR = "tubelet study"
 UNTRAINED = "untrained"
 BASELINES = {UNTRAINED: "random", "mean image": "mean_image", "raw pixels": "raw_pixels"}
 
@@ -206,14 +205,11 @@ def pipe(table: Table) -> str:
 
 def write_page(grid: Grid, out: Path) -> None:
     """The page. An existing file is replaced only if it is one."""
-    if out.exists() and MARK not in out.read_text(encoding="utf-8", errors="replace")[:1000]:
+    if is_another(out, GENERATOR):
         raise RunError(f"{out} exists and is no page of a study; choose another --out")
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template("study.html").render(
-        mark=Markup(MARK),
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+    page = document(
+        "study.html",
+        GENERATOR,
         grid=grid,
         conditions=conditions(grid),
         tables=tables(grid),

@@ -15,7 +15,9 @@ from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from tubelet.align import Aligner
-from tubelet.align.training import Curve, Lesson, spread
+from tubelet.align.examples import spread
+from tubelet.align.lesson import Lesson
+from tubelet.align.training import Curve
 from tubelet.data.table import Corpus, Video, normalise_text
 from tubelet.data.video import Reader
 from tubelet.errors import VideoError
