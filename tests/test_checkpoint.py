@@ -1,7 +1,5 @@
 """A checkpoint holds everything, fits exactly or not at all, and is never half written."""
 
-import os
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,7 +11,6 @@ from tubelet.checkpoint import (
     load_checkpoint,
     load_weights,
     save_checkpoint,
-    write_atomically,
 )
 from tubelet.errors import WeightsError
 from tubelet.optim import Optim
@@ -81,20 +78,3 @@ def test_a_missing_or_damaged_file_is_one_clear_line(tmp_path):
         with pytest.raises(WeightsError, match="cannot be read") as error:
             read()
         assert "\n" not in str(error.value)
-
-
-def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-
-    def crash(*_):
-        raise OSError("no space left")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(os, "fsync", crash)
-        with pytest.raises(OSError, match="no space"):
-            write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    write_atomically(path, b"newer")
-    assert path.read_bytes() == b"newer"
-    assert [found.name for found in tmp_path.iterdir()] == ["file"]

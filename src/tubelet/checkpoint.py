@@ -1,7 +1,5 @@
 """A checkpoint is one safetensors file: weights, optimizer state, step. It is whole or it is not there."""
 
-import contextlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from tubelet.errors import WeightsError
+from tubelet.files import write_atomically
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -100,20 +99,3 @@ def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 def optimizer_state(task: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
     """The optimizer's state by the names of the parameters."""
     return {name: optimizer.state[p] for name, p in task.named_parameters() if p in optimizer.state}
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """The whole content or the old file, whatever happens."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.half")
-    with half.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(half, path)
-    with contextlib.suppress(OSError):  # a file system that cannot sync a folder
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -2,8 +2,10 @@
 
 import argparse
 import difflib
+import errno
 import importlib
 import keyword
+import os
 import sys
 from types import ModuleType
 from typing import NoReturn
@@ -49,6 +51,14 @@ class Parser(argparse.ArgumentParser):
         raise TubeletError(f"{message} (see `{self.prog} --help`)")
 
 
+FREE = "make room, and the same command goes on from what is done"
+ALLOW = "give a folder that may be written, or change its rights"
+DISK = {  # what a disk or its owner refuses, and what to do about it
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FREE),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), ALLOW),
+}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs one command. Returns 0, or 2 after one line on stderr that says what to do; 130 after Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
@@ -56,6 +66,12 @@ def main(argv: list[str] | None = None) -> int:
         return run(argv)
     except TubeletError as error:
         print(f"tubelet: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if (remedy := DISK.get(error.errno or 0)) is None:
+            raise
+        at = f"{error.filename}: " if error.filename else ""
+        print(f"tubelet: {at}{os.strerror(error.errno or 0).lower()}; {remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("tubelet: interrupted; the same command goes on from what is done", file=sys.stderr)

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tubelet.align.words import Words
 from tubelet.errors import WeightsError
+from tubelet.files import write_atomically
 
 FORMAT = 1
 STRIDE = 8  # pixels of the resized frame per cell of the grid
@@ -136,10 +137,8 @@ class Learned:
         }
         state = {name: tensor.contiguous() for name, tensor in self.towers.state_dict().items()}
         (folder / "aligner.json").unlink(missing_ok=True)
-        save_file(state, folder / "aligner.safetensors.partial")
-        (folder / "aligner.safetensors.partial").replace(folder / "aligner.safetensors")
-        (folder / "aligner.json.partial").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-        (folder / "aligner.json.partial").replace(folder / "aligner.json")
+        write_atomically(folder / "aligner.safetensors", save(state))
+        write_atomically(folder / "aligner.json", (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
 
     @classmethod
     def load(cls, folder: str | Path) -> "Learned":

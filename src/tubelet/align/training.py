@@ -5,6 +5,7 @@ all the other frames the patches of the same caption must lose. What is left for
 names. Start reading at `train`, for the small aligner, then `teach`, which `tubelet.align.tuning` shares.
 """
 
+import io
 import math
 import pickle
 import time
@@ -29,6 +30,7 @@ from tubelet.align.matching import contrast, recall, score_table, smooth_max
 from tubelet.align.words import Words
 from tubelet.data.augment import names_a_side
 from tubelet.errors import WeightsError
+from tubelet.files import write_atomically
 
 SIDES = ("left", "right", "clockwise")
 
@@ -237,11 +239,10 @@ class Keep:
             self.write(on_the_way, module, optimizer)
 
     def write(self, on_the_way: OnTheWay, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
         state = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "on_the_way": vars(on_the_way)}
-        torch.save({"mark": self.mark, **state}, partial)
-        partial.replace(self.path)
+        content = io.BytesIO()
+        torch.save({"mark": self.mark, **state}, content)
+        write_atomically(self.path, content.getvalue())
         self.written = time.monotonic()
 
     def done(self) -> None:

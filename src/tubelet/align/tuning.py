@@ -27,6 +27,7 @@ from tubelet.align.pretrained import load, silent
 from tubelet.align.scorers import read_tokens
 from tubelet.align.training import Curve, Keep, teach
 from tubelet.errors import RecipeError
+from tubelet.files import write_atomically
 
 
 @chz.chz
@@ -125,5 +126,4 @@ def save(aligner: ClipAligner, folder: Path, about: Mapping[str, Any]) -> None:
         aligner.model.save_pretrained(folder)
         aligner.tokenizer.save_pretrained(folder)
     told = {"format": FORMAT, "family": aligner.family, "identity": aligner.identity, **about}
-    (folder / "aligner.json.partial").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
-    (folder / "aligner.json.partial").replace(folder / "aligner.json")
+    write_atomically(folder / "aligner.json", (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())

@@ -17,6 +17,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from tubelet.errors import CorpusError
+from tubelet.files import write_atomically
 
 FORMAT = 1
 SHARD_BYTES = 64 << 20
@@ -68,7 +69,7 @@ class Writer:
         for leftover in folder.glob("*.partial"):
             leftover.unlink()
         if not (folder / "about.json").exists():
-            write_text(folder / "about.json", json.dumps({"format": FORMAT, **about}, indent=1) + "\n")
+            write_atomically(folder / "about.json", (json.dumps({"format": FORMAT, **about}, indent=1) + "\n").encode())
         self.series = Series(folder)
         self.keys = set(self.series.rows)
 
@@ -141,7 +142,7 @@ def series_folder(root: Path, about: Mapping[str, Any]) -> Path:
 
 def choose(folder: Path) -> None:
     """Makes this series the one that is read."""
-    write_text(folder.parent / "current", folder.name + "\n")
+    write_atomically(folder.parent / "current", f"{folder.name}\n".encode())
 
 
 def chosen(root: Path) -> Path | None:
@@ -157,13 +158,6 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise CorpusError(f"{path} cannot be read ({error}): delete its folder and make it again") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def lock(folder: Path) -> IO[str]:

@@ -18,13 +18,13 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from tubelet.checkpoint import write_atomically
 from tubelet.data.content import content_digest
 from tubelet.data.loader import Data
 from tubelet.data.maps import file_content, map_key
 from tubelet.data.shards import Series, Writer, series_folder
 from tubelet.data.table import Corpus, Video
 from tubelet.errors import CorpusError
+from tubelet.files import write_atomically
 from tubelet.types import Clip
 
 FORMAT = 1  # one more when the same weights and clips come to give other features

@@ -13,10 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from tubelet.checkpoint import write_atomically
 from tubelet.errors import WeightsError
 from tubelet.evaluations.base import Context
 from tubelet.evaluations.linear import Head, Linear
+from tubelet.files import write_atomically
 
 FOLDER = "classifiers"  # of a run, one file an entry of results.json
 PARTS = ("shift", "scale", "weight", "bias")

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tubelet.checkpoint import write_atomically
 from tubelet.data.loader import Data
 from tubelet.errors import RunError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.duplicates import Shared
 from tubelet.evaluations.leaks import Leaks
+from tubelet.files import write_atomically
 from tubelet.log import plain, versions
 from tubelet.types import Clip
 

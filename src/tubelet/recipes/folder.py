@@ -12,10 +12,11 @@ from typing import Any, Generic, Literal, TypeVar
 
 import torch
 
-from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_weights, write_atomically
+from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_weights
 from tubelet.data.shards import chosen
 from tubelet.data.table import Corpus
 from tubelet.errors import RunError
+from tubelet.files import write_atomically
 from tubelet.log import read_log, versions
 from tubelet.recipes.find import is_file, load_file
 from tubelet.recipes.overrides import changed, plain, typed
@@ -212,7 +213,8 @@ def claim(folder: Path, plan: Plan[C]) -> Iterator[Claim[C]]:
             if not (folder / RECIPE).exists():
                 (folder / LOCK).unlink()
                 if created:
-                    folder.rmdir()
+                    with contextlib.suppress(OSError):  # what went wrong is told, not this
+                        folder.rmdir()
 
 
 def look(folder: Path, plan: Plan[C]) -> Claim[C]:

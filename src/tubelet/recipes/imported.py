@@ -8,10 +8,11 @@ import chz
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from tubelet.checkpoint import CHECKPOINT, load_strictly, save_weights, write_atomically
+from tubelet.checkpoint import CHECKPOINT, load_strictly, save_weights
 from tubelet.data.loader import Data
 from tubelet.data.sample import Sampling
 from tubelet.errors import RecipeError, RunError, WeightsError
+from tubelet.files import write_atomically
 from tubelet.models.classifier import ScoreHead
 from tubelet.objectives import Pixels
 from tubelet.recipes.folder import IMPORTED, Plan, write_plan

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, distributed
 from torch.nn.functional import nll_loss
 
-from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part, read_checkpoint, write_atomically
+from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part, read_checkpoint
 from tubelet.data.loader import train_batches
 from tubelet.data.table import Corpus, Video
 from tubelet.data.views import CENTRE, parse
@@ -29,6 +29,7 @@ from tubelet.evaluations.features import Progress, quiet
 from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.multiview import Predicted, predict
 from tubelet.evaluations.results import merge_result, view
+from tubelet.files import write_atomically
 from tubelet.log import Log, read_log, versions
 from tubelet.recipes.division import Division, outline
 from tubelet.recipes.finetune import Finetune

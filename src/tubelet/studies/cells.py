@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tubelet.checkpoint import write_atomically
 from tubelet.data.table import Corpus
 from tubelet.errors import RecipeError, RunError
+from tubelet.files import write_atomically
 from tubelet.recipes.find import find
 from tubelet.recipes.folder import FREE
 from tubelet.recipes.overrides import changed, override, plain

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tubelet.checkpoint import write_atomically
 from tubelet.errors import RunError, TubeletError
 from tubelet.evaluations.results import read_results
+from tubelet.files import write_atomically
 from tubelet.log import read_log
 from tubelet.recipes.folder import LOG, RECIPE, hardware, locked, read_plan, versions
 from tubelet.studies.cells import CORPUS, FORMAT, RUN, Cell, Finished
