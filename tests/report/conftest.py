@@ -85,7 +85,7 @@ def results(rng: np.random.Generator, text: bool) -> dict:
     }  # fmt: skip
     reconstruction = {
         "protocol": {"clips": "every readable clip of test", "scored": "hidden tubelets"},
-        "metrics": {"skill": 0.31, "loss": 0.64, "trivial": 0.93, "nearest": 1.1},
+        "metrics": {"skill": 0.31, "loss": 0.64, "trivial": 0.93, "nearest": 1.1, "nearest_skill": -0.183},
         "intervals": {"skill": [0.29, 0.33]},
         "counts": {"test": {"used": 240, "failed": 0, "short": 5, "groups": 60}},
         "failed": {"test": []},

@@ -151,6 +151,13 @@ def test_a_log_cut_short_by_a_crash_is_read_up_to_there(make_run, tmp_path):
     assert "cut short" in again.remarks[0]
 
 
+def test_the_skill_of_copying_stands_beside_that_of_the_run_at_a_glance(make_run, tmp_path):
+    (table,) = glances([read_run(make_run(tmp_path / "run", steps=60))])
+    cells = {row.name: row.cells[0].text for row in table.rows}
+    assert cells["Held-out 1 − loss/trivial"] == "0.31"
+    assert cells["Held-out 1 − loss/trivial of copying the nearest tubelet"] == "-0.183"
+
+
 def test_of_a_step_that_was_logged_twice_the_last_word_holds(make_run, tmp_path):
     run = make_run(tmp_path / "run", steps=60)
     with (run / "log.jsonl").open("a") as file:

@@ -15,7 +15,7 @@ LEVELS = ("chance", "chance_r", "majority", "flat", "still", "grid")
 SHARES = ("accuracy", "balanced_accuracy", "top5_accuracy", "r", "map", "j", *LEVELS)
 CHOSEN = {
     "finetune": ("accuracy", "held_out.accuracy"),
-    "reconstruction": ("skill",),
+    "reconstruction": ("skill", "nearest_skill"),
     "linear": ("mean.accuracy", "slots.accuracy"),
     "knn": ("mean.accuracy", "slots.accuracy"),
     "retrieval": ("text_to_video.r@1", "video_to_text.r@1", "video_to_video.slots.r@1"),
@@ -246,7 +246,7 @@ WORDS = {
     "skill": "1 − loss/trivial",
     "trivial": "trivial loss",
     "nearest": "loss of copying the nearest visible tubelet",
-    "nearest_skill": "1 − loss/trivial of copying",
+    "nearest_skill": "1 − loss/trivial of copying the nearest tubelet",
     "flat": "flat tubelets",
     "j": "mean intersection over union",
     "still": "the first mask left where it is",
