@@ -5,7 +5,7 @@ import torch
 
 from tubelet.align.learned import Learned, Shape, Towers
 from tubelet.align.words import Words
-from tubelet.data.maps import EmbeddingsWriter
+from tubelet.data.embeddings import EmbeddingsWriter
 from tubelet.data.table import Corpus, normalise_text
 
 JOINT = 6

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tubelet.data.listing import LISTS
-from tubelet.data.video import probe, read_span
+from tubelet.data.probe import probe
+from tubelet.data.video import read_span
 from tubelet.errors import VideoError
 
 FFMPEG = shutil.which("ffmpeg")

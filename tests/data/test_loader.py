@@ -17,8 +17,9 @@ from tubelet import seeds
 from tubelet.data import loader
 from tubelet.data.augment import Augment, Crop, crop_frames
 from tubelet.data.captions import CaptionChoice
+from tubelet.data.embeddings import Embeddings
 from tubelet.data.loader import Data, eval_batches, permutation, train_batches
-from tubelet.data.maps import Embeddings, Maps, MapsWriter
+from tubelet.data.maps import Maps, MapsWriter
 from tubelet.data.sample import Sampling
 from tubelet.data.table import Corpus, number_texts, write_corpus
 from tubelet.data.video import read_frames, timestamps

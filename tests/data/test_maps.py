@@ -15,15 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.data.augment import Crop
-from tubelet.data.maps import (
-    Embeddings,
-    EmbeddingsWriter,
-    Maps,
-    MapsWriter,
-    displacement,
-    sample_scalar,
-    sample_vector,
-)
+from tubelet.data.embeddings import Embeddings, EmbeddingsWriter
+from tubelet.data.maps import Maps, MapsWriter
+from tubelet.data.resample import displacement, sample_scalar, sample_vector
 from tubelet.data.table import Corpus, Video, normalise_text, write_corpus
 from tubelet.errors import CorpusError
 from tubelet.types import Clip

@@ -12,15 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import UInt8
 
-from tubelet.data.video import (
-    Reader,
-    Undecodable,
-    probe,
-    read_frames,
-    read_span,
-    timestamps,
-    write_video,
-)
+from tubelet.data.probe import probe
+from tubelet.data.video import Reader, Undecodable, read_frames, read_span, timestamps, write_video
 from tubelet.errors import VideoError
 
 

@@ -12,8 +12,8 @@ import torch
 
 from tubelet import cli
 from tubelet.data.captions import CaptionChoice
+from tubelet.data.embeddings import EmbeddingsWriter
 from tubelet.data.loader import Data
-from tubelet.data.maps import EmbeddingsWriter
 from tubelet.data.sample import Sampling
 from tubelet.data.table import Corpus, normalise_text, write_corpus
 from tubelet.maskers import Tube

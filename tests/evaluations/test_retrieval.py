@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tubelet.data.embeddings import Embeddings, EmbeddingsWriter
 from tubelet.data.loader import CaptionChoice
-from tubelet.data.maps import Embeddings, EmbeddingsWriter
 from tubelet.data.table import normalise_text, write_corpus
 from tubelet.errors import CorpusError
 from tubelet.evaluations import Context, Retrieval

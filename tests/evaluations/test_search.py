@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tubelet.data.maps import EmbeddingsWriter
+from tubelet.data.embeddings import EmbeddingsWriter
 from tubelet.data.table import Corpus
 from tubelet.errors import WeightsError
 from tubelet.evaluations.features import Features

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from tubelet.cli import main
-from tubelet.data.maps import EmbeddingsWriter, MapsWriter
+from tubelet.data.embeddings import EmbeddingsWriter
+from tubelet.data.maps import MapsWriter
 from tubelet.data.table import Corpus, normalise_text, write_corpus
 from tubelet.data.video import write_video
 from tubelet.log import read_log

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from tubelet.data.augment import resize
+from tubelet.data.probe import probe
 from tubelet.data.table import Corpus, Video, write_corpus
-from tubelet.data.video import probe, write_video
+from tubelet.data.video import write_video
 
 HEIGHT, WIDTH = 96, 128
 

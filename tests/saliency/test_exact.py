@@ -10,8 +10,8 @@ import torch
 from tubelet.cli import main
 from tubelet.data.augment import Augment
 from tubelet.data.captions import CaptionChoice
+from tubelet.data.embeddings import Embeddings
 from tubelet.data.loader import Data, train_batches
-from tubelet.data.maps import Embeddings
 from tubelet.data.sample import Sampling
 from tubelet.data.table import Corpus
 from tubelet.errors import RecipeError

@@ -13,8 +13,9 @@ import torch
 
 from tubelet.cli import main
 from tubelet.data.augment import Crop
+from tubelet.data.embeddings import Embeddings
 from tubelet.data.jobs import Limits, Running
-from tubelet.data.maps import Embeddings, Maps
+from tubelet.data.maps import Maps
 from tubelet.data.table import Corpus
 from tubelet.data.video import read_span
 from tubelet.errors import CorpusError, VideoError

@@ -16,8 +16,8 @@ import pyarrow as pa
 from jaxtyping import Float64, UInt8
 
 from tubelet.captioning.base import Looking, Written
+from tubelet.data.content import content_key, file_content
 from tubelet.data.jobs import FAILED, Failures, Progress, Running, Task, Work, file_key, run_job
-from tubelet.data.maps import file_content, map_key
 from tubelet.data.shards import Writer, series_folder
 from tubelet.data.table import Corpus, Video
 from tubelet.data.video import SAME, Reader
@@ -200,7 +200,7 @@ class Kept:
     def key(self, video: Video) -> bytes | None:
         if video.id not in self.keys:
             content = file_content(video, self.files)
-            self.keys[video.id] = None if content is None else map_key(content, video, "")
+            self.keys[video.id] = None if content is None else content_key(content, video, "")
         return self.keys[video.id]
 
     def has(self, video: Video) -> bool:

@@ -89,7 +89,7 @@ def write_words(args: argparse.Namespace, out: "Path", opened: "Opened") -> bool
     from pathlib import Path
 
     from tubelet.align import open_aligner
-    from tubelet.data.maps import Embeddings
+    from tubelet.data.embeddings import Embeddings
     from tubelet.data.table import Corpus
     from tubelet.errors import TubeletError
     from tubelet.export.text import check_aligner, write_text

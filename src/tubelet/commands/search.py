@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
 
     from tubelet.checkpoint import CHECKPOINT, checkpoint_step
     from tubelet.commands.bar import Bar
-    from tubelet.data.maps import Embeddings
+    from tubelet.data.embeddings import Embeddings
     from tubelet.data.table import Corpus
     from tubelet.errors import RecipeError, RunError
     from tubelet.evaluations import Context

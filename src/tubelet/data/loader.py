@@ -22,8 +22,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from tubelet.data.augment import Augment, Crop, names_a_side, resize
 from tubelet.data.captions import CaptionChoice, flatten
+from tubelet.data.embeddings import Embeddings
 from tubelet.data.frames import Frames, Kept, Progress
-from tubelet.data.maps import Embeddings, Maps, remedy
+from tubelet.data.maps import Maps, remedy
 from tubelet.data.processes import start_method
 from tubelet.data.sample import Sampling
 from tubelet.data.subset import those_where

@@ -18,9 +18,8 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from tubelet.data.content import content_digest
+from tubelet.data.content import content_digest, content_key, file_content
 from tubelet.data.loader import Data
-from tubelet.data.maps import file_content, map_key
 from tubelet.data.shards import Series, Writer, series_folder
 from tubelet.data.table import Corpus, Video
 from tubelet.errors import CorpusError
@@ -60,7 +59,7 @@ class Store:
         if self.series is None:
             return None
         content = file_content(video, self.files)
-        place = None if content is None else self.series.rows.get(map_key(content, video, ""))
+        place = None if content is None else self.series.rows.get(content_key(content, video, ""))
         if place is None:
             return None
         shard, row = place
@@ -94,7 +93,7 @@ class Store:
                 stat, content = video.path.stat(), content_digest(video.path)
                 writer.add(
                     {
-                        "key": map_key(content, video, ""),
+                        "key": content_key(content, video, ""),
                         "video": video.id,
                         "content": content,
                         "size": stat.st_size,

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from tubelet.data.maps import Embeddings
+from tubelet.data.embeddings import Embeddings
 from tubelet.data.table import Caption, Corpus, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from tubelet.data.maps import Embeddings
+from tubelet.data.embeddings import Embeddings
 from tubelet.data.table import Corpus, Video, normalise_text
 from tubelet.data.video import read_frames
 from tubelet.errors import CorpusError, RunError, VideoError, WeightsError

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from tubelet.align import open_aligner
 from tubelet.align.base import Aligner
 from tubelet.data.captions import label_words
-from tubelet.data.maps import Embeddings
+from tubelet.data.embeddings import Embeddings
 from tubelet.data.table import normalise_text
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation

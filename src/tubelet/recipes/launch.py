@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import distributed
 
+from tubelet.data.embeddings import Embeddings
 from tubelet.data.loader import shorter, train_batches
-from tubelet.data.maps import Embeddings
 from tubelet.data.table import Corpus
 from tubelet.errors import RecipeError, TubeletError
 from tubelet.evaluations import Context

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import chz
 
+from tubelet.data.embeddings import Embeddings
 from tubelet.data.loader import Data
-from tubelet.data.maps import Embeddings
 from tubelet.data.table import Corpus
 from tubelet.errors import RecipeError
 from tubelet.evaluations import Evaluation

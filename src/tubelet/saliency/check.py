@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from tubelet import seeds
 from tubelet.align import Aligner
-from tubelet.data.maps import Maps, area_weights
+from tubelet.data.maps import Maps
+from tubelet.data.resample import area_weights
 from tubelet.data.synthetic import COLOURS, truth
 from tubelet.data.table import Corpus, Video, normalise_text
 from tubelet.data.video import SAME, read_span, timestamps

@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from tubelet.align import Aligner, open_aligner
+from tubelet.data.embeddings import Embeddings
 from tubelet.data.loader import Data, train_batches
-from tubelet.data.maps import Embeddings, area_weights
+from tubelet.data.resample import area_weights
 from tubelet.data.table import Corpus
 from tubelet.errors import RecipeError
 from tubelet.saliency.filling import Progress, quiet

@@ -17,8 +17,9 @@ from torch.nn import functional
 
 from tubelet.align import Aligner
 from tubelet.data.captions import exchanged
+from tubelet.data.embeddings import EmbeddingsWriter
 from tubelet.data.jobs import Task, Work
-from tubelet.data.maps import EmbeddingsWriter, MapsWriter
+from tubelet.data.maps import MapsWriter
 from tubelet.data.table import Caption, Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, VideoError
 from tubelet.saliency.filling import Filled, Map, Progress, Running, fill_maps, quiet, task_of

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 
 from tubelet.data.jobs import Task, Work
-from tubelet.data.maps import MapsWriter, area_weights
+from tubelet.data.maps import MapsWriter
+from tubelet.data.resample import area_weights
 from tubelet.data.table import Corpus, Video
 from tubelet.data.video import frame_duration
 from tubelet.errors import VideoError

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from tubelet.data.embeddings import Embeddings
 from tubelet.data.loader import eval_batches, train_batches
-from tubelet.data.maps import Embeddings
 from tubelet.data.table import Corpus
 from tubelet.errors import TubeletError
 from tubelet.recipes.folder import hardware
