@@ -23,12 +23,21 @@ def joined(*words: str) -> str:
 
 def masks() -> Study:
     """Which mask teaches most, at equal cost."""
-    more = {"flow": "masker=Flow masker.ratio=0.6", "adaptive": "masker=Adaptive masker.ratio=0.6"}
+    more = {
+        "text frame": f"masker=TextFrame masker.ratio=0.5625 {SUBJECT}",  # .6 of 16 in each of 4 slots hides as many
+        "flow": "masker=Flow masker.ratio=0.6",
+        "adaptive": "masker=Adaptive masker.ratio=0.6",
+    }
     ways = {name: Way(words) for name, words in (MASKS | more).items()}
     return Study(
         question="Which tubelets should be hidden, when everything else is equal?",
         ways=ways,
-        differences=(*((name, "tube") for name in ways if name != "tube"), ("text", "motion"), ("oracle", "text")),
+        differences=(
+            *((name, "tube") for name in ways if name != "tube"),
+            ("text", "motion"),
+            ("text frame", "text"),
+            ("oracle", "text"),
+        ),
     )
 
 
