@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet import cli
-from tubelet.data import video as files
+from tubelet.data.probe import probe
 from tubelet.data.synthetic import (
     CAMERAS,
     CEILING,
@@ -35,6 +35,7 @@ from tubelet.data.synthetic import (
 from tubelet.data.synthetic.ceiling import Reference, measure
 from tubelet.data.synthetic.scene import AREA, outline
 from tubelet.data.table import Corpus
+from tubelet.data.video import read_span
 from tubelet.errors import CorpusError
 
 clips = st.tuples(st.integers(0, 5000), st.integers(0, 3), st.sampled_from(["train", "test"]))
@@ -181,11 +182,11 @@ def test_the_files_hold_the_rendered_clips_and_the_tables_describe_them(small: P
     about = {row["video"]: row for row in pq.read_table(small / "truth" / "clips.parquet").to_pylist()}
     for index, video in enumerate(corpus.select("test")):
         rendered = render(index, split="test", size=SMALL.pixels, frames=SMALL.frames)
-        frames, times = files.read_span(video.path, video.start, video.end)
+        frames, times = read_span(video.path, video.start, video.end)
         assert frames.shape == rendered.frames.shape
         np.testing.assert_allclose(np.diff(times), 1 / 15, atol=1e-6)
         assert np.abs(frames.astype(int) - rendered.frames).mean() < 6
-        found = files.probe(video.path)
+        found = probe(video.path)
         for name in ("frames", "width", "height", "codec", "fps"):
             assert getattr(video, name) == pytest.approx(getattr(found, name)), name
         assert video.group == video.id
