@@ -4,8 +4,8 @@ Gaussians about random places of the middle frame are carried to the other frame
 the places where they are strongest stay visible, slot by slot. Each place looks up where its content was (a backward
 warp), and of several places that it may have come from, or gone to, takes the one that moves most like it: so a mixed
 border between two motions does not spread. Where nothing leads, out of the frame or behind what moved away, the middle
-frame's own map fills the hole. Gaussians are read at the centres of the places. Law: under motion by whole places
-visible tubelets follow what they show; without motion the mask is a tube.
+frame's own map fills the hole, and of equals what was carried goes first. Gaussians are read at the centres of the
+places. Law: under motion by whole places visible tubelets follow what they show; without motion the mask is a tube.
 """
 
 from typing import ClassVar
@@ -14,6 +14,7 @@ import chz
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from tubelet.errors import RecipeError
 from tubelet.maskers.base import Masker
@@ -22,6 +23,7 @@ from tubelet.seeds import uniform
 from tubelet.types import Batch, Budget, Clip
 
 NEAR = 0.5 + 1e-3  # places: what lands within this of a place's centre came to it
+FILLED = 1e-3  # share that the filling of a hole is worth less than what was carried
 
 
 @chz.chz
@@ -59,23 +61,24 @@ class Flow(Masker):
         here = centres_of(rows, columns, key.device)
         gaussians = self.gaussians(clip, key)  # b k 2
         came, come_from, went, gone_to = partners(flow[:, :-1], flow[:, 1:], here)
-        lead = torch.zeros_like(flow[:, 0]).flatten(1, 2)  # b n 2: from each place to where its content was on the
-        leads = [lead]  # middle frame
-        moves = flow.flatten(2, 3)  # b t n 2
+        moves = functional.pad(flow.flatten(2, 3), (0, 1))  # b t n 3: across, down, and whether it filled a hole
+        lead, hole = torch.zeros_like(moves[:, 0]), moves.new_tensor([0.0, 0.0, 1.0])
+        leads = [lead]  # from each place to where its content was on the middle frame
         for frame in range(middle, clip.frames - 1):  # outwards, forwards in time
             source = come_from[:, frame, :, None]
             step = torch.take_along_dim(lead - moves[:, frame], source, dim=1)
-            lead = torch.where(came[:, frame, :, None], step, 0.0)
+            lead = torch.where(came[:, frame, :, None], step, hole)
             leads.append(lead)
         lead = leads[0]
         for frame in range(middle - 1, -1, -1):  # and backwards
             step = moves[:, frame] + torch.take_along_dim(lead, gone_to[:, frame, :, None], dim=1)
-            lead = torch.where(went[:, frame, :, None], step, 0.0)
+            lead = torch.where(went[:, frame, :, None], step, hole)
             leads.insert(0, lead)
-        origins = here + torch.stack(leads, 1).unflatten(2, (rows, columns))  # b t rows columns 2
-        offsets = origins.flatten(1, 3)[:, :, None] - gaussians[:, None]  # b t*n k 2
-        squared = offsets.square().sum(-1).amin(2).unflatten(1, (clip.frames, rows * columns))
-        return -torch.exp(-squared / self.width**2).unflatten(1, (clip.grid[0], -1)).sum(2).flatten(1)
+        across_down, filled = torch.stack(leads, 1).flatten(1, 2).split([2, 1], dim=2)  # b t*n 2, b t*n 1
+        origins = across_down + here.flatten(0, 1).repeat(clip.frames, 1)
+        squared = (origins[:, :, None] - gaussians[:, None]).square().sum(-1).amin(2)  # b t*n
+        carried = torch.exp(-squared / self.width**2) * (1 - FILLED * filled[..., 0])
+        return -carried.unflatten(1, (clip.grid[0], clip.tubelet_frames, -1)).sum(2).flatten(1)
 
     def gaussians(self, clip: Clip, key: Int64[Tensor, "b"]) -> Float[Tensor, "b k 2"]:
         """Centres of distinct places (x, y), in places."""
@@ -103,10 +106,10 @@ def partners(
     here: Float[Tensor, "rows columns 2"],
 ) -> tuple[Found, Places, Found, Places]:
     """Between each frame and the next: whether anything came to a place of the next, and from which place; whether
-    the content of a place of the frame is still in the picture, and at which place.
+    the content of a place of the frame is still to be seen, and at which place.
 
     What lands within half a place of a centre comes to it; of several, that whose motion differs least before and
-    after.
+    after. What loses its place to something of another motion is covered by it.
     """
     rows, columns = here.shape[:2]
     landed = (here + flow).flatten(2, 3)[..., None, :] - 0.5  # b t n 1 2, a whole number on a centre
@@ -123,5 +126,8 @@ def partners(
     ranked = (cost * 65536).long() * (rows * columns) + own  # one number: the cost, and whose
     nothing = torch.full(flow.shape[:2] + own.shape[:1], 1 << 40, device=flow.device)
     best = nothing.scatter_reduce(2, place.flatten(2), ranked.masked_fill(~near, 1 << 40).flatten(2), "amin")
-    gone_to = place.gather(3, cost.argmin(3, keepdim=True))[..., 0]
-    return best < 1 << 40, best.remainder(rows * columns), near.any(3), gone_to
+    come_from = best.remainder(rows * columns)
+    chosen = cost.argmin(3, keepdim=True)
+    gone_to, differs = (some.gather(3, chosen)[..., 0] for some in (place, change))
+    covered = (come_from.gather(2, gone_to) != own[:, 0]) & (differs > NEAR)
+    return best < 1 << 40, come_from, near.any(3) & ~covered, gone_to
