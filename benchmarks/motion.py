@@ -2,15 +2,19 @@
 
     python benchmarks/motion.py rate CORPUS [--videos N]
     python benchmarks/motion.py sheet CORPUS PICTURE [--videos N] [--compensate median]
+    python benchmarks/motion.py actions CORPUS [--videos N]
 
 `rate` decodes every file on one thread three ways in turn, whichever first by turns: frames alone (no conversion to
 RGB), frames with the codec's vectors exported, and the whole motion job of a file. It tells processor time.
 `sheet` draws, clip by clip, eight frames of a 16-frame clip with the map's vectors, and what MGM's mask hides.
+`actions` asks an embedded corpus (test split) how well `motion` and `oracle_flow` find the subject, by what it does and
+by camera, and how fast ground and subject move, in pixels a frame.
 """
 
 import argparse
 import math
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +23,11 @@ import torch
 from tubelet.data.augment import Crop, crop_frames
 from tubelet.data.maps import Maps
 from tubelet.data.sample import Sampling
+from tubelet.data.synthetic import truth
 from tubelet.data.table import Corpus, Video
-from tubelet.data.video import Reader, open_video
+from tubelet.data.video import Reader, open_video, timestamps
 from tubelet.maskers import Motion
+from tubelet.saliency.check import areas_of, coverage, speeds
 from tubelet.saliency.frames import Piece
 from tubelet.saliency.motion import codec_motion
 from tubelet.types import Batch, Clip
@@ -104,6 +110,35 @@ def sheet(corpus: Corpus, path: Path, most: int, compensate: str) -> None:
     figure.savefig(path, dpi=80)
 
 
+def actions(corpus: Corpus, most: int | None) -> None:
+    cameras, names = ("static", "pan", "zoom"), ("motion", "oracle_flow")
+    areas, paces = defaultdict(list), defaultdict(list)
+    opened = {name: Maps.open(corpus, name) for name in names}
+    for video in corpus.select("test")[:most]:
+        known = truth(corpus, video)
+        times, owner = timestamps(video.path)[::4], known.owner[::4]
+        for name, maps in opened.items():
+            layers, stamps = maps.layers(video)
+            layers = layers[np.clip(np.searchsorted(stamps, times + 1e-4, side="right") - 1, 0, len(layers) - 1)]
+            subject, ground = (coverage(owner == who, *layers.shape[1:3]) for who in (1, 0))
+            for way, speed in speeds(layers).items():
+                area = areas_of(speed, subject, 1 - subject - ground)["all"]
+                areas[video.label, known.camera, name + way].append(area)
+                areas["all", known.camera, name + way].append(area)
+            pixels = speeds(layers)[" speed"] * video.width
+            paces["ground", known.camera, name].extend(pixels[ground > 0.999])
+            paces["subject", known.camera, name].extend(pixels[subject >= 0.5])
+    rows = [f"{name}{way}" for way in (" speed", " compensated") for name in names]
+    print("| action |" + "".join(f" {row}, {camera} |" for row in rows for camera in cameras))
+    print("|---" * (1 + len(rows) * len(cameras)) + "|")
+    for action in sorted({action for action, _, _ in areas}):
+        found = [np.array(areas[action, camera, row]) for row in rows for camera in cameras]
+        print(f"| {action} |" + "".join(f" {np.nanmean(some):.3f} ({len(some)}) |" for some in found))
+    for what in ("ground", "subject"):
+        told = (f"{name} {camera} {np.mean(paces[what, camera, name]):.2f}" for name in names for camera in cameras)
+        print(f"{what}, pixels a frame: {', '.join(told)}")
+
+
 def spread(corpus: Corpus, most: int | None) -> list[Video]:
     videos = corpus.select("all")
     if most is None:
@@ -113,7 +148,7 @@ def spread(corpus: Corpus, most: int | None) -> list[Video]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("rate", "sheet"))
+    parser.add_argument("what", choices=("rate", "sheet", "actions"))
     parser.add_argument("corpus")
     parser.add_argument("picture", nargs="?", default="motion.png")
     parser.add_argument("--videos", type=int)
@@ -122,5 +157,7 @@ if __name__ == "__main__":
     opened = Corpus.open(given.corpus)
     if given.what == "rate":
         rate(opened, given.videos)
+    elif given.what == "actions":
+        actions(opened, given.videos)
     else:
         sheet(opened, Path(given.picture), given.videos or 8, given.compensate)
