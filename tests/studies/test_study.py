@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -211,6 +212,18 @@ def test_a_cell_that_another_process_works_on_is_left_to_it(corpus, mine, tmp_pa
         holder.kill()
         holder.communicate()
     assert "another process works on tube, seed 0" in capsys.readouterr().err
+
+
+def test_what_another_process_finished_since_this_one_looked_is_not_run_again(done, corpus, mine, tmp_path):
+    from tubelet.recipes.find import load_file
+    from tubelet.studies.run import run_study
+
+    grid = [cell for cell in cells_of("small", load_file(f"{mine}:small")(), corpus, [0]) if cell.way != "no maps"]
+    seen = Finished(tmp_path / "finished")
+    assert not any(seen.find(cell) for cell in grid)
+    shutil.copytree(done / "finished", tmp_path / "finished")
+    outcome = run_study(grid, corpus.folder, tmp_path, seen, lambda words: pytest.fail(f"ran {words}"))
+    assert outcome.finished == outcome.taken == []
 
 
 @pytest.mark.slow

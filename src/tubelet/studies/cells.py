@@ -120,7 +120,8 @@ def asked_of(measures: Sequence[Measure]) -> tuple[tuple[str, ...], ...]:
 
 
 class Finished:
-    """The finished cells of a folder, by hash. Files that are no cells are left alone."""
+    """The finished cells of a folder, by hash, those that another process adds too. Files that are no cells are left
+    alone."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -128,10 +129,15 @@ class Finished:
 
     def find(self, cell: Cell) -> dict[str, Any] | None:
         """What was found for the cell; None where it is not finished, or was, with other defaults than today's."""
+        if cell.hash not in self.cells and (content := read_cell(self.path(cell))):
+            self.cells[cell.hash] = content
         found = self.cells.get(cell.hash)
         if found is None or self.differences(cell, found):
             return None
         return found
+
+    def path(self, cell: Cell) -> Path:
+        return self.folder / f"{cell.name}.json"
 
     @staticmethod
     def differences(cell: Cell, found: Mapping[str, Any]) -> list[str]:
@@ -141,19 +147,23 @@ class Finished:
 
     def add(self, cell: Cell, content: Mapping[str, Any]) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{cell.name}.json"
+        path = self.path(cell)
         write_atomically(path, (json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n").encode())
         self.cells[cell.hash] = dict(content)
         return path
 
 
 def read_cells(folder: Path) -> Iterator[dict[str, Any]]:
-    for path in sorted(folder.glob("*.json")):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["format"] == FORMAT and all(part in content for part in ("hash", "values", "results", "seed")):
-                yield content
-        except (KeyError, TypeError):
-            continue
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} is damaged ({error}); restore it, or delete it to run the cell again") from error
+    return filter(None, map(read_cell, sorted(folder.glob("*.json"))))
+
+
+def read_cell(path: Path) -> dict[str, Any] | None:
+    """None where there is no file, or one that is no cell."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        whole = content["format"] == FORMAT and all(part in content for part in ("hash", "values", "results", "seed"))
+        return content if whole else None
+    except (FileNotFoundError, KeyError, TypeError):
+        return None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error}); restore it, or delete it to run the cell again") from error

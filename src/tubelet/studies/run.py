@@ -52,6 +52,8 @@ def run_study(
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with taken(folder):
+                if finished.find(cell):  # another process was quicker
+                    continue
                 content = run_cell(cell, corpus, folder, run, tuple(curves))
                 finished.add(cell, content)
         except Elsewhere:
