@@ -13,6 +13,9 @@ MASKS = {
 }
 """At one ratio, so that steps, tokens and FLOPs are equal and only the choice of what is hidden differs."""
 
+TEXT_FRAME = f"masker=TextFrame masker.ratio=0.5625 {SUBJECT}"
+"""Hides as many as the others do of 4 slots of 16 places, more in some slots than in others."""
+
 
 def joined(*words: str) -> str:
     """All words; of a field that is said twice, the last."""
@@ -24,7 +27,7 @@ def joined(*words: str) -> str:
 def masks() -> Study:
     """Which mask teaches most, at equal cost (`frame` shows the encoder a seventh more)."""
     more = {
-        "text frame": f"masker=TextFrame masker.ratio=0.5625 {SUBJECT}",  # .6 of 16 in each of 4 slots hides as many
+        "text frame": TEXT_FRAME,
         "frame": "masker=Frame masker.ratio=0.5",  # 2 of 4 slots; no share of whole slots hides as many
         "flow": "masker=Flow masker.ratio=0.6",
         "adaptive": "masker=Adaptive masker.ratio=0.6",
@@ -44,8 +47,9 @@ def masks() -> Study:
 
 def contrast() -> Study:
     """Each mask with and without the video-text contrast; and whether the contrast falls by itself."""
-    ways = {name: Way(words) for name, words in MASKS.items()}
-    ways |= {f"{name} + contrast": Way(joined(words, CONTRAST)) for name, words in MASKS.items()}
+    masks = MASKS | {"text frame": TEXT_FRAME}
+    ways = {name: Way(words) for name, words in masks.items()}
+    ways |= {f"{name} + contrast": Way(joined(words, CONTRAST)) for name, words in masks.items()}
     watched = joined(MASKS["text"], CONTRAST, "objectives.contrast.observe=True")
     ways |= {
         "text, contrast observed": Way(watched),
@@ -55,9 +59,9 @@ def contrast() -> Study:
         question="Does the contrast help under every mask, and does its loss fall by itself under pure reconstruction?",
         ways=ways,
         differences=(
-            *((f"{name} + contrast", name) for name in MASKS),
-            *((name, "tube") for name in MASKS if name != "tube"),
-            *((f"{name} + contrast", "tube + contrast") for name in MASKS if name != "tube"),
+            *((f"{name} + contrast", name) for name in masks),
+            *((name, "tube") for name in masks if name != "tube"),
+            *((f"{name} + contrast", "tube + contrast") for name in masks if name != "tube"),
         ),
         curves=("contrast", "contrast.trivial"),
     )
