@@ -194,8 +194,15 @@ def markdown(grid: Grid) -> str:
     if grid.left_out:
         parts += ["## Left out", "", *(f"- {way}: {reason}" for way, reason in grid.left_out.items()), ""]
     parts += ["## Again", "", "```", grid.again, "```", "", "One cell, by hand (seed of the first):", "", "```"]
-    parts += [line for way in grid.ways for line in [f"# {way}", *grid.commands.get(way, ())]]
-    return "\n".join([*parts, "```", ""])
+    return "\n".join([*parts, *by_hand(grid), "```", ""])
+
+
+def by_hand(grid: Grid) -> list[str]:
+    """The commands of every way; those that all ways have in common once, at the end."""
+    every = {way: grid.commands.get(way, ()) for way in grid.ways}
+    shared = [line for line in next(iter(every.values()), ()) if all(line in lines for lines in every.values())]
+    own = [[f"# {way}", *(line for line in lines if line not in shared)] for way, lines in every.items()]
+    return [line for lines in own for line in lines] + (["# and after each of them", *shared] if shared else [])
 
 
 def pipe(table: Table) -> str:
