@@ -87,6 +87,19 @@ def test_what_a_measure_is_marked_with_is_said_of_that_measure(done, corpus, min
     assert "- linear: caption names the label\n" in (tmp_path / "out" / "small.md").read_text()
 
 
+def test_a_baseline_that_the_ways_do_not_share_has_no_row_of_its_own(done, corpus, mine, tmp_path):
+    (tmp_path / "cells").mkdir()
+    for name, cell in cells(done).items():
+        if cell["way"] == "tube":
+            cell["results"]["linear"]["baselines"]["random"]["slots.accuracy"] += 0.1
+        (tmp_path / "cells" / name).write_text(json.dumps(cell))
+    assert study(corpus, mine, tmp_path / "out", "--cells", tmp_path / "cells", "--tables") == 0
+    before, after = (out.joinpath("small.md").read_text() for out in (done, tmp_path / "out"))
+    assert "\n| untrained |" in before
+    assert "\n| untrained |" not in after
+    assert "## Over the untrained encoder" in after  # way by way there is one
+
+
 def test_the_commands_of_a_cell_make_the_same_numbers_by_hand(done, corpus, tmp_path):
     import shlex
 

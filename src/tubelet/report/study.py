@@ -20,6 +20,7 @@ from tubelet.report.statistics import Difference, mean_and_spread, paired
 GENERATOR = "tubelet study"
 UNTRAINED = "untrained"
 BASELINES = {UNTRAINED: "random", "mean image": "mean_image", "raw pixels": "raw_pixels"}
+SAME = 0.005  # how far one baseline may lie from itself on another machine
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,13 @@ class Grid:
         return dict(sorted(found.items()))
 
     def of_baseline(self, column: Column, baseline: str) -> dict[int, float]:
-        """By seed, wherever it was measured: a baseline does not depend on how the encoder was trained."""
-        return {seed: value for way in self.ways for seed, value in self.values(way, column, baseline).items()}
+        """By seed, where all ways have the same: ways that differ in their clips or their encoder do not."""
+        found: dict[int, list[float]] = {}
+        for way in self.ways:
+            for seed, value in self.values(way, column, baseline).items():
+                found.setdefault(seed, []).append(value)
+        same = all(max(values) - min(values) < SAME for values in found.values())
+        return {seed: values[0] for seed, values in sorted(found.items())} if same else {}
 
     @property
     def expected(self) -> int:
@@ -78,7 +84,7 @@ def tables(grid: Grid) -> list[Table]:
     shown = [column for column in grid.columns if any(grid.values(way, column) for way in grid.ways)]
     heads = [column.title for column in shown]
     found = [Table("What was measured", note(grid), ["", "seeds", *heads], means(grid, shown))]
-    probed = [column for column in shown if grid.of_baseline(column, "random")]
+    probed = [column for column in shown if any(grid.values(way, column, "random") for way in grid.ways)]
     if probed:
         rows = [[way, *cells] for way in grid.ways if any(cells := [margin(grid, way, column) for column in probed])]
         found.append(
@@ -161,8 +167,9 @@ def conditions(grid: Grid) -> list[str]:
         return []
     corpora = {f"{cell['corpus']['name']} ({cell['corpus']['fingerprint'][:8]})" for cell in cells}
     machines = {
-        f"{cell['hardware'].get('gpu') or cell['hardware']['processor']}, {cell['hardware']['threads']} threads"
+        f"{cell['hardware'].get('gpu') or cell['hardware']['processor']}, {threads} thread{'s' * (threads > 1)}"
         for cell in cells
+        for threads in [cell["hardware"]["threads"]]
     }
     steps = sorted({cell["steps"] for cell in cells})
     processor = [sum(cell["processor_seconds"].values()) for cell in cells]
