@@ -4,7 +4,8 @@
 
 Both draw their own noise; the loops are those that the tests hold the masks against (tests/maskers/loops.py). Processor
 time on a CPU (this machine may be shared), wall time on a GPU; the two alternate, and the ratio is the median over
-rounds, with quartiles. One thread. Adaptive has a network, so it has no loop: its time and its FLOPs stand alone.
+rounds, with quartiles. One thread. Adaptive has a network, so it has no loop: its time and its FLOPs stand alone. Flow
+has no matrix product, which alone a FLOP counter sees: of it every number that any operator writes is counted.
 """
 
 import argparse
@@ -18,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "maskers"))
@@ -129,6 +132,22 @@ def vectors(batch: Batch, key: torch.Tensor, rounds: int) -> None:
     for name, masker in (("Motion .75", Motion()), ("Flow .9", Flow())):
         spent = [clock(lambda masker=masker: masker(batch, CLIP, key)) for _ in range(rounds + 2)][2:]
         print(f"| {name} | {1e3 * statistics.median(spent):.2f} | | |", flush=True)
+    one = replace(batch, video=batch.video[:1], maps={name: values[:1] for name, values in batch.maps.items()})
+    with Written() as written:
+        Flow()(one, CLIP, key[:1])
+    print(f"\nFlow writes {written.numbers / 1e6:.2f} million numbers a clip\n", flush=True)
+
+
+class Written(TorchDispatchMode):
+    """Counts the numbers that operators write: one operation each, where nothing is a product of matrices."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if not function.is_view:
+            self.numbers += sum(part.numel() for part in tree_leaves(result) if isinstance(part, torch.Tensor))
+        return result
 
 
 class Clock:
