@@ -32,6 +32,20 @@ def test_only_videos_of_which_the_truth_or_the_table_says_so_are_trained_on_and_
     assert {video.label for video in Data(where=f"label={label}").select(corpus)} == {label}
 
 
+def test_clips_are_told_apart_by_whether_their_distractors_move(corpus):
+    import pandas
+
+    truth = pandas.read_parquet(corpus.folder / "truth" / "clips.parquet")
+    moving = {row.video: sum(not thing.endswith("still") for thing in row.distractors) for row in truth.itertuples()}
+    every = {row.video for row in truth.itertuples() if moving[row.video] == len(row.distractors)}
+    some = set(moving) - every
+    assert every
+    assert some
+    for kind, wanted in (("all", every), ("some", some)):
+        found = {video.id for video in Data(where=f"moving_distractors={kind}", split="all").select(corpus)}
+        assert found == wanted
+
+
 def test_a_subset_that_nothing_says_or_nobody_is_in_is_refused_with_what_there_is(corpus):
     with pytest.raises(CorpusError, match=r"nothing says 'weather' .*camera"):
         Data(where="weather=rain").select(corpus)

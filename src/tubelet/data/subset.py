@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import fields
 
-import pyarrow.parquet
-
+from tubelet.data.synthetic import truth_in_words
 from tubelet.data.table import Corpus, Video
 from tubelet.errors import CorpusError, RecipeError
-
-TRUTH = "truth/clips.parquet"
 
 
 def those_where(corpus: Corpus, videos: Sequence[Video], where: str | None) -> list[Video]:
@@ -33,10 +30,10 @@ def column_of(corpus: Corpus, column: str) -> dict[str, str]:
     own = [field.name for field in fields(Video)]
     if column in own:
         return {video.id: str(value) for video in corpus.videos if (value := getattr(video, column)) is not None}
-    path = corpus.folder / TRUTH
-    table = pyarrow.parquet.read_table(path) if path.exists() else None
-    if table is None or column not in table.column_names:
-        known = ", ".join([*own, *(table.column_names if table is not None else [])])
-        raise CorpusError(f"nothing says {column!r} of the videos of {corpus.folder}; known: {known}")
-    pairs = zip(table["video"].to_pylist(), table[column].to_pylist(), strict=True)
+    truth = truth_in_words(corpus.folder) or {}
+    if column not in truth:
+        raise CorpusError(
+            f"nothing says {column!r} of the videos of {corpus.folder}; known: {', '.join([*own, *truth])}"
+        )
+    pairs = zip(truth["video"], truth[column], strict=True)
     return {video: str(value) for video, value in pairs if value is not None}

@@ -1,4 +1,4 @@
-"""What guides: captions and their controls, the scorer, and what happens when the camera moves."""
+"""What guides: captions and their controls, the scorer, and what happens when the camera or other things move."""
 
 from tubelet.studies.base import Study, Way
 from tubelet.studies.hiding import CONTRAST, MASKS, SUBJECT, joined
@@ -20,6 +20,7 @@ def captions() -> Study:
             "subject": Way(text),
             "verb": Way(of("verb")),
             "subject and verb": Way(of("both")),
+            "any of the three": Way(of("None")),
             "of another video": Way(f"{text} data.captions.whose=another"),
             "noise": Way(NOISE),
             "subject + contrast": Way(joined(text, CONTRAST)),
@@ -54,16 +55,15 @@ def scorer() -> Study:
 
 
 def robustness() -> Study:
-    """Train and test on clips with one kind of camera: does motion guide wrongly where the camera moves?"""
-    cameras = ("static", "pan", "zoom")
+    """Train and test on clips of one kind of camera, or of distractors: where does motion guide wrongly?"""
     names = ("tube", "motion", "text")
+    kinds = {camera: f"camera={camera}" for camera in ("static", "pan", "zoom")}
+    kinds |= {"all distractors move": "moving_distractors=all", "some stand still": "moving_distractors=some"}
     ways = {
-        f"{name}, {camera}": Way(f"{MASKS[name]} data.where=camera={camera}") for camera in cameras for name in names
+        f"{name}, {kind}": Way(f"{MASKS[name]} data.where={where}") for kind, where in kinds.items() for name in names
     }
     return Study(
-        question="Does guidance by text hold where the camera moves, and does guidance by motion fall?",
+        question="Does guidance by text hold where the camera or other things move, and does guidance by motion fall?",
         ways=ways,
-        differences=tuple(
-            (f"{name}, {camera}", f"tube, {camera}") for camera in cameras for name in ("motion", "text")
-        ),
+        differences=tuple((f"{name}, {kind}", f"tube, {kind}") for kind in kinds for name in ("motion", "text")),
     )

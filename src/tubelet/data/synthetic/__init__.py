@@ -6,7 +6,7 @@ from pixels alone. The name "synth-1" fixes every pixel and every draw: a change
 """
 
 from tubelet.data.synthetic.ceiling import CEILING
-from tubelet.data.synthetic.corpus import VERSION, Size, truth, write_synth
+from tubelet.data.synthetic.corpus import VERSION, Size, truth, truth_in_words, write_synth
 from tubelet.data.synthetic.render import Rendered, Truth, render, render_scene
 from tubelet.data.synthetic.scene import (
     CAMERAS,
@@ -42,5 +42,6 @@ __all__ = [
     "render",
     "render_scene",
     "truth",
+    "truth_in_words",
     "write_synth",
 ]

@@ -142,6 +142,23 @@ def truth(corpus: Any, video: Any) -> Truth:
         return Truth(stored["owner"], stored["scale"], stored["turn"], stored["place"], camera=str(stored["camera"]))
 
 
+def truth_in_words(folder: Path) -> dict[str, list[Any]] | None:
+    """What `truth/clips.parquet` says of each clip, a list a column; None where there is none.
+
+    `moving_distractors` is said beside it: whether all, some or none of the distractors move.
+    """
+    import pyarrow.parquet as pq
+
+    path = folder / "truth" / "clips.parquet"
+    if not path.exists():
+        return None
+    said = pq.read_table(path).to_pydict()
+    if "distractors" in said:
+        moving = [[not thing.endswith(" still") for thing in things] for things in said["distractors"]]
+        said["moving_distractors"] = ["all" if all(some) else "some" if any(some) else "none" for some in moving]
+    return said
+
+
 def write_tables(folder: Path, size: Size) -> None:
     """The videos, captions and truth tables, from the draws alone; `corpus.json` makes the corpus complete."""
     import pyarrow as pa
