@@ -24,6 +24,18 @@ def test_an_unknown_command_is_one_line_with_the_nearest_name_and_exit_code_2(ca
     assert "did you mean pretrain?" in error
 
 
+def test_a_reader_that_leaves_early_as_head_does_ends_a_command_quietly():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tubelet", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 141
+    process.stderr.close()
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_command_has_help(verb, capsys):
     try:

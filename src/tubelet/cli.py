@@ -60,13 +60,20 @@ DISK = {  # what a disk or its owner refuses, and what to do about it
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command. Returns 0, or 2 after one line on stderr that says what to do; 130 after Ctrl-C."""
+    """Runs one command. Returns 0, or 2 after one line on stderr that says what to do; 130 after Ctrl-C, 141 where
+    nobody reads its output any more."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        return run(argv)
+        code = run(argv)
+        sys.stdout.flush()
+        return code
     except TubeletError as error:
         print(f"tubelet: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        if not unread():
+            raise
+        return 141
     except OSError as error:
         if (remedy := DISK.get(error.errno or 0)) is None:
             raise
@@ -76,6 +83,16 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("tubelet: interrupted; the same command goes on from what is done", file=sys.stderr)
         return 130
+
+
+def unread() -> bool:
+    """Whether the reader of our output is gone, as `head` is when it has seen enough; the rest then goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def run(argv: list[str]) -> int:
