@@ -2,9 +2,21 @@
 
 from tubelet.studies.base import MEASURES, Declares, Measure, Study, Way
 from tubelet.studies.cost import budget, data, labels
-from tubelet.studies.guidance import captions, robustness, scorer
+from tubelet.studies.guidance import captions, robustness, scorer, start
 from tubelet.studies.hiding import contrast, direction, masks, ratio
 
-STUDIES: tuple[Declares, ...] = (masks, contrast, ratio, direction, captions, scorer, robustness, budget, data, labels)
+STUDIES: tuple[Declares, ...] = (
+    masks,
+    contrast,
+    ratio,
+    direction,
+    captions,
+    scorer,
+    robustness,
+    budget,
+    data,
+    labels,
+    start,
+)
 
 __all__ = ["MEASURES", "STUDIES", "Declares", "Measure", "Study", "Way"]

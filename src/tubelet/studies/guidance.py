@@ -37,6 +37,25 @@ def captions() -> Study:
     )
 
 
+def start() -> Study:
+    """Both objectives in the minutes of the demo, half of the tubelets hidden: what should one begin with?"""
+    heavy = "masker.ratio=0.5 objectives.contrast.weight=1"
+    return Study(
+        question="With captions at hand and minutes on two cores, what should a newcomer begin with?",
+        ways={
+            "text frame, contrast .03": Way(),
+            "text frame, contrast 1": Way("objectives.contrast.weight=1"),
+            "frame, contrast 1": Way(f"masker=Frame {heavy}"),
+            "tube, contrast 1": Way(f"masker=Tube {heavy}"),
+            "random, contrast 1": Way(f"masker=Random {heavy}"),
+        },
+        differences=tuple(
+            (f"{mask}, contrast 1", "text frame, contrast .03") for mask in ("text frame", "frame", "tube", "random")
+        ),
+        recipe="tiny_text_guided",
+    )
+
+
 def scorer() -> Study:
     """Who says what is like the caption: the aligner, CLIP raw or corrected, the truth, or nobody."""
     exact = f"{MASKS['text']} text.exact=True text.aligner=clip text.scorer="
