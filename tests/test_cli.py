@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -24,16 +25,16 @@ def test_an_unknown_command_is_one_line_with_the_nearest_name_and_exit_code_2(ca
     assert "did you mean pretrain?" in error
 
 
-def test_a_reader_that_leaves_early_as_head_does_ends_a_command_quietly():
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tubelet", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait() == 141
-    process.stderr.close()
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_early_as_head_does_ends_a_command_quietly(unbuffered):
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-m", "tubelet", "--help"]
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, env=environment, check=False)
+    os.close(writer)
+    assert done.stderr == b""
+    assert done.returncode == 141
 
 
 @pytest.mark.parametrize("verb", VERBS)

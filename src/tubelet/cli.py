@@ -6,6 +6,7 @@ import errno
 import importlib
 import keyword
 import os
+import select
 import sys
 from types import ModuleType
 from typing import NoReturn
@@ -87,12 +88,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def unread() -> bool:
     """Whether the reader of our output is gone, as `head` is when it has seen enough; the rest then goes nowhere."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
 
 
 def run(argv: list[str]) -> int:
