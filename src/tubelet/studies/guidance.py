@@ -84,5 +84,9 @@ def robustness() -> Study:
     return Study(
         question="Does guidance by text hold where the camera or other things move, and does guidance by motion fall?",
         ways=ways,
-        differences=tuple((f"{name}, {kind}", f"tube, {kind}") for kind in kinds for name in ("motion", "text")),
+        differences=(
+            *((f"{name}, {kind}", f"tube, {kind}") for kind in kinds for name in ("motion", "text")),
+            *((f"text, {kind}", f"motion, {kind}") for kind in kinds),
+            *((f"{name}, pan", f"{name}, static") for name in names),
+        ),
     )
