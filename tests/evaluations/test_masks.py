@@ -1,17 +1,31 @@
 """What masks hide, measured on a small corpus whose truth is known, and on one of which nothing is."""
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import chz
 import numpy as np
 import pytest
 from PIL import Image
 
 from tubelet.cli import main
+from tubelet.data.augment import Augment, Crop
 from tubelet.data.synthetic import Size, Truth, truth, write_synth
 from tubelet.data.table import Corpus
 from tubelet.data.video import write_video
-from tubelet.evaluations.masks import LEARNED, Measured, agreement, followed, measure, plain_data, step_flops
+from tubelet.evaluations.masks import (
+    LEARNED,
+    Measured,
+    TrueClip,
+    agreement,
+    drawn_crop,
+    followed,
+    measure,
+    plain_data,
+    step_flops,
+)
 from tubelet.maskers import Adaptive, Centre, Motion, Oracle, Random, Text, Tube
 from tubelet.models.encoder import Vit
 from tubelet.saliency import oracle
@@ -55,8 +69,6 @@ def test_the_oracle_covers_the_subject_and_chance_masks_their_share(measured: Me
 
 def test_coverage_is_that_of_a_loop_over_pixels(corpus: Corpus) -> None:
     """The hidden share of the subject's pixels, counted one tubelet after another from the truth."""
-    from dataclasses import replace
-
     import torch
 
     from tubelet import seeds
@@ -74,6 +86,46 @@ def test_coverage_is_that_of_a_loop_over_pixels(corpus: Corpus) -> None:
         )
         expected = covered / (owner == 1).sum()
         assert got.clips["Random"]["covers"][got.videos.index(batch.ids[0])] == pytest.approx(expected, abs=1e-4)
+
+
+def test_in_crops_the_truth_is_cropped_as_the_clips_are(corpus: Corpus) -> None:
+    """Of a quarter of the frame, by a loop over its pixels; what the oracle's cropped map finds is the subject."""
+    augment = Augment(smallest=0.25, largest=0.25, aspect=1.0, flip=True)
+    data = chz.replace(plain_data(corpus), augment=augment)
+    maskers = {"Oracle": MASKERS["Oracle"], "Random": Random(ratio=0.5)}
+    cropped = measure(corpus, maskers, clip=CLIP, data=data, encoder=VIT, crops=True)
+    whole = measure(corpus, maskers, clip=CLIP, data=data, encoder=VIT)
+    assert cropped.table()["Oracle"]["roc"]["overall"]["mean"] > 0.99
+    assert cropped.table()["Random"]["covers"]["overall"]["mean"] == pytest.approx(0.5, abs=0.06)
+    assert cropped.protocol["crop"] != whole.protocol["crop"]
+    assert cropped.clips["Oracle"] != whole.clips["Oracle"]
+    flips = set()
+    for video in corpus.select("test")[:6]:
+        owner = truth(corpus, video).owner[0:16:2]
+        crop = drawn_crop(augment, 0, video, *owner.shape[1:])
+        top, left, rows, columns = crop.pixels(*owner.shape[1:])
+        assert (rows, columns) == (24, 24)
+        seen = owner[:, top : top + 24, left : left + 24] == 1
+        if crop.flip:
+            seen = seen[..., ::-1]
+        expected = [
+            seen[2 * slot : 2 * slot + 2, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].mean()
+            for slot, row, column in np.ndindex(CLIP.grid)
+        ]
+        known = TrueClip.of(corpus, video, CLIP, data.sampling, partial(drawn_crop, augment, 0))
+        np.testing.assert_allclose(known.subject, expected, atol=1e-5)
+        flips.add(crop.flip)
+    assert flips == {True, False}
+
+
+def test_a_mirrored_crop_of_a_moving_ground_moves_the_other_way() -> None:
+    moving = scene(moves=8.0)
+    half = Crop(0.25, 0.25, 0.5, 0.5)
+    before, after = followed(moving, np.arange(4), (4, 3, 3), half)
+    assert len(before) == 3 * 24 * 16  # a column of places leaves the crop
+    assert set((after - before).tolist()) == {9 + 1}
+    before, after = followed(moving, np.arange(4), (4, 3, 3), replace(half, flip=True))
+    assert set((after - before).tolist()) == {9 - 1}
 
 
 def test_a_tube_follows_what_does_not_move_and_a_moving_mask_what_moves() -> None:
@@ -189,6 +241,7 @@ def test_without_truth_the_label_free_columns_are_told(tmp_path: Path, capsys) -
         (["--ratio", "1"], "--ratio must be between 0 and 1"),
         (["--clips", "0"], "--clips must be at least 1"),
         (["--split", "nowhere"], "no usable video in split 'nowhere'"),
+        (["data.augment.smallest=0.2"], "say --crops too"),
         (["steps=3"], "only fields of clip, data, encoder can be set here"),
         (["clip.sise=64"], "did you mean clip.size?"),
     ],

@@ -4,6 +4,7 @@
   tubelet masks CORPUS Tube Text Text:pick=bottom            these; fields of a masker after a colon, by commas
   tubelet masks CORPUS --ratio 0.6                           all that have a ratio at the same one
   tubelet masks CORPUS clip.size=64 data.sampling.stride=4   of other clips; encoder=Small for its FLOPs
+  tubelet masks CORPUS --crops data.augment.smallest=0.2     of clips as training crops them
 
 Of a corpus of `tubelet synth` the truth is known: what share of the subject is hidden, whether the scores find it, and
 whether the mask moves with what it hides. Of any other corpus the columns that need no truth are shown. Maskers whose
@@ -66,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--like", metavar="RUN", help="clips and encoder of this run, in place of a ViT-B on 224 pixels"
     )
+    parser.add_argument(
+        "--crops", action="store_true", help="clips as training crops them (data.augment), not the centre square"
+    )
     parser.add_argument("--out", metavar="FOLDER", help="folder for masks.json and masks.png")
 
 
@@ -87,7 +91,10 @@ def run(args: argparse.Namespace) -> None:
         if getattr(args, name) < 1:
             raise RecipeError(f"--{name} must be at least 1, not {getattr(args, name)}")
     corpus = Corpus.open(args.corpus)
-    config = configured(corpus, args.split, [word for word in args.words if sets_a_field(word)], args.like)
+    fields = [word for word in args.words if sets_a_field(word)]
+    if not args.crops and (unused := [word for word in fields if word.startswith("data.augment")]):
+        raise RecipeError(f"{unused[0]}: say --crops too, else the centre square of every clip is measured")
+    config = configured(corpus, args.split, fields, args.like)
     maskers = named([word for word in args.words if not sets_a_field(word)], args.ratio)
     with Bar("masks", "clips") as bar:
         measured = measure(
@@ -99,6 +106,7 @@ def run(args: argparse.Namespace) -> None:
             clips=args.clips,
             seed=args.seed,
             pictures=args.pictures,
+            crops=args.crops,
             progress=bar,
         )
     for name, reason in measured.left_out.items():
@@ -153,7 +161,7 @@ def configured(corpus: object, split: str, words: list[str], like: str | None = 
     base = Pretrain(data=plain_data(corpus, split), encoder=Base(), steps=1)
     if like is not None:
         run = read_plan(like).config
-        data = chz.replace(base.data, sampling=run.data.sampling)
+        data = chz.replace(base.data, sampling=run.data.sampling, augment=run.data.augment)
         base = chz.replace(base, clip=run.clip, encoder=run.encoder, data=data)
     return override(base, words)
 

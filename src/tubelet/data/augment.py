@@ -45,7 +45,7 @@ class Crop:
     ) -> "Crop":
         return cls(top / height, left / width, rows / height, columns / width, flip)
 
-    def cut(self, frames: UInt8[np.ndarray, "*t h w 3"]) -> UInt8[np.ndarray, "*t rows columns 3"]:
+    def cut(self, frames: UInt8[np.ndarray, "*t h w c"]) -> UInt8[np.ndarray, "*t rows columns c"]:
         """What the crop shows of a frame or of several, mirrored where it flips; a view."""
         top, left, rows, columns = self.pixels(frames.shape[-3], frames.shape[-2])
         inside = frames[..., top : top + rows, left : left + columns, :]

@@ -38,6 +38,7 @@ from tubelet.types import Batch, Clip
 LONG = 60.0  # seconds: of a longer row only the part around the clip is read
 SLACK = 4.0  # seconds read beyond twice the clip's span, for rates that vary
 OF_CAPTIONS = ("text",)  # maps that belong to a caption, not to the video alone
+CropOf = Callable[[Video, int, int], Crop]  # which part of a video's frame of so many rows and columns is shown
 
 
 @chz.chz
@@ -115,16 +116,18 @@ def eval_batches(
     needs: Sequence[str] = (),
     text: bool = False,
     views: Sequence[View] = (CENTRE,),
+    crop: CropOf | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[Batch]:
     """One clip of every video for every view (the middle of its time and place), in the order given.
 
-    A batch holds whole videos: at least one, else as many as fit with all their views.
+    A batch holds whole videos: at least one, else as many as fit with all their views. `crop` says which part of the
+    frame is shown, in place of the view's square.
     """
     usable = [video for video in videos if video.status == "ok"]
     source = Source.make(corpus, usable, clip, data, needs, text)
     size = max(1, batch // len(views))
-    steps = EvaluationSteps(source.with_frames(progress), list(videos), size, views)
+    steps = EvaluationSteps(source.with_frames(progress), list(videos), size, views, crop)
     return iterate(steps, range(-(-len(videos) // size)), data.workers)
 
 
@@ -192,13 +195,17 @@ class Source:
         jitter = generator(seed, "jitter", epoch, video.row) if self.data.sampling.jitter else None
         return self.samples(video, begin, pick, wanted, jitter)
 
-    def evaluation_samples(self, video: Video, views: Sequence[View] = (CENTRE,)) -> "list[Sample]":
+    def evaluation_samples(
+        self, video: Video, views: Sequence[View] = (CENTRE,), crop: CropOf | None = None
+    ) -> "list[Sample]":
         """A clip for each view; views of the same time share what was decoded."""
         number = key(0, "evaluation", video.row)
         made: dict[int, Sample] = {}
         for time in dict.fromkeys(view.time for view in views):
             wanted = {
-                place: Wanted(number, partial(Crop.along, place=view.place), view=place)
+                place: Wanted(
+                    number, partial(crop, video) if crop else partial(Crop.along, place=view.place), view=place
+                )
                 for place, view in enumerate(views)
                 if view.time == time
             }
@@ -342,14 +349,17 @@ class TrainingSteps(Steps):
 
 
 class EvaluationSteps(Steps):
-    def __init__(self, source: Source, videos: Sequence[Video], size: int, views: Sequence[View]) -> None:
+    def __init__(
+        self, source: Source, videos: Sequence[Video], size: int, views: Sequence[View], crop: CropOf | None
+    ) -> None:
         super().__init__(source)
-        self.videos, self.size, self.views = videos, size, views
+        self.videos, self.size, self.views, self.crop = videos, size, views, crop
 
     def batch(self, step: int) -> Batch:
         some = self.videos[step * self.size : (step + 1) * self.size]
         return self.gather(
-            [(video, None) for video in some], lambda video, _: self.source.evaluation_samples(video, self.views)
+            [(video, None) for video in some],
+            lambda video, _: self.source.evaluation_samples(video, self.views, self.crop),
         )
 
 

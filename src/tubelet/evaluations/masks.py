@@ -1,15 +1,16 @@
 """What does a mask hide? Every masker on the clips of a corpus, against the truth where it is known.
 
-One clip from the middle of every video, at each masker's own ratio. Of a corpus of `tubelet synth` the truth says what
-each tubelet shows and where it goes: `covers`, `roc`, `roc_distractors` and the `follows` pair need it. Of any other
-corpus the remaining columns are told. `MEASURES` says what each is. Start reading at `measure`.
+One clip from the middle of every video, its centre square or as training crops it, at each masker's own ratio. Of a
+corpus of `tubelet synth` the truth says what each tubelet shows and where it goes: `covers`, `roc`, `roc_distractors`
+and the `follows` pair need it. Of any other corpus the remaining columns are told. `MEASURES` says what each is. Start
+reading at `measure`.
 """
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -23,8 +24,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tubelet import seeds
+from tubelet.data.augment import Augment, Crop
 from tubelet.data.captions import CaptionChoice
-from tubelet.data.loader import Data, check_length, eval_batches, nothing_in, open_maps
+from tubelet.data.loader import CropOf, Data, check_length, eval_batches, nothing_in, open_maps
 from tubelet.data.sample import Sampling
 from tubelet.data.synthetic import Truth, truth
 from tubelet.data.table import Corpus, Video
@@ -40,6 +42,7 @@ from tubelet.saliency.filling import Progress, quiet
 from tubelet.types import Batch, Clip, Grid, Mask
 
 BATCH = 16
+WHOLE = Crop(0.0, 0.0, 1.0, 1.0)
 MEASURES = {
     "visible": "tubelets of a clip that the encoder sees",
     "chance": "share of the tubelets that is hidden: what a mask that knows nothing covers of the subject",
@@ -138,10 +141,12 @@ def measure(
     clips: int | None = None,
     seed: int = 0,
     pictures: int = 6,
+    crops: bool = False,
     progress: Progress = quiet,
 ) -> Measured:
     """Every masker (by default every listed one) on the same clips of `data.split`, drawn by the seed if not all.
 
+    `crops` shows of each frame what training would, a crop drawn by `data.augment`, in place of the centre square.
     Maskers whose maps are missing, or that cannot hide their share of so small a clip, are left out and named in
     `left_out`. `CorpusError` where there is no clip, `RecipeError` where no masker is left.
     """
@@ -156,10 +161,11 @@ def measure(
         raise RecipeError(f"no masker is left to measure: {next(iter(left_out.values()), 'none was named')}")
     needs = tuple(dict.fromkeys(name for artist in artists.values() for name in artist.masker.maps))
     known = "synth" in corpus.about
-    tally = Tally(clip, artists, {video.id: video for video in videos}, pictures)
+    crop = partial(drawn_crop, data.augment, seed) if crops else None
+    tally = Tally(clip, artists, {video.id: video for video in videos}, pictures, crop)
     done = 0
     with torch.inference_mode():
-        for batch in eval_batches(corpus, videos, clip, data, batch=BATCH, needs=needs):
+        for batch in eval_batches(corpus, videos, clip, data, batch=BATCH, needs=needs, crop=crop):
             done += len(batch) + len(batch.failed)
             tally.failed += batch.failed
             if len(batch):
@@ -191,7 +197,8 @@ def measure(
             "clip": fields(clip),
             "sampling": fields(data.sampling),
             "captions": fields(data.captions),
-            "crop": "the centre square of one clip from the middle of every video",
+            "crop": f"{'drawn by data.augment' if crops else 'the centre square'}, one clip from the middle of a video",
+            **({"augment": fields(data.augment)} if crops else {}),
             "encoder": {"class": type(encoder).__name__, **fields(encoder)},
             "batch": BATCH,
             "maskers": {name: {"class": type(a.masker).__name__, **fields(a.masker)} for name, a in artists.items()},
@@ -217,6 +224,11 @@ def drawn(corpus: Corpus, data: Data, clip: Clip, clips: int | None, seed: int) 
     videos = [videos[place] for place in sorted(order[:clips])]
     check_length(videos, clip, data.sampling)
     return videos
+
+
+def drawn_crop(augment: Augment, seed: int, video: Video, height: int, width: int) -> Crop:
+    """The part of the frame that a training clip of this video might show."""
+    return augment.draw(seeds.generator(seed, "crop to mask", video.row), height, width)
 
 
 def obstacle(masker: Masker, corpus: Corpus, videos: Sequence[Video], clip: Clip, data: Data) -> str | None:
@@ -262,8 +274,15 @@ class Artist:
 class Tally:
     """What is summed up while the clips pass."""
 
-    def __init__(self, clip: Clip, artists: Mapping[str, Artist], videos: Mapping[str, Video], pictures: int) -> None:
-        self.clip, self.artists, self.by_id = clip, artists, videos
+    def __init__(
+        self,
+        clip: Clip,
+        artists: Mapping[str, Artist],
+        videos: Mapping[str, Video],
+        pictures: int,
+        crop: CropOf | None,
+    ) -> None:
+        self.clip, self.artists, self.by_id, self.crop = clip, artists, videos, crop
         self.shown = {list(videos)[place] for place in spread(pictures, len(videos))}
         self.videos: list[str] = []
         self.cameras: list[str] = []
@@ -278,7 +297,9 @@ class Tally:
 
     def add(self, batch: Batch, corpus: Corpus, data: Data, known: bool) -> None:
         truths = (
-            [TrueClip.of(corpus, self.by_id[name], self.clip, data.sampling) for name in batch.ids] if known else []
+            [TrueClip.of(corpus, self.by_id[name], self.clip, data.sampling, self.crop) for name in batch.ids]
+            if known
+            else []
         )
         hidden: dict[str, Bool[np.ndarray, "b n"]] = {}
         for name, artist in self.artists.items():
@@ -350,43 +371,55 @@ class TrueClip:
     after: Int64[np.ndarray, "i"]
 
     @classmethod
-    def of(cls, corpus: Corpus, video: Video, clip: Clip, sampling: Sampling) -> "TrueClip":
+    def of(
+        cls, corpus: Corpus, video: Video, clip: Clip, sampling: Sampling, crop_of: CropOf | None = None
+    ) -> "TrueClip":
         known = truth(corpus, video)
         stamps = timestamps(video.path)
         frames = np.searchsorted(stamps, sampling.times(stamps, clip, "centre").times - SAME)
-        owner = known.owner[frames]
+        size = known.owner.shape[1:]
+        crop = crop_of(video, *size) if crop_of else Crop.centre(*size)
+        owner = crop.cut(known.owner[frames][..., None])[..., 0]
         subject, others = (
             reduce(coverage(mask, *clip.grid[1:]), "(s f) r c -> (s r c)", "mean", f=clip.tubelet_frames)
             for mask in (owner == 1, owner >= 2)
         )
-        before, after = followed(known, frames[:: clip.tubelet_frames], clip.grid)
+        before, after = followed(known, frames[:: clip.tubelet_frames], clip.grid, crop)
         return cls(known.camera, subject, others, before, after)
 
 
 def followed(
-    known: Truth, frames: Sequence[int] | Int64[np.ndarray, "s"], grid: Grid
+    known: Truth, frames: Sequence[int] | Int64[np.ndarray, "s"], grid: Grid, crop: Crop = WHOLE
 ) -> tuple[Int64[np.ndarray, "i"], Int64[np.ndarray, "i"]]:
     """The tubelet of every pixel of each slot's first frame but the last's, and the one where its content is next.
 
-    Left out is what is no longer seen then: out of the frame, or behind something else.
+    Left out is what is not seen now or then: out of the crop, or behind something else.
     """
     _, rows, columns = grid
     height, width = known.owner.shape[1:]
     y, x = np.mgrid[:height, :width] + 0.5
+    top, left, down, across = crop.pixels(height, width)
+    shown = (y > top) & (y < top + down) & (x > left) & (x < left + across)
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     for slot, (start, end) in enumerate(pairwise(frames)):
         moved = known.moved(int(start), int(end))
         later_x, later_y = x + moved[..., 0], y + moved[..., 1]
         column, row = np.floor(later_x).astype(int), np.floor(later_y).astype(int)
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        inside = shown & (column >= left) & (column < left + across) & (row >= top) & (row < top + down)
         seen = known.owner[end, row.clip(0, height - 1), column.clip(0, width - 1)] == known.owner[start]
         chosen = inside & seen
-        here = place_of(y[chosen] / height, x[chosen] / width, rows, columns)
-        there = place_of(later_y[chosen] / height, later_x[chosen] / width, rows, columns)
+        here, there = (
+            place_of((at_y[chosen] - top) / down, mirrored((at_x[chosen] - left) / across, crop.flip), rows, columns)
+            for at_y, at_x in ((y, x), (later_y, later_x))
+        )
         pairs.append((here + slot * rows * columns, there + (slot + 1) * rows * columns))
     if not pairs:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     return np.concatenate([one for one, _ in pairs]), np.concatenate([other for _, other in pairs])
+
+
+def mirrored(x: Float[np.ndarray, "i"], flip: bool) -> Float[np.ndarray, "i"]:
+    return 1 - x if flip else x
 
 
 def place_of(y: Float[np.ndarray, "i"], x: Float[np.ndarray, "i"], rows: int, columns: int) -> Int64[np.ndarray, "i"]:
