@@ -13,6 +13,8 @@ STUDY = (
     RECIPE
     + '''
 
+import chz
+
 from tubelet.studies import Measure, Study, Way
 
 MEASURES = (
@@ -33,6 +35,11 @@ def small():
         measures=MEASURES,
         curves=("pixels",),
     )
+
+
+def wider():
+    """The same with a wider encoder."""
+    return chz.replace(pixels(), encoder=Vit(width=48, depth=1, heads=2))
 
 
 def tuned():

@@ -177,6 +177,17 @@ def test_a_dry_run_lists_the_cells_and_their_time_and_runs_none(corpus, mine, tm
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_same_study_of_another_recipe_is_other_cells_and_pages_of_its_own(done, corpus, mine, tmp_path, capsys):
+    kept = shutil.copytree(done / "finished", tmp_path / "kept")
+    words = ["--recipe", f"{mine}:wider", "--cells", kept, "--only", "tube", "--seeds", 0]
+    assert study(corpus, mine, tmp_path, *words) == 0
+    assert "0 of 1 cells are finished" in capsys.readouterr().err
+    assert {file.name for file in tmp_path.glob("*.*")} == {"small-wider.html", "small-wider.md"}
+    text = (tmp_path / "small-wider.md").read_text()
+    assert f"pretrain {mine}:wider" in text
+    assert f"tubelet study {mine}:small --recipe {mine}:wider --on CORPUS" in text
+
+
 def test_an_estimate_goes_by_finished_cells_where_there_are_some(done, corpus, mine, tmp_path, capsys):
     words = ("--dry-run", "--seeds", 7, "--cells", done / "finished")
     assert study(corpus, mine, tmp_path, *words) == 0

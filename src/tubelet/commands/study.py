@@ -5,6 +5,7 @@
   tubelet study masks --on CORPUS --out studies               runs what is missing; again, it goes on
   tubelet study masks --on CORPUS --out studies --only text tube --seeds 0 1 2
   tubelet study masks --on CORPUS --out studies --tables      the pages of what is finished by now
+  tubelet study masks --recipe videomae --on CORPUS --out studies    the same question of another recipe
   tubelet study path/to/mine.py:mine --on CORPUS --out studies
 
 A finished cell is one small JSON file in --cells; it is not run again, on any machine, unless its hash changes.
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("studies"), help="folder for runs and pages (%(default)s)")
     parser.add_argument("--cells", type=Path, metavar="FOLDER", help="folder of the finished cells (OUT/finished)")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="these seeds (0, 1, 2 ... of the study)")
+    parser.add_argument("--recipe", metavar="RECIPE", help="ask it of this recipe, in place of the study's own")
     parser.add_argument("--only", nargs="+", metavar="WAY", help="only these ways; * stands for anything")
     parser.add_argument("--jobs", type=int, default=1, help="so many processes, each on a cell (%(default)s)")
     parser.add_argument("--tables", action="store_true", help="write the pages of what is finished; run none")
@@ -37,10 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from dataclasses import replace
+
     from rich.console import Console
 
     from tubelet.data.table import Corpus
     from tubelet.errors import RecipeError, RunError
+    from tubelet.recipes import RECIPES
     from tubelet.recipes.find import find
     from tubelet.studies import STUDIES
     from tubelet.studies.cells import Finished, cells_of
@@ -54,10 +59,13 @@ def run(args: argparse.Namespace) -> None:
     if args.jobs < 1:
         raise RecipeError(f"--jobs must be at least 1, not {args.jobs}")
     _, declares = find(args.study, STUDIES, "study")
-    study = declares()
+    study, name = declares(), declares.__name__
+    if args.recipe:
+        _, recipe = find(args.recipe, RECIPES)
+        study, name = replace(study, recipe=args.recipe), f"{name}-{recipe.__name__}"
     corpus = Corpus.open(args.on)
     finished = Finished(args.cells or args.out / "finished")
-    every = cells_of(declares.__name__, study, corpus, args.seeds or range(study.seeds))
+    every = cells_of(name, study, corpus, args.seeds or range(study.seeds))
     cells = chosen(every, args.only)
     missing = [cell for cell in cells if finished.find(cell) is None]
     console = Console(highlight=False, stderr=True)
@@ -68,12 +76,13 @@ def run(args: argparse.Namespace) -> None:
         console.print(plan(missing, len(cells), corpus, finished, args.jobs), soft_wrap=True, markup=False)
     if args.dry_run:
         return
-    again = f"tubelet study {args.study} --on CORPUS --out OUT"
+    other = f" --recipe {args.recipe}" if args.recipe else ""
+    again = f"tubelet study {args.study}{other} --on CORPUS --out OUT"
 
     def pages(left_out: dict[str, str]) -> str:
         """Of what this and any other process has finished by now."""
         now = Finished(finished.folder)
-        return write(grid_of(declares.__name__, study, every, now, left_out, again), args.out / declares.__name__)
+        return write(grid_of(name, study, every, now, left_out, again), args.out / name)
 
     left_out = work(args, cells, finished, study, pages) if missing and not args.tables else {}
     for way, reason in left_out.items():
@@ -81,9 +90,9 @@ def run(args: argparse.Namespace) -> None:
     now = Finished(finished.folder)
     if not any(now.find(cell) for cell in cells):
         reasons = "; the reasons stand above" * bool(left_out)
-        raise RunError(f"no cell of the study {declares.__name__} is finished{reasons}")
+        raise RunError(f"no cell of the study {name} is finished{reasons}")
     print(pages(left_out))
-    stem = args.out / declares.__name__
+    stem = args.out / name
     console.print(f"written: {stem}.html and {stem}.md", soft_wrap=True, markup=False)
 
 
@@ -155,6 +164,7 @@ def work(
 
     words = [sys.executable, "-m", "tubelet", "study", args.study, "--on", str(args.on), "--out", str(args.out)]
     words += ["--cells", str(finished.folder), "--seeds", *map(str, dict.fromkeys(cell.seed for cell in cells))]
+    words += ["--recipe", args.recipe] if args.recipe else []
     words += ["--only", *dict.fromkeys(cell.way for cell in cells)]
     others = [subprocess.Popen(words, stdout=subprocess.DEVNULL) for _ in range(args.jobs - 1)]
     try:
