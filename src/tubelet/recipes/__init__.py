@@ -7,10 +7,10 @@ from tubelet.recipes.overrides import override
 from tubelet.recipes.paper import PAPER
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.text_guided import text_guided
-from tubelet.recipes.tiny import miniature, tiny, tiny_text_guided
+from tubelet.recipes.tiny import miniature, miniature_whole, tiny, tiny_text_guided
 from tubelet.recipes.videomae import videomae
 
-RECIPES: tuple[Recipe, ...] = (tiny, tiny_text_guided, miniature, videomae, text_guided, *PAPER)
+RECIPES: tuple[Recipe, ...] = (tiny, tiny_text_guided, miniature, miniature_whole, videomae, text_guided, *PAPER)
 
 __all__ = [
     "RECIPES",
@@ -20,6 +20,7 @@ __all__ = [
     "find",
     "load_task",
     "miniature",
+    "miniature_whole",
     "override",
     "pretrain",
     "read_plan",

@@ -26,12 +26,15 @@ def captions() -> Study:
             "subject + contrast": Way(joined(text, CONTRAST)),
             "verb + contrast": Way(joined(of("verb"), CONTRAST.replace(SUBJECT, ""))),
             "of another video + contrast": Way(joined(text, CONTRAST, "data.captions.whose=another")),
+            "tube + contrast": Way(joined(MASKS["tube"], CONTRAST)),
+            "tube + contrast, of another video": Way(joined(MASKS["tube"], CONTRAST, "data.captions.whose=another")),
         },
         differences=(
             ("subject", "of another video"),
             ("subject", "noise"),
             ("of another video", "noise"),
             ("subject + contrast", "of another video + contrast"),
+            ("tube + contrast", "tube + contrast, of another video"),
             ("subject", "verb"),
         ),
     )
