@@ -10,13 +10,15 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from tubelet.cli import main
 from tubelet.log import read_log
 from tubelet.recipes import miniature
 from tubelet.recipes.overrides import override
-from tubelet.report.statistics import difference, paired
+from tubelet.report.statistics import difference, discoveries, paired
 from tubelet.studies import STUDIES
 from tubelet.studies.cells import Finished, cells_of
 from tubelet.studies.price import price
@@ -315,11 +317,38 @@ def test_a_difference_is_shown_exactly_when_the_paired_t_test_says_so():
             found = paired(dict(enumerate(one)), dict(enumerate(other)))
             assert found is not None
             assert found.shown == (stats.ttest_rel(one, other).pvalue < 0.05)
+            assert found.p == pytest.approx(stats.ttest_rel(one, other).pvalue)
             low, high = stats.t.interval(0.95, seeds - 1, loc=np.mean(one - other), scale=stats.sem(one - other))
             assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
     assert not difference([100.0]).shown
     assert difference([100.0]).verdict == "not shown at 1 seed"
     assert paired({0: 1.0}, {1: 1.0}) is None
+    assert [difference([always] * 3).p for always in (0.0, 1.0)] == [1.0, 0.0]
+
+
+@given(st.lists(st.floats(0, 1), max_size=20), st.floats(0.01, 0.5))
+def test_discoveries_are_those_up_to_the_last_p_below_its_share_of_the_rate(ps, rate):
+    bound = max((p for rank, p in enumerate(sorted(ps), 1) if p <= rate * rank / len(ps) * (1 - 1e-12)), default=-1)
+    assert set(np.flatnonzero(discoveries(ps, rate))) >= {index for index, p in enumerate(ps) if p <= bound}
+    bound = max((p for rank, p in enumerate(sorted(ps), 1) if p <= rate * rank / len(ps) * (1 + 1e-12)), default=-1)
+    assert set(np.flatnonzero(discoveries(ps, rate))) <= {index for index, p in enumerate(ps) if p <= bound}
+
+
+def test_of_what_is_shown_the_page_marks_what_stands_among_all_of_its_column(done, corpus, mine, tmp_path):
+    (tmp_path / "cells").mkdir()
+    for name, cell in cells(done).items():
+        tube, sign = cell["way"] == "tube", 1 if cell["seed"] else -1
+        verb = cell["results"]["linear"]
+        verb["baselines"]["random"]["slots.accuracy"] = 0.5
+        verb["metrics"]["slots.accuracy"] = 0.6 + 0.006 * sign if tube else 0.5 + 0.2 * sign  # p of .04 and 1
+        cell["results"]["reconstruction"]["metrics"]["skill"] = 0.3 if tube else 0.5 + 0.01 * sign  # p of .03, alone
+        (tmp_path / "cells" / name).write_text(json.dumps(cell))
+    assert study(corpus, mine, tmp_path / "out", "--cells", tmp_path / "cells", "--tables") == 0
+    text, page = (tmp_path / "out" / "small.md").read_text(), (tmp_path / "out" / "small.html").read_text()
+    assert "| tube | **+10.0 ± 7.6** |" in text
+    assert "| half random − tube | **+20.0 ± 12.7 †** | -10.0" in text
+    assert "<b>+10.0 ± 7.6</b>" in page
+    assert "<b>+20.0 ± 12.7 †</b>" in page
 
 
 def test_unknown_studies_and_ways_are_named_with_what_is_near(corpus, mine, tmp_path, capsys):

@@ -12,6 +12,7 @@ class Difference:
     mean: float
     half: float | None  # of the 95 % t-interval
     seeds: int
+    p: float | None = None  # of the paired t-test, two-sided
 
     @property
     def shown(self) -> bool:
@@ -28,8 +29,17 @@ def difference(values: Sequence[float]) -> Difference:
         return Difference(values[0], None, 1)
     from scipy.stats import t
 
-    half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
-    return Difference(statistics.mean(values), half, len(values))
+    mean, error, freedom = statistics.mean(values), statistics.stdev(values) / len(values) ** 0.5, len(values) - 1
+    p = 2 * float(t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
+    return Difference(mean, float(t.ppf(0.975, freedom)) * error, len(values), p)
+
+
+def discoveries(ps: Sequence[float], rate: float = 0.05) -> list[bool]:
+    """Which of these tests stand when at most this share of those that stand is expected to be false (Benjamini and
+    Hochberg, 1995)."""
+    from scipy.stats import false_discovery_control
+
+    return [bool(p <= rate) for p in false_discovery_control(ps)] if len(ps) else []
 
 
 def paired(one: Mapping[int, float], other: Mapping[int, float]) -> Difference | None:

@@ -15,11 +15,12 @@ from tubelet.errors import RunError
 from tubelet.report.document import document, is_another
 from tubelet.report.figures import SERIES, Level, Line, Span, curves, spans
 from tubelet.report.folder import number
-from tubelet.report.statistics import Difference, mean_and_spread, paired
+from tubelet.report.statistics import Difference, discoveries, mean_and_spread, paired
 
 GENERATOR = "tubelet study"
 UNTRAINED = "untrained"
 BASELINES = {UNTRAINED: "random", "mean image": "mean_image", "raw pixels": "raw_pixels"}
+STANDS = "†"
 SAME = 0.005  # how far one baseline may lie from itself on another machine
 
 
@@ -82,26 +83,57 @@ class Table:
 def tables(grid: Grid) -> list[Table]:
     """The means, the margins over the untrained encoder, and the declared differences."""
     shown = [column for column in grid.columns if any(grid.values(way, column) for way in grid.ways)]
-    heads = [column.title for column in shown]
-    found = [Table("What was measured", note(grid), ["", "seeds", *heads], means(grid, shown))]
     probed = [column for column in shown if any(grid.values(way, column, "random") for way in grid.ways)]
-    if probed:
-        rows = [[way, *cells] for way in grid.ways if any(cells := [margin(grid, way, column) for column in probed])]
-        found.append(
-            Table(f"Over the {UNTRAINED} encoder, by seed", DIFFERENCE, ["", *(c.title for c in probed)], rows)
-        )
-    pairs = []
-    for one, other in grid.differences:
-        if any(cells := [between(grid, one, other, column) for column in shown]):
-            pairs.append([f"{one} − {other}", *cells])
-    if pairs:
-        found.append(Table("Differences, by seed", DIFFERENCE, ["", *heads], pairs))
+    rows = compared(grid)
+    standing = stands(rows)
+    found = [Table("What was measured", note(grid), ["", "seeds", *(c.title for c in shown)], means(grid, shown))]
+    for title, columns, names in (
+        (f"Over the {UNTRAINED} encoder, by seed", probed, list(grid.ways)),
+        ("Differences, by seed", shown, [minus(*pair) for pair in grid.differences]),
+    ):
+        cells = [
+            [name, *(told(rows.get((name, c)), c, (name, c) in standing) for c in columns)]
+            for name in names
+            if any((name, c) in rows for c in columns)
+        ]
+        if cells:
+            found.append(Table(title, DIFFERENCE, ["", *(c.title for c in columns)], cells))
+    return found
+
+
+Rows = dict[tuple[str, Column], Difference]  # by what is compared and the measure
+
+
+def compared(grid: Grid) -> Rows:
+    """Each way with its untrained encoder, under the way's own name, and each declared pair, by seed."""
+    rows: Rows = {}
+    for column in grid.columns:
+        every = {way: (grid.values(way, column), grid.values(way, column, "random")) for way in grid.ways}
+        every |= {
+            minus(*pair): (grid.values(pair[0], column), grid.values(pair[1], column)) for pair in grid.differences
+        }
+        rows |= {(name, column): found for name, pair in every.items() if (found := paired(*pair))}
+    return rows
+
+
+def minus(one: str, other: str) -> str:
+    return f"{one} − {other}"
+
+
+def stands(rows: Rows) -> set[tuple[str, Column]]:
+    """Those that stand among all of their measure on the page, when so many are asked."""
+    found = set()
+    for column in {column for _, column in rows}:
+        tested = {name: row.p for (name, own), row in rows.items() if own == column and row.p is not None}
+        kept = discoveries(list(tested.values()))
+        found |= {(name, column) for name, stays in zip(tested, kept, strict=True) if stays}
     return found
 
 
 DIFFERENCE = (
     "The mean of the paired differences and half of their 95 % t-interval. Bold: shown, the interval excludes 0; "
-    "all else is not shown at these seeds. With one seed there is no interval, and nothing is shown."
+    "all else is not shown at these seeds. With one seed there is no interval, and nothing is shown. "
+    f"{STANDS}: it also stands among all differences of its column, in both tables, at a false discovery rate of 5 %."
 )
 
 
@@ -133,20 +165,12 @@ def spelled(values: Mapping[int, float], column: Column) -> str:
     return f"{mean:.1f}" + (f" ± {spread:.1f}" if spread is not None else "")
 
 
-def margin(grid: Grid, way: str, column: Column) -> str:
-    return told(paired(grid.values(way, column), grid.values(way, column, "random")), column)
-
-
-def between(grid: Grid, one: str, other: str, column: Column) -> str:
-    return told(paired(grid.values(one, column), grid.values(other, column)), column)
-
-
-def told(found: Difference | None, column: Column) -> str:
+def told(found: Difference | None, column: Column, standing: bool = False) -> str:
     if found is None:
         return ""
     factor = 100 if column.percent else 1
     words = f"{factor * found.mean:+.1f}" + (f" ± {factor * found.half:.1f}" if found.half is not None else "")
-    return f"**{words}**" if found.shown else words
+    return f"**{words}{f' {STANDS}' * standing}**" if found.shown else words
 
 
 def verdicts(grid: Grid) -> list[str]:
@@ -156,7 +180,7 @@ def verdicts(grid: Grid) -> list[str]:
         for column in grid.columns:
             found = paired(grid.values(one, column), grid.values(other, column))
             if found is not None and found.half is not None:
-                lines.append(f"{column.title}: {one} − {other} {told(found, column).strip('*')}, {found.verdict}")
+                lines.append(f"{column.title}: {minus(one, other)} {told(found, column).strip('*')}, {found.verdict}")
     return lines
 
 
