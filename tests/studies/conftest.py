@@ -21,6 +21,7 @@ MEASURES = (
     Measure("skill", "reconstruction", "skill"),
     Measure("verb", "linear", "slots.accuracy", settings=("linear.grid=0.01", "linear.samples=10")),
     Measure("shape", "linear", "mean.accuracy", "shape"),
+    Measure("pixels, of trivial", "log", "pixels"),
 )
 
 

@@ -80,6 +80,19 @@ def test_the_numbers_of_the_table_are_those_of_the_cells(done):
         assert f"| {way} | 2 | {np.mean(values):.1f} ± {np.std(values, ddof=1):.1f} |" in text
 
 
+def test_a_loss_is_a_measure_too_its_last_tenth_of_the_steps_over_the_trivial_level(done):
+    ends = []
+    for folder in (done / "cells").glob("tube-*"):
+        steps = [record for record in read_log(folder / "run" / "log.jsonl") if record["kind"] == "step"]
+        last = [record for record in steps if record["step"] > 0.9 * steps[-1]["step"]]
+        ends.append(100 * sum(r["pixels"] for r in last) / sum(r["pixels.trivial"] for r in last))
+    assert len(ends) == 2
+    [head, row] = [line.split(" | ") for line in (done / "small.md").read_text().splitlines()
+                   if line.startswith(("|  | seeds", "| tube | 2"))]  # fmt: skip
+    assert head[-1] == "pixels, of trivial |"
+    assert row[-1] == f"{np.mean(ends):.1f} ± {np.std(ends, ddof=1):.1f} |"
+
+
 def test_what_a_measure_is_marked_with_is_said_of_that_measure(done, corpus, mine, tmp_path):
     (tmp_path / "cells").mkdir()
     for name, cell in cells(done).items():

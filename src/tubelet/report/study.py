@@ -18,6 +18,7 @@ from tubelet.report.folder import number
 from tubelet.report.statistics import Difference, discoveries, mean_and_spread, paired
 
 GENERATOR = "tubelet study"
+LOG = "log"
 UNTRAINED = "untrained"
 BASELINES = {UNTRAINED: "random", "mean image": "mean_image", "raw pixels": "raw_pixels"}
 STANDS = "†"
@@ -52,7 +53,9 @@ class Grid:
         """The metric by seed, of the way or of a baseline that was measured beside it."""
         found = {}
         for (own, seed), cell in self.cells.items():
-            result = cell["results"].get(column.entry) or {}
+            result: Mapping[str, Any] = cell["results"].get(column.entry) or {}
+            if column.entry == LOG:
+                result = {"metrics": endings(cell)}
             metrics = result.get("metrics") if baseline is None else (result.get("baselines") or {}).get(baseline)
             if own == way and number(value := (metrics or {}).get(column.metric)):
                 found[seed] = value
@@ -70,6 +73,21 @@ class Grid:
     @property
     def expected(self) -> int:
         return len(self.ways) * len(self.seeds)
+
+
+def endings(cell: Mapping[str, Any]) -> dict[str, float]:
+    """Of the losses of a run, the mean over the last tenth of the steps, in units of the trivial level there."""
+    curves = cell.get("curves") or {}
+    return {
+        term: last_tenth(points) / last_tenth(trivial)
+        for term, points in curves.items()
+        if points and (trivial := curves.get(f"{term}.trivial"))
+    }
+
+
+def last_tenth(points: Sequence[Sequence[float]]) -> float:
+    end = points[-1][0]
+    return float(np.mean([value for step, value in points if step > 0.9 * end]))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Equal = Literal["steps", "tokens", "flops"]
+LOG = "log"  # stands where an evaluation does
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Way:
 
 @dataclass(frozen=True)
 class Measure:
-    """A column: a metric of an evaluation, on the table's labels or on a column of the truth of the embedded corpus."""
+    """A column: a metric of an evaluation, on the table's labels or on a column of the truth of the embedded corpus; of
+    `log`, a loss in the last tenth of the steps, over its trivial level."""
 
     title: str
     evaluation: str

@@ -21,7 +21,7 @@ from tubelet.recipes.find import find
 from tubelet.recipes.folder import FREE
 from tubelet.recipes.overrides import changed, override, plain
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.studies.base import Measure, Study
+from tubelet.studies.base import LOG, Measure, Study
 from tubelet.studies.price import price
 
 FORMAT = 1
@@ -112,8 +112,8 @@ def asked_of(measures: Sequence[Measure]) -> tuple[tuple[str, ...], ...]:
     """One `tubelet evaluate` for each kind of label, with what is asked of it."""
     groups: dict[str | None, dict[str, None]] = {}
     for measure in measures:
-        if measure.evaluation == "finetune":
-            continue  # what a further command of the way measures
+        if measure.evaluation in ("finetune", LOG):
+            continue  # what a further command of the way measures, or the run's own log says
         words = groups.setdefault(measure.label, {})
         words |= dict.fromkeys((measure.evaluation, *measure.settings))
     return tuple((*words, "--baselines", *(("--label", label) if label else ())) for label, words in groups.items())

@@ -1,6 +1,6 @@
 """What is hidden, and how much: masks, with and without the contrast, ratios, and the direction of the guidance."""
 
-from tubelet.studies.base import Study, Way
+from tubelet.studies.base import LOG, MEASURES, Measure, Study, Way
 
 SUBJECT = "data.captions.source=subject"
 CONTRAST = f"objectives.contrast=Contrast objectives.contrast.width=128 {SUBJECT}"
@@ -50,11 +50,12 @@ def contrast() -> Study:
     masks = MASKS | {"text frame": TEXT_FRAME}
     ways = {name: Way(words) for name, words in masks.items()}
     ways |= {f"{name} + contrast": Way(joined(words, CONTRAST)) for name, words in masks.items()}
-    watched = joined(MASKS["text"], CONTRAST, "objectives.contrast.observe=True")
-    ways |= {
-        "text, contrast observed": Way(watched),
-        "text, contrast observed, frozen encoder": Way(f"{watched} objectives.pixels.weight=0"),
-    }
+    for name in ("text", "tube"):
+        watched = joined(masks[name], CONTRAST, "objectives.contrast.observe=True")
+        ways |= {
+            f"{name}, contrast observed": Way(watched),
+            f"{name}, contrast observed, frozen encoder": Way(f"{watched} objectives.pixels.weight=0"),
+        }
     return Study(
         question="Does the contrast help under every mask, and does its loss fall by itself under pure reconstruction?",
         ways=ways,
@@ -62,7 +63,12 @@ def contrast() -> Study:
             *((f"{name} + contrast", name) for name in masks),
             *((name, "tube") for name in masks if name != "tube"),
             *((f"{name} + contrast", "tube + contrast") for name in masks if name != "tube"),
+            *(
+                (f"{name}, contrast observed", f"{name}, contrast observed, frozen encoder")
+                for name in ("text", "tube")
+            ),
         ),
+        measures=(*MEASURES, Measure("contrast, of trivial", LOG, "contrast")),
         curves=("contrast", "contrast.trivial"),
     )
 

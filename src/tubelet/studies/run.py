@@ -122,7 +122,7 @@ def content_of(
         "derived": dict(plan.derived),
         "results": {name: small(result) for name, result in results_of(cell, run).items()},
         "left_out": dict(left_out),
-        "curves": {term: curve(run, term) for term in ("pixels", "pixels.trivial", *curves)},
+        "curves": {term: curve(run, term) for term in (*terms(cell), *curves)},
         "hardware": hardware(),
         "versions": versions(),
         "seconds": clock.seconds,
@@ -130,6 +130,11 @@ def content_of(
         "commands": cell.lines,
         "values": cell.values,
     }
+
+
+def terms(cell: Cell) -> list[str]:
+    """Of the log: every loss and its trivial level, which any study with this cell may draw."""
+    return [term for name in cell.config.objectives for term in (name, f"{name}.trivial")]
 
 
 def results_of(cell: Cell, run: Path) -> dict[str, Any]:
