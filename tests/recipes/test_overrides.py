@@ -26,7 +26,8 @@ SHOWN = {
 def test_one_word_changes_one_thing(recipe, word):
     before, after = plain(recipe()), plain(override(recipe(), [word]))
     changed = {path: value for path, value in after.items() if before.get(path, "absent") != value}
-    assert changed == SHOWN[word]
+    assert changed == {path: value for path, value in SHOWN[word].items() if before.get(path, "absent") != value}
+    assert changed or recipe is tiny_text_guided  # whose clips have 8 frames already
 
 
 @pytest.mark.parametrize("recipe", [text_guided, tiny_text_guided])

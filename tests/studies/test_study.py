@@ -16,7 +16,7 @@ from scipy import stats
 
 from tubelet.cli import main
 from tubelet.log import read_log
-from tubelet.recipes import miniature
+from tubelet.recipes import miniature, tiny_text_guided
 from tubelet.recipes.overrides import override
 from tubelet.report.statistics import difference, discoveries, paired
 from tubelet.studies import STUDIES
@@ -320,6 +320,15 @@ def test_every_study_of_the_house_is_well_formed(declares, corpus):
     assert len({cell.hash for cell in found}) == len(found) == len(declared.ways) * declared.seeds
     assert {way for pair in declared.differences for way in pair} <= set(declared.ways)
     assert declared.question.endswith("?")
+
+
+def test_the_recipe_to_begin_with_is_a_way_of_the_study_that_asks_so_its_cells_speak_for_it():
+    import chz
+
+    from tubelet.studies.guidance import start
+
+    way = override(miniature(), start().ways["text drawn at 2 + contrast"].words.split())
+    assert chz.replace(tiny_text_guided(), evaluations=way.evaluations) == way  # which it also measures itself by
 
 
 def test_a_difference_is_shown_exactly_when_the_paired_t_test_says_so():

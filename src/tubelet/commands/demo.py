@@ -21,11 +21,7 @@ COLUMNS = {  # of the table: evaluation and metric
     "text to\nvideo\nR@10": ("retrieval", "text_to_video.r@10"),
 }
 CHANCE = {"linear": "chance", "knn": "chance", "retrieval": "text_to_video.chance_r@10"}
-BASELINES = {
-    "random": "random init",
-    "mean_image": "mean image",
-    "ceiling": "supervised ceiling",
-}
+UNTRAINED = {"random": "random init", "mean_image": "mean image"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,36 +106,39 @@ def read(run: Path) -> dict[str, Any]:
 
 
 def summary(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Table":
-    """The runs (the mean of their seeds, and the spread) beside what needs no training."""
-    rows: dict[str, list[list[float | None]]] = {}  # per row: per column: per seed
+    """Each run (the mean of its seeds, and the spread), and under it what needs no training."""
+    rows: list[tuple[str, list[list[float | None]]]] = []  # per row: per column: per seed
     for run, seeds in results.items():
-        rows[run] = [[one[part]["metrics"].get(metric) for one in seeds] for part, metric in COLUMNS.values()]
-    first = results["reconstruction"]
-    for name, title in BASELINES.items():
-        rows[title] = [[baseline(one, name, part, metric) for one in first] for part, metric in COLUMNS.values()]
-    last = results["text-guided"]
-    rows["chance"] = [[one[part]["metrics"].get(CHANCE.get(part, "")) for one in last] for part, _ in COLUMNS.values()]
-    note = "" if len(first) == 1 else f"\nmean of {len(first)} seeds ± standard deviation"
+        rows.append((run, [[one[part]["metrics"].get(metric) for one in seeds] for part, metric in COLUMNS.values()]))
+        rows += [(f"  {title}", of_baseline(seeds, name)) for name, title in UNTRAINED.items()]
+    *_, last = results.values()
+    rows.append(("supervised ceiling", of_baseline(last, "ceiling")))
+    chance = [[one[part]["metrics"].get(CHANCE.get(part, "")) for one in last] for part, _ in COLUMNS.values()]
+    note = "" if len(last) == 1 else f"\nmean of {len(last)} seeds ± standard deviation"
     return drawn(
         f"held-out clips, percent; gain: 1 - loss/trivial, probe and kNN: motion{note}",
         list(COLUMNS),
-        {name: [*map(spread, row)] for name, row in rows.items()},
+        [(name, [*map(spread, row)]) for name, row in (*rows, ("chance", chance))],
     )
 
 
 def margins(results: Mapping[str, Sequence[Mapping[str, Any]]], seeds: Sequence[int]) -> "Table":
     """By how many points each run's motion probe beats the baselines of its own seed."""
-    rows = {}
+    rows = []
     for run, found in results.items():
         for pool in ("slots", "mean"):
             part, metric = COLUMNS[f"probe\n{pool}"]
-            for name in ("random", "mean_image"):
+            for name, title in UNTRAINED.items():
                 points = [
                     100 * (one[part]["metrics"][metric] - (baseline(one, name, part, metric) or 0)) for one in found
                 ]
-                label = f"{run}, {pool}: over {BASELINES[name]}"
-                rows[label] = [*(f"{point:+.1f}" for point in points), interval(points)]
+                margin = [*(f"{point:+.1f}" for point in points), interval(points)]
+                rows.append((f"{run}, {pool}: over {title}", margin))
     return drawn("margins in points, seed by seed; mean ± 95 % t-interval", [*map(str, seeds), "mean"], rows)
+
+
+def of_baseline(seeds: Sequence[Mapping[str, Any]], name: str) -> list[list[float | None]]:
+    return [[baseline(one, name, part, metric) for one in seeds] for part, metric in COLUMNS.values()]
 
 
 def baseline(results: Mapping[str, Any], name: str, part: str, metric: str) -> float | None:
@@ -167,7 +166,7 @@ def interval(points: Sequence[float]) -> str:
     return f"{found.mean:+.1f}" + (f" ± {found.half:.1f}" if found.half is not None else "")
 
 
-def drawn(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> "Table":
+def drawn(title: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> "Table":
     from rich import box
     from rich.table import Table
 
@@ -177,6 +176,6 @@ def drawn(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]])
     table.add_column("", no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right")
-    for name, cells in rows.items():
+    for name, cells in rows:
         table.add_row(name, *cells)
     return table

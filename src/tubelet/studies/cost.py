@@ -1,7 +1,7 @@
 """At what price: equal steps, tokens or FLOPs; how many clips; and what fine-tuning with few labels makes of it."""
 
 from tubelet.studies.base import MEASURES, Measure, Study, Way
-from tubelet.studies.hiding import MASKS
+from tubelet.studies.hiding import CONTRAST, DRAWN, MASKS, joined
 
 TUBE_9 = "masker=Tube masker.ratio=0.9"
 UNMOVED = "steps=1 optim.base_lr=1e-12 optim.floor_lr=0"  # a run must have a step; this one leaves the encoder as drawn
@@ -45,8 +45,16 @@ def labels() -> Study:
         ways={
             "tube": Way(MASKS["tube"], then=(tune,)),
             "text": Way(MASKS["text"], then=(tune,)),
+            **{
+                f"{name} + contrast": Way(joined(words, CONTRAST), then=(tune,))
+                for name, words in {"tube": MASKS["tube"], "text drawn at 2": DRAWN["text drawn at 2"]}.items()
+            },
             "scratch": Way(UNMOVED, then=(f"{tune} --scratch",)),
         },
-        differences=(("tube", "scratch"), ("text", "scratch"), ("text", "tube")),
+        differences=(
+            *((way, "scratch") for way in ("tube", "text", "tube + contrast", "text drawn at 2 + contrast")),
+            ("text", "tube"),
+            ("tube + contrast", "tube"),
+        ),
         measures=(accuracy, *MEASURES),
     )

@@ -1,7 +1,7 @@
 """What guides: captions and their controls, the scorer, and what happens when the camera or other things move."""
 
 from tubelet.studies.base import Study, Way
-from tubelet.studies.hiding import CONTRAST, MASKS, SUBJECT, joined
+from tubelet.studies.hiding import CONTRAST, DRAWN, MASKS, SUBJECT, TEXT_FRAME, joined
 
 NOISE = "masker=Blend masker.ratio=0.6 masker.weights.noise=1 masker.weights.text=0 masker.weights.motion=0"
 """Hides the top of `noise` maps, slot by slot, exactly as Text hides the top of its own."""
@@ -41,21 +41,15 @@ def captions() -> Study:
 
 
 def start() -> Study:
-    """Both objectives in the minutes of the demo, half of the tubelets hidden: what should one begin with?"""
-    heavy = "masker.ratio=0.5 objectives.contrast.weight=1"
+    """Both objectives on crops: what should one begin with, and how much of what the caption names should be hidden?"""
+    masks = {name: MASKS[name] for name in ("tube", "random", "motion")} | {"text frame": TEXT_FRAME} | DRAWN
+    ways = {f"{name} + contrast": Way(joined(words, CONTRAST)) for name, words in masks.items()}
+    light = {f"tube + contrast {weight}": Way(joined(MASKS["tube"], CONTRAST, f"objectives.contrast.weight={weight}"))
+             for weight in (0.03, 0.3)}  # fmt: skip
     return Study(
         question="With captions at hand and minutes on two cores, what should a newcomer begin with?",
-        ways={
-            "text frame, contrast .03": Way(),
-            "text frame, contrast 1": Way("objectives.contrast.weight=1"),
-            "frame, contrast 1": Way(f"masker=Frame {heavy}"),
-            "tube, contrast 1": Way(f"masker=Tube {heavy}"),
-            "random, contrast 1": Way(f"masker=Random {heavy}"),
-        },
-        differences=tuple(
-            (f"{mask}, contrast 1", "text frame, contrast .03") for mask in ("text frame", "frame", "tube", "random")
-        ),
-        recipe="tiny_text_guided",
+        ways=ways | light,
+        differences=tuple((name, "tube + contrast") for name in (*ways, *light) if name != "tube + contrast"),
     )
 
 

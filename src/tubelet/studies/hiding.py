@@ -24,6 +24,21 @@ def joined(*words: str) -> str:
     )
 
 
+DRAWN = {
+    name: joined(MASKS["text"], words)
+    for name, words in {
+        "drawn at random": "masker.pick=random",
+        "text drawn at 2": "masker.pick=sample masker.temperature=2",
+        "text drawn at 1": "masker.pick=sample masker.temperature=1",
+        "text drawn at 0.5": "masker.pick=sample masker.temperature=0.5",
+        "text": "",
+        "text bottom": "masker.pick=bottom",
+    }.items()
+}
+"""Slot by slot, as many each: any; by likeness, at a temperature; the top; the bottom. On crops of `synth-1` they hide
+.57, .78, .89, .94, .97 and .06 of the subject."""
+
+
 def masks() -> Study:
     """Which mask teaches most, at equal cost (`frame` shows the encoder a seventh more)."""
     more = {
