@@ -69,8 +69,10 @@ def curves(
     log: bool = False,
     floor: float | None = None,
     height: float = 2.5,
+    named: bool = False,
 ) -> Markup:
-    """One chart over training steps. `name` keeps its ids apart from those of the page's other charts."""
+    """One chart over training steps. `name` keeps its ids apart from those of the page's other charts; `named` writes
+    beside each line's end whose it is."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(5.6, height), layout="constrained")
         axes = figure.add_subplot()
@@ -92,6 +94,8 @@ def curves(
             _, top = axes.get_ylim()
             axes.set_ylim(min(floor, axes.get_ylim()[0]), top)
         draw_levels(axes, levels)
+        if named:
+            draw_names(axes, [Level(line.label, float(line.values[-1]), line.colour) for line in lines])
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.grid(axis="y", color=RULE, linewidth=0.6)
         axes.set_axisbelow(True)
@@ -127,17 +131,6 @@ def spans(
         axes = figure.add_subplot()
         if zero:
             axes.axvline(0, color=MUTED, linewidth=1.1, linestyle=(0, (1, 2)))
-        for level in levels:
-            axes.axvline(level.value, color=colour(level.colour), linewidth=1.1, linestyle=(0, (1, 2)))
-            axes.annotate(
-                level.label,
-                (level.value, 1.01),
-                xycoords=axes.get_xaxis_transform(),
-                ha="center",
-                va="bottom",
-                color=MUTED,
-                fontsize=8,
-            )
         for row, (_, marks) in enumerate(rows):
             for place, mark in enumerate(marks):
                 y = row + 0.56 * ((place + 0.5) / len(marks) - 0.5)
@@ -152,7 +145,28 @@ def spans(
         axes.xaxis.set_major_locator(MaxNLocator(5))
         form = "{:+.0f}" if zero else "{:.0f} %"
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: form.format(100 * value)))
+        draw_upright(axes, levels)
         return themed(figure, name)
+
+
+def draw_upright(axes: matplotlib.axes.Axes, levels: Sequence[Level]) -> None:
+    """Dotted lines across all rows with their names above, one over the other where they would collide."""
+    names = []
+    for level in sorted(levels, key=lambda level: level.value):
+        axes.axvline(level.value, color=colour(level.colour), linewidth=1.1, linestyle=(0, (1, 2)))
+        names.append(
+            axes.annotate(
+                level.label, (level.value, 1), (0, 2), xycoords=axes.get_xaxis_transform(),
+                textcoords="offset points", ha="center", va="bottom", color=MUTED, fontsize=8,
+            )
+        )  # fmt: skip
+    drawn_on(axes).draw_without_rendering()  # until then no text has a width
+    ends: list[float] = []  # of the last name of every line of names, in pixels
+    for name in names:
+        box = name.get_window_extent()
+        row = next((row for row, end in enumerate(ends) if end < box.x0 - 4), len(ends))
+        ends[row : row + 1] = [box.x1]
+        name.xyann = (0, 2 + 10 * row)
 
 
 def draw_levels(axes: matplotlib.axes.Axes, levels: Sequence[Level]) -> None:
@@ -163,11 +177,17 @@ def draw_levels(axes: matplotlib.axes.Axes, levels: Sequence[Level]) -> None:
     low, high = axes.get_ylim()
     room = 0.06 * (max(high, *values) - min(low, *values) or 1)
     axes.set_ylim(min(low, min(values) - room), max(high, max(values) + room))
+    for level in levels:
+        axes.axhline(level.value, color=colour(level.colour), linewidth=1.1, linestyle=(0, (1, 2)))
+    draw_names(axes, levels)
+
+
+def draw_names(axes: matplotlib.axes.Axes, levels: Sequence[Level]) -> None:
+    """At the right edge, as high as what they name, pushed up where they would collide."""
     low, high = axes.get_ylim()
-    step = 0.085 * (high - low)
+    step = 0.2 * (high - low) / drawn_on(axes).get_figheight()
     place = -np.inf
     for level in sorted(levels, key=lambda level: level.value):
-        axes.axhline(level.value, color=colour(level.colour), linewidth=1.1, linestyle=(0, (1, 2)))
         place = max(level.value, place + step)
         axes.annotate(
             level.label,
@@ -179,6 +199,12 @@ def draw_levels(axes: matplotlib.axes.Axes, levels: Sequence[Level]) -> None:
             fontsize=8,
             annotation_clip=False,
         )
+
+
+def drawn_on(axes: matplotlib.axes.Axes) -> Figure:
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
 
 
 def themed(figure: Figure, name: str) -> Markup:

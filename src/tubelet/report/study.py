@@ -289,17 +289,14 @@ def charts(grid: Grid) -> list[tuple[str, str, Markup]]:
         words += " Dotted: what needs no training." * bool(levels)
         found.append((column.title, words, spans(f"study-{place}", rows, levels)))
     for term in grid.curves:
-        drawn = {way: np.asarray(first_curve(grid, way, term), dtype=np.float64) for way in grid.ways}
+        drawn = {way: mean_curve(grid, way, term) for way in grid.ways}
         lines = [
             Line(way, points[:, 0], points[:, 1], index % SERIES)
-            for index, (way, points) in enumerate(drawn.items())
-            if len(points)
+            for index, (way, points) in enumerate((way, points) for way, points in drawn.items() if len(points))
         ]
         if lines:
-            named = ", ".join(f"{line.label} ({line.values[-1]:.2f} at the end)" for line in lines)
-            found.append(
-                (f"{term} over the steps", f"The first seed of each: {named}.", curves(f"curve-{term}", lines))
-            )
+            picture = curves(f"curve-{term}", lines, percent=True, height=1.6 + 0.22 * len(lines), named=True)
+            found.append((f"{term} over the steps", "Of the trivial level there, the mean over seeds.", picture))
     return found
 
 
@@ -308,8 +305,15 @@ def span(values: Sequence[float]) -> Span:
     return Span(0, values, mean, mean - (spread or 0.0), mean + (spread or 0.0))
 
 
-def first_curve(grid: Grid, way: str, term: str) -> list[list[float]]:
+def mean_curve(grid: Grid, way: str, term: str) -> np.ndarray:
+    """(step, loss over its trivial level) of a way, the mean over the seeds that logged the same steps."""
+    found = []
     for seed in grid.seeds:
-        if cell := grid.cells.get((way, seed)):
-            return list(cell["curves"].get(term) or [])
-    return []
+        kept = (grid.cells.get((way, seed)) or {}).get("curves") or {}
+        if kept.get(term) and kept.get(f"{term}.trivial"):
+            points = np.asarray(kept[term], dtype=np.float64)
+            points[:, 1] /= np.asarray(kept[f"{term}.trivial"], dtype=np.float64)[:, 1]
+            found.append(points)
+    return (
+        np.mean([points for points in found if points.shape == found[0].shape], axis=0) if found else np.empty((0, 2))
+    )

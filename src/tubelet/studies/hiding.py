@@ -84,7 +84,7 @@ def contrast() -> Study:
             ),
         ),
         measures=(*MEASURES, Measure("contrast, of trivial", LOG, "contrast")),
-        curves=("contrast", "contrast.trivial"),
+        curves=("contrast",),
     )
 
 
