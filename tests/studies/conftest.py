@@ -34,7 +34,7 @@ def small():
         recipe=f"{__file__}:pixels",
         seeds=2,
         measures=MEASURES,
-        curves=("pixels",),
+        curves=("pixels", "lr"),
     )
 
 

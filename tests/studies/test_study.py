@@ -93,6 +93,20 @@ def test_a_loss_is_a_measure_too_its_last_tenth_of_the_steps_over_the_trivial_le
     assert row[-1] == f"{np.mean(ends):.1f} ± {np.std(ends, ddof=1):.1f} |"
 
 
+def test_declared_curves_are_drawn_a_loss_over_its_trivial_level_and_anything_else_as_it_is(done):
+    page = (done / "small.html").read_text()
+    for term, note in {
+        "pixels": "Of the trivial level there, the mean over seeds.",
+        "lr": "The mean over seeds.",
+    }.items():
+        figure = page[page.index(f"<b>{term} over the steps</b>") :]
+        assert figure.startswith(f"<b>{term} over the steps</b><span>{note}</span>")
+        drawn = figure[: figure.index("</figure>")]
+        assert ">tube<" in drawn
+        assert ">half random<" in drawn
+        assert (" %<" in drawn) == (term == "pixels")
+
+
 def test_what_a_measure_is_marked_with_is_said_of_that_measure(done, corpus, mine, tmp_path):
     (tmp_path / "cells").mkdir()
     for name, cell in cells(done).items():

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
         now = Finished(finished.folder)
         return write(grid_of(name, study, every, now, left_out, again), args.out / name)
 
-    left_out = work(args, cells, finished, pages) if missing and not args.tables else {}
+    left_out = work(args, cells, finished, study, pages) if missing and not args.tables else {}
     for way, reason in left_out.items():
         console.print(f"left out: {way}: {reason}", soft_wrap=True, markup=False)
     now = Finished(finished.folder)
@@ -140,6 +140,7 @@ def work(
     args: argparse.Namespace,
     cells: "Sequence[Cell]",
     finished: "Finished",
+    study: "Study",
     pages: Callable[[dict[str, str]], str],
 ) -> dict[str, str]:
     """Runs the cells, here and in further processes of the same command, and writes the pages after each; returns the
@@ -167,14 +168,14 @@ def work(
     words += ["--only", *dict.fromkeys(cell.way for cell in cells)]
     others = [subprocess.Popen(words, stdout=subprocess.DEVNULL) for _ in range(args.jobs - 1)]
     try:
-        outcome = run_study(cells, args.on, args.out, finished, cli.run, tell)
+        outcome = run_study(cells, args.on, args.out, finished, cli.run, study.curves, tell)
         for other in others:
             other.wait()
     finally:
         for other in others:
             other.terminate()
     if outcome.taken and others:  # what another process took and did not finish
-        outcome = run_study(cells, args.on, args.out, Finished(finished.folder), cli.run, tell)
+        outcome = run_study(cells, args.on, args.out, Finished(finished.folder), cli.run, study.curves, tell)
     for cell in outcome.taken:
         print(f"another process works on {cell.way}, seed {cell.seed}", file=sys.stderr)
     return outcome.left_out

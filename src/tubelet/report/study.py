@@ -81,7 +81,7 @@ def endings(cell: Mapping[str, Any]) -> dict[str, float]:
     return {
         term: last_tenth(points) / last_tenth(trivial)
         for term, points in curves.items()
-        if points and (trivial := curves.get(f"{term}.trivial"))
+        if points and (trivial := trivial_curve(cell, term))
     }
 
 
@@ -193,12 +193,12 @@ def told(found: Difference | None, column: Column, standing: bool = False) -> st
 
 def verdicts(grid: Grid) -> list[str]:
     """The declared differences in words."""
-    lines = []
-    for one, other in grid.differences:
+    lines, rows = [], compared(grid)
+    for name in (minus(*pair) for pair in grid.differences):
         for column in grid.columns:
-            found = paired(grid.values(one, column), grid.values(other, column))
+            found = rows.get((name, column))
             if found is not None and found.half is not None:
-                lines.append(f"{column.title}: {minus(one, other)} {told(found, column).strip('*')}, {found.verdict}")
+                lines.append(f"{column.title}: {name} {told(found, column).strip('*')}, {found.verdict}")
     return lines
 
 
@@ -289,14 +289,15 @@ def charts(grid: Grid) -> list[tuple[str, str, Markup]]:
         words += " Dotted: what needs no training." * bool(levels)
         found.append((column.title, words, spans(f"study-{place}", rows, levels)))
     for term in grid.curves:
-        drawn = {way: mean_curve(grid, way, term) for way in grid.ways}
+        drawn = {way: points for way in grid.ways if len(points := mean_curve(grid, way, term))}
         lines = [
-            Line(way, points[:, 0], points[:, 1], index % SERIES)
-            for index, (way, points) in enumerate((way, points) for way, points in drawn.items() if len(points))
+            Line(way, points[:, 0], points[:, 1], index % SERIES) for index, (way, points) in enumerate(drawn.items())
         ]
         if lines:
-            picture = curves(f"curve-{term}", lines, percent=True, height=1.6 + 0.22 * len(lines), named=True)
-            found.append((f"{term} over the steps", "Of the trivial level there, the mean over seeds.", picture))
+            share = any(trivial_curve(cell, term) for cell in grid.cells.values())
+            words = "Of the trivial level there, the mean over seeds." if share else "The mean over seeds."
+            picture = curves(f"curve-{term}", lines, percent=share, height=1.6 + 0.22 * len(lines), named=True)
+            found.append((f"{term} over the steps", words, picture))
     return found
 
 
@@ -306,14 +307,17 @@ def span(values: Sequence[float]) -> Span:
 
 
 def mean_curve(grid: Grid, way: str, term: str) -> np.ndarray:
-    """(step, loss over its trivial level) of a way, the mean over the seeds that logged the same steps."""
+    """(step, value) of a way, the mean over the seeds that logged the same steps; a loss over its trivial level."""
     found = []
     for seed in grid.seeds:
-        kept = (grid.cells.get((way, seed)) or {}).get("curves") or {}
-        if kept.get(term) and kept.get(f"{term}.trivial"):
-            points = np.asarray(kept[term], dtype=np.float64)
-            points[:, 1] /= np.asarray(kept[f"{term}.trivial"], dtype=np.float64)[:, 1]
-            found.append(points)
-    return (
-        np.mean([points for points in found if points.shape == found[0].shape], axis=0) if found else np.empty((0, 2))
-    )
+        cell = grid.cells.get((way, seed)) or {}
+        points = np.asarray((cell.get("curves") or {}).get(term) or np.empty((0, 2)), dtype=np.float64)
+        if trivial := trivial_curve(cell, term):
+            points[:, 1] /= np.asarray(trivial, dtype=np.float64)[:, 1]
+        found.append(points)
+    longest = max(found, key=len)
+    return np.mean([points for points in found if points.shape == longest.shape], axis=0)
+
+
+def trivial_curve(cell: Mapping[str, Any], term: str) -> Sequence[Sequence[float]]:
+    return (cell.get("curves") or {}).get(f"{term}.trivial") or []

@@ -59,7 +59,7 @@ class Study:
     seeds: int = 3
     reference: str | None = None  # the way whose tokens or FLOPs others are made equal to
     measures: tuple[Measure, ...] = MEASURES
-    curves: tuple[str, ...] = ()  # losses that are drawn over the steps, of their trivial level
+    curves: tuple[str, ...] = ()  # terms of the log that are drawn over the steps; a loss, of its trivial level
 
 
 Declares = Callable[[], Study]

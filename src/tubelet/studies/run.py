@@ -40,6 +40,7 @@ def run_study(
     out: Path,
     finished: Finished,
     run: Run,
+    curves: Iterable[str] = (),
     tell: Callable[[Cell, Mapping[str, Any]], None] = lambda cell, content: None,
 ) -> Outcome:
     """Runs what is missing, in order. A way that the corpus does not allow is left out with the reason."""
@@ -53,7 +54,7 @@ def run_study(
             with taken(folder):
                 if finished.find(cell):  # another process was quicker
                     continue
-                content = run_cell(cell, corpus, folder, run)
+                content = run_cell(cell, corpus, folder, run, tuple(curves))
                 finished.add(cell, content)
         except Elsewhere:
             outcome.taken.append(cell)
@@ -79,7 +80,7 @@ def taken(folder: Path) -> Iterator[None]:
         yield
 
 
-def run_cell(cell: Cell, corpus: Path, folder: Path, run: Run) -> dict[str, Any]:
+def run_cell(cell: Cell, corpus: Path, folder: Path, run: Run, curves: tuple[str, ...]) -> dict[str, Any]:
     """Trains and measures; everything the commands print goes to a file beside the run."""
     own = folder / "run"
     left_out: dict[str, str] = {}
@@ -97,10 +98,12 @@ def run_cell(cell: Cell, corpus: Path, folder: Path, run: Run) -> dict[str, Any]
                 left_out[" ".join(words[4:] if words[0] == "evaluate" else words[:1])] = reason
     if len(left_out) == len(after):
         raise TubeletError(next(iter(left_out.values())))
-    return content_of(cell, own, clock, left_out)
+    return content_of(cell, own, clock, left_out, curves)
 
 
-def content_of(cell: Cell, run: Path, clock: "Clock", left_out: Mapping[str, str]) -> dict[str, Any]:
+def content_of(
+    cell: Cell, run: Path, clock: "Clock", left_out: Mapping[str, str], curves: tuple[str, ...]
+) -> dict[str, Any]:
     """The JSON of a finished cell: small, and free of places on this machine."""
     plan, cost = read_plan(run), price(cell.config)
     return {
@@ -119,7 +122,7 @@ def content_of(cell: Cell, run: Path, clock: "Clock", left_out: Mapping[str, str
         "derived": dict(plan.derived),
         "results": {name: small(result) for name, result in results_of(cell, run).items()},
         "left_out": dict(left_out),
-        "curves": {term: curve(run, term) for term in terms(cell)},
+        "curves": {term: curve(run, term) for term in (*losses(cell), *curves)},
         "hardware": hardware(),
         "versions": versions(),
         "seconds": clock.seconds,
@@ -129,8 +132,8 @@ def content_of(cell: Cell, run: Path, clock: "Clock", left_out: Mapping[str, str
     }
 
 
-def terms(cell: Cell) -> list[str]:
-    """Of the log: every loss and its trivial level, which any study with this cell may draw."""
+def losses(cell: Cell) -> list[str]:
+    """Terms of the log: every loss and its trivial level, which any study with this cell may draw."""
     return [term for name in cell.config.objectives for term in (name, f"{name}.trivial")]
 
 
