@@ -1,5 +1,6 @@
 """`tubelet study`: a grid of ordinary runs that is never run twice and never lost."""
 
+import errno
 import json
 import os
 import shutil
@@ -91,6 +92,31 @@ def test_a_loss_is_a_measure_too_its_last_tenth_of_the_steps_over_the_trivial_le
                    if line.startswith(("|  | seeds", "| tube | 2"))]  # fmt: skip
     assert head[-1] == "pixels, of trivial |"
     assert row[-1] == f"{np.mean(ends):.1f} ± {np.std(ends, ddof=1):.1f} |"
+
+
+@pytest.mark.parametrize("suffix", [".html", ".md"])
+def test_a_file_of_the_users_where_a_page_would_go_is_refused_before_anything_runs(
+    suffix, corpus, mine, tmp_path, capsys
+):
+    notes = (tmp_path / "small").with_suffix(suffix)
+    notes.write_text("my notes")
+    assert study(corpus, mine, tmp_path, "--only", "tube", "--seeds", 0) == 2
+    assert f"small{suffix} exists and is no page of" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [notes]
+    assert notes.read_text() == "my notes"
+
+
+def test_a_full_disk_leaves_the_old_pages_whole(done, corpus, mine, tmp_path, monkeypatch):
+    assert study(corpus, mine, tmp_path, "--cells", done / "finished", "--tables") == 0
+    before = {path: path.read_bytes() for path in tmp_path.glob("small.*")}
+    assert len(before) == 2
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert study(corpus, mine, tmp_path, "--cells", done / "finished", "--seeds", 0, "--tables") == 2
+    assert {path: path.read_bytes() for path in tmp_path.glob("*small.*")} == before
 
 
 def test_declared_curves_are_drawn_a_loss_over_its_trivial_level_and_anything_else_as_it_is(done):

@@ -19,6 +19,7 @@ def run(args: argparse.Namespace) -> None:
     from rich.text import Text
 
     from tubelet.errors import RunError
+    from tubelet.files import write_atomically
     from tubelet.report.compare import as_latex, as_markdown, compare, difference_table, value_table
     from tubelet.report.folder import read_runs
     from tubelet.report.page import write_report
@@ -44,5 +45,5 @@ def run(args: argparse.Namespace) -> None:
                 raise RunError(f"{path} exists and is no comparison; name another folder with --out")
         page = write_report(args.runs, args.out / "report.html")
         for path, text in texts.items():
-            path.write_text(text, encoding="utf-8")
+            write_atomically(path, text.encode())
         console.print(f"written to {page.parent}: report.html, comparison.md, comparison.tex", highlight=False)

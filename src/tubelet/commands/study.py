@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.errors import RecipeError, RunError
     from tubelet.recipes import RECIPES
     from tubelet.recipes.find import find
+    from tubelet.report.study import check_pages, write_pages
     from tubelet.studies import STUDIES
     from tubelet.studies.cells import Finished, cells_of
 
@@ -76,13 +77,14 @@ def run(args: argparse.Namespace) -> None:
         console.print(plan(missing, len(cells), corpus, finished, args.jobs), soft_wrap=True, markup=False)
     if args.dry_run:
         return
+    check_pages(name, args.out / name)
     other = f" --recipe {args.recipe}" if args.recipe else ""
     again = f"tubelet study {args.study}{other} --on CORPUS --out OUT"
 
     def pages(left_out: dict[str, str]) -> str:
         """Of what this and any other process has finished by now."""
         now = Finished(finished.folder)
-        return write(grid_of(name, study, every, now, left_out, again), args.out / name)
+        return write_pages(grid_of(name, study, every, now, left_out, again), args.out / name)
 
     left_out = work(args, cells, finished, study, pages) if missing and not args.tables else {}
     for way, reason in left_out.items():
@@ -212,14 +214,3 @@ def grid_of(
         curves=study.curves,
         again=again,
     )
-
-
-def write(grid: "Grid", stem: Path) -> str:
-    """Both pages; returns the Markdown."""
-    from tubelet.report.study import markdown, write_page
-
-    text = markdown(grid)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    write_page(grid, stem.with_suffix(".html"))
-    stem.with_suffix(".md").write_text(text, encoding="utf-8")
-    return text

@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from tubelet.errors import RunError
+from tubelet.files import write_atomically
 from tubelet.report.document import document
 from tubelet.report.figures import Line, curves, smoothed
 
@@ -53,7 +54,7 @@ def write_page(folder: Path) -> Path:
         left_out=about.get("failed") or {},
     )
     out = folder / "report.html"
-    out.write_text(page, encoding="utf-8")
+    write_atomically(out, page.encode())
     return out
 
 

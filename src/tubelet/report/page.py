@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from tubelet.errors import RunError
+from tubelet.files import write_atomically
 from tubelet.report import sheets
 from tubelet.report.compare import Comparison, Value, compare, difference_table, label, value_table
 from tubelet.report.document import document, is_another
@@ -42,8 +43,7 @@ def write_report(folders: Sequence[Path | str], out: Path | str) -> Path:
     if is_another(out, GENERATOR):
         raise RunError(f"{out} exists and is not a report; choose another --out")
     page = compose(read_runs([Path(folder) for folder in folders]))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    write_atomically(out, page.encode())
     return out
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from tubelet.errors import RunError
+from tubelet.files import write_atomically
 from tubelet.report.document import document, is_another
 from tubelet.report.figures import SERIES, Level, Line, Span, curves, spans
 from tubelet.report.folder import number
@@ -237,13 +238,17 @@ def conditions(grid: Grid) -> list[str]:
 
 def markdown(grid: Grid) -> str:
     """The tables with their conditions, and how to run it again."""
-    parts = [f"# {grid.name}: {grid.question}", "", *(f"- {line}" for line in conditions(grid)), ""]
+    parts = [f"{title(grid.name)}{grid.question}", "", *(f"- {line}" for line in conditions(grid)), ""]
     for table in tables(grid):
         parts += [f"## {table.title}", "", table.note, "", pipe(table), ""]
     if grid.left_out:
         parts += ["## Left out", "", *(f"- {way}: {reason}" for way, reason in grid.left_out.items()), ""]
     parts += ["## Again", "", "```", grid.again, "```", "", "One cell, by hand (seed of the first):", "", "```"]
     return "\n".join([*parts, *by_hand(grid), "```", ""])
+
+
+def title(name: str) -> str:
+    return f"# {name}: "
 
 
 def by_hand(grid: Grid) -> list[str]:
@@ -259,11 +264,21 @@ def pipe(table: Table) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def write_page(grid: Grid, out: Path) -> None:
-    """The page. An existing file is replaced only if it is one."""
-    if is_another(out, GENERATOR):
-        raise RunError(f"{out} exists and is no page of a study; choose another --out")
-    page = document(
+def check_pages(name: str, stem: Path) -> tuple[Path, Path]:
+    """Where the pages of the study of this name go; an error where something else stands there."""
+    page, beside = stem.with_suffix(".html"), stem.with_suffix(".md")
+    if is_another(page, GENERATOR):
+        raise RunError(f"{page} exists and is no page of a study; choose another --out")
+    if beside.exists() and not beside.read_text(encoding="utf-8", errors="replace").startswith(title(name)):
+        raise RunError(f"{beside} exists and is no page of the study {name}; choose another --out")
+    return page, beside
+
+
+def write_pages(grid: Grid, stem: Path) -> str:
+    """STEM.html, and the same as STEM.md, which is returned. An existing file is replaced only if it is such a page."""
+    page, beside = check_pages(grid.name, stem)
+    text = markdown(grid)
+    drawn = document(
         "study.html",
         GENERATOR,
         grid=grid,
@@ -273,7 +288,9 @@ def write_page(grid: Grid, out: Path) -> None:
         charts=charts(grid),
         ways=[(way, words, grid.commands.get(way, ())) for way, words in grid.ways.items()],
     )
-    out.write_text(page, encoding="utf-8")
+    write_atomically(page, drawn.encode())
+    write_atomically(beside, text.encode())
+    return text
 
 
 def charts(grid: Grid) -> list[tuple[str, str, Markup]]:
