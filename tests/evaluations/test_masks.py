@@ -24,7 +24,6 @@ from tubelet.evaluations.masks import (
     followed,
     measure,
     plain_data,
-    step_flops,
 )
 from tubelet.maskers import Adaptive, Centre, Motion, Oracle, Random, Text, Tube
 from tubelet.models.encoder import Vit
@@ -174,17 +173,6 @@ def test_the_same_seed_gives_the_same_figures_and_another_other_masks(corpus: Co
     few = measure(corpus, {"Tube": MASKERS["Tube"]}, clip=CLIP, encoder=VIT, clips=5)
     assert len(few.videos) == 5
     assert set(few.videos) < set(measured.videos)
-
-
-def test_the_flops_of_a_step_are_those_of_the_formula() -> None:
-    encoder, clip, k = Vit(width=64, depth=2, heads=2), CLIP, 20
-    embedding = 2 * k * clip.tubelet_values * 64
-    blocks = 2 * (24 * k * 64**2 + 4 * k**2 * 64)
-    assert step_flops(encoder, Random(), clip, k) == 2 * embedding + 3 * blocks  # no gradient goes to pixels
-    n = clip.num_tubelets
-    network = 24 * n * 64**2 + 4 * n**2 * 64 + 2 * n * 64
-    learned = step_flops(encoder, Adaptive(), clip, k) - step_flops(encoder, Random(), clip, k)
-    assert learned == 2 * n * clip.tubelet_values * 64 + 3 * network
 
 
 def test_the_command_prints_tables_of_80_columns_and_keeps_figures_and_a_sheet(

@@ -7,10 +7,9 @@ reading at `measure`.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -20,8 +19,6 @@ import torch
 from einops import reduce
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from tubelet import seeds
 from tubelet.data.augment import Augment, Crop
@@ -32,6 +29,7 @@ from tubelet.data.synthetic import Truth, truth
 from tubelet.data.table import Corpus, Video
 from tubelet.data.video import SAME, timestamps
 from tubelet.errors import CorpusError, RecipeError
+from tubelet.evaluations.flops import step_flops
 from tubelet.maskers import MASKERS, TOKENS, Masker, Policy, Schedule
 from tubelet.maskers.vectors import per_slot, speed
 from tubelet.models import Base, Encoder
@@ -472,51 +470,6 @@ def map_scores(batch: Batch, clip: Clip) -> dict[str, Float32[np.ndarray, "b n"]
         found[f"{name} speed"] = speed(vectors).flatten(1)
         found[f"{name} compensated"] = speed(vectors, "median").flatten(1)
     return {name: values.float().numpy() for name, values in found.items()}
-
-
-def step_flops(encoder: Vit, masker: Masker, clip: Clip, visible: int) -> int:
-    """Of one clip, forward and backward: the encoder on its visible tubelets, and a learned masker's own network.
-
-    Counted on tensors without content, so that nothing is computed.
-    """
-    return encoder_flops(encoder, clip, visible) + policy_flops(encoder, masker, clip)
-
-
-@lru_cache(maxsize=64)
-def encoder_flops(encoder: Vit, clip: Clip, visible: int) -> int:
-    with torch.inference_mode(False), torch.enable_grad(), torch.device("meta"):
-        model = encoder.build(clip)
-        where = torch.zeros(1, visible, dtype=torch.int64)
-        with counted() as counter:
-            model(torch.zeros(1, visible, clip.tubelet_values), where).sum().backward()
-    return counter.get_total_flops()
-
-
-def policy_flops(encoder: Vit, masker: Masker, clip: Clip) -> int:
-    """Of a masker that does not learn 0."""
-    with torch.inference_mode(False), torch.enable_grad(), torch.device("meta"):
-        policy = masker.build(clip, encoder.width)
-        if policy is None:
-            return 0
-        model = encoder.build(clip)
-        key, video = (
-            torch.zeros(1, dtype=torch.int64),
-            torch.zeros(1, 3, clip.frames, clip.size, clip.size, dtype=torch.uint8),
-        )
-        with counted() as counter:
-            with torch.no_grad():
-                tokens = model.patches(cut(video, clip))
-            log_prob = policy(Batch(video, key, ("",)), clip, key, tokens).log_prob
-            assert log_prob is not None
-            log_prob.sum().backward()
-    return counter.get_total_flops()
-
-
-@contextmanager
-def counted() -> Iterator[FlopCounterMode]:
-    """Counts attention too, which is one product after another then."""
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        yield counter
 
 
 def binary_entropy(share: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
