@@ -297,8 +297,8 @@ def test_labels_are_needed(tmp_path, pretrained, corpus, labelled, capsys):
     assert not out.exists()
 
 
-def test_pretraining_commands_say_what_a_fine_tuned_folder_is(tuned, capsys):
-    assert main(["evaluate", str(tuned), "linear"]) == 2
+def test_pretraining_does_not_go_on_in_a_fine_tuned_folder(tuned, labelled, recipes, capsys):
+    assert pretrain(f"{recipes}:pixels", "--on", labelled, "--out", tuned) == 2
     assert "is a run of `tubelet finetune`" in capsys.readouterr().err
 
 

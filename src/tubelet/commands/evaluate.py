@@ -20,7 +20,7 @@ SHARES = ("accuracy", "balanced_accuracy", "top5_accuracy", "r", "map")  # measu
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="folder that `tubelet pretrain` or `tubelet import` wrote")
+    parser.add_argument("run", metavar="RUN", help="folder that `tubelet pretrain`, `finetune` or `import` wrote")
     parser.add_argument("--on", metavar="CORPUS", help="corpus folder (default: the one it was trained on)")
     parser.add_argument(
         "what", nargs="*", metavar="EVALUATION|key=value", help="what to measure (default: linear), and settings"
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
     from rich.console import Console
 
-    from tubelet.checkpoint import CHECKPOINT, checkpoint_step
+    from tubelet.checkpoint import checkpoint_step
     from tubelet.commands.bar import Bar
     from tubelet.data.table import Corpus
     from tubelet.errors import RecipeError, RunError
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations.labels import other_labels
     from tubelet.evaluations.leaks import Leaks
     from tubelet.evaluations.results import complete, entry_name, merge_result
-    from tubelet.recipes.folder import earlier, load_task, read_plan
+    from tubelet.recipes.folder import earlier, load_task, read_plan, weights_file
 
     folder = Path(args.run)
     if args.own and not re.fullmatch(r"[\w.+-]+", args.own):
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
     if args.labels or args.label:
         labels, label = other_labels(corpus, args.labels and Path(args.labels), args.label), args.label or "label"
     config, task = load_task(folder)
-    step = checkpoint_step(folder / CHECKPOINT)
+    step = checkpoint_step(weights_file(folder))
     leaks = Leaks.of(
         corpus, plan.corpus, config.data.split,
         guided=config.guided_by_text, compared=config.needs_text, source=config.data.captions.source, labels=labels,

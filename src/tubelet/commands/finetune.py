@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="folder that `tubelet pretrain` or `import` wrote")
+    parser.add_argument("run", metavar="RUN", help="folder that `tubelet pretrain`, `finetune` or `import` wrote")
     parser.add_argument(
         "words", nargs="*", metavar="RECIPE|key=value", help="how (default: videomae), and fields of the recipe"
     )

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
 
     import torch
 
-    from tubelet.checkpoint import CHECKPOINT, checkpoint_step
+    from tubelet.checkpoint import checkpoint_step
     from tubelet.commands.bar import Bar
     from tubelet.data.embeddings import Embeddings
     from tubelet.data.table import Corpus
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations.pictures import keep_thumbnails
     from tubelet.evaluations.results import merge_result
     from tubelet.evaluations.search import draw, head_of, nearest, text_vector, told
-    from tubelet.recipes.folder import load_task, read_plan
+    from tubelet.recipes.folder import load_task, read_plan, weights_file
 
     if args.top < 1:
         raise RecipeError(f"--top must be at least 1, not {args.top}")
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     command = ["search", args.run, args.text, "--on", str(corpus.folder), "--split", args.split, "--top", str(args.top)]
     result = {
         "corpus": context.identity,
-        "step": checkpoint_step(folder / CHECKPOINT),
+        "step": checkpoint_step(weights_file(folder)),
         "asked": {"command": command + (["--aligner", args.aligner] if args.aligner else [])},
         "counts": {args.split: {**features.counts(), "used": len(features), "unlabelled": 0}},
         "failed": {args.split: list(features.failed)},

@@ -17,14 +17,14 @@ from tubelet.data.video import Reader
 from tubelet.data.views import CENTRE, View
 from tubelet.errors import VideoError, WeightsError
 from tubelet.models.encoder import Encoder
-from tubelet.recipes.folder import RECIPE, load_task
+from tubelet.recipes.folder import CLASSIFIER, RECIPE, load_task
 from tubelet.types import Clip
 
 Source = str | Path | np.ndarray
 
 
 def load_encoder(path: str | Path) -> Encoder:
-    """The encoder of a run folder or of its checkpoint file, on the CPU, in evaluation mode.
+    """The encoder of a run folder, also a fine-tuned one, or of its weights file, on the CPU, in evaluation mode.
 
     It carries the clip size (`encoder.clip`) and the frame sampling (`encoder.sampling`) that it was trained with.
     """
@@ -36,7 +36,7 @@ def load_encoder(path: str | Path) -> Encoder:
         raise WeightsError(
             f"{path} has no {RECIPE} beside it, which says what its weights are; name a folder of `tubelet pretrain`"
         )
-    if path.is_file() and path.name != CHECKPOINT:
+    if path.is_file() and path.name not in (CHECKPOINT, CLASSIFIER):
         raise WeightsError(f"{path} is no checkpoint; name the folder {run} or {run / CHECKPOINT}")
     config, task = load_task(run)
     vars(task.encoder)["sampling"] = config.data.sampling

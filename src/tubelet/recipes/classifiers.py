@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly
+from tubelet.checkpoint import checkpoint_step, load_strictly
 from tubelet.data.loader import Data
 from tubelet.data.views import View, parse
 from tubelet.errors import RunError, WeightsError
@@ -18,10 +18,12 @@ from tubelet.evaluations.heads import FOLDER, read_head
 from tubelet.models import Classifier
 from tubelet.models.classifier import ScoreHead
 from tubelet.recipes.finetune import Finetune
-from tubelet.recipes.folder import IMPORTED, load_task, read_kind, read_plan_of
+from tubelet.recipes.folder import IMPORTED, load_task, read_kind, read_plan_of, weights_file
 from tubelet.recipes.imported import imported_head
-from tubelet.recipes.tuning import CLASSIFIER, TRAINED_ON
+from tubelet.recipes.tuning import TRAINED_ON
 from tubelet.types import Clip
+
+TUNED = "finetune"  # the name of the classifier of a fine-tuned run, which may have probes beside it
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Kept:
 def load_classifier(run: Path | str, name: str | None = None, device: torch.device | str = "cpu") -> Kept:
     """The classifier of a run folder; `name` tells the probes of a pretrained run apart."""
     run = Path(run)
-    if read_kind(run) == "finetune":
+    if name in (None, TUNED) and read_kind(run) == TUNED:
         return tuned(run, device)
     if name in (None, IMPORTED) and (found := imported_head(run)) is not None:
         return imported(run, *found, device)
@@ -64,9 +66,7 @@ def imported(run: Path, head: ScoreHead, classes: tuple[str, ...], device: torch
 def tuned_model(run: Path) -> tuple[Finetune, Classifier, tuple[str, ...]]:
     """The fine-tuned model that is kept, how it was made, and its classes."""
     config = read_plan_of(run, Finetune).config
-    path = run / CLASSIFIER
-    if not path.exists():
-        raise RunError(f"{run} is not finished, so it has no classifier; give its `tubelet finetune` command again")
+    path = weights_file(run)
     try:
         with safe_open(path, framework="pt") as file:
             classes = tuple(file.metadata()["classes"].split("\n"))
@@ -82,7 +82,7 @@ def tuned(run: Path, device: torch.device | str) -> Kept:
     config, model, classes = tuned_model(run)
     model.to(device)
     return Kept(
-        "finetune", classes, config.clip, plain_reading(config.data), parse(config.views),
+        TUNED, classes, config.clip, plain_reading(config.data), parse(config.views),
         lambda video: model(video.to(device)).float(), trained_on(run),
     )  # fmt: skip
 
@@ -113,7 +113,7 @@ def probe(run: Path, name: str | None, device: torch.device | str) -> Kept:
     if name not in there:
         raise RunError(f"{run} has no classifier {name!r}; it has: {'; '.join(there)}")
     head = read_head(run / FOLDER / f"{name}.safetensors")
-    step = checkpoint_step(run / CHECKPOINT)
+    step = checkpoint_step(weights_file(run))
     if head.step != step:
         raise RunError(
             f"the classifier {name!r} of {run} is of step {head.step} and the encoder of step {step}; "

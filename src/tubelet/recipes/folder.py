@@ -6,25 +6,30 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+import chz
 import torch
+from torch import Tensor
 
-from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_weights
+from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part, read_checkpoint
 from tubelet.data.shards import chosen
 from tubelet.data.table import Corpus
 from tubelet.errors import RunError
 from tubelet.files import write_atomically
 from tubelet.log import read_log, versions
+from tubelet.objectives import Pixels
 from tubelet.recipes.find import is_file, load_file
+from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.overrides import changed, plain, typed
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.tasks import Pretraining
 from tubelet.train import Machine, Training
 
 RECIPE, LOG, LOCK = "recipe.json", "log.jsonl", ".lock"
+CLASSIFIER = "classifier.safetensors"  # the weights that fine-tuning keeps; it comes last, so a run with it is finished
 IMPORTED = "imported"  # in place of a recipe's name: weights from elsewhere
 # Fields that may change when a run goes on: they decide no weight.
 FREE = ("data.workers", "log_every", "save_every", "tensorboard")
@@ -133,8 +138,25 @@ def read_kind(folder: Path | str) -> str:
 
 
 def read_plan(folder: Path | str) -> Plan[Pretrain]:
-    """What `write_plan` wrote of pretraining, typed again."""
-    return read_plan_of(folder, Pretrain)
+    """What `write_plan` wrote, typed again; of fine-tuning as that of an encoder without heads, which any command
+    takes."""
+    if read_kind(folder) != "finetune":
+        return read_plan_of(folder, Pretrain)
+    plan = read_plan_of(folder, Finetune)
+    return replace(plan, config=as_encoder_alone(plan.config))  # type: ignore[arg-type,return-value]
+
+
+def as_encoder_alone(tuned: Finetune) -> Pretrain:
+    """The config of the encoder that fine-tuning keeps: nothing to train, and no norm after its last block."""
+    return Pretrain(
+        clip=tuned.clip,
+        data=tuned.data,
+        encoder=chz.replace(tuned.encoder, final_norm=False),
+        objectives={"pixels": Pixels(weight=0.0)},
+        init=None if tuned.scratch else tuned.init,
+        seed=tuned.seed,
+        steps=1,
+    )
 
 
 def read_plan_of(folder: Path | str, config: type[C]) -> Plan[C]:
@@ -174,8 +196,27 @@ def load_task(run: Path | str) -> tuple[Pretrain, Pretraining]:
     """The config of a run and its task with the weights of the checkpoint, on the CPU and in evaluation mode."""
     plan = read_plan(run)
     task = plan.config.build(plan.text_width)
-    load_weights(Path(run) / CHECKPOINT, task)
+    load_strictly(task, read_weights_of(run), weights_file(run))
     return plan.config, task.eval()
+
+
+def weights_file(run: Path | str) -> Path:
+    """The file that holds the weights of a run, pretrained, imported or fine-tuned, and their step."""
+    run = Path(run)
+    if read_kind(run) != "finetune":
+        return run / CHECKPOINT
+    if not (run / CLASSIFIER).exists():
+        raise RunError(f"{run} is not finished, so it has no classifier; give its `tubelet finetune` command again")
+    return run / CLASSIFIER
+
+
+def read_weights_of(run: Path | str) -> dict[str, Tensor]:
+    """The weights of a run under the names of a pretraining task; of a fine-tuned one those of its encoder alone."""
+    file = weights_file(run)
+    tensors, _ = read_checkpoint(file)
+    if file.name != CLASSIFIER:
+        return part(tensors, "task")
+    return {name: value for name, value in tensors.items() if name.startswith("encoder.")}
 
 
 def earlier(plan: Plan[Pretrain]) -> list[tuple[Mapping[str, str], str]]:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, distributed
 from torch.nn.functional import nll_loss
 
-from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part, read_checkpoint
+from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part
 from tubelet.data.loader import train_batches
 from tubelet.data.table import Corpus, Video
 from tubelet.data.views import CENTRE, parse
@@ -33,13 +33,24 @@ from tubelet.files import write_atomically
 from tubelet.log import Log, read_log, versions
 from tubelet.recipes.division import Division, outline
 from tubelet.recipes.finetune import Finetune
-from tubelet.recipes.folder import LOG, Plan, claim, earlier, read_plan, where, write_plan
+from tubelet.recipes.folder import (
+    CLASSIFIER,
+    LOG,
+    Plan,
+    claim,
+    earlier,
+    read_plan,
+    read_weights_of,
+    weights_file,
+    where,
+    write_plan,
+)  # fmt: skip
 from tubelet.recipes.launch import reading, say, together
 from tubelet.seeds import key
 from tubelet.tasks import Classification
 from tubelet.train import Machine, process_group, train
 
-BEST, CLASSIFIER, TRAINED_ON = "best.safetensors", "classifier.safetensors", "trained_on.csv"
+BEST, TRAINED_ON = "best.safetensors", "trained_on.csv"
 HELD_OUT = "held_out"  # the name of what is measured on the way, in log.jsonl
 
 
@@ -150,11 +161,10 @@ def fresh(config: Finetune, classes: int, from_run: bool) -> Classification:
     torch.manual_seed(key(config.seed, "weights"))
     task = config.build(classes)
     if from_run and not config.scratch:
-        path = Path(config.init) / CHECKPOINT
-        tensors, _ = read_checkpoint(path)
-        encoder = {name: value for name, value in part(tensors, "task.encoder").items() if not name.startswith("norm.")}
+        tensors = part(read_weights_of(config.init), "encoder")
+        encoder = {name: value for name, value in tensors.items() if not name.startswith("norm.")}
         for model in {task.model, task.tested}:
-            load_strictly(model.encoder, encoder, path)
+            load_strictly(model.encoder, encoder, weights_file(config.init))
     return task
 
 
@@ -386,7 +396,7 @@ def tested(found: Predicted, tuning: Tuning, result: Mapping[str, Any]) -> dict[
 
 def fingerprint(run: Path) -> str:
     """Which weights a run holds."""
-    path = run / CHECKPOINT
+    path = weights_file(run)
     if not path.exists():
         raise RunError(f"{run} has no checkpoint yet; train it first, with `tubelet pretrain`")
     with path.open("rb") as file:

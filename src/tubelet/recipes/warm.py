@@ -8,12 +8,12 @@ from typing import Any
 import chz
 from torch import Tensor, nn
 
-from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part, read_checkpoint
+from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part
 from tubelet.errors import WeightsError
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Pixels
-from tubelet.recipes.folder import RECIPE, read_plan
+from tubelet.recipes.folder import RECIPE, read_kind, read_plan, read_plan_of, read_weights_of, weights_file
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.tasks import Pretraining
 from tubelet.types import Clip, Grid
@@ -32,6 +32,7 @@ class Source:
     encoder: Vit
     decoder: Decoder | None
     remarks: tuple[str, ...] = ()
+    fine_tuned: bool = False  # by us: it left the norm after its last block, which a recipe may begin anew
 
 
 def source(init: str) -> Source:
@@ -39,8 +40,10 @@ def source(init: str) -> Source:
     folder = Path(init).expanduser()
     if (folder / RECIPE).exists():
         config = read_plan(folder).config
-        tensors, _ = read_checkpoint(folder / CHECKPOINT)
-        return Source(str(folder / CHECKPOINT), part(tensors, "task"), config.clip, config.encoder, decoder_of(config))
+        return Source(
+            str(weights_file(folder)), read_weights_of(folder), config.clip, config.encoder, decoder_of(config),
+            fine_tuned=read_kind(folder) == "finetune",
+        )  # fmt: skip
     found = read_weights(init)
     about = f"{found.origin} ({found.layout} layout)"
     return Source(about, found.tensors, found.clip, found.encoder, found.decoder, found.remarks)
@@ -60,7 +63,7 @@ def settled(config: Pretrain, folder: Path) -> tuple[Pretrain, Source | None]:
     init = config.init
     if init is None:
         return config, None
-    if (folder / RECIPE).exists() and (old := read_plan(folder).config).init == init:
+    if (folder / RECIPE).exists() and (old := read_plan_of(folder, Pretrain).config).init == init:
         decoder = decoder_of(old)
         config = with_positions(config, old.encoder.positions_of, decoder.positions_of if decoder else None)
         return config, None if checkpoint_step(folder / CHECKPOINT) else source(init)
@@ -105,6 +108,9 @@ def warm(task: Pretraining, found: Source) -> list[str]:
             new.append(f"{name} ({reason})")
             continue
         own = part(found.tensors, name)
+        if name == "encoder" and found.fine_tuned and task.encoder.config.final_norm:
+            own |= {key: value for key, value in module.state_dict().items() if key.startswith("norm.")}
+            new.append("encoder.norm (fine-tuning leaves it out)")
         try:
             load_strictly(module, own, found.name)
         except WeightsError as error:
@@ -131,7 +137,7 @@ def check_encoder(config: Vit, found: Source) -> None:
     """What the shapes of the tensors do not tell, or tell badly."""
     for name, meaning in (("heads", "attention heads"), ("final_norm", "a norm after the last block")):
         theirs, ours = getattr(found.encoder, name), getattr(config, name)
-        if theirs != ours:
+        if theirs != ours and not (found.fine_tuned and name == "final_norm"):
             raise WeightsError(
                 f"the encoder of {found.name} and that of the recipe differ in {meaning} ({theirs} and {ours}); "
                 f"set encoder.{name}={theirs}"
