@@ -12,6 +12,8 @@ from types import ModuleType
 from typing import NoReturn
 
 from tubelet.errors import TubeletError
+from tubelet.escape import one_line
+from tubelet.terminal import shown_streams
 
 VERBS = {
     "demo": "the whole line on the embedded corpus, in minutes on two cores",
@@ -63,13 +65,18 @@ DISK = {  # what a disk or its owner refuses, and what to do about it
 def main(argv: list[str] | None = None) -> int:
     """Runs one command. Returns 0, or 2 after one line on stderr that says what to do; 130 after Ctrl-C, 141 where
     nobody reads its output any more."""
-    argv = sys.argv[1:] if argv is None else argv
+    with shown_streams():
+        return answered(sys.argv[1:] if argv is None else argv)
+
+
+def answered(argv: list[str]) -> int:
+    """The exit code; what goes wrong is said in a line."""
     try:
         code = run(argv)
         sys.stdout.flush()
         return code
     except TubeletError as error:
-        print(f"tubelet: {error}", file=sys.stderr)
+        print(f"tubelet: {one_line(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         if not unread():
@@ -78,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if (remedy := DISK.get(error.errno or 0)) is None:
             raise
-        at = f"{error.filename}: " if error.filename else ""
+        at = f"{one_line(os.fsdecode(error.filename))}: " if error.filename else ""
         print(f"tubelet: {at}{os.strerror(error.errno or 0).lower()}; {remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -12,10 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.text import Text
+from rich.progress import BarColumn, TextColumn
 
+from tubelet.console import Console, Progress
 from tubelet.errors import TubeletError
 
 Record = dict[str, Any]
@@ -135,7 +134,11 @@ class Bar:
         self.console = Console(file=sys.stderr)
         self.live = shown and self.console.is_terminal
         self.began, self.spoke, self.first = time.monotonic(), 0.0, first
-        columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"))
+        columns = (
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.description}", markup=False),
+        )
         self.progress = Progress(*columns, console=self.console, disable=not self.live)
         self.task = self.progress.add_task("", total=total, completed=first)
 
@@ -147,7 +150,7 @@ class Bar:
             self.progress.update(self.task, completed=done, description=text)
         elif done == self.total or done == self.first + 1 or time.monotonic() - self.spoke >= 30:
             self.spoke = time.monotonic()
-            self.console.print(Text(f"step {done}/{self.total}  {text}"), soft_wrap=True)
+            self.console.print(f"step {done}/{self.total}  {text}", soft_wrap=True)
 
     def end(self, done: int) -> str:
         """The time of day of the last step, at the pace so far."""

@@ -8,11 +8,9 @@ import time
 from datetime import datetime, timedelta
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     Task,
     TextColumn,
@@ -20,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from tubelet.console import Console, Progress
 
 EVERY = 0.2  # seconds between two pictures
 SPEAK = 30.0  # seconds between two lines where there is no terminal
@@ -51,10 +51,10 @@ class Bar:
         self.console = Console(stderr=True)
         self.live = self.console.is_terminal
         self.bar = Progress(
-            TextColumn(doing),
+            TextColumn(doing, markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -81,7 +81,7 @@ class Bar:
         if self.live:
             self.bar.refresh()
         else:
-            self.console.print(self.line(done, total, rate), highlight=False, markup=False, soft_wrap=True)
+            self.console.print(self.line(done, total, rate), soft_wrap=True)
 
     def line(self, done: int, total: int, rate: str) -> str:
         """The picture in words."""

@@ -14,10 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
+    from tubelet.console import Console
     from tubelet.errors import RunError
     from tubelet.files import write_atomically
     from tubelet.report.compare import as_latex, as_markdown, compare, difference_table, value_table
@@ -29,14 +28,14 @@ def run(args: argparse.Namespace) -> None:
     found = compare(read_runs(args.runs))
     console = Console()
     for sentence in found.unfair:
-        console.print(f"NOT THE SAME: {sentence}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"NOT THE SAME: {sentence}", soft_wrap=True)
     tables = [value_table(found)] + ([difference_table(found)] if found.differences else [])
     for header, rows in tables:
         table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
         for name in header:
-            table.add_column(Text(name, overflow="fold"), justify="right" if table.columns else "left", overflow="fold")
+            table.add_column(name, justify="right" if table.columns else "left", overflow="fold")
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*row)
         console.print(table)
     if args.out is not None:
         texts = {args.out / "comparison.md": as_markdown(found), args.out / "comparison.tex": as_latex(found)}
@@ -46,4 +45,4 @@ def run(args: argparse.Namespace) -> None:
         page = write_report(args.runs, args.out / "report.html")
         for path, text in texts.items():
             write_atomically(path, text.encode())
-        console.print(f"written to {page.parent}: report.html, comparison.md, comparison.tex", highlight=False)
+        console.print(f"written to {page.parent}: report.html, comparison.md, comparison.tex")

@@ -38,17 +38,19 @@ def run(args: argparse.Namespace) -> None:
     import shlex
     import time
 
-    from rich.console import Console
+    from rich.text import Text
 
     from tubelet import cli
+    from tubelet.console import Console
     from tubelet.errors import RunError
 
-    console = Console(highlight=False)
+    console = Console()
     began = time.monotonic()
     steps = commands(args)
     for number, (purpose, command) in enumerate(steps, start=1):
         minutes, seconds = divmod(round(time.monotonic() - began), 60)
-        console.print(f"\n[bold]{number} of {len(steps)}, {minutes}:{seconds:02}[/]  {purpose}")
+        where = f"\n{number} of {len(steps)}, {minutes}:{seconds:02}"
+        console.print(Text.assemble((where, "bold"), f"  {purpose}"))
         console.print(f"$ tubelet {shlex.join(command)}", style="cyan", soft_wrap=True)
         if cli.run(command):
             raise RunError(f"the demo stopped at `tubelet {shlex.join(command)}`")

@@ -52,10 +52,10 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     import torch
-    from rich.console import Console
 
     from tubelet.checkpoint import checkpoint_step
     from tubelet.commands.bar import Bar
+    from tubelet.console import Console
     from tubelet.data.table import Corpus
     from tubelet.errors import RecipeError, RunError
     from tubelet.evaluations import Context, Linear
@@ -108,10 +108,10 @@ def run(args: argparse.Namespace) -> None:
     for name, result in results.items():
         console.print(table(name, result, console.width))
         for line in remarks(result):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
     for line in leaks.lines():
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"written to {folder / 'results.json'}", highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
+    console.print(f"written to {folder / 'results.json'}", soft_wrap=True)
 
 
 def asked_for(args: argparse.Namespace) -> list[str]:
@@ -190,7 +190,6 @@ def table(name: str, result: Mapping[str, Any], width: int) -> "Table":
     """A row a metric, with its interval, beside the baselines (with theirs where there is room) and chance."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     rows = [metric for metric in result["metrics"] if not is_chance(metric)]
     others = result.get("baselines") or {}
@@ -204,7 +203,7 @@ def table(name: str, result: Mapping[str, Any], width: int) -> "Table":
         if has_chance:
             chance = chance_of(metric, result["metrics"])
             cells.append("" if chance is None else shown(metric, chance))
-        made.add_row(Text(metric.replace("_", " ").replace(".", ", ")), *map(Text, cells))
+        made.add_row(metric.replace("_", " ").replace(".", ", "), *cells)
     return made
 
 

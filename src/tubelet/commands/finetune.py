@@ -36,10 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     import sys
 
-    from rich.console import Console
-
     from tubelet.commands.bar import Bar
     from tubelet.commands.evaluate import remarks, table
+    from tubelet.console import Console
     from tubelet.data.table import Corpus
     from tubelet.errors import RunError
     from tubelet.evaluations.labels import other_labels
@@ -67,8 +66,8 @@ def run(args: argparse.Namespace) -> None:
     if result is not None:
         console.print(table("finetune", result, console.width))
         for line in remarks(result):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-        console.print(f"written to {Path(args.out) / 'results.json'}", highlight=False, markup=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
+        console.print(f"written to {Path(args.out) / 'results.json'}", soft_wrap=True)
 
 
 def configured(args: argparse.Namespace, origin: Any) -> "tuple[str, Finetune]":

@@ -78,9 +78,8 @@ def run(args: argparse.Namespace) -> None:
     import sys
     from pathlib import Path
 
-    from rich.console import Console
-
     from tubelet.commands.bar import Bar
+    from tubelet.console import Console
     from tubelet.data.table import Corpus
     from tubelet.errors import RecipeError
     from tubelet.evaluations.mask_sheet import write_sheet

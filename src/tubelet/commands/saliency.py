@@ -253,10 +253,10 @@ def check(args: argparse.Namespace, corpus: "Corpus") -> None:
     from pathlib import Path
 
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
 
     from tubelet.commands.bar import Bar
+    from tubelet.console import Console
     from tubelet.errors import RecipeError
     from tubelet.saliency import check as checking
 

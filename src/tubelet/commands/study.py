@@ -41,8 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
-    from rich.console import Console
-
+    from tubelet.console import Console
     from tubelet.data.table import Corpus
     from tubelet.errors import RecipeError, RunError
     from tubelet.recipes import RECIPES
@@ -69,12 +68,12 @@ def run(args: argparse.Namespace) -> None:
     every = cells_of(name, study, corpus, args.seeds or range(study.seeds))
     cells = chosen(every, args.only)
     missing = [cell for cell in cells if finished.find(cell) is None]
-    console = Console(highlight=False, stderr=True)
+    console = Console(stderr=True)
     if args.dry_run:
         for cell in cells:
             print(f"{state(cell, finished, args.out):<9} {cell.seed}  {cell.way}: {' '.join(cell.words)}")
     if missing and not args.tables:
-        console.print(plan(missing, len(cells), corpus, finished, args.jobs), soft_wrap=True, markup=False)
+        console.print(plan(missing, len(cells), corpus, finished, args.jobs), soft_wrap=True)
     if args.dry_run:
         return
     check_pages(name, args.out / name)
@@ -88,14 +87,14 @@ def run(args: argparse.Namespace) -> None:
 
     left_out = work(args, cells, finished, study, pages) if missing and not args.tables else {}
     for way, reason in left_out.items():
-        console.print(f"left out: {way}: {reason}", soft_wrap=True, markup=False)
+        console.print(f"left out: {way}: {reason}", soft_wrap=True)
     now = Finished(finished.folder)
     if not any(now.find(cell) for cell in cells):
         reasons = "; the reasons stand above" * bool(left_out)
         raise RunError(f"no cell of the study {name} is finished{reasons}")
     print(pages(left_out))
     stem = args.out / name
-    console.print(f"written: {stem}.html and {stem}.md", soft_wrap=True, markup=False)
+    console.print(f"written: {stem}.html and {stem}.md", soft_wrap=True)
 
 
 def chosen(cells: "Sequence[Cell]", only: Sequence[str] | None) -> "list[Cell]":
