@@ -129,7 +129,15 @@ def run(argv: list[str]) -> int:
     if {"-h", "--help"} & set(rest) and hasattr(module, "help_on"):  # a verb whose help depends on its words
         print(module.help_on([word for word in rest if word not in ("-h", "--help")], parser))
         return 0
-    module.run(parser.parse_intermixed_args(rest))
+    args = parser.parse_intermixed_args(rest)
+    if not hasattr(args, "limit"):
+        module.run(args)
+        return 0
+    from tubelet.commands.running import limits_of
+    from tubelet.data.limits import limited
+
+    with limited(limits_of(args)):
+        module.run(args)
     return 0
 
 

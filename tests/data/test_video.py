@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import UInt8
 
+from tubelet.data.limits import Undecodable
 from tubelet.data.probe import probe
-from tubelet.data.video import Reader, Undecodable, read_frames, read_span, timestamps, write_video
+from tubelet.data.video import Reader, read_frames, read_span, timestamps, write_video
 from tubelet.errors import VideoError
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from tubelet import seeds
 from tubelet.align.learned import fit
 from tubelet.align.lesson import Lesson
+from tubelet.data.limits import Limits, limits
 from tubelet.data.processes import Failure, cores, run_each
 from tubelet.data.table import Corpus, Video, normalise_text
 from tubelet.data.video import Reader
@@ -45,7 +46,9 @@ def read_examples(corpus: Corpus, split: str, settings: Lesson, progress: Progre
     jobs = [(video.path, video.start, video.end, settings.frames, settings.side) for video, _ in captioned]
     found: dict[int, UInt8[np.ndarray, "t h w 3"]] = {}
     failed: dict[str, str] = {}
-    for done, (place, outcome) in enumerate(run_each(decode, jobs, cores(), LIMIT), 1):
+    chosen = limits(Limits(seconds=LIMIT))
+    reading = run_each(decode, jobs, chosen.workers or cores(), chosen.seconds, chosen.memory)
+    for done, (place, outcome) in enumerate(reading, 1):
         if isinstance(outcome, Failure):
             failed[captioned[place][0].id] = outcome.reason
         else:

@@ -10,7 +10,7 @@ from typing import Any
 from tubelet.captioning.quality import Faults, faults, words
 from tubelet.data.listing import plural
 from tubelet.data.table import Caption, Corpus, Video, normalise_text
-from tubelet.data.video import read_frames
+from tubelet.data.video import glance
 from tubelet.errors import CorpusError, VideoError
 from tubelet.seeds import generator
 
@@ -146,7 +146,7 @@ def draw(chosen: Sequence[tuple[Video, Caption]], path: Path, columns: int = 4) 
     for video, caption in chosen:
         moment = (video.start + video.end) / 2 if caption.time is None else caption.time
         try:
-            seen.append((read_frames(video.path, [moment])[0], video, caption))
+            seen.append((glance(video.path, moment), video, caption))
         except VideoError as error:
             failed.append(f"{video.id}: {error}")
     if not seen:

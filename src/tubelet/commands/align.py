@@ -10,6 +10,8 @@ held-out pairs, heat maps. Run again, it says that it is there; interrupted, it 
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from tubelet.commands.running import add_limits
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -66,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed of all draws (default: 0)")
     parser.add_argument("--out", metavar="FOLDER", help="where the aligner goes (default: CORPUS/aligner)")
     parser.add_argument("--force", action="store_true", help="replace another aligner that is there")
+    add_limits(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -2,6 +2,8 @@
 
 import argparse
 
+from tubelet.commands.running import add_limits
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", metavar="CORPUS", help="corpus folder")
@@ -13,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FOLDER", help="folder for captions.json and captions.png (default: CORPUS/captions)"
     )
+    add_limits(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tubelet.commands.running import add_limits
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -46,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--allow-seen", action="store_true", help="measure on a split that the aligner was trained on")
     parser.add_argument("--batch", type=int, default=16, help="clips of one forward pass (default: %(default)s)")
+    add_limits(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tubelet.commands.running import add_limits
+
 if TYPE_CHECKING:
     from tubelet.recipes.finetune import Finetune
 
@@ -31,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--label", metavar="COLUMN", help="the column of --labels, or of the truth beside the embedded corpus"
     )
     parser.add_argument("--allow-seen", action="store_true", help="test on a split that the aligner was trained on")
+    add_limits(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -14,6 +14,8 @@ maps are missing are left out, each with a line that says how to make them.
 import argparse
 from typing import TYPE_CHECKING
 
+from tubelet.commands.running import add_limits
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -71,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--crops", action="store_true", help="clips as training crops them (data.augment), not the centre square"
     )
     parser.add_argument("--out", metavar="FOLDER", help="folder for masks.json and masks.png")
+    add_limits(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tubelet.commands.running import add_limits
+
 if TYPE_CHECKING:
     from tubelet.recipes import Recipe
 
@@ -21,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--on", required=True, metavar="CORPUS", help="corpus folder, from `tubelet index` or `synth`")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder: new, or this same run to go on with")
+    add_limits(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,15 +1,25 @@
-"""The options that every job over a corpus shares: how many processes, what a file may take, what failed before."""
+"""The options that commands share: what reading a file may take, how many processes, what failed before."""
 
 import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tubelet.data.jobs import Done, Running
+    from tubelet.data.limits import Limits
 
 SHOWN = 20  # failed videos named one by one
 
 
-def add_running(parser: argparse.ArgumentParser, seconds: float = 300.0) -> None:
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Of a command that reads videos in its own process, or in those of `data.workers`."""
+    parser.add_argument(
+        "--limit", type=float, metavar="SECONDS", help="time that reading a clip may take (default: 300)"
+    )
+    parser.add_argument("--memory", type=float, metavar="GIB", help="memory that its frames may take (default: 4)")
+
+
+def add_processes(parser: argparse.ArgumentParser, seconds: float = 300.0) -> None:
+    """Of a command that reads videos in processes of their own."""
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
     parser.add_argument(
         "--limit",
@@ -21,6 +31,11 @@ def add_running(parser: argparse.ArgumentParser, seconds: float = 300.0) -> None
     parser.add_argument(
         "--memory", type=float, default=4.0, metavar="GIB", help="memory that it may take (default: %(default)g)"
     )
+
+
+def add_running(parser: argparse.ArgumentParser, seconds: float = 300.0) -> None:
+    """Of a job over a corpus."""
+    add_processes(parser, seconds)
     parser.add_argument(
         "--retry-failed",
         action="store_true",
@@ -28,14 +43,25 @@ def add_running(parser: argparse.ArgumentParser, seconds: float = 300.0) -> None
     )
 
 
-def running_of(args: argparse.Namespace) -> "Running":
-    from tubelet.data.jobs import Limits, Running
+def limits_of(args: argparse.Namespace) -> "Limits | None":
+    """What the options say; None where they say nothing, or a command has none."""
+    from tubelet.data.limits import MEMORY, SECONDS, Limits
     from tubelet.errors import RecipeError
 
-    if args.limit <= 0 or args.memory <= 0 or (args.workers is not None and args.workers < 1):
+    given = {name: getattr(args, name, None) for name in ("workers", "limit", "memory")}
+    if any(value is not None and not value > 0 for value in given.values()):
         raise RecipeError("--limit, --memory and --workers must be positive")
-    limits = Limits(args.workers, args.limit, round(args.memory * 2**30))
-    return Running(limits, args.retry_failed)
+    if all(value is None for value in given.values()):
+        return None
+    memory = MEMORY if given["memory"] is None else round(given["memory"] * 2**30)
+    return Limits(given["workers"], SECONDS if given["limit"] is None else given["limit"], memory)
+
+
+def running_of(args: argparse.Namespace) -> "Running":
+    from tubelet.data.jobs import Running
+    from tubelet.data.limits import Limits
+
+    return Running(limits_of(args) or Limits(), getattr(args, "retry_failed", False))
 
 
 def failures(done: "Done", what: str) -> list[str]:

@@ -7,6 +7,8 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any
 
+from tubelet.commands.running import add_limits
+
 if TYPE_CHECKING:
     from tubelet.data.table import Corpus
 
@@ -23,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch", type=int, default=16, help="clips of one forward pass (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace the contact sheet where --out exists")
+    add_limits(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tubelet.commands.running import add_limits
+
 if TYPE_CHECKING:
     from tubelet.data.table import Corpus
     from tubelet.report.study import Grid
@@ -36,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="so many processes, each on a cell (%(default)s)")
     parser.add_argument("--tables", action="store_true", help="write the pages of what is finished; run none")
     parser.add_argument("--dry-run", action="store_true", help="list the cells and how long they will take; run none")
+    add_limits(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from tubelet.data.limits import regular_file
 from tubelet.data.table import Video
+from tubelet.errors import VideoError
 
 
 def content_digest(path: Path) -> bytes:
-    stat = path.stat()
+    stat = regular_file(path)
     return digest_of(path, stat.st_size, stat.st_mtime_ns)
 
 
@@ -28,7 +30,7 @@ def content_key(content: bytes, video: Video, text: str) -> bytes:
 def file_content(video: Video, known: Mapping[tuple[str, int, int], bytes]) -> bytes | None:
     """The digest of a video's bytes: from the shards while size and time of change agree, else read anew."""
     try:
-        stat = video.path.stat()
+        stat = regular_file(video.path)
         return known.get((video.id, stat.st_size, stat.st_mtime_ns)) or content_digest(video.path)
-    except OSError:
+    except (OSError, VideoError):
         return None

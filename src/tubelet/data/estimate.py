@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from tubelet.data.augment import Crop, crop_frames
 from tubelet.data.index import Indexed
+from tubelet.data.limits import limits, within
 from tubelet.data.processes import cores
 from tubelet.data.sample import Sampling
 from tubelet.data.table import Video, normalise_text
@@ -63,13 +66,17 @@ def clips_a_second(videos: Sequence[Video], clip: Clip | None = None) -> float |
         video = videos[place]
         began = time.process_time()
         try:
-            with Reader(video.path, video.start, video.end) as reader:
-                frames = reader.frames(Sampling().times(reader.times, clip, "centre").times)
+            frames = within(limits(), partial(clip_frames, video, clip))
         except TubeletError:
             continue
         crop_frames(frames, Crop.centre(frames.shape[1], frames.shape[2]), clip.size)
         times.append(time.process_time() - began)
     return len(times) / sum(times) if times else None
+
+
+def clip_frames(video: Video, clip: Clip) -> UInt8[np.ndarray, "t h w 3"]:
+    with Reader(video.path, video.start, video.end) as reader:
+        return reader.frames(Sampling().times(reader.times, clip, "centre").times)
 
 
 def operations_a_second() -> float:

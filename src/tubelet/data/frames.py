@@ -22,7 +22,8 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from tubelet.data.augment import resize
-from tubelet.data.processes import MEMORY, Failure, cores, run_each
+from tubelet.data.limits import Limits, limits
+from tubelet.data.processes import Failure, cores, run_each
 from tubelet.data.table import Corpus, Video, write_whole
 from tubelet.data.video import SAME, Cut, Reader
 from tubelet.errors import CorpusError, VideoError
@@ -158,8 +159,11 @@ def build(folder: Path, videos: Sequence[Video], short_side: int, progress: Prog
     progress(0, len(videos))
     with (part / "frames.bin").open("wb") as file:
         jobs = [(video.path, video.start, video.end, short_side) for video in videos]
-        memory = MEMORY + 3 * max((expected_bytes([video], short_side) for video in videos), default=0)
-        for done, (place, outcome) in enumerate(run_each(decode, jobs, cores(), LIMIT, memory), 1):
+        most = limits(Limits(seconds=LIMIT))
+        memory = most.memory + 3 * max((expected_bytes([video], short_side) for video in videos), default=0)
+        for done, (place, outcome) in enumerate(
+            run_each(decode, jobs, most.workers or cores(), most.seconds, memory), 1
+        ):
             row = videos[place].row
             if isinstance(outcome, Failure):
                 failed[row] = outcome.reason

@@ -15,13 +15,14 @@ import pyarrow as pa
 from jaxtyping import Float64
 
 from tubelet.data.datasets import Dataset, list_dataset
-from tubelet.data.jobs import FAILED, Done, Failures, Limits, Progress, Running, Task, Work, file_key, quiet, run_job
+from tubelet.data.jobs import FAILED, Done, Failures, Progress, Running, Task, Work, file_key, quiet, run_job
+from tubelet.data.limits import Limits, Undecodable
 from tubelet.data.listing import Entry, Names, Table, list_sources, plural, seconds, segment_id
 from tubelet.data.overlap import same_files, shared_groups
 from tubelet.data.probe import Probe, probe
 from tubelet.data.shards import Writer
 from tubelet.data.table import Corpus, Video, assign_split, write_corpus
-from tubelet.data.video import SAME, Undecodable
+from tubelet.data.video import SAME
 from tubelet.errors import CorpusError
 
 LIMIT = 120.0  # seconds that one file may take

@@ -19,10 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from tubelet.data.processes import MEMORY, Failure, attempt, cores, run_each
+from tubelet.data.limits import Limits
+from tubelet.data.processes import Failure, attempt, cores, run_each
 from tubelet.errors import TubeletError
 
-LIMIT = 300.0  # seconds that one piece may take
 FEWEST, MOST = 8, 256  # tasks of a shard; between them a fiftieth of all
 FAILED = "failed.jsonl"
 
@@ -72,15 +72,6 @@ def quiet(done: int, total: int, remark: str = "") -> None:
     pass
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a worker may take for one piece."""
-
-    workers: int | None = None  # processes; None: one a core
-    seconds: float = LIMIT
-    memory: int = MEMORY  # bytes
-
-
 Engine = Callable[[Work, Sequence[Shard], Limits], Iterable[tuple[int, int, Any]]]
 """Yields (number of the shard, place in it, result or `Failure`) of every task, in any order."""
 
@@ -118,7 +109,7 @@ def here(stage: Callable[[Task, Any], Any], task: Task, found: Any) -> Any:
     try:
         return stage(task, found)
     except TubeletError as error:
-        return Failure(str(error))
+        return Failure(str(error), getattr(error, "status", "unreadable"))
 
 
 def do_shard(work: Work, shard: Shard) -> list[Any]:

@@ -8,7 +8,7 @@ Start reading at `train_batches`.
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -24,9 +24,10 @@ from tubelet.data.augment import Augment, Crop, names_a_side, resize
 from tubelet.data.captions import CaptionChoice, flatten
 from tubelet.data.embeddings import Embeddings
 from tubelet.data.frames import Frames, Kept, Progress
+from tubelet.data.limits import Limits, limits, within
 from tubelet.data.maps import Maps, remedy
 from tubelet.data.processes import start_method
-from tubelet.data.sample import Sampling
+from tubelet.data.sample import Sampled, Sampling
 from tubelet.data.subset import those_where
 from tubelet.data.table import Caption, Corpus, Video, normalise_text, number_texts
 from tubelet.data.video import SAME, Reader
@@ -145,6 +146,7 @@ class Source:
     maps: Mapping[str, Maps]
     embeddings: Embeddings | None
     kept: Frames | None = None  # all frames, decoded before
+    limits: Limits = field(default_factory=Limits)  # of one clip
 
     @classmethod
     def make(
@@ -174,6 +176,7 @@ class Source:
             numbers=number_texts(corpus.captions) if captions else {},
             maps={name: open_maps(corpus, name, videos, captions, data.captions) for name in needs},
             embeddings=open_embeddings(corpus, videos, captions) if text else None,
+            limits=limits(),
         )
 
     def with_frames(self, progress: Progress) -> "Source":
@@ -221,17 +224,8 @@ class Source:
         jitter: np.random.Generator | None = None,
     ) -> "list[Sample]":
         """Clips that begin at this share of what is possible (None: in the middle), each with its own crop."""
-        with self.open(video, 0.5 if begin is None else begin) as reader:
-            sampled = self.data.sampling.times(reader.times, self.clip, "centre" if begin is None else begin, jitter)
-            size = (video.height, video.width)
-            if not video.height:  # the table does not know it
-                size = reader.frames(sampled.times[:1]).shape[1:3]
-            crops = [one.crop(*size) for one in wanted]
-            if len(crops) == 1:
-                shown = [reader.frames(sampled.times, crops[0].cut)]
-            else:
-                frames = reader.frames(sampled.times)
-                shown = [crop.cut(frames) for crop in crops]
+        read = partial(self.read, video, begin, wanted, jitter)
+        sampled, crops, shown = read() if self.kept is not None else within(self.limits, read)
         caption = None
         if self.captions:
             moment = float(sampled.times[0] + sampled.times[-1]) / 2
@@ -256,6 +250,23 @@ class Source:
             )
             made.append(sample)
         return made
+
+    def read(
+        self, video: Video, begin: float | None, wanted: "Sequence[Wanted]", jitter: np.random.Generator | None
+    ) -> tuple[Sampled, list[Crop], list[UInt8[np.ndarray, "t h w 3"]]]:
+        """The frames of each clip, cut to its crop."""
+        with self.open(video, 0.5 if begin is None else begin) as reader:
+            sampled = self.data.sampling.times(reader.times, self.clip, "centre" if begin is None else begin, jitter)
+            size = (video.height, video.width)
+            if not video.height:  # the table does not know it
+                size = reader.frames(sampled.times[:1]).shape[1:3]
+            crops = [one.crop(*size) for one in wanted]
+            if len(crops) == 1:
+                shown = [reader.frames(sampled.times, crops[0].cut)]
+            else:
+                frames = reader.frames(sampled.times)
+                shown = [crop.cut(frames) for crop in crops]
+        return sampled, crops, shown
 
     def open(self, video: Video, begin: float) -> "Reader | Kept":
         """The frames of the row; of a long one, those around the clip that begins at this share of it."""

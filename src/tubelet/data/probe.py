@@ -12,7 +12,8 @@ import av.error
 import numpy as np
 from jaxtyping import Float64
 
-from tubelet.data.video import SAME, Decoding, Undecodable, frame_duration, open_video, read_frames, turn_of
+from tubelet.data.limits import Undecodable, regular_file
+from tubelet.data.video import SAME, Decoding, frame_duration, open_video, read_frames, turn_of
 from tubelet.errors import VideoError
 
 CHEAP = 150_000_000  # pixels that a probe decodes without thinking: 490 frames of 640x480
@@ -47,9 +48,7 @@ def probe(path: str | Path, cheap: int = CHEAP) -> Probe:
     end are decoded, and all of it only where the end does not decode.
     """
     path = Path(path)
-    if not path.is_file():
-        raise Undecodable("missing", "no such file")
-    if not path.stat().st_size:
+    if not regular_file(path).st_size:
         raise Undecodable("empty", "the file is empty")
     began = time.process_time()
     container, stream = open_video(path)

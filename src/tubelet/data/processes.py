@@ -16,11 +16,11 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
+from tubelet.data.limits import CHOSEN, CRASHED, MEMORY, TOO_LARGE, TOO_SLOW, Limits
 from tubelet.errors import TubeletError
 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 RECYCLE = 500  # items after which a worker makes place for a fresh one: decoders of bad files leak a little
-MEMORY = 4 << 30  # bytes that one item may take
 TRIES = 2  # of an item whose worker was killed: it may have been the worker's fault, or somebody else's
 
 
@@ -30,9 +30,6 @@ class Failure:
 
     reason: str
     status: str = "unreadable"
-
-
-CRASHED, TOO_SLOW, TOO_LARGE = "crashed", "too slow", "too large"
 
 
 def start_method() -> str:
@@ -138,6 +135,7 @@ def serve(pipe: Connection, function: Callable[[Any], Any], limit: float, memory
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
     give_memory(memory)
+    CHOSEN.set(Limits(1, limit, memory))
     parent = multiprocessing.parent_process()
     while True:
         while not pipe.poll(5):

@@ -23,6 +23,7 @@ from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Float64, Int64, UInt8
 
+from tubelet.data.limits import Undecodable, check_size, check_time, limits, regular_file, within
 from tubelet.errors import VideoError
 
 SAME = 1e-6  # seconds: two times closer than this are one
@@ -33,17 +34,6 @@ Cut = Callable[[np.ndarray], np.ndarray]
 T = TypeVar("T")
 
 av.logging.set_level(av.logging.PANIC)  # what FFmpeg has to say arrives as an exception, once
-
-
-class Undecodable(VideoError):
-    """A video of which no frame can be had: a status of one or two words for the table, and the reason."""
-
-    def __init__(self, status: str, reason: str) -> None:
-        super().__init__(status, reason)
-        self.status, self.reason = status, reason
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 class Reader:
@@ -179,6 +169,7 @@ class Reader:
         limit = self._stamp(end) + (16 if self._container.format.name == "avi" else 0)
         try:
             for packet in self._container.demux(self._stream):
+                check_time()
                 if packet.size:
                     packets.append(packet)
                 if packet.dts is not None and packet.dts > limit:
@@ -290,6 +281,11 @@ def read_frames(path: str | Path, times: Sequence[float] | Float64[np.ndarray, "
         return reader.frames(asked)
 
 
+def glance(path: str | Path, moment: float) -> UInt8[np.ndarray, "h w 3"]:
+    """One frame for a picture, within the limits of this command."""
+    return within(limits(), lambda: read_frames(path, [moment]))[0]
+
+
 def read_span(
     path: str | Path, start: float = 0.0, end: float = math.inf
 ) -> tuple[UInt8[np.ndarray, "t h w 3"], Float64[np.ndarray, "t"]]:
@@ -357,6 +353,7 @@ class Decoding:
             self.context.flush_buffers()
         seen = False
         for packet in chain(self.packets, [None]):
+            check_time()
             try:
                 if self.needed is not None and packet is not None:
                     self.context.skip_frame = "DEFAULT" if packet.pts in self.needed else "NONREF"
@@ -386,6 +383,7 @@ class Keeping:
         """This is the frame at place `index`."""
         if first := self._turn is None:
             self._turn, self._size = turn_of(frame), (frame.width, frame.height)
+            check_size(3 * frame.width * frame.height)
         transpose, mirror, upside = self._turn or (False, False, False)
         # one thread: a context with threads of its own costs more than it gains and does not survive a fork
         # bicubic is how FFmpeg's command spreads colour that several pixels share, where they have more than 8 bits
@@ -400,6 +398,7 @@ class Keeping:
             upright = upright[::-1]
         part = upright if self.cut is None else self.cut(upright)
         if first:
+            check_size(3 * frame.width * frame.height + part.nbytes * len(self.places))
             self.frames = np.empty((len(self.places), *part.shape), np.uint8)
         self.frames[self.places == index] = part
 
@@ -421,10 +420,9 @@ def turn_of(frame: Any) -> Turn:
 
 def open_video(path: Path, vectors: bool = False) -> tuple[Any, Any]:
     """The container and its best video stream, ready to decode on one thread, with motion vectors or without."""
+    regular_file(path)
     try:
         container = av.open(str(path), metadata_errors="ignore")
-    except FileNotFoundError:
-        raise Undecodable("missing", "no such file") from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise Undecodable("unreadable", f"cannot be opened: {plain(error)}") from None
     try:

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import rearrange
+from jaxtyping import UInt8
 from torch.nn.functional import interpolate
 
-from tubelet.data.table import Corpus
-from tubelet.data.video import read_frames
+from tubelet.data.table import Corpus, Video
+from tubelet.data.video import glance
 from tubelet.errors import VideoError
 from tubelet.report.pictures import Thumbnails, load_thumbnails, save
 
@@ -28,15 +29,19 @@ def keep_thumbnails(corpus: Corpus, ids: Iterable[str], run: Path) -> Path:
     names = [] if before is None else [str(before.ids[place]) for place in kept]
     frames = [] if before is None else [before.frames[place] for place in kept]
     for name in ids:
-        video = videos[name]
-        try:
-            frame = read_frames(video.path, np.array([(video.start + video.end) / 2]))[0]
-        except VideoError:
-            continue
-        names.append(name)
-        frames.append(square(frame))
+        if (frame := middle_frame(videos[name])) is not None:
+            names.append(name)
+            frames.append(frame)
     shape = (0, SIDE, SIDE, 3)
     return save(Thumbnails(np.array(names, dtype=str), np.stack(frames) if frames else np.zeros(shape, np.uint8)), run)
+
+
+def middle_frame(video: Video) -> UInt8[np.ndarray, "s s 3"] | None:
+    """The frame in the middle, its centre square; None where it cannot be read."""
+    try:
+        return square(glance(video.path, (video.start + video.end) / 2))
+    except VideoError:
+        return None
 
 
 def square(frame: np.ndarray) -> np.ndarray:

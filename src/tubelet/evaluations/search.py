@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from tubelet.data.embeddings import Embeddings
 from tubelet.data.table import Corpus, Video, normalise_text
-from tubelet.data.video import read_frames
-from tubelet.errors import CorpusError, RunError, VideoError, WeightsError
+from tubelet.errors import CorpusError, RunError, WeightsError
 from tubelet.evaluations.features import Features
-from tubelet.evaluations.pictures import square
+from tubelet.evaluations.pictures import middle_frame
 from tubelet.tasks import Pretraining
 
 COLUMNS, TILE, MARGIN, LINE = 4, 224, 12, 17
@@ -104,7 +103,7 @@ def draw(text: str, hits: Sequence[Hit], path: Path) -> None:
     pen.text((MARGIN, MARGIN), text, INK, title)
     for place, hit in enumerate(hits):
         left, high = MARGIN + place % COLUMNS * (TILE + MARGIN), top + place // COLUMNS * cell
-        frame = middle(hit.video)
+        frame = middle_frame(hit.video)
         if frame is not None:
             sheet.paste(Image.fromarray(frame).resize((TILE, TILE), Image.Resampling.BICUBIC), (left, high))
         label = f"   {hit.video.label}" if hit.video.label else ""
@@ -112,14 +111,6 @@ def draw(text: str, hits: Sequence[Hit], path: Path) -> None:
         pen.text((left, high + TILE + 3 + LINE), shortened(hit.video.id, small), GREY, small)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, format="PNG", optimize=True)
-
-
-def middle(video: Video) -> UInt8[np.ndarray, "s s 3"] | None:
-    """The frame in the middle, its centre square; None where it cannot be read."""
-    try:
-        return square(read_frames(video.path, np.array([(video.start + video.end) / 2]))[0])
-    except VideoError:
-        return None
 
 
 def shortened(name: str, font: Any) -> str:

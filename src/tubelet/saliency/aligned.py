@@ -7,6 +7,7 @@ pictures are of held-out videos where there are some. Start reading at `write_tr
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tubelet.align import Aligner
 from tubelet.align.examples import spread
 from tubelet.align.lesson import Lesson
 from tubelet.align.training import Curve
+from tubelet.data.limits import limits, within
 from tubelet.data.table import Corpus, Video, normalise_text
 from tubelet.data.video import Reader
 from tubelet.errors import VideoError
@@ -89,15 +91,18 @@ def look_at_some(some: Sequence[tuple[Video, str]], every: Sequence[tuple[Video,
         others = [text for _, text in [*some[place + 1 :], *some[:place], *every] if text != caption]
         other = others[0] if others else caption
         try:
-            with Reader(video.path, video.start, video.end) as reader:
-                wanted = spread(reader.times, FRAMES)
-                frames = list(reader.frames(wanted))
+            frames = within(limits(), partial(some_frames, video))
         except VideoError:
             continue
         vectors = embed(aligner, sorted({caption, other}))
         both = likeness(aligner, np.stack(frames), np.stack([vectors[caption], vectors[other]]))
         shown.append(Seen(video, caption, other, frames, both))
     return shown
+
+
+def some_frames(video: Video) -> list[UInt8[np.ndarray, "h w 3"]]:
+    with Reader(video.path, video.start, video.end) as reader:
+        return list(reader.frames(spread(reader.times, FRAMES)))
 
 
 def sheet(shown: Sequence[Seen]) -> Image.Image:
