@@ -8,7 +8,7 @@ import tubelet
 SOURCE = Path(tubelet.__file__).parent
 # A module may import from its own floor and the floors before it, never from a later one.
 FLOORS = (
-    ("console", "errors", "escape", "files", "seeds", "terminal", "types"),
+    ("checksums", "console", "errors", "escape", "files", "seeds", "terminal", "types"),
     ("data", "maskers", "models"),
     ("align", "objectives"),
     ("captioning", "saliency", "tasks"),
@@ -61,7 +61,7 @@ def test_maskers_know_no_objective_objectives_no_masker_and_the_loop_neither():
 
 def test_the_report_imports_no_torch_and_no_room_that_does():
     for path in (SOURCE / "report").rglob("*.py"):
-        assert imports(path) <= {"errors", "escape", "files", "report"}, path
+        assert imports(path) <= {"checksums", "errors", "escape", "files", "report"}, path
         assert "import torch" not in path.read_text()
 
 
