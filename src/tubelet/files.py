@@ -9,7 +9,9 @@ writer's it leaves alone, and takes `.NAME.1.part`. Start reading at `writing`; 
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,10 +19,15 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from pathlib import Path
+from unicodedata import category, normalize
 
 from tubelet.errors import TubeletError
 
 PATIENCE = 10.0  # seconds that a lock is waited for
+LONGEST = 200  # bytes of a name; 255 is what file systems take, and endings and temporary names need some of them
+LEFT_OUT = re.compile(r"""[/\\:*?"<>|]|[^\S ]""")  # separators here or on Windows, and white space but for blanks
+DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³]) *(\.|$)", re.IGNORECASE)  # of Windows
+CHANGED = re.compile(r"~[0-9a-f]{12}$")
 BUSY = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # what a lock says that another holds
 
 
@@ -85,6 +92,29 @@ def lock(path: Path, busy: TubeletError, patience: float | None = PATIENCE) -> I
         if held.here:
             path.unlink(missing_ok=True)  # while it is held: who waits for it sees that it is gone, and makes it anew
         held.release()
+
+
+def file_name(text: str) -> str:
+    """A text as the name of a file or folder, to which an ending may be added: one that cannot leave its folder.
+
+    What is a good name already stays as it is. Of any other text as much stays as can, with a digest of the whole
+    behind it, so that different texts have different names.
+    """
+    name = LEFT_OUT.sub("-", "".join("-" if category(sign)[0] == "C" else sign for sign in normalize("NFC", text)))
+    name = name.lstrip(" .-").rstrip(" .")
+    if name == text and 0 < len(name.encode()) <= LONGEST and not DEVICE.match(name) and not CHANGED.search(name):
+        return name
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    name = f"{'_' * bool(DEVICE.match(name))}{name}".encode()[: LONGEST - len(digest) - 1].decode(errors="ignore")
+    return f"{name}~{digest}"
+
+
+def within(folder: Path, *names: str) -> Path:
+    """The path of these names below the folder, which holds files of a stranger: refused where it leads out of it."""
+    path = folder.joinpath(*names)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise TubeletError(f"{path} leads out of {folder} to {path.resolve()}; put the file itself in its place")
+    return path
 
 
 def temporary(path: Path, folder: bool) -> tuple[Path, "Held"]:

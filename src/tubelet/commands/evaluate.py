@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations.labels import other_labels
     from tubelet.evaluations.leaks import Leaks
     from tubelet.evaluations.results import complete, entry_name, merge_result
+    from tubelet.files import file_name, within
     from tubelet.recipes.folder import earlier, load_task, read_plan, weights_file
 
     folder = Path(args.run)
@@ -106,7 +107,10 @@ def run(args: argparse.Namespace) -> None:
             name = entry_name(own, context.identity, plan.corpus, label, args.own)
             results[name] = merge_result(folder, name, result)
             if type(evaluation) is Linear:
-                write_head(best_head(evaluation, context, result, step), folder / CLASSIFIERS / f"{name}.safetensors")
+                write_head(
+                    best_head(evaluation, context, result, step),
+                    within(folder, CLASSIFIERS, f"{file_name(name)}.safetensors"),
+                )
     console = Console()
     for name, result in results.items():
         console.print(table(name, result, console.width))

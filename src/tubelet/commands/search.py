@@ -4,7 +4,6 @@ RUN was trained with captions (the objective Contrast). Any text can be asked fo
 words, which the aligner that the run was trained with turns into a vector."""
 
 import argparse
-import re
 from typing import TYPE_CHECKING, Any
 
 from tubelet.commands.running import add_limits
@@ -43,12 +42,13 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations.pictures import keep_thumbnails
     from tubelet.evaluations.results import merge_result
     from tubelet.evaluations.search import draw, head_of, nearest, text_vector, told
+    from tubelet.files import file_name, within
     from tubelet.recipes.folder import load_task, read_plan, weights_file
 
     if args.top < 1:
         raise RecipeError(f"--top must be at least 1, not {args.top}")
     folder = Path(args.run)
-    out = Path(args.out) if args.out else folder / "pictures" / f"search {plain_name(args.text)}.png"
+    out = Path(args.out) if args.out else within(folder, "pictures", f"{file_name(f'search {args.text}')}.png")
     if args.out and out.exists() and not args.force:
         raise RunError(f"{out} exists; name another file with --out, or replace it with --force")
     plan = read_plan(folder)
@@ -97,8 +97,3 @@ def aligner_of(args: argparse.Namespace, *corpora: "Corpus") -> Any | None:
         if (corpus.folder / "aligner" / "aligner.json").is_file():
             return open_aligner(corpus.folder / "aligner")
     return None
-
-
-def plain_name(text: str) -> str:
-    """A text as part of a file's name."""
-    return re.sub(r"[^\w -]+", "", text).strip()[:60] or "text"

@@ -22,6 +22,7 @@ from tubelet.data.resample import sample_scalar, sample_vector
 from tubelet.data.shards import Series, Writer, choose, chosen, series_folder
 from tubelet.data.table import Caption, Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, VideoError
+from tubelet.files import file_name
 from tubelet.types import Clip
 
 Kind = Literal["scalar", "vector"]
@@ -84,7 +85,7 @@ class Maps:
     @classmethod
     def open(cls, corpus: Corpus, name: str) -> "Maps":
         """The current series of this name ("text"). Where there is none, `CorpusError` names the command for it."""
-        folder = chosen(corpus.folder / "maps" / name)
+        folder = chosen(corpus.folder / "maps" / file_name(name))
         if folder is None:
             raise CorpusError(f"{corpus.folder} has no {name} maps; make them with `{remedy(name, corpus.folder)}`")
         return cls(Series(folder))
@@ -190,7 +191,7 @@ class MapsWriter:
             raise ValueError(f"{name} maps are {KINDS[name]} maps, not {kind}")
         self.kind = kind
         about = {"name": name, "kind": kind, "method": dict(method)}
-        self.writer = Writer(series_folder(corpus.folder / "maps" / name, about), about, MAP_SCHEMA)
+        self.writer = Writer(series_folder(corpus.folder / "maps" / file_name(name), about), about, MAP_SCHEMA)
         self.files = {
             (video, size, modified): content
             for video, content, size, modified in self.writer.series.columns("video", "content", "size", "modified")

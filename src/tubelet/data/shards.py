@@ -17,7 +17,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from tubelet.errors import CorpusError
-from tubelet.files import write_atomically
+from tubelet.files import file_name, within, write_atomically
 
 FORMAT = 1
 SHARD_BYTES = 64 << 20
@@ -148,9 +148,14 @@ def choose(folder: Path) -> None:
 def chosen(root: Path) -> Path | None:
     """The series that is read, None where nothing was ever finished."""
     try:
-        return root / (root / "current").read_text().strip()
+        name = (root / "current").read_text(errors="surrogateescape").strip()
     except FileNotFoundError:
         return None
+    if name != file_name(name):
+        raise CorpusError(
+            f"{root / 'current'} names no folder beside it ({name!r}); run the command that made it again"
+        )
+    return within(root, name)
 
 
 def read_json(path: Path) -> dict[str, Any]:

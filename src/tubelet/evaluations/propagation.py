@@ -12,7 +12,6 @@ selected. Beside it: `still`, the first mask left where it is, and
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import chz
@@ -30,6 +29,7 @@ from tubelet.data.video import timestamps
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.intervals import of_mean
+from tubelet.files import within
 from tubelet.types import Clip
 
 MASKS = "masks"  # folder of a corpus: ID.npy, "t h w", of every frame of the video, not 0 where the subject is
@@ -128,7 +128,7 @@ def true_masks(corpus: Corpus, video: Video, context: Context) -> TrueMasks:
 
 def read_masks(corpus: Corpus, video: Video) -> np.ndarray:
     """Of every frame of the video: a file of the user's, or the truth of the embedded corpus."""
-    path: Path = corpus.folder / MASKS / f"{video.id}.npy"
+    path = within(corpus.folder / MASKS, f"{video.id}.npy")
     if path.exists():
         return np.load(path, allow_pickle=False) != 0
     if "synth" not in corpus.about:

@@ -15,6 +15,7 @@ from tubelet.data.loader import Data
 from tubelet.data.views import View, parse
 from tubelet.errors import RunError, WeightsError
 from tubelet.evaluations.heads import FOLDER, read_head
+from tubelet.files import file_name
 from tubelet.models import Classifier
 from tubelet.models.classifier import ScoreHead
 from tubelet.recipes.finetune import Finetune
@@ -110,6 +111,7 @@ def probe(run: Path, name: str | None, device: torch.device | str) -> Kept:
     if name is None and len(there) > 1 and "linear" not in there:
         raise RunError(f"{run} has several classifiers ({'; '.join(there)}); name one with --classifier")
     name = name or ("linear" if "linear" in there else there[0])
+    name = name if name in there else file_name(name)
     if name not in there:
         raise RunError(f"{run} has no classifier {name!r}; it has: {'; '.join(there)}")
     head = read_head(run / FOLDER / f"{name}.safetensors")

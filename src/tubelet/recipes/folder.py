@@ -18,7 +18,7 @@ from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part,
 from tubelet.data.shards import chosen
 from tubelet.data.table import Corpus
 from tubelet.errors import RunError
-from tubelet.files import write_atomically
+from tubelet.files import file_name, write_atomically
 from tubelet.log import read_log, versions
 from tubelet.objectives import Pixels
 from tubelet.recipes.find import is_file, load_file
@@ -97,7 +97,7 @@ def where(corpus: Corpus) -> dict[str, str]:
 def series_in_use(corpus: Corpus, config: Pretrain) -> dict[str, str]:
     """The series of maps and embeddings that training reads; those that are missing are the loader's to name."""
     kept = [name for name in config.masker.maps if not (config.exact_text and name == "text")]
-    roots = {f"{name} maps": corpus.folder / "maps" / name for name in kept}
+    roots = {f"{name} maps": corpus.folder / "maps" / file_name(name) for name in kept}
     if config.needs_text or config.exact_text:
         roots["caption embeddings"] = corpus.folder / "embeddings"
     found = {name: chosen(root) for name, root in roots.items()}

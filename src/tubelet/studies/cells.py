@@ -16,7 +16,7 @@ from typing import Any
 
 from tubelet.data.table import Corpus
 from tubelet.errors import RecipeError, RunError
-from tubelet.files import write_atomically
+from tubelet.files import file_name, write_atomically
 from tubelet.recipes.find import find
 from tubelet.recipes.folder import FREE
 from tubelet.recipes.overrides import changed, override, plain
@@ -57,7 +57,7 @@ class Cell:
     def name(self) -> str:
         """Of its run folder and its file."""
         words = "".join(letter if letter.isalnum() else "-" for letter in self.way.lower())
-        return f"{'-'.join(filter(None, words.split('-')))}-{self.seed}-{self.hash}"
+        return file_name(f"{'-'.join(filter(None, words.split('-')))}-{self.seed}-{self.hash}")
 
     def commands(self, corpus: str = CORPUS, run: str = RUN) -> list[list[str]]:
         """What makes the cell, in order, without the first word `tubelet`."""

@@ -18,6 +18,7 @@ import numpy as np
 from tubelet.data.synthetic.render import Rendered, Truth, render
 from tubelet.data.synthetic.scene import draw_captions, draw_scene
 from tubelet.errors import CorpusError
+from tubelet.files import within
 
 VERSION = "synth-1"
 MARK = "synth.json"
@@ -135,7 +136,7 @@ def write_truth(path: Path, rendered: Rendered) -> None:
 def truth(corpus: Any, video: Any) -> Truth:
     """What is known about a clip: `corpus` a Corpus or its folder, `video` a Video of it or its id."""
     folder, name = Path(getattr(corpus, "folder", corpus)), getattr(video, "id", video)
-    path = folder / "truth" / f"{name}.npz"
+    path = within(folder / "truth", f"{name}.npz")
     if not path.exists():
         raise CorpusError(f"{folder} holds no truth about {name}; only clips of `tubelet synth` have one")
     with np.load(path, allow_pickle=False) as stored:
