@@ -16,7 +16,7 @@ import pyarrow as pa
 from jaxtyping import Float64, UInt8
 
 from tubelet.captioning.base import Looking, Written
-from tubelet.data.content import content_key, file_content
+from tubelet.data.content import content_key, file_content, state_of
 from tubelet.data.jobs import FAILED, Failures, Progress, Running, Task, Work, file_key, run_job
 from tubelet.data.shards import Writer, series_folder
 from tubelet.data.table import Corpus, Video
@@ -213,10 +213,10 @@ class Kept:
         content, key = file_content(video, self.files), self.key(video)
         if content is None or key is None:
             raise CorpusError(f"{video.path} is gone while it was looked at; run this again")
-        stat = video.path.stat()
+        size, modified = state_of(video.path)
         self.texts[key] = list(zip(texts, times, strict=True))
         row = {"key": key, "video": video.id, "content": content, "texts": texts, "times": times}
-        self.writer.add({**row, "size": stat.st_size, "modified": stat.st_mtime_ns}, 100 + sum(map(len, texts)))
+        self.writer.add({**row, "size": size, "modified": modified}, 100 + sum(map(len, texts)))
 
     def flush(self) -> None:
         self.writer.flush()

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64
 
+from tubelet.data.content import content_columns
 from tubelet.data.datasets import Dataset, list_dataset
 from tubelet.data.jobs import FAILED, Done, Failures, Progress, Running, Task, Work, file_key, quiet, run_job
 from tubelet.data.limits import Limits, Undecodable
@@ -230,6 +231,7 @@ class Look:
     pieces: list[list[Row]] = field(default_factory=list)
     decoded: int = 0
     seconds: float = 0.0
+    file: Row = field(default_factory=dict)  # content, size and time of change
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,7 @@ def look_into(
 def examine(job: Job) -> Look:
     """Runs in a worker: what the file holds, and how much of it lies in each span."""
     try:
-        found = probe(job.path)
+        found, file = probe(job.path), content_columns(job.path)
     except OSError as error:
         raise Undecodable("unreadable", error.strerror or type(error).__name__) from None
     spans = [cut(span, found, job.segment) for span in job.spans]
@@ -284,6 +286,7 @@ def examine(job: Job) -> Look:
         pieces=[[piece(found, start, end, named) for named, start, end in pieces] for pieces in spans],
         decoded=found.decoded,
         seconds=found.seconds,
+        file=file,
     )
 
 
@@ -327,6 +330,7 @@ def rows_of(entries: Iterable[Entry], look: Look) -> list[Row]:
             "codec": look.codec,
             "width": look.width,
             "height": look.height,
+            **look.file,
         }
         if look.status != "ok":
             rows.append(row)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from jaxtyping import Float, Float32, Float64
 
 from tubelet.data.augment import Crop
-from tubelet.data.content import content_digest, content_key, file_content
+from tubelet.data.content import content_key, content_now, file_content
 from tubelet.data.resample import sample_scalar, sample_vector
 from tubelet.data.shards import Series, Writer, choose, chosen, series_folder
 from tubelet.data.table import Caption, Corpus, Video, normalise_text
@@ -225,14 +225,11 @@ class MapsWriter:
             half = values.astype(np.float16)
         if not np.isfinite(half).all():
             raise ValueError(f"the map of {video.id} holds NaN or values beyond float16")
-        stat = video.path.stat()
-        content = content_digest(video.path)
+        file = content_now(video)
         row = {
-            "key": content_key(content, video, text),
+            "key": content_key(file["content"], video, text),
             "video": video.id,
-            "content": content,
-            "size": stat.st_size,
-            "modified": stat.st_mtime_ns,
+            **file,
             "text": text,
             "rows": values.shape[1],
             "columns": values.shape[2],

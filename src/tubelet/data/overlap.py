@@ -36,9 +36,9 @@ def same_files(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     for files in sizes.values():
         if len({row["split"] for row in files.values()}) < 2:
             continue
-        alike: dict[bytes, list[Mapping[str, Any]]] = {}
+        alike: dict[str, list[Mapping[str, Any]]] = {}
         for path, row in files.items():
-            alike.setdefault(content_digest(path), []).append(row)
+            alike.setdefault(row.get("content") or content_digest(path).hex(), []).append(row)
         for some in alike.values():
             for row in some:
                 other = next((other for other in some if other["split"] != row["split"]), None)

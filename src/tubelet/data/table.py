@@ -9,7 +9,7 @@ import json
 import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,54 +22,6 @@ from tubelet.seeds import key
 
 FORMAT = 1
 TEST_SHARE = 0.2
-
-VIDEOS = pa.schema(
-    [
-        ("id", pa.string()),  # path relative to its source; `video#start` for a segment
-        ("path", pa.string()),  # relative to the corpus folder where it lies inside, else absolute
-        ("start", pa.float64()),  # seconds
-        ("end", pa.float64()),
-        ("duration", pa.float64()),
-        ("fps", pa.float64()),  # measured, the mean over the row
-        ("frames", pa.int64()),
-        ("width", pa.int32()),  # upright
-        ("height", pa.int32()),
-        ("codec", pa.string()),
-        ("label", pa.string()),  # null where there is none
-        ("split", pa.string()),
-        ("group", pa.string()),
-        ("status", pa.string()),  # "ok", or why the row cannot be used
-        ("reason", pa.string()),
-    ]
-)
-CAPTIONS = pa.schema(
-    [
-        ("video", pa.string()),  # id
-        ("text", pa.string()),
-        ("source", pa.string()),
-        ("time", pa.float64()),  # seconds; null where the caption speaks of the whole video
-        ("model", pa.string()),  # what wrote it; null where people did
-        ("prompt", pa.string()),  # what it was asked, or the template that it fills
-    ]
-)
-LATER = (
-    "model",
-    "prompt",
-)  # columns that a table of an earlier version lacks; where a text comes from is not what it is
-FROM_LABEL = "label"  # the model of a caption that was made of the label
-DEFAULTS: dict[str, Any] = {
-    "start": 0.0,
-    "end": 0.0,
-    "duration": 0.0,
-    "fps": 0.0,
-    "frames": 0,
-    "width": 0,
-    "height": 0,
-    "codec": "",
-    "label": None,
-    "status": "ok",
-    "reason": "",
-}
 
 
 @dataclass(frozen=True)
@@ -92,6 +44,10 @@ class Video:
     group: str
     status: str
     reason: str
+    # What came later has a default, which is all that its column needs: null in a table that lacks it.
+    content: str | None = None  # digest of what the file holds, in hex (tubelet.data.content)
+    size: int | None = None  # bytes of the file when that was read
+    modified: int | None = None  # and its time of change, in nanoseconds
 
 
 @dataclass(frozen=True)
@@ -103,8 +59,61 @@ class Caption:
     text: str
     source: str
     time: float | None
-    model: str | None = None
-    prompt: str | None = None
+    model: str | None = None  # what wrote it; null where people did
+    prompt: str | None = None  # what it was asked, or the template that it fills
+
+
+def later(row: type) -> list[tuple[str, pa.DataType]]:
+    """The columns that tables of an earlier version lack: the fields with a default. They are null where nobody filled
+    them and no part of a fingerprint: where a text comes from, or which bytes a file has, is not what a table says."""
+    kinds = {str | None: pa.string(), int | None: pa.int64(), float | None: pa.float64()}
+    return [(field.name, kinds[field.type]) for field in fields(row) if field.default is None]  # type: ignore[index]
+
+
+VIDEOS = pa.schema(
+    [
+        ("id", pa.string()),  # path relative to its source; `video#start` for a segment
+        ("path", pa.string()),  # relative to the corpus folder where it lies inside, else absolute
+        ("start", pa.float64()),  # seconds
+        ("end", pa.float64()),
+        ("duration", pa.float64()),
+        ("fps", pa.float64()),  # measured, the mean over the row
+        ("frames", pa.int64()),
+        ("width", pa.int32()),  # upright
+        ("height", pa.int32()),
+        ("codec", pa.string()),
+        ("label", pa.string()),  # null where there is none
+        ("split", pa.string()),
+        ("group", pa.string()),
+        ("status", pa.string()),  # "ok", or why the row cannot be used
+        ("reason", pa.string()),
+        *later(Video),
+    ]
+)
+CAPTIONS = pa.schema(
+    [
+        ("video", pa.string()),  # id
+        ("text", pa.string()),
+        ("source", pa.string()),
+        ("time", pa.float64()),  # seconds; null where the caption speaks of the whole video
+        *later(Caption),
+    ]
+)
+LATER = dict([*later(Video), *later(Caption)])
+FROM_LABEL = "label"  # the model of a caption that was made of the label
+DEFAULTS: dict[str, Any] = {
+    "start": 0.0,
+    "end": 0.0,
+    "duration": 0.0,
+    "fps": 0.0,
+    "frames": 0,
+    "width": 0,
+    "height": 0,
+    "codec": "",
+    "label": None,
+    "status": "ok",
+    "reason": "",
+}
 
 
 class Corpus:
@@ -281,9 +290,9 @@ def read_about(folder: Path) -> dict[str, Any] | None:
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         table = pyarrow.parquet.read_table(path)
-        for name in LATER:
+        for name, kind in LATER.items():
             if name in schema.names and name not in table.column_names:
-                table = table.append_column(name, pa.nulls(len(table), pa.string()))
+                table = table.append_column(name, pa.nulls(len(table), kind))
         return table.select(schema.names).cast(schema)
     except (OSError, KeyError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]

@@ -18,7 +18,7 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from tubelet.data.content import content_digest, content_key, file_content
+from tubelet.data.content import content_key, content_now, file_content
 from tubelet.data.loader import Data
 from tubelet.data.shards import Series, Writer, series_folder
 from tubelet.data.table import Corpus, Video
@@ -90,14 +90,12 @@ class Store:
         )
         with Writer(self.folder, self.about, schema) as writer:
             for video, row in self.pending:
-                stat, content = video.path.stat(), content_digest(video.path)
+                file = content_now(video)
                 writer.add(
                     {
-                        "key": content_key(content, video, ""),
+                        "key": content_key(file["content"], video, ""),
                         "video": video.id,
-                        "content": content,
-                        "size": stat.st_size,
-                        "modified": stat.st_mtime_ns,
+                        **file,
                         "short": row.short,
                         **row.parts,
                     },

@@ -13,7 +13,7 @@ from einops import rearrange, reduce
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from tubelet.data.content import content_digest
+from tubelet.data.content import content_of
 from tubelet.data.loader import Data, eval_batches
 from tubelet.data.table import Corpus, Video
 from tubelet.evaluations.features import LOOKS, Features, looks_of
@@ -93,7 +93,7 @@ def same_files(train: Sequence[Video], test: Sequence[Video]) -> list[tuple[str,
     for video in test:
         alike = sizes.get(size_of(video), {})
         other = alike.get(str(video.path)) or next(
-            (one for one in alike.values() if content_digest(one.path) == content_digest(video.path)), None
+            (one for one in alike.values() if content_of(one) == content_of(video)), None
         )
         if other is not None:
             found.append((video.id, other.id))

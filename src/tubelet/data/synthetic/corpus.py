@@ -161,10 +161,11 @@ def truth_in_words(folder: Path) -> dict[str, list[Any]] | None:
 
 
 def write_tables(folder: Path, size: Size) -> None:
-    """The videos, captions and truth tables, from the draws alone; `corpus.json` makes the corpus complete."""
+    """The videos, captions and truth tables, from the draws and the files; `corpus.json` makes the corpus complete."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from tubelet.data.content import content_columns
     from tubelet.data.table import write_corpus
 
     videos: list[dict[str, Any]] = []
@@ -192,6 +193,7 @@ def write_tables(folder: Path, size: Size) -> None:
                 "group": name,
                 "status": "ok",
                 "reason": "",
+                **content_columns(folder / "videos" / f"{name}.mp4"),
             }
         )
         captions += [
