@@ -33,8 +33,10 @@ def content_columns(path: Path) -> dict[str, Any]:
 
 
 def content_now(video: Video) -> dict[str, Any]:
-    """The same columns for a row of a series that is made of this video now, the digest as bytes. `VideoError` or `OSError`
-    where the file cannot be read."""
+    """The same columns for a row of a series that is made of this video now, the digest as bytes.
+
+    `VideoError` or `OSError` where the file cannot be read.
+    """
     size, modified = state_of(video.path)
     return {"content": content_of(video) or digest_of(video.path, size, modified), "size": size, "modified": modified}
 
