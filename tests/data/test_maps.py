@@ -397,7 +397,7 @@ with MapsWriter(corpus, "text", "scalar", {"model": "none", "rate": 4}) as write
         writer.flush()
         print(video.id, flush=True)
         if video.row == int(sys.argv[2]):
-            partial = writer.folder / "shard-000099.partial"
+            partial = writer.folder / ".shard-000099.arrow.part"
             partial.write_bytes(b"half a shard")
             sys.stdin.read()
     writer.finish()
@@ -417,7 +417,7 @@ def test_a_killed_writer_leaves_whole_shards_and_the_next_one_goes_on_from_there
         Maps.open(corpus, "text")
     with MapsWriter(corpus, "text", "scalar", METHOD) as writer:
         done = [writer.has(video, "a red square") for video in corpus.videos]
-        assert not list(writer.folder.glob("*.partial"))
+        assert not list(writer.folder.glob("*.part"))
     assert done == [True, True, False]
     fill(corpus)
     maps = Maps.open(corpus, "text")

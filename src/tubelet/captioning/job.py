@@ -10,9 +10,9 @@ from tubelet.captioning.base import Captioner, Looking, Row
 from tubelet.captioning.looking import Blip2
 from tubelet.captioning.quality import Faults, Filters, faults
 from tubelet.data.jobs import Progress, Running, quiet
-from tubelet.data.shards import lock
 from tubelet.data.table import Corpus, write_captions
 from tubelet.errors import CorpusError
+from tubelet.files import lock
 
 
 @chz.chz
@@ -48,7 +48,7 @@ def caption(corpus: Corpus, job: Captioning, progress: Progress = quiet, running
     kept = job.filters.keep(rows)
     folder = corpus.folder / "captions"
     folder.mkdir(exist_ok=True)
-    with lock(folder):
+    with lock(folder / ".lock", CorpusError(f"another command is writing to {folder}: wait until it ends")):
         old = [asdict(caption) for caption in Corpus.open(corpus.folder).captions]
         corpus = write_captions(corpus, merged(old, rows, kept, job.replace))
     return Captioned(

@@ -46,6 +46,7 @@ class Embeddings:
         if place is None:
             raise CorpusError(f"no embedding of the caption {text!r}; make it with `tubelet saliency text CORPUS`")
         shard, row = place
+        self.series.verify(shard, row)
         return self.vectors[shard][row]
 
     def missing(self, captions: Sequence[Caption]) -> list[str]:

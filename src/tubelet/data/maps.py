@@ -131,6 +131,7 @@ class Maps:
                 f"no {self.about['name']} map for {video.id}{what}; make it with `{remedy(self.about['name'])}`"
             )
         shard, row = place
+        self.series.verify(shard, row)
         offsets, flat, time_offsets, flat_times, rows, columns = self.arrays[shard]
         values = flat[offsets[row] : offsets[row + 1]]
         times = flat_times[time_offsets[row] : time_offsets[row + 1]]

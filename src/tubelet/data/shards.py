@@ -1,46 +1,80 @@
 """Rows found by a 16-byte key, in Arrow IPC files that are memory-mapped: any language can read them, no copy is made.
 
-A series is a folder: `about.json` says what made the rows, `shard-*.arrow` hold them. A shard is written whole under
-another name and then renamed, so a killed writer leaves whole shards or none, and the next one goes on from there.
-Several series (two models, say) stand side by side; the file `current` names the one that is read.
+A series is a folder: `about.json` says what made the rows, `shard-*.arrow` hold them. A shard appears whole, so a
+killed writer leaves whole shards or none, and the next one goes on from there. Several series (two models, say) stand
+side by side; the file `current` names the one that is read.
+
+A shard's metadata carry a checksum of what is read when it is opened, and its last column, `check`, one of the lists
+of numbers of each row: they are read where they lie, later or never, so each is verified when it is first read.
 """
 
-import fcntl
+import contextlib
 import hashlib
 import json
 import os
-import time
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 
+from tubelet.checksums import FIELD, Damaged, read_json, write_json
 from tubelet.errors import CorpusError
-from tubelet.files import file_name, within, write_atomically
+from tubelet.files import PATIENCE, file_name, lock, remove_leftovers, within, write_atomically, writing
 
 FORMAT = 1
 SHARD_BYTES = 64 << 20
-PATIENCE = 10.0  # seconds to wait for another writer
+CHECK = pa.field("check", pa.uint32())
+REMEDY = "delete it and run the command that made it again"
+
+
+class About(TypedDict):
+    """What `about.json` says at least."""
+
+    format: int
 
 
 class Series:
     """The rows of one folder, read where they lie. Pickling sends the folder's name alone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, repair: bool = False) -> None:
+        """With `repair`, shards that are damaged are deleted, for who can make their rows again."""
         self.folder = folder
-        self.about: dict[str, Any] = read_json(folder / "about.json")
-        if self.about.get("format") != FORMAT:
+        self.about: dict[str, Any] = dict(read_json(folder / "about.json", About, CorpusError, REMEDY))
+        if self.about["format"] != FORMAT:
             raise CorpusError(
-                f"{folder} has format {self.about.get('format')}, this version reads {FORMAT}: "
+                f"{folder} has format {self.about['format']}, this version reads {FORMAT}: "
                 "delete the folder and run the command that made it again"
             )
-        self.batches = [read_shard(path) for path in sorted(folder.glob("shard-*.arrow"))]
+        self.paths, self.batches = [], []
+        for path in sorted(folder.glob("shard-*.arrow")):
+            try:
+                batch = read_shard(path)
+            except Damaged as error:
+                if not repair:
+                    raise CorpusError(f"{path} is damaged ({error}): {REMEDY}") from error
+                path.unlink(missing_ok=True)
+            else:
+                self.paths.append(path)
+                self.batches.append(batch)
         self.rows: dict[bytes, tuple[int, int]] = {
             key: (shard, row)
             for shard, batch in enumerate(self.batches)
             for row, key in enumerate(batch.column("key").to_pylist())
         }
+        self.numbers = [Numbers(batch) for batch in self.batches]
+
+    def verify(self, shard: int, row: int) -> None:
+        """`CorpusError` where the numbers of a row are not those that were written; each row is looked at once."""
+        if not self.numbers[shard].fit(row):
+            name = self.batches[shard].column("video" if "video" in self.batches[shard].schema.names else "key")[row]
+            raise CorpusError(f"{self.paths[shard]} is damaged in the row of {name}: {REMEDY}")
+
+    def drop(self, shard: int) -> None:
+        """Deletes a damaged shard; its rows are to be made again."""
+        self.paths[shard].unlink(missing_ok=True)
+        self.rows = {key: place for key, place in self.rows.items() if place[0] != shard}
 
     def __reduce__(self) -> tuple[type["Series"], tuple[Path]]:
         return Series, (self.folder,)
@@ -60,18 +94,23 @@ class Series:
 class Writer:
     """Adds rows to a series. What is added stands on disk after `flush`, and at the end of the `with` block."""
 
-    def __init__(self, folder: Path, about: Mapping[str, Any], schema: pa.Schema) -> None:
+    def __init__(self, folder: Path, about: Mapping[str, Any], schema: pa.Schema, verify_rows: bool = True) -> None:
+        """Rows that are there and damaged are made again; `verify_rows` looks for such in lists of numbers too."""
         self.folder, self.schema = folder, schema
         self.pending: list[dict[str, Any]] = []
         self.pending_bytes = 0
         folder.mkdir(parents=True, exist_ok=True)
-        self.lock = lock(folder)
-        for leftover in folder.glob("*.partial"):
-            leftover.unlink()
-        if not (folder / "about.json").exists():
-            write_atomically(folder / "about.json", (json.dumps({"format": FORMAT, **about}, indent=1) + "\n").encode())
-        self.series = Series(folder)
-        self.keys = set(self.series.rows)
+        with contextlib.ExitStack() as stack:
+            busy = CorpusError(f"another command is writing to {folder}: wait until it ends")
+            stack.enter_context(lock(folder / ".lock", busy, PATIENCE))
+            remove_leftovers(folder)
+            self.series = repaired(folder, about)
+            if verify_rows:
+                for shard, numbers in enumerate(self.series.numbers):
+                    if not all(map(numbers.fit, range(len(numbers.check)))):
+                        self.series.drop(shard)
+            self.keys = set(self.series.rows)
+            self.stack = stack.pop_all()
 
     def __contains__(self, key: bytes) -> bool:
         return key in self.keys
@@ -92,24 +131,18 @@ class Writer:
             return
         numbers = [int(path.stem.removeprefix("shard-")) for path in self.folder.glob("shard-*.arrow")]
         number = max(numbers, default=-1) + 1  # one that was damaged may have been deleted among them
-        final = self.folder / f"shard-{number:06d}.arrow"
-        partial = final.with_suffix(".partial")
         columns = [column(field.type, [row[field.name] for row in self.pending]) for field in self.schema]
-        batch = pa.record_batch(columns, schema=self.schema)
-        with partial.open("wb") as file:
-            with pa.ipc.new_file(file, self.schema) as writer:
-                writer.write_batch(batch)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(final)
+        batch = with_checks(pa.record_batch(columns, schema=self.schema))
+        with writing(self.folder / f"shard-{number:06d}.arrow") as part, pa.ipc.new_file(part, batch.schema) as writer:
+            writer.write_batch(batch)
         self.pending, self.pending_bytes = [], 0
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self.flush()
-        self.lock.close()
+        with self.stack:
+            self.flush()
 
 
 def column(kind: pa.DataType, values: list[Any]) -> pa.Array:
@@ -127,11 +160,81 @@ def column(kind: pa.DataType, values: list[Any]) -> pa.Array:
     return pa.array(values, type=kind)
 
 
+def repaired(folder: Path, about: Mapping[str, Any]) -> Series:
+    """The series of what `about` says, begun where there is none; the folder is named by it, so a damaged
+    `about.json` can be written again."""
+    told = {"format": FORMAT, **about}
+    try:
+        series = Series(folder, repair=True)
+        if series.about == json.loads(json.dumps(told)):
+            return series
+    except CorpusError:
+        pass
+    write_json(folder / "about.json", told)
+    return Series(folder, repair=True)
+
+
+class Numbers:
+    """The lists of numbers of a shard, and which of its rows have been verified."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.check = batch.column("check").to_pylist()
+        self.arrays = arrays_of(batch)
+        self.verified = bytearray(len(self.check))
+
+    def fit(self, row: int) -> bool:
+        if not self.verified[row] and crc32_of(self.arrays, row) == self.check[row]:
+            self.verified[row] = 1
+        return bool(self.verified[row])
+
+
+def arrays_of(batch: pa.RecordBatch) -> list[tuple[Any, Any]]:
+    """(offsets, numbers) of each column of lists of numbers."""
+    found = []
+    for array in batch.columns:
+        if pa.types.is_large_list(array.type):
+            found.append((array.offsets.to_numpy(), array.values.to_numpy()))
+        elif pa.types.is_fixed_size_list(array.type):
+            found.append(
+                (range(0, (len(array) + 1) * array.type.list_size, array.type.list_size), array.values.to_numpy())
+            )
+    return found
+
+
+def crc32_of(arrays: list[tuple[Any, Any]], row: int) -> int:
+    digest = 0
+    for offsets, numbers in arrays:
+        part = numbers[offsets[row] : offsets[row + 1]]
+        digest = zlib.crc32(part.view("u1"), zlib.crc32(b"%d" % len(part), digest))
+    return digest
+
+
+def with_checks(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows with their checks, and a checksum of all else in the metadata."""
+    arrays = arrays_of(batch)
+    checks = pa.array([crc32_of(arrays, row) for row in range(len(batch))], CHECK.type)
+    whole = pa.record_batch([*batch.columns, checks], schema=batch.schema.append(CHECK))
+    return whole.replace_schema_metadata({FIELD: checksum(whole)})
+
+
+def checksum(batch: pa.RecordBatch) -> str:
+    """Of all but the lists of numbers."""
+    digest = hashlib.blake2b(digest_size=8)
+    for field, array in zip(batch.schema, batch.columns, strict=True):
+        numbers = pa.types.is_large_list(field.type) or pa.types.is_fixed_size_list(field.type)
+        digest.update(repr((field.name, str(field.type), None if numbers else array.to_pylist())).encode())
+    return digest.hexdigest()
+
+
 def read_shard(path: Path) -> pa.RecordBatch:
     try:
-        return pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise CorpusError(f"{path} is damaged ({error}): delete it and run the command that made it again") from error
+        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+        batch.validate(full=True)
+        if (batch.schema.metadata or {}).get(FIELD.encode(), b"").decode() != checksum(batch):
+            raise Damaged("it carries no checksum that fits its content")
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise Damaged(str(error).splitlines()[0]) from error
+    return batch
 
 
 def series_folder(root: Path, about: Mapping[str, Any]) -> Path:
@@ -142,40 +245,22 @@ def series_folder(root: Path, about: Mapping[str, Any]) -> Path:
 
 def choose(folder: Path) -> None:
     """Makes this series the one that is read."""
-    write_atomically(folder.parent / "current", f"{folder.name}\n".encode())
+    write_atomically(folder.parent / "current", f"{folder.name} {checksum_of_name(folder.name)}\n".encode())
 
 
 def chosen(root: Path) -> Path | None:
     """The series that is read, None where nothing was ever finished."""
+    path = root / "current"
     try:
-        name = (root / "current").read_text(errors="surrogateescape").strip()
+        name, _, digest = path.read_text(encoding="utf-8", errors="surrogateescape").removesuffix("\n").partition(" ")
     except FileNotFoundError:
         return None
     if name != file_name(name):
-        raise CorpusError(
-            f"{root / 'current'} names no folder beside it ({name!r}); run the command that made it again"
-        )
+        raise CorpusError(f"{path} names no folder beside it ({name!r}); run the command that made it again")
+    if digest != checksum_of_name(name):
+        raise CorpusError(f"{path} is damaged (its checksum does not fit); run the command that made it again")
     return within(root, name)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CorpusError(f"{path} cannot be read ({error}): delete its folder and make it again") from error
-
-
-def lock(folder: Path) -> IO[str]:
-    """Held until closed, or until the process and its workers end in whatever way: a killed one's take some seconds."""
-    file = (folder / ".lock").open("w")
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if time.monotonic() > deadline:
-                file.close()
-                raise CorpusError(f"another command is writing to {folder}: wait until it ends") from None
-            time.sleep(0.1)
-        else:
-            return file
+def checksum_of_name(name: str) -> str:
+    return f"{zlib.crc32(os.fsencode(name)):08x}"

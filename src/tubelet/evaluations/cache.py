@@ -20,7 +20,7 @@ from torch import nn
 
 from tubelet.data.content import content_key, content_now, file_content
 from tubelet.data.loader import Data
-from tubelet.data.shards import Series, Writer, series_folder
+from tubelet.data.shards import Series, Writer, repaired, series_folder
 from tubelet.data.table import Corpus, Video
 from tubelet.errors import CorpusError
 from tubelet.files import write_atomically
@@ -49,7 +49,7 @@ class Store:
     def __init__(self, root: Path, view: Mapping[str, Any], name: str = "features") -> None:
         self.about = {"name": name, **view}
         self.folder = series_folder(root, self.about)
-        self.series = Series(self.folder) if (self.folder / "about.json").exists() else None
+        self.series = repaired(self.folder, self.about) if (self.folder / "about.json").exists() else None
         self.files = {} if self.series is None else files_of(self.series)
         self.columns = [] if self.series is None else [columns_of(batch) for batch in self.series.batches]
         self.pending: list[tuple[Video, Row]] = []
@@ -63,6 +63,9 @@ class Store:
         if place is None:
             return None
         shard, row = place
+        if not self.series.numbers[shard].fit(row):
+            self.series.drop(shard)
+            return None
         columns = self.columns[shard]
         return Row(bool(columns["short"][row]), {name: part[row] for name, part in columns.items() if name != "short"})
 
@@ -88,7 +91,7 @@ class Store:
                 *((name, pa.list_(pa.from_numpy_dtype(part.dtype), part.size)) for name, part in parts.items()),
             ]
         )
-        with Writer(self.folder, self.about, schema) as writer:
+        with Writer(self.folder, self.about, schema, verify_rows=False) as writer:
             for video, row in self.pending:
                 file = content_now(video)
                 writer.add(
