@@ -37,7 +37,8 @@ def test_every_format_says_the_same(name: str, corpus: Corpus, tmp_path: Path) -
     done = caption(corpus, Captioning(captioner=Files(path=str(tmp_path / name))))
     assert sorted((c.video, c.text, c.model) for c in done.corpus.captions) == sorted((*said, None) for said in SAID)
     assert (done.captions, done.videos) == (3, 2)
-    assert done.remarks == (f"1 video of {name} not in the corpus (first: elsewhere)",)
+    place = "text 4" if "json" in name else "line 5"
+    assert done.remarks == (f"{name}: 3 rows used, 1 unused ({place}: elsewhere is none of the videos)",)
     again = caption(corpus, Captioning(captioner=Files(path=str(tmp_path / name))))
     assert len(again.corpus.captions) == 3, "the same file again adds nothing"
 
@@ -221,7 +222,11 @@ def test_sources_stand_side_by_side_and_a_table_of_an_earlier_version_is_read(co
 
 def test_files_that_fit_nothing_are_refused_in_one_line(corpus: Corpus, tmp_path: Path, run: Run) -> None:
     for name, text, said in (
-        ("x.csv", "video,caption\nnobody,hello\n", "speaks of 1 video, and none is in"),
+        (
+            "x.csv",
+            "video,caption\nnobody,hello\n",
+            "says nothing of these videos (1 row, none of them used: line 2: nobody is none",
+        ),
         ("x.json", "[1, 2]", "is no list of objects"),
         ("x.jsonl", '{"video": "clip 0"}', "needs a video and a caption in every object"),
         ("y.jsonl", "{video", "is no JSON"),

@@ -58,9 +58,9 @@ def test_labels_captions_groups_and_splits_arrive(clips_folder: Path, tmp_path: 
         'video,text,source,time\nup/clip 0.mp4,"a bar, walking",human,1.5\nup/clip 0.mp4,a walk,,\nclip 9,x,,\n'
     )
     options = ("--labels", tmp_path / "labels.csv", "--captions", tmp_path / "captions.csv", "--out", tmp_path / "c")
-    code, _, err = run(clips_folder, *options)
+    code, _, err = run(clips_folder, *options, "--strict")
     assert (code, (tmp_path / "c").exists()) == (2, False)
-    assert "captions.csv names 1 video not found among those of the sources (clip 9)" in err
+    assert "captions.csv: 1 of 3 rows cannot be used (line 4: clip 9 is none of the videos)" in err
     (tmp_path / "captions.csv").write_text(
         'video,text,source,time\nup/clip 0.mp4,"a bar, walking",human,1.5\nup/clip 0.mp4,a walk,,\n'
     )

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tubelet.data.listing import Names, Table, list_sources, seconds, segment_id
+from tubelet.data.listing import list_sources, segment_id
+from tubelet.data.names import Names
+from tubelet.data.rows import named_rows, seconds
+from tubelet.data.tables import Table
 from tubelet.errors import CorpusError
 
 
@@ -112,7 +115,7 @@ def test_what_cannot_be_is_said_in_one_line(tree: Path) -> None:
     with pytest.raises(CorpusError, match=r"has no column path .*its columns are: label, weight"):
         list_sources([tree / "l.csv"])
     (tree / "l.csv").write_text("path,label\none.mkv,x\none.mkv,y\n")
-    with pytest.raises(CorpusError, match="the label 'y', before it was 'x'"):
+    with pytest.raises(CorpusError, match=r"line 3 \(after line 2\) gives one.mkv the label 'y', before it was 'x'"):
         list_sources([tree / "l.csv"])
     (tree / "l.csv").write_text("a.mp4,1,2,3,4,5\n")
     with pytest.raises(CorpusError, match="needs a header"):
@@ -136,14 +139,15 @@ def test_names_are_found_by_path_id_or_a_name_that_only_one_has(tmp_path: Path) 
         assert names.find(name, tmp_path) == "b/two.mp4", name
     for name in ("one", "one.mp4", "three.mp4", ""):
         assert names.find(name, tmp_path) is None, name
-    with pytest.raises(CorpusError, match=r"names 2 videos .*\(one, three\); one could be several: write its path"):
-        names.find_all(["two", "one", "three"], tmp_path / "t.csv")
+    assert names.why_none("one", tmp_path) == "one could be a/one.mp4 or b/one.mp4: write its path"
+    assert names.why_none("three", tmp_path) == "three is none of the videos"
+    assert names.why_none("b/twoo.mp4", tmp_path) == "b/twoo.mp4 is none of the videos, did you mean b/two.mp4?"
 
 
 def test_near_names_of_columns_are_read_and_said(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("video,captoin,weather\nx,hello,sun\n")
     table = Table.read(tmp_path / "t.csv")
-    assert table.named(("path", "caption")) == [{"path": "x", "caption": "hello"}]
+    assert [row.values for row in named_rows(table, ("path", "caption"))] == [{"path": "x", "caption": "hello"}]
     assert table.remarks == ["t.csv: column 'captoin' is read as caption"]
 
 
@@ -175,5 +179,5 @@ def test_a_name_that_looks_like_somebodys_home_is_a_name(tree: Path) -> None:
 
 def test_a_quotation_mark_that_is_never_closed_is_said(tree: Path) -> None:
     (tree / "l.csv").write_text('path,label\na/one.MP4,"run\n' + "b/two.mp4,walk\n" * 10_000)
-    with pytest.raises(CorpusError, match=r"l.csv is no table .* quotation mark that is never closed"):
+    with pytest.raises(CorpusError, match=r"l.csv line 2: a quotation mark is opened and never closed"):
         list_sources([tree / "l.csv"])

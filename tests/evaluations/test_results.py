@@ -71,7 +71,8 @@ def test_labels_come_from_a_column_of_the_truth(corpus):
 
 
 @pytest.mark.parametrize(
-    ("text", "match"), [("name,label\na,b\n", "no column video, id or path"), ("path,label\nx,b\n", "first: 'x'")]
+    ("text", "match"),
+    [("place,label\na,b\n", "has no column path .or video"), ("path,label\nx,b\n", "line 2: x is none of the videos")],
 )
 def test_labels_that_fit_nothing_are_one_line(corpus, tmp_path, text, match):
     table = tmp_path / "labels.csv"
@@ -81,7 +82,7 @@ def test_labels_that_fit_nothing_are_one_line(corpus, tmp_path, text, match):
 
 
 def test_a_missing_table_of_labels_is_one_line(corpus):
-    with pytest.raises(CorpusError, match="cannot be read"):
+    with pytest.raises(CorpusError, match=r"there is no file nowhere.csv"):
         other_labels(corpus, Path("nowhere.csv"), None)
     with pytest.raises(CorpusError, match="--labels FILE"):
         other_labels(corpus, None, "colour")

@@ -9,7 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from tubelet.data.datasets import Msvd, WebVid
 from tubelet.data.datasets.base import has_columns
 from tubelet.data.index import file_id
 from tubelet.data.jobs import Progress, Running
-from tubelet.data.listing import COLUMNS, Names, Table, plural, seconds
+from tubelet.data.names import Names, Use
+from tubelet.data.rows import named_rows, seconds
 from tubelet.data.table import Corpus, Video
+from tubelet.data.tables import COLUMNS, Table
 from tubelet.data.video import SAME
 from tubelet.errors import CorpusError
 
@@ -39,6 +41,7 @@ class Said:
     source: str | None = None
     time: float | None = None
     end: float | None = None
+    line: int = field(default=0, compare=False)  # of a table
 
 
 @chz.chz
@@ -46,39 +49,39 @@ class Files(Captioner):
     """CSV, JSON lines, WebVid, MSR-VTT or MSVD files, or subtitles (SRT, VTT) that are named as their videos."""
 
     path: str = chz.field(default="", doc="the file, or a folder of subtitles named as the videos")
+    strict: bool = chz.field(default=False, doc="refuse a file of which a text is said of no video of the corpus")
     join: bool = chz.field(default=False, doc="of subtitles: one caption a row of all that is said in it")
 
     def write(self, corpus: Corpus, progress: Progress, running: Running | None = None) -> Written:
         if not self.path:
             raise CorpusError("name the file that holds the captions: captioner.path=FILE")
         path = Path(self.path).expanduser()
-        said = list(read(path))
+        remarks: list[str] = []
+        said = list(read(path, remarks))
         videos = corpus.select("all")
         files = Counter(video.path for video in videos)
         rows_of: dict[str, list[Video]] = {}
+        meant: list[tuple[str, Path | None]] = []
         for video in videos:
-            for name in dict.fromkeys((recording(video, files[video.path] > 1), video.id)):
+            whole = recording(video, files[video.path] > 1)
+            meant += [(whole, video.path), (video.id, None)]
+            for name in dict.fromkeys((whole, video.id)):
                 rows_of.setdefault(name, []).append(video)
-        names = Names((name, some[0].path) for name, some in rows_of.items())
-        found = {name: names.find(name, path.parent) for name in dict.fromkeys(one.name for one in said)}
-        strange = [name for name, video in found.items() if video is None]
-        if said and len(strange) == len(found):
-            raise CorpusError(
-                f"{path} speaks of {plural(len(strange), 'video')}, and none is in {corpus.folder} "
-                f"(first: {strange[0]}); names are ids, paths, or file names that only one video has"
-            )
-        rows = [
-            row_of(one, video)
-            for one in said
-            for video in rows_of.get(found[one.name] or "", ())
-            if one.time is None or heard(one, video)
-        ]
-        if self.join:
-            rows = joined(rows)
-        left = (
-            f"{plural(len(strange), 'video')} of {path.name} not in the corpus (first: {strange[0]})" if strange else ""
-        )
-        return Written(rows, remarks=(left,) if left else ())
+        names = Names(meant)
+        use = Use(path, unit="line" if any(one.line for one in said) else "text")
+        rows: list[Row] = []
+        for number, one in enumerate(said, 1):
+            line = one.line or number
+            if (found := use.find(names, one.name, line)) is None:
+                continue
+            there = [row_of(one, video) for video in rows_of[found] if one.time is None or heard(one, video)]
+            if one.text and there:
+                use.used += 1
+                rows += there
+            else:
+                use.leave(line, f"its time lies in no row of {one.name}" if one.text else f"{one.name} has no text")
+        use.check(self.strict)
+        return Written(joined(rows) if self.join else rows, remarks=(*remarks, use.told()))
 
 
 def recording(video: Video, several: bool) -> str:
@@ -109,7 +112,7 @@ def joined(rows: list[Row]) -> list[Row]:
     return list(found.values())
 
 
-def read(path: Path) -> Iterator[Said]:
+def read(path: Path, remarks: list[str] | None = None) -> Iterator[Said]:
     """What the file says, by its format, which its ending and its first words tell."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUBTITLES)
@@ -130,10 +133,12 @@ def read(path: Path) -> Iterator[Said]:
         yield from (Said(Path(item.file).stem, text, WebVid.source) for item in items for text in item.captions)
     else:
         table = Table.read(path)
-        for row in table.named(("path", "caption"), ("path", "caption", "source", "time")):
-            if row["caption"]:
-                time = seconds(row.get("time", ""), path, "time")
-                yield Said(row["path"], row["caption"], row.get("source") or None, time)
+        rows = named_rows(table, ("path", "caption"), second="caption", known=bool)
+        for row in rows:
+            time = seconds(row["time"], f"{path} line {row.line}", "time")
+            yield Said(row["path"], row["caption"], row["source"] or None, time, line=row.line)
+        if remarks is not None:
+            remarks += table.remarks
 
 
 def of_json(path: Path) -> Iterator[Said]:

@@ -13,8 +13,9 @@ from tubelet.captioning.base import Captioner, Row, Written
 from tubelet.captioning.files import objects_of
 from tubelet.data.captions import label_words
 from tubelet.data.jobs import Progress, Running
-from tubelet.data.listing import Table
+from tubelet.data.rows import named_rows
 from tubelet.data.table import FROM_LABEL, Corpus, Video
+from tubelet.data.tables import Table
 from tubelet.errors import CorpusError
 
 
@@ -88,8 +89,7 @@ def descriptions(path: Path) -> dict[str, list[str]]:
     if path.suffix in (".json", ".jsonl", ".ndjson"):
         pairs = [(found.get("label"), found.get("caption")) for found in objects_of(path)]
     else:
-        table = Table.read(path)
-        pairs = [(row["label"], row["caption"]) for row in table.named(required=("label", "caption"))]
+        pairs = [(row["label"], row["caption"]) for row in named_rows(Table.read(path), ("label", "caption"))]
     texts: dict[str, list[str]] = {}
     for label, caption in pairs:
         if label is None or caption is None:

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label", metavar="COLUMN", help="the column of --labels, or of the truth beside the embedded corpus"
     )
+    parser.add_argument("--strict", action="store_true", help="refuse --labels of which a row names no video")
     parser.add_argument(
         "--as", dest="own", metavar="NAME", help="keep it as an entry of its own, beside the same with other settings"
     )
@@ -81,8 +82,10 @@ def run(args: argparse.Namespace) -> None:
         raise RunError(f"{folder} was imported and trained on no corpus here; name one with --on CORPUS")
     corpus = Corpus.open(args.on or plan.corpus["path"])
     labels = label = None
+    said: list[str] = []  # of the table of labels
     if args.labels or args.label:
-        labels, label = other_labels(corpus, args.labels and Path(args.labels), args.label), args.label or "label"
+        file, label = args.labels and Path(args.labels), args.label or "label"
+        labels = other_labels(corpus, file, args.label, said, args.strict)
     config, task = load_task(folder)
     step = checkpoint_step(weights_file(folder))
     leaks = Leaks.of(
@@ -116,7 +119,7 @@ def run(args: argparse.Namespace) -> None:
         console.print(table(name, result, console.width))
         for line in remarks(result):
             console.print(line, soft_wrap=True)
-    for line in leaks.lines():
+    for line in (*said, *leaks.lines()):
         console.print(line, soft_wrap=True)
     console.print(f"written to {folder / 'results.json'}", soft_wrap=True)
 

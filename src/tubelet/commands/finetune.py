@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label", metavar="COLUMN", help="the column of --labels, or of the truth beside the embedded corpus"
     )
+    parser.add_argument("--strict", action="store_true", help="refuse --labels of which a row names no video")
     parser.add_argument("--allow-seen", action="store_true", help="test on a split that the aligner was trained on")
     add_limits(parser)
 
@@ -55,8 +56,9 @@ def run(args: argparse.Namespace) -> None:
         raise RunError(f"{args.run} was imported and trained on no corpus here; name one with --on CORPUS")
     on = Path(args.on or origin.corpus["path"])
     labels = None
+    said: list[str] = []  # of the table of labels
     if args.labels or args.label:
-        labels = other_labels(Corpus.open(on), args.labels and Path(args.labels), args.label)
+        labels = other_labels(Corpus.open(on), args.labels and Path(args.labels), args.label, said, args.strict)
     command = ["tubelet", *sys.argv[1:]] if sys.argv[1:2] == ["finetune"] else spoken(args)
     with Bar("testing", "videos") as bar:
         done = finetune(name, config, on, args.out, command, labels, bar, args.allow_seen)
@@ -68,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     result = read_results(Path(args.out)).get("finetune")
     if result is not None:
         console.print(table("finetune", result, console.width))
-        for line in remarks(result):
+        for line in (*said, *remarks(result)):
             console.print(line, soft_wrap=True)
         console.print(f"written to {Path(args.out) / 'results.json'}", soft_wrap=True)
 

@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="CORPUS", help="folder of the corpus, new or empty")
     parser.add_argument("--labels", metavar="CSV", help="path,label[,group][,split]")
     parser.add_argument("--captions", metavar="CSV", help="path,caption[,source][,time]")
+    parser.add_argument("--strict", action="store_true", help="refuse tables of which a row names none of the videos")
     parser.add_argument("--segment", metavar="TIME", help="one row per segment of so long (10s), without cutting files")
     parser.add_argument("--dataset", metavar="NAME", help="the sources are this data set's official annotation files")
     parser.add_argument("--videos", metavar="FOLDER", help="--dataset: where its videos lie, in whatever folders")
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> None:
             args.out,
             labels=args.labels,
             captions=args.captions,
+            strict=args.strict,
             segment=segment,
             name=args.name,
             update=args.update,

@@ -14,11 +14,13 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64
 
+from tubelet.data.annotations import numbers_hint, read_captions, read_labels
 from tubelet.data.content import content_columns
 from tubelet.data.datasets import Dataset, list_dataset
 from tubelet.data.jobs import FAILED, Done, Failures, Progress, Running, Task, Work, file_key, quiet, run_job
 from tubelet.data.limits import Limits, Undecodable
-from tubelet.data.listing import Entry, Names, Table, list_sources, plural, seconds, segment_id
+from tubelet.data.listing import Entry, list_sources, plural, segment_id
+from tubelet.data.names import Names
 from tubelet.data.overlap import same_files, shared_groups
 from tubelet.data.probe import Probe, probe
 from tubelet.data.shards import Writer
@@ -53,6 +55,7 @@ def index(
     *,
     labels: str | Path | None = None,
     captions: str | Path | None = None,
+    strict: bool = False,
     segment: float | None = None,
     name: str | None = None,
     update: bool = False,
@@ -65,7 +68,8 @@ def index(
 
     What can be wrong with the request is said before the first file is opened, and then nothing is written. With
     `update`, the rows that are there stay, those of unreadable files are tried again where the file has changed (or
-    `running` asks for it), and new ones follow. With a `dataset`, the sources are its official annotation files and
+    `running` asks for it), and new ones follow. Rows of tables that name none of the videos are counted and named, and
+    refused where the call is `strict`. With a `dataset`, the sources are its official annotation files and
     `videos` the folder that holds its files.
     """
     out = Path(out).expanduser().absolute()
@@ -78,11 +82,19 @@ def index(
         listing = list_dataset(dataset, sources, videos or ".", leave_out=out)
     entries = unknown_entries(listing.entries, known)
     names = Names(
-        [(entry_id, e.path) for e in listing.entries for entry_id in (e.video, e.id)]
-        + [(video_id, v.path) for v in known for video_id in (file_id(v), v.id)]
+        [name for e in listing.entries for name in ((e.video, e.path), (e.id, None))]
+        + [name for v in known for name in ((file_id(v), v.path), (v.id, None))]
     )
-    given = read_labels(Path(labels), names, listing.remarks) if labels is not None else {}
-    texts = read_captions(Path(captions), names, listing.remarks) if captions is not None else {}
+    given: dict[str, dict[str, str]] = {}
+    texts: dict[str, list[Row]] = {}
+    if labels is not None:
+        given, use = read_labels(Path(labels), names, listing.remarks)
+        listing.tables.append(use)
+    if captions is not None:
+        texts, use = read_captions(Path(captions), names, listing.remarks)
+        listing.tables.append(use)
+    for table in listing.tables:
+        table.check(strict)
     for video, own in listing.captions.items():
         texts.setdefault(video, []).extend(own)
 
@@ -91,7 +103,8 @@ def index(
     looked, done = look_into(files, segment, out, running or Running(Limits(seconds=LIMIT)), progress)
     rows = merged(old_rows(known), [row for path, look in looked.items() for row in rows_of(files[path], look)])
     for row in rows:
-        row.update(given.get(row["id"]) or given.get(row["video"]) or {})
+        row.update({**given.get(row["video"], {}), **given.get(row["id"], {})})
+    listing.remarks += numbers_hint([row["label"] for row in rows if row["label"]])
     give_splits(rows, listing.remarks)
     if alike := same_files(rows):
         listing.remarks.append(
@@ -110,7 +123,7 @@ def index(
     return Indexed(
         corpus=corpus,
         added=len(rows) - len(known),
-        remarks=tuple(listing.remarks),
+        remarks=(*listing.remarks, *(table.told() for table in listing.tables)),
         decoded=sum(look.decoded for look in looked.values()),
         seconds=sum((look.seconds for look in looked.values()), 0.0),
         done=done,
@@ -177,46 +190,6 @@ def files_of(entries: Iterable[Entry]) -> dict[Path, list[Entry]]:
     for entry in entries:
         files.setdefault(entry.path, []).append(entry)
     return files
-
-
-def read_labels(path: Path, names: Names, remarks: list[str]) -> dict[str, Row]:
-    """id -> label, group and split, as far as the table gives them."""
-    table = Table.read(path)
-    remarks += table.remarks
-    rows = table.named(required=("path",), order=("path", "label", "group", "split"), names=names)
-    columns = {"label", "group", "split"} & set(rows[0] if rows else {})
-    if rows and not columns:
-        raise CorpusError(f"{path} has no column label, group or split")
-    ids = names.find_all((row["path"] for row in rows), path)
-    given: dict[str, Row] = {}
-    for row in rows:
-        values = {name: row[name] for name in sorted(columns) if row[name]}
-        before = given.setdefault(ids[row["path"]], values)
-        for name, value in values.items():
-            if before.setdefault(name, value) != value:
-                raise CorpusError(f"{path} gives {row['path']} two values of {name}: {before[name]!r} and {value!r}")
-    return given
-
-
-def read_captions(path: Path, names: Names, remarks: list[str]) -> dict[str, list[Row]]:
-    """id -> its captions, in the order of the table."""
-    table = Table.read(path)
-    rows = table.named(required=("path", "caption"), order=("path", "caption", "source", "time"), names=names)
-    remarks += table.remarks
-    ids = names.find_all((row["path"] for row in rows), path)
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        if not row["caption"]:
-            continue
-        caption = {
-            "text": row["caption"],
-            "source": row.get("source") or "caption",
-            "time": seconds(row.get("time", ""), path, "time"),
-        }
-        found.setdefault(ids[row["path"]], []).append(caption)
-    if empty := sum(not row["caption"] for row in rows):
-        remarks.append(f"{path.name}: {empty} empty captions left out")
-    return found
 
 
 @dataclass(frozen=True)

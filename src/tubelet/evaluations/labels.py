@@ -1,53 +1,54 @@
 """Labels other than the table's: a column of a CSV or Parquet file, or of the truth beside the embedded corpus."""
 
-import csv
-from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from tubelet.data.listing import Names
+from tubelet.data.annotations import numbers_hint, values_of
+from tubelet.data.index import file_id
+from tubelet.data.names import Names, Use
+from tubelet.data.rows import named_rows
 from tubelet.data.table import Corpus
+from tubelet.data.tables import Table, from_parquet
 from tubelet.errors import CorpusError
 
-KEYS = ("video", "id", "path")
+KEYS = ("video", "id")  # columns that name rows of a corpus, where a table has paths beside them
 
 
-def other_labels(corpus: Corpus, file: Path | None, column: str | None) -> dict[str, str]:
-    """Video id -> label. Without a file: the column of the embedded corpus's truth."""
+def other_labels(
+    corpus: Corpus, file: Path | None, column: str | None, remarks: list[str] | None = None, strict: bool = False
+) -> dict[str, str]:
+    """Video id -> label. Without a file: the column of the embedded corpus's truth. `remarks` is told how many rows of
+    the file were used, and which were not; `strict` refuses a file with such rows."""
     if file is None:
         file = corpus.folder / "truth" / "clips.parquet"
         if not file.exists():
             raise CorpusError(
                 f"{corpus.folder} has no table of truth to take {column!r} from; give one with --labels FILE"
             )
-    rows = read_rows(file)
-    columns = list(rows[0]) if rows else []
-    name = next((key for key in KEYS if key in columns), None)
-    column = column or "label"
-    if name is None or column not in columns:
-        wanted = "video, id or path" if name is None else column
-        raise CorpusError(f"{file} has no column {wanted}; its columns are {', '.join(columns) or 'none'}")
-    files = Counter(video.path for video in corpus.videos)
-    ids = {video.id: video.id for video in corpus.videos}
-    names = Names((video.id, video.path) for video in corpus.videos if files[video.path] == 1)
-    found = {said: ids.get(said) or names.find(said, file.parent) for said in (str(row[name]) for row in rows)}
-    labels = {
-        video: str(row[column])
-        for row in rows
-        if (video := found[str(row[name])]) is not None and row[column] not in (None, "")
-    }
-    if not labels:
-        raise CorpusError(f"no {name} of {file} is a video of corpus {corpus.name} (first: {rows[0][name]!r})")
+    table = from_parquet(file) if file.suffix == ".parquet" else Table.read(file)
+    if table.columns is not None:
+        table = with_columns(table, column)
+    elif column not in (None, "label"):
+        raise CorpusError(f"{file} has no column {column}, as it has no header")
+    names = Names([name for video in corpus.videos for name in ((file_id(video), video.path), (video.id, None))])
+    rows = named_rows(table, ("path", "label"), second="label", known=names.known_in(file.parent))
+    use = Use(file)
+    given = values_of(rows, names, use, ("label",))
+    use.check(strict)
+    found = ((video.id, given.get(video.id) or given.get(file_id(video))) for video in corpus.videos)
+    labels = {video: values["label"] for video, values in found if values}
+    if remarks is not None:
+        remarks += [*table.remarks, *numbers_hint(list(labels.values())), use.told()]
     return labels
 
 
-def read_rows(file: Path) -> list[dict[str, Any]]:
-    try:
-        if file.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            return list(pq.read_table(file).to_pylist())
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            return list(csv.DictReader(lines))
-    except (OSError, ValueError) as error:
-        raise CorpusError(f"the labels in {file} cannot be read: {error}") from error
+def with_columns(table: Table, column: str | None) -> Table:
+    """The table with the named column as its label."""
+    columns = dict(table.columns or {})
+    if keys := [key for key in KEYS if key in table.header]:
+        columns["path"] = table.header.index(keys[0])
+    if column is not None:
+        if column not in table.header:
+            raise CorpusError(f"{table.path} has no column {column}; its columns are {', '.join(table.header)}")
+        columns["label"] = table.header.index(column)
+    return replace(table, columns=columns)
