@@ -1,5 +1,3 @@
-import sys
+from tubelet.cli import entry
 
-from tubelet.cli import main
-
-sys.exit(main())
+entry()

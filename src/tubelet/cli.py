@@ -8,6 +8,7 @@ import keyword
 import os
 import select
 import sys
+import traceback
 from types import ModuleType
 from typing import NoReturn
 
@@ -93,6 +94,22 @@ def answered(argv: list[str]) -> int:
         return 130
 
 
+def entry() -> NoReturn:
+    """What the shell calls: `main`, then the end of the process. Where an error left a group of ranks open, the end is
+    at once: an orderly one would wait for ranks that may never answer."""
+    try:
+        sys.exit(main())
+    except BaseException as error:
+        torch = sys.modules.get("torch")
+        if torch is None or not torch.distributed.is_initialized():
+            raise
+        if not isinstance(error, SystemExit):
+            traceback.print_exception(error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+
+
 def unread() -> bool:
     """Whether the reader of our output is gone, as `head` is when it has seen enough; the rest then goes nowhere."""
     output = sys.stdout.fileno()
@@ -161,4 +178,4 @@ def overview() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

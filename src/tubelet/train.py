@@ -206,22 +206,6 @@ def resolve_precision(precision: Literal["auto", "bf16", "fp32"], device: torch.
     return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
 
 
-@contextlib.contextmanager
-def process_group() -> Iterator[None]:
-    """Joins the other processes when `torchrun` started this one: NCCL where there are GPUs, gloo elsewhere."""
-    if not distributed.is_torchelastic_launched():
-        yield
-        return
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(distributed.get_node_local_rank())
-    distributed.init_process_group("nccl" if cuda else "gloo")
-    try:
-        yield
-    finally:
-        distributed.destroy_process_group()
-
-
 def wrap(task: nn.Module, machine: Machine, compile: bool) -> nn.Module:
     """The task as the loop calls it. Parameters stay in `task`, under the same names."""
     if compile:

@@ -15,6 +15,7 @@ from torch import distributed
 from tubelet.data.embeddings import Embeddings
 from tubelet.data.loader import shorter, train_batches
 from tubelet.data.table import Corpus
+from tubelet.distributed import process_group
 from tubelet.errors import RecipeError, TubeletError
 from tubelet.evaluations import Context
 from tubelet.evaluations.cache import FOLDER
@@ -26,7 +27,7 @@ from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.warm import settled, warm
 from tubelet.seeds import key
 from tubelet.tasks import Pretraining
-from tubelet.train import Machine, process_group, train
+from tubelet.train import Machine, train
 
 
 def pretrain(

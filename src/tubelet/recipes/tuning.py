@@ -22,6 +22,7 @@ from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part
 from tubelet.data.loader import train_batches
 from tubelet.data.table import Corpus, Video
 from tubelet.data.views import CENTRE, parse
+from tubelet.distributed import process_group
 from tubelet.errors import RunError
 from tubelet.evaluations.classification import chance, measure
 from tubelet.evaluations.duplicates import Shared, looked_at
@@ -48,7 +49,7 @@ from tubelet.recipes.folder import (
 from tubelet.recipes.launch import reading, say, together
 from tubelet.seeds import key
 from tubelet.tasks import Classification
-from tubelet.train import Machine, process_group, train
+from tubelet.train import Machine, train
 
 BEST, TRAINED_ON = "best.safetensors", "trained_on.csv"
 HELD_OUT = "held_out"  # the name of what is measured on the way, in log.jsonl
