@@ -18,11 +18,10 @@ import chz
 from tubelet.captioning.base import Captioner, Row, Written
 from tubelet.data.datasets import Msvd, WebVid
 from tubelet.data.datasets.base import has_columns
-from tubelet.data.index import file_id
 from tubelet.data.jobs import Progress, Running
 from tubelet.data.names import Names, Use
 from tubelet.data.rows import named_rows, seconds
-from tubelet.data.table import Corpus, Video
+from tubelet.data.table import Corpus, Video, file_id
 from tubelet.data.tables import COLUMNS, Table
 from tubelet.data.video import SAME
 from tubelet.errors import CorpusError

@@ -7,7 +7,14 @@
 
 A list names a video a line: path[,label][,start,end][,group][,split]. Labels: path,label[,group][,split].
 Captions: path,caption[,source][,time]. Headers may be left out; names may be paths or file names that only one video
-has. No file is fatal: one that cannot be used keeps its row, with status and reason.
+has. With --update every row's file is looked at again: one that changed is looked into anew,
+one that moved is recognised by its content and keeps its row, one that is gone is marked missing.
+
+  tubelet index --update --out corpora/mine                     look at what is there
+  tubelet index --update --verify --out corpora/mine            the same, and read every file whole
+  tubelet index --update --root /new/disk --out corpora/mine    the videos now lie below that folder
+
+No file is fatal: one that cannot be used keeps its row, with status and reason.
 
 With --dataset the sources are official annotation files, or the folder that holds them: ucf101, hmdb51, diving48,
 ssv2, kinetics, epic100, jester, msrvtt, msvd, webvid (docs/datasets.md).
@@ -28,7 +35,10 @@ FEW = 5  # videos of a split on which a figure says nothing
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="folder (searched to its end), video file, or list"
+        "sources",
+        nargs="*",
+        metavar="SOURCE",
+        help="folder (searched to its end), video file, or list; with --update none need be given",
     )
     parser.add_argument("--out", required=True, metavar="CORPUS", help="folder of the corpus, new or empty")
     parser.add_argument("--labels", metavar="CSV", help="path,label[,group][,split]")
@@ -39,12 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--videos", metavar="FOLDER", help="--dataset: where its videos lie, in whatever folders")
     parser.add_argument("--split", metavar="NAME", help="--dataset: which official split (ucf101, hmdb51, msrvtt)")
     parser.add_argument("--target", metavar="NAME", help="--dataset epic100: what the label is: action, verb or noun")
-    parser.add_argument("--update", action="store_true", help="add what is new to a corpus that is there")
+    parser.add_argument(
+        "--update", action="store_true", help="look at every row of a corpus again, and add what is new in SOURCE"
+    )
+    parser.add_argument("--verify", action="store_true", help="--update: read every file whole, whatever its time says")
+    parser.add_argument("--root", metavar="FOLDER", help="--update: the folder below which the videos lie now")
     parser.add_argument("--name", help="name of the corpus in every result (default: that of the folder)")
     add_running(parser, seconds=120.0)
 
 
 def run(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
     from tubelet.commands.bar import Bar
     from tubelet.data.index import index
     from tubelet.data.listing import seconds
@@ -53,6 +69,11 @@ def run(args: argparse.Namespace) -> None:
     segment = None if args.segment is None else seconds(args.segment, "--segment", "length")
     if segment is not None and segment <= 0:
         raise TubeletError("--segment must be positive")
+    again = args.update or args.verify or args.root is not None
+    if not args.sources and not again:
+        raise TubeletError("name a SOURCE: a folder, video files or lists of videos; --update alone needs none")
+    if args.root is not None and not Path(args.root).is_dir():
+        raise TubeletError(f"--root {args.root} is no folder; name the one below which the videos lie now")
     running = running_of(args)
     dataset = the_dataset(args)
     with Bar("looking into", "files") as bar:
@@ -64,7 +85,9 @@ def run(args: argparse.Namespace) -> None:
             strict=args.strict,
             segment=segment,
             name=args.name,
-            update=args.update,
+            update=again,
+            verify=args.verify,
+            root=args.root,
             dataset=dataset,
             videos=args.videos,
             running=running,
@@ -130,6 +153,8 @@ def summary(indexed: "Indexed", out: str, segmented: bool) -> str:
             lines.append(f"  long videos: --segment 10s would make about {sum(lengths) / 10:.0f} rows of them")
     lines += [f"  note: {remark}" for remark in indexed.remarks]
     lines.append(f"  {indexed.done.told('files')}")
+    if indexed.looked_again:
+        lines.append(f"  looked at again: {indexed.looked_again}")
     if usable:
         lines += ["next steps, estimated on this machine:", *(f"  {line}" for line in estimate(indexed))]
     else:

@@ -19,12 +19,13 @@ from tubelet.data.content import content_columns
 from tubelet.data.datasets import Dataset, list_dataset
 from tubelet.data.jobs import FAILED, Done, Failures, Progress, Running, Task, Work, file_key, quiet, run_job
 from tubelet.data.limits import Limits, Undecodable
-from tubelet.data.listing import Entry, list_sources, plural, segment_id
+from tubelet.data.listing import Entry, Listing, list_sources, plural, segment_id
 from tubelet.data.names import Names
 from tubelet.data.overlap import same_files, shared_groups
 from tubelet.data.probe import Probe, probe
 from tubelet.data.shards import Writer
-from tubelet.data.table import Corpus, Video, assign_split, write_corpus
+from tubelet.data.table import Corpus, Video, assign_split, file_id, write_corpus
+from tubelet.data.update import CHANGED, MISSING, look_again
 from tubelet.data.video import SAME
 from tubelet.errors import CorpusError
 
@@ -43,6 +44,7 @@ class Indexed:
 
     corpus: Corpus
     added: int  # rows
+    looked_again: str  # how many rows are unchanged, changed, moved, missing and new; empty of a new corpus
     remarks: tuple[str, ...]
     decoded: int  # frames decoded while looking into the files
     seconds: float  # of one process, for that
@@ -59,6 +61,8 @@ def index(
     segment: float | None = None,
     name: str | None = None,
     update: bool = False,
+    verify: bool = False,
+    root: str | Path | None = None,
     dataset: Dataset | None = None,
     videos: str | Path | None = None,
     running: Running | None = None,
@@ -67,23 +71,43 @@ def index(
     """Looks into every video of the sources and writes the corpus folder `out`.
 
     What can be wrong with the request is said before the first file is opened, and then nothing is written. With
-    `update`, the rows that are there stay, those of unreadable files are tried again where the file has changed (or
-    `running` asks for it), and new ones follow. Rows of tables that name none of the videos are counted and named, and
-    refused where the call is `strict`. With a `dataset`, the sources are its official annotation files and
-    `videos` the folder that holds its files.
+    `update`, the rows that are there stay and their files are looked at again (`tubelet.data.update`): `verify` reads
+    each whole, `root` is the folder in which they lie now. Those of unreadable files are tried again where the file
+    has changed (or `running` asks for it), and new ones follow, where there are sources. Rows of tables that name none
+    of the videos are counted and named, and refused where the call is `strict`. With a `dataset`, the sources are its
+    official annotation files and `videos` the folder that holds its files.
     """
     out = Path(out).expanduser().absolute()
+    running = running or Running(Limits(seconds=LIMIT))
     old = existing(out, update)
     same_dataset(dataset, old)
-    known = old.videos if old else []
-    if dataset is None:
-        listing = list_sources(sources, leave_out=out, taken={file_id(video): video.path for video in known})
-    else:
-        listing = list_dataset(dataset, sources, videos or ".", leave_out=out)
-    entries = unknown_entries(listing.entries, known)
+    before = old.videos if old else []
+
+    def listed(known: Sequence[Video]) -> Listing:
+        if old and not sources:
+            return Listing()
+        if not sources:
+            raise CorpusError(f"{out} is no corpus yet; say which videos: `tubelet index SOURCE --out {out}`")
+        if dataset is not None:
+            return list_dataset(dataset, sources, videos or ".", leave_out=out)
+        return list_sources(sources, leave_out=out, taken={file_id(video): video.path for video in known})
+
+    listing = listed(before)
+    places = [*sources, *(old.about.get("sources", []) if old else []), *([videos] if videos else [])]
+    again = look_again(
+        before, filter(Path.is_dir, map(Path, places)), root=Path(root).absolute() if root else None, verify=verify,
+        leave_out=out, running=running, progress=progress,
+    )  # fmt: skip
+    known = again.videos
+    if again.moved:
+        listing = listed(known)
+    unknown = unknown_entries(listing.entries, known)
+    listed_paths = {entry.path for entry in unknown}
+    entries = [*unknown, *(entry for entry in again.look if entry.path not in listed_paths)]
+    there = [video for video in known if video.status != MISSING]
     names = Names(
         [name for e in listing.entries for name in ((e.video, e.path), (e.id, None))]
-        + [name for v in known for name in ((file_id(v), v.path), (v.id, None))]
+        + [name for v in there for name in ((file_id(v), v.path), (v.id, None))]
     )
     given: dict[str, dict[str, str]] = {}
     texts: dict[str, list[Row]] = {}
@@ -100,10 +124,12 @@ def index(
 
     make_folder(out)
     files = files_of(entries)
-    looked, done = look_into(files, segment, out, running or Running(Limits(seconds=LIMIT)), progress)
+    looked, done = look_into(files, segment, out, running, progress)
     rows = merged(old_rows(known), [row for path, look in looked.items() for row in rows_of(files[path], look)])
     for row in rows:
         row.update({**given.get(row["video"], {}), **given.get(row["id"], {})})
+    counts, remarks = again.told(before, rows)
+    listing.remarks += remarks
     listing.remarks += numbers_hint([row["label"] for row in rows if row["label"]])
     give_splits(rows, listing.remarks)
     if alike := same_files(rows):
@@ -117,12 +143,17 @@ def index(
         name or (old.name if old else out.name),
         [{key: value for key, value in row.items() if key != "video"} for row in rows],
         [*kept, *new_captions(captions_of_rows(rows, texts), kept)],
-        extra={**(old.about if old else {}), "sources": sources_of(sources, old), **about_dataset(dataset)},
+        extra={
+            **(old.about if old else {}),
+            "sources": sources_of([*sources, *([root] if root else [])], old),
+            **about_dataset(dataset),
+        },
     )
     shutil.rmtree(out / LOOKED)
     return Indexed(
         corpus=corpus,
         added=len(rows) - len(known),
+        looked_again=counts if old else "",
         remarks=(*listing.remarks, *(table.told() for table in listing.tables)),
         decoded=sum(look.decoded for look in looked.values()),
         seconds=sum((look.seconds for look in looked.values()), 0.0),
@@ -172,16 +203,12 @@ def make_folder(out: Path) -> None:
         raise CorpusError(f"{out} cannot be made: {error.strerror}; give another --out") from None
 
 
-def file_id(video: Video) -> str:
-    """The id of the file that a row is of, without the start of a segment."""
-    whole, mark, start = video.id.rpartition("#")
-    return whole if mark and start.replace(".", "", 1).isdigit() else video.id
-
-
-def unknown_entries(entries: Iterable[Entry], known: Iterable[Video]) -> list[Entry]:
-    """The entries that no usable row stands for."""
-    files = {video.path for video in known if video.status == "ok"}
-    ids = {video.id for video in known if video.status == "ok"}
+def unknown_entries(entries: Iterable[Entry], known: Sequence[Video]) -> list[Entry]:
+    """The entries that no row stands for: one that is usable, or one whose file is looked at again or is gone."""
+    stands = [
+        video for video in known if video.status in ("ok", CHANGED) or (video.content and not video.path.exists())
+    ]
+    files, ids = {video.path for video in stands}, {video.id for video in stands}
     return [entry for entry in entries if (entry.path not in files if entry.start is None else entry.id not in ids)]
 
 

@@ -63,6 +63,12 @@ class Caption:
     prompt: str | None = None  # what it was asked, or the template that it fills
 
 
+def file_id(video: Video) -> str:
+    """The id of the file that a row is of, without the start of a segment."""
+    whole, mark, start = video.id.rpartition("#")
+    return whole if mark and start.replace(".", "", 1).isdigit() else video.id
+
+
 def later(row: type) -> list[tuple[str, pa.DataType]]:
     """The columns that tables of an earlier version lack: the fields with a default. They are null where nobody filled
     them and no part of a fingerprint: where a text comes from, or which bytes a file has, is not what a table says."""
