@@ -64,8 +64,8 @@ DISK = {  # what a disk or its owner refuses, and what to do about it
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command. Returns 0, or 2 after one line on stderr that says what to do; 130 after Ctrl-C, 141 where
-    nobody reads its output any more."""
+    """Runs one command. Returns 0, or 2 after one line on stderr that says what to do (1 where some of what was asked
+    for is done); 130 after Ctrl-C, 141 where nobody reads its output any more."""
     with shown_streams():
         return answered(sys.argv[1:] if argv is None else argv)
 
@@ -78,7 +78,7 @@ def answered(argv: list[str]) -> int:
         return code
     except TubeletError as error:
         print(f"tubelet: {one_line(str(error))}", file=sys.stderr)
-        return 2
+        return error.code
     except BrokenPipeError:
         if not unread():
             raise

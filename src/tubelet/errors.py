@@ -1,11 +1,14 @@
 """Errors that a user can act on: one sentence that says what, where and what to do.
 
-The command line prints the sentence and exits with 2; Python code may catch `TubeletError` or a leaf.
+The command line prints the sentence and exits with the `code` of the error, mostly 2; Python code may catch
+`TubeletError` or a leaf.
 """
 
 
 class TubeletError(Exception):
     """Something that the user can put right. The message is complete: what, where, remedy."""
+
+    code = 2  # with which the command line ends
 
 
 class CorpusError(TubeletError):
@@ -22,6 +25,12 @@ class RecipeError(TubeletError):
 
 class RunError(TubeletError):
     """A run folder is in the way, damaged, or was made by another recipe."""
+
+
+class PartlyMeasured(TubeletError):
+    """Some of what was asked for could not be measured; the rest is, and is written. The message names both."""
+
+    code = 1
 
 
 class WeightsError(TubeletError):

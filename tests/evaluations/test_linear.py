@@ -11,9 +11,10 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import cross_entropy, layer_norm
 
 from tubelet.evaluations import Features, Linear
-from tubelet.evaluations.classification import hold_out, measure
+from tubelet.evaluations.classification import measure
 from tubelet.evaluations.intervals import drawn_again
 from tubelet.evaluations.linear import Problem
+from tubelet.evaluations.selection import hold_out
 from tubelet.seeds import generator
 
 

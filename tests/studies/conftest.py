@@ -38,6 +38,12 @@ def small():
     )
 
 
+def partly():
+    """One mask, and a measure that a run without captions does not allow."""
+    measures = (MEASURES[0], Measure("named", "zero_shot", "accuracy"))
+    return Study("What is left?", {"tube": Way()}, recipe=f"{__file__}:pixels", seeds=1, measures=measures)
+
+
 def wider():
     """The same with a wider encoder."""
     return chz.replace(pixels(), encoder=Vit(width=48, depth=1, heads=2))

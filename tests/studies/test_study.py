@@ -56,6 +56,15 @@ def test_every_way_is_run_with_every_seed_and_leaves_one_small_file(done):
         assert len(json.dumps(cell)) < 20_000
 
 
+def test_a_measure_that_the_corpus_does_not_allow_takes_no_other_with_it(corpus, mine, tmp_path):
+    assert main(["study", f"{mine}:partly", "--on", str(corpus.folder), "--out", str(tmp_path)]) == 0
+    [cell] = cells(tmp_path).values()
+    assert "skill" in cell["results"]["reconstruction"]["metrics"]
+    [(asked, reason)] = cell["left_out"].items()
+    assert asked == "reconstruction zero_shot --baselines"
+    assert "zero_shot is not measured: zero_shot needs a run with a contrast head" in reason
+
+
 def test_a_cell_says_nothing_of_where_it_was_run(done, corpus):
     for cell in cells(done).values():
         text = json.dumps(cell)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from tubelet.data.loader import Data
     from tubelet.data.table import Corpus
+    from tubelet.errors import TubeletError
     from tubelet.evaluations import Context, Evaluation
     from tubelet.recipes import Pretrain
 
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.commands.bar import Bar
     from tubelet.console import Console
     from tubelet.data.table import Corpus
-    from tubelet.errors import RecipeError, RunError
+    from tubelet.errors import RecipeError, RunError, TubeletError
     from tubelet.evaluations import Context, Linear
     from tubelet.evaluations.baselines import BASELINES
     from tubelet.evaluations.cache import FOLDER
@@ -101,9 +102,16 @@ def run(args: argparse.Namespace) -> None:
         )  # fmt: skip
         others = {name: BASELINES[name](context) for name in asked_for(args)}
         results = {}
+        refused: dict[str, TubeletError] = {}
         for own, evaluation in evaluations.items():
-            leaks.refuse(getattr(evaluation, "split", "test"), args.allow_seen)
-            result = complete(evaluation, evaluation.run(context), context, leaks, step)
+            try:
+                leaks.refuse(getattr(evaluation, "split", "test"), args.allow_seen)
+                evaluation.check(corpus, data, labels, config.seed)
+                measured = evaluation.run(context)
+            except TubeletError as error:
+                refused[own] = error
+                continue
+            result = complete(evaluation, measured, context, leaks, step)
             result["asked"] = asked(args, own, str(corpus.folder))
             if evaluation.reads_features or evaluation.reads_tokens:
                 result["baselines"] = baselines(evaluation, result, others, corpus, label)
@@ -114,6 +122,8 @@ def run(args: argparse.Namespace) -> None:
                     best_head(evaluation, context, result, step),
                     within(folder, CLASSIFIERS, f"{file_name(name)}.safetensors"),
                 )
+    if not results:
+        raise not_measured(refused)
     console = Console()
     for name, result in results.items():
         console.print(table(name, result, console.width))
@@ -122,6 +132,18 @@ def run(args: argparse.Namespace) -> None:
     for line in (*said, *leaks.lines()):
         console.print(line, soft_wrap=True)
     console.print(f"written to {folder / 'results.json'}", soft_wrap=True)
+    if refused:
+        raise not_measured(refused, list(results))
+
+
+def not_measured(refused: "Mapping[str, TubeletError]", measured: Sequence[str] = ()) -> "TubeletError":
+    """Which evaluations could not be measured, and why; the error of the only one that was asked for as it is."""
+    from tubelet.errors import PartlyMeasured, TubeletError
+
+    if not measured and len(refused) == 1:
+        return next(iter(refused.values()))
+    said = "; ".join(f"{name} is not measured: {error}" for name, error in refused.items())
+    return PartlyMeasured(f"{said}; measured and written: {', '.join(measured)}") if measured else TubeletError(said)
 
 
 def asked_for(args: argparse.Namespace) -> list[str]:
@@ -260,4 +282,5 @@ def remarks(result: Mapping[str, Any]) -> list[str]:
         lines += [f"  and {len(names) - 8} more, all in results.json"] if len(names) > 8 else []
     if selected := result.get("protocol", {}).get("selected"):
         lines.append("selected on train: " + ", ".join(f"{pool} {setting}" for pool, setting in selected.items()))
-    return lines + list(result.get("remarks", [])) + [f"NOTE: {mark}" for mark in result.get("marks", [])]
+    notes = [*result.get("marks", []), *result.get("warnings", [])]
+    return lines + list(result.get("remarks", [])) + [f"NOTE: {note}" for note in notes]

@@ -175,6 +175,18 @@ def failures(corpus: "Corpus") -> list[str]:
     return lines + ([f"  ok with a remark: {len(noted)} ({noted[0]})"] if noted else [])
 
 
+def single_group(corpus: "Corpus") -> list[str]:
+    """Where all labelled videos of train are one group, no classifier can select its setting there."""
+    train = [video for video in corpus.select("all") if video.split == "train" and video.label]
+    groups = {video.group for video in train}
+    if len(groups) != 1 or len({video.label for video in train}) < 2:
+        return []
+    return [
+        f"  train is one group ({groups.pop()}, {len(train)} labelled videos): a classifier can hold nothing out there "
+        "to select its setting on; give more groups in --labels (path,group), or the setting, as in linear.grid=1.0"
+    ]
+
+
 def contents(corpus: "Corpus") -> list[str]:
     """Classes, splits, captions."""
     from collections import Counter
@@ -203,6 +215,7 @@ def contents(corpus: "Corpus") -> list[str]:
             f"  test holds {plural(splits['test'], 'video')}, too few to measure on: "
             "a split column in --labels (path,split) moves some there"
         )
+    lines += single_group(corpus)
     if corpus.captions:
         sources = Counter(caption.source for caption in corpus.captions)
         shown = [f"{name} {count}" for name, count in sorted(sources.items())]

@@ -29,6 +29,7 @@ from tubelet.seeds import generator, key
 @chz.chz
 class Attentive(Probe):
     name: ClassVar[str] = "attentive"
+    tried: ClassVar[str] = "rates"
     what: ClassVar[str] = "frozen encoder, all tokens of one centre clip a video, in half precision"
 
     pools: tuple[str, ...] = chz.field(default=("tokens",), doc="what is attended to")

@@ -83,5 +83,8 @@ class Evaluation:
     reads_features: ClassVar[bool] = False  # of both splits and their labels
     reads_tokens: ClassVar[bool] = False  # of the encoder alone: a baseline, which has no task, has them too
 
+    def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
+        """`CorpusError` where the tables alone say that this cannot be measured, before a video is read."""
+
     def run(self, context: Context) -> dict[str, Any]:
         raise NotImplementedError

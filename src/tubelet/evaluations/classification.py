@@ -1,7 +1,6 @@
 """What the linear probe and kNN share: selection on a part of train, one look at test, and a classifier's numbers."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import chz
@@ -10,11 +9,13 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from tubelet.data.loader import Data
+from tubelet.data.table import Corpus
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.features import POOLS, Features
+from tubelet.evaluations.features import POOLS, Features, outline_of
 from tubelet.evaluations.intervals import BOUNDS, drawn_again
-from tubelet.seeds import key
+from tubelet.evaluations.selection import best, hold_out_for, tie
 
 WHAT = "frozen encoder, one centre clip a video; mean: of all tokens; slots: per-slot means"
 
@@ -25,6 +26,7 @@ class Probe(Evaluation):
 
     reads_features: ClassVar[bool] = True
     what: ClassVar[str] = WHAT
+    tried: ClassVar[str] = "grid"  # the field that holds the settings
 
     pools: tuple[str, ...] = chz.field(default=POOLS, doc="mean: of all tokens; slots: per-slot means side by side")
     held_out: float = chz.field(default=0.25, doc="share of train's groups that selects")
@@ -37,6 +39,14 @@ class Probe(Evaluation):
     def settings(self, clips: int) -> Sequence[Any]:
         """The grid for so many clips, the setting that wins ties first."""
         raise NotImplementedError
+
+    def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
+        self.selecting(labelled(corpus, data, labels, "train", "test", self.name), seed)
+
+    def selecting(self, train: Features, seed: int) -> Bool[Tensor, "v"] | None:
+        """The clips of train that select; None where nothing has to be selected."""
+        settings = self.settings(len(train))
+        return hold_out_for(settings, train, self.held_out, seed, f"{self.name}.{self.tried}={settings[0]}")
 
     def given(self, context: Context, split: str) -> Features:
         """What is classified."""
@@ -51,15 +61,18 @@ class Probe(Evaluation):
     def run(self, context: Context) -> dict[str, Any]:
         all_train, all_test = self.given(context, "train"), self.given(context, "test")
         train, test = two_splits(all_train, all_test, self.name)
-        held = hold_out(train, self.held_out, context.seed)
+        held = self.selecting(train, context.seed)
+        selecting = 0 if held is None else int(held.sum())
         result: dict[str, Any] = {
             "corpus": context.identity,
             "protocol": {
                 "split": "fitted and selected on train, measured once on test",
                 "features": self.what,
                 **self.about(),
-                "selection": f"highest accuracy on {int(held.sum())} held-out clips of train "
-                f"({self.held_out:.0%} of the groups of every label, by a keyed hash); then all of train",
+                "selection": f"highest accuracy on {selecting} held-out clips of train "
+                f"({self.held_out:.0%} of the groups of every label, by a keyed hash); then all of train"
+                if selecting
+                else "none: the setting was given, and train is one group; fitted on all of train",
                 "selected": {},
                 "held_out_accuracy": {},
                 "intervals": f"95 %, {self.samples} bootstrap samples of whole test groups",
@@ -67,13 +80,15 @@ class Probe(Evaluation):
             },
             "metrics": chance(train, test),
             "intervals": {},
-            "counts": {"train": all_train.counts(), "test": all_test.counts(), "selecting": int(held.sum())},
+            "counts": {"train": all_train.counts(), "test": all_test.counts(), "selecting": selecting},
             "failed": {"train": list(all_train.failed), "test": list(all_test.failed)},
             "classes": list(train.classes),
             "pools": {},
+            "warnings": [],
         }
         for pool in self.pools:
-            setting, scores = self.select(train, held, pool)
+            setting, scores = (self.settings(len(train))[0], {}) if held is None else self.select(train, held, pool)
+            result["warnings"] += tie(pool, scores, selecting, result["protocol"]["ties"])
             [predicted] = self.predict(train, test, pool, [setting])
             measured = measure(predicted, test, seed=context.seed, samples=self.samples)
             result["protocol"]["selected"][pool] = setting
@@ -92,7 +107,7 @@ class Probe(Evaluation):
             setting: float((predicted == selecting.label).float().mean())
             for setting, predicted in zip(settings, predictions, strict=True)
         }
-        return max(scores, key=lambda setting: scores[setting]), scores
+        return best(scores)[0], scores
 
 
 def two_splits(train: Features, test: Features, what: str) -> tuple[Features, Features]:
@@ -106,28 +121,12 @@ def two_splits(train: Features, test: Features, what: str) -> tuple[Features, Fe
     return train.with_label(), test.with_label()
 
 
-def hold_out(train: Features, share: float, seed: int) -> Bool[Tensor, "v"]:
-    """Which clips of train select: whole groups, `share` of those of every label, by a keyed hash of the group."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for i, group in enumerate(train.groups):
-        members[group].append(i)
-    if len(members) < 2:
-        raise CorpusError(
-            "selection on a held-out part of train needs two groups there, and there is one; "
-            "give the table more groups, or a `split` column"
-        )
-    by_label: dict[int, list[str]] = defaultdict(list)
-    for group, rows in members.items():
-        by_label[int(train.label[rows].mode().values)].append(group)
-    chosen: list[str] = []
-    for groups in by_label.values():
-        groups.sort(key=lambda group: (key(seed, "held out " + group), group))
-        chosen += groups[: min(round(share * len(groups) + 1e-9), len(groups) - 1)]
-    if not chosen:  # one group a label: any one of them, so that something selects
-        chosen = [min(members, key=lambda group: (key(seed, "held out " + group), group))]
-    held = torch.zeros(len(train), dtype=torch.bool)
-    held[[i for group in chosen for i in members[group]]] = True
-    return held
+def labelled(
+    corpus: Corpus, data: Data, labels: Mapping[str, str] | None, first: str, second: str, what: str
+) -> Features:
+    """The outline of the first split, as `two_splits` would have it, before a video is read."""
+    first_outline, second_outline = (outline_of(corpus, data, split, labels) for split in (first, second))
+    return two_splits(first_outline, second_outline, what)[0]
 
 
 def measure(predicted: Int64[Tensor, "v"], test: Features, *, seed: int, samples: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ A clip that cannot be read is named and counted; nothing takes its place. Start 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,28 @@ class Features:
             "short": len(self.short),
             "groups": len(set(self.groups)),
         }
+
+
+def outline(videos: Sequence[Video], classes: Sequence[str]) -> Features:
+    """Videos as what is selected and measured by: ids, groups, labels; no features."""
+    number = {name: place for place, name in enumerate(classes)}
+    nothing = torch.empty(len(videos), 0)
+    return Features(
+        mean=nothing,
+        slots=nothing,
+        label=torch.tensor([number.get(video.label or "", -1) for video in videos], dtype=torch.int64),
+        ids=tuple(video.id for video in videos),
+        groups=tuple(video.group for video in videos),
+        classes=tuple(classes),
+    )
+
+
+def outline_of(corpus: Corpus, data: Data, split: str, labels: Mapping[str, str] | None) -> Features:
+    """The outline of those videos of a split that indexing could read."""
+    if labels is None:
+        labels = {video.id: video.label for video in corpus.videos if video.label}
+    videos = [video for video in choose(corpus, split, None, 0, data.where) if video.status == "ok"]
+    return outline([replace(video, label=labels.get(video.id)) for video in videos], sorted(set(labels.values())))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ asked the same. Its interval draws whole groups of query clips again; `half_widt
 errors over episodes, which says how many episodes were drawn and nothing of how many clips there are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,9 +17,11 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from torch.nn.functional import normalize
 
+from tubelet.data.loader import Data
+from tubelet.data.table import Corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.classification import WHAT, two_splits
+from tubelet.evaluations.classification import WHAT, labelled, two_splits
 from tubelet.evaluations.features import POOLS, Features
 from tubelet.evaluations.intervals import of_mean
 from tubelet.seeds import generator
@@ -43,6 +45,9 @@ class FewShot(Evaluation):
     def _sensible(self) -> None:
         if self.ways < 2 or self.queries < 1 or self.episodes < 1 or not self.shots or min(self.shots) < 1:
             raise RecipeError("few_shot needs ways of at least 2, and at least 1 shot, query and episode")
+
+    def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
+        labelled(corpus, data, labels, self.support, self.split, self.name)
 
     def run(self, context: Context) -> dict[str, Any]:
         all_support, all_queries = context.features(self.support), context.features(self.split)

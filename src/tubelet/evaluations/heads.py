@@ -59,7 +59,7 @@ class Scores:
 def best_head(probe: Linear, context: Context, result: Mapping[str, Any], step: int = 0) -> KeptHead:
     """Of what `probe.run` selected: the pool with the highest held-out accuracy, at its setting, from all of train."""
     protocol = result["protocol"]
-    top = {pool: max(scores.values()) for pool, scores in protocol["held_out_accuracy"].items()}
+    top = {pool: max(scores.values(), default=0.0) for pool, scores in protocol["held_out_accuracy"].items()}
     pool = max(top, key=lambda pool: top[pool])
     train = context.features("train").with_label()
     [head] = probe.fit(train, pool, [protocol["selected"][pool]])

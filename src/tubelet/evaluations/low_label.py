@@ -9,7 +9,7 @@ nothing to fit, the middle of the grid is taken. No label outside the share is l
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import chz
@@ -18,12 +18,15 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from tubelet.data.loader import Data
+from tubelet.data.table import Corpus
 from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context
-from tubelet.evaluations.classification import chance, hold_out, two_splits
+from tubelet.evaluations.classification import chance, labelled, two_splits
 from tubelet.evaluations.features import Features
 from tubelet.evaluations.intervals import of_mean
 from tubelet.evaluations.linear import Linear
+from tubelet.evaluations.selection import best, hold_out
 from tubelet.seeds import key
 
 
@@ -41,6 +44,9 @@ class LowLabel(Linear):
             raise RecipeError(
                 "low_label.shares lie above 0 and are at most 1; draws is at least 1 and folds at least 2"
             )
+
+    def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
+        labelled(corpus, data, labels, "train", "test", self.name)
 
     def run(self, context: Context) -> dict[str, Any]:
         all_train, all_test = context.features("train"), context.features("test")
@@ -66,6 +72,7 @@ class LowLabel(Linear):
             "failed": {"train": list(all_train.failed), "test": list(all_test.failed)},
             "classes": list(train.classes),
             "per_class": {},
+            "warnings": [],
         }
         for share in sorted(self.shares):
             parts = [train.rows(chosen(train, share, draw)) for draw in range(1 if share == 1 else self.draws)]
@@ -77,12 +84,18 @@ class LowLabel(Linear):
     def measure(
         self, name: str, parts: Sequence[Features], test: Features, pool: str, seed: int, result: dict[str, Any]
     ) -> None:
-        settings, hits = [], []
+        settings, hits, unclear = [], [], 0
         for part in parts:
-            setting = self.within(part, pool, seed)
+            setting, equal = self.within(part, pool, seed)
+            unclear += equal > 1
             [predicted] = self.predict(part, test, pool, [setting])
             settings.append(setting)
             hits.append((predicted == test.label).double().numpy())
+        if unclear:
+            result["warnings"].append(
+                f"{name}: in {unclear} of {len(parts)} draws several settings tie within the share; taken is "
+                f"{result['protocol']['ties']}, or the middle of the grid where none was ever right"
+            )
         right = np.mean(hits, axis=0)
         result["metrics"][f"{name}.accuracy"] = float(right.mean())
         bounds = of_mean(right, test.groups, seed=seed, samples=self.samples)
@@ -96,13 +109,13 @@ class LowLabel(Linear):
         if len(hits) > 1:
             result["protocol"]["spread"][name] = float(np.std([hit.mean() for hit in hits], ddof=1))
 
-    def within(self, part: Features, pool: str, seed: int) -> float:
-        """The setting that is best within these clips."""
+    def within(self, part: Features, pool: str, seed: int) -> tuple[float, int]:
+        """The setting that is best within these clips, and how many are as good."""
         groups_of = groups_by_label(part)
         settings = self.settings(len(part))
         if min(len(groups) for groups in groups_of.values()) >= self.folds:
-            setting, _ = self.select(part, hold_out(part, self.held_out, seed), pool)
-            return float(setting)
+            setting, scores = self.select(part, hold_out(part, self.held_out, seed), pool)
+            return float(setting), len(best(scores))
         fold = fold_of(part, groups_of, self.folds, seed)
         right = np.zeros(len(settings))
         for number in range(self.folds):
@@ -110,7 +123,8 @@ class LowLabel(Linear):
             if len(asked) and len(fitting.label.unique()) > 1:
                 predictions = self.predict(fitting, asked, pool, settings)
                 right += [float((predicted == asked.label).sum()) for predicted in predictions]
-        return settings[int(right.argmax())] if right.any() else settings[len(settings) // 2]
+        equal = best(dict(zip(settings, right.tolist(), strict=True)))
+        return (equal[0] if right.any() else settings[len(settings) // 2]), len(equal)
 
 
 def groups_by_label(features: Features) -> dict[int, list[str]]:

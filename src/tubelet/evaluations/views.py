@@ -5,12 +5,15 @@ the one with the highest held-out accuracy is taken. Test videos are seen in `vi
 along their longer side). A video counts where all its views can be read.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import chz
 import torch
 
+from tubelet.data.loader import Data
+from tubelet.data.table import Corpus
 from tubelet.data.views import parse
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import chance, measure
@@ -32,6 +35,9 @@ class Multiview(Evaluation):
     @chz.validate
     def _views(self) -> None:
         parse(self.views)
+
+    def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
+        self.linear.check(corpus, data, labels, seed)
 
     def run(self, context: Context) -> dict[str, Any]:
         probed = self.linear.run(context)
@@ -78,4 +84,5 @@ class Multiview(Evaluation):
             },
             "failed": {**probed["failed"], "test": list(found.failed)},
             "classes": list(test.classes),
+            "warnings": [warning for warning in probed["warnings"] if warning.startswith(f"{kept.pool}:")],
         }

@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from tubelet.data.loader import Data
 from tubelet.data.subset import those_where
 from tubelet.data.table import Corpus, Video
 from tubelet.errors import CorpusError
-from tubelet.evaluations.classification import hold_out
-from tubelet.evaluations.features import Features
+from tubelet.evaluations.features import outline
 from tubelet.evaluations.low_label import chosen
+from tubelet.evaluations.selection import hold_out_for
 
 
 @dataclass(frozen=True)
@@ -27,9 +25,17 @@ class Division:
 
     @classmethod
     def of(
-        cls, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, share: float, held_out: float, seed: int
+        cls,
+        corpus: Corpus,
+        data: Data,
+        labels: Mapping[str, str] | None,
+        share: float,
+        held_out: float,
+        seed: int,
+        rates: Sequence[float] = (),
     ) -> "Division":
-        """What `data` selects is trained on; `labels` (by id) in place of the table's."""
+        """What `data` selects is trained on; `labels` (by id) in place of the table's. Nothing selects where nothing
+        is held out, or there is one group and one of the `rates`."""
         if labels is None:
             labels = {video.id: video.label for video in corpus.videos if video.label}
         classes = tuple(sorted(set(labels.values())))
@@ -47,7 +53,9 @@ class Division:
         used = [
             video for video, taken in zip(named, chosen(outline(named, classes), share, seed), strict=True) if taken
         ]
-        held = hold_out(outline(used, classes), held_out, seed).tolist()
+        fixed = "give one learning rate, as optim.base_lr=0.01, and its last step is kept"
+        found = hold_out_for(rates, outline(used, classes), held_out, seed, fixed) if held_out else None
+        held = [False] * len(used) if found is None else found.tolist()
         test = [video for video in videos if video.split == "test" and split not in ("all", "test")]
         return cls(
             classes,
@@ -61,17 +69,3 @@ class Division:
             ),
             {split: len(train) - len(named), "test": sum(v.label is None and v.status == "ok" for v in test)},
         )
-
-
-def outline(videos: Sequence[Video], classes: Sequence[str]) -> Features:
-    """Videos as what is selected and measured by: ids, groups, labels; no features."""
-    number = {name: place for place, name in enumerate(classes)}
-    nothing = torch.empty(len(videos), 0)
-    return Features(
-        mean=nothing,
-        slots=nothing,
-        label=torch.tensor([number.get(video.label or "", -1) for video in videos], dtype=torch.int64),
-        ids=tuple(video.id for video in videos),
-        groups=tuple(video.group for video in videos),
-        classes=tuple(classes),
-    )

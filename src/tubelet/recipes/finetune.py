@@ -26,7 +26,9 @@ class Finetune(Training):
     init: str = chz.field(default="", doc="the run whose encoder is fine-tuned")
     scratch: bool = chz.field(default=False, doc="the same encoder with fresh weights: the baseline")
     labels_share: float = chz.field(default=1.0, doc="share of train's labelled groups that is used, of every class")
-    held_out: float = chz.field(default=0.25, doc="share of these groups that selects learning rate and epoch")
+    held_out: float = chz.field(
+        default=0.25, doc="share of these groups that selects learning rate and step; 0: none, for a single rate"
+    )
     rates: tuple[float, ...] = chz.field(
         default=(), doc="values of optim.base_lr that are tried; the best on the held-out part is kept"
     )
@@ -46,10 +48,10 @@ class Finetune(Training):
 
     @chz.validate
     def _shares(self) -> None:
-        if not 0 < self.labels_share <= 1 or not 0 < self.held_out < 1:
+        if not 0 < self.labels_share <= 1 or not 0 <= self.held_out < 1:
             raise RecipeError(
-                f"labels_share={self.labels_share:g} and held_out={self.held_out:g} are shares: more than 0, and at "
-                "most (held_out: less than) 1"
+                f"labels_share={self.labels_share:g} and held_out={self.held_out:g} are shares: of labels more than "
+                "0 and at most 1, held out at least 0 and less than 1"
             )
         if not 0 <= self.drop_path < 1 or not (self.average is None or 0 < self.average < 1):
             raise RecipeError(f"drop_path={self.drop_path:g} and average={self.average} are shares below 1")

@@ -66,6 +66,7 @@ def pretrain(
         if machine.rank == 0 and not held.begun:
             write_plan(folder, plan)
         say_short(machine, table, config)
+        say_refused(machine, table, config)
         if held.step:
             say(machine, f"{folder}: going on from step {held.step} of {plan.steps}")
 
@@ -146,6 +147,15 @@ def say_short(machine: Machine, corpus: Corpus, config: Pretrain) -> None:
     if short := shorter(videos, config.clip, sampling):
         done = "their last frame is repeated" if sampling.short == "repeat" else "their frames are spread over it"
         say(machine, f"{len(short)} of {len(videos)} videos are shorter than a clip's span (first: {short[0]}); {done}")
+
+
+def say_refused(machine: Machine, corpus: Corpus, config: Pretrain) -> None:
+    """Which of the recipe's evaluations the tables do not allow, before the time of a training is spent."""
+    for name, evaluation in config.evaluations.items():
+        try:
+            evaluation.check(corpus, config.data, None, config.seed)
+        except TubeletError as error:
+            say(machine, f"{name} will not be measured: {error}")
 
 
 def say(machine: Machine, line: str) -> None:

@@ -23,16 +23,17 @@ from tubelet.data.loader import train_batches
 from tubelet.data.table import Corpus, Video
 from tubelet.data.views import CENTRE, parse
 from tubelet.distributed import process_group
-from tubelet.errors import RunError
+from tubelet.errors import RecipeError, RunError
 from tubelet.evaluations.classification import chance, measure
 from tubelet.evaluations.duplicates import Shared, looked_at
-from tubelet.evaluations.features import Progress, quiet
+from tubelet.evaluations.features import Progress, outline, quiet
 from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.multiview import Predicted, predict
 from tubelet.evaluations.results import merge_result, view
 from tubelet.files import write_atomically
 from tubelet.log import Log, read_log, versions
-from tubelet.recipes.division import Division, outline
+from tubelet.recipes.chosen import HELD_OUT, Chosen, below, best, measured, standing
+from tubelet.recipes.division import Division
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.folder import (
     CLASSIFIER,
@@ -52,7 +53,6 @@ from tubelet.tasks import Classification
 from tubelet.train import Machine, train
 
 BEST, TRAINED_ON = "best.safetensors", "trained_on.csv"
-HELD_OUT = "held_out"  # the name of what is measured on the way, in log.jsonl
 
 
 def finetune(
@@ -72,8 +72,14 @@ def finetune(
     folder = Path(folder)
     with process_group(), contextlib.ExitStack() as stack:
         machine = Machine.here(config.precision)
+        rates = config.grid
+        if not config.held_out and len(rates) > 1:
+            raise RecipeError(
+                f"held_out=0 leaves no clips to select one of the learning rates {', '.join(map(str, rates))} on; give "
+                f"one, as optim.base_lr={rates[0]}"
+            )
         table = Corpus.open(Path(corpus))
-        division = Division.of(table, config.data, labels, config.labels_share, config.held_out, config.seed)
+        division = Division.of(table, config.data, labels, config.labels_share, config.held_out, config.seed, rates)
         origin = read_plan(config.init)
         leaks = Leaks.of(
             table, origin.corpus, origin.config.data.split, guided=origin.config.guided_by_text, compared=False,
@@ -93,14 +99,14 @@ def finetune(
         machine = replace(machine, precision=held.plan.precision)
         if machine.rank == 0 and not held.begun:
             write_plan(folder, plan)
-        for rate in config.grid:
+        for rate in rates:
             if not tune(Tuning(config, table, division, rate, steps, folder, machine)):
                 say(machine, "stopped and saved; the same command goes on from there")
                 return False
         if machine.rank == 0:
-            chosen = best(config.grid, folder)
+            chosen = best(rates, folder, len(division.select))
             conclude(config, table, division, leaks, chosen, folder, machine, steps, progress)
-            print(f"{folder}: {said(chosen)}; {following(folder)}")
+            print(f"{folder}: {chosen.told}; {following(folder)}")
         return True
 
 
@@ -119,10 +125,6 @@ class Tuning:
     @property
     def folder(self) -> Path:
         return below(self.root, self.rate)
-
-
-def below(root: Path, rate: float) -> Path:
-    return root / f"rate-{rate:g}"
 
 
 def tune(tuning: Tuning) -> bool:
@@ -145,7 +147,7 @@ def tune(tuning: Tuning) -> bool:
     loop = chz.replace(
         config,
         optim=chz.replace(config.optim, base_lr=tuning.rate),
-        evaluate_every=config.evaluate_every or max(1, round(steps / 10)),
+        evaluate_every=(config.evaluate_every or max(1, round(steps / 10))) if tuning.division.select else 0,
     )
     with Log(folder / LOG if machine.rank == 0 else None, keep=first, tensorboard=config.tensorboard) as log:
         look = Looking(tuning, task, log)
@@ -179,13 +181,20 @@ class Looking:
     def __call__(self, step: int) -> None:
         tuning, model = self.tuning, self.task.tested
         model.eval()
+        if not tuning.division.select:
+            self.keep(step)
+            self.log.write("evaluation", step, name=HELD_OUT, metrics={}, failed=[])
+            return
         found = on_videos(tuning, model.forward, tuning.division.select, CENTRE_ONLY)
         metrics = compared(found, tuning.division.select, tuning.division.classes)
         if self.top is None or standing({"step": step, "metrics": metrics}) > self.top:
             self.top = standing({"step": step, "metrics": metrics})
-            tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-            write_atomically(tuning.folder / BEST, save(tensors, metadata={"step": str(step)}))
+            self.keep(step)
         self.log.write("evaluation", step, name=HELD_OUT, metrics=metrics, failed=list(found.failed))
+
+    def keep(self, step: int) -> None:
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.task.tested.state_dict().items()}
+        write_atomically(self.tuning.folder / BEST, save(tensors, metadata={"step": str(step)}))
 
 
 CENTRE_ONLY = (CENTRE,)
@@ -217,34 +226,6 @@ def compared(found: Predicted, videos: Iterable[Video], classes: tuple[str, ...]
         "cross_entropy": float(nll_loss(found.probabilities.clamp(min=1e-12).log(), label)),
         "majority": float((label == label.mode().values).float().mean()),
     }
-
-
-def measured(folder: Path) -> list[dict[str, Any]]:
-    """The measurements on the held-out part that are logged."""
-    return [record for record in read_log(folder / LOG) if record["kind"] == "evaluation"]
-
-
-def standing(record: Mapping[str, Any]) -> tuple[float, float, int]:
-    """What is compared: accuracy, then cross-entropy, then who came first."""
-    return record["metrics"]["accuracy"], -record["metrics"]["cross_entropy"], -record["step"]
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The rate and the step whose weights are kept, and what every rate came to at its best."""
-
-    rate: float
-    step: int
-    accuracy: float
-    grid: Mapping[float, tuple[float, int]]  # rate -> best held-out accuracy, at which step
-
-
-def best(grid: Iterable[float], root: Path) -> Chosen:
-    """Equal rates: the smaller one."""
-    top = {rate: max(measured(below(root, rate)), key=standing) for rate in grid}
-    rate = max(sorted(top), key=lambda rate: standing(top[rate])[:2])
-    summary = {rate: (record["metrics"]["accuracy"], record["step"]) for rate, record in top.items()}
-    return Chosen(rate, top[rate]["step"], top[rate]["metrics"]["accuracy"], summary)
 
 
 def conclude(
@@ -329,7 +310,9 @@ def result_of(tuning: Tuning, leaks: Leaks, chosen: Chosen) -> dict[str, Any]:
             "labels": f"{config.labels_share:.0%} of train's labelled groups of every class: {len(fit)} clips fit, "
             f"{len(select)} select",
             "selection": f"learning rate and step of the highest accuracy on the {len(select)} held-out clips of train "
-            f"({config.held_out:.0%} of the groups of every label, by a keyed hash), ties by cross-entropy",
+            f"({config.held_out:.0%} of the groups of every label, by a keyed hash), ties by cross-entropy"
+            if len(select)
+            else "none: one learning rate, and its last step",
             "steps": tuning.steps,
             "selected": {"rate": chosen.rate, "step": chosen.step},
             "held_out_accuracy": {f"{rate:g}": f"{top:.4f} at step {at}" for rate, (top, at) in chosen.grid.items()},
@@ -337,7 +320,7 @@ def result_of(tuning: Tuning, leaks: Leaks, chosen: Chosen) -> dict[str, Any]:
             "intervals": f"95 %, {config.samples} bootstrap samples of whole test groups",
             "seed": config.seed,
         },
-        "metrics": {"held_out.accuracy": chosen.accuracy},
+        "metrics": {} if chosen.accuracy is None else {"held_out.accuracy": chosen.accuracy},
         "intervals": {},
         "counts": {
             "train": {
@@ -347,6 +330,7 @@ def result_of(tuning: Tuning, leaks: Leaks, chosen: Chosen) -> dict[str, Any]:
             "selecting": sum(name not in names for name in select.ids),
         },
         "failed": {"train": failed},
+        "warnings": list(chosen.ties),
         "classes": list(division.classes),
     }  # fmt: skip
 
@@ -409,10 +393,6 @@ def digest_of(labels: Mapping[str, str] | None) -> dict[str, str]:
     if labels is None:
         return {}
     return {"labels": hashlib.blake2b(repr(sorted(labels.items())).encode(), digest_size=12).hexdigest()}
-
-
-def said(chosen: Chosen) -> str:
-    return f"learning rate {chosen.rate:g}, step {chosen.step}, {chosen.accuracy:.1%} on the held-out part of train"
 
 
 def following(folder: Path) -> str:

@@ -93,7 +93,7 @@ def remarks(run: Run) -> Iterator[Notice]:
     for text in run.remarks:
         yield Notice("remark", run.name, text)
     for evaluation, result in run.results.items():
-        for text in result.get("remarks") or []:
+        for text in [*(result.get("warnings") or []), *(result.get("remarks") or [])]:
             yield Notice("remark", run.name, f"{evaluation}: {text}.")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tubelet.errors import RunError, TubeletError
+from tubelet.errors import PartlyMeasured, RunError, TubeletError
 from tubelet.evaluations.results import read_results
 from tubelet.files import write_atomically
 from tubelet.log import read_log
@@ -84,6 +84,7 @@ def run_cell(cell: Cell, corpus: Path, folder: Path, run: Run, curves: tuple[str
     """Trains and measures; everything the commands print goes to a file beside the run."""
     own = folder / "run"
     left_out: dict[str, str] = {}
+    nothing = True  # is measured
     clock = Clock.of(folder)
     pretrain, *after = cell.commands(str(corpus), str(own))
     with (folder / "output.txt").open("a", encoding="utf-8") as output, contextlib.redirect_stdout(output):
@@ -93,10 +94,12 @@ def run_cell(cell: Cell, corpus: Path, folder: Path, run: Run, curves: tuple[str
             try:
                 with clock.measures(words[0]):
                     run(words)
+                nothing = False
             except TubeletError as error:  # no such labels on this corpus, say: the column stays empty
+                nothing = nothing and not isinstance(error, PartlyMeasured)
                 reason = str(error).replace(str(corpus.absolute()), CORPUS).replace(str(own.absolute()), RUN)
                 left_out[" ".join(words[4:] if words[0] == "evaluate" else words[:1])] = reason
-    if len(left_out) == len(after):
+    if nothing and left_out:
         raise TubeletError(next(iter(left_out.values())))
     return content_of(cell, own, clock, left_out, curves)
 
