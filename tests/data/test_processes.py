@@ -94,3 +94,17 @@ def test_leaving_early_leaves_no_process_behind() -> None:
     assert len(set(multiprocessing.active_children()) - before) == 2
     results.close()
     assert set(multiprocessing.active_children()) <= before
+
+
+def test_workers_of_a_process_with_threads_find_imported_what_that_process_had_imported():
+    program = """
+import threading, time
+import tubelet.data.loader
+from tubelet.data.processes import run_each, start_method
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+if __name__ == "__main__":
+    assert start_method() == "forkserver"
+    print(dict(run_each(eval, ["'torch' in __import__('sys').modules"], workers=1, limit=60)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "{0: True}\n"

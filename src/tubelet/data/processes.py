@@ -42,6 +42,14 @@ def start_method() -> str:
     return preferred if preferred in methods else "spawn"
 
 
+def start_context() -> BaseContext:
+    """How workers are started. A fork server imports what this process has of tubelet once, not every worker anew."""
+    context = multiprocessing.get_context(start_method())
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(["__main__", *(name for name in sys.modules if name.startswith("tubelet."))])
+    return context
+
+
 def run_each(
     function: Callable[[Any], Any], items: Sequence[Any], workers: int, limit: float, memory: int = MEMORY
 ) -> Iterator[tuple[int, Any]]:
@@ -50,7 +58,7 @@ def run_each(
 
     An item whose worker was killed is tried once more: nobody can tell a crash from a kill that meant the worker.
     """
-    context = multiprocessing.get_context(start_method())
+    context = start_context()
     queue = iter(range(len(items)))
     tries: Counter[int] = Counter()
     crew: list[Worker] = []
@@ -66,7 +74,7 @@ def run_each(
                 if worker.spent:
                     worker.stop()
                     crew.remove(worker)
-                    worker = Worker(multiprocessing.get_context(start_method()), function, limit, memory)
+                    worker = Worker(start_context(), function, limit, memory)
                     crew.append(worker)
                 if isinstance(outcome, Failure) and outcome.status == CRASHED:
                     tries[index] += 1
