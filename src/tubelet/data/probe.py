@@ -12,8 +12,9 @@ import av.error
 import numpy as np
 from jaxtyping import Float64
 
+from tubelet.data.decoding import Decoding, open_video, turn_of
 from tubelet.data.limits import Undecodable, regular_file
-from tubelet.data.video import SAME, Decoding, frame_duration, open_video, read_frames, turn_of
+from tubelet.data.video import SAME, frame_duration, read_frames
 from tubelet.errors import VideoError
 
 CHEAP = 150_000_000  # pixels that a probe decodes without thinking: 490 frames of 640x480

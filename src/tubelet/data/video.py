@@ -7,7 +7,7 @@ Frames come out upright, as 8-bit RGB, whatever the depth, the chroma, the alpha
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, dropwhile
 from pathlib import Path
@@ -16,24 +16,35 @@ from typing import Any, TypeVar
 
 import av
 import av.error
-import av.logging
 import numpy as np
-from av.codec.context import Flags2
-from av.stream import Disposition
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.frame import PictureType
 from jaxtyping import Float64, Int64, UInt8
 
-from tubelet.data.limits import Undecodable, check_size, check_time, limits, regular_file, within
+from tubelet.data.decoding import Cut, Decoding, Keeping, Turn, open_video, turn_of
+from tubelet.data.limits import check_time, limits, within
+from tubelet.data.packets import Packets
 from tubelet.errors import VideoError
+
+__all__ = [
+    "SAME",
+    "Cut",
+    "Reader",
+    "Turn",
+    "frame_duration",
+    "glance",
+    "read_frames",
+    "read_span",
+    "timestamps",
+    "turn_of",
+    "write_video",
+]
 
 SAME = 1e-6  # seconds: two times closer than this are one
 EARLIER = (0.0, 1.0, 10.0)  # seconds: some containers seek too late; tried in this order before the beginning
-SKIPPING = ("h264", "hevc")  # codecs that say which frames no other refers to
+SKIPPING = ("h264", "hevc")  # codecs that say which frames no other refers to, and show none before they have recovered
+PREDICTED = (PictureType.P, PictureType.B, PictureType.S)
 
-Cut = Callable[[np.ndarray], np.ndarray]
 T = TypeVar("T")
-
-av.logging.set_level(av.logging.PANIC)  # what FFmpeg has to say arrives as an exception, once
 
 
 class Reader:
@@ -110,7 +121,7 @@ class Reader:
             return [], np.empty(0)
         made: list[T] = []
         stamps: list[int] = []
-        for stamp, frame in self._stamped(key_before(self._packets, int(self._stamps[inside[0]])), None):
+        for stamp, frame in self._from(int(self._stamps[inside[0]]), None):
             if stamp is None or (stamps and stamp <= stamps[-1]):
                 return None
             stamps.append(stamp)
@@ -144,24 +155,37 @@ class Reader:
         self._start, self._end = start, end
         self._origin = stream.start_time or 0
         self._unit = float(stream.time_base)
-        self._packets, self._whole = [], False
+        self._from_beginning = self._whole = False
         seekable = start > 0 and self._container.format.name != "mpeg"  # program streams guess their times after a seek
         for earlier in EARLIER if seekable else ():
             if self._seek(start - earlier):
-                self._packets = self._demux(end)
-                if any(packet.is_keyframe and shown_by(packet, self._stamp(start)) for packet in self._packets):
+                self._look_at(self._demux(end))
+                if next(self._starts(self._stamp(start)), None) is not None:
                     break
         else:
             if seekable:
                 self._reopen()
-            self._packets, self._whole = self._demux(end), math.isinf(end)
-        stamps = [packet.pts for packet in self._packets if not packet.is_discard]
-        self._ordered = None in stamps or len(set(stamps)) < len(stamps)  # then only decoding tells
+            self._from_beginning, self._whole = True, math.isinf(end)
+            self._look_at(self._demux(end))
         if self._ordered:
             self._put_in_order()
         else:
-            self._stamps = np.array(sorted(stamps), dtype=np.int64)
             self._times = self._seconds(self._stamps)
+
+    def _look_at(self, packets: list[Any]) -> None:
+        """Which packets show a frame, and when."""
+        self._packets, self._inside = packets, Packets(packets, self.codec, self.extradata)
+        shown = self._inside.shown()
+        stamps = [p.pts for p, is_shown in zip(packets, shown, strict=True) if is_shown and not p.is_discard]
+        self._ordered = None in stamps or len(set(stamps)) < len(stamps)  # then only decoding tells
+        self._stamps = np.array([] if self._ordered else sorted(stamps), dtype=np.int64)
+        self._shown_before = np.concatenate([[0], np.cumsum(shown)])
+
+    def _starts(self, stamp: float | int) -> Iterator[int]:
+        """Packets with which the decoding of the frame of this timestamp may begin, the nearest first."""
+        for place in range(len(self._packets) - 1, -1, -1):
+            if shown_by(self._packets[place], stamp) and self._inside.may_begin(place):
+                yield place
 
     def _demux(self, end: float) -> list[Any]:
         packets = []
@@ -201,7 +225,7 @@ class Reader:
         stamps = self._stamps[wanted]
         before, last = None, -1
         place = 0
-        for stamp, frame in self._stamped(key_before(self._packets, int(stamps[0])), set(stamps.tolist())):
+        for stamp, frame in self._from(int(stamps[0]), set(stamps.tolist())):
             if stamp is None or (before is not None and stamp <= last):
                 return False
             while place < len(stamps) and stamps[place] <= stamp:
@@ -218,18 +242,72 @@ class Reader:
             kept.put(index, before)
         return True
 
-    def _stamped(self, first: int, needed: set[int] | None) -> Iterator[tuple[int | None, Any]]:
-        """Frames from packet `first` on with their timestamps.
+    def _from(self, stamp: int, needed: set[int] | None) -> Iterator[tuple[int | None, Any]]:
+        """Frames with their timestamps, from the nearest start that gives the frame of this timestamp or one before it.
 
-        AVI has none of its own, only the order of its packets, which is not that of the frames where some of them look
+        The flags of packets do not decide that: where decoding begins too late, or with a frame that refers to others,
+        it begins one key packet earlier, and last with the file.
+        """
+        tried = set()
+        while True:
+            for first in self._starts(stamp):
+                if (which := self._packets[first].pts) not in tried:
+                    tried.add(which)
+                    frames = self._stamped(first, needed)
+                    head = next(frames, None)
+                    if head is not None and self._is_good_start(*head, stamp):
+                        return chain([head], frames)
+            if self._from_beginning:
+                return self._stamped(0, needed)
+            self._reopen()
+            self._from_beginning = True
+            self._look_at(self._demux(self._end))
+            self._times = self._seconds(self._stamps)
+
+    def _is_good_start(self, shown: int | None, frame: Any, stamp: int) -> bool:
+        if shown is None:
+            return True  # timestamps that cannot be used: frames are counted
+        whole = frame.key_frame or frame.pict_type not in PREDICTED or self.codec in SKIPPING
+        return shown <= stamp and whole
+
+    def _stamped(self, first: int, needed: set[int] | None) -> Iterator[tuple[int | None, Any]]:
+        """Frames from packet `first` on with their timestamps; none that is shown before the key frame it begins with.
+
+        AVI has no timestamps, only the order of its packets, which is not that of the frames where some of them look
         ahead. So there a frame takes the time of its place, counted from the key frame.
         """
-        if self._container.format.name != "avi":
-            exact = self._stream.codec_context.codec.canonical_name in SKIPPING
-            yield from ((frame.pts, frame) for frame in self._decode(first, needed if exact else None))
+        if self._container.format.name == "avi":
+            yield from self._stamped_by_place(first)
             return
-        place = int(np.searchsorted(self._stamps, self._packets[first].pts))
-        for frame in dropwhile(lambda frame: not frame.key_frame, self._decode(first)):
+        frames = self._decode(first, needed if self.codec in SKIPPING else None)
+        begin = None if first == 0 and self._from_beginning else self._packets[first].pts
+        for frame in frames:
+            if begin is None or frame.pts is None or frame.pts >= begin:
+                yield frame.pts, frame
+
+    def _stamped_by_place(self, first: int) -> Iterator[tuple[int | None, Any]]:
+        """Every frame says from which packet it comes. Those that look ahead to the first key frame come before it."""
+        key = self._packets[first].pts
+        if first == 0 and self._from_beginning:
+            frames, place = iter(self._decode(0)), 0
+        elif (ahead := self._inside.leading(first) if self._stream.codec_context.has_b_frames else 0) is not None:
+            frames, place = dropwhile(lambda frame: frame.pts != key, self._decode(first)), ahead
+        else:
+            begin = next((place for place in self._starts(key) if place < first), 0 if self._from_beginning else None)
+            if begin is None:
+                return
+            later = {packet.pts for packet in self._packets[first + 1 :]}
+            decoded = iter(self._decode(begin))
+            ahead = 0
+            for frame in decoded:
+                if frame.pts == key:
+                    break
+                ahead += frame.pts in later
+            else:
+                return
+            frames, place = chain([frame], decoded), ahead
+        place += int(self._shown_before[first])
+        for frame in frames:
             yield (int(self._stamps[place]) if place < len(self._stamps) else None), frame
             place += 1
 
@@ -237,7 +315,7 @@ class Reader:
         """Decodes everything once to learn the times, in the order in which frames are shown."""
         if not self._whole:
             self._reopen()
-            self._packets, self._whole = self._demux(math.inf), True
+            self._packets, self._whole, self._from_beginning = self._demux(math.inf), True, True
         stamps = [frame.pts for frame in self._decode(0)]
         if None in stamps:
             rate = float(self._stream.average_rate or self._stream.guessed_rate or 25)
@@ -339,123 +417,6 @@ def write_video(
     os.replace(part, path)
 
 
-class Decoding:
-    """Frames in display order. They end at the first error after a good frame; `error` then says what it was.
-
-    With `needed` timestamps, other frames are left undecoded where no frame refers to them.
-    """
-
-    def __init__(self, context: Any, packets: Iterable[Any], needed: set[int] | None = None) -> None:
-        self.context, self.packets, self.needed, self.error = context, packets, needed, ""
-
-    def __iter__(self) -> Iterator[Any]:
-        if self.context.is_open:
-            self.context.flush_buffers()
-        seen = False
-        for packet in chain(self.packets, [None]):
-            check_time()
-            try:
-                if self.needed is not None and packet is not None:
-                    self.context.skip_frame = "DEFAULT" if packet.pts in self.needed else "NONREF"
-                frames = self.context.decode(packet)
-            except (av.error.FFmpegError, EOFError) as error:
-                self.error = self.error or plain(error)
-                if seen:
-                    return
-                continue
-            for frame in frames:
-                seen = True
-                yield frame
-
-
-class Keeping:
-    """Decoded frames on their way into one array: upright, 8-bit RGB, all of the size of the first."""
-
-    frames: UInt8[np.ndarray, "t h w 3"]
-
-    def __init__(self, places: Int64[np.ndarray, "t"], cut: Cut | None) -> None:
-        self.places, self.cut = places, cut
-        self._turn: Turn | None = None
-        self._size = (0, 0)
-        self._rgb = VideoReformatter()
-
-    def put(self, index: int, frame: Any) -> None:
-        """This is the frame at place `index`."""
-        if first := self._turn is None:
-            self._turn, self._size = turn_of(frame), (frame.width, frame.height)
-            check_size(3 * frame.width * frame.height)
-        transpose, mirror, upside = self._turn or (False, False, False)
-        # one thread: a context with threads of its own costs more than it gains and does not survive a fork
-        # bicubic is how FFmpeg's command spreads colour that several pixels share, where they have more than 8 bits
-        upright = self._rgb.reformat(
-            frame, *self._size, "rgb24", interpolation=Interpolation.BICUBIC, threads=1
-        ).to_ndarray()
-        if transpose:
-            upright = upright.transpose(1, 0, 2)
-        if mirror:
-            upright = upright[:, ::-1]
-        if upside:
-            upright = upright[::-1]
-        part = upright if self.cut is None else self.cut(upright)
-        if first:
-            check_size(3 * frame.width * frame.height + part.nbytes * len(self.places))
-            self.frames = np.empty((len(self.places), *part.shape), np.uint8)
-        self.frames[self.places == index] = part
-
-
-Turn = tuple[bool, bool, bool]
-
-
-def turn_of(frame: Any) -> Turn:
-    """(transpose, mirror left-right, mirror top-bottom): how the display matrix brings the frame upright."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return False, False, False
-    a, b, _, c, d = (np.frombuffer(bytes(matrix), dtype="<i4")[:5] / 65536).tolist()
-    straight, crossed = min(abs(a), abs(d)), min(abs(b), abs(c))
-    if max(straight, crossed) < 0.5:  # not a matrix that turns anything by quarters
-        return False, False, False
-    return (False, a < 0, d < 0) if straight >= crossed else (True, c < 0, b < 0)
-
-
-def open_video(path: Path, vectors: bool = False) -> tuple[Any, Any]:
-    """The container and its best video stream, ready to decode on one thread, with motion vectors or without."""
-    regular_file(path)
-    try:
-        container = av.open(str(path), metadata_errors="ignore")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise Undecodable("unreadable", f"cannot be opened: {plain(error)}") from None
-    try:
-        stream = best_stream(container)
-        if stream is None:
-            raise Undecodable("no video", "the file holds no video stream")
-        if stream.codec_context is None:
-            raise Undecodable("unreadable", "no decoder for its video codec")
-        stream.codec_context.thread_count = 1
-        if vectors:
-            stream.codec_context.flags2 |= Flags2.export_mvs
-    except BaseException:
-        container.close()
-        raise
-    return container, stream
-
-
-def best_stream(container: Any) -> Any:
-    """FFmpeg's choice among the video streams, unless that is a cover picture; then the largest that is none."""
-    moving = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    best = container.streams.best("video")
-    return best if best in moving else max(moving, key=lambda stream: stream.width * stream.height, default=None)
-
-
-def key_before(packets: Sequence[Any], stamp: int) -> int:
-    """Where decoding must begin for the frame of this timestamp: the last key packet shown at or before it."""
-    for index in range(len(packets) - 1, -1, -1):
-        packet = packets[index]
-        if packet.is_keyframe and shown_by(packet, stamp):
-            return index
-    return 0
-
-
 def shown_by(packet: Any, stamp: float | int) -> bool:
     return packet.pts is not None and packet.pts <= stamp + 1e-3
 
@@ -465,8 +426,3 @@ def frame_duration(times: Float64[np.ndarray, "t"], rate: float) -> float:
     steps = np.diff(times)
     steps = steps[steps > SAME]
     return float(np.median(steps)) if steps.size else 1 / (rate or 25.0)
-
-
-def plain(error: BaseException) -> str:
-    """FFmpeg's own words, without the numbers and the path."""
-    return str(getattr(error, "strerror", None) or error).strip()

@@ -19,6 +19,7 @@ from av.video.frame import PictureType
 from jaxtyping import Float32, Float64
 
 from tubelet.data.maps import map_grid
+from tubelet.data.packets import H264_PICTURES, unit_length, units
 from tubelet.data.table import Corpus, Video
 from tubelet.data.video import SAME, Reader, Turn, turn_of
 from tubelet.errors import VideoError
@@ -186,8 +187,7 @@ def decoding_order(reader: Reader) -> dict[int, tuple[int, bool]]:
     """Timestamp of a packet: its place in the order of decoding, and whether others may refer to it. H.264 alone."""
     if reader.codec != "h264":
         return {}
-    header = reader.extradata
-    length = (header[4] & 3) + 1 if len(header) > 4 and header[0] == 1 else 0
+    length = unit_length(reader.codec, reader.extradata)
     order = {
         packet.pts: (place, refers_h264(bytes(packet), length))
         for place, packet in enumerate(reader.packets)
@@ -198,27 +198,7 @@ def decoding_order(reader: Reader) -> dict[int, tuple[int, bool]]:
 
 def refers_h264(packet: bytes, length: int) -> bool:
     """Whether the picture's first slice has a nal_ref_idc above 0; units follow lengths of so many bytes, or marks."""
-    for unit in units_by_length(packet, length) if length else units_by_mark(packet):
-        if unit & 31 in (1, 2, 5):
+    for unit in units(packet, length):
+        if unit & 31 in H264_PICTURES:
             return unit >> 5 & 3 > 0
     return True
-
-
-def units_by_length(packet: bytes, length: int) -> "list[int]":
-    """The header bytes of the units of an MP4 or Matroska packet."""
-    found, at = [], 0
-    while at + length < len(packet):
-        found.append(packet[at + length])
-        at += length + int.from_bytes(packet[at : at + length], "big")
-    return found
-
-
-def units_by_mark(packet: bytes) -> "list[int]":
-    """The header bytes of the units of a transport stream's or an AVI's packet."""
-    found, at = [], packet.find(b"\0\0\1")
-    while 0 <= at < len(packet) - 3:
-        found.append(packet[at + 3])
-        if packet[at + 3] & 31 in (1, 2, 5):
-            break
-        at = packet.find(b"\0\0\1", at + 3)
-    return found

@@ -1,0 +1,134 @@
+"""From compressed packets to upright frames of 8-bit RGB, with FFmpeg. Start reading at `open_video`."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import av.logging
+import numpy as np
+from av.codec.context import Flags2
+from av.stream import Disposition
+from av.video.reformatter import Interpolation, VideoReformatter
+from jaxtyping import Int64, UInt8
+
+from tubelet.data.limits import Undecodable, check_size, check_time, regular_file
+
+Cut = Callable[[np.ndarray], np.ndarray]
+
+av.logging.set_level(av.logging.PANIC)  # what FFmpeg has to say arrives as an exception, once
+
+
+def open_video(path: Path, vectors: bool = False) -> tuple[Any, Any]:
+    """The container and its best video stream, ready to decode on one thread, with motion vectors or without."""
+    regular_file(path)
+    try:
+        container = av.open(str(path), metadata_errors="ignore")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise Undecodable("unreadable", f"cannot be opened: {plain(error)}") from None
+    try:
+        stream = best_stream(container)
+        if stream is None:
+            raise Undecodable("no video", "the file holds no video stream")
+        if stream.codec_context is None:
+            raise Undecodable("unreadable", "no decoder for its video codec")
+        stream.codec_context.thread_count = 1
+        if vectors:
+            stream.codec_context.flags2 |= Flags2.export_mvs
+    except BaseException:
+        container.close()
+        raise
+    return container, stream
+
+
+def best_stream(container: Any) -> Any:
+    """FFmpeg's choice among the video streams, unless that is a cover picture; then the largest that is none."""
+    moving = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    best = container.streams.best("video")
+    return best if best in moving else max(moving, key=lambda stream: stream.width * stream.height, default=None)
+
+
+class Decoding:
+    """Frames in display order. They end at the first error after a good frame; `error` then says what it was.
+
+    With `needed` timestamps, other frames are left undecoded where no frame refers to them.
+    """
+
+    def __init__(self, context: Any, packets: Iterable[Any], needed: set[int] | None = None) -> None:
+        self.context, self.packets, self.needed, self.error = context, packets, needed, ""
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.context.is_open:
+            self.context.flush_buffers()
+        seen = False
+        for packet in chain(self.packets, [None]):
+            check_time()
+            try:
+                if self.needed is not None and packet is not None:
+                    self.context.skip_frame = "DEFAULT" if packet.pts in self.needed else "NONREF"
+                frames = self.context.decode(packet)
+            except (av.error.FFmpegError, EOFError) as error:
+                self.error = self.error or plain(error)
+                if seen:
+                    return
+                continue
+            for frame in frames:
+                seen = True
+                yield frame
+
+
+class Keeping:
+    """Decoded frames on their way into one array: upright, 8-bit RGB, all of the size of the first."""
+
+    frames: UInt8[np.ndarray, "t h w 3"]
+
+    def __init__(self, places: Int64[np.ndarray, "t"], cut: Cut | None) -> None:
+        self.places, self.cut = places, cut
+        self._turn: Turn | None = None
+        self._size = (0, 0)
+        self._rgb = VideoReformatter()
+
+    def put(self, index: int, frame: Any) -> None:
+        """This is the frame at place `index`."""
+        if first := self._turn is None:
+            self._turn, self._size = turn_of(frame), (frame.width, frame.height)
+            check_size(3 * frame.width * frame.height)
+        transpose, mirror, upside = self._turn or (False, False, False)
+        # one thread: a context with threads of its own costs more than it gains and does not survive a fork
+        # bicubic is how FFmpeg's command spreads colour that several pixels share, where they have more than 8 bits
+        upright = self._rgb.reformat(
+            frame, *self._size, "rgb24", interpolation=Interpolation.BICUBIC, threads=1
+        ).to_ndarray()
+        if transpose:
+            upright = upright.transpose(1, 0, 2)
+        if mirror:
+            upright = upright[:, ::-1]
+        if upside:
+            upright = upright[::-1]
+        part = upright if self.cut is None else self.cut(upright)
+        if first:
+            check_size(3 * frame.width * frame.height + part.nbytes * len(self.places))
+            self.frames = np.empty((len(self.places), *part.shape), np.uint8)
+        self.frames[self.places == index] = part
+
+
+Turn = tuple[bool, bool, bool]
+
+
+def turn_of(frame: Any) -> Turn:
+    """(transpose, mirror left-right, mirror top-bottom): how the display matrix brings the frame upright."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False, False, False
+    a, b, _, c, d = (np.frombuffer(bytes(matrix), dtype="<i4")[:5] / 65536).tolist()
+    straight, crossed = min(abs(a), abs(d)), min(abs(b), abs(c))
+    if max(straight, crossed) < 0.5:  # not a matrix that turns anything by quarters
+        return False, False, False
+    return (False, a < 0, d < 0) if straight >= crossed else (True, c < 0, b < 0)
+
+
+def plain(error: BaseException) -> str:
+    """FFmpeg's own words, without the numbers and the path."""
+    return str(getattr(error, "strerror", None) or error).strip()

@@ -1,0 +1,167 @@
+"""What the compressed packets say of themselves: whether they show a frame, and whether decoding may begin with them.
+
+A container flags packets as key frames; the flag may lie. MPEG-4 in AVI is often packed: a B-frame travels in the
+packet of the frame it looks ahead to, and in its own place stands a placeholder, flagged like the packet before it.
+Encoders also leave packets empty where nothing moves, and send pictures that are never shown and packets without any
+picture. A damaged packet counts as one that shows a frame, so that the damage is noticed. What is read here is a few
+bits of each packet's header; where those are not understood, the flag counts, and `Reader` judges the start by what
+decoding gives.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+VOP = b"\0\0\1\xb6"  # the start of an MPEG-4 picture
+LAYERS = range(0x20, 0x30)  # start codes of what MPEG-4 says of all its pictures
+INTRA, BETWEEN = 0, 2  # types of its pictures: I, and B
+WRITTEN_OUT = 15  # the code of a pixel aspect that follows in two bytes
+SMALL = 20  # bytes: an MPEG-4 packet without a picture that is larger is damaged
+H264_PICTURES = (1, 2, 5)  # units that begin or continue a picture
+H264_IDR = 5
+NO_PICTURE = {"h264": range(6, 14), "hevc": range(32, 41)}  # units that only tell of pictures, or fill
+
+
+class Packets:
+    """The packets of one stream, in the order of decoding, with what its codec needs to be understood."""
+
+    def __init__(self, packets: Sequence[Any], codec: str, extradata: bytes) -> None:
+        self.all, self.codec = packets, codec
+        self._unit_length = unit_length(codec, extradata)
+        self._pictures: list[list[int]] = []
+        if codec == "mpeg4":
+            bits = time_bits(extradata) or next(
+                (bits for packet in packets if (bits := time_bits(bytes(packet)))), None
+            )
+            self._pictures = [picture_types(bytes(packet), bits) for packet in packets]
+
+    def shown(self) -> list[bool]:
+        """Whether each packet brings a frame to be shown."""
+        if self.codec == "mpeg4":
+            counts = [
+                max(len(kinds), packet.size > SMALL and VOP not in bytes(packet))
+                for packet, kinds in zip(self.all, self._pictures, strict=True)
+            ]
+            return list(in_turn(counts))
+        if self.codec in NO_PICTURE:
+            return [not all(self._tells(unit) for unit in self._units(packet) or [0]) for packet in self.all]
+        if self.codec == "vp8":
+            return [bytes(packet)[0] & 0b10001 != 1 for packet in self.all]  # no key frame, and not to be shown
+        return [True] * len(self.all)
+
+    def may_begin(self, place: int) -> bool:
+        """Whether decoding may begin with this packet, as far as can be told without decoding."""
+        if not self.all[place].is_keyframe:
+            return False
+        return self.codec != "mpeg4" or self._pictures[place][:1] == [INTRA]
+
+    def leading(self, first: int) -> int | None:
+        """How many frames that follow the key packet `first` are shown before it; None where only decoding tells."""
+        if self.codec == "mpeg4":
+            pictures = (kind for kinds in self._pictures[first:] for kind in kinds)
+            next(pictures, None)
+            return next((count for count, kind in enumerate(pictures) if kind != BETWEEN), 0)
+        if self.codec == "h264" and H264_IDR in (unit & 31 for unit in self._units(self.all[first])):
+            return 0
+        return None
+
+    def _tells(self, unit: int) -> bool:
+        return (unit & 31 if self.codec == "h264" else unit >> 1 & 63) in NO_PICTURE[self.codec]
+
+    def _units(self, packet: Any) -> list[int]:
+        return units(bytes(packet), self._unit_length)
+
+
+def in_turn(pictures: Iterable[int]) -> Iterator[bool]:
+    """A packet with two pictures leaves one for the next packet, which may hold none of its own."""
+    waiting = 0
+    for count in pictures:
+        waiting += count
+        yield waiting > 0
+        waiting = max(waiting - 1, 0)
+
+
+def picture_types(packet: bytes, bits: int | None) -> list[int]:
+    """The types of the pictures in an MPEG-4 packet; one that is not coded ("nothing has changed") is none."""
+    found = []
+    at = packet.find(VOP)
+    while 0 <= at < len(packet) - 5:
+        if is_coded(packet[at + 4 : at + 16], bits):
+            found.append(packet[at + 4] >> 6)
+        at = packet.find(VOP, at + 4)
+    return found
+
+
+def is_coded(header: bytes, bits: int | None) -> bool:
+    """The flag that follows the time of a picture, which takes so many bits."""
+    if bits is None:
+        return True
+    flags = Bits(header)
+    flags.take(2)
+    while flags.take(1):
+        pass
+    flags.take(1 + bits + 1)
+    return flags.take(1) == 1
+
+
+def time_bits(header: bytes) -> int | None:
+    """How many bits the time of an MPEG-4 picture takes, by the header of its layer; None where there is none."""
+    at = header.find(b"\0\0\1")
+    while 0 <= at < len(header) - 3 and header[at + 3] not in LAYERS:
+        at = header.find(b"\0\0\1", at + 3)
+    if not 0 <= at < len(header) - 3:
+        return None
+    flags = Bits(header[at + 4 : at + 36])
+    flags.take(1 + 8)
+    if flags.take(1):
+        flags.take(4 + 3)
+    if flags.take(4) == WRITTEN_OUT:
+        flags.take(16)
+    if flags.take(1):
+        flags.take(2 + 1)
+        if flags.take(1):
+            flags.take(79)
+    flags.take(2 + 1)
+    return max((flags.take(16) - 1).bit_length(), 1)
+
+
+class Bits:
+    """Bits of some bytes, one after another; zeros behind the last."""
+
+    def __init__(self, content: bytes) -> None:
+        self.value, self.left = int.from_bytes(content, "big"), 8 * len(content)
+
+    def take(self, count: int) -> int:
+        self.left -= count
+        taken = self.value >> self.left if self.left >= 0 else self.value << -self.left
+        return taken & ((1 << count) - 1)
+
+
+def unit_length(codec: str, extradata: bytes) -> int:
+    """The bytes of the lengths before the units of H.264 and HEVC; 0 where start codes stand between them."""
+    if extradata[:1] != b"\1":
+        return 0
+    place = 4 if codec == "h264" else 21
+    return (extradata[place] & 3) + 1 if len(extradata) > place else 0
+
+
+def units(packet: bytes, length: int) -> list[int]:
+    """The header bytes of the units of an H.264 or HEVC packet, after lengths of so many bytes or after start codes."""
+    return units_by_length(packet, length) if length else units_by_mark(packet)
+
+
+def units_by_length(packet: bytes, length: int) -> list[int]:
+    """Of an MP4 or Matroska packet."""
+    found, at = [], 0
+    while at + length < len(packet):
+        found.append(packet[at + length])
+        at += length + int.from_bytes(packet[at : at + length], "big")
+    return found
+
+
+def units_by_mark(packet: bytes) -> list[int]:
+    """Of a transport stream's or an AVI's packet."""
+    found, at = [], packet.find(b"\0\0\1")
+    while 0 <= at < len(packet) - 3:
+        found.append(packet[at + 3])
+        at = packet.find(b"\0\0\1", at + 3)
+    return found
