@@ -46,7 +46,9 @@ def test_a_folder_gives_a_row_a_video_with_the_feature_of_embed(encoder, folder,
     rows, failed, _ = write_features(encoder, [folder], out, DATA, batch=2)
     table = pd.read_parquet(out)
     assert rows == len(table) == 4
-    assert list(table.columns) == ["id", "start", "feature", "status", "reason"]
+    assert list(table.columns) == [
+        "id", "path", "start", "end", "feature", "status", "reason", "size", "modified",
+    ]  # fmt: skip
     assert list(table.id) == ["0.mp4", "1.mp4", "a b/2.MP4", "bad.mp4"]
     assert list(table.status) == ["ok", "ok", "ok", "unreadable"]
     assert [row.id for row in failed] == ["bad.mp4"]
@@ -105,6 +107,22 @@ def test_an_existing_table_is_not_overwritten(tmp_path, capsys):
     assert cli.main(["embed", str(tmp_path), str(tmp_path), "--out", str(out)]) == 2
     assert "--force" in capsys.readouterr().err
     assert out.read_text() == "precious"
+
+
+def test_a_file_of_a_name_that_is_there_already_is_embedded_and_told_apart(encoder, folder, tmp_path):
+    """What is missing is known by the file, not by its name."""
+    for number in range(2):
+        (tmp_path / f"cam_{number}").mkdir()
+        (tmp_path / f"cam_{number}" / "clip.mp4").write_bytes((folder / f"{number}.mp4").read_bytes())
+    one, other = (tmp_path / f"cam_{number}" / "clip.mp4" for number in range(2))
+    out = tmp_path / "f.parquet"
+    write_features(encoder, [one], out, DATA)
+    done = write_features(encoder, [other, one], out, DATA, only_missing=True)[2]
+    assert (done.total, done.made) == (1, 1)
+    table = pd.read_parquet(out)
+    assert list(table.id) == ["cam_1/clip.mp4", "cam_0/clip.mp4"]
+    assert list(table.path) == [str(other), str(one)]
+    np.testing.assert_allclose(np.stack(table.feature.tolist()), embed(encoder, [other, one]).numpy(), atol=1e-5)
 
 
 def test_only_what_is_missing_is_added_and_the_rest_stays(encoder, folder, tmp_path):

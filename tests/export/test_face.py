@@ -1,5 +1,8 @@
 """`load_encoder` and `embed`: what a user of the Python face relies on."""
 
+import os
+from pathlib import Path
+
 import chz
 import numpy as np
 import pandas as pd
@@ -102,9 +105,39 @@ def test_nothing_gives_no_rows(run):
     assert tubelet.embed(tubelet.load_encoder(run), []).shape == (0, 32)
 
 
+def test_tensors_and_arrays_of_clips_or_frames_are_read_as_what_they_are(run, corpus):
+    encoder = tubelet.load_encoder(run)
+    [batch] = eval_batches(corpus, corpus.videos, CONFIG.clip, CONFIG.data, batch=3)
+    with torch.no_grad():
+        expected = encoder.encode(batch.video).mean(1)
+    frames, _ = read_span(corpus.videos[0].path)
+    several = np.stack([read_span(video.path)[0] for video in corpus.videos])
+    for given, want in (
+        (batch.video, expected), (batch.video.numpy(), expected), (batch.video[0], expected[:1]),
+        (torch.from_numpy(frames), expected[:1]), (several, expected), (torch.from_numpy(several), expected),
+        ([batch.video[1], frames], expected[[1, 0]]),
+    ):  # fmt: skip
+        torch.testing.assert_close(tubelet.embed(encoder, given), want, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["pipe.mp4", "device.mp4", "folder.mp4"])
+def test_what_is_no_file_is_one_line_in_python_too(run, tmp_path, name):
+    path = tmp_path / name
+    {"pipe": os.mkfifo, "device": lambda path: path.symlink_to("/dev/zero"), "folder": Path.mkdir}[path.stem](path)
+    with pytest.raises(VideoError, match=f"{name}: .*not a file"):
+        tubelet.embed(tubelet.load_encoder(run), path)
+
+
 @pytest.mark.parametrize(
     "frames",
-    [np.zeros((4, 32, 32, 3), np.float32), np.zeros((4, 3, 32, 32), np.uint8), np.zeros((0, 8, 8, 3), np.uint8)],
+    [
+        np.zeros((4, 32, 32, 3), np.float32),
+        np.zeros((4, 3, 32, 32), np.uint8),
+        np.zeros((0, 8, 8, 3), np.uint8),
+        torch.zeros(2, 3, 4, 32, 32),
+        torch.zeros(2, 3, 8, 32, 32, dtype=torch.uint8),
+        torch.zeros(3, dtype=torch.uint8),
+    ],
 )
 def test_frames_of_another_shape_or_type_are_one_line(run, frames):
     with pytest.raises(VideoError, match=r"uint8 array of shape \(time, height, width, 3\)"):

@@ -1,7 +1,9 @@
 """`tubelet predict`: a label a video, from files, folders, lists and corpora; what cannot be read says why."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from safetensors.torch import load_file, save
 
 from tubelet.cli import main
 from tubelet.data.table import Corpus, write_corpus
-from tubelet.data.video import write_video
+from tubelet.data.video import Reader, write_video
 
 RECIPE = """
 from tubelet.data.loader import Data
@@ -126,6 +128,63 @@ def test_files_folders_and_lists_give_what_the_corpus_gives(tuned, corpus, tmp_p
     assert [row["label"] for row in by_list] == ["dark", "light", "light"]
 
 
+def test_what_is_no_file_or_does_not_fit_the_limits_has_its_word_and_nothing_waits(tuned, corpus, tmp_path, capsys):
+    """A pipe whose other end nobody opens would keep a reader for ever."""
+    folder = tmp_path / "new"
+    (folder / "inner.mp4").mkdir(parents=True)
+    os.mkfifo(folder / "pipe.mp4")
+    os.mkfifo(folder / "inner.mp4" / "deep.mkv")
+    (folder / "device.mov").symlink_to("/dev/zero")
+    (folder / "gone.avi").symlink_to(tmp_path / "nowhere")
+    (folder / "nothing.webm").write_bytes(b"")
+    shutil.copy(corpus.folder / "02.mp4", folder / "good.mp4")
+    rows = {row["id"]: row["status"] for row in predict(tuned, folder, "--limit", "60", tmp_path / "labels.parquet")}
+    assert rows == {
+        "device.mov": "not a file", "gone.avi": "missing", "good.mp4": "ok", "inner.mp4/deep.mkv": "not a file",
+        "nothing.webm": "unreadable", "pipe.mp4": "not a file",
+    }  # fmt: skip
+    assert "no label: pipe.mp4: a named pipe, not a file" in capsys.readouterr().out
+    assert main(["predict", str(tuned), str(folder), "--limit", "0", "--out", str(tmp_path / "no.parquet")]) == 2
+
+
+def test_a_file_that_takes_too_long_is_too_slow(tuned, corpus, tmp_path, monkeypatch):
+    whole = Reader._read_packets
+
+    def hangs(self: Reader, start: float, end: float) -> None:
+        while self.path.name == "03.mp4":
+            time.sleep(0.1)
+        whole(self, start, end)
+
+    monkeypatch.setattr(Reader, "_read_packets", hangs)
+    monkeypatch.setattr("tubelet.data.processes.start_method", lambda: "fork")
+    files = [corpus.folder / "02.mp4", corpus.folder / "03.mp4"]
+    rows = predict(tuned, *files, "--limit", "4", tmp_path / "labels.parquet")
+    assert [row["status"] for row in rows] == ["ok", "too slow"]
+    assert rows[1]["reason"] == "took longer than 4 s"
+
+
+def test_files_of_one_name_are_told_apart_by_the_shortest_end_of_their_paths(tuned, corpus, tmp_path):
+    """Also folders that hold the same names, and segments; whatever has a name of its own keeps it."""
+    for number, name in enumerate(["cam_a", "cam_b", "day/cam_b"]):
+        (tmp_path / name).mkdir(parents=True)
+        shutil.copy(corpus.folder / f"{number + 2:02}.mp4", tmp_path / name / "clip.mp4")
+    shutil.copy(corpus.folder / "05.mp4", tmp_path / "own.mp4")
+    files = [tmp_path / name for name in ("cam_a/clip.mp4", "cam_b/clip.mp4", "own.mp4")]
+    rows = predict(tuned, *files, tmp_path / "labels.parquet")
+    assert [row["id"] for row in rows] == ["cam_a/clip.mp4", "cam_b/clip.mp4", "own.mp4"]
+    assert [row["path"] for row in rows] == [str(file) for file in files]
+    assert [row["label"] for row in rows] == ["dark", "light", "light"]
+    rows = predict(tuned, *(tmp_path / name for name in ("cam_b", "day/cam_b")), tmp_path / "folders.parquet")
+    assert [row["id"] for row in rows] == [f"{tmp_path.name}/cam_b/clip.mp4", "day/cam_b/clip.mp4"]
+    for name in ("cam_a", "cam_b"):
+        (tmp_path / name / "list.csv").write_text("path,start,end\nclip.mp4,0.2,0.9\nclip.mp4,0,0.9\n")
+    lists = [tmp_path / name / "list.csv" for name in ("cam_a", "cam_b")]
+    rows = predict(tuned, *lists, tmp_path / "segments.parquet")
+    assert [(row["id"], row["start"]) for row in rows] == [
+        ("cam_a/clip.mp4#0.2", 0.2), ("cam_a/clip.mp4#0", 0.0), ("cam_b/clip.mp4#0.2", 0.2), ("cam_b/clip.mp4#0", 0.0),
+    ]  # fmt: skip
+
+
 def test_other_views_are_other_probabilities(tuned, corpus, tmp_path):
     one = predict(tuned, corpus.folder, "--views", "1x1", "--split", "test", tmp_path / "one.parquet")
     six = predict(tuned, corpus.folder, "--split", "test", tmp_path / "six.parquet")
@@ -180,4 +239,4 @@ def test_every_awkward_file_has_a_label_or_a_reason(tuned, real_data, tmp_path):
     assert len(rows) == len(files)
     for row in rows:
         assert (row["label"] in ("dark", "light")) == (row["status"] == "ok") == (row["reason"] == "")
-    assert {row["status"] for row in rows} == {"ok", "unreadable"}
+    assert {row["status"] for row in rows} == {"ok", "unreadable", "no video"}

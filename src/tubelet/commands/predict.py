@@ -1,9 +1,11 @@
-"""Write the labels of videos to a table (Parquet): id, start, label, probability, status, reason, a row a video.
+"""Write the labels of videos to a table (Parquet): id, path, start, end, label, probability, status, reason.
 
 RUN is a folder of `tubelet finetune`, or of `tubelet pretrain` with a linear probe (`tubelet evaluate RUN linear`).
 SOURCE is a video, a folder, a list of videos, or a corpus. A video that cannot be read keeps its row and says why."""
 
 import argparse
+
+from tubelet.commands.running import SHOWN, add_processes, running_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classifier", metavar="NAME", help="which, where a run has several: an entry of its results")
     parser.add_argument("--batch", type=int, default=16, help="clips of one forward pass (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace the table where it exists")
+    add_processes(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -35,15 +38,18 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     if out.exists() and not args.force:
         raise RunError(f"{out} exists; name another file with --out, or replace it with --force")
+    running = running_of(args)
     views = None if args.views is None else parse(args.views)
     classifier = load_classifier(args.run, args.classifier, "cuda" if torch.cuda.is_available() else "cpu")
     with Bar("labelling", "videos") as bar:
-        rows, failed = write_predictions(
+        rows, failed, done = write_predictions(
             classifier, args.sources, out,
-            views=views, split=args.split, rest=args.rest, every_class=args.all, batch=args.batch, progress=bar,
+            views=views, split=args.split, rest=args.rest, every_class=args.all, batch=args.batch,
+            running=running, progress=bar,
         )  # fmt: skip
-    for row in failed[:8]:
+    for row in failed[:SHOWN]:
         print(f"no label: {row.id}: {row.reason}")
-    if len(failed) > 8:
-        print(f"and {len(failed) - 8} more, each with its reason in the table")
+    if len(failed) > SHOWN:
+        print(f"and {len(failed) - SHOWN} more, each with its reason in the table")
     print(f"{out}: {rows} rows, {rows - len(failed)} labels of {len(classifier.classes)} classes")
+    print(done.told("videos"))

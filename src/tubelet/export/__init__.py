@@ -1,26 +1,39 @@
 """The Python face: `encoder = tubelet.load_encoder("RUN")`, `features = tubelet.embed(encoder, "clip.mp4")`."""
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
 from tubelet.checkpoint import CHECKPOINT
-from tubelet.data.augment import Crop, crop_frames
+from tubelet.data.limits import Limits, limited, within
+from tubelet.data.limits import limits as chosen_limits
 from tubelet.data.sample import Sampling
-from tubelet.data.video import Reader
-from tubelet.data.views import CENTRE, View
 from tubelet.errors import VideoError, WeightsError
+from tubelet.export.arrays import clip_of_frames
+from tubelet.export.kinds import FeatureKind
+from tubelet.export.reading import Piece, piece_of, read_here, with_path
+from tubelet.export.rows import Row, absolute
+from tubelet.export.windows import Measuring, Windows, length_of, pieces_of
 from tubelet.models.encoder import Encoder
 from tubelet.recipes.folder import CLASSIFIER, RECIPE, load_task
-from tubelet.types import Clip
 
-Source = str | Path | np.ndarray
+Source = str | Path | np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What is known of the windows of one video (one that is not cut into windows is one window)."""
+
+    features: Float[Tensor, "w *shape"]
+    start: Float64[Tensor, "w"]  # seconds of the video
+    end: Float64[Tensor, "w"]  # not a number: the end of the video
+    attention: Float[Tensor, "w nt nh nw"] | None = None
 
 
 def load_encoder(path: str | Path) -> Encoder:
@@ -43,23 +56,60 @@ def load_encoder(path: str | Path) -> Encoder:
     return task.encoder
 
 
+@overload
 def embed(
-    encoder: Encoder, source: Source | Sequence[Source], *, sampling: Sampling | None = None, batch: int = 8
-) -> Float[Tensor, "v d"]:
+    encoder: Encoder, source: Source | Sequence[Source], *, sampling: Sampling | None = None, batch: int = 8,
+    features: str = "mean", layer: int | Literal["all"] | None = None, limits: Limits | None = None,
+) -> Float[Tensor, "v *shape"]: ...  # fmt: skip
+
+
+@overload
+def embed(
+    encoder: Encoder, source: Source | Sequence[Source], *, sampling: Sampling | None = None, batch: int = 8,
+    features: str = "mean", layer: int | Literal["all"] | None = None, limits: Limits | None = None,
+    windows: float | int | None = None, overlap: float | int | str = 0.0, attention: bool = False,
+) -> list[Embedding]: ...  # fmt: skip
+
+
+def embed(
+    encoder: Encoder,
+    source: Source | Sequence[Source],
+    *,
+    sampling: Sampling | None = None,
+    batch: int = 8,
+    features: str = "mean",
+    layer: int | Literal["all"] | None = None,
+    limits: Limits | None = None,
+    windows: float | int | None = None,
+    overlap: float | int | str = 0.0,
+    attention: bool = False,
+) -> Any:
     """One feature a video: the mean of the encoder's tokens of its centre clip, as in evaluation.
 
-    A video is a path or an array of frames, uint8 "t h w 3". Frames are chosen as in training (`encoder.sampling`)
-    unless said otherwise. A video that cannot be read is a `VideoError`; `tubelet embed` makes a row of it instead.
+    A video is a path, or frames: uint8 "t h w 3" of which a clip is chosen as of a file, or whole clips, "3 t h w" or
+    "b 3 t h w", as an encoder reads them. Frames are chosen as in training (`encoder.sampling`) unless said otherwise.
+    A video that cannot be read is a `VideoError`; `tubelet embed` makes a row of it instead.
+
+    `features` "time_step" and "token" give a feature for each of them, `layer` those of a block ("all": of every one).
+    With `windows` (seconds) or `attention` it is a list of `Embedding`, one a video, with when each window begins and
+    ends, and how much each token is attended to in the last block.
     """
-    sources = [source] if isinstance(source, str | Path | np.ndarray) else list(source)
-    sampling = sampling or sampling_of(encoder)
-    if not sources:
-        return torch.empty(0, encoder.width)
-    features = [
-        embed_clips(encoder, torch.stack([centre_clip(one, encoder.clip, sampling) for one in sources[i : i + batch]]))
-        for i in range(0, len(sources), batch)
+    kind = FeatureKind(features, layer, attention)
+    kind.check(encoder)
+    cut = None if windows is None else Windows.of(windows, overlap)
+    sources: list[Source] = [source] if isinstance(source, str | Path | np.ndarray | Tensor) else list(source)
+    reading = Reading(encoder, sampling or sampling_of(encoder), kind, max(1, batch))
+    with limited(limits or Limits()):
+        if cut is not None:
+            return [reading.in_windows(one, cut) for one in sources]
+        found = reading.clips(sources)
+    if not attention:
+        return found["feature"]
+    nothing = torch.full((1,), float("nan"), dtype=torch.float64)
+    return [
+        Embedding(feature[None], torch.zeros(1, dtype=torch.float64), nothing, seen[None])
+        for feature, seen in zip(found["feature"], found["attention"], strict=True)
     ]
-    return torch.cat(features)
 
 
 def sampling_of(encoder: Encoder) -> Sampling:
@@ -68,49 +118,60 @@ def sampling_of(encoder: Encoder) -> Sampling:
     return found if isinstance(found, Sampling) else Sampling()
 
 
-def embed_clips(encoder: Encoder, video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b d"]:
-    device = next(encoder.parameters()).device
-    training = encoder.training
-    encoder.eval()
-    try:
-        with torch.no_grad():
-            return encoder.encode(video.to(device)).float().mean(1).cpu()
-    finally:
-        encoder.train(training)
+@dataclass(frozen=True)
+class Reading:
+    """How `embed` reads and what it keeps."""
+
+    encoder: Encoder
+    sampling: Sampling
+    kind: FeatureKind
+    batch: int
+
+    def clips(self, sources: Sequence[Source]) -> dict[str, Tensor]:
+        """What is kept of the clip of each video; of arrays that hold several clips, of each."""
+        parts: list[dict[str, Tensor]] = []
+        waiting: list[UInt8[Tensor, "c 3 t h w"]] = []
+        for place, one in enumerate(sources):
+            waiting.append(self.read(one))
+            if len(waiting) == self.batch or place == len(sources) - 1:
+                parts.append(self.measured(torch.cat(waiting)))
+                waiting = []
+        if not parts:
+            return {"feature": torch.empty(0, *self.kind.shape(self.encoder)), "attention": torch.empty(0)}
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def read(self, source: Source) -> UInt8[Tensor, "c 3 t h w"]:
+        if isinstance(source, np.ndarray | Tensor):
+            return clip_of_frames(source, self.encoder.clip, self.sampling)
+        return self.read_piece(piece_of(row_of(source), None, self.encoder.clip, self.sampling))
+
+    def read_piece(self, piece: Piece) -> UInt8[Tensor, "c 3 t h w"]:
+        return read_here(piece, self.encoder.clip, self.sampling)
+
+    def in_windows(self, source: Source, windows: Windows) -> Embedding:
+        if isinstance(source, np.ndarray | Tensor):
+            raise VideoError("frames in an array have no times, and windows need them; give a file")
+        row = row_of(source)
+        try:
+            length = within(chosen_limits(), lambda: length_of(Measuring(row)))
+        except VideoError as error:
+            raise with_path(error, Path(row.path)) from error
+        clip = self.encoder.clip
+        rows: list[Row] = []
+        parts = []
+        for piece in pieces_of(row, length, windows, 3 * clip.frames * clip.size**2):
+            parts.append(self.measured(self.read_piece(piece)))
+            rows += piece.rows
+        found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        start, end = (
+            torch.tensor([getattr(one, name) for one in rows], dtype=torch.float64) for name in ("start", "end")
+        )
+        return Embedding(found["feature"], start, end, found.get("attention"))
+
+    def measured(self, video: UInt8[Tensor, "c 3 t h w"]) -> dict[str, Tensor]:
+        parts = [self.kind.of(self.encoder, video[at : at + self.batch]) for at in range(0, len(video), self.batch)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def centre_clip(source: Source, clip: Clip, sampling: Sampling) -> UInt8[Tensor, "3 t h w"]:
-    """The clip in the middle of a video, its middle square."""
-    if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim != 4 or source.shape[-1] != 3 or not len(source):
-            raise VideoError(
-                f"frames must be a uint8 array of shape (time, height, width, 3), not {source.dtype} {source.shape}"
-            )
-        if sampling.frames_apart is None:
-            raise VideoError(
-                "frames in an array have no times, and step_ms needs them; pass sampling=Sampling(stride=4)"
-            )
-        chosen = sampling.times(np.arange(len(source), dtype=np.float64), clip, "centre").times
-        frames = source[chosen.astype(int)]
-        height, width = frames.shape[1:3]
-        return crop_frames(frames, Crop.centre(height, width), clip.size)
-    return file_clip(Path(source), clip, sampling)
-
-
-def file_clip(
-    path: Path,
-    clip: Clip,
-    sampling: Sampling,
-    start: float | None = None,
-    end: float | None = None,
-    view: View = CENTRE,
-) -> UInt8[Tensor, "3 t h w"]:
-    """The clip in the middle of a file, or of a span of it; or another view of it."""
-    try:
-        with Reader(path, -math.inf if start is None else start, math.inf if end is None else end) as reader:
-            begin: Any = "centre" if view.time is None else view.time
-            frames = reader.frames(sampling.times(reader.times, clip, begin).times)
-    except VideoError as error:
-        raise VideoError(f"{path}: {error}") from error
-    height, width = frames.shape[1:3]
-    return crop_frames(frames, Crop.along(height, width, view.place), clip.size)
+def row_of(source: str | Path) -> Row:
+    return Row(str(source), absolute(Path(source).expanduser()), 0.0, None)

@@ -1,14 +1,15 @@
-"""Features of whole sources as a table: a row a video (or segment), whatever its state. Start at `write_features`.
+"""Features of whole sources as a table: a row a video (or segment, or window), whatever its state. Start reading at
+`write_features`.
 
 Videos go through the runner of every job: what was embedded before a call was stopped stands beside the table, under
-its name with `.partial`, until the table is whole.
+its name with `.partial`, until the table is whole. Nothing of it is held in memory, so neither the length of a video
+nor the size of a feature matters.
 """
 
 import json
-import os
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,38 +17,25 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
-from tubelet.data.jobs import FAILED, Done, Failures, Progress, Running, Task, Work, file_key, quiet, run_job
-from tubelet.data.loader import Data, around
-from tubelet.data.sample import Sampling
-from tubelet.data.shards import Writer, series_folder
-from tubelet.data.table import Video
-from tubelet.errors import RunError, VideoError
+from tubelet.checksums import Damaged, parquet_writer, verify
+from tubelet.data.jobs import FAILED, Done, Failures, Progress, Running, Task, Work, quiet, run_job
+from tubelet.data.loader import Data
+from tubelet.data.processes import Failure
+from tubelet.data.shards import Series, Writer, series_folder
+from tubelet.errors import RunError
 from tubelet.evaluations.cache import view_of
-from tubelet.export import embed_clips, file_clip
+from tubelet.export.kinds import FeatureKind
+from tubelet.export.reading import Piece, clips_of, measured, piece_of
 from tubelet.export.rows import Row, Sources
+from tubelet.export.windows import Length, Measuring, Windows, length_of, pieces_of
 from tubelet.models.encoder import Encoder
-from tubelet.types import Clip
 
-HELD = 256 << 20  # bytes of decoded clips that wait for their shard
-MADE_BY = b"tubelet"  # in the table's metadata: the encoder, the clip, the sampling
-READ = 4096  # rows of an existing table read at a time
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A row to be, and where its clip is read."""
-
-    row: Row
-    path: Path
-    start: float | None
-    end: float | None
-
-    @property
-    def task(self) -> Task:
-        return Task(file_key(self.path, self.row.id, self.start, self.end), self.row.id, (self,))
+HELD = 256 << 20  # bytes of decoded clips, or of features, that wait for their shard
+MADE_BY = b"tubelet"  # in the table's metadata: the encoder, the clip, the sampling, what of it is kept
+READ = 4096  # rows of a table at a time
+CHUNK = 64 << 20  # bytes of features at a time
 
 
 def write_features(
@@ -58,125 +46,202 @@ def write_features(
     *,
     batch: int = 16,
     only_missing: bool = False,
+    kind: FeatureKind | None = None,
+    windows: Windows | None = None,
     running: Running | None = None,
     progress: Progress = quiet,
 ) -> tuple[int, list[Row], Done]:
     """Writes the table whole or not at all. Returns how many rows it has, those without a feature, and what was done.
 
-    With `only_missing`, the rows of an existing table of the same encoder stay; those of failed videos are made again
-    where `running` says so.
+    With `only_missing`, the rows of an existing table of the same encoder stay, where their file is as it was; those
+    of failed videos are made again where `running` says so.
     """
-    clip, running = encoder.clip, running or Running()
-    about = view_of(encoder, clip, data)
-    wanted = list(plan(Sources.of(sources), clip, data.sampling))
-    old = existing(out, about) if only_missing else {}
-    if running.retry_failed:
-        old = {key: row for key, row in old.items() if row.status == "ok"}
-    tasks = [one.task for one in wanted if one.row.status == "ok" and place_of(one.row) not in old]
-    schema = pa.schema([("key", pa.binary(16)), ("feature", pa.list_(pa.float32(), encoder.width))])
-    out.parent.mkdir(parents=True, exist_ok=True)
+    clip, running, kind = encoder.clip, running or Running(), kind or FeatureKind()
+    columns = columns_of(encoder, kind)
+    about = view_of(encoder, clip, data) | asked_for(kind, windows)
+    videos = Sources.of(sources).videos()
+    clip_bytes = 3 * clip.frames * clip.size**2
+    if windows is None:
+        pieces = [piece_of(row, video, clip, data.sampling) for row, video in videos]
+    else:
+        pieces = list(in_windows([row for row, _ in videos], windows, clip_bytes, running))
+    before = existing(out, about) if only_missing else []
+    old = {row.place: row for row in before}
     parts = out.with_name(f".{out.name}.partial")
+    schema = pa.schema([("key", pa.binary(16)), *((name, field.type) for name, field in columns.items())])
+    most = HELD // max(clip_bytes, bytes_of(schema)) // max(len(piece.rows) for piece in pieces)
     with Writer(series_folder(parts, about), about, schema) as writer:
-        found = {key.hex(): np.asarray(row, np.float32) for key, row in writer.series.columns("key", "feature")}
+        if before:
+            keep_old(out, before, [row for piece in pieces for row in piece.rows], writer)
+        stay = {row.key for row in old.values() if not (running.retry_failed and row.status != "ok")}
+        todo = [piece for piece in pieces if piece.looks and not all(row.key in stay for row in piece.rows)]
 
-        def keep(results: Sequence[tuple[Task, Sequence[UInt8[np.ndarray, "3 t h w"]]]]) -> None:
-            for first in range(0, len(results), batch):
-                some = results[first : first + batch]
-                clips = torch.from_numpy(np.stack([decoded for _, (decoded,) in some]))
-                for (task, _), feature in zip(some, embed_clips(encoder, clips).numpy(), strict=True):
-                    found[task.key] = feature
-                    writer.add({"key": bytes.fromhex(task.key), "feature": feature}, feature.nbytes)
+        def keep(results: Sequence[tuple[Task, Sequence[UInt8[np.ndarray, "c 3 t h w"]]]]) -> None:
+            for task, values in measured(results, batch, partial(kind.of, encoder)):
+                for place, row in enumerate(task.about):
+                    made = {name: values[name][place].numpy().astype(types[name]).reshape(-1) for name in columns}
+                    writer.add({"key": bytes.fromhex(row.key), **made}, sum(part.nbytes for part in made.values()))
             writer.flush()
 
+        types = {name: np.dtype(field.type.value_type.to_pandas_dtype()) for name, field in columns.items()}
         done = run_job(
-            Work(partial(decode, clip=clip, sampling=data.sampling)),
-            tasks,
+            Work(partial(clips_of, clip=clip, sampling=data.sampling)),
+            list({task.key: task for task in (piece.task for piece in todo)}.values()),
             keep,
-            there=lambda task: task.key in found,
+            there=lambda task: all(bytes.fromhex(row.key) in writer for row in task.about),
             failures=Failures(writer.folder / FAILED),
             running=running,
             progress=progress,
-            most=max(batch, HELD // (3 * clip.frames * clip.size**2)),
+            most=max(batch if windows is None and kind.plain else 1, most),
         )
-    rows = [old.get(place_of(one.row)) or finished(one, found, done) for one in wanted]
-    write_table(out, rows, encoder.width, about)
+        series = Series(writer.folder)
+        rows = [row for piece in pieces for row in finished(piece, series, old, done)]
+        write_table(out, rows, series, columns, about)
     shutil.rmtree(parts)
-    return len(rows), [row for row in rows if row.status != "ok"], done
+    failed = [row for row in rows if row.status != "ok"]
+    return len(rows), failed, done
 
 
-def plan(sources: Sources, clip: Clip, sampling: Sampling) -> Iterator[Wanted]:
-    """The rows, in the order of the sources."""
-    for _, items in sources.corpora_and_files:
-        for item in items:
-            if isinstance(item, Video):
-                row = Row(item.id, item.start, None, item.status, item.reason)
-                yield Wanted(row, item.path, *around(item, sampling.seconds(clip, item.fps), 0.5))
-            else:
-                yield Wanted(Row(item.id, item.start or 0.0, None), item.path, item.start, item.end)
+def asked_for(kind: FeatureKind, windows: Windows | None) -> dict[str, Any]:
+    """What the table is of, where that is not one mean a video."""
+    if kind.plain and windows is None:
+        return {}
+    return {
+        "features": kind.features,
+        "layer": kind.layer,
+        "attention": kind.attention,
+        "half": kind.half,
+        "windows": None if windows is None else [windows.seconds, windows.overlap],
+    }
 
 
-def decode(one: Wanted, clip: Clip, sampling: Sampling) -> UInt8[np.ndarray, "3 t h w"]:
-    """Runs in a worker: the clip in the middle."""
-    try:
-        return file_clip(one.path, clip, sampling, one.start, one.end).numpy()
-    except VideoError as error:
-        raise VideoError(str(error).removeprefix(f"{one.path}: ")) from None
+def columns_of(encoder: Encoder, kind: FeatureKind) -> dict[str, pa.Field]:
+    """The columns of numbers: lists of a fixed size, whose metadata say the shape that they have."""
+    grid = list(encoder.clip.grid)
+    shapes = {"feature": (kind.shape(encoder), kind.names())}
+    if kind.attention:
+        shapes["attention"] = (tuple(grid), ("time_step", "row", "column"))
+    number = pa.float16() if kind.half else pa.float32()
+    return {
+        name: pa.field(
+            name,
+            pa.list_(number, int(np.prod(shape))),
+            metadata={"shape": json.dumps(shape), "axes": json.dumps(axes), "grid": json.dumps(grid)},
+        )
+        for name, (shape, axes) in shapes.items()
+    }
 
 
-def finished(one: Wanted, found: dict[str, Float32[np.ndarray, "d"]], done: Done) -> Row:
-    if one.row.status != "ok":
-        return one.row
-    if (feature := found.get(one.task.key)) is not None:
-        return replace(one.row, value=feature)
-    failure = done.failed[one.task.key]
-    return replace(one.row, status=failure.status, reason=failure.reason)
+def bytes_of(schema: pa.Schema) -> int:
+    """Of the numbers of a row."""
+    lists = [field.type for field in schema if pa.types.is_fixed_size_list(field.type)]
+    return sum(kind.list_size * kind.value_type.bit_width // 8 for kind in lists)
 
 
-def place_of(row: Row) -> tuple[str, float]:
-    return row.id, row.start
+def in_windows(rows: Sequence[Row], windows: Windows, clip_bytes: int, running: Running) -> Iterator[Piece]:
+    """The windows of every row, in order; a row whose length cannot be told is one row, with the reason."""
+    found: dict[str, Length] = {}
+    tasks = {row.key: Task(row.key, row.id, (Measuring(row),)) for row in rows if row.status == "ok"}
+
+    def keep(results: Sequence[tuple[Task, Sequence[Length]]]) -> None:
+        found.update((task.key, length) for task, (length,) in results)
+
+    done = run_job(Work(length_of), list(tasks.values()), keep, running=running)
+    for row in rows:
+        if (length := found.get(row.key)) is not None:
+            yield from pieces_of(row, length, windows, clip_bytes)
+        else:
+            yield Piece((without(row, done.failed.get(row.key)),), ())
 
 
-def existing(out: Path, about: dict[str, Any]) -> dict[tuple[str, float], Row]:
+def finished(piece: Piece, series: Series, old: Mapping[tuple[Any, ...], Row], done: Done) -> Iterator[Row]:
+    """The rows of a piece, as what became of it says."""
+    for row in piece.rows:
+        if row.status != "ok" or bytes.fromhex(row.key) in series:
+            yield row
+        elif (before := old.get(row.place)) is not None and piece.task.key not in done.failed:
+            yield replace(row, status=before.status, reason=before.reason)
+        else:
+            yield without(row, done.failed[piece.task.key])
+
+
+def without(row: Row, failure: Failure | None) -> Row:
+    return row if failure is None else replace(row, status=failure.status, reason=failure.reason)
+
+
+def existing(out: Path, about: Mapping[str, Any]) -> list[Row]:
     """The rows of a table that this encoder made before."""
     if not out.exists():
-        return {}
+        return []
     try:
+        verify(out)
         with pq.ParquetFile(out) as table:
             made_by = json.loads((table.schema_arrow.metadata or {}).get(MADE_BY, b"null"))
             if made_by != json.loads(json.dumps(about)):
                 raise RunError(
                     f"{out} was made by another encoder, or with other clips; name another file, or give --force"
                 )
-            rows = [row for batch in table.iter_batches(READ) for row in batch.to_pylist()]
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise RunError(f"{out} cannot be read as a table of features ({error}); replace it with --force") from None
-    found = {}
-    for row in rows:
-        value = None if row["feature"] is None else np.asarray(row["feature"], np.float32)
-        found[row["id"], row["start"]] = Row(row["id"], row["start"], value, row["status"], row["reason"])
-    return found
+            names = [field.name for field in table.schema_arrow if not pa.types.is_fixed_size_list(field.type)]
+            return [Row(**row) for batch in table.iter_batches(READ, columns=names) for row in batch.to_pylist()]
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        why = str(error) if isinstance(error, Damaged) else f"{type(error).__name__}: {error}"
+        raise RunError(f"{out} cannot be read as a table of features ({why}); replace it with --force") from None
 
 
-def write_table(out: Path, rows: Sequence[Row], width: int, about: dict[str, Any]) -> None:
+def keep_old(out: Path, old: Sequence[Row], rows: Sequence[Row], writer: Writer) -> None:
+    """Puts the numbers of the rows that stay beside those that are made now."""
+    wanted = {row.place for row in rows}
+    before = iter(old)
+    with pq.ParquetFile(out) as table:
+        lists = [field.name for field in writer.schema if field.name != "key"]
+        a_time = max(1, min(READ, CHUNK // bytes_of(writer.schema)))
+        for batch in table.iter_batches(a_time, columns=lists):
+            for number in range(len(batch)):
+                row = next(before)
+                if row.status == "ok" and row.place in wanted:
+                    values = {name: batch.column(name)[number].values.to_numpy() for name in lists}
+                    writer.add({"key": bytes.fromhex(row.key), **values}, sum(v.nbytes for v in values.values()))
+    writer.flush()
+
+
+def write_table(
+    out: Path, rows: Sequence[Row], series: Series, columns: Mapping[str, pa.Field], about: Mapping[str, Any]
+) -> None:
     schema = pa.schema(
         [
             ("id", pa.string()),
+            ("path", pa.string()),
             ("start", pa.float64()),
-            ("feature", pa.list_(pa.float32(), width)),
+            ("end", pa.float64()),
+            *columns.values(),
             ("status", pa.string()),
             ("reason", pa.string()),
+            ("size", pa.int64()),
+            ("modified", pa.int64()),
         ],
         metadata={MADE_BY: json.dumps(about).encode()},
     )
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        with pq.ParquetWriter(part, schema) as writer:
-            for first in range(0, len(rows), READ):
-                some = [
-                    {"id": row.id, "start": row.start, "feature": row.value, "status": row.status, "reason": row.reason}
-                    for row in rows[first : first + READ]
-                ]
-                writer.write_table(pa.Table.from_pylist(some, schema=schema))
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
+    a_time = max(1, min(READ, CHUNK // bytes_of(schema)))
+    with parquet_writer(out, schema) as writer:
+        for first in range(0, len(rows), a_time):
+            some = rows[first : first + a_time]
+            found = [series.rows.get(bytes.fromhex(row.key)) if row.status == "ok" else None for row in some]
+            arrays = [
+                listed(columns[field.name], found, series)
+                if field.name in columns
+                else pa.array([getattr(row, field.name) for row in some], field.type)
+                for field in schema
+            ]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def listed(field: pa.Field, places: Sequence[tuple[int, int] | None], series: Series) -> pa.Array:
+    """The numbers of these rows of the series; null where there is none."""
+    size = field.type.list_size
+    flat = np.zeros((len(places), size), field.type.value_type.to_pandas_dtype())
+    for row, place in enumerate(places):
+        if place is not None:
+            column = series.batches[place[0]].column(field.name)
+            flat[row] = column.values[(column.offset + place[1]) * size :][:size].to_numpy()
+    missing = pa.array([place is None for place in places])
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), type=field.type, mask=missing)

@@ -1,14 +1,24 @@
 """Labels of whole sources as a table: a row a video (or segment), whatever its state."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from jaxtyping import Float32, UInt8
+from torch import Tensor
 
+from tubelet.checksums import write_parquet
+from tubelet.data.jobs import Done, Progress, Running, Task, Work, quiet, run_job
 from tubelet.data.views import View
-from tubelet.export.rows import Row, Sources, write_rows
+from tubelet.export.reading import clips_of, measured, piece_of
+from tubelet.export.rows import Row, Sources
 from tubelet.recipes.classifiers import Kept
+
+HELD = 256 << 20  # bytes of decoded clips that wait for the classifier
 
 
 def write_predictions(
@@ -21,17 +31,51 @@ def write_predictions(
     rest: bool = False,
     every_class: bool = False,
     batch: int = 16,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[int, list[Row]]:
-    """Writes the table whole or not at all. Returns how many rows it has, and those without a label.
+    running: Running | None = None,
+    progress: Progress = quiet,
+) -> tuple[int, list[Row], Done]:
+    """Writes the table whole or not at all. Returns how many rows it has, those without a label, and what was done.
 
     `rest` leaves out the videos of corpora that the classifier was fitted or selected on; `every_class` adds a column
     with the probability of each class, in the order that the table's metadata names them.
     """
-    found = Sources.of(sources, split, classifier.seen if rest else frozenset())
+    clip, sampling, views = classifier.clip, classifier.data.sampling, views or classifier.views
+    videos = Sources.of(sources, split, classifier.seen if rest else frozenset()).videos()
+    pieces = [piece_of(row, video, clip, sampling, views) for row, video in videos]
+    found: dict[str, Float32[np.ndarray, classes]] = {}
+
+    def measure(video: Tensor) -> dict[str, Tensor]:
+        return {"probabilities": classifier.probabilities(video)}
+
+    def keep(results: Sequence[tuple[Task, Sequence[UInt8[np.ndarray, "c 3 t h w"]]]]) -> None:
+        for task, values in measured(results, batch, measure):
+            found[task.key] = values["probabilities"].mean(0).float().numpy()
+
+    tasks = {piece.task.key: piece.task for piece in pieces if piece.rows[0].status == "ok"}
+    done = run_job(
+        Work(partial(clips_of, clip=clip, sampling=sampling)),
+        list(tasks.values()),
+        keep,
+        running=running,
+        progress=progress,
+        most=max(1, HELD // (3 * clip.frames * clip.size**2 * len(views))),
+    )
+    rows = [
+        replace(row, status=failure.status, reason=failure.reason) if (failure := done.failed.get(row.key)) else row
+        for row, _ in videos
+    ]
+    write_parquet(out, table_of(rows, found, classifier, every_class))
+    return len(rows), [row for row in rows if row.status != "ok"], done
+
+
+def table_of(
+    rows: Sequence[Row], found: dict[str, Float32[np.ndarray, "classes"]], classifier: Kept, every_class: bool
+) -> pa.Table:
     fields = [
         ("id", pa.string()),
+        ("path", pa.string()),
         ("start", pa.float64()),
+        ("end", pa.float64()),
         ("label", pa.string()),
         ("probability", pa.float32()),
         ("status", pa.string()),
@@ -40,16 +84,12 @@ def write_predictions(
     if every_class:
         fields.append(("probabilities", pa.list_(pa.float32(), len(classifier.classes))))
     schema = pa.schema(fields, metadata={"classes": "\n".join(classifier.classes)})
-
-    def columns(row: Row) -> Mapping[str, Any]:
-        values = {"id": row.id, "start": row.start, "status": row.status, "reason": row.reason}
-        if row.value is not None:
-            first = int(row.value.argmax())
-            values |= {"label": classifier.classes[first], "probability": float(row.value[first])}
-            values |= {"probabilities": row.value} if every_class else {}
-        return values
-
-    made = found.rows(
-        classifier.probabilities, classifier.clip, classifier.data, views=views or classifier.views, batch=batch
-    )
-    return write_rows(out, schema, made, len(found), columns, progress)
+    made = []
+    for row in rows:
+        values: dict[str, Any] = dict(vars(row))
+        if (probabilities := found.get(row.key) if row.status == "ok" else None) is not None:
+            first = int(probabilities.argmax())
+            values |= {"label": classifier.classes[first], "probability": float(probabilities[first])}
+            values |= {"probabilities": probabilities} if every_class else {}
+        made.append({name: values.get(name) for name in schema.names})
+    return pa.Table.from_pylist(made, schema=schema)

@@ -1,39 +1,38 @@
-"""One row a video (or segment) of any sources, whatever its state: what the tables of features and of labels share."""
+"""One row a video (or segment, or window) of any sources, whatever its state: what the tables of features and of
+labels share. Start reading at `Sources.videos`."""
 
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
-from jaxtyping import Float32
-from torch import Tensor
-
-from tubelet.data.listing import Entry, list_sources
-from tubelet.data.loader import Data, eval_batches
+from tubelet.data.listing import Entry, list_sources, segment_id
 from tubelet.data.table import Corpus, Video
-from tubelet.data.views import CENTRE, View
-from tubelet.errors import CorpusError, VideoError
-from tubelet.export import file_clip
-from tubelet.types import Clip
-
-Measure = Callable[[Tensor], Tensor]
-"""Clips, uint8 "b 3 t h w", to a vector each, "b d"; that of a video is the mean over its views."""
+from tubelet.errors import CorpusError
 
 
 @dataclass(frozen=True)
 class Row:
-    """One video: its vector, or why there is none."""
+    """What a table says of a video, beside what was measured: which it is, or why there is nothing."""
 
     id: str
-    start: float  # seconds; where a segment begins in its file
-    value: Float32[np.ndarray, "d"] | None
+    path: str  # absolute
+    start: float  # seconds; where a segment or window begins in its file
+    end: float | None  # None: the end of the file
     status: str = "ok"
     reason: str = ""
+    size: int | None = None  # of the file, bytes; None where it is not there
+    modified: int | None = None  # when the file was changed, nanoseconds
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """The same for the same part of the same, unchanged file, whatever it is called here."""
+        return self.path, self.start, self.end, self.size, self.modified
+
+    @property
+    def key(self) -> str:
+        return hashlib.blake2b(repr(self.place).encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -60,108 +59,64 @@ class Sources:
                 parts.append((None, tuple(list_sources([source]).entries)))
         return cls(tuple(parts))
 
-    def __len__(self) -> int:
-        return sum(len(items) for _, items in self.corpora_and_files)
-
-    def rows(
-        self, measure: Measure, clip: Clip, data: Data, *, views: Sequence[View] = (CENTRE,), batch: int = 16
-    ) -> Iterator[list[Row]]:
-        """In the order of the sources; each file in the order of its table or name."""
-        for corpus, items in self.corpora_and_files:
-            some: Any = items
-            if corpus is None:
-                yield from of_files(measure, some, clip, data, views, batch)
-            else:
-                yield from of_corpus(measure, corpus, some, clip, data, views, batch)
-
-
-def of_corpus(
-    measure: Measure,
-    corpus: Corpus,
-    videos: Sequence[Video],
-    clip: Clip,
-    data: Data,
-    views: Sequence[View],
-    batch: int,
-) -> Iterator[list[Row]]:
-    size = max(1, batch // len(views))
-    usable = any(video.status == "ok" for video in videos)
-    bare = [replace(video, label=None) for video in videos]  # whatever the labels are called, they are not read here
-    batches = eval_batches(corpus, bare, clip, data, batch=batch, views=views) if usable else None
-    for first in range(0, len(videos), size):
-        asked = videos[first : first + size]
-        reasons = {video.id: f"{video.id}: {video.reason or video.status}" for video in asked if video.status != "ok"}
-        values: Mapping[str, np.ndarray] = {}
-        if batches is not None:
-            some = next(batches)
-            reasons |= {video.id: line for video in asked for line in some.failed if line.startswith(f"{video.id}: ")}
-            if len(some):
-                values = means(some.ids, measure(some.video))
-        yield [
-            Row(video.id, video.start, values[video.id])
-            if video.id in values
-            else Row(
-                video.id, video.start, None, video.status if video.status != "ok" else "unreadable",
-                reasons[video.id].removeprefix(f"{video.id}: "),
-            )
-            for video in asked
-        ]  # fmt: skip
+    def videos(self) -> list[tuple[Row, Video | None]]:
+        """The rows in the order of the sources, each with what a corpus knows of it; each file in the order of its
+        table or name. No id stands for two files."""
+        found: list[tuple[Row, Video | None]] = []
+        for _, items in self.corpora_and_files:
+            for item in items:
+                if isinstance(item, Video):
+                    end = item.end if item.end > item.start else None
+                    row = Row(item.id, absolute(item.path), item.start, end, item.status, item.reason)
+                    found.append((as_it_is_now(row), item))
+                else:
+                    row = Row(item.id, absolute(item.path), item.start or 0.0, item.end)
+                    found.append((as_it_is_now(row), None))
+        names = told_apart([row for row, _ in found])
+        return [(replace(row, id=name), video) for (row, video), name in zip(found, names, strict=True)]
 
 
-def means(ids: Sequence[str], values: Tensor) -> dict[str, np.ndarray]:
-    """The mean of the rows of each id."""
-    found: dict[str, list[int]] = {}
-    for place, name in enumerate(ids):
-        found.setdefault(name, []).append(place)
-    return {name: values[rows].double().mean(0).float().numpy() for name, rows in found.items()}
+def absolute(path: Path) -> str:
+    return str(path.absolute())
 
 
-def of_files(
-    measure: Measure, entries: Sequence[Entry], clip: Clip, data: Data, views: Sequence[View], batch: int
-) -> Iterator[list[Row]]:
-    size = max(1, batch // len(views))
-    for first in range(0, len(entries), size):
-        some = entries[first : first + size]
-        clips: list[Tensor] = []
-        ids: list[str] = []
-        reasons: dict[int, str] = {}
-        for place, entry in enumerate(some):
-            try:
-                looks = [file_clip(entry.path, clip, data.sampling, entry.start, entry.end, view) for view in views]
-            except VideoError as error:
-                reasons[place] = str(error).removeprefix(f"{entry.path}: ")
-            else:
-                clips += looks
-                ids += [str(place)] * len(looks)
-        values = means(ids, measure(torch.stack(clips))) if clips else {}
-        yield [
-            Row(entry.id, entry.start or 0.0, None, "unreadable", reasons[place])
-            if place in reasons
-            else Row(entry.id, entry.start or 0.0, values[str(place)])
-            for place, entry in enumerate(some)
-        ]
-
-
-def write_rows(
-    out: Path,
-    schema: pa.Schema,
-    made: Iterator[list[Row]],
-    total: int,
-    columns: Callable[[Row], Mapping[str, Any]],
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[int, list[Row]]:
-    """Writes the table whole or not at all. Returns how many rows it has, and those without a vector."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    done, failed = 0, []
+def as_it_is_now(row: Row) -> Row:
     try:
-        with pq.ParquetWriter(part, schema) as writer:
-            for rows in made:
-                writer.write_table(pa.Table.from_pylist([dict(columns(row)) for row in rows], schema=schema))
-                done += len(rows)
-                failed += [row for row in rows if row.status != "ok"]
-                progress(done, total)
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
-    return done, failed
+        stat = Path(row.path).stat()
+    except OSError:
+        return row
+    return replace(row, size=stat.st_size, modified=stat.st_mtime_ns)
+
+
+def told_apart(rows: Sequence[Row]) -> list[str]:
+    """An id for each row: its own, or where several files have that one, the shortest end of each one's path that
+    tells them apart."""
+    files: dict[str, set[str]] = {}
+    for row in rows:
+        files.setdefault(file_part(row), set()).add(row.path)
+    taken = set(files)
+    new: dict[tuple[str, str], str] = {}
+    for name, paths in files.items():
+        if len(paths) > 1:
+            new |= {(name, path): end for path, end in shortest_ends(paths, taken - {name}).items()}
+            taken |= set(new.values())
+    made = []
+    for row in rows:
+        name = file_part(row)
+        made.append(new.get((name, row.path), name) + row.id.removeprefix(name))
+    return made
+
+
+def file_part(row: Row) -> str:
+    """The id without the mark of a segment."""
+    return row.id.removesuffix(segment_id("", row.start))
+
+
+def shortest_ends(paths: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+    """The last folders and the name of each path, as many as make all of them different, and none of them taken."""
+    parts = {path: PurePath(path).parts for path in paths}
+    for count in range(1, max(map(len, parts.values()))):
+        ends = {path: "/".join(some[-count:]) for path, some in parts.items()}
+        if len(set(ends.values())) == len(ends) and not set(ends.values()) & set(taken):
+            return ends
+    return {path: path for path in parts}
