@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from tubelet.errors import TubeletError
 from tubelet.escape import one_line
+from tubelet.launchers import first_alone
 from tubelet.terminal import shown_streams
 
 VERBS = {
@@ -37,6 +38,9 @@ VERBS = {
     "compare": "runs beside each other: means, spread over seeds, paired differences",
     "report": "one self-contained page from run folders",
 }
+
+
+TOGETHER = ("pretrain", "finetune")  # what several processes do as one; of all else the first does it alone
 
 
 class Parser(argparse.ArgumentParser):
@@ -147,6 +151,8 @@ def run(argv: list[str]) -> int:
         print(module.help_on([word for word in rest if word not in ("-h", "--help")], parser))
         return 0
     args = parser.parse_intermixed_args(rest)
+    if verb not in TOGETHER and not first_alone(verb):
+        return 0
     if not hasattr(args, "limit"):
         module.run(args)
         return 0

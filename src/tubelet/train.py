@@ -10,6 +10,7 @@ import math
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -214,7 +215,9 @@ def wrap(task: nn.Module, machine: Machine, compile: bool) -> nn.Module:
                 module.compile()
     if machine.world == 1:
         return task
-    return DistributedDataParallel(task, broadcast_buffers=False)
+    with warnings.catch_warnings():  # a name that newer versions replace by one that older ones do not know
+        warnings.filterwarnings("ignore", ".*broadcast_buffers. is deprecated")
+        return DistributedDataParallel(task, broadcast_buffers=False)
 
 
 def gradients(model: nn.Module, reduce: bool) -> contextlib.AbstractContextManager[Any]:

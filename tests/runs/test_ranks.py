@@ -1,6 +1,7 @@
 """Two processes under torchrun are one process with twice the batch."""
 
 import contextlib
+import socket
 import subprocess
 import sys
 import time
@@ -9,7 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import assert_identical, kill_ranks, make_corpus, pretrain, start_ranks, steps, tensors, wait_for_step
+from small_runs import (
+    assert_identical,
+    kill_ranks,
+    make_corpus,
+    pretrain,
+    start,
+    start_ranks,
+    steps,
+    tensors,
+    wait_for_step,
+)  # fmt: skip
+
+from tubelet.recipes.folder import read_plan
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -169,3 +182,28 @@ def test_two_ranks_go_on_bit_for_bit_after_a_kill(tmp_path, corpus, recipes):
     assert code == 0, said
     assert "going on from step" in said
     assert_identical(whole, cut)
+
+
+@pytest.mark.parametrize("by", ["RANK", "srun"])
+def test_processes_that_another_launcher_started_together_are_one_run(tmp_path, corpus, recipes, by):
+    run, words = tmp_path / "run", ("steps=3", "--on", corpus)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    common = {"MASTER_PORT": port}
+    if by == "RANK":
+        common |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        ranks = [{**common, "RANK": str(rank)} for rank in range(2)]
+    else:
+        common |= {"SLURM_JOB_ID": "9", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "2", "SLURM_JOB_NODELIST": "here"}
+        ranks = [{**common, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
+    started = [start(f"{recipes}:both", *words, "--out", run, env=env) for env in ranks]
+    try:
+        told = [process.communicate(timeout=300) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], told
+    assert [record["step"] for record in steps(run)] == [1, 2, 3]
+    assert read_plan(run).world == 2
+    assert told[1] == ("", "")  # the first rank alone tells

@@ -6,7 +6,6 @@ The same command again goes on from the last checkpoint. `tubelet finetune RUN -
 
 import argparse
 import inspect
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.errors import RunError
     from tubelet.evaluations.labels import other_labels
     from tubelet.evaluations.results import read_results
+    from tubelet.launchers import launched
     from tubelet.recipes.folder import read_plan
     from tubelet.recipes.tuning import finetune
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         done = finetune(name, config, on, args.out, command, labels, bar, args.allow_seen)
     if not done:
         raise SystemExit(130)
-    if os.environ.get("RANK", "0") != "0":
+    if launched().rank:
         return  # one of several processes tells
     console = Console()
     result = read_results(Path(args.out)).get("finetune")
