@@ -1,12 +1,11 @@
 """What must stand beside a number: who has seen the split, and whether a caption says the label."""
 
-import json
-
 import pytest
 
 from tubelet.data.table import write_corpus
-from tubelet.errors import CorpusError
+from tubelet.errors import CorpusError, RunError
 from tubelet.evaluations.leaks import Leaks, names, share_that_names_the_label
+from tubelet.evaluations.trained_on import ALIGNER, CLASSIFIER, ENCODER, TrainedOn, clips_of
 
 
 @pytest.mark.parametrize(
@@ -38,74 +37,112 @@ def test_a_caption_without_the_label_does_not(text, label):
     assert not names(text, label)
 
 
-def corpus_with(tmp_path, aligner: list[str] | None = None):
-    videos = [
-        {"id": f"v{i}", "path": f"{i}.mp4", "label": ("spins", "grows")[i % 2], "split": ("train", "test")[i // 2]}
-        for i in range(4)
-    ]
+def corpus_with(folder, contents=("v0", "v1", "v2", "v3")):
+    """Four files that hold these texts, two of train and two of test."""
+    folder.mkdir()
+    videos = []
+    for i, content in enumerate(contents):
+        (folder / f"{i}.mp4").write_text(content)
+        label, split = ("spins", "grows")[i % 2], ("train", "test")[i // 2]
+        videos.append({"id": f"v{i}", "path": f"{i}.mp4", "label": label, "split": split, "end": 1.0})
     captions = [{"video": f"v{i}", "text": "a star spins", "source": "both"} for i in range(4)]
     captions += [{"video": f"v{i}", "text": "a star", "source": "subject"} for i in range(3)]
-    corpus = write_corpus(tmp_path / "corpus", "leaky", videos, captions)
-    if aligner is not None:
-        (corpus.folder / "aligner").mkdir()
-        about = {"corpus": {"name": "leaky", "fingerprint": corpus.fingerprint(), "splits": aligner}}
-        (corpus.folder / "aligner" / "aligner.json").write_text(json.dumps(about))
-    return corpus
+    return write_corpus(folder, "leaky", videos, captions)
 
 
-def test_the_share_is_of_videos_with_caption_and_label_by_source(tmp_path):
-    corpus = corpus_with(tmp_path)
+@pytest.fixture
+def corpus(tmp_path):
+    return corpus_with(tmp_path / "corpus")
+
+
+def trained(corpus, split="train", role=ENCODER, told=None, unknown=()):
+    return TrainedOn(clips_of(corpus, corpus.select(split), role, told), unknown)
+
+
+def leaks_of(corpus, record, source=None, guided=True, compared=True):
+    return Leaks.of(corpus, record, guided=guided, compared=compared, source=source)
+
+
+def test_the_share_is_of_videos_with_caption_and_label_by_source(corpus):
     assert share_that_names_the_label(corpus, "both") == 0.5
     assert share_that_names_the_label(corpus, "subject") == 0.0
     assert share_that_names_the_label(corpus, None) == 0.5
     assert share_that_names_the_label(corpus, "both", {"v0": "star", "v1": "star"}) == 1.0
 
 
-def leaks_of(corpus, split="train", fingerprint=None, source=None, guided=True, compared=True):
-    trained = {"name": "leaky", "fingerprint": fingerprint or corpus.fingerprint()}
-    return Leaks.of(corpus, trained, split, guided=guided, compared=compared, source=source)
+def test_who_has_seen_what_is_known_by_content_and_said(corpus, tmp_path):
+    record = trained(corpus) + trained(corpus, role=ALIGNER, told="captions")
+    assert leaks_of(corpus, record).seen == {"encoder": ["train"], "aligner": ["train"]}
+    assert "encoder has seen of leaky: train" in leaks_of(corpus, record).lines()
+    assert leaks_of(corpus, trained(corpus, "all")).seen["encoder"] == ["test", "train"]
+    swapped = corpus_with(tmp_path / "swapped", ("v2", "v3", "v0", "v1"))
+    assert leaks_of(swapped, record).seen == {"encoder": ["test"], "aligner": ["test"]}
+    others = corpus_with(tmp_path / "others", ("w0", "w1", "w2", "w3"))
+    assert leaks_of(others, record).seen == {"encoder": [], "aligner": []}
 
 
-def test_who_has_seen_what_is_said(tmp_path):
-    corpus = corpus_with(tmp_path, ["train"])
-    assert leaks_of(corpus).seen == {"encoder": ["train"], "aligner": ["train"]}
-    assert leaks_of(corpus, split="all").seen["encoder"] == ["test", "train"]
-    assert leaks_of(corpus, fingerprint="another").seen["encoder"] == []
-    assert leaks_of(corpus, guided=False, compared=False).seen["aligner"] == []
-    assert any("encoder has seen of leaky: train" in line for line in leaks_of(corpus).lines())
+def test_what_is_not_known_is_said_to_be_unknown_never_nothing(corpus):
+    leaks = leaks_of(corpus, TrainedOn(unknown=("encoder of runs/old keeps no record",)), compared=False, guided=False)
+    assert leaks.seen["encoder"] == ["unknown"]
+    assert leaks.lines() == [
+        "encoder has seen of leaky: unknown", "aligner: not used by this run", "encoder of runs/old keeps no record",
+    ]  # fmt: skip
 
 
-def test_what_a_run_began_with_has_seen_counts_too(tmp_path):
-    corpus = corpus_with(tmp_path)
-    elsewhere = {"name": "other", "fingerprint": "another"}
-    here = {"name": "leaky", "fingerprint": corpus.fingerprint()}
-
-    def seen(earlier):
-        leaks = Leaks.of(corpus, elsewhere, "train", guided=False, compared=False, source=None, earlier=earlier)
-        return leaks.seen["encoder"]
-
-    assert seen([]) == []
-    assert seen([(here, "train")]) == ["train"]
-    assert seen([(here, "train"), (here, "all"), (elsewhere, "validation")]) == ["test", "train"]
+def test_what_a_run_began_with_has_seen_counts_too_and_is_named(corpus):
+    record = trained(corpus) + trained(corpus, "test").inherited("runs/first")
+    leaks = leaks_of(corpus, record)
+    assert leaks.seen["encoder"] == ["test", "train"]
+    assert leaks.of_split("test").marks() == [
+        "2 of 2 clips of test were trained on by the encoder of runs/first (v2, v3)"
+    ]
 
 
-def test_a_split_that_the_aligner_has_seen_is_refused_unless_allowed(tmp_path):
-    leaks = leaks_of(corpus_with(tmp_path, ["train", "test"]))
-    with pytest.raises(CorpusError, match=r"'test'.*--allow-seen"):
+@pytest.mark.parametrize("role", [ALIGNER, CLASSIFIER])
+def test_clips_whose_answers_were_trained_on_are_refused_by_name_unless_allowed(corpus, role):
+    leaks = leaks_of(corpus, trained(corpus, "all", role, "captions"))
+    with pytest.raises(CorpusError, match=rf"the {role} was trained on 2 of 2 clips .*\(v2, v3\).*--allow-seen"):
         leaks.refuse("test", allowed=False)
     leaks.refuse("test", allowed=True)
 
 
-def test_a_split_that_the_aligner_has_not_seen_is_measured(tmp_path):
-    corpus = corpus_with(tmp_path, ["train"])
-    leaks_of(corpus).refuse("test", allowed=False)
+def test_an_encoder_that_was_told_captions_knows_the_answers_where_texts_are_compared(corpus):
+    leaks = leaks_of(corpus, trained(corpus, "all", told="captions"))
+    leaks.refuse("test", allowed=False)
+    with pytest.raises(CorpusError, match=r"the encoder was trained on 2 of 2 clips .*--allow-seen"):
+        leaks.refuse("test", allowed=False, compares_text=True)
+    leaks_of(corpus, trained(corpus, "all")).refuse("test", allowed=False, compares_text=True)
+
+
+def test_clips_that_the_aligner_was_not_trained_on_are_measured(corpus):
+    leaks = leaks_of(corpus, trained(corpus, role=ALIGNER, told="captions"))
+    leaks.refuse("test", allowed=False)
     with pytest.raises(CorpusError, match="--allow-seen"):
-        leaks_of(corpus).refuse("all", allowed=False)
+        leaks.refuse("all", allowed=False)
 
 
-def test_a_run_guided_by_captions_that_name_the_label_is_marked_and_no_other(tmp_path):
-    corpus = corpus_with(tmp_path)
-    [mark] = leaks_of(corpus, source="both").marks()
+def test_another_segment_of_the_same_file_was_not_trained_on(tmp_path):
+    (tmp_path / "a.mp4").write_text("long")
+    spans = [("a#0", 0.0, 2.0, "train"), ("a#1", 1.0, 3.0, "test"), ("a#2", 2.0, 4.0, "test")]
+    rows = [{"id": i, "path": "a.mp4", "start": s, "end": e, "split": split} for i, s, e, split in spans]
+    corpus = write_corpus(tmp_path, "long", rows)
+    assert list(leaks_of(corpus, trained(corpus)).of_split("test").same) == ["a#1"]
+
+
+def test_a_record_reads_as_it_was_written_and_damage_is_refused(corpus, tmp_path):
+    record = trained(corpus, told="captions", unknown=("encoder began elsewhere",))
+    record.write(tmp_path / "trained_on.parquet")
+    assert TrainedOn.read(tmp_path / "trained_on.parquet") == record
+    assert TrainedOn.read(tmp_path / "none.parquet") is None
+    content = bytearray((tmp_path / "trained_on.parquet").read_bytes())
+    content[len(content) // 3] ^= 1
+    (tmp_path / "trained_on.parquet").write_bytes(content)
+    with pytest.raises(RunError, match="is damaged"):
+        TrainedOn.read(tmp_path / "trained_on.parquet")
+
+
+def test_a_run_guided_by_captions_that_name_the_label_is_marked_and_no_other(corpus):
+    [mark] = leaks_of(corpus, trained(corpus), source="both").marks()
     assert mark.startswith("caption names the label in 50%")
-    assert leaks_of(corpus, source="subject").marks() == []
-    assert leaks_of(corpus, source="both", guided=False).marks() == []
+    assert leaks_of(corpus, trained(corpus), source="subject").marks() == []
+    assert leaks_of(corpus, trained(corpus), source="both", guided=False).marks() == []

@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.align.training import Keep, seconds_to_steps
     from tubelet.commands.bar import Bar
     from tubelet.data.table import Corpus
+    from tubelet.evaluations.trained_on import ALIGNER, FILE, TrainedOn, clips_of
     from tubelet.report.aligner import write_page
     from tubelet.saliency.aligned import write_training
 
@@ -101,6 +102,7 @@ def run(args: argparse.Namespace) -> None:
     with Bar("held out", "videos") as bar:
         held_out = read_examples(corpus, "test", settings, bar)
     enough(examples, corpus)
+    trained_on = clips_of(corpus, examples.videos, ALIGNER, "captions")
     failed = {**examples.failed, **held_out.failed}
     for name, reason in failed.items():
         print(f"left out: {name}: {reason}")
@@ -143,6 +145,8 @@ def run(args: argparse.Namespace) -> None:
         )
     else:
         print("fewer than 2 captioned videos in the test split: nothing held out to retrieve")
+    begun = () if clip is None else (f"{ALIGNER} began with {args.model}: what that was trained on is not known here",)
+    TrainedOn(trained_on, begun).with_looks(corpus, examples.videos).write(folder / FILE)
     save(aligner, folder, about)
     keep.done()
     with Bar("looking at maps", "clips") as bar:

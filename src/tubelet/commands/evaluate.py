@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--as", dest="own", metavar="NAME", help="keep it as an entry of its own, beside the same with other settings"
     )
-    parser.add_argument("--allow-seen", action="store_true", help="measure on a split that the aligner was trained on")
+    parser.add_argument(
+        "--allow-seen", action="store_true", help="measure on clips whose captions or labels were trained on"
+    )
     parser.add_argument("--batch", type=int, default=16, help="clips of one forward pass (default: %(default)s)")
     add_limits(parser)
 
@@ -71,8 +73,10 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations.labels import other_labels
     from tubelet.evaluations.leaks import Leaks
     from tubelet.evaluations.results import complete, entry_name, merge_result
+    from tubelet.evaluations.trained_on import FILE
     from tubelet.files import file_name, within
-    from tubelet.recipes.folder import earlier, load_task, read_plan, weights_file
+    from tubelet.recipes.folder import load_task, read_plan, weights_file
+    from tubelet.recipes.record import of_probe, of_run
 
     folder = Path(args.run)
     if args.own and not re.fullmatch(r"[\w.+-]+", args.own):
@@ -90,9 +94,8 @@ def run(args: argparse.Namespace) -> None:
     config, task = load_task(folder)
     step = checkpoint_step(weights_file(folder))
     leaks = Leaks.of(
-        corpus, plan.corpus, config.data.split,
+        corpus, record := of_run(folder),
         guided=config.guided_by_text, compared=config.needs_text, source=config.data.captions.source, labels=labels,
-        earlier=earlier(plan),
     )  # fmt: skip
     task.to("cuda" if torch.cuda.is_available() else "cpu")
     with Bar("reading", "clips") as bar:
@@ -105,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
         refused: dict[str, TubeletError] = {}
         for own, evaluation in evaluations.items():
             try:
-                leaks.refuse(getattr(evaluation, "split", "test"), args.allow_seen)
+                leaks.refuse(getattr(evaluation, "split", "test"), args.allow_seen, evaluation.compares_text)
                 evaluation.check(corpus, data, labels, config.seed)
                 measured = evaluation.run(context)
             except TubeletError as error:
@@ -118,10 +121,9 @@ def run(args: argparse.Namespace) -> None:
             name = entry_name(own, context.identity, plan.corpus, label, args.own)
             results[name] = merge_result(folder, name, result)
             if type(evaluation) is Linear:
-                write_head(
-                    best_head(evaluation, context, result, step),
-                    within(folder, CLASSIFIERS, f"{file_name(name)}.safetensors"),
-                )
+                head = within(folder, CLASSIFIERS, f"{file_name(name)}.safetensors")
+                write_head(best_head(evaluation, context, result, step), head)
+                (record + of_probe(context)).write(head.with_suffix(f".{FILE}"))
     if not results:
         raise not_measured(refused)
     console = Console()

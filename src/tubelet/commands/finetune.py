@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="refuse --labels of which a row names no video")
     parser.add_argument("--allow-seen", action="store_true", help="test on a split that the aligner was trained on")
+    parser.add_argument(
+        "--allow-changed", action="store_true", help="go on with a run of which videos hold something else by now"
+    )
     add_limits(parser)
 
 
@@ -61,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         labels = other_labels(Corpus.open(on), args.labels and Path(args.labels), args.label, said, args.strict)
     command = ["tubelet", *sys.argv[1:]] if sys.argv[1:2] == ["finetune"] else spoken(args)
     with Bar("testing", "videos") as bar:
-        done = finetune(name, config, on, args.out, command, labels, bar, args.allow_seen)
+        done = finetune(name, config, on, args.out, command, labels, bar, args.allow_seen, args.allow_changed)
     if not done:
         raise SystemExit(130)
     if launched().rank:

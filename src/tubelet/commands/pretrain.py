@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--on", required=True, metavar="CORPUS", help="corpus folder, from `tubelet index` or `synth`")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder: new, or this same run to go on with")
+    parser.add_argument(
+        "--allow-changed", action="store_true", help="go on with a run of which videos hold something else by now"
+    )
     add_limits(parser)
 
 
@@ -35,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     name, recipe = find(args.recipe, RECIPES)
     config = override(recipe(), args.overrides)
     command = ["tubelet", "pretrain", args.recipe, *args.overrides, "--on", args.on, "--out", args.out]
-    if not pretrain(name, config, Path(args.on), Path(args.out), command):
+    if not pretrain(name, config, Path(args.on), Path(args.out), command, args.allow_changed):
         raise SystemExit(130)
 
 

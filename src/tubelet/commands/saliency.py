@@ -110,7 +110,10 @@ def run(args: argparse.Namespace) -> None:
 
 def text(args: argparse.Namespace, corpus: "Corpus") -> None:
     """`tubelet saliency text`"""
+    from pathlib import Path
+
     from tubelet.commands.bar import Bar
+    from tubelet.recipes.record import keep_with_series
     from tubelet.saliency import text as saliency
 
     rate = layers_a_second(args.rate, corpus)
@@ -120,6 +123,7 @@ def text(args: argparse.Namespace, corpus: "Corpus") -> None:
         filled = saliency.fill(
             corpus, aligner, rate, args.source, another=args.another, running=running_of(args), progress=bar
         )
+    keep_with_series(corpus, Path(args.aligner) if args.aligner else None, aligner.identity)
     print(
         f"{filled.computed} maps computed now; {filled.videos} videos and {filled.captions} captions are complete "
         f"({aligner.identity}, {f'{rate:g} layers a second' if rate else 'every frame'})\n{filled.done.told('videos')}"

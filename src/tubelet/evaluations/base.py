@@ -83,6 +83,8 @@ class Evaluation:
     reads_features: ClassVar[bool] = False  # of both splits and their labels
     reads_tokens: ClassVar[bool] = False  # of the encoder alone: a baseline, which has no task, has them too
 
+    compares_text: ClassVar[bool] = False  # with clips: then captions that the encoder was told are answers
+
     def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
         """`CorpusError` where the tables alone say that this cannot be measured, before a video is read."""
 

@@ -108,10 +108,16 @@ def near_duplicates(train: Features, test: Features) -> list[tuple[str, str, flo
     """Of every test clip that looks like a train clip the one it looks most like."""
     if train.looks is None or test.looks is None:
         return []
-    known, asked = coarse(train.looks), coarse(test.looks)
-    looks = train.looks, test.looks
-    fine_known, fine_asked = (rearrange(some, "v l y x c -> (v l) (y x c)") for some in looks)
-    per_clip = train.looks.shape[1]
+    return [
+        (test.ids[clip], train.ids[other], difference) for clip, other, difference in alike(train.looks, test.looks)
+    ]
+
+
+def alike(train: UInt8[Tensor, "v l y x 3"], test: UInt8[Tensor, "u l y x 3"]) -> list[tuple[int, int, float]]:
+    """The same by place: (place in test, place in train, difference)."""
+    known, asked = coarse(train), coarse(test)
+    fine_known, fine_asked = (rearrange(some, "v l y x c -> (v l) (y x c)") for some in (train, test))
+    per_clip = train.shape[1]
     best: dict[int, tuple[float, int]] = {}
     for first in range(0, len(asked), CHUNK):
         likeness = asked[first : first + CHUNK] @ known.T
@@ -122,7 +128,7 @@ def near_duplicates(train: Features, test: Features) -> list[tuple[str, str, flo
             clip = frame // per_clip
             if difference <= min(DIFFERENCE, best.get(clip, (DIFFERENCE, 0))[0]):
                 best[clip] = (difference, other // per_clip)
-    return [(test.ids[clip], train.ids[other], difference) for clip, (difference, other) in sorted(best.items())]
+    return [(clip, other, difference) for clip, (difference, other) in sorted(best.items())]
 
 
 def coarse(looks: UInt8[Tensor, "v l y x 3"]) -> Float[Tensor, "frames p"]:

@@ -45,6 +45,7 @@ def complete(
     evaluation: Evaluation, result: Mapping[str, Any], context: Context, leaks: Leaks, step: int
 ) -> dict[str, Any]:
     """The result with all that is the same for every evaluation: what was measured when, on what, with what."""
+    contamination = leaks.of_split(getattr(evaluation, "split", "test"))
     known = {
         "evaluation": evaluation.name,
         "settings": repr(evaluation),
@@ -52,11 +53,12 @@ def complete(
         "corpus": context.identity,
         "seed": context.seed,
         "step": step,
-        "seen": dict(leaks.seen),
+        "seen": leaks.seen,
+        "trained_on": {**contamination.as_json(), "unknown": list(leaks.trained_on.unknown)},
         "versions": versions(),
     }
     learned = evaluation.reads_features or "train" in result.get("counts", {})
-    marks = [*result.get("marks", []), *(leaks.marks() if learned else [])]
+    marks = [*result.get("marks", []), *(leaks.marks() if learned else []), *contamination.marks()]
     if learned and {"train", "test"} <= context.computed.keys():
         train, test = context.features("train"), context.features("test")
         shared = Shared.between(context.corpus, train, test)

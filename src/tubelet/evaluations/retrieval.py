@@ -33,6 +33,7 @@ CUTS = (1, 5, 10)
 class Retrieval(Evaluation):
     name: ClassVar[str] = "retrieval"
     reads_features: ClassVar[bool] = True
+    compares_text: ClassVar[bool] = True
 
     pools: tuple[str, ...] = chz.field(default=POOLS, doc="features of video to video")
     split: str = chz.field(default="test", doc="queries; of text and video also the gallery")

@@ -29,6 +29,7 @@ TEMPLATES = ("{}", "a video of {}", "a clip that shows {}")
 @chz.chz
 class ZeroShot(Evaluation):
     name: ClassVar[str] = "zero_shot"
+    compares_text: ClassVar[bool] = True
 
     templates: tuple[str, ...] = chz.field(default=TEMPLATES, doc="sentences with {} where the class goes")
     aligner: str | None = chz.field(

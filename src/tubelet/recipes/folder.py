@@ -219,15 +219,6 @@ def read_weights_of(run: Path | str) -> dict[str, Tensor]:
     return {name: value for name, value in tensors.items() if name.startswith("encoder.")}
 
 
-def earlier(plan: Plan[Pretrain]) -> list[tuple[Mapping[str, str], str]]:
-    """The corpora and splits of the runs that this one's weights come from, as far back as they are there."""
-    found: list[tuple[Mapping[str, str], str]] = []
-    while plan.config.init is not None and (Path(plan.config.init) / RECIPE).exists():
-        plan = read_plan(plan.config.init)
-        found.append((plan.corpus, plan.config.data.split))
-    return found
-
-
 @dataclass(frozen=True)
 class Claim(Generic[C]):
     """The right to write a folder, what stands in it, and how far that has come."""

@@ -21,9 +21,11 @@ from tubelet.evaluations import Context
 from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.results import complete, merge_result
+from tubelet.evaluations.trained_on import FILE, TrainedOn
 from tubelet.log import Log, against_trivial, read_log
-from tubelet.recipes.folder import LOG, C, Claim, Plan, claim, earlier, write_plan
+from tubelet.recipes.folder import LOG, C, Claim, Plan, claim, write_plan
 from tubelet.recipes.pretrain import Pretrain
+from tubelet.recipes.record import begin, finish
 from tubelet.recipes.warm import settled, warm
 from tubelet.seeds import key
 from tubelet.tasks import Pretraining
@@ -31,9 +33,17 @@ from tubelet.train import Machine, train
 
 
 def pretrain(
-    recipe: str, config: Pretrain, corpus: Path | str, folder: Path | str, command: Iterable[str] = ()
+    recipe: str,
+    config: Pretrain,
+    corpus: Path | str,
+    folder: Path | str,
+    command: Iterable[str] = (),
+    allow_changed: bool = False,
 ) -> bool:
-    """Trains into `folder`, or goes on with the same run that stands there. False when it was asked to stop."""
+    """Trains into `folder`, or goes on with the same run that stands there. False when it was asked to stop.
+
+    Refused where videos hold something else than when the run began, unless `allow_changed`.
+    """
     folder = Path(folder)
     if not any(objective.factor for objective in config.objectives.values()):
         raise RecipeError("nothing to train: give one of the objectives a weight above 0")
@@ -44,7 +54,16 @@ def pretrain(
         config.check(table)
         text_width = Embeddings.open(table).width if config.needs_text else None
         plan = Plan.make(recipe, config, table, machine, text_width, list(command))
-        held = together(lambda: stack.enter_context(claim(folder, plan)), machine)
+        record = TrainedOn()
+
+        def take() -> Claim[Pretrain]:
+            nonlocal record
+            held = stack.enter_context(claim(folder, plan))
+            if not held.finished:
+                record = begin(folder, config, table, held.step > 0, allow_changed)
+            return held
+
+        held = together(take, machine)
         if held.finished:
             done = f"all {plan.steps} steps are done and measured"
             say(machine, f"{folder} is finished: {done}; {following(folder, corpus, table, config)}")
@@ -59,12 +78,15 @@ def pretrain(
             first_step=held.step * config.accumulate, last_step=plan.steps * config.accumulate,
             progress=reading(machine),
         )  # fmt: skip
-        leaks = Leaks.of(
-            table, plan.corpus, config.data.split, guided=config.guided_by_text, compared=config.needs_text,
-            source=config.data.captions.source, earlier=earlier(plan),
-        )  # fmt: skip
         if machine.rank == 0 and not held.begun:
             write_plan(folder, plan)
+        if machine.rank == 0:
+            record.write(folder / FILE)
+        leaks = partial(
+            Leaks.of, table, guided=config.guided_by_text, compared=config.needs_text,
+            source=config.data.captions.source,
+        )  # fmt: skip
+        while_training = leaks(record)
         say_short(machine, table, config)
         say_refused(machine, table, config)
         if held.step:
@@ -77,7 +99,8 @@ def pretrain(
             Context, encoder=task.encoder, task=task, corpus=table, clip=config.clip, data=config.data, seed=config.seed
         )
         reached = train(
-            config, task, batches, lambda step: measure(config, context(limit=config.evaluate_limit), leaks, log, step),
+            config, task, batches,
+            lambda step: measure(config, context(limit=config.evaluate_limit), while_training, log, step),
             folder, log, plan.steps, machine,
         )  # fmt: skip
         if reached < plan.steps:
@@ -86,8 +109,9 @@ def pretrain(
         if machine.rank == 0:
             task.eval()
             whole = context(folder=folder, keep=folder / FOLDER)
-            for name, result in measure(config, whole, leaks, log, plan.steps).items():
-                merge_result(folder, name, complete(config.evaluations[name], result, whole, leaks, plan.steps))
+            known = leaks(finish(folder, record, table))
+            for name, result in measure(config, whole, known, log, plan.steps).items():
+                merge_result(folder, name, complete(config.evaluations[name], result, whole, known, plan.steps))
             log.write("end", plan.steps)
             print(f"{folder}: {summary(folder)}; {following(folder, corpus, table, config)}")
         return True
@@ -120,7 +144,7 @@ def measure(config: Pretrain, context: Context, leaks: Leaks, log: Log, step: in
     results = {}
     for name, evaluation in config.evaluations.items():
         try:
-            leaks.refuse(getattr(evaluation, "split", "test"), allowed=False)
+            leaks.refuse(getattr(evaluation, "split", "test"), False, evaluation.compares_text)
             results[name] = evaluation.run(context)
         except TubeletError as error:
             print(f"{name} is not measured: {error}", file=sys.stderr)

@@ -30,6 +30,7 @@ from tubelet.evaluations.features import Progress, outline, quiet
 from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.multiview import Predicted, predict
 from tubelet.evaluations.results import merge_result, view
+from tubelet.evaluations.trained_on import FILE, TrainedOn
 from tubelet.files import write_atomically
 from tubelet.log import Log, read_log, versions
 from tubelet.recipes.chosen import HELD_OUT, Chosen, below, best, measured, standing
@@ -38,9 +39,9 @@ from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.folder import (
     CLASSIFIER,
     LOG,
+    Claim,
     Plan,
     claim,
-    earlier,
     read_plan,
     read_weights_of,
     weights_file,
@@ -48,6 +49,7 @@ from tubelet.recipes.folder import (
     write_plan,
 )  # fmt: skip
 from tubelet.recipes.launch import reading, say, together
+from tubelet.recipes.record import begin_tuning, finish, of_run
 from tubelet.seeds import key
 from tubelet.tasks import Classification
 from tubelet.train import Machine, train
@@ -64,10 +66,12 @@ def finetune(
     labels: Mapping[str, str] | None = None,
     progress: Progress = quiet,
     allow_seen: bool = False,
+    allow_changed: bool = False,
 ) -> bool:
     """Fine-tunes into `folder`, or goes on with the same run that stands there. False when it was asked to stop.
 
-    Refused where the run's aligner was trained on the test split, unless `allow_seen`.
+    Refused where the run's aligner was trained on clips of the test split, unless `allow_seen`; and where videos hold
+    something else than when the run began, unless `allow_changed`.
     """
     folder = Path(folder)
     with process_group(), contextlib.ExitStack() as stack:
@@ -82,8 +86,8 @@ def finetune(
         division = Division.of(table, config.data, labels, config.labels_share, config.held_out, config.seed, rates)
         origin = read_plan(config.init)
         leaks = Leaks.of(
-            table, origin.corpus, origin.config.data.split, guided=origin.config.guided_by_text, compared=False,
-            source=origin.config.data.captions.source, labels=labels, earlier=earlier(origin),
+            table, of_run(config.init), guided=origin.config.guided_by_text, compared=False,
+            source=origin.config.data.captions.source, labels=labels,
         )  # fmt: skip
         if division.test and not config.scratch:
             leaks.refuse("test", allow_seen)
@@ -92,19 +96,33 @@ def finetune(
         plan = Plan(
             recipe, config, where(table), steps, machine.world, machine.precision, None, decided, tuple(command)
         )
-        held = together(lambda: stack.enter_context(claim(folder, plan)), machine)
+        parts = {"fit": division.fit, "select": division.select}
+        record = TrainedOn()
+
+        def take() -> Claim[Finetune]:
+            nonlocal record
+            held = stack.enter_context(claim(folder, plan))
+            if not (folder / CLASSIFIER).exists():
+                init = None if config.scratch else config.init
+                record = begin_tuning(folder, table, parts, init, held.begun, allow_changed)
+            return held
+
+        held = together(take, machine)
         if (folder / CLASSIFIER).exists():
             say(machine, f"{folder} is finished; {following(folder)}")
             return True
         machine = replace(machine, precision=held.plan.precision)
         if machine.rank == 0 and not held.begun:
             write_plan(folder, plan)
+        if machine.rank == 0:
+            record.write(folder / FILE)
         for rate in rates:
             if not tune(Tuning(config, table, division, rate, steps, folder, machine)):
                 say(machine, "stopped and saved; the same command goes on from there")
                 return False
         if machine.rank == 0:
             chosen = best(rates, folder, len(division.select))
+            finish(folder, record, table)
             conclude(config, table, division, leaks, chosen, folder, machine, steps, progress)
             print(f"{folder}: {chosen.told}; {following(folder)}")
         return True
@@ -292,6 +310,7 @@ def listed(rows: list[dict[str, str]]) -> bytes:
 def result_of(tuning: Tuning, leaks: Leaks, chosen: Chosen) -> dict[str, Any]:
     """What was decided, before test is looked at."""
     config, division = tuning.config, tuning.division
+    contamination = leaks.of_split("test")
     fit, select = (outline(part, division.classes) for part in (division.fit, division.select))
     failed = unread(tuning)
     names = {line.partition(": ")[0] for line in failed}
@@ -303,7 +322,8 @@ def result_of(tuning: Tuning, leaks: Leaks, chosen: Chosen) -> dict[str, Any]:
         "view": view(config.clip, config.data),
         "corpus": {"name": tuning.corpus.name, "fingerprint": tuning.corpus.fingerprint()},
         "seen": leaks.seen,
-        "marks": [] if config.scratch else leaks.marks(),
+        "trained_on": contamination.as_json(),
+        "marks": [] if config.scratch else [*leaks.marks(), *contamination.marks()],
         "protocol": {
             "encoder": "fresh weights" if config.scratch else f"all weights, beginning with {config.init}",
             "head": "mean of all tokens, LayerNorm, linear",

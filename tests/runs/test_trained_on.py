@@ -1,0 +1,190 @@
+"""Which clips were trained on is known by what they hold: whatever their names, splits, corpora and codecs."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from small_runs import make_corpus, pretrain
+
+from tubelet.cli import main
+from tubelet.data.content import content_of
+from tubelet.data.table import Corpus, write_corpus
+from tubelet.data.video import read_span, write_video
+from tubelet.evaluations.trained_on import FILE, TrainedOn
+
+SHORT = ("steps=2", "save_every=2")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, recipes: Path) -> Path:
+    """A folder with the corpus `small` and the run `run` of pixels that was trained on its first six videos."""
+    place = tmp_path_factory.mktemp("trained")
+    make_corpus(place / "small")
+    assert pretrain(f"{recipes}:pixels", *SHORT, "--on", place / "small", "--out", place / "run") == 0
+    return place
+
+
+@pytest.fixture
+def place(trained: Path, tmp_path: Path) -> Path:
+    shutil.copytree(trained, tmp_path / "p")
+    return tmp_path / "p"
+
+
+def command(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    code = main([str(word) for word in words])
+    shown = capsys.readouterr()
+    return code, shown.out, shown.err
+
+
+def measured(place: Path, capsys: pytest.CaptureFixture[str], on: Path) -> tuple[dict, str]:
+    """What reconstruction on the test split of a corpus says of the clips."""
+    code, out, err = command(capsys, "evaluate", place / "run", "reconstruction", "--on", on)
+    assert code == 0, err
+    [result] = [
+        result
+        for name, result in json.loads((place / "run" / "results.json").read_text()).items()
+        if name.startswith("reconstruction")
+    ]
+    return result, out
+
+
+def test_a_run_keeps_what_it_was_trained_on(place: Path) -> None:
+    record = TrainedOn.read(place / "run" / FILE)
+    assert record is not None
+    corpus = Corpus.open(place / "small")
+    assert [clip.id for clip in record.clips] == [video.id for video in corpus.select("train")]
+    assert {clip.content for clip in record.clips} == {(content_of(v) or b"").hex() for v in corpus.select("train")}
+    assert all(clip.looks for clip in record.clips)
+
+
+def test_nothing_of_the_test_split_was_trained_on(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result, out = measured(place, capsys, place / "small")
+    assert result["seen"] == {"encoder": ["train"], "aligner": []}
+    assert not result["trained_on"]["same_content"]
+    assert not result["marks"]
+    assert "encoder has seen of small: train" in out
+
+
+def test_swapped_splits_are_seen_through(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f"clip {n}.mp4,{'test' if n < 3 else 'train'}" for n in range(8)]
+    (place / "splits.csv").write_text("\n".join(["path,split", *lines]))
+    code, _, err = command(
+        capsys, "index", place / "small" / "videos", "--labels", place / "splits.csv", "--update",
+        "--out", place / "small",
+    )  # fmt: skip
+    assert code == 0, err
+    result, out = measured(place, capsys, place / "small")
+    assert sorted(result["trained_on"]["same_content"]) == ["clip 0.mp4", "clip 1.mp4", "clip 2.mp4"]
+    assert "3 of 3 clips of test were trained on by the encoder (clip 0.mp4, clip 1.mp4, clip 2.mp4)" in out
+    assert "encoder has seen of small: test, train" in out
+
+
+def test_a_corpus_made_anew_of_the_same_files_is_recognised(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "new").mkdir()
+    for number in range(8):
+        shutil.copy(place / "small" / "videos" / f"clip {number}.mp4", place / "new" / f"{7 - number}.mp4")
+    shutil.rmtree(place / "small")
+    lines = [f"{n}.mp4,{'test' if n in (0, 7) else 'train'}" for n in range(8)]
+    (place / "splits.csv").write_text("\n".join(["path,split", *lines]))
+    code, _, err = command(
+        capsys, "index", place / "new", "--labels", place / "splits.csv", "--name", "other", "--out", place / "c"
+    )
+    assert code == 0, err
+    result, out = measured(place, capsys, place / "c")
+    assert list(result["trained_on"]["same_content"]) == ["7.mp4"], "clip 0 under another name; 0.mp4 was a test clip"
+    assert result["trained_on"]["same_content"]["7.mp4"][0]["id"] == "clip 0.mp4"
+    assert "1 of 2 clips of test were trained on by the encoder (7.mp4)" in out
+
+
+def test_a_video_that_was_encoded_anew_is_recognised_without_the_corpus_that_was_trained_on(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames, _ = read_span(place / "small" / "videos" / "clip 2.mp4")
+    (place / "new").mkdir()
+    write_video(place / "new" / "again.mp4", frames, 10.0, options={"crf": "28"})
+    for number in (6, 7):
+        shutil.copy(place / "small" / "videos" / f"clip {number}.mp4", place / "new" / f"{number}.mp4")
+    shutil.rmtree(place / "small")
+    rows = [
+        {"id": path.name, "path": path, "end": 1.0, "frames": 10, "fps": 10.0, "split": "test"}
+        for path in sorted((place / "new").iterdir())
+    ]
+    write_corpus(place / "c", "c", rows)
+    result, out = measured(place, capsys, place / "c")
+    assert result["trained_on"]["same_content"] == {}
+    assert [(name, clip["id"]) for name, clip in result["trained_on"]["looks_alike"].items()] == [
+        ("again.mp4", "clip 2.mp4")
+    ]
+    assert "1 of 3 clips of test look like clips that the encoder was trained on (again.mp4 ~ clip 2.mp4)" in out
+
+
+def test_a_moved_folder_changes_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "small").rename(place / "elsewhere")
+    result, _ = measured(place, capsys, place / "elsewhere")
+    assert result["seen"] == {"encoder": ["train"], "aligner": []}
+    assert not result["trained_on"]["same_content"]
+
+
+def test_what_a_run_began_with_was_trained_on_counts(
+    place: Path, recipes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"id": f"{n}.mp4", "path": place / "small" / "videos" / f"clip {n}.mp4", "end": 1.0, "fps": 10.0, "frames": 10,
+         "split": "train" if n > 5 else "test"}
+        for n in (1, 6, 7)
+    ]  # fmt: skip
+    write_corpus(place / "c", "c", rows)
+    words = (f"{recipes}:pixels", *SHORT, f"init={place / 'run'}", "--on", place / "c", "--out", place / "second")
+    assert pretrain(*words) == 0
+    shutil.rmtree(place / "run")
+    (place / "second").rename(place / "run")
+    capsys.readouterr()
+    result, out = measured(place, capsys, place / "c")
+    assert list(result["trained_on"]["same_content"]) == ["1.mp4"]
+    assert f"were trained on by the encoder of {place / 'run'} (1.mp4)" in out
+
+
+def test_a_run_without_its_record_says_that_it_is_unknown(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "run" / FILE).unlink()
+    rows = [{"id": "a.mp4", "path": place / "small" / "videos" / "clip 6.mp4", "end": 1.0, "split": "test"}]
+    write_corpus(place / "c", "c", rows)
+    shutil.rmtree(place / "small" / "maps")
+    (place / "small" / "corpus.json").unlink()
+    result, out = measured(place, capsys, place / "c")
+    assert result["seen"]["encoder"] == ["unknown"]
+    assert "keeps no record: what it was trained on is unknown" in out
+    assert "nothing" not in out
+
+
+def test_retrieval_on_pairs_that_a_contrast_was_trained_on_is_refused(
+    place: Path, recipes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (f"{recipes}:both", *SHORT, "data.split=all", "--on", place / "small", "--out", place / "both")
+    assert pretrain(*words) == 0
+    capsys.readouterr()
+    code, _, err = command(capsys, "evaluate", place / "both", "retrieval")
+    assert code != 0
+    assert "the encoder was trained on 2 of 2 clips of split 'test' of small (clip 6.mp4, clip 7.mp4)" in err
+    code, out, err = command(capsys, "evaluate", place / "both", "retrieval", "--allow-seen")
+    assert code == 0, err
+    assert "2 of 2 clips of test were trained on by the encoder (clip 6.mp4, clip 7.mp4)" in out
+
+
+def test_a_run_goes_on_only_with_the_videos_that_it_began_with(
+    place: Path, recipes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (f"{recipes}:pixels", "steps=4", "save_every=2", "--on", place / "small", "--out", place / "longer")
+    assert pretrain(*words) == 0
+    log = place / "longer" / "log.jsonl"
+    log.write_text("".join(line for line in log.read_text().splitlines(True) if '"end"' not in line))
+    shutil.copy(place / "small" / "videos" / "clip 7.mp4", place / "small" / "videos" / "clip 3.mp4")
+    capsys.readouterr()
+    assert pretrain(*words) == 2
+    err = capsys.readouterr().err
+    assert "holds something else than when the run began (clip 3.mp4)" in err
+    assert "--allow-changed" in err
+    assert pretrain(*words, "--allow-changed") == 0
+    record = TrainedOn.read(place / "longer" / FILE)
+    assert record is not None
+    assert len([clip for clip in record.clips if clip.id == "clip 3.mp4"]) == 2, "both contents were trained on"
