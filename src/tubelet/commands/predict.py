@@ -1,4 +1,5 @@
-"""Write the labels of videos to a table (Parquet): id, path, start, end, label, probability, status, reason.
+"""Write the labels of videos to a table (Parquet): id, path, start, end, label, probability, status, reason,
+and trained_on: by whom (classifier, encoder, aligner), whatever the video is called here.
 
 RUN is a folder of `tubelet finetune`, or of `tubelet pretrain` with a linear probe (`tubelet evaluate RUN linear`).
 SOURCE is a video, a folder, a list of videos, or a corpus. A video that cannot be read keeps its row and says why."""
@@ -53,3 +54,5 @@ def run(args: argparse.Namespace) -> None:
         print(f"and {len(failed) - SHOWN} more, each with its reason in the table")
     print(f"{out}: {rows} rows, {rows - len(failed)} labels of {len(classifier.classes)} classes")
     print(done.told("videos"))
+    for line in classifier.trained_on.unknown:
+        print(line)

@@ -1,18 +1,17 @@
-"""Decoded frames of a small corpus in one memory-mapped file, so that training reads them without a decoder.
+"""Decoded frames of small corpora in memory-mapped files, so that training reads them without a decoder.
 
-Keyed by what the files are (their rows, sizes and times of change) and by the short side the frames are kept at; made
-once, in a folder that appears whole; checked when it is opened. Every frame is kept, so any sampling can be drawn.
+A row is found by what its file holds and its span, so a file that is renamed, touched or moved, or that another corpus
+beside this one has, is not decoded again. Frames lie by the short side that they are kept at, in folders that appear
+whole, one for every time that something was missing; each is checked when it is opened. Every frame is kept, so any
+sampling can be drawn.
 """
 
-import fcntl
 import hashlib
 import json
 import math
-import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,20 +21,24 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from tubelet.data.augment import resize
+from tubelet.data.content import content_key, content_of, state_of
 from tubelet.data.limits import Limits, limits
 from tubelet.data.processes import Failure, cores, run_each
-from tubelet.data.table import Corpus, Video, write_whole
+from tubelet.data.sharing import shared
+from tubelet.data.table import Corpus, Video
 from tubelet.data.video import SAME, Cut, Reader
 from tubelet.errors import CorpusError, VideoError
+from tubelet.files import lock, remove_leftovers, writing
 
-FORMAT = 1
+FORMAT = 2
+FOLDER = "frames"
 CHUNK = 1 << 28  # bytes of full frames held at once while building
 LIMIT = 600.0  # seconds that one video may take
 CHECKED = 64  # videos whose bytes are compared when a cache is opened
 
 INDEX = np.dtype(
     [
-        ("row", "<i8"),
+        ("key", "V16"),  # of content and span
         ("offset", "<i8"),  # of its first byte
         ("frames", "<i8"),
         ("height", "<i8"),
@@ -44,55 +47,71 @@ INDEX = np.dtype(
         ("check", "<u4"),  # CRC-32 of its bytes
     ]
 )
+DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile)
 
 Progress = Callable[[int, int], None]
 
 
 class Frames:
-    """The decoded frames of every usable video of a corpus."""
+    """The decoded frames of every usable video of a corpus, wherever they lie."""
+
+    def __init__(self, parts: Sequence["Part"], keys: Mapping[int, bytes | str]) -> None:
+        """`keys` has the key of every row, or why its file cannot be read."""
+        self.parts, self.keys = parts, keys
+
+    def __len__(self) -> int:
+        return sum(any(key in part.places for part in self.parts) for key in self.keys.values())
+
+    @classmethod
+    def of(cls, corpus: Corpus, short_side: int, progress: Progress = lambda done, total: None) -> "Frames":
+        """The frames of this corpus at this short side; made now where they are missing or damaged."""
+        videos = corpus.select("all")
+        root = corpus.folder / FOLDER / str(short_side)
+        root.mkdir(parents=True, exist_ok=True)
+        busy = CorpusError(f"another command is decoding into {root}: wait until it ends")
+        with lock(root / "lock", busy, patience=None):
+            remove_leftovers(root)
+            keys = {video.row: key_of(video) for video in videos}
+            parts = sound_parts(root, set(keys.values()), own=True)
+            for other in shared(root):
+                parts += sound_parts(other, set(keys.values()) - known(parts), own=False)
+            there = known(parts)
+            missing = {key: v for v in videos if isinstance(key := keys[v.row], bytes) and key not in there}
+            if missing:
+                parts.append(Part(build(root, missing, short_side, progress)))
+        return cls(parts, keys)
+
+    def open(self, video: Video) -> "Kept":
+        """The frames of this video, with the same face as a `Reader`."""
+        key = self.keys.get(video.row, "not in the cache of decoded frames")
+        if isinstance(key, str):
+            raise VideoError(key)
+        part = next((part for part in self.parts if key in part.places), None)
+        if part is None:
+            raise VideoError(next(part.failed[key] for part in self.parts if key in part.failed))
+        return part.open(key)
+
+
+class Part:
+    """Frames in one folder. Pickling sends its name alone."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         about = json.loads((folder / "about.json").read_text())
-        self.failed: dict[int, str] = {int(row): reason for row, reason in about["failed"].items()}
+        self.failed: dict[bytes, str] = {bytes.fromhex(key): reason for key, reason in about["failed"].items()}
         with np.load(folder / "index.npz") as arrays:
             self.index, self.times = arrays["index"], arrays["times"]
-        self.places = {int(row): place for place, row in enumerate(self.index["row"])}
+        self.places = {entry.tobytes(): place for place, entry in enumerate(self.index["key"])}
         size = about["bytes"]
         self.bytes: UInt8[np.ndarray, bytes] = (
             np.memmap(folder / "frames.bin", np.uint8, "r", shape=(size,)) if size else np.empty(0, np.uint8)
         )
 
-    def __reduce__(self) -> tuple[type["Frames"], tuple[Path]]:
-        return Frames, (self.folder,)
+    def __reduce__(self) -> tuple[type["Part"], tuple[Path]]:
+        return Part, (self.folder,)
 
-    def __len__(self) -> int:
-        return len(self.index)
-
-    @classmethod
-    def of(cls, corpus: Corpus, short_side: int, progress: Progress = lambda done, total: None) -> "Frames":
-        """The cache of this corpus at this short side; made now where it is missing or damaged."""
-        videos = corpus.select("all")
-        folder = corpus.folder / "frames" / cache_key(videos, short_side)
-        folder.parent.mkdir(exist_ok=True)
-        with locked(folder.parent / "lock"):
-            if folder.exists():
-                try:
-                    found = cls(folder)
-                    found.verify()
-                except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-                    shutil.rmtree(folder)
-                else:
-                    return found
-            build(folder, videos, short_side, progress)
-        return cls(folder)
-
-    def open(self, video: Video) -> "Kept":
-        """The frames of this video, with the same face as a `Reader`."""
-        place = self.places.get(video.row)
-        if place is None:
-            raise VideoError(self.failed.get(video.row, "not in the cache of decoded frames"))
-        entry = self.index[place]
+    def open(self, key: bytes) -> "Kept":
+        entry = self.index[self.places[key]]
         offset, count, height, width, first = (
             int(entry[name]) for name in ("offset", "frames", "height", "width", "times")
         )
@@ -108,6 +127,39 @@ class Frames:
             content = self.bytes[int(self.index["offset"][place]) : int(ends[place])]
             if zlib.crc32(content.data) != int(self.index["check"][place]):
                 raise ValueError("the cache of decoded frames is damaged")
+
+
+def key_of(video: Video) -> bytes | str:
+    """Of content and span; or why the file cannot be read."""
+    if (content := content_of(video)) is not None:
+        return content_key(content, video, "")
+    try:
+        state_of(video.path)
+    except (OSError, VideoError) as error:
+        return str(error)
+    return "cannot be read"
+
+
+def sound_parts(root: Path, keys: Set[bytes | str], own: bool) -> list[Part]:
+    """The parts that hold any of these; a damaged one is deleted where it is this corpus's own, else left alone."""
+    found = []
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        try:
+            part = Part(folder)
+            if keys.isdisjoint(known([part])):
+                continue
+            part.verify()
+        except DAMAGED:
+            if own:
+                shutil.rmtree(folder)
+        else:
+            found.append(part)
+    return found
+
+
+def known(parts: Iterable[Part]) -> set[bytes | str]:
+    """The keys of all that was decoded, or could not be."""
+    return {key for part in parts for key in (*part.places, *part.failed)}
 
 
 @dataclass(frozen=True)
@@ -130,57 +182,40 @@ class Kept:
         pass
 
 
-def cache_key(videos: Sequence[Video], short_side: int) -> str:
-    """What decides the content: the rows, the files as they are now, the size, and this module's format."""
-    digest = hashlib.blake2b(repr((FORMAT, short_side)).encode(), digest_size=8)
-    for video in videos:
-        try:
-            stat = video.path.stat()
-            state = (stat.st_size, stat.st_mtime_ns)
-        except OSError:
-            state = (-1, -1)
-        digest.update(repr((video.row, video.id, video.start, video.end, *state)).encode())
-    return f"{short_side}-{digest.hexdigest()}"
-
-
-def build(folder: Path, videos: Sequence[Video], short_side: int, progress: Progress) -> None:
-    """Decodes every video once and lets the folder appear when all is there."""
-    needed = expected_bytes(videos, short_side)
-    free = shutil.disk_usage(folder.parent).free
+def build(root: Path, videos: Mapping[bytes, Video], short_side: int, progress: Progress) -> Path:
+    """Decodes every video once, into a folder that appears when all is there."""
+    needed = expected_bytes(list(videos.values()), short_side)
+    free = shutil.disk_usage(root).free
     if needed > 0.9 * free:
         raise CorpusError(
             f"decoded frames of {len(videos)} videos at {short_side} pixels need {needed / 2**30:.1f} GiB and "
-            f"{folder.parent} has {free / 2**30:.1f} GiB; use data.cache=False or a smaller data.cache_size"
+            f"{root} has {free / 2**30:.1f} GiB; use data.cache=False or a smaller data.cache_size"
         )
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
     index, times, failed, written, stamped = [], [], {}, 0, 0
     progress(0, len(videos))
-    with (part / "frames.bin").open("wb") as file:
-        jobs = [(video.path, video.start, video.end, short_side) for video in videos]
-        most = limits(Limits(seconds=LIMIT))
-        memory = most.memory + 3 * max((expected_bytes([video], short_side) for video in videos), default=0)
-        for done, (place, outcome) in enumerate(
-            run_each(decode, jobs, most.workers or cores(), most.seconds, memory), 1
-        ):
-            row = videos[place].row
-            if isinstance(outcome, Failure):
-                failed[row] = outcome.reason
-            else:
-                frames, stamps = outcome
-                file.write(frames)
-                index.append((row, written, *frames.shape[:3], stamped, zlib.crc32(frames)))
-                times.append(stamps)
-                written += frames.size
-                stamped += len(stamps)
-            progress(done, len(videos))
-        file.flush()
-        os.fsync(file.fileno())
-    np.savez(part / "index.npz", index=np.array(index, INDEX), times=np.concatenate([np.empty(0), *times]))
-    about = {"format": FORMAT, "short_side": short_side, "bytes": written, "failed": failed}
-    write_whole(part / "about.json", json.dumps(about).encode())
-    os.replace(part, folder)
+    folder = root / hashlib.blake2b(repr((FORMAT, *videos)).encode(), digest_size=8).hexdigest()
+    with writing(folder, folder=True) as part:
+        with (part / "frames.bin").open("wb") as file:
+            keys = list(videos)
+            jobs = [(video.path, video.start, video.end, short_side) for video in videos.values()]
+            most = limits(Limits(seconds=LIMIT))
+            memory = most.memory + 3 * max(expected_bytes([video], short_side) for video in videos.values())
+            work = run_each(decode, jobs, most.workers or cores(), most.seconds, memory)
+            for done, (place, outcome) in enumerate(work, 1):
+                if isinstance(outcome, Failure):
+                    failed[keys[place].hex()] = outcome.reason
+                else:
+                    frames, stamps = outcome
+                    file.write(frames)
+                    index.append((keys[place], written, *frames.shape[:3], stamped, zlib.crc32(frames)))
+                    times.append(stamps)
+                    written += frames.size
+                    stamped += len(stamps)
+                progress(done, len(videos))
+        np.savez(part / "index.npz", index=np.array(index, INDEX), times=np.concatenate([np.empty(0), *times]))
+        about = {"format": FORMAT, "short_side": short_side, "bytes": written, "failed": failed}
+        (part / "about.json").write_text(json.dumps(about))
+    return folder
 
 
 def decode(job: tuple[Path, float, float, int]) -> tuple[UInt8[np.ndarray, "t h w 3"], Float64[np.ndarray, "t"]]:
@@ -212,11 +247,3 @@ def expected_bytes(videos: Sequence[Video], short_side: int) -> int:
         for video in videos
         if video.height and video.width
     )
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time: the ranks of a run wait for the one that builds."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -204,7 +204,7 @@ class MapsWriter:
 
     def has(self, video: Video, text: str) -> bool:
         """Whether the map of this video for this normalised text ("" for methods without captions) exists."""
-        if not self.writer.keys:
+        if not (self.writer.keys or self.writer.others):
             return False  # and no file need be read to know that
         content = file_content(video, self.files)
         return content is not None and content_key(content, video, text) in self.writer

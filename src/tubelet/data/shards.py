@@ -13,13 +13,14 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 import pyarrow as pa
 
 from tubelet.checksums import FIELD, Damaged, read_json, write_json
+from tubelet.data.sharing import shared
 from tubelet.errors import CorpusError
 from tubelet.files import PATIENCE, file_name, lock, remove_leftovers, within, write_atomically, writing
 
@@ -110,10 +111,26 @@ class Writer:
                     if not all(map(numbers.fit, range(len(numbers.check)))):
                         self.series.drop(shard)
             self.keys = set(self.series.rows)
+            self.others = opened(shared(folder))
             self.stack = stack.pop_all()
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self.keys
+        """Whether the row is there; one that a corpus beside this has is copied."""
+        return key in self.keys or self.copied(key)
+
+    def copied(self, key: bytes) -> bool:
+        for series in self.others:
+            if (place := series.rows.get(key)) is None:
+                continue
+            try:
+                series.verify(*place)
+            except CorpusError:
+                continue  # damaged there, so it is made here
+            batch = series.batches[place[0]]
+            row = {field.name: cell(batch.column(field.name)[place[1]]) for field in self.schema}
+            self.add(row, batch.nbytes // len(batch))
+            return True
+        return False
 
     def add(self, row: dict[str, Any], size: int) -> None:
         """`row` holds a value for every column, `size` is about how many bytes that is."""
@@ -143,6 +160,23 @@ class Writer:
     def __exit__(self, kind: object, *_: object) -> None:
         with self.stack:
             self.flush()
+
+
+def opened(folders: Iterable[Path]) -> list[Series]:
+    """The series that can be read."""
+    found = []
+    for folder in folders:
+        with contextlib.suppress(CorpusError):
+            found.append(Series(folder))
+    return found
+
+
+def cell(value: pa.Scalar) -> Any:
+    """A value of a row as `Writer.add` takes it: lists of numbers as NumPy arrays."""
+    kind = value.type
+    if (pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)) and value.values is not None:
+        return value.values.to_numpy(zero_copy_only=False)
+    return value.as_py()
 
 
 def column(kind: pa.DataType, values: list[Any]) -> pa.Array:

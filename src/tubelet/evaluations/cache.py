@@ -20,7 +20,8 @@ from torch import nn
 
 from tubelet.data.content import content_key, content_now, file_content
 from tubelet.data.loader import Data
-from tubelet.data.shards import Series, Writer, repaired, series_folder
+from tubelet.data.shards import Series, Writer, opened, repaired, series_folder
+from tubelet.data.sharing import shared
 from tubelet.data.table import Corpus, Video
 from tubelet.errors import CorpusError
 from tubelet.files import write_atomically
@@ -50,24 +51,27 @@ class Store:
         self.about = {"name": name, **view}
         self.folder = series_folder(root, self.about)
         self.series = repaired(self.folder, self.about) if (self.folder / "about.json").exists() else None
-        self.files = {} if self.series is None else files_of(self.series)
-        self.columns = [] if self.series is None else [columns_of(batch) for batch in self.series.batches]
+        own = [] if self.series is None else [self.series]
+        self.kept = [
+            (series, [columns_of(batch) for batch in series.batches]) for series in own + opened(shared(self.folder))
+        ]
+        self.files = {file: content for series, _ in self.kept for file, content in files_of(series).items()}
         self.pending: list[tuple[Video, Row]] = []
         self.held = 0
 
     def find(self, video: Video) -> Row | None:
-        if self.series is None:
-            return None
-        content = file_content(video, self.files)
-        place = None if content is None else self.series.rows.get(content_key(content, video, ""))
-        if place is None:
-            return None
-        shard, row = place
-        if not self.series.numbers[shard].fit(row):
-            self.series.drop(shard)
-            return None
-        columns = self.columns[shard]
-        return Row(bool(columns["short"][row]), {name: part[row] for name, part in columns.items() if name != "short"})
+        content = file_content(video, self.files) if self.kept else None
+        key = b"" if content is None else content_key(content, video, "")
+        for series, columns in self.kept:
+            if (place := series.rows.get(key)) is None:
+                continue
+            shard, row = place
+            if series.numbers[shard].fit(row):
+                parts = {name: part[row] for name, part in columns[shard].items() if name != "short"}
+                return Row(bool(columns[shard]["short"][row]), parts)
+            if series is self.series:
+                series.drop(shard)
+        return None
 
     def add(self, video: Video, row: Row) -> None:
         self.pending.append((video, row))

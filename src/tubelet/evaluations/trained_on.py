@@ -147,6 +147,17 @@ class TrainedOn:
         return {names[clip]: known[other] for clip, other, _ in pairs}
 
 
+def roles(found: Iterable[Trained]) -> str:
+    """ "classifier, encoder": in which roles a clip was trained on."""
+    return ", ".join(sorted({clip.role for clip in found}))
+
+
+def video_of(name: str, path: str | Path, start: float, end: float | None) -> Video:
+    """A file that stands in no corpus."""
+    last = float("inf") if end is None else end
+    return Video(0, name, Path(path), start, last, 0.0, 0.0, 0, 0, 0, "", None, "", name, "ok", "")
+
+
 def clips_of(
     corpus: Corpus, videos: Iterable[Video], role: str, told: str | None = None, part: str = "train"
 ) -> tuple[Trained, ...]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from tubelet.checksums import write_parquet
 from tubelet.data.jobs import Done, Progress, Running, Task, Work, quiet, run_job
 from tubelet.data.views import View
+from tubelet.evaluations.trained_on import roles, video_of
 from tubelet.export.reading import clips_of, measured, piece_of
 from tubelet.export.rows import Row, Sources
 from tubelet.recipes.classifiers import Kept
@@ -40,7 +41,7 @@ def write_predictions(
     with the probability of each class, in the order that the table's metadata names them.
     """
     clip, sampling, views = classifier.clip, classifier.data.sampling, views or classifier.views
-    videos = Sources.of(sources, split, classifier.seen if rest else frozenset()).videos()
+    videos = Sources.of(sources, split, *([classifier.learned_from] if rest else [])).videos()
     pieces = [piece_of(row, video, clip, sampling, views) for row, video in videos]
     found: dict[str, Float32[np.ndarray, classes]] = {}
 
@@ -64,12 +65,21 @@ def write_predictions(
         replace(row, status=failure.status, reason=failure.reason) if (failure := done.failed.get(row.key)) else row
         for row, _ in videos
     ]
-    write_parquet(out, table_of(rows, found, classifier, every_class))
+    named = [
+        video_of(row.id, row.path, row.start, row.end) if video is None else replace(video, id=row.id)
+        for row, video in videos
+    ]
+    trained_on = {name: roles(clips) for name, clips in classifier.trained_on.find(named).items()}
+    write_parquet(out, table_of(rows, found, trained_on, classifier, every_class))
     return len(rows), [row for row in rows if row.status != "ok"], done
 
 
 def table_of(
-    rows: Sequence[Row], found: dict[str, Float32[np.ndarray, "classes"]], classifier: Kept, every_class: bool
+    rows: Sequence[Row],
+    found: dict[str, Float32[np.ndarray, "classes"]],
+    trained_on: dict[str, str],
+    classifier: Kept,
+    every_class: bool,
 ) -> pa.Table:
     fields = [
         ("id", pa.string()),
@@ -80,13 +90,14 @@ def table_of(
         ("probability", pa.float32()),
         ("status", pa.string()),
         ("reason", pa.string()),
+        ("trained_on", pa.string()),  # by whom: classifier, encoder, aligner; null where by none
     ]
     if every_class:
         fields.append(("probabilities", pa.list_(pa.float32(), len(classifier.classes))))
     schema = pa.schema(fields, metadata={"classes": "\n".join(classifier.classes)})
     made = []
     for row in rows:
-        values: dict[str, Any] = dict(vars(row))
+        values: dict[str, Any] = {**vars(row), "trained_on": trained_on.get(row.id)}
         if (probabilities := found.get(row.key) if row.status == "ok" else None) is not None:
             first = int(probabilities.argmax())
             values |= {"label": classifier.classes[first], "probability": float(probabilities[first])}

@@ -2,7 +2,7 @@
 labels share. Start reading at `Sources.videos`."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -35,6 +35,10 @@ class Row:
         return hashlib.blake2b(repr(self.place).encode(), digest_size=16).hexdigest()
 
 
+def none(videos: Sequence[Video]) -> Collection[str]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Sources:
     """What is to be measured: corpora, and the videos that files, folders and lists mean."""
@@ -43,9 +47,12 @@ class Sources:
 
     @classmethod
     def of(
-        cls, sources: Sequence[str | Path], split: str | None = None, without: Collection[str] = frozenset()
+        cls,
+        sources: Sequence[str | Path],
+        split: str | None = None,
+        without: Callable[[list[Video]], Collection[str]] = none,
     ) -> "Sources":
-        """Of corpora only a split, where that is asked for, and none of the videos `without`."""
+        """Of corpora only a split, where that is asked for, and none of the videos whose ids `without` gives."""
         parts: list[Any] = []
         for source in map(Path, sources):
             if (source / "corpus.json").exists():
@@ -54,7 +61,8 @@ class Sources:
                 if not chosen:
                     there = ", ".join(sorted({video.split for video in corpus.videos}))
                     raise CorpusError(f"{source} has no video in split {split!r}; it has: {there}")
-                parts.append((corpus, tuple(video for video in chosen if video.id not in without)))
+                left_out = without(chosen)
+                parts.append((corpus, tuple(video for video in chosen if video.id not in left_out)))
             else:
                 parts.append((None, tuple(list_sources([source]).entries)))
         return cls(tuple(parts))

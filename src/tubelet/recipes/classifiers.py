@@ -1,8 +1,8 @@
 """A classifier that was kept, ready for new videos: of `tubelet finetune`, of imported weights, or a probe of
 `tubelet evaluate`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import chz
@@ -12,15 +12,18 @@ from torch import Tensor
 
 from tubelet.checkpoint import checkpoint_step, load_strictly
 from tubelet.data.loader import Data
+from tubelet.data.table import Video
 from tubelet.data.views import View, parse
 from tubelet.errors import RunError, WeightsError
 from tubelet.evaluations.heads import FOLDER, read_head
+from tubelet.evaluations.trained_on import CLASSIFIER, FILE, TrainedOn
 from tubelet.files import file_name
 from tubelet.models import Classifier
 from tubelet.models.classifier import ScoreHead
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.folder import IMPORTED, load_task, read_kind, read_plan_of, weights_file
 from tubelet.recipes.imported import imported_head
+from tubelet.recipes.record import of_run
 from tubelet.recipes.tuning import TRAINED_ON
 from tubelet.types import Clip
 
@@ -37,7 +40,12 @@ class Kept:
     data: Data
     views: tuple[View, ...]
     scores: Callable[[Tensor], Tensor]  # uint8 "b 3 t h w" -> "b classes"
-    seen: frozenset[str] = frozenset()  # ids of the videos that it was fitted or selected on
+    trained_on: TrainedOn = field(default_factory=TrainedOn)
+    listed: frozenset[str] = frozenset()  # ids of the videos that a run without a record lists
+
+    def learned_from(self, videos: Sequence[Video]) -> set[str]:
+        """The ids of those that it was fitted or selected on, whatever they are called."""
+        return set(self.trained_on.of(CLASSIFIER).find(videos)) | {v.id for v in videos if v.id in self.listed}
 
     def probabilities(self, video: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -60,7 +68,7 @@ def imported(run: Path, head: ScoreHead, classes: tuple[str, ...], device: torch
     encoder, head = task.encoder.to(device), head.to(device)
     return Kept(
         IMPORTED, classes, config.clip, plain_reading(config.data), parse("1x1"),
-        lambda video: head(encoder.encode(video.to(device)).float()),
+        lambda video: head(encoder.encode(video.to(device)).float()), of_run(run),
     )  # fmt: skip
 
 
@@ -84,7 +92,7 @@ def tuned(run: Path, device: torch.device | str) -> Kept:
     model.to(device)
     return Kept(
         TUNED, classes, config.clip, plain_reading(config.data), parse(config.views),
-        lambda video: model(video.to(device)).float(), trained_on(run),
+        lambda video: model(video.to(device)).float(), of_run(run), listed(run),
     )  # fmt: skip
 
 
@@ -93,9 +101,11 @@ def plain_reading(data: Data) -> Data:
     return chz.replace(data, cache=False, cache_size=None)
 
 
-def trained_on(run: Path) -> frozenset[str]:
+def listed(run: Path) -> frozenset[str]:
     import csv
 
+    if (run / FILE).exists():
+        return frozenset()
     try:
         with (run / TRAINED_ON).open(newline="", encoding="utf-8") as file:
             return frozenset(row["video"] for row in csv.DictReader(file))
@@ -121,5 +131,8 @@ def probe(run: Path, name: str | None, device: torch.device | str) -> Kept:
             f"the classifier {name!r} of {run} is of step {head.step} and the encoder of step {step}; "
             f"measure again with `tubelet evaluate {run} linear`"
         )
+    record = TrainedOn.read(run / FOLDER / f"{name}.{FILE}")
     scores = head.of_clips(task.encoder.to(device), config.clip.grid[0], device)
-    return Kept(name, head.classes, config.clip, plain_reading(config.data), parse("1x1"), scores)
+    return Kept(
+        name, head.classes, config.clip, plain_reading(config.data), parse("1x1"), scores, record or of_run(run)
+    )

@@ -73,9 +73,8 @@ def check_unchanged(folder: Path, before: Iterable[Trained], now: Sequence[Train
     changed, _ = other_content(list(before), now)
     if changed and not allowed:
         raise RunError(
-            f"{plural(len(changed), 'video')} of {folder} hold something else than when the run began "
-            f"({', '.join(changed[:NAMED])}); put them back, give a new --out, or go on with what they hold now with "
-            "--allow-changed"
+            f"{folder} began with other content of {plural(len(changed), 'video')} ({', '.join(changed[:NAMED])}); put "
+            "the files back, give a new --out, or go on with what they hold now with --allow-changed"
         )
 
 
