@@ -2,10 +2,12 @@
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from tubelet.data.augment import Crop
 from tubelet.data.embeddings import Embeddings, EmbeddingsWriter
 from tubelet.data.maps import Maps, MapsWriter
 from tubelet.data.resample import displacement, sample_scalar, sample_vector
-from tubelet.data.table import Corpus, Video, normalise_text, write_corpus
+from tubelet.data.table import Caption, Corpus, Video, normalise_text, write_corpus
 from tubelet.errors import CorpusError
 from tubelet.types import Clip
 
@@ -441,3 +443,28 @@ def test_caption_embeddings_are_found_by_normalised_text(tmp_path: Path) -> None
     assert (pickle.loads(pickle.dumps(embeddings)).vector(corpus.captions[1]) == 1).all()
     with pytest.raises(CorpusError, match="no embedding of the caption 'number 1'"):
         embeddings.vector(corpus.captions[4])
+
+
+def test_a_corpus_beside_another_takes_its_maps_and_embeddings_and_computes_none(
+    make_corpus: Callable[..., Corpus], tmp_path: Path
+) -> None:
+    first, second = make_corpus(tmp_path / "first"), make_corpus(tmp_path / "second")
+    values, times = np.random.default_rng(0).random((2, 14, 16), dtype=np.float32), np.array([0.0, 1.0])
+    with MapsWriter(first, "text", "scalar", {"model": "m"}) as maps, EmbeddingsWriter(first, "m", 4) as embeddings:
+        maps.add(first.videos[0], "a bar", values, times)
+        embeddings.add("a bar", np.arange(4, dtype=np.float32))
+        maps.finish()
+        embeddings.finish()
+    with MapsWriter(second, "text", "scalar", {"model": "m"}) as maps, EmbeddingsWriter(second, "m", 4) as embeddings:
+        assert maps.has(second.videos[0], "a bar")
+        assert not maps.has(second.videos[0], "another")
+        assert not maps.has(second.videos[1], "a bar")
+        assert embeddings.has("a bar")
+        maps.finish()
+        embeddings.finish()
+    shutil.rmtree(first.folder)
+    caption = Caption(0, second.videos[0].id, "a bar", "s", None)
+    found, when = Maps.open(second, "text").layers(second.videos[0], caption)
+    np.testing.assert_array_equal(found, values.astype(np.float16).astype(np.float32))
+    np.testing.assert_array_equal(when, times)
+    np.testing.assert_array_equal(Embeddings.open(second).vector(caption), np.arange(4))
