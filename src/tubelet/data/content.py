@@ -47,6 +47,14 @@ def state_of(path: Path) -> State:
     return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
 
 
+def state_or_none(path: Path) -> State | None:
+    """None where there is no such file."""
+    try:
+        return state_of(path)
+    except (OSError, VideoError):
+        return None
+
+
 def content_digest(path: Path) -> bytes:
     return digest_of(path, *state_of(path))
 

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tubelet.data.augment import Augment, Crop, names_a_side, resize
 from tubelet.data.captions import CaptionChoice, flatten
+from tubelet.data.content import State, content_digest, state_or_none
 from tubelet.data.embeddings import Embeddings
 from tubelet.data.frames import Frames, Kept, Progress
 from tubelet.data.limits import Limits, limits, within
@@ -103,7 +104,7 @@ def train_batches(
     videos = data.select(corpus) if videos is None else videos
     source = Source.make(corpus, videos, clip, data, needs, text, classes)
     check_flip(source)
-    steps = TrainingSteps(source.with_frames(progress), batch, seed, rank, world)
+    steps = TrainingSteps(source.with_frames(progress).as_it_is(), batch, seed, rank, world)
     return iterate(steps, range(first_step, last_step), data.workers)
 
 
@@ -146,6 +147,7 @@ class Source:
     maps: Mapping[str, Maps]
     embeddings: Embeddings | None
     kept: Frames | None = None  # all frames, decoded before
+    states: Mapping[int, State] | None = None  # by row, of the files when the run began; None: they may change
     limits: Limits = field(default_factory=Limits)  # of one clip
 
     @classmethod
@@ -185,6 +187,13 @@ class Source:
             return self
         short_side = self.data.cache_size or round(1.5 * self.clip.size)
         return replace(self, kept=Frames.of(self.corpus, short_side, progress))
+
+    def as_it_is(self) -> "Source":
+        """With how its files are now: one that changes from here on is not read. Frames decoded before cannot."""
+        if self.kept is not None:
+            return self
+        states = {video.row: state for video in self.videos if (state := state_or_none(video.path)) is not None}
+        return replace(self, states=states)
 
     def training_samples(self, video: Video, seed: int, epoch: int, copies: Sequence[int] = (0,)) -> "list[Sample]":
         """The clip of this video in this epoch; further copies are other crops of the same frames."""
@@ -272,7 +281,17 @@ class Source:
         """The frames of the row; of a long one, those around the clip that begins at this share of it."""
         if self.kept is not None:
             return self.kept.open(video)
+        if self.states is not None and changed(video, self.states.get(video.row)):
+            raise VideoError("changed since the run began")
         return Reader(video.path, *around(video, self.data.sampling.seconds(self.clip, video.fps), begin))
+
+
+def changed(video: Video, before: State | None) -> bool:
+    """Whether a file holds something else than when its state was this; a touched one holds what it held."""
+    now = state_or_none(video.path)
+    if before is None or now is None or now == before:
+        return False  # one that is not there says so itself
+    return video.content is None or content_digest(video.path).hex() != video.content
 
 
 def around(video: Video, span: float, begin: float) -> tuple[float, float]:

@@ -13,12 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tubelet.data.content import State, content_columns, state_of
+from tubelet.data.content import content_columns, state_of, state_or_none
 from tubelet.data.jobs import Progress, Running
 from tubelet.data.listing import Entry, walk
 from tubelet.data.processes import Failure, cores, run_each
 from tubelet.data.table import DEFAULTS, Video, file_id
-from tubelet.errors import VideoError
 
 CHANGED = "changed"  # the status of a row between finding that its file changed and looking into it
 MISSING = "missing"
@@ -157,13 +156,6 @@ class Digests:
             return unread
         columns = self.known[path]
         return None if columns is None else columns["content"]
-
-
-def state_or_none(path: Path) -> State | None:
-    try:
-        return state_of(path)
-    except (OSError, VideoError):
-        return None
 
 
 def below_root(paths: Sequence[Path], root: Path) -> dict[Path, Path]:
