@@ -39,7 +39,7 @@ def corpus(small, tmp_path_factory):
 
 def trained_on(corpus, splits):
     (corpus.folder / "aligner").mkdir(exist_ok=True)
-    about = {"corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint(), "splits": splits}}
+    about = {"identity": "random", "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint(), "splits": splits}}
     (corpus.folder / "aligner" / "aligner.json").write_text(json.dumps(about))
 
 
@@ -171,7 +171,7 @@ def test_another_corpus_has_an_entry_of_its_own(runs, corpus, capsys, tmp_path):
     status, out, _ = evaluate(capsys, runs / "pixels", "--on", other.folder, "linear")
     assert status == 0
     assert list(results(runs / "pixels")) == ["linear", f"linear on fewer-{other.fingerprint()[:8]}"]
-    assert "encoder has seen of fewer: nothing (trained on small)" in out
+    assert "encoder has seen of fewer: train (trained on small)" in out, "the same files, in another table"
 
 
 def test_the_corpus_of_the_run_it_began_with_counts_as_seen(runs, corpus, clip, capsys, tmp_path):
@@ -214,9 +214,11 @@ def test_without_labels_text_and_video_are_measured_although_no_baseline_can_be(
     assert "no baseline random: " in out
 
 
-def test_a_test_split_that_the_aligner_has_seen_is_refused_unless_allowed(runs, corpus, capsys):
+def test_a_test_split_that_the_aligner_has_seen_is_refused_unless_allowed(runs, corpus, clip, capsys):
     trained_on(corpus, ["test", "train"])
+    shutil.rmtree(runs / "guided")
     try:
+        pretrain("tiny", config(clip, "verb", contrast=Contrast()), corpus.folder, runs / "guided")
         status, _, err = evaluate(capsys, runs / "guided", "linear")
         assert status == 2
         assert "--allow-seen" in err
