@@ -39,7 +39,10 @@ def corpus(small, tmp_path_factory):
 
 def trained_on(corpus, splits):
     (corpus.folder / "aligner").mkdir(exist_ok=True)
-    about = {"identity": "random", "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint(), "splits": splits}}
+    about = {
+        "identity": "random",
+        "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint(), "splits": splits},
+    }
     (corpus.folder / "aligner" / "aligner.json").write_text(json.dumps(about))
 
 

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations.labels import other_labels
     from tubelet.evaluations.leaks import Leaks
     from tubelet.evaluations.results import complete, entry_name, merge_result
-    from tubelet.evaluations.trained_on import FILE
+    from tubelet.evaluations.trained_on import PROBES
     from tubelet.files import file_name, within
     from tubelet.recipes.folder import load_task, read_plan, weights_file
     from tubelet.recipes.record import of_probe, of_run
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> None:
             if type(evaluation) is Linear:
                 head = within(folder, CLASSIFIERS, f"{file_name(name)}.safetensors")
                 write_head(best_head(evaluation, context, result, step), head)
-                (record + of_probe(context)).write(head.with_suffix(f".{FILE}"))
+                (record + of_probe(context)).write(within(folder, PROBES, f"{file_name(name)}.parquet"))
     if not results:
         raise not_measured(refused)
     console = Console()

@@ -22,7 +22,7 @@ from tubelet.evaluations.duplicates import alike
 from tubelet.evaluations.features import LOOK, LOOKS
 from tubelet.evaluations.looks import Looks, looks_of_videos
 
-FILE = "trained_on.parquet"
+FILE, PROBES = "trained_on.parquet", "trained_on"  # of a run: of itself, and a file a probe in this folder
 ENCODER, ALIGNER, CLASSIFIER = "encoder", "aligner", "classifier"
 SCHEMA = pa.schema(
     [

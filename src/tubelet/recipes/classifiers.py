@@ -16,7 +16,7 @@ from tubelet.data.table import Video
 from tubelet.data.views import View, parse
 from tubelet.errors import RunError, WeightsError
 from tubelet.evaluations.heads import FOLDER, read_head
-from tubelet.evaluations.trained_on import CLASSIFIER, FILE, TrainedOn
+from tubelet.evaluations.trained_on import CLASSIFIER, FILE, PROBES, TrainedOn
 from tubelet.files import file_name
 from tubelet.models import Classifier
 from tubelet.models.classifier import ScoreHead
@@ -131,7 +131,7 @@ def probe(run: Path, name: str | None, device: torch.device | str) -> Kept:
             f"the classifier {name!r} of {run} is of step {head.step} and the encoder of step {step}; "
             f"measure again with `tubelet evaluate {run} linear`"
         )
-    record = TrainedOn.read(run / FOLDER / f"{name}.{FILE}")
+    record = TrainedOn.read(run / PROBES / f"{name}.parquet")
     scores = head.of_clips(task.encoder.to(device), config.clip.grid[0], device)
     return Kept(
         name, head.classes, config.clip, plain_reading(config.data), parse("1x1"), scores, record or of_run(run)
