@@ -2,13 +2,15 @@
 
   tubelet index clips/ --out corpora/mine --labels labels.csv
   tubelet index list.csv more/ one.mp4 --out corpora/mine --captions captions.csv
+  tubelet index clips/ --out corpora/mine --labels-from-folders
   tubelet index long-videos/ --out corpora/mine --segment 10s
   tubelet index ucfTrainTestlist/ --dataset ucf101 --videos UCF-101/ --split 1 --out corpora/ucf101-1
 
 A list names a video a line: path[,label][,start,end][,group][,split]. Labels: path,label[,group][,split].
-Captions: path,caption[,source][,time]. Headers may be left out; names may be paths or file names that only one video
-has. With --update every row's file is looked at again: one that changed is looked into anew,
-one that moved is recognised by its content and keeps its row, one that is gone is marked missing.
+Captions: path,caption[,source][,time]. A table of two columns needs no header; names are paths, or their ends where
+only one video has them. Rows that name no video are counted and named, and with --strict refused (docs/tables.md).
+With --update every row's file is looked at again: one that changed is looked into anew, one that moved is recognised
+by its content and keeps its row, one that is gone is marked missing.
 
   tubelet index --update --out corpora/mine                     look at what is there
   tubelet index --update --verify --out corpora/mine            the same, and read every file whole
@@ -43,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="CORPUS", help="folder of the corpus, new or empty")
     parser.add_argument("--labels", metavar="CSV", help="path,label[,group][,split]")
     parser.add_argument("--captions", metavar="CSV", help="path,caption[,source][,time]")
+    parser.add_argument(
+        "--labels-from-folders",
+        action="store_true",
+        help="the label is the name of the folder that a file lies in; folders train, test, val above say the split",
+    )
     parser.add_argument("--strict", action="store_true", help="refuse tables of which a row names none of the videos")
     parser.add_argument("--segment", metavar="TIME", help="one row per segment of so long (10s), without cutting files")
     parser.add_argument("--dataset", metavar="NAME", help="the sources are this data set's official annotation files")
@@ -82,6 +89,7 @@ def run(args: argparse.Namespace) -> None:
             args.out,
             labels=args.labels,
             captions=args.captions,
+            labels_from_folders=args.labels_from_folders,
             strict=args.strict,
             segment=segment,
             name=args.name,
@@ -106,6 +114,10 @@ def the_dataset(args: argparse.Namespace) -> "Dataset | None":
     from tubelet.data.datasets import DATASETS
     from tubelet.errors import RecipeError
 
+    if args.dataset is not None and args.labels_from_folders:
+        raise RecipeError(
+            "--labels-from-folders labels videos of your own; an official data set says its labels itself"
+        )
     choices = {name: value for name in ("split", "target") if (value := getattr(args, name)) is not None}
     if args.dataset is None:
         if lone := [*choices, *(["videos"] if args.videos else [])]:

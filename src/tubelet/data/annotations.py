@@ -1,10 +1,12 @@
-"""What tables say of the videos of a corpus: labels, groups, splits and captions."""
+"""What tables and folders say of the videos of a corpus: labels, groups, splits and captions."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tubelet.data.folders import labels_from_folders
+from tubelet.data.listing import Listing
 from tubelet.data.names import Names, Use
 from tubelet.data.rows import Named, named_rows, seconds
 from tubelet.data.tables import Table
@@ -17,6 +19,55 @@ Values = dict[str, str]
 Captions = dict[str, list[dict[str, Any]]]
 
 
+def annotations(
+    listing: Listing,
+    names: Names,
+    labels: str | Path | None,
+    captions: str | Path | None,
+    folders: Sequence[str | Path] = (),
+    strict: bool = False,
+) -> tuple[dict[str, Values], Captions]:
+    """id -> label, group and split, and id -> captions: of the tables, and of the `folders` of these sources.
+
+    What became of every table is left in the listing. What two of them, or a table and a list, say of one video must
+    agree.
+    """
+    given: dict[str, Values] = {}
+    texts: Captions = {}
+    if labels is not None:
+        given, use = read_labels(Path(labels), names, listing.remarks)
+        listing.tables.append(use)
+    if captions is not None:
+        texts, use = read_captions(Path(captions), names, listing.remarks)
+        listing.tables.append(use)
+    for table in listing.tables:
+        table.check(strict)
+    if folders:
+        found, said = labels_from_folders(listing.entries, folders)
+        listing.remarks += said
+        agree(given, found, f"{labels}", "its folder")
+        given = {video: {**found.get(video, {}), **given.get(video, {})} for video in {**found, **given}}
+    for entry in listing.entries:
+        own = {name: value for name in VALUES if (value := getattr(entry, name))}
+        if not listing.official:  # what a user says of an official data set takes the place of what it says itself
+            for video in (entry.video, entry.id):
+                agree({video: own}, given, "the list", "its folder" if folders else f"{labels}")
+    if listing.official and labels is not None:
+        listing.remarks.append(f"what {labels} says takes the place of what {listing.official} says")
+    return given, texts
+
+
+def agree(one: Mapping[str, Values], other: Mapping[str, Values], this: str, that: str) -> None:
+    """The door for two values of one thing from two places, of which one would be lost."""
+    for video, values in one.items():
+        for name, value in values.items():
+            if (theirs := other.get(video, {}).get(name, value)) != value:
+                raise CorpusError(
+                    f"{video} has two values of {name}: {value!r} by {this} and {theirs!r} by {that}; correct one of "
+                    "them, or leave one out; nothing was written"
+                )
+
+
 def read_labels(path: Path, names: Names, remarks: list[str]) -> tuple[dict[str, Values], Use]:
     """id -> label, group and split, as far as the table gives them."""
     table = Table.read(path)
@@ -24,6 +75,8 @@ def read_labels(path: Path, names: Names, remarks: list[str]) -> tuple[dict[str,
     remarks += table.remarks
     if table.columns is not None and not set(VALUES) & set(table.columns):
         raise CorpusError(f"{path} has no column label, group or split; its columns are: {', '.join(table.header)}")
+    if {"start", "end"} & set(table.columns or ()):
+        remarks.append(f"{path.name}: start and end are not used; give the table as a SOURCE to cut videos by it")
     use = Use(path)
     return values_of(rows, names, use), use
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64
 
-from tubelet.data.annotations import numbers_hint, read_captions, read_labels
+from tubelet.data.annotations import annotations, numbers_hint
 from tubelet.data.content import content_columns
 from tubelet.data.datasets import Dataset, list_dataset
 from tubelet.data.jobs import FAILED, Done, Failures, Progress, Running, Task, Work, file_key, quiet, run_job
@@ -23,6 +23,7 @@ from tubelet.data.listing import Entry, Listing, list_sources, plural, segment_i
 from tubelet.data.names import Names
 from tubelet.data.overlap import same_files, shared_groups
 from tubelet.data.probe import Probe, probe
+from tubelet.data.rows import split_name
 from tubelet.data.shards import Writer
 from tubelet.data.table import Corpus, Video, assign_split, file_id, write_corpus
 from tubelet.data.update import CHANGED, MISSING, look_again
@@ -32,7 +33,6 @@ from tubelet.errors import CorpusError
 LIMIT = 120.0  # seconds that one file may take
 LOOKED = "index.partial"  # what an interrupted call has looked into
 LOOKED_SCHEMA = pa.schema([("key", pa.binary(16)), ("look", pa.string())])
-SPLIT_NAMES = {"training": "train", "testing": "test"}
 
 Span = tuple[float | None, float | None]  # (None, None): the whole file
 Row = dict[str, Any]
@@ -57,6 +57,7 @@ def index(
     *,
     labels: str | Path | None = None,
     captions: str | Path | None = None,
+    labels_from_folders: bool = False,
     strict: bool = False,
     segment: float | None = None,
     name: str | None = None,
@@ -73,9 +74,10 @@ def index(
     What can be wrong with the request is said before the first file is opened, and then nothing is written. With
     `update`, the rows that are there stay and their files are looked at again (`tubelet.data.update`): `verify` reads
     each whole, `root` is the folder in which they lie now. Those of unreadable files are tried again where the file
-    has changed (or `running` asks for it), and new ones follow, where there are sources. Rows of tables that name none
-    of the videos are counted and named, and refused where the call is `strict`. With a `dataset`, the sources are its
-    official annotation files and `videos` the folder that holds its files.
+    has changed (or `running` asks for it), and new ones follow, where there are sources. `labels_from_folders` takes
+    the name of the folder that a file lies in as its label. Rows of tables that name no video are counted and named,
+    and refused by `strict`. With a `dataset`, the sources are its official annotation files and `videos` the folder
+    that holds its files.
     """
     out = Path(out).expanduser().absolute()
     running = running or Running(Limits(seconds=LIMIT))
@@ -109,16 +111,7 @@ def index(
         [name for e in listing.entries for name in ((e.video, e.path), (e.id, None))]
         + [name for v in there for name in ((file_id(v), v.path), (v.id, None))]
     )
-    given: dict[str, dict[str, str]] = {}
-    texts: dict[str, list[Row]] = {}
-    if labels is not None:
-        given, use = read_labels(Path(labels), names, listing.remarks)
-        listing.tables.append(use)
-    if captions is not None:
-        texts, use = read_captions(Path(captions), names, listing.remarks)
-        listing.tables.append(use)
-    for table in listing.tables:
-        table.check(strict)
+    given, texts = annotations(listing, names, labels, captions, sources if labels_from_folders else (), strict)
     for video, own in listing.captions.items():
         texts.setdefault(video, []).extend(own)
 
@@ -376,7 +369,7 @@ def give_splits(rows: Iterable[Row], remarks: list[str]) -> None:
     given: dict[str, set[str]] = {}
     for row in rows:
         if row["split"]:
-            row["split"] = SPLIT_NAMES.get(row["split"].strip().lower(), row["split"].strip())
+            row["split"] = split_name(row["split"])
             given.setdefault(row["group"], set()).add(row["split"])
     for row in rows:
         if not row["split"]:

@@ -40,6 +40,7 @@ class Listing:
     captions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     tables: list[Use] = field(default_factory=list)
+    official: str = ""  # the data set of which the entries are
 
 
 def list_sources(
@@ -163,7 +164,7 @@ def read_list(path: Path) -> Listing:
         why = f" ({use.reasons()})" if use.unused else ""
         raise CorpusError(f"{path} names no videos{why}; write one path a line, with a header or without")
     repeated = use.used - len(entries)
-    again = [f"{path}: {repeated} named twice, kept once"] if repeated else []
+    again = [f"{path.name}: {repeated} named twice, kept once"] if repeated else []
     return Listing([entry for entry, _ in entries.values()], remarks=table.remarks + again, tables=[use])
 
 

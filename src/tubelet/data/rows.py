@@ -13,7 +13,11 @@ from pathlib import Path
 from tubelet.data.tables import COLUMNS, Row, Table, looks_like_video
 from tubelet.errors import CorpusError
 
-SPLITS = frozenset(("train", "training", "test", "testing", "val", "valid", "validation", "dev"))
+SPLITS = {  # what splits are called, and their name here
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+}
 COUNTS_FRAMES = frozenset((
     "total", "frames", "total_frames", "num_frames", "n_frames", "frame_count", "start_frame", "end_frame",
     "first_frame", "last_frame", "start_index", "begin_frame", "stop_frame",
@@ -47,7 +51,7 @@ def named_rows(
     if table.columns is not None:
         rows = by_header(table, needs, spans)
     elif table.delimiter is None and second == "label":
-        rows = by_spaces(table, known)
+        rows = by_spaces(table, known, spans)
     else:
         rows = by_place(table, needs, second, spans, known)
     for row in rows:
@@ -56,7 +60,7 @@ def named_rows(
                 f"{table.path} line {row.line}: the {torn[0]} holds an end of line; is a quotation mark not closed?"
             )
     name_minus_one(table, rows)
-    return rows
+    return [Named(row.line, {**row.values, "split": split_name(row["split"])}) if row["split"] else row for row in rows]
 
 
 def by_header(table: Table, needs: Sequence[str], spans: bool) -> list[Named]:
@@ -88,18 +92,22 @@ def by_place(
     """Rows of cells without a header: path and the second; of sources also path, start, end and perhaps a label."""
     path, first = table.path, table.rows[0].cells
     named = looks_like_video(first[0]) or known(first[0])
-    if second is None or not named or (second in needs and table.delimiter is None):
+    if table.delimiter is None and second is not None:
         raise CorpusError(
-            f"{path} needs a header with {' and '.join(needs)}: its first line ({', '.join(first)[:100]}) is none"
-            + ("" if named else ", and names no video of the sources")
-            + (f"; divide path and {second} by a comma or a tab" if named and table.delimiter is None else "")
+            f"{path} line {table.rows[0].line}: nothing divides path and {second} ({first[0][:100]}); "
+            "write a comma or a tab between them, and texts that hold commas in double quotes"
+        )
+    if second is None or not named:
+        raise CorpusError(
+            f"{path} needs a header with {' and '.join(dict.fromkeys((*needs, second or needs[-1])))}: its first line "
+            f"({', '.join(first)[:100]}) is none" + ("" if named else ", and names no video of the sources")
         )
     rows = []
     for row in table.rows:
         name, *others = row.cells[: max(row.width, 1)]
-        if spans and len(others) in (2, 3) and (NONE in others[:2] or is_time(others[0], others[1])):
-            if NONE in others[:2]:
-                return by_counts(table, [(row.line, row.cells[0], [*row.cells[1:]]) for row in table.rows])
+        if second == "label" and len(others) in (2, 3) and NONE in others[:2]:
+            return by_counts(table, [(row.line, row.cells[0], [*row.cells[1:]]) for row in table.rows], spans)
+        if spans and len(others) in (2, 3) and is_time(others[0], others[1]):
             values = dict(zip(("start", "end", "label"), others, strict=False))
         elif len(others) < 2:
             values = {second: others[0] if others else ""}
@@ -111,6 +119,8 @@ def by_place(
                 "and a text that holds what divides cells needs double quotes"
             )
         rows.append(Named(row.line, {"path": name, **values}))
+    if any("start" in row.values for row in rows):
+        table.remarks.append(f"{path.name}: lines are path, start, end in seconds, and perhaps a label")
     if second == "label" and all(row["label"].lower() in SPLITS for row in rows):
         raise CorpusError(
             f"{path} has no header, and its second column names splits ({rows[0]['label']}, ...); "
@@ -119,7 +129,7 @@ def by_place(
     return rows
 
 
-def by_spaces(table: Table, known: Callable[[str], bool]) -> list[Named]:
+def by_spaces(table: Table, known: Callable[[str], bool], spans: bool) -> list[Named]:
     """Lines that spaces divide, of a path that may hold spaces too: it ends where the name of a video does."""
     found: list[tuple[int, str, list[str]]] = []
     for row in table.rows:
@@ -130,7 +140,7 @@ def by_spaces(table: Table, known: Callable[[str], bool]) -> list[Named]:
             f"{table.path} names no videos: its first line ({table.rows[0].cells[0][:100]}) is no header "
             "and begins with no video; write one path a line, with a header or without"
         )
-    return by_counts(table, found)
+    return by_counts(table, found, spans)
 
 
 def path_and_rest(row: Row, known: Callable[[str], bool]) -> tuple[str, list[str]]:
@@ -144,7 +154,7 @@ def path_and_rest(row: Row, known: Callable[[str], bool]) -> tuple[str, list[str
     return line, []
 
 
-def by_counts(table: Table, lines: Sequence[tuple[int, str, list[str]]]) -> list[Named]:
+def by_counts(table: Table, lines: Sequence[tuple[int, str, list[str]]], spans: bool) -> list[Named]:
     """`path`, `path label`, `path frames label`, `path first frames`, `path first frames label`.
 
     Of two whole numbers behind a path the first is where frames begin if it is 0 or 1, or how many there are.
@@ -177,6 +187,11 @@ def by_counts(table: Table, lines: Sequence[tuple[int, str, list[str]]]) -> list
                 "label by a tab or a comma, or several labels into rows of their own"
             )
         rows.append(Named(line, values))
+    if not spans and forms["path first frames"] == len(rows):
+        raise CorpusError(
+            f"{path} says no label: its lines are `path first frames` ({' '.join(lines[0][2])} is where the frames of "
+            f"{lines[0][1]} begin, and how many they are); give a table of path,label"
+        )
     for form in forms:
         if form.startswith("path first"):
             table.remarks.append(whole_videos(table, f"lines are {form}"))
@@ -207,9 +222,14 @@ def name_minus_one(table: Table, rows: Sequence[Named]) -> None:
             f"{table.path}: every label is -1, which stands for none; leave the column out, or give the class a name"
         )
     table.remarks.append(
-        f"{table.path.name}: {without} rows have the label -1, a class like any other here; where it stands for none, "
-        "leave the cell empty"
+        f"{table.path.name}: {plural(without, 'row')} with the label -1, a class like any other here; "
+        "where it stands for none, leave the cell empty"
     )
+
+
+def split_name(word: str) -> str:
+    """Train, TRAINING and train are one split; a word that is none of the usual ones stays as it is."""
+    return SPLITS.get(word.lower(), word)
 
 
 def is_time(*cells: str) -> bool:

@@ -217,10 +217,12 @@ def swallowed(cell: str, delimiter: str | None) -> bool:
 
 
 def in_quotes(row: Row, width: int, delimiter: str) -> str:
-    """The row as it would be right if what is too much belonged to the last column."""
-    space = "" if delimiter == "\t" else " "
-    text = f"{delimiter}{space}".join(row.cells[width - 1 : row.width]).replace('"', '""')
-    return delimiter.join([*row.cells[: width - 1], f'"{text}"'])
+    """The row as it would be right if what is too much belonged to the last column, or to the path before it."""
+    cells = list(row.cells[: row.width])
+    extra = row.width - width
+    first = 0 if looks_like_video(cells[extra]) and not any(map(looks_like_video, cells[:extra])) else width - 1
+    text = (delimiter if delimiter == "\t" else f"{delimiter} ").join(cells[first : first + extra + 1])
+    return delimiter.join([*cells[:first], '"' + text.replace('"', '""') + '"', *cells[first + extra + 1 :]])
 
 
 def divides(cell: str, delimiter: str | None, width: int) -> str | None:

@@ -4,18 +4,19 @@ A data set is a frozen config whose `read` makes an `Item` of every line of its 
 one line with the names it looked for; a video that is not on disk keeps its row, with a status.
 """
 
-import csv
-import io
 import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 import chz
 
 from tubelet.data.listing import Entry, Listing, plural, walk
+from tubelet.data.tables import Table
+from tubelet.data.text import text_of
 from tubelet.errors import CorpusError
 
 
@@ -69,7 +70,7 @@ def list_dataset(
     folder = Path(videos).expanduser().absolute()
     if not folder.is_dir():
         raise CorpusError(f"there is no folder {videos}; --videos names the one that holds the files of {dataset.name}")
-    listing = Listing()
+    listing = Listing(official=dataset.name)
     items = alone(dataset.read(annotation_files(annotations)), listing.remarks)
     if not items:
         raise CorpusError(f"the annotation files of {dataset.name} name no videos")
@@ -178,18 +179,9 @@ def keys_of(file: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((file, *shorter)))
 
 
-def text_of(path: Path) -> str:
-    """In whatever encoding."""
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
-
-
 def lines_of(path: Path) -> list[str]:
     """The lines that say something."""
-    return [line.strip() for line in text_of(path).splitlines() if line.strip()]
+    return [line.strip() for line in text_of(path)[0].splitlines() if line.strip()]
 
 
 def json_of(path: Path) -> Any:
@@ -201,12 +193,12 @@ def json_of(path: Path) -> Any:
 
 def rows_of(path: Path, *columns: str) -> list[dict[str, str]]:
     """The rows of a table with a header, by its own column names; commas, semicolons or tabs, quotes and all."""
-    text = text_of(path).lstrip()
-    header = text.partition("\n")[0].strip()
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
-    if missing := [column for column in columns if column not in (reader.fieldnames or [])]:
-        raise CorpusError(f"{path} has no column {' and '.join(missing)}; its columns are: {header[:120]}")
-    return [{key: value or "" for key, value in row.items() if key is not None} for row in reader]
+    table = Table.read(path)
+    header = table.header or table.rows[0].cells
+    if missing := [column for column in columns if column not in header]:
+        raise CorpusError(f"{path} has no column {' and '.join(missing)}; its columns are: {', '.join(header)[:120]}")
+    rows = [row.cells for row in table.rows[not table.header :]]
+    return [dict(zip_longest(header, cells[: len(header)], fillvalue="")) for cells in rows]
 
 
 def has_columns(path: Path, *columns: str) -> bool:
