@@ -2,7 +2,7 @@
 
 import csv
 import io
-import json
+import random
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -13,8 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tubelet.data.annotations import read_labels
+from tubelet.data.names import Names
+from tubelet.data.rows import named_rows
 from tubelet.data.table import Corpus
+from tubelet.data.tables import Table
 from tubelet.data.video import write_video
+from tubelet.errors import CorpusError
 
 Index = Callable[..., tuple[int, str, str]]
 CLIPS = ("c00.mp4", "c01.mp4", "c02.mp4", "b/jump/001.mp4")
@@ -53,6 +58,76 @@ def refused(result: tuple[int, str, str], *parts: str) -> None:
     for part in parts:
         assert part in err, err
     assert not Path("c").exists()
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+
+
+@given(
+    texts=st.lists(TEXTS, min_size=1, max_size=6),
+    delimiter=st.sampled_from(",;\t|"),
+    quoting=st.sampled_from((csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC)),
+    end=st.sampled_from(("\n", "\r\n")),
+    encoding=st.sampled_from(("utf-8", "utf-8-sig", "utf-16")),
+)
+def test_a_table_that_a_csv_writer_wrote_reads_back(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], delimiter: str, quoting: int, end: str, encoding: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "law.csv"
+    with path.open("w", newline="", encoding=encoding) as file:
+        writer = csv.writer(file, delimiter=delimiter, quoting=quoting, lineterminator=end)  # type: ignore[arg-type]
+        writer.writerow(("path", "caption"))
+        writer.writerows((f"{number}.mp4", text) for number, text in enumerate(texts))
+    rows = named_rows(Table.read(path), ("path", "caption"))
+    assert [(row["path"], row["caption"]) for row in rows] == [
+        (f"{number}.mp4", text.strip()) for number, text in enumerate(texts)
+    ]
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 5), st.sampled_from(("run", "sit", "007", "a, b"))), min_size=1, max_size=8),
+    order=st.randoms(use_true_random=False),
+)
+def test_the_order_of_rows_changes_nothing(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str]], order: random.Random
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "order.csv"
+    names = Names([(f"{number}.mp4", path.parent / f"{number}.mp4") for number in range(4)])
+    found = []
+    for _ in range(2):
+        lines = [f'{number}.mp4,"{label}"' for number, label in rows]
+        path.write_text("\n".join(["path,label", *lines]))
+        try:
+            given_labels, use = read_labels(path, names, [])
+            found.append((given_labels, use.used, len(use.unused)))
+        except CorpusError as error:
+            found.append(("two values" in str(error), 0, 0))
+        order.shuffle(rows)
+    assert found[0] == found[1]
+
+
+PARTS = st.lists(st.sampled_from(("a", "b", "run", "train")), max_size=3)
+
+
+@given(
+    videos=st.lists(st.tuples(PARTS, st.sampled_from(("1.mp4", "1.avi", "2.mp4"))), min_size=1, max_size=6),
+    folders=PARTS,
+    last=st.sampled_from(("1.mp4", "1.avi", "1", "2", "2.mp4", "2.mkv")),
+)
+def test_a_name_never_means_a_file_whose_path_contradicts_it(
+    videos: list[tuple[list[str], str]], folders: list[str], last: str
+) -> None:
+    paths = {"/".join((*parts, name)) for parts, name in videos}
+    names = Names([(path, Path("/data/clips") / path) for path in paths])
+    said = "/".join((*folders, last))
+
+    def ends(path: str) -> bool:
+        whole, stem = f"/data/clips/{path}", f"/data/clips/{path.rpartition('.')[0]}"
+        return whole.endswith(f"/{said}") or ("." not in last and stem.endswith(f"/{said}"))
+
+    fitting = [path for path in paths if ends(path)]
+    found = names.find(said, Path("/elsewhere"))
+    assert found == (said if said in paths else fitting[0] if len(fitting) == 1 else None)
 
 
 def test_a_label_for_a_file_of_another_folder_lands_on_no_video(clips: Callable[..., Path], run: Index) -> None:
@@ -96,7 +171,7 @@ def test_a_name_means_the_video_whose_path_ends_in_it_and_none_that_contradicts(
 @pytest.mark.parametrize(
     ("option", "text", "line", "lost"),
     [
-        ("captions", "path,caption\nc00.mp4,a man, wearing a red hat, walks\nc01.mp4,he sits\n", 2, "wearing a red hat"),
+        ("captions", "path,caption\nc00.mp4,a man, wearing a hat, walks\nc01.mp4,he sits\n", 2, "wearing a hat"),
         ("captions", "path;caption\nc01.mp4;he sits\nc00.mp4;a man; in red\n", 3, "in red"),
         ("captions", "path\tcaption\nc00.mp4\ta man\tin red\n", 2, "in red"),
         ("captions", "c00.mp4,a man, in red\nc01.mp4,he sits\n", 1, "in red"),
@@ -112,9 +187,7 @@ def test_a_cell_beyond_the_header_is_named_with_its_line_and_nothing_is_written(
 ) -> None:
     clips()
     Path("table.csv").write_text(text)
-    refused(
-        run("clips", f"--{option}", "table.csv", "--out", "c"), f"table.csv line {line} has", lost, "double quotes"
-    )
+    refused(run("clips", f"--{option}", "table.csv", "--out", "c"), f"table.csv line {line} has", lost, "double quotes")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +312,8 @@ def test_one_absent_video_is_counted_and_named_and_refused_only_where_asked(
 def test_two_values_for_one_video_name_both_lines_wherever_they_stand(clips: Callable[..., Path], run: Index) -> None:
     folder = clips()
     Path("labels.csv").write_text("path,label\nc00.mp4,run\nc01.mp4,sit\nclips/c00.mp4,sit\n")
-    refused(run("clips", "--labels", "labels.csv", "--out", "c"), "two values of label: 'run' and 'sit' (lines 2 and 4)")
+    words = ("clips", "--labels", "labels.csv", "--out", "c")
+    refused(run(*words), "two values of label: 'run' and 'sit' (lines 2 and 4)")
     (folder / "list.csv").write_text("path,split\nc00.mp4,train\nc01.mp4,test\nc00.mp4,test\n")
     refused(run("clips/list.csv", "--out", "c"), "line 4 (after line 2)", "split 'test'", "'train'")
     (folder / "list.csv").write_text("path,label\nc00.mp4,run\nc01.mp4,sit\n")
@@ -304,8 +378,11 @@ def test_folders_of_splits_say_the_split_only_where_all_are_such(clips: Callable
     code, out, _ = run("clips/train", "clips/validation", "--labels-from-folders", "--out", "d")
     assert code == 0
     assert sorted(v.split for v in Corpus.open("d").videos) == ["train", "train", "val"]
-    clips("train/1.mp4", "car/1.mp4")
-    refused(run("clips", "--labels-from-folders", "--out", "e"), "class of", "train or")
+    clips("car/1.mp4")
+    code, out, _ = run("clips", "--labels-from-folders", "--out", "e")
+    assert code == 0
+    assert {v.id: v.label for v in Corpus.open("e").videos}["train/run/1.mp4"] == "run"
+    assert "train is taken as a folder like any other, as not all beside it are called as splits are" in out
 
 
 def test_folders_that_say_no_label_or_another_one_are_refused(clips: Callable[..., Path], run: Index) -> None:

@@ -79,6 +79,8 @@ def run(args: argparse.Namespace) -> None:
     again = args.update or args.verify or args.root is not None
     if not args.sources and not again:
         raise TubeletError("name a SOURCE: a folder, video files or lists of videos; --update alone needs none")
+    if args.labels_from_folders and not args.sources:
+        raise TubeletError("--labels-from-folders needs the SOURCE whose folders are the labels")
     if args.root is not None and not Path(args.root).is_dir():
         raise TubeletError(f"--root {args.root} is no folder; name the one below which the videos lie now")
     running = running_of(args)
