@@ -19,8 +19,8 @@ from tubelet import seeds
 from tubelet.data import loader
 from tubelet.data.augment import Augment, Crop, crop_frames
 from tubelet.data.captions import CaptionChoice
-from tubelet.data.content import content_columns
 from tubelet.data.embeddings import Embeddings
+from tubelet.data.index import index
 from tubelet.data.loader import Data, eval_batches, permutation, train_batches
 from tubelet.data.maps import Maps, MapsWriter
 from tubelet.data.sample import Sampling
@@ -419,19 +419,15 @@ def test_keys_differ_from_epoch_to_epoch_and_clip_to_clip(corpus: Corpus) -> Non
 def test_a_file_that_changes_while_training_fails_by_name_and_a_touched_one_does_not(
     clips_folder: Path, tmp_path: Path
 ) -> None:
-    rows = []
+    (tmp_path / "v").mkdir()
     for number in range(3):
-        path = tmp_path / f"{number}.mp4"
-        shutil.copy(clips_folder / "up" / f"clip {number}.mp4", path)
-        rows.append({"id": path.name, "path": path, "end": 2.0, "frames": 20, "fps": 10.0, "split": "train"})
-        rows[-1] |= content_columns(path)
-    corpus = write_corpus(tmp_path / "c", "c", rows)
-    batches = train_batches(
-        corpus, Clip(frames=4, size=32), Data(sampling=Sampling(stride=1)), batch=3, seed=0, first_step=0, last_step=2
-    )
+        shutil.copy(clips_folder / "up" / f"clip {number}.mp4", tmp_path / "v" / f"{number}.mp4")
+    corpus = index([tmp_path / "v"], tmp_path / "c").corpus
+    data = Data(sampling=Sampling(stride=1), split="all")
+    batches = train_batches(corpus, Clip(frames=4, size=32), data, batch=3, seed=0, first_step=0, last_step=2)
     assert next(batches).failed == ()
-    shutil.copy(clips_folder / "down" / "clip 1.mp4", tmp_path / "0.mp4")
-    os.utime(tmp_path / "1.mp4", ns=(1, 1))
+    shutil.copy(clips_folder / "down" / "clip 1.mp4", tmp_path / "v" / "0.mp4")
+    os.utime(tmp_path / "v" / "1.mp4", ns=(1, 1))
     batch = next(batches)
     assert batch.failed == ("0.mp4: changed since the run began",)
     assert len(batch) == 2

@@ -3,7 +3,7 @@
 They are of the whole row, at the middles of equal parts of it, so they depend on no run; kept by content.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from tubelet.data.limits import limits, within
-from tubelet.data.processes import Failure, run_each
+from tubelet.data.processes import Failure, cores, run_each
 from tubelet.data.table import Corpus, Video
 from tubelet.data.video import Reader
 from tubelet.errors import VideoError
@@ -22,14 +22,21 @@ VIEW = {"frames": LOOKS, "side": LOOK, "at": "the middles of equal parts of the 
 FEW = 48  # videos that are read here rather than in processes of their own
 
 Looks = UInt8[np.ndarray, "l y x 3"]
+Tell = Callable[[str], None]
 
 
-def looks_of_videos(corpus: Corpus, videos: Sequence[Video]) -> dict[str, Looks]:
-    """By id; videos that cannot be read are left out."""
+def quiet(line: str) -> None:
+    pass
+
+
+def looks_of_videos(corpus: Corpus, videos: Sequence[Video], tell: Tell = quiet) -> dict[str, Looks]:
+    """By id; videos that cannot be read are left out. `tell` is told where that takes time."""
     root = beside(corpus)
     store = Store(root, VIEW, "looks")
     found = {video.id: row for video in videos if (row := store.find(video)) is not None}
     new = [video for video in videos if video.id not in found]
+    if len(new) > FEW:
+        tell(f"looking once at {len(new)} clips of {corpus.name}, so that copies of them are recognised")
     for video, frames in looked_at(new):
         row = Row(False, {"looks": frames.reshape(-1)})
         found[video.id] = row
@@ -48,7 +55,7 @@ def looked_at(videos: Sequence[Video]) -> list[tuple[Video, Looks]]:
             except (VideoError, OSError):
                 continue
         return found
-    for place, outcome in run_each(look_at, jobs, chosen.workers or 1, chosen.seconds, chosen.memory):
+    for place, outcome in run_each(look_at, jobs, chosen.workers or cores(), chosen.seconds, chosen.memory):
         if not isinstance(outcome, Failure):
             found.append((videos[place], outcome))
     return found

@@ -20,7 +20,7 @@ from tubelet.data.table import Corpus, Video
 from tubelet.errors import RunError, VideoError
 from tubelet.evaluations.duplicates import alike
 from tubelet.evaluations.features import LOOK, LOOKS
-from tubelet.evaluations.looks import Looks, looks_of_videos
+from tubelet.evaluations.looks import Looks, Tell, looks_of_videos, quiet
 
 FILE, PROBES = "trained_on.parquet", "trained_on"  # of a run: of itself, and a file a probe in this folder
 ENCODER, ALIGNER, CLASSIFIER = "encoder", "aligner", "classifier"
@@ -104,10 +104,10 @@ class TrainedOn:
     def of(self, *roles: str) -> "TrainedOn":
         return replace(self, clips=tuple(clip for clip in self.clips if clip.role in roles))
 
-    def with_looks(self, corpus: Corpus, videos: Iterable[Video]) -> "TrainedOn":
+    def with_looks(self, corpus: Corpus, videos: Iterable[Video], tell: Tell = quiet) -> "TrainedOn":
         """With how its own clips look, those that the corpus still has."""
         blank = {clip.id for clip in self.clips if clip.looks is None and clip.origin is None}
-        seen = looks_of_videos(corpus, [video for video in videos if video.id in blank])
+        seen = looks_of_videos(corpus, [video for video in videos if video.id in blank], tell)
         return replace(
             self,
             clips=tuple(

@@ -25,7 +25,7 @@ from tubelet.evaluations.trained_on import FILE, TrainedOn
 from tubelet.log import Log, against_trivial, read_log
 from tubelet.recipes.folder import LOG, C, Claim, Plan, claim, write_plan
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.recipes.record import begin, finish
+from tubelet.recipes.record import begin, finish, say_unread
 from tubelet.recipes.warm import settled, warm
 from tubelet.seeds import key
 from tubelet.tasks import Pretraining
@@ -60,6 +60,7 @@ def pretrain(
             nonlocal record
             held = stack.enter_context(claim(folder, plan))
             if not held.finished:
+                say_unread(config.data.select(table), partial(say, machine))
                 record = begin(folder, config, table, held.step > 0, allow_changed)
             return held
 
@@ -109,7 +110,7 @@ def pretrain(
         if machine.rank == 0:
             task.eval()
             whole = context(folder=folder, keep=folder / FOLDER)
-            known = leaks(finish(folder, record, table))
+            known = leaks(finish(folder, record, table, partial(say, machine)))
             for name, result in measure(config, whole, known, log, plan.steps).items():
                 merge_result(folder, name, complete(config.evaluations[name], result, whole, known, plan.steps))
             log.write("end", plan.steps)

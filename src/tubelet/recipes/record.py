@@ -12,6 +12,7 @@ from tubelet.data.shards import chosen
 from tubelet.data.table import Corpus, Video
 from tubelet.errors import RunError, TubeletError
 from tubelet.evaluations.base import Context
+from tubelet.evaluations.looks import FEW, Tell
 from tubelet.evaluations.trained_on import (
     ALIGNER,
     CLASSIFIER,
@@ -78,9 +79,17 @@ def check_unchanged(folder: Path, before: Iterable[Trained], now: Sequence[Train
         )
 
 
-def finish(folder: Path, record: TrainedOn, corpus: Corpus) -> TrainedOn:
+def say_unread(videos: Sequence[Video], tell: Tell) -> None:
+    """What a table of an earlier version costs: every file is read to know what it holds."""
+    if (unread := sum(video.content is None for video in videos)) > FEW:
+        tell(
+            f"reading {plural(unread, 'file')} to know what they hold; `tubelet index --update` keeps that in the table"
+        )
+
+
+def finish(folder: Path, record: TrainedOn, corpus: Corpus, tell: Tell) -> TrainedOn:
     """With how the clips look, so that those encoded anew are known without this corpus."""
-    record = record.with_looks(corpus, corpus.select("all"))
+    record = record.with_looks(corpus, corpus.select("all"), tell)
     record.write(folder / FILE)
     return record
 

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def finetune(
                 return False
         if machine.rank == 0:
             chosen = best(rates, folder, len(division.select))
-            finish(folder, record, table)
+            finish(folder, record, table, partial(say, machine))
             conclude(config, table, division, leaks, chosen, folder, machine, steps, progress)
             print(f"{folder}: {chosen.told}; {following(folder)}")
         return True
