@@ -54,14 +54,14 @@ def pretrain(
         config.check(table)
         text_width = Embeddings.open(table).width if config.needs_text else None
         plan = Plan.make(recipe, config, table, machine, text_width, list(command))
-        record = TrainedOn()
+        record, tell = TrainedOn(), partial(say, machine)
 
         def take() -> Claim[Pretrain]:
             nonlocal record
             held = stack.enter_context(claim(folder, plan))
             if not held.finished:
-                say_unread(config.data.select(table), partial(say, machine))
-                record = begin(folder, config, table, held.step > 0, allow_changed)
+                say_unread(config.data.select(table), tell)
+                record = begin(folder, config, table, held.step > 0, allow_changed, tell)
             return held
 
         held = together(take, machine)
@@ -110,7 +110,7 @@ def pretrain(
         if machine.rank == 0:
             task.eval()
             whole = context(folder=folder, keep=folder / FOLDER)
-            known = leaks(finish(folder, record, table, partial(say, machine)))
+            known = leaks(finish(folder, record, table, tell))
             for name, result in measure(config, whole, known, log, plan.steps).items():
                 merge_result(folder, name, complete(config.evaluations[name], result, whole, known, plan.steps))
             log.write("end", plan.steps)

@@ -1,7 +1,7 @@
 """What a run is trained on, written when it begins and read by all that measures it. Start reading at `begin`."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,17 @@ from tubelet.recipes.pretrain import Pretrain
 NAMED = 3  # videos that a refusal names
 
 
-def begin(
-    folder: Path, config: Pretrain, corpus: Corpus, begun: bool = False, allow_changed: bool = False
-) -> TrainedOn:
+def begin(folder: Path, config: Pretrain, corpus: Corpus, begun: bool, allow_changed: bool, tell: Tell) -> TrainedOn:
     """The record of a run that begins, or (it has `begun`) goes on: then what it is trained on must be what it was.
 
     Another content of a video is refused by name unless `allow_changed`, and counts as trained on beside the first.
-    A video that is gone fails when it is read.
+    A video that is gone is named, and fails when it is read.
     """
     told = "captions" if config.guided_by_text and config.needs_text else None
     own = clips_of(corpus, config.data.select(corpus), ENCODER, told)
     before = TrainedOn.read(folder / FILE) if begun else None
     if before is not None:
-        check_unchanged(folder, [clip for clip in before.clips if clip.origin is None], own, allow_changed)
+        check_unchanged(folder, before, own, allow_changed, tell)
         return before + TrainedOn(own)
     without = (f"{ENCODER} of {folder} began without a record: what it was trained on before is unknown",)
     return TrainedOn(own, without if begun else ()) + of_aligner(config, corpus) + of_start(config.init)
@@ -54,12 +52,13 @@ def begin_tuning(
     init: str | None,
     begun: bool,
     allow_changed: bool,
+    tell: Tell,
 ) -> TrainedOn:
     """The same of fine-tuning, which is told labels; `init` is the run that it begins with, None: fresh weights."""
     own = tuple(clip for part, videos in parts.items() for clip in clips_of(corpus, videos, CLASSIFIER, "labels", part))
     before = TrainedOn.read(folder / FILE) if begun else None
     if before is not None:
-        check_unchanged(folder, [clip for clip in before.clips if clip.origin is None], own, allow_changed)
+        check_unchanged(folder, before, own, allow_changed, tell)
     return (before or of_start(init)) + TrainedOn(own)
 
 
@@ -70,8 +69,10 @@ def of_probe(context: Context) -> TrainedOn:
     return TrainedOn(clips_of(context.corpus, videos, CLASSIFIER, "labels"))
 
 
-def check_unchanged(folder: Path, before: Iterable[Trained], now: Sequence[Trained], allowed: bool) -> None:
-    changed, _ = other_content(list(before), now)
+def check_unchanged(folder: Path, before: TrainedOn, now: Sequence[Trained], allowed: bool, tell: Tell) -> None:
+    changed, gone = other_content([clip for clip in before.clips if clip.origin is None], now)
+    if gone:
+        tell(f"{plural(len(gone), 'video')} of {folder} can be read no more and will fail ({', '.join(gone[:NAMED])})")
     if changed and not allowed:
         raise RunError(
             f"{folder} began with other content of {plural(len(changed), 'video')} ({', '.join(changed[:NAMED])}); put "

@@ -98,14 +98,14 @@ def finetune(
             recipe, config, where(table), steps, machine.world, machine.precision, None, decided, tuple(command)
         )
         parts = {"fit": division.fit, "select": division.select}
-        record = TrainedOn()
+        record, tell = TrainedOn(), partial(say, machine)
 
         def take() -> Claim[Finetune]:
             nonlocal record
             held = stack.enter_context(claim(folder, plan))
             if not (folder / CLASSIFIER).exists():
                 init = None if config.scratch else config.init
-                record = begin_tuning(folder, table, parts, init, held.begun, allow_changed)
+                record = begin_tuning(folder, table, parts, init, held.begun, allow_changed, tell)
             return held
 
         held = together(take, machine)
@@ -123,7 +123,7 @@ def finetune(
                 return False
         if machine.rank == 0:
             chosen = best(rates, folder, len(division.select))
-            finish(folder, record, table, partial(say, machine))
+            finish(folder, record, table, tell)
             conclude(config, table, division, leaks, chosen, folder, machine, steps, progress)
             print(f"{folder}: {chosen.told}; {following(folder)}")
         return True
