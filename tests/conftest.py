@@ -6,6 +6,7 @@ One thread a process: `make test` runs a process a core, and threads that wait f
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["TUBELET_SHARE"] = "no"  # the corpora of other tests lie beside those of a test
 
 from jaxtyping import install_import_hook
 

@@ -18,7 +18,10 @@ def fresh(make_corpus: Callable[..., Corpus], tmp_path: Path) -> Corpus:
     return make_corpus(tmp_path / "fresh")
 
 
-def test_a_file_that_is_renamed_touched_or_moved_is_not_decoded_again(fresh: Corpus, tmp_path: Path) -> None:
+def test_a_file_that_is_renamed_touched_or_moved_is_not_decoded_again(
+    fresh: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TUBELET_SHARE")
     made: list[int] = []
     (tmp_path / "v").mkdir()
     for number in range(2):

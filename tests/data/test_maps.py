@@ -446,8 +446,9 @@ def test_caption_embeddings_are_found_by_normalised_text(tmp_path: Path) -> None
 
 
 def test_a_corpus_beside_another_takes_its_maps_and_embeddings_and_computes_none(
-    make_corpus: Callable[..., Corpus], tmp_path: Path
+    make_corpus: Callable[..., Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("TUBELET_SHARE")
     first, second = make_corpus(tmp_path / "first"), make_corpus(tmp_path / "second")
     values, times = np.random.default_rng(0).random((2, 14, 16), dtype=np.float32), np.array([0.0, 1.0])
     with MapsWriter(first, "text", "scalar", {"model": "m"}) as maps, EmbeddingsWriter(first, "m", 4) as embeddings:
