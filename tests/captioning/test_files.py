@@ -194,7 +194,7 @@ def test_descriptions_written_without_looking_are_marked_though_they_do_not_name
     assert {(c.source, c.model) for c in done.corpus.captions} == {("vision-free", "label")}
     assert share_that_names_the_label(done.corpus, "vision-free") == 1.0
     (tmp_path / name).write_text(text.replace("jump_rope", "JumpRope"))
-    with pytest.raises(CorpusError, match=r"describes 2 classes, and 1 of the corpus are not among them .first: jump_"):
+    with pytest.raises(CorpusError, match=r"describes 1 of 2 classes of the corpus; add the others .first: jump_"):
         caption(corpus, Captioning(captioner=Descriptions(path=str(tmp_path / name))))
 
 
@@ -243,3 +243,29 @@ def test_files_that_fit_nothing_are_refused_in_one_line(corpus: Corpus, tmp_path
     assert "name the file that holds the captions" in run("caption", corpus.folder, "captioner=Files")[2]
     assert "did you mean captioner.path?" in run("caption", corpus.folder, "captioner=Files", "captioner.pth=x")[2]
     assert Corpus.open(corpus.folder).captions == []
+
+
+def test_rows_of_captions_that_are_not_used_are_counted_and_refused_where_asked(
+    corpus: Corpus, tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "a.csv").write_text("video,caption,time\nclip 0,a cat,\nelsewhere,a dog,\nclip 1,,\n")
+    words = ("caption", corpus.folder, "captioner=Files", f"captioner.path={tmp_path / 'a.csv'}")
+    code, _, err = run(*words, "captioner.strict=True")
+    assert (code, err.count("\n")) == (2, 1)
+    assert (
+        "a.csv: 2 of 3 rows cannot be used (line 3: elsewhere is none of the videos; line 4: clip 1 has no text)" in err
+    )
+    code, out, _ = run(*words)
+    assert code == 0
+    assert "a.csv: 1 row used, 2 unused (line 3: elsewhere is none of the videos; line 4: clip 1 has no text)" in out
+    (tmp_path / "a.csv").write_text("video,caption\nclip 0,a cat, asleep\n")
+    assert "line 2 has 3 cells" in run(*words)[2]
+    (tmp_path / "a.csv").write_bytes("video,caption\nclip 0,Kätzchen\n".encode("utf-16"))
+    assert run(*words)[0] == 0
+    assert [c.text for c in Corpus.open(corpus.folder).captions] == ["a cat", "Kätzchen"]
+
+
+def test_descriptions_of_no_class_of_the_corpus_are_counted(corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("label,caption\nApplyEyeMakeup,a brush\njump_rope,feet\nknitting,needles\n")
+    done = caption(corpus, Captioning(captioner=Descriptions(path=str(tmp_path / "d.csv"))))
+    assert done.remarks == ("d.csv: 2 rows used, 1 unused (line 4: no video has the label knitting)",)

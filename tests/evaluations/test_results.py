@@ -61,6 +61,34 @@ def test_labels_come_from_a_csv_by_id_path_or_a_file_name_that_is_one_videos_alo
     assert other_labels(corpus, table, None) == {"a/v0": "zero", "a/v1": "one", "a/v2": "t,wo"}
 
 
+def test_rows_of_labels_that_are_not_used_are_counted_and_refused_where_asked(corpus, tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_bytes("path;class\na/v0;zero\nv1.mp4;one\ngone.mp4;two\n".encode("utf-16"))
+    remarks = []
+    assert other_labels(corpus, table, None, remarks) == {"a/v0": "zero", "a/v1": "one"}
+    assert remarks == ["labels.csv: 2 rows used, 1 unused (line 4: gone.mp4 is none of the videos)"]
+    with pytest.raises(CorpusError, match=r"1 of 3 rows cannot be used .line 4: gone.mp4"):
+        other_labels(corpus, table, None, strict=True)
+    table.write_text("v0.mp4 0\nvideos/v1.mp4 1\n")
+    with pytest.raises(CorpusError, match=r"v0.mp4 could be"):
+        other_labels(corpus, table, None, strict=True)
+    table.write_text("path,label\nother/v1.mp4,one\n")
+    with pytest.raises(CorpusError, match=r"other/v1.mp4 is none of the videos"):
+        other_labels(corpus, table, None)
+    table.write_text("path,label\na/v0,zero\nvideos/v0.mp4,one\n")
+    with pytest.raises(CorpusError, match=r"two values of label: 'zero' and 'one' .lines 2 and 3"):
+        other_labels(corpus, table, None)
+
+
+def test_labels_of_a_file_are_those_of_all_its_segments(tmp_path):
+    rows = [
+        {"id": f"long.mp4#{start}", "path": "long.mp4", "start": float(start), "split": "train"} for start in (0, 5)
+    ]
+    corpus = write_corpus(tmp_path / "c", "long", rows)
+    (tmp_path / "labels.csv").write_text("path,label\nlong.mp4,run\nlong.mp4#5,sit\n")
+    assert other_labels(corpus, tmp_path / "labels.csv", None) == {"long.mp4#0": "run", "long.mp4#5": "sit"}
+
+
 def test_labels_come_from_a_column_of_the_truth(corpus):
     truth = corpus.folder / "truth"
     truth.mkdir()

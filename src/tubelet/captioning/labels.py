@@ -3,7 +3,7 @@
 Such text carries the label: a model that learned from it was supervised, and its results are marked so.
 """
 
-import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from tubelet.captioning.base import Captioner, Row, Written
 from tubelet.captioning.files import objects_of
 from tubelet.data.captions import label_words
 from tubelet.data.jobs import Progress, Running
+from tubelet.data.names import Use
 from tubelet.data.rows import named_rows
 from tubelet.data.table import FROM_LABEL, Corpus, Video
 from tubelet.data.tables import Table
@@ -55,19 +56,19 @@ class Descriptions(Captioner):
     def write(self, corpus: Corpus, progress: Progress, running: Running | None = None) -> Written:
         if not self.path:
             raise CorpusError("name the file of descriptions: captioner.path=FILE, with a label and a text a line")
-        texts = descriptions(Path(self.path).expanduser())
         videos = labelled(corpus)
+        texts, use = descriptions(Path(self.path).expanduser(), {label for _, label in videos})
         if lacking := sorted({label for _, label in videos} - texts.keys()):
             raise CorpusError(
-                f"{self.path} describes {len(texts)} classes, and {len(lacking)} of the corpus are not among them "
-                f"(first: {lacking[0]}); add them"
+                f"{self.path} describes {len(texts)} of {len(texts) + len(lacking)} classes of the corpus; "
+                f"add the others (first: {lacking[0]})"
             )
         rows: list[Row] = [
             {"video": video.id, "text": text, "time": None, "model": FROM_LABEL, "prompt": None}
             for video, label in videos
             for text in texts[label]
         ]
-        return Written(rows)
+        return Written(rows, remarks=(use.told(),))
 
 
 def labelled(corpus: Corpus) -> list[tuple[Video, str]]:
@@ -77,22 +78,29 @@ def labelled(corpus: Corpus) -> list[tuple[Video, str]]:
     return found
 
 
-def descriptions(path: Path) -> dict[str, list[str]]:
-    """Label -> its descriptions."""
-    if path.suffix == ".json":
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CorpusError(f"{path} cannot be read: {error}") from None
-        if isinstance(content, dict):
-            return {str(label): [text] if isinstance(text, str) else list(text) for label, text in content.items()}
-    if path.suffix in (".json", ".jsonl", ".ndjson"):
-        pairs = [(found.get("label"), found.get("caption")) for found in objects_of(path)]
-    else:
-        pairs = [(row["label"], row["caption"]) for row in named_rows(Table.read(path), ("label", "caption"))]
+def descriptions(path: Path, labels: Collection[str]) -> tuple[dict[str, list[str]], Use]:
+    """Label -> its descriptions, of the labels that there are."""
+    use = Use(path)
     texts: dict[str, list[str]] = {}
-    for label, caption in pairs:
-        if label is None or caption is None:
-            raise CorpusError(f"{path} needs a label and a caption in every line")
-        texts.setdefault(str(label), []).extend([caption] if isinstance(caption, str) else caption)
-    return texts
+    for line, label, some in described(path):
+        if label not in labels:
+            use.leave(line, f"no video has the label {label}")
+        elif not any(some):
+            use.leave(line, f"nothing is said of {label}")
+        else:
+            use.used += 1
+            texts.setdefault(label, []).extend(text for text in some if text)
+    return texts, use
+
+
+def described(path: Path) -> Iterator[tuple[int, str, list[str]]]:
+    """(line, label, texts) of what the file says."""
+    if path.suffix in (".json", ".jsonl", ".ndjson"):
+        for number, found in enumerate(objects_of(path), 1):
+            label, caption = found.get("label", found.get("path")), found.get("caption")  # {label: text} has no keys
+            if label is None or caption is None:
+                raise CorpusError(f"{path} needs a label and a caption in every line")
+            yield number, str(label), [caption] if isinstance(caption, str) else list(caption)
+    else:
+        for row in named_rows(Table.read(path), ("label", "caption")):
+            yield row.line, row["label"], [row["caption"]]

@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from tubelet.commands.bar import Bar
+    from tubelet.data.listing import told_of_lists
     from tubelet.data.loader import Data
     from tubelet.errors import RecipeError, RunError
     from tubelet.export import load_encoder, sampling_of
@@ -91,3 +92,5 @@ def run(args: argparse.Namespace) -> None:
     of = f"{' x '.join(map(str, axes))} x {width}" if axes else f"width {width}"
     print(f"{out}: {rows} rows, {rows - len(failed)} features of {of}")
     print(done.told("videos" if windows is None else "pieces of videos"))
+    for line in told_of_lists(args.sources):
+        print(line)

@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from tubelet.commands.bar import Bar
+    from tubelet.data.listing import told_of_lists
     from tubelet.data.views import parse
     from tubelet.errors import RunError
     from tubelet.export.predictions import write_predictions
@@ -54,5 +55,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"and {len(failed) - SHOWN} more, each with its reason in the table")
     print(f"{out}: {rows} rows, {rows - len(failed)} labels of {len(classifier.classes)} classes")
     print(done.told("videos"))
+    for line in told_of_lists(args.sources):
+        print(line)
     for line in classifier.trained_on.unknown:
         print(line)

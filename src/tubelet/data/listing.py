@@ -1,6 +1,7 @@
 """The videos that the user points at: folders, files and lists. Start reading at `list_sources`."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -168,9 +169,15 @@ def read_list(path: Path) -> Listing:
     return Listing([entry for entry, _ in entries.values()], remarks=table.remarks + again, tables=[use])
 
 
+def told_of_lists(sources: Sequence[str | Path]) -> list[str]:
+    """What became of the rows of each list among the sources, and what the user should know of how it was read."""
+    lists = [read_list(path) for path in map(Path, sources) if path.is_file() and path.suffix.lower() in LISTS]
+    return [line for found in lists for line in (*found.remarks, *(use.told() for use in found.tables))]
+
+
 def beside(path: Path) -> Callable[[str], bool]:
-    """Whether a name in this list is that of a file or folder, wherever names of the list count from."""
-    return lambda name: locate(name, path.parent).exists()
+    """Whether a name in this list is that of a file or folder, or of numbered frames (`frames/%05d.jpg`)."""
+    return lambda name: locate(name, path.parent).exists() or re.search(r"%0?\d*d[^/]*\.\w+$", name) is not None
 
 
 def usable(row: Named, table: Table, use: Use) -> bool:
@@ -178,7 +185,7 @@ def usable(row: Named, table: Table, use: Use) -> bool:
     name = row["path"]
     if not name:
         use.leave(row.line, "it names no video")
-    elif table.columns is None and not looks_like_video(name) and not locate(name, table.path.parent).exists():
+    elif table.columns is None and not looks_like_video(name) and not beside(table.path)(name):
         use.leave(row.line, f"{name[:100]} is no file, and has no ending of a video")
     else:
         return True
