@@ -83,6 +83,10 @@ def answered(argv: list[str]) -> int:
     except TubeletError as error:
         print(f"tubelet: {one_line(str(error))}", file=sys.stderr)
         return error.code
+    except RecursionError:
+        nested = "nests values deeper than any command writes them; restore it, or make it again"
+        print(f"tubelet: a file of what is named in `tubelet {one_line(' '.join(argv[:2]))}` {nested}", file=sys.stderr)
+        return 2
     except BrokenPipeError:
         if not unread():
             raise

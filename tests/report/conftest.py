@@ -176,7 +176,7 @@ def examples() -> dict:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run() -> Callable[..., Path]:
     return write_run
 

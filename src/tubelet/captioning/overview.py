@@ -12,6 +12,7 @@ from tubelet.data.listing import plural
 from tubelet.data.table import Caption, Corpus, Video, normalise_text
 from tubelet.data.video import glance
 from tubelet.errors import CorpusError, VideoError
+from tubelet.escape import one_line
 from tubelet.seeds import generator
 
 FUNCTION_WORDS = frozenset((
@@ -135,13 +136,11 @@ def samples(found: Overview, count: int = SAMPLES, seed: int = 0) -> list[tuple[
 
 def draw(chosen: Sequence[tuple[Video, Caption]], path: Path, columns: int = 4) -> list[str]:
     """The samples as a picture: the frame that a caption speaks of, the caption below. Returns what fails."""
-    import textwrap
-
     import matplotlib
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from tubelet.report.figures import literal_text
 
+    matplotlib.use("Agg")
     seen, failed = [], []
     for video, caption in chosen:
         moment = (video.start + video.end) / 2 if caption.time is None else caption.time
@@ -151,7 +150,17 @@ def draw(chosen: Sequence[tuple[Video, Caption]], path: Path, columns: int = 4) 
             failed.append(f"{video.id}: {error}")
     if not seen:
         return failed
-    columns = min(columns, len(seen))
+    with literal_text():
+        draw_samples(seen, path, min(columns, len(seen)))
+    return failed
+
+
+def draw_samples(seen: Sequence[tuple[Any, Video, Caption]], path: Path, columns: int) -> None:
+    """Frames in rows, each with its video above and its caption below."""
+    import textwrap
+
+    from matplotlib import pyplot
+
     lines = -(-len(seen) // columns)
     figure, axes = pyplot.subplots(lines, columns, figsize=(3.2 * columns, 3.2 * lines), squeeze=False)
     for axis in axes.flat:
@@ -159,11 +168,10 @@ def draw(chosen: Sequence[tuple[Video, Caption]], path: Path, columns: int = 4) 
     for axis, (frame, video, caption) in zip(axes.flat, seen, strict=False):
         axis.imshow(frame[:: max(len(frame) // TALL, 1), :: max(len(frame) // TALL, 1)])
         where = video.id if len(video.id) <= 40 else "..." + video.id[-37:]
-        axis.set_title(f"{where}  [{caption.source}]", fontsize=7, loc="left", color="0.4")
-        said = textwrap.wrap(caption.text, 44)
+        axis.set_title(one_line(f"{where}  [{caption.source}]"), fontsize=7, loc="left", color="0.4")
+        said = textwrap.wrap(one_line(caption.text), 44)
         text = "\n".join([*said[:4], *(["..."] if len(said) > 4 else [])])
-        axis.text(0, -0.03, text, transform=axis.transAxes, fontsize=8, va="top", parse_math=False)
+        axis.text(0, -0.03, text, transform=axis.transAxes, fontsize=8, va="top")
     figure.subplots_adjust(left=0.01, right=0.99, top=0.94, bottom=0.1, hspace=0.45, wspace=0.08)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
-    return failed

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from tubelet.escape import one_line
 from tubelet.evaluations.masks import Measured, Picture
 
 TILE = 84  # pixels of a slot
@@ -41,7 +42,7 @@ def write_sheet(measured: Measured, path: Path) -> None:
     for row, picture in enumerate(measured.pictures):
         begin = top + row * line
         about = [picture.video, f"{picture.camera} camera" if picture.camera else "", picture.caption]
-        pen.text((MARGIN, begin), "   ".join(filter(None, about)), INK, small)
+        pen.text((MARGIN, begin), one_line("   ".join(filter(None, about))), INK, small)
         for column, name in enumerate((None, *names)):
             tiles = masked(picture, None if name is None else picture.hidden[name])
             sheet.paste(Image.fromarray(cell(tiles)), (MARGIN + column * (CELL + MARGIN), begin + SMALL + 8))

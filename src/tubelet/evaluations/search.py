@@ -14,6 +14,7 @@ from torch import Tensor
 from tubelet.data.embeddings import Embeddings
 from tubelet.data.table import Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, RunError, WeightsError
+from tubelet.escape import one_line
 from tubelet.evaluations.features import Features
 from tubelet.evaluations.pictures import middle_frame
 from tubelet.tasks import Pretraining
@@ -100,15 +101,15 @@ def draw(text: str, hits: Sequence[Hit], path: Path) -> None:
     top, cell = MARGIN + 34, TILE + 2 * LINE + MARGIN
     sheet = Image.new("RGB", (MARGIN + COLUMNS * (TILE + MARGIN), top + rows * cell + MARGIN), (255, 255, 255))
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN), text, INK, title)
+    pen.text((MARGIN, MARGIN), one_line(text), INK, title)
     for place, hit in enumerate(hits):
         left, high = MARGIN + place % COLUMNS * (TILE + MARGIN), top + place // COLUMNS * cell
         frame = middle_frame(hit.video)
         if frame is not None:
             sheet.paste(Image.fromarray(frame).resize((TILE, TILE), Image.Resampling.BICUBIC), (left, high))
-        label = f"   {hit.video.label}" if hit.video.label else ""
+        label = f"   {one_line(hit.video.label)}" if hit.video.label else ""
         pen.text((left, high + TILE + 3), f"{place + 1}   {hit.score:.3f}{label}", INK, small)
-        pen.text((left, high + TILE + 3 + LINE), shortened(hit.video.id, small), GREY, small)
+        pen.text((left, high + TILE + 3 + LINE), shortened(one_line(hit.video.id), small), GREY, small)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, format="PNG", optimize=True)
 

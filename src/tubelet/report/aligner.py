@@ -10,10 +10,11 @@ import numpy as np
 from markupsafe import Markup
 
 from tubelet.errors import RunError
-from tubelet.files import write_atomically
+from tubelet.files import within, write_atomically
 from tubelet.report.document import document
 from tubelet.report.figures import Line, curves, smoothed
 
+JPEG = b"\xff\xd8\xff"  # how such a file begins
 AGAINST = {"all": "every other patch", "distractors": "patches of distractors"}
 ROWS = {
     "text map": "the map of its caption",
@@ -33,12 +34,15 @@ class Chart:
 def write_page(folder: Path) -> Path:
     """Writes `report.html` beside what it is made of: `aligner.json`, `training.json`, `maps.jpg`."""
     try:
-        about = json.loads((folder / "aligner.json").read_text(encoding="utf-8"))
-        training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+        about = json.loads(within(folder, "aligner.json").read_text(encoding="utf-8"))
+        training = json.loads(within(folder, "training.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{folder} holds no training of an aligner ({error}); make one with `tubelet align`") from None
-    picture = folder / "maps.jpg"
-    shown = base64.b64encode(picture.read_bytes()).decode("ascii") if picture.exists() else ""
+    picture = within(folder, "maps.jpg")
+    content = picture.read_bytes() if picture.exists() else b""
+    if content and not content.startswith(JPEG):
+        raise RunError(f"{picture} is no JPEG; delete it, and give the `tubelet align` command again")
+    shown = base64.b64encode(content).decode("ascii")
     page = document(
         "aligner.html",
         "tubelet align",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tubelet.errors import RunError
+from tubelet.escape import latex, markdown
 from tubelet.report.folder import Record, Run, number
 from tubelet.report.statistics import Difference as OverSeeds
 from tubelet.report.statistics import difference
@@ -223,15 +224,20 @@ def told(what: str, values: Mapping[str, Any]) -> Iterator[str]:
 def as_markdown(found: Comparison) -> str:
     """Both tables as text that every forge draws."""
     lines = ["# Comparison", ""]
-    lines += [f"- **Not the same:** {sentence}" for sentence in found.unfair] + [""] * bool(found.unfair)
+    lines += [f"- **Not the same:** {markdown(sentence)}" for sentence in found.unfair] + [""] * bool(found.unfair)
     lines += [
-        f"Mean ± standard deviation over seeds ({seeds(found)}); with one seed, the 95 % interval of the clips.",
+        f"Mean ± standard deviation over seeds ({markdown(seeds(found))}); with one seed, the 95 % interval of the "
+        "clips.",
         "",
     ]
     header, rows = value_table(found)
     lines += pipes(header, rows)
     if found.differences:
-        lines += ["", f"Difference to {found.methods[0].name}, paired by seed, with half of the 95 % t-interval:", ""]
+        lines += [
+            "",
+            f"Difference to {markdown(found.methods[0].name)}, paired by seed, with half of the 95 % t-interval:",
+            "",
+        ]
         header, rows = difference_table(found)
         lines += pipes(header, rows)
     return "\n".join(lines) + "\n"
@@ -298,19 +304,6 @@ def seeds(found: Comparison) -> str:
 
 def pipes(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return f"| {' | '.join(map(markdown, cells))} |"
 
     return [line(header), "|" + "---|" * len(header), *map(line, rows)]
-
-
-def latex(text: str) -> str:
-    """Plain text as LaTeX."""
-    escapes = {
-        "\\": r"\textbackslash{}",
-        "±": r"$\pm$",
-        "−": "$-$",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-    }
-    escapes |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
-    return "".join(escapes.get(sign, sign) for sign in text)

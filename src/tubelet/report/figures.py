@@ -1,8 +1,12 @@
 """Curves as SVG that takes its colours and its typeface from the page, so that they follow light, dark and print."""
 
+import contextlib
+import hashlib
 import io
 import re
-from collections.abc import Sequence
+import warnings
+import xml.etree.ElementTree as xml
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -11,12 +15,18 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from tubelet.escape import one_line
+
 SERIES = 8
+LONGEST = 44  # characters of a text in a chart
 # matplotlib draws in these stand-ins; the page's variables take their place.
 INK, MUTED, RULE = "#010101", "#020202", "#030303"
 STAND_INS = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"} | {
     f"#0a0a{index:02x}": f"var(--series-{index + 1})" for index in range(SERIES)
 }
+SVG, LINK = "http://www.w3.org/2000/svg", "{http://www.w3.org/1999/xlink}href"
+UNUSED = {f"{{{SVG}}}style", f"{{{SVG}}}metadata"}
+xml.register_namespace("", SVG)
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
@@ -73,7 +83,7 @@ def curves(
 ) -> Markup:
     """One chart over training steps. `name` keeps its ids apart from those of the page's other charts; `named` writes
     beside each line's end whose it is."""
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+    with drawing(name):
         figure = Figure(figsize=(5.6, height), layout="constrained")
         axes = figure.add_subplot()
         for line in lines:
@@ -126,7 +136,7 @@ def spans(
 ) -> Markup:
     """Rows of dots with their intervals, from the top; levels cross all rows, `zero` draws where nothing differs.
     Values are shares."""
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+    with drawing(name):
         figure = Figure(figsize=(5.6, 0.5 + 0.36 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         if zero:
@@ -138,7 +148,7 @@ def spans(
                 axes.plot(mark.points, [y] * len(mark.points), "o", color=colour(mark.colour), alpha=0.35, markersize=3)
                 axes.plot([mark.centre], [y], "o", color=colour(mark.colour), markersize=5)
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_yticks(range(len(rows)), [label for label, _ in rows])
+        axes.set_yticks(range(len(rows)), [caption(label) for label, _ in rows])
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.grid(axis="x", color=RULE, linewidth=0.6)
         axes.set_axisbelow(True)
@@ -156,7 +166,7 @@ def draw_upright(axes: matplotlib.axes.Axes, levels: Sequence[Level]) -> None:
         axes.axvline(level.value, color=colour(level.colour), linewidth=1.1, linestyle=(0, (1, 2)))
         names.append(
             axes.annotate(
-                level.label, (level.value, 1), (0, 2), xycoords=axes.get_xaxis_transform(),
+                caption(level.label), (level.value, 1), (0, 2), xycoords=axes.get_xaxis_transform(),
                 textcoords="offset points", ha="center", va="bottom", color=MUTED, fontsize=8,
             )
         )  # fmt: skip
@@ -190,7 +200,7 @@ def draw_names(axes: matplotlib.axes.Axes, levels: Sequence[Level]) -> None:
     for level in sorted(levels, key=lambda level: level.value):
         place = max(level.value, place + step)
         axes.annotate(
-            level.label,
+            caption(level.label),
             (1.01, place),
             xycoords=axes.get_yaxis_transform(),
             va="center",
@@ -207,18 +217,62 @@ def drawn_on(axes: matplotlib.axes.Axes) -> Figure:
     return figure
 
 
+@contextlib.contextmanager
+def drawing(name: str) -> Iterator[None]:
+    """Inside, matplotlib draws as on these pages."""
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": identifier(name)}), literal_text():
+        yield
+
+
+@contextlib.contextmanager
+def literal_text() -> Iterator[None]:
+    """Inside, matplotlib draws a text as it is, whatever signs of mathematics or of LaTeX are in it. What the typeface
+    lacks is a box."""
+    with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        yield
+
+
+def caption(text: str) -> str:
+    """A text as a chart shows it: one line, without its middle where there is no room for all."""
+    line, half = one_line(text), LONGEST // 2
+    return line if len(line) <= LONGEST else f"{line[: half - 1]}…{line[-half:]}"
+
+
 def themed(figure: Figure, name: str) -> Markup:
+    """The figure as a part of the page: without a style of its own, its ids apart from those of every other part."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    for stand_in, variable in STAND_INS.items():
-        svg = svg.replace(stand_in, variable)
-    svg = re.sub(r"(font: [^;\"]*?px )[^;\"]*", r"\1var(--sans)", svg)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', r'<svg class="chart" viewBox="\1" role="img">', svg, count=1)
-    return Markup(svg)  # our own drawing; labels were escaped by matplotlib
+    drawn, prefix = xml.fromstring(buffer.getvalue()), identifier(name)
+    for parent in drawn.iter():
+        for child in [*parent]:
+            if child.tag in UNUSED:
+                parent.remove(child)
+    for part in drawn.iter():
+        for declared in filter(None, (part.attrib.pop("style", "")).split(";")):
+            what, _, value = declared.partition(":")
+            part.set(what.strip(), value.strip())
+        part.attrib.pop("font-family", None)
+        if LINK in part.attrib:
+            part.set("href", part.attrib.pop(LINK))
+        for key, value in part.attrib.items():
+            if key == "id":
+                value = f"{prefix}-{value}"
+            elif key == "href" or value.startswith("url(#"):
+                value = value.replace("#", f"#{prefix}-", 1)
+            part.set(key, STAND_INS.get(value, value))
+    whole = {"class": "chart", "viewBox": drawn.attrib["viewBox"], "role": "img"}
+    drawn.attrib.clear()
+    drawn.attrib.update(whole | {"stroke-linejoin": "round", "stroke-linecap": "butt"})
+    text = xml.tostring(drawn, encoding="unicode").replace(f'<svg xmlns="{SVG}"', "<svg", 1)  # HTML knows what it is
+    return Markup(text)  # our own drawing; the texts in it are escaped
+
+
+def identifier(text: str) -> str:
+    """A text as an id of HTML and SVG; different texts have different ones."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    plain = re.sub("[^A-Za-z0-9]+", "-", text).strip("-")[:40]
+    return plain if plain == text and not re.search("-[0-9a-f]{12}$", text) else f"{plain or 'chart'}-{digest}"
 
 
 def smoothed(values: np.ndarray, share: float = 0.04) -> np.ndarray:

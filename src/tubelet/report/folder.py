@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from tubelet.errors import RunError
+from tubelet.files import within
 from tubelet.report.pictures import Samples, Thumbnails, load_samples, load_thumbnails
 
 Record = dict[str, Any]
@@ -88,14 +89,14 @@ def read_run(folder: Path, name: str | None = None) -> Run:
             f"{folder} is not a run folder: it holds no recipe.json; name a folder that `tubelet pretrain` wrote"
         )
     remarks: list[str] = []
-    steps, evaluations = read_log(folder / "log.jsonl", remarks)
+    steps, evaluations = read_log(within(folder, "log.jsonl"), remarks)
     return Run(
         folder=folder,
         name=name or folder.resolve().name,
-        recipe=read_object(folder / "recipe.json", "restore it, or train again into a new folder"),
+        recipe=read_object(within(folder, "recipe.json"), "restore it, or train again into a new folder"),
         steps=steps,
         evaluations=evaluations,
-        results=read_results(folder / "results.json"),
+        results=read_results(within(folder, "results.json")),
         samples=load_samples(folder),
         thumbnails=load_thumbnails(folder),
         remarks=remarks,

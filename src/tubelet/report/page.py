@@ -32,6 +32,8 @@ from tubelet.report.tables import (
 GENERATOR = "tubelet report"
 SHOWN = 8  # sample clips on the page
 DRAWN = 20  # metrics of a comparison that are drawn; the table has all
+# What values of other types come to, in files that a hand has changed.
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 PROBED = ("accuracy", "skill", "r@1")  # metrics that are drawn over training time
 
 
@@ -42,7 +44,14 @@ def write_report(folders: Sequence[Path | str], out: Path | str) -> Path:
         raise RunError(f"{out} is a folder; name the file to write, such as --out {out / 'report.html'}")
     if is_another(out, GENERATOR):
         raise RunError(f"{out} exists and is not a report; choose another --out")
-    page = compose(read_runs([Path(folder) for folder in folders]))
+    runs = read_runs([Path(folder) for folder in folders])
+    try:
+        page = compose(runs)
+    except UNREADABLE as error:
+        raise RunError(
+            f"{' or '.join(str(run.folder) for run in runs)} holds what no command of tubelet writes "
+            f"({type(error).__name__}: {error}); restore its files, or measure again"
+        ) from error
     write_atomically(out, page.encode())
     return out
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tubelet.errors import RunError
+from tubelet.files import within
 
 SAMPLES = "samples.npz"
 THUMBNAILS = "thumbnails.npz"
@@ -60,7 +61,7 @@ class Thumbnails:
 
 def save(arrays: Samples | Thumbnails, run: Path) -> Path:
     """Writes them into the run's pictures, whole or not at all."""
-    path = run / "pictures" / (SAMPLES if isinstance(arrays, Samples) else THUMBNAILS)
+    path = within(run, "pictures", SAMPLES if isinstance(arrays, Samples) else THUMBNAILS)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
@@ -71,13 +72,13 @@ def save(arrays: Samples | Thumbnails, run: Path) -> Path:
 
 def load_samples(run: Path) -> Samples | None:
     """None where the run has none yet."""
-    arrays = read(run / "pictures" / SAMPLES, [f.name for f in fields(Samples)], "reconstruction")
+    arrays = read(within(run, "pictures", SAMPLES), [f.name for f in fields(Samples)], "reconstruction")
     return None if arrays is None else Samples(**arrays)
 
 
 def load_thumbnails(run: Path) -> Thumbnails | None:
     """None where the run has none yet."""
-    arrays = read(run / "pictures" / THUMBNAILS, [f.name for f in fields(Thumbnails)], "retrieval")
+    arrays = read(within(run, "pictures", THUMBNAILS), [f.name for f in fields(Thumbnails)], "retrieval")
     return None if arrays is None else Thumbnails(**arrays)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from tubelet.errors import RunError
+from tubelet.escape import code_block, markdown
 from tubelet.files import write_atomically
 from tubelet.report.document import document, is_another
 from tubelet.report.figures import SERIES, Level, Line, Span, curves, spans
@@ -236,19 +237,29 @@ def conditions(grid: Grid) -> list[str]:
     return lines + [f"{' and '.join(sorted(names))}: {mark}" for mark, names in sorted(marks.items())]
 
 
-def markdown(grid: Grid) -> str:
+def as_markdown(grid: Grid) -> str:
     """The tables with their conditions, and how to run it again."""
-    parts = [f"{title(grid.name)}{grid.question}", "", *(f"- {line}" for line in conditions(grid)), ""]
+    parts = [
+        f"{title(grid.name)}{markdown(grid.question)}",
+        "",
+        *(f"- {markdown(line)}" for line in conditions(grid)),
+        "",
+    ]
     for table in tables(grid):
         parts += [f"## {table.title}", "", table.note, "", pipe(table), ""]
     if grid.left_out:
-        parts += ["## Left out", "", *(f"- {way}: {reason}" for way, reason in grid.left_out.items()), ""]
-    parts += ["## Again", "", "```", grid.again, "```", "", "One cell, by hand (seed of the first):", "", "```"]
-    return "\n".join([*parts, *by_hand(grid), "```", ""])
+        parts += [
+            "## Left out",
+            "",
+            *(f"- {markdown(way)}: {markdown(reason)}" for way, reason in grid.left_out.items()),
+            "",
+        ]
+    parts += ["## Again", "", *code_block([grid.again]), "", "One cell, by hand (seed of the first):", ""]
+    return "\n".join([*parts, *code_block(by_hand(grid)), ""])
 
 
 def title(name: str) -> str:
-    return f"# {name}: "
+    return f"# {markdown(name)}: "
 
 
 def by_hand(grid: Grid) -> list[str]:
@@ -261,7 +272,13 @@ def by_hand(grid: Grid) -> list[str]:
 
 def pipe(table: Table) -> str:
     lines = [table.head, ["---"] * len(table.head), *table.rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join([markdown(line[0]), *map(cell, line[1:])])} |" for line in lines)
+
+
+def cell(text: str) -> str:
+    """A cell of Markdown. What is bold is so by our own signs."""
+    bold = text.startswith("**") and text.endswith("**") and len(text) > 4
+    return f"**{markdown(text[2:-2])}**" if bold else markdown(text)
 
 
 def check_pages(name: str, stem: Path) -> tuple[Path, Path]:
@@ -277,7 +294,7 @@ def check_pages(name: str, stem: Path) -> tuple[Path, Path]:
 def write_pages(grid: Grid, stem: Path) -> str:
     """STEM.html, and the same as STEM.md, which is returned. An existing file is replaced only if it is such a page."""
     page, beside = check_pages(grid.name, stem)
-    text = markdown(grid)
+    text = as_markdown(grid)
     drawn = document(
         "study.html",
         GENERATOR,

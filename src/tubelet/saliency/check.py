@@ -21,6 +21,7 @@ from tubelet.data.synthetic import COLOURS, truth
 from tubelet.data.table import Corpus, Video, normalise_text
 from tubelet.data.video import SAME, read_span, timestamps
 from tubelet.errors import CorpusError
+from tubelet.escape import one_line
 from tubelet.saliency.filling import quiet
 from tubelet.saliency.text import embed, likeness
 
@@ -302,7 +303,9 @@ def contact_sheet(examples: Sequence[Example], path: Any, columns: int = 4) -> N
             line[column].imshow(example.frames[frame])
             line[columns + column].imshow(example.score[frame], vmin=low, vmax=high, cmap="magma")
             line[2 * columns + column].imshow(example.cover[frame], vmin=0, vmax=1, cmap="gray")
-        line[0].set_title(f"{example.caption}  ({example.area:.3f})", fontsize=7, loc="left")
+        line[0].set_title(
+            one_line(f"{example.caption}  ({example.area:.3f})"), fontsize=7, loc="left", parse_math=False
+        )
         line[columns].set_title("map", fontsize=7, loc="left")
         line[2 * columns].set_title("truth: share of the subject", fontsize=7, loc="left")
     for axis in axes.flat:

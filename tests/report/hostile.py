@@ -1,0 +1,169 @@
+"""Texts of a stranger who wants a page of ours to run his script, and every page that shows them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tubelet.report import aligner, page, study
+from tubelet.report.pictures import Thumbnails, load_samples, save
+
+RUN = "document.documentElement.setAttribute('data-owned','1');new Image().src='http://evil.invalid/a'"
+PAYLOADS = [
+    f'"><script>{RUN}</script>',
+    f"'\"><img src=x onerror=\"{RUN}\">",
+    f"</style></title></textarea><script>{RUN}</script>",
+    f'--></g></svg>]]><svg onload="{RUN}">',
+    "{{ 7 * 7 }}{% raw %}",
+    "[a](javascript:alert(1)) ![b](http://evil.invalid/b.png) <javascript:alert(1)>",
+    "\\1 \\g<0> $x^{ \\frac{ _{",
+    'url(http://evil.invalid/c) ; background: url("//evil.invalid/d")',
+    "\x1b]0;owned\x07\x1b[2J \x00 \r \u202eexe \u2028",
+    "&lt;script&gt; &#60;b&#62; %s {0} #010101",
+    "| `code` ``` | **bold** \n# heading\n\n<b>",
+    "动画 \N{SNOWMAN}" + "n" * 300,
+]  # fmt: skip
+
+
+class Poison:
+    """Puts the next payload behind every text of a value, and behind the keys that are names."""
+
+    def __init__(self, first: int = 0) -> None:
+        self.next = first
+
+    def text(self, value: str) -> str:
+        self.next += 1
+        return value + PAYLOADS[self.next % len(PAYLOADS)]
+
+    def __call__(self, value: Any, kept: Callable[[str], bool] = lambda key: False) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self(item, kept) for item in value]
+        if isinstance(value, dict):
+            return {key: item if kept(key) else self(item, kept) for key, item in value.items()}
+        return value
+
+
+def named(values: dict[str, Any], poison: Poison, *names: str) -> dict[str, Any]:
+    """The mappings of these names with further entries, the same under a poisoned name."""
+    return {
+        key: {**item, **{poison.text(name): part for name, part in item.items()}}
+        if key in names and isinstance(item, dict)
+        else item
+        for key, item in values.items()
+    }
+
+
+def poison_run(folder: Path, first: int = 0) -> Path:
+    """A run folder in which every text that a page may show is hostile."""
+    poison = Poison(first)
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe = poison(recipe, lambda key: key == "kind")
+    recipe["values"] |= {poison.text("optim.name"): poison.text("value"), "evaluate_limit": 100}
+    recipe["changed"] = list(recipe["values"])
+    recipe["versions"] = {poison.text(name): value for name, value in recipe["versions"].items()}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    lines = [poison(line, lambda key: key == "kind") for line in lines]
+    for line in lines:
+        if line["kind"] == "evaluation":
+            line["name"] = "linear" + PAYLOADS[first % len(PAYLOADS)]
+            line["metrics"] |= {f"{PAYLOADS[first + place]}.accuracy": 0.3 for place in range(3)}
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    results = {}
+    for name, result in json.loads((folder / "results.json").read_text()).items():
+        made = named(poison(result), poison, "metrics", "baselines", "counts", "failed", "pools", "examples", "seen")
+        made["metrics"] |= {f"{payload}.accuracy": 0.25 for payload in PAYLOADS}
+        made["asked"] = {"on": poison.text("corpus"), "settings": [poison.text("a=")], "evaluation": poison.text(name)}
+        results |= {name: result | {"marks": made.get("marks", []), "remarks": PAYLOADS}, poison.text(name): made}
+    (folder / "results.json").write_text(json.dumps(results))
+    samples = load_samples(folder)
+    assert samples is not None
+    texts = {
+        name: np.array([poison.text(str(one)) for one in getattr(samples, name)])
+        for name in ("ids", "captions", "labels")
+    }
+    fields = vars(samples) | texts | {"corpus": np.array(poison.text("corpus"))}
+    save(type(samples)(**fields), folder)
+    save(Thumbnails(np.array(PAYLOADS), np.zeros((len(PAYLOADS), 16, 16, 3), np.uint8)), folder)
+    return folder
+
+
+def report_pages(write_run: Callable[..., Path], folder: Path) -> list[Path]:
+    """Of one run, and of several."""
+    runs = [
+        poison_run(write_run(folder / f"{place} <script>{'$x^{' * place}", seed=place, steps=100, weight=1.0), place)
+        for place in range(3)
+    ]
+    return [page.write_report(runs[:1], folder / "one.html"), page.write_report(runs, folder / "several.html")]
+
+
+def study_page(folder: Path) -> Path:
+    poison = Poison()
+    ways = [poison.text("way") for _ in PAYLOADS]
+    cells = {}
+    for seed in range(3):
+        for place, way in enumerate(ways):
+            result = {
+                "metrics": {"a": 0.2 + 0.01 * place + 0.001 * seed},
+                "baselines": {"random": {"a": 0.1}},
+                "marks": [poison.text("mark")],
+            }
+            cells[way, seed] = {
+                "results": {PAYLOADS[0]: result},
+                "corpus": {"name": poison.text("corpus"), "fingerprint": poison.text("f")},
+                "hardware": {"processor": poison.text("cpu"), "threads": 2},
+                "steps": 10,
+                "processor_seconds": {"train": 1.0},
+                "versions": {"torch": poison.text("2")},
+                "derived": {poison.text("maps"): poison.text("digest")},
+                "curves": {PAYLOADS[1]: [[step, 1.0 + place + step] for step in range(1, 30)]},
+            }
+    grid = study.Grid(
+        name=poison.text("name"),
+        question=poison.text("Which?"),
+        ways={way: poison.text("masker=Tube") for way in ways},
+        columns=(study.Column(poison.text("column"), PAYLOADS[0], "a"), study.Column("plain", PAYLOADS[0], "a")),
+        seeds=(0, 1, 2),
+        cells=cells,
+        commands={way: [poison.text("tubelet pretrain"), "tubelet evaluate"] for way in ways},
+        differences=((ways[0], ways[1]), (ways[2], ways[1])),
+        left_out={poison.text("left"): poison.text("reason") for _ in PAYLOADS},
+        curves=(PAYLOADS[1],),
+        again=poison.text("tubelet study"),
+    )
+    study.write_pages(grid, folder / "study")
+    return folder / "study.html"
+
+
+def aligner_page(folder: Path) -> Path:
+    poison, own = Poison(), folder / "aligner"
+    own.mkdir()
+    looks = {"loss": 1.0, "held_out": 2.0, "frame_to_text": 0.1, "text_to_frame": 0.2}
+    rows = [{"step": step, **looks} for step in range(1, 9)]
+    about = {
+        "corpus": {"name": poison.text("corpus")},
+        "identity": poison.text("learned"),
+        "from": {"name": poison.text("clip")},
+        "settings": {"steps": 8, "batch": 4, "sources": PAYLOADS, "hardness": 0.0},
+        "videos": 3,
+        "texts": 2,
+        "seconds": 1.0,
+        "processor_seconds": 1.0,
+        "failed": {payload: payload for payload in PAYLOADS},
+    }
+    side = {"overall": {"mean": 0.5}}
+    areas = {"clips": poison.text("3"), "rows": {payload: {"all": side, "distractors": side} for payload in PAYLOADS}}
+    training = {"curve": rows, "best": 4, "areas": areas, "pictures": {"split": poison.text("train")}}
+    (own / "aligner.json").write_text(json.dumps(about))
+    (own / "training.json").write_text(json.dumps(training))
+    (own / "maps.jpg").write_bytes(b"\xff\xd8\xff\xd9")
+    return aligner.write_page(own)
+
+
+def pages(write_run: Callable[..., Path], folder: Path) -> list[Path]:
+    """Every page that tubelet writes."""
+    return [*report_pages(write_run, folder), study_page(folder), aligner_page(folder)]

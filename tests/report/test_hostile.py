@@ -1,0 +1,219 @@
+"""A stranger's texts on a page are texts: no script, no request, no broken chart; said by a parser and by a browser."""
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as xml
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hostile import PAYLOADS, pages, poison_run
+from PIL import Image
+
+from tubelet.cli import main
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ALONE = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync --disable-default-apps --disable-extensions --hide-scrollbars
+    --enable-logging=stderr --v=0 --virtual-time-budget=5000"""
+INERT = """html head meta title style body nav p ol ul li a main header h1 h2 h3 span section div table thead tbody tr
+    td th small i b code pre figure figcaption img article details summary dl dt dd svg g defs path use text clippath"""
+STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028\u2029\u2066-\u2069]")
+
+
+@pytest.fixture(scope="module")
+def hostile(make_run, tmp_path_factory) -> list[Path]:
+    return pages(make_run, tmp_path_factory.mktemp("hostile"))
+
+
+class Page(HTMLParser):
+    """The elements of a page, and its text."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text, self.style = "", ""
+        self.inside = ""
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        self.inside = tag
+
+    def handle_data(self, data):
+        if self.inside == "style":
+            self.style += data
+        self.text += data
+
+    def handle_endtag(self, tag):
+        self.inside = ""
+
+
+@pytest.mark.parametrize(
+    "payload", ['"><script>alert(1)</script>', "\\g<0>' onload='alert(1)", "$x^{", "a\\b", "\udc80"]
+)
+def test_the_name_of_a_corpus_and_one_in_a_log_of_a_stranger_become_no_script(make_run, tmp_path, payload):
+    runs = [make_run(tmp_path / name, steps=100, seed=seed) for seed, name in enumerate("ab")]
+    for run in runs:
+        recipe = json.loads((run / "recipe.json").read_text())
+        recipe["corpus"]["name"] = payload
+        (run / "recipe.json").write_text(json.dumps(recipe))
+        name, said = json.dumps("linear"), json.dumps(payload)
+        log = (run / "log.jsonl").read_text()
+        (run / "log.jsonl").write_text(log.replace(f'"name": {name}', f'"name": {said}'))
+    out = tmp_path / "r.html"
+    assert main(["report", *map(str, runs), "--out", str(out)]) == 0
+    page = Page(out)
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert payload.replace("\udc80", r"\udc80") in page.text
+
+
+def test_no_text_becomes_an_element_an_attribute_or_an_address(hostile):
+    for path in hostile:
+        page = Page(path)
+        assert {tag for tag, _ in page.elements} <= set(INERT.split()), path.name
+        for tag, attributes in page.elements:
+            assert not [name for name in attributes if name.startswith("on") or name in ("style", "srcdoc", "action")]
+            assert attributes.get("src", "data:image/").startswith("data:image/")
+            for name in ("href", "xlink:href"):
+                assert re.fullmatch("#[A-Za-z][A-Za-z0-9_.-]*", attributes.get(name, "#a")), (path.name, attributes)
+            assert re.fullmatch("[A-Za-z][A-Za-z0-9_.-]*", attributes.get("id", "a")), (path.name, tag, attributes)
+        ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+        assert len(ids) == len(set(ids))
+
+
+def test_every_page_allows_its_own_style_by_hash_and_pictures_in_itself_and_nothing_else(hostile):
+    for path in hostile:
+        page = Page(path)
+        metas = [attributes for tag, attributes in page.elements if tag == "meta"]
+        (policy,) = [meta["content"] for meta in metas if meta.get("http-equiv") == "Content-Security-Policy"]
+        rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+        assert rules.pop("default-src") == "'none'"
+        assert rules.pop("img-src") == "data:"
+        digest = base64.b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
+        assert rules.pop("style-src") == f"'sha256-{digest}'"
+        assert set(rules.values()) == {"'none'"}
+        assert [tag for tag, _ in page.elements].count("style") == 1
+
+
+def test_every_text_is_still_there_to_be_read_with_its_control_characters_written_out(hostile):
+    for path in hostile:
+        page = Page(path)
+        assert not STEERS.search(path.read_text(encoding="utf-8")), path.name
+        for payload in PAYLOADS:
+            seen = STEERS.sub(lambda sign: sign[0].encode("unicode_escape").decode(), payload)
+            assert seen.splitlines()[0] in page.text, (path.name, payload)
+
+
+def test_every_chart_is_whole_whatever_it_is_called(hostile):
+    count = 0
+    for path in hostile:
+        for chart in re.findall("<svg.*?</svg>", path.read_text(encoding="utf-8"), flags=re.DOTALL):
+            drawn = xml.fromstring(chart.replace("xlink:", ""))
+            paths = [part for part in drawn.iter() if part.tag.endswith("path") and part.get("d")]
+            texts = [part for part in drawn.iter() if part.tag.endswith("text")]
+            assert len(paths) > 2
+            assert len(texts) > 2
+            ids = {part.get("id") for part in drawn.iter()}
+            for part in drawn.iter():
+                for value in part.attrib.values():
+                    for name in re.findall(r"^#(.+)$|^url\(#(.+)\)$", value):
+                        assert "".join(name) in ids
+            count += 1
+    assert count > 30
+
+
+def test_markdown_of_a_study_and_a_comparison_holds_no_html_link_or_cell_of_a_strangers(hostile):
+    folder = hostile[0].parent
+    runs = sorted(str(run) for run in folder.iterdir() if (run / "recipe.json").exists())
+    assert main(["compare", *runs, "--out", str(folder / "compared")]) == 0
+    for path in (folder / "study.md", folder / "compared" / "comparison.md"):
+        text = path.read_text(encoding="utf-8")
+        assert not STEERS.search(text)
+        outside = re.sub(r"^(`{3,})\n.*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+        assert not re.search("<[a-zA-Z/!]", outside), path.name
+        assert not re.search(r"(?<!\\)\]\(", outside), path.name
+        tables = re.findall(r"(?:^\|.*\n)+", outside, flags=re.MULTILINE)
+        assert tables
+        for table in tables:
+            widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+            assert len(widths) == 1, path.name
+        headings = re.findall(r"^#+ .*", outside, flags=re.MULTILINE)
+        assert "# heading" not in headings
+    tex = (folder / "compared" / "comparison.tex").read_text(encoding="utf-8")
+    assert not re.search(r"\\(frac|input|write|g\b)", tex)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"linear": {"metrics": {"a.accuracy": 0.5}, "intervals": {"a.accuracy": 7}}},
+        {"linear": {"metrics": []}},
+        {"linear": {"examples": {"text to video": [{"query": 1}]}}},
+        {"linear": {"counts": 3, "failed": 4}},
+        {"linear": {"classes": ["a"], "confusion": [["x"]]}},
+        {"linear": {"baselines": ["a"]}},
+        {"linear": {"metrics": {"a.accuracy": 10**400}}},
+    ],
+)
+def test_results_that_no_command_writes_are_one_line_and_no_traceback(make_run, tmp_path, wrong, capsys):
+    run = make_run(tmp_path / "run", steps=50)
+    (run / "results.json").write_text(json.dumps(wrong))
+    code = main(["report", str(run), "--out", str(tmp_path / "r.html")])
+    error = capsys.readouterr().err
+    assert code == 0 or (code == 2 and error.count("\n") == 1)
+
+
+def test_json_nested_beyond_all_reason_is_one_line(make_run, tmp_path, capsys):
+    run = make_run(tmp_path / "run", steps=50)
+    for name, content in (("results.json", '{"a":' * 100_000), ("recipe.json", "[" * 200_000)):
+        (run / name).write_text(content)
+        assert main(["report", str(run), "--out", str(tmp_path / "r.html")]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["pictures", "results.json", "log.jsonl"])
+def test_a_page_holds_nothing_of_what_a_link_in_the_run_points_to(make_run, tmp_path, name, capsys):
+    run, other = make_run(tmp_path / "run", steps=50), make_run(tmp_path / "other", steps=50, seed=1)
+    shutil.rmtree(run / name) if (run / name).is_dir() else (run / name).unlink()
+    (run / name).symlink_to(other / name)
+    assert main(["report", str(run), "--out", str(tmp_path / "r.html")]) == 2
+    assert "leads out of" in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium: no browser of that kind is installed")
+def test_a_browser_runs_no_script_asks_for_nothing_and_draws_every_chart(hostile, tmp_path):
+    for page in hostile:
+        log, picture = tmp_path / "net.json", tmp_path / "page.png"
+        words = [*ALONE.split(), f"--user-data-dir={tmp_path / page.stem}", f"--log-net-log={log}"]
+        ask = [str(BROWSER), *words, "--dump-dom", page.as_uri()]
+        done = subprocess.run(ask, capture_output=True, text=True, timeout=120, check=True)
+        assert "data-owned" not in done.stdout.split(">", 3)[2], page.name
+        assert 'data-owned="1"' not in done.stdout.partition("<head>")[0], page.name
+        said = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+        assert not said, (page.name, said)  # not even an attempt that the policy had to stop
+        asked = set(re.findall(r'"url":"([a-z]+)://([^"/]*)', log.read_text(errors="replace")))
+        assert not [host for scheme, host in asked if "evil" in host or scheme in ("ws", "ftp")], page.name
+        ask = [str(BROWSER), *words, f"--screenshot={picture}", "--window-size=1200,30000", page.as_uri()]
+        subprocess.run(ask, capture_output=True, timeout=120, check=True)
+        pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
+        blue = (np.abs(pixels - np.array([0x24, 0x58, 0xB8])).sum(-1) < 12).sum()
+        assert blue > 200, page.name  # the first colour of the curves, which comes from the page's own style
+
+
+def test_a_run_called_by_mathematics_that_matplotlib_cannot_set_has_its_page(make_run, tmp_path):
+    run = poison_run(make_run(tmp_path / "$x^{", steps=50))
+    recipe = json.loads((run / "recipe.json").read_text())
+    for name in ("$x^{", "a\\b", "\\1", "C:\\data", "<script>"):
+        recipe["corpus"]["name"] = name
+        (run / "recipe.json").write_text(json.dumps(recipe))
+        assert main(["report", str(run), "--out", str(tmp_path / "r.html")]) == 0
+        assert name in Page(tmp_path / "r.html").text
