@@ -8,7 +8,19 @@ import tubelet
 SOURCE = Path(tubelet.__file__).parent
 # A module may import from its own floor and the floors before it, never from a later one.
 FLOORS = (
-    ("checksums", "console", "distributed", "errors", "escape", "files", "launchers", "seeds", "terminal", "types"),
+    (
+        "checksums",
+        "console",
+        "distributed",
+        "errors",
+        "escape",
+        "files",
+        "launchers",
+        "seeds",
+        "terminal",
+        "threads",
+        "types",
+    ),
     ("data", "maskers", "models"),
     ("align", "objectives"),
     ("captioning", "saliency", "tasks"),

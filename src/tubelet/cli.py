@@ -1,6 +1,7 @@
 """The command line: `tubelet VERB ...`. Each verb is a module of `tubelet.commands`, imported only when it is used."""
 
 import argparse
+import contextlib
 import difflib
 import errno
 import importlib
@@ -16,6 +17,7 @@ from tubelet.errors import TubeletError
 from tubelet.escape import one_line
 from tubelet.launchers import first_alone
 from tubelet.terminal import shown_streams
+from tubelet.threads import computing
 
 VERBS = {
     "demo": "the whole line on the embedded corpus, in minutes on two cores",
@@ -151,21 +153,26 @@ def run(argv: list[str]) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
+    parser.add_argument("--threads", type=int, metavar="N", help="threads that compute (default: one a core)")
     if {"-h", "--help"} & set(rest) and hasattr(module, "help_on"):  # a verb whose help depends on its words
         print(module.help_on([word for word in rest if word not in ("-h", "--help")], parser))
         return 0
     args = parser.parse_intermixed_args(rest)
     if verb not in TOGETHER and not first_alone(verb):
         return 0
-    if not hasattr(args, "limit"):
+    with computing(args.threads), limits(args):
         module.run(args)
-        return 0
+    return 0
+
+
+def limits(args: argparse.Namespace) -> contextlib.AbstractContextManager[object]:
+    """What a file may take, in a command that has the options for it."""
+    if not hasattr(args, "limit"):
+        return contextlib.nullcontext()
     from tubelet.commands.running import limits_of
     from tubelet.data.limits import limited
 
-    with limited(limits_of(args)):
-        module.run(args)
-    return 0
+    return limited(limits_of(args))
 
 
 def module_of(verb: str) -> ModuleType:

@@ -1,0 +1,48 @@
+"""Threads that wait sleep, and `--threads` says how many there are."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tubelet.cli import main
+
+RECIPE = """
+import json, os
+import torch
+from tubelet.recipes.tiny import tiny
+
+def shown():
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_NUM_THREADS")
+    print(json.dumps([torch.get_num_threads(), *map(os.environ.get, names)]))
+    return tiny()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "shown"),
+    [
+        (("--threads", "1"), {"OMP_NUM_THREADS": "2"}, '[1, "PASSIVE", "0", "0", "1"]'),
+        ((), {"OMP_NUM_THREADS": "1"}, '[1, "PASSIVE", "0", "0", "1"]'),
+        (("--threads", "1"), {"OMP_WAIT_POLICY": "ACTIVE"}, '[1, "ACTIVE", null, null, "1"]'),
+    ],
+)
+def test_threads_are_as_many_as_asked_for_and_wait_asleep_unless_the_user_says_how(tmp_path, words, env, shown):
+    """As torch finds it when it is first imported, by which OpenMP reads it."""
+    (tmp_path / "mine.py").write_text(RECIPE)
+    given = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "tubelet", "pretrain", f"{tmp_path}/mine.py:shown", "--on", "x", "--out", "y", *words],
+        env=given | env, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == shown, done.stderr
+
+
+def test_threads_are_given_back_after_a_command_of_a_python_program(tmp_path, capsys):
+    before, count = dict(os.environ), torch.get_num_threads()
+    assert main(["pretrain", "tiny", "--on", str(tmp_path), "--out", str(tmp_path / "run"), "--threads", "2"]) == 2
+    assert (dict(os.environ), torch.get_num_threads()) == (before, count)
+    assert main(["compare", str(tmp_path), "--threads", "0"]) == 2
+    assert "--threads 0 must be at least 1" in capsys.readouterr().err
