@@ -23,7 +23,7 @@ from tubelet.data.loader import Data
 from tubelet.data.shards import Series, Writer, opened, repaired, series_folder
 from tubelet.data.sharing import shared
 from tubelet.data.table import Corpus, Video
-from tubelet.errors import CorpusError
+from tubelet.errors import CorpusError, VideoError
 from tubelet.files import write_atomically
 from tubelet.types import Clip
 
@@ -97,7 +97,10 @@ class Store:
         )
         with Writer(self.folder, self.about, schema, verify_rows=False) as writer:
             for video, row in self.pending:
-                file = content_now(video)
+                try:
+                    file = content_now(video)
+                except (OSError, VideoError):
+                    continue  # gone since it was read
                 writer.add(
                     {
                         "key": content_key(file["content"], video, ""),

@@ -72,8 +72,8 @@ def fill_maps(
             for (name, text), (values, times) in maps.items():
                 try:
                     writers[name].add(video, text, values, times)
-                except OSError as error:
-                    gone[video.id] = f"it is gone since it was looked at ({error.strerror})"
+                except (OSError, VideoError) as error:
+                    gone[video.id] = f"it is gone since it was looked at ({error})"
                     break
                 count += 1
         for writer in writers.values():
