@@ -47,7 +47,8 @@ def splits(run: Run) -> Iterator[Notice]:
     for result in run.results.values():
         corpus = str((result.get("corpus") or {}).get("name", "the corpus"))
         for part, names in (result.get("seen") or {}).items():
-            said.setdefault(f"Of {corpus}, the {part} has seen", {})[", ".join(map(str, names)) or "nothing"] = None
+            known = ["clips that nobody recorded" if name == "unknown" else str(name) for name in names]
+            said.setdefault(f"Of {corpus}, the {part} has seen", {})[", ".join(known) or "nothing"] = None
     for who, seen in said.items():
         test = any("test" in words.split(", ") for words in seen)
         yield Notice("leak" if test else "seen", run.name, f"{who} {' or '.join(seen)}.")
