@@ -12,9 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
+import tubelet
 from tubelet.cli import main
 from tubelet.data.table import Corpus, write_corpus
 from tubelet.data.video import Reader, write_video
+from tubelet.evaluations.familiarity import Familiarity, write_familiarity
 
 RECIPE = """
 from tubelet.data.loader import Data
@@ -183,6 +185,33 @@ def test_files_of_one_name_are_told_apart_by_the_shortest_end_of_their_paths(tun
     assert [(row["id"], row["start"]) for row in rows] == [
         ("cam_a/clip.mp4#0.2", 0.2), ("cam_a/clip.mp4#0", 0.0), ("cam_b/clip.mp4#0.2", 0.2), ("cam_b/clip.mp4#0", 0.0),
     ]  # fmt: skip
+
+
+def test_a_video_unlike_all_that_was_learned_from_stands_under_a_caution(pretrained, corpus, tmp_path, capsys):
+    """Of twenty clips and more the features are kept; these are fourteen, so that is said in place of a caution."""
+    run = shutil.copytree(pretrained, tmp_path / "run")
+    assert main(["evaluate", str(run), "linear"]) == 0
+    capsys.readouterr()
+    rows = predict(run, corpus.folder, "--split", "test", tmp_path / "few.parquet")
+    assert {row["caution"] for row in rows} == {"", None}
+    assert "without the features of its clips" in capsys.readouterr().out
+    encoder = tubelet.load_encoder(run)
+    known = tubelet.embed(encoder, [video.path for video in corpus.select("train")])
+    ids = [f"{place}" for place in range(2 * len(known))]
+    near = Familiarity.of(known.repeat(2, 1) + 1e-3 * torch.randn(28, 32), ids, ids)
+    head = load_file(run / "classifiers" / "linear.safetensors")
+    if head["shift"].shape != known.shape[1:]:
+        near = None  # the other pool was the better one
+    write_familiarity(run, "linear", near)
+    write_video(
+        tmp_path / "strange.mp4", np.tile(np.eye(64, dtype=np.uint8)[None, :48, :, None] * 255, (10, 1, 1, 3)), 10.0
+    )
+    rows = predict(run, corpus.folder / "00.mp4", tmp_path / "strange.mp4", tmp_path / "labels.parquet")
+    if near is not None:
+        assert rows[0]["caution"] == ""
+        assert rows[1]["caution"].startswith("unlike the clips that were learned from")
+        assert rows[1]["label"] in ("dark", "light")
+        assert "1 of these videos are unlike" in capsys.readouterr().out
 
 
 def test_other_views_are_other_probabilities(tuned, corpus, tmp_path):

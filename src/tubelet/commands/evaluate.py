@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations import Context, Linear
     from tubelet.evaluations.baselines import BASELINES
     from tubelet.evaluations.cache import FOLDER
+    from tubelet.evaluations.familiarity import Familiarity, write_familiarity
     from tubelet.evaluations.heads import FOLDER as CLASSIFIERS
     from tubelet.evaluations.heads import best_head, write_head
     from tubelet.evaluations.labels import other_labels
@@ -121,8 +122,10 @@ def run(args: argparse.Namespace) -> None:
             name = entry_name(own, context.identity, plan.corpus, label, args.own)
             results[name] = merge_result(folder, name, result)
             if type(evaluation) is Linear:
-                head = within(folder, CLASSIFIERS, f"{file_name(name)}.safetensors")
-                write_head(best_head(evaluation, context, result, step), head)
+                head, train = best_head(evaluation, context, result, step), context.features("train").with_label()
+                known = Familiarity.of(train.pooled(head.pool), train.ids, train.groups)
+                write_familiarity(folder, file_name(name), known)
+                write_head(head, within(folder, CLASSIFIERS, f"{file_name(name)}.safetensors"))
                 (record + of_probe(context)).write(within(folder, PROBES, f"{file_name(name)}.parquet"))
     if not results:
         raise not_measured(refused)

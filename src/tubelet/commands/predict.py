@@ -1,4 +1,4 @@
-"""Write the labels of videos to a table (Parquet): id, path, start, end, label, probability, status, reason,
+"""Write the labels of videos to a table (Parquet): id, path, start, end, label, probability, caution, status, reason,
 and trained_on: by whom (classifier, encoder, aligner), whatever the video is called here.
 
 RUN is a folder of `tubelet finetune`, or of `tubelet pretrain` with a linear probe (`tubelet evaluate RUN linear`).
@@ -44,16 +44,21 @@ def run(args: argparse.Namespace) -> None:
     views = None if args.views is None else parse(args.views)
     classifier = load_classifier(args.run, args.classifier, "cuda" if torch.cuda.is_available() else "cpu")
     with Bar("labelling", "videos") as bar:
-        rows, failed, done = write_predictions(
+        rows, cautions, done = write_predictions(
             classifier, args.sources, out,
             views=views, split=args.split, rest=args.rest, every_class=args.all, batch=args.batch,
             running=running, progress=bar,
         )  # fmt: skip
+    failed = [row for row in rows if row.status != "ok"]
     for row in failed[:SHOWN]:
         print(f"no label: {row.id}: {row.reason}")
     if len(failed) > SHOWN:
         print(f"and {len(failed) - SHOWN} more, each with its reason in the table")
-    print(f"{out}: {rows} rows, {rows - len(failed)} labels of {len(classifier.classes)} classes")
+    print(f"{out}: {len(rows)} rows, {len(rows) - len(failed)} labels of {len(classifier.classes)} classes")
+    if classifier.familiarity is None:
+        print("NOTE: this classifier was kept without the features of its clips, so unlike videos are not told apart")
+    elif cautions:
+        print(f"NOTE: {cautions} of these videos are unlike the clips that were learned from; see the column caution")
     print(done.told("videos"))
     for line in told_of_lists(args.sources):
         print(line)

@@ -1,20 +1,30 @@
-"""Find the clips of a corpus that lie nearest to a text: a list, and a contact sheet of their middle frames.
+"""Find the clips of a corpus that lie nearest to a text, or to a clip: a list, and a contact sheet of middle frames.
 
-RUN was trained with captions (the objective Contrast). Any text can be asked for: a caption of the corpus, or other
-words, which the aligner that the run was trained with turns into a vector."""
+For a text RUN was trained with captions (the objective Contrast). Any text can be asked for: a caption of the corpus,
+or other words, which the aligner that the run was trained with turns into a vector. `--like` takes any run."""
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tubelet.commands.running import add_limits
 
 if TYPE_CHECKING:
     from tubelet.data.table import Corpus
+    from tubelet.evaluations import Context
+    from tubelet.evaluations.features import Features
+    from tubelet.evaluations.search import Hit
+    from tubelet.tasks import Pretraining
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="folder that `tubelet pretrain` wrote, trained with captions")
-    parser.add_argument("text", metavar="TEXT", help='what to look for, as "a red star"')
+    parser.add_argument("run", metavar="RUN", help="run folder; for a text one that was trained with captions")
+    parser.add_argument("text", nargs="?", metavar="TEXT", help='what to look for, as "a red star"')
+    parser.add_argument(
+        "--like",
+        metavar="CLIP[@START]",
+        help="what looks like this video in place of a text: a file, or an id of the corpus; from so many seconds on",
+    )
     parser.add_argument("--on", metavar="CORPUS", help="corpus folder (default: the one it was trained on)")
     parser.add_argument("--split", default="all", help="only videos of this split (default: all)")
     parser.add_argument("--top", type=int, default=12, help="how many (default: %(default)s)")
@@ -34,57 +44,89 @@ def run(args: argparse.Namespace) -> None:
 
     from tubelet.checkpoint import checkpoint_step
     from tubelet.commands.bar import Bar
-    from tubelet.data.embeddings import Embeddings
     from tubelet.data.table import Corpus
     from tubelet.errors import RecipeError, RunError
     from tubelet.evaluations import Context
     from tubelet.evaluations.cache import FOLDER
     from tubelet.evaluations.pictures import keep_thumbnails
     from tubelet.evaluations.results import merge_result
-    from tubelet.evaluations.search import draw, head_of, nearest, text_vector, told
+    from tubelet.evaluations.search import draw, told
     from tubelet.files import file_name, within
     from tubelet.recipes.folder import load_task, read_plan, weights_file
 
     if args.top < 1:
         raise RecipeError(f"--top must be at least 1, not {args.top}")
-    folder = Path(args.run)
-    out = Path(args.out) if args.out else within(folder, "pictures", f"{file_name(f'search {args.text}')}.png")
+    if (args.text is None) == (args.like is None):
+        raise RecipeError('a search is for a text or for a clip: `tubelet search RUN "a red star"`, or --like CLIP')
+    folder, asked = Path(args.run), args.text or f"like {args.like}"
+    out = Path(args.out) if args.out else within(folder, "pictures", f"{file_name(f'search {asked}')}.png")
     if args.out and out.exists() and not args.force:
         raise RunError(f"{out} exists; name another file with --out, or replace it with --force")
     plan = read_plan(folder)
     config, task = load_task(folder)
-    head = head_of(task, folder)
-    home = Corpus.open(plan.corpus["path"])
-    corpus = Corpus.open(args.on) if args.on else home
-    trained_with = str(Embeddings.open(home).about["model"])
-    vector = text_vector(args.text, aligner_of(args, corpus, home), trained_with, corpus, home)
+    if not (args.on or plan.corpus["path"]):
+        raise RunError(f"{folder} was imported and trained on no corpus here; name one with --on CORPUS")
     task.to("cuda" if torch.cuda.is_available() else "cpu")
+    corpus = Corpus.open(args.on or plan.corpus["path"])
     with Bar("reading", "clips") as bar:
         context = Context(
             encoder=task.encoder, corpus=corpus, clip=config.clip, data=config.data, task=task,
             keep=folder / FOLDER, seed=config.seed, batch=args.batch, progress=bar,
         )  # fmt: skip
+        find = by_text(args, task, context, plan.corpus["path"]) if args.like is None else by_clip(args, task, context)
         features = context.features(args.split)
-    hits = nearest(head, features, vector, {video.id: video for video in corpus.videos}, args.top)
+    hits = find(features)
     for place, hit in enumerate(hits, start=1):
         captions = "; ".join(dict.fromkeys(caption.text for caption in corpus.captions_of(hit.video)[:2]))
         about = "   ".join(filter(None, [hit.video.id, hit.video.label, captions]))
-        print(f"{place:>3}   {hit.score:+.3f}   {about}")
+        print(f"{place:>3}   {hit.score:+.3f}   {hit.video.split:<5}   {about}")
     if features.failed:
         print(f"{len(features.failed)} videos could not be read, first {features.failed[0]}")
-    draw(args.text, hits, out)
-    command = ["search", args.run, args.text, "--on", str(corpus.folder), "--split", args.split, "--top", str(args.top)]
+    draw(asked, hits, out)
+    words = [args.text] if args.like is None else ["--like", args.like]
+    command = ["search", args.run, *words, "--on", str(corpus.folder), "--split", args.split, "--top", str(args.top)]
     result = {
         "corpus": context.identity,
         "step": checkpoint_step(weights_file(folder)),
         "asked": {"command": command + (["--aligner", args.aligner] if args.aligner else [])},
         "counts": {args.split: {**features.counts(), "used": len(features), "unlabelled": 0}},
         "failed": {args.split: list(features.failed)},
-        "examples": {"search": [told(args.text, hits, corpus)]},
+        "examples": {"search": [told(asked, hits, corpus)]},
     }
-    merge_result(folder, f"search {args.text}", result)
+    merge_result(folder, f"search {asked}", result)
     keep_thumbnails(corpus, [hit.video.id for hit in hits], folder)
     print(f"{len(hits)} of {len(features)} clips, drawn in {out}; `tubelet report {folder}` shows them")
+
+
+def by_text(
+    args: argparse.Namespace, task: "Pretraining", context: "Context", home: str
+) -> "Callable[[Features], list[Hit]]":
+    """The nearest to a text, in the space of the contrast head."""
+    from pathlib import Path
+
+    from tubelet.data.embeddings import Embeddings
+    from tubelet.data.table import Corpus
+    from tubelet.evaluations.search import head_of, nearest, text_vector
+
+    corpora = [context.corpus, *([Corpus.open(home)] if home else [])]
+    head = head_of(task, Path(args.run))
+    trained_with = str(Embeddings.open(corpora[-1]).about["model"])
+    vector = text_vector(args.text, aligner_of(args, *corpora), trained_with, *corpora)
+    videos = {video.id: video for video in context.corpus.videos}
+    return lambda features: nearest(head, features, vector, videos, args.top)
+
+
+def by_clip(args: argparse.Namespace, task: "Pretraining", context: "Context") -> "Callable[[Features], list[Hit]]":
+    """The nearest to a clip, by the encoder's features."""
+    from tubelet.evaluations.search import alike, clip_named
+    from tubelet.export import embed_at
+
+    asked = clip_named(args.like, context.corpus)
+    if asked.video is not None and asked.start is None:
+        vector = context.features("all").mean_of(asked.video)
+    else:
+        vector = embed_at(task.encoder, asked.path, asked.start, context.data.sampling)
+    return lambda features: alike(features, vector, context.corpus, args.top, asked.video)
 
 
 def aligner_of(args: argparse.Namespace, *corpora: "Corpus") -> Any | None:

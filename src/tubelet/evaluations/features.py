@@ -55,6 +55,12 @@ class Features:
     def pooled(self, pool: str) -> Float[Tensor, "v d"]:
         return {"mean": self.mean, "slots": self.slots}[pool]
 
+    def mean_of(self, video: str) -> Float[Tensor, "d"]:
+        """The feature of one video; `CorpusError` where it could not be read."""
+        if video not in self.ids:
+            raise CorpusError(next((line for line in self.failed if line.startswith(f"{video}: ")), f"no {video} here"))
+        return self.mean[self.ids.index(video)]
+
     def rows(self, where: Tensor) -> "Features":
         """The videos at these places, or those where a mask is true."""
         index = torch.arange(len(self))[where]

@@ -31,12 +31,11 @@ class KeptHead:
     step: int
     head: Head
 
-    def scores(self, tokens: Float[Tensor, "b n d"], slots: int) -> Float[Tensor, "b classes"]:
-        """Of the tokens of clips with so many slots."""
+    def pooled(self, tokens: Float[Tensor, "b n d"], slots: int) -> Float[Tensor, "b d"]:
+        """What is scored of the tokens of clips with so many slots."""
         if self.pool == "slots":
-            means = reduce(tokens, "b (slot place) d -> b slot d", "mean", slot=slots)
-            return self.head.scores(means.flatten(1))
-        return self.head.scores(reduce(tokens, "b n d -> b d", "mean"))
+            return reduce(tokens, "b (slot place) d -> b slot d", "mean", slot=slots).flatten(1)
+        return reduce(tokens, "b n d -> b d", "mean")
 
     def of_clips(self, encoder: nn.Module, slots: int, device: torch.device | str) -> "Scores":
         return Scores(self, encoder, slots, device)
@@ -52,8 +51,13 @@ class Scores:
     device: torch.device | str
 
     def __call__(self, video: Tensor) -> Tensor:
+        return self.with_features(video)[0]
+
+    def with_features(self, video: Tensor) -> tuple[Tensor, Tensor]:
+        """The scores, and the features that they are of."""
         tokens = self.encoder.encode(video.to(self.device)).float().cpu()  # type: ignore[operator]
-        return self.kept.scores(tokens, self.slots)
+        features = self.kept.pooled(tokens, self.slots)
+        return self.kept.head.scores(features), features
 
 
 def best_head(probe: Linear, context: Context, result: Mapping[str, Any], step: int = 0) -> KeptHead:

@@ -1,4 +1,5 @@
-"""Search by text: the clips that lie nearest to a sentence in the joint space of a run's contrast head."""
+"""Search: the clips that lie nearest to a sentence in the joint space of a run's contrast head, or to another clip by
+the encoder's own features."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from tubelet.data.embeddings import Embeddings
+from tubelet.data.rows import seconds
 from tubelet.data.table import Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, RunError, WeightsError
 from tubelet.escape import one_line
 from tubelet.evaluations.features import Features
+from tubelet.evaluations.knn import neighbours
 from tubelet.evaluations.pictures import middle_frame
 from tubelet.tasks import Pretraining
 
@@ -86,6 +89,49 @@ def nearest(
     return [Hit(videos[features.ids[place]], float(score[place])) for place in order]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The clip that others are to be like."""
+
+    path: Path
+    start: float | None  # seconds of the video; None: its middle
+    video: str | None  # its id, where it is one of the corpus
+
+
+def clip_named(name: str, corpus: Corpus) -> Asked:
+    """`FILE` or `ID`, or either with `@SECONDS`; a file or an id that has an @ in its own name is taken first."""
+    videos = {video.id: video for video in corpus.videos}
+    whole, _, after = name.rpartition("@")
+    for text, start in ((name, None), (whole, after)):
+        if text in videos or (text and Path(text).expanduser().exists()):
+            moment = None if start is None else seconds(start, "--like", "start")
+            if text not in videos:
+                return Asked(Path(text).expanduser(), moment, None)
+            video = videos[text]
+            if video.status != "ok":
+                raise CorpusError(f"{text} cannot be read ({video.reason or video.status}); name another clip")
+            return Asked(video.path, moment, text)
+    raise CorpusError(
+        f"--like {name}: there is no such file, and corpus {corpus.name} has no video of this id; "
+        "its ids stand in videos.parquet"
+    )
+
+
+def alike(
+    features: Features, vector: Float[Tensor, "d"], corpus: Corpus, most: int, asked: str | None = None
+) -> list[Hit]:
+    """The clips whose features lie nearest to this one, by cosine after subtracting the mean of all that are searched,
+    as kNN does; the clip that was asked for is not its own answer."""
+    videos = {video.id: video for video in corpus.videos}
+    bank = features.mean.double()
+    shift = bank.mean(0) if len(bank) > 1 else torch.zeros_like(bank[0])
+    score, order = (found[0] for found in neighbours(bank - shift, vector[None].double() - shift, len(bank)))
+    hits = [
+        Hit(videos[features.ids[place]], value) for value, place in zip(score.tolist(), order.tolist(), strict=True)
+    ]
+    return [hit for hit in hits if hit.video.id != asked][:most]
+
+
 def told(text: str, hits: Sequence[Hit], corpus: Corpus) -> dict[str, Any]:
     """The search as an example of a result: right is a clip that has the text as a caption, of others nobody knows."""
     said = normalise_text(text)
@@ -107,7 +153,7 @@ def draw(text: str, hits: Sequence[Hit], path: Path) -> None:
         frame = middle_frame(hit.video)
         if frame is not None:
             sheet.paste(Image.fromarray(frame).resize((TILE, TILE), Image.Resampling.BICUBIC), (left, high))
-        label = f"   {one_line(hit.video.label)}" if hit.video.label else ""
+        label = "".join(f"   {one_line(word)}" for word in (hit.video.split, hit.video.label) if word)
         pen.text((left, high + TILE + 3), f"{place + 1}   {hit.score:.3f}{label}", INK, small)
         pen.text((left, high + TILE + 3 + LINE), shortened(one_line(hit.video.id), small), GREY, small)
     path.parent.mkdir(parents=True, exist_ok=True)

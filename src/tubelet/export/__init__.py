@@ -13,11 +13,12 @@ from torch import Tensor
 from tubelet.checkpoint import CHECKPOINT
 from tubelet.data.limits import Limits, limited, within
 from tubelet.data.limits import limits as chosen_limits
+from tubelet.data.loader import LONG
 from tubelet.data.sample import Sampling
 from tubelet.errors import VideoError, WeightsError
 from tubelet.export.arrays import clip_of_frames
 from tubelet.export.kinds import FeatureKind
-from tubelet.export.reading import Piece, piece_of, read_here, with_path
+from tubelet.export.reading import Look, Moment, Piece, piece_of, read_here, with_path
 from tubelet.export.rows import Row, absolute
 from tubelet.export.windows import Measuring, Windows, length_of, pieces_of
 from tubelet.models.encoder import Encoder
@@ -110,6 +111,15 @@ def embed(
         Embedding(feature[None], torch.zeros(1, dtype=torch.float64), nothing, seen[None])
         for feature, seen in zip(found["feature"], found["attention"], strict=True)
     ]
+
+
+def embed_at(encoder: Encoder, path: Path, start: float | None, sampling: Sampling) -> Float[Tensor, "d"]:
+    """The feature of the clip in the middle of a file, or of the one that begins at this moment."""
+    row = row_of(path)
+    piece = piece_of(row, None, encoder.clip, sampling)
+    if start is not None:
+        piece = Piece((row,), (Look(Path(row.path), start, start + LONG, (Moment(start, start + LONG, 0.0),)),))
+    return FeatureKind().of(encoder, read_here(piece, encoder.clip, sampling))["feature"][0]
 
 
 def sampling_of(encoder: Encoder) -> Sampling:

@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float32, UInt8
-from torch import Tensor
+from jaxtyping import UInt8
 
 from tubelet.checksums import write_parquet
 from tubelet.data.jobs import Done, Progress, Running, Task, Work, quiet, run_job
 from tubelet.data.views import View
+from tubelet.evaluations.familiarity import caution
 from tubelet.evaluations.trained_on import roles, video_of
 from tubelet.export.reading import clips_of, measured, piece_of
 from tubelet.export.rows import Row, Sources
 from tubelet.recipes.classifiers import Kept
+
+Judged = dict[str, dict[str, Any]]
+"""Of a row by its key: `probabilities` "classes" and, of some classifiers, the `distance` from what they know."""
 
 HELD = 256 << 20  # bytes of decoded clips that wait for the classifier
 
@@ -34,8 +37,8 @@ def write_predictions(
     batch: int = 16,
     running: Running | None = None,
     progress: Progress = quiet,
-) -> tuple[int, list[Row], Done]:
-    """Writes the table whole or not at all. Returns how many rows it has, those without a label, and what was done.
+) -> tuple[list[Row], int, Done]:
+    """Writes the table whole or not at all. Returns its rows, how many stand under a caution, and what was done.
 
     `rest` leaves out the videos of corpora that the classifier was fitted or selected on; `every_class` adds a column
     with the probability of each class, in the order that the table's metadata names them.
@@ -43,14 +46,11 @@ def write_predictions(
     clip, sampling, views = classifier.clip, classifier.data.sampling, views or classifier.views
     videos = Sources.of(sources, split, *([classifier.learned_from] if rest else [])).videos()
     pieces = [piece_of(row, video, clip, sampling, views) for row, video in videos]
-    found: dict[str, Float32[np.ndarray, classes]] = {}
-
-    def measure(video: Tensor) -> dict[str, Tensor]:
-        return {"probabilities": classifier.probabilities(video)}
+    found: Judged = {}
 
     def keep(results: Sequence[tuple[Task, Sequence[UInt8[np.ndarray, "c 3 t h w"]]]]) -> None:
-        for task, values in measured(results, batch, measure):
-            found[task.key] = values["probabilities"].mean(0).float().numpy()
+        for task, values in measured(results, batch, classifier.judged):
+            found[task.key] = {name: value.mean(0).float().numpy() for name, value in values.items()}
 
     tasks = {piece.task.key: piece.task for piece in pieces if piece.rows[0].status == "ok"}
     done = run_job(
@@ -70,16 +70,13 @@ def write_predictions(
         for row, video in videos
     ]
     trained_on = {name: roles(clips) for name, clips in classifier.trained_on.find(named).items()}
-    write_parquet(out, table_of(rows, found, trained_on, classifier, every_class))
-    return len(rows), [row for row in rows if row.status != "ok"], done
+    table = table_of(rows, found, trained_on, classifier, every_class)
+    write_parquet(out, table)
+    return rows, sum(bool(text) for text in table["caution"].to_pylist()), done
 
 
 def table_of(
-    rows: Sequence[Row],
-    found: dict[str, Float32[np.ndarray, "classes"]],
-    trained_on: dict[str, str],
-    classifier: Kept,
-    every_class: bool,
+    rows: Sequence[Row], found: Judged, trained_on: dict[str, str], classifier: Kept, every_class: bool
 ) -> pa.Table:
     fields = [
         ("id", pa.string()),
@@ -88,6 +85,7 @@ def table_of(
         ("end", pa.float64()),
         ("label", pa.string()),
         ("probability", pa.float32()),
+        ("caution", pa.string()),
         ("status", pa.string()),
         ("reason", pa.string()),
         ("trained_on", pa.string()),  # by whom: classifier, encoder, aligner; null where by none
@@ -98,8 +96,10 @@ def table_of(
     made = []
     for row in rows:
         values: dict[str, Any] = {**vars(row), "trained_on": trained_on.get(row.id)}
-        if (probabilities := found.get(row.key) if row.status == "ok" else None) is not None:
+        if row.status == "ok" and row.key in found:
+            probabilities = found[row.key]["probabilities"]
             first = int(probabilities.argmax())
+            values |= {"caution": caution(float(found[row.key].get("distance", 0.0)))}
             values |= {"label": classifier.classes[first], "probability": float(probabilities[first])}
             values |= {"probabilities": probabilities} if every_class else {}
         made.append({name: values.get(name) for name in schema.names})

@@ -29,7 +29,13 @@ class Classifier(nn.Module):
 
     def forward(self, video: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b classes"]:
         """A score a class."""
-        return self.head(self.norm(self.encoder.encode(video).mean(1)))
+        return self.scores(self.features(video))
+
+    def features(self, video: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b d"]:
+        return self.encoder.encode(video).mean(1)
+
+    def scores(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b classes"]:
+        return self.head(self.norm(features))
 
     def layers(self) -> Sequence[Sequence[nn.Module]]:
         """From the pixels up, for learning rates that grow layer by layer."""

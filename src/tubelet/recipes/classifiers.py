@@ -15,6 +15,7 @@ from tubelet.data.loader import Data
 from tubelet.data.table import Video
 from tubelet.data.views import View, parse
 from tubelet.errors import RunError, WeightsError
+from tubelet.evaluations.familiarity import Familiarity, read_familiarity
 from tubelet.evaluations.heads import FOLDER, read_head
 from tubelet.evaluations.trained_on import CLASSIFIER, FILE, PROBES, TrainedOn
 from tubelet.files import file_name
@@ -42,6 +43,8 @@ class Kept:
     scores: Callable[[Tensor], Tensor]  # uint8 "b 3 t h w" -> "b classes"
     trained_on: TrainedOn = field(default_factory=TrainedOn)
     listed: frozenset[str] = frozenset()  # ids of the videos that a run without a record lists
+    familiarity: Familiarity | None = None
+    with_features: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None  # scores, and the features that they are of
 
     def learned_from(self, videos: Sequence[Video]) -> set[str]:
         """The ids of those that it was fitted or selected on, whatever they are called."""
@@ -50,6 +53,17 @@ class Kept:
     def probabilities(self, video: Tensor) -> Tensor:
         with torch.inference_mode():
             return self.scores(video).double().softmax(1).cpu()
+
+    def judged(self, video: Tensor) -> dict[str, Tensor]:
+        """The probabilities of clips and, where that is known, their `distance` from those that were learned from."""
+        if self.familiarity is None or self.with_features is None:
+            return {"probabilities": self.probabilities(video)}
+        with torch.inference_mode():
+            scores, features = self.with_features(video)
+            return {
+                "probabilities": scores.double().softmax(1).cpu(),
+                "distance": self.familiarity.distances(features),
+            }
 
 
 def load_classifier(run: Path | str, name: str | None = None, device: torch.device | str = "cpu") -> Kept:
@@ -90,9 +104,15 @@ def tuned_model(run: Path) -> tuple[Finetune, Classifier, tuple[str, ...]]:
 def tuned(run: Path, device: torch.device | str) -> Kept:
     config, model, classes = tuned_model(run)
     model.to(device)
+
+    def with_features(video: Tensor) -> tuple[Tensor, Tensor]:
+        features = model.features(video.to(device))
+        return model.scores(features).float(), features
+
     return Kept(
         TUNED, classes, config.clip, plain_reading(config.data), parse(config.views),
         lambda video: model(video.to(device)).float(), of_run(run), listed(run),
+        read_familiarity(run, TUNED), with_features,
     )  # fmt: skip
 
 
@@ -134,5 +154,6 @@ def probe(run: Path, name: str | None, device: torch.device | str) -> Kept:
     record = TrainedOn.read(run / PROBES / f"{name}.parquet")
     scores = head.of_clips(task.encoder.to(device), config.clip.grid[0], device)
     return Kept(
-        name, head.classes, config.clip, plain_reading(config.data), parse("1x1"), scores, record or of_run(run)
-    )
+        name, head.classes, config.clip, plain_reading(config.data), parse("1x1"), scores, record or of_run(run),
+        familiarity=read_familiarity(run, name), with_features=scores.with_features,
+    )  # fmt: skip

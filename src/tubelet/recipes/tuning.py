@@ -27,6 +27,7 @@ from tubelet.distributed import process_group
 from tubelet.errors import RecipeError, RunError
 from tubelet.evaluations.classification import chance, measure
 from tubelet.evaluations.duplicates import Shared, looked_at
+from tubelet.evaluations.familiarity import familiar_with, write_familiarity
 from tubelet.evaluations.features import Progress, outline, quiet
 from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.multiview import Predicted, predict
@@ -278,6 +279,10 @@ def conclude(
         {"video": video.id, "part": name} for name in ("fit", "select") for video in getattr(division, name)
     ]  # fmt: skip
     write_atomically(folder / TRAINED_ON, listed(names))
+    familiarity = familiar_with(
+        model.features, corpus, division.fit, config.clip, config.data, config.batch, machine.device
+    )
+    write_familiarity(folder, "finetune", familiarity)
     about = {"classes": "\n".join(division.classes), "step": str(chosen.step), "rate": f"{chosen.rate:g}"}
     write_atomically(folder / CLASSIFIER, save(weights, metadata=about))
     for rate in config.grid:
