@@ -51,8 +51,10 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations.pictures import keep_thumbnails
     from tubelet.evaluations.results import merge_result
     from tubelet.evaluations.search import draw, told
+    from tubelet.evaluations.trained_on import roles
     from tubelet.files import file_name, within
     from tubelet.recipes.folder import load_task, read_plan, weights_file
+    from tubelet.recipes.record import of_run
 
     if args.top < 1:
         raise RecipeError(f"--top must be at least 1, not {args.top}")
@@ -76,10 +78,15 @@ def run(args: argparse.Namespace) -> None:
         find = by_text(args, task, context, plan.corpus["path"]) if args.like is None else by_clip(args, task, context)
         features = context.features(args.split)
     hits = find(features)
+    record = of_run(folder)
+    trained_on = {name: roles(clips) for name, clips in record.find(hit.video for hit in hits).items()}
     for place, hit in enumerate(hits, start=1):
         captions = "; ".join(dict.fromkeys(caption.text for caption in corpus.captions_of(hit.video)[:2]))
-        about = "   ".join(filter(None, [hit.video.id, hit.video.label, captions]))
+        learned = f"trained on: {trained_on[hit.video.id]}" if hit.video.id in trained_on else ""
+        about = "   ".join(filter(None, [hit.video.id, hit.video.label, learned, captions]))
         print(f"{place:>3}   {hit.score:+.3f}   {hit.video.split:<5}   {about}")
+    for line in record.unknown:
+        print(line)
     if features.failed:
         print(f"{len(features.failed)} videos could not be read, first {features.failed[0]}")
     draw(asked, hits, out)
