@@ -29,7 +29,15 @@ def process_group() -> Iterator[None]:
         return
     hold_no_group()
     join(launch)
-    yield
+    try:
+        yield
+    except (RuntimeError, distributed.DistError) as error:
+        if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
+            raise
+        raise RunError(
+            f"rank {launch.rank} of {launch.world} lost another rank, whose own message says why; the same command "
+            "goes on from the last checkpoint"
+        ) from error
     gc.collect()  # a model in a cycle of references holds the group, and with it the threads
     distributed.destroy_process_group()
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from rich.progress import BarColumn, TextColumn
 
 from tubelet.console import Console, Progress
-from tubelet.errors import TubeletError
+from tubelet.errors import RunError, TubeletError
 
 Record = dict[str, Any]
 
@@ -27,6 +27,7 @@ class Log:
     """
 
     def __init__(self, path: Path | None, keep: int = 0, tensorboard: bool = False):
+        self.path = path
         self.file: BinaryIO | None = None
         self.board: Any = None
         if path is not None:
@@ -38,6 +39,7 @@ class Log:
     def write(self, kind: str, step: int, **values: Any) -> None:
         if self.file is None:
             return
+        self.stand()
         record = {"kind": kind, "step": step, **values, "time": round(time.time(), 3)}
         self.file.write(json.dumps(plain(record)).encode() + b"\n")
         self.file.flush()
@@ -50,7 +52,23 @@ class Log:
     def sync(self) -> None:
         """Everything written so far is on the disk."""
         if self.file is not None:
+            self.stand()
             os.fsync(self.file.fileno())
+
+    def stand(self) -> None:
+        """`RunError` where the file is no longer the one at its path: what is written would be lost without a word."""
+        assert self.file is not None
+        assert self.path is not None
+        try:
+            there = os.path.samestat(os.stat(self.path), os.fstat(self.file.fileno()))
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        if not there:
+            raise RunError(
+                f"{self.path} was deleted or moved while this run was writing it; the run has stopped and writes "
+                "nothing more: give the same command again to begin anew, or move the folder back to go on from its "
+                "checkpoint"
+            )
 
     def __enter__(self) -> "Log":
         return self

@@ -38,7 +38,7 @@ class Training:
     steps: int | None = chz.field(default=None, doc="optimizer steps; this or epochs")
     epochs: float | None = chz.field(default=None, doc="passes over the videos; this or steps")
     batch: int = chz.field(default=32, doc="clips of one forward pass of one process")
-    accumulate: int = chz.field(default=1, doc="forward passes per optimizer step")
+    accumulate: int = chz.field(default=1, doc="forward passes per optimizer step; adds no negatives to a contrast")
     optim: Optim = chz.field(default_factory=Optim, doc="optimizer and learning rate")
     precision: Literal["auto", "bf16", "fp32"] = chz.field(
         default="auto", doc="auto: bf16 where the machine has matrix units for it (CUDA, AMX), else fp32"

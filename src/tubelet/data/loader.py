@@ -39,6 +39,7 @@ from tubelet.types import Batch, Clip
 
 LONG = 60.0  # seconds: of a longer row only the part around the clip is read
 SLACK = 4.0  # seconds read beyond twice the clip's span, for rates that vary
+INSTEAD = 64  # clips that are tried where no clip of a batch can be read
 OF_CAPTIONS = ("text",)  # maps that belong to a caption, not to the video alone
 CropOf = Callable[[Video, int, int], Crop]  # which part of a video's frame of so many rows and columns is shown
 
@@ -360,6 +361,9 @@ class Steps(Dataset[Any]):
 
 
 class TrainingSteps(Steps):
+    """A batch of which no clip can be read takes the next of the epoch that can: which one, the files alone decide, so
+    that a resumed run takes the same, and no rank waits for one that has nothing."""
+
     def __init__(self, source: Source, batch: int, seed: int, rank: int, world: int) -> None:
         super().__init__(source)
         self.size, self.seed, self.rank, self.world = batch, seed, rank, world
@@ -370,12 +374,23 @@ class TrainingSteps(Steps):
         draws: dict[int, list[int]] = {}  # number of the piece -> which of its copies
         for position in range(first, first + self.size):
             draws.setdefault(position // copies, []).append(position % copies)
-        pieces = []
-        for piece, some in draws.items():
-            epoch, place = divmod(piece, len(videos))
-            order = permutation(self.seed, epoch, len(videos))
-            pieces.append((videos[int(order[place])], (epoch, some)))
-        return self.gather(pieces, lambda video, drawn: self.source.training_samples(video, self.seed, *drawn))
+        batch = self.gather([self.piece(number, some) for number, some in draws.items()], self.make)
+        number, some = next(iter(draws.items()))
+        for further in range(1, min(INSTEAD, len(videos))):
+            if len(batch):
+                break
+            batch = replace(self.gather([self.piece(number, some, further)], self.make), failed=batch.failed)
+        return batch
+
+    def piece(self, number: int, copies: Sequence[int], further: int = 0) -> tuple[Video, tuple[int, Sequence[int]]]:
+        """The video at this position of the endless row of epochs, or so many places further in the same epoch."""
+        videos = self.source.videos
+        epoch, place = divmod(number, len(videos))
+        order = permutation(self.seed, epoch, len(videos))
+        return videos[int(order[(place + further) % len(videos)])], (epoch, copies)
+
+    def make(self, video: Video, drawn: tuple[int, Sequence[int]]) -> "list[Sample]":
+        return self.source.training_samples(video, self.seed, *drawn)
 
 
 class EvaluationSteps(Steps):

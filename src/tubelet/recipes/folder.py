@@ -243,7 +243,7 @@ def claim(folder: Path, plan: Plan[C]) -> Iterator[Claim[C]]:
             yield look(folder, plan)
         finally:
             if not (folder / RECIPE).exists():
-                (folder / LOCK).unlink()
+                (folder / LOCK).unlink(missing_ok=True)
                 if created:
                     with contextlib.suppress(OSError):  # what went wrong is told, not this
                         folder.rmdir()

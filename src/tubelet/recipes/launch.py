@@ -89,6 +89,7 @@ def pretrain(
         )  # fmt: skip
         while_training = leaks(record)
         say_short(machine, table, config)
+        say_negatives(machine, config)
         say_refused(machine, table, config)
         if held.step:
             say(machine, f"{folder}: going on from step {held.step} of {plan.steps}")
@@ -181,6 +182,20 @@ def say_refused(machine: Machine, corpus: Corpus, config: Pretrain) -> None:
             evaluation.check(corpus, config.data, None, config.seed)
         except TubeletError as error:
             say(machine, f"{name} will not be measured: {error}")
+
+
+def say_negatives(machine: Machine, config: Pretrain) -> None:
+    """What accumulation does not enlarge."""
+    together = config.batch * machine.world
+    ranks = f" on each of {machine.world} ranks" if machine.world > 1 else ""
+    for name, objective in config.objectives.items():
+        if config.accumulate > 1 and objective.needs_text and objective.factor:
+            say(
+                machine,
+                f"objectives.{name} compares each clip with the {together - 1} others of its forward pass (batch="
+                f"{config.batch}{ranks}), not with the {config.accumulate * together - 1} of its step: "
+                f"accumulate={config.accumulate} adds no negatives; a larger batch does",
+            )
 
 
 def say(machine: Machine, line: str) -> None:
