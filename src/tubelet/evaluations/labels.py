@@ -4,10 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from tubelet.data.annotations import numbers_hint, values_of
-from tubelet.data.index import file_id
 from tubelet.data.names import Names, Use
 from tubelet.data.rows import named_rows
-from tubelet.data.table import Corpus
+from tubelet.data.table import Corpus, file_id
 from tubelet.data.tables import Table, from_parquet
 from tubelet.errors import CorpusError
 
