@@ -141,17 +141,46 @@ def open_board(folder: Path, keep: int) -> Any:
     return SummaryWriter(str(folder), purge_step=keep + 1)
 
 
+class Pace:
+    """How long a run goes on: steps at the mean pace of all after the first, which is slow, saving included; and each
+    evaluation that is still to come, at the mean of those that were."""
+
+    def __init__(self, total: int, first: int, every: int, now: float):
+        self.total, self.first, self.every = total, first, every
+        self.began, self.since = now, first
+        self.evaluations, self.measuring = 0, 0.0
+
+    def evaluated(self, seconds: float) -> None:
+        self.evaluations += 1
+        self.measuring += seconds
+
+    def left(self, done: int, now: float) -> float:
+        """Seconds to the last step, after this one."""
+        steps = (now - self.began - self.measuring) / max(done - self.since, 1) * (self.total - done)
+        if self.since == self.first:  # the clock starts anew after the first step
+            self.began, self.since = now - self.measuring, done
+        coming = max(0, (self.total - 1) // self.every - done // self.every) if self.every else 0
+        return steps + coming * self.measuring / max(self.evaluations, 1)
+
+
+def clock(left: float) -> str:
+    """The time of day in so many seconds, with the day where that is far."""
+    when = time.localtime(time.time() + left)
+    return time.strftime("%H:%M" if left < 12 * 3600 else "%a %d %b %H:%M", when)
+
+
 class Bar:
     """How far, how fast, how good against the trivial loss, and when it ends.
 
     Off a terminal it prints a line at the first step, every half minute and at the end.
     """
 
-    def __init__(self, total: int, first: int, shown: bool = True):
+    def __init__(self, total: int, first: int, shown: bool = True, evaluate_every: int = 0):
         self.total, self.done, self.shown = total, first, shown
         self.console = Console(file=sys.stderr)
         self.live = shown and self.console.is_terminal
-        self.began, self.spoke, self.first = time.monotonic(), 0.0, first
+        self.spoke, self.first = 0.0, first
+        self.pace = Pace(total, first, evaluate_every, time.monotonic())
         columns = (
             BarColumn(),
             TextColumn("{task.completed}/{task.total}"),
@@ -171,10 +200,8 @@ class Bar:
             self.console.print(f"step {done}/{self.total}  {text}", soft_wrap=True)
 
     def end(self, done: int) -> str:
-        """The time of day of the last step, at the pace so far."""
-        left = (time.monotonic() - self.began) / max(done - self.first, 1) * (self.total - done)
-        when = time.localtime(time.time() + left)
-        return time.strftime("%H:%M" if left < 12 * 3600 else "%a %d %b %H:%M", when)
+        """The time of day of the last step."""
+        return clock(self.pace.left(done, time.monotonic()))
 
     def __enter__(self) -> "Bar":
         self.progress.start()

@@ -93,9 +93,9 @@ def train(
     clips = config.batch * config.accumulate * machine.world
     wanted = failed = 0
 
-    with Interruption() as interruption, Bar(total, first, shown=machine.rank == 0) as bar:
+    with Interruption() as interruption, Bar(total, first, machine.rank == 0, config.evaluate_every) as bar:
         if first == 0 and config.evaluate_every:
-            alone(evaluate, 0, task, machine)
+            bar.pace.evaluated(alone(evaluate, 0, task, machine))
         began, counted = time.monotonic(), 0
         for step in range(first, total):
             torch.manual_seed(key(config.seed, "step", step, machine.rank))  # for modules that draw without a key
@@ -143,7 +143,7 @@ def train(
                 if failed > config.max_failed * max(wanted, 100):
                     raise too_many(failed, wanted, names, config.max_failed)
             if config.evaluate_every and done % config.evaluate_every == 0 and done < total:
-                alone(evaluate, done, task, machine)
+                bar.pace.evaluated(alone(evaluate, done, task, machine))
                 began, counted = time.monotonic(), 0
             if (done % config.save_every == 0 or done == total or stop) and machine.rank == 0:
                 log.sync()
@@ -227,14 +227,16 @@ def gradients(model: nn.Module, reduce: bool) -> contextlib.AbstractContextManag
     return contextlib.nullcontext()
 
 
-def alone(evaluate: Callable[[int], object], step: int, task: nn.Module, machine: Machine) -> None:
-    """The first rank measures, the others wait."""
+def alone(evaluate: Callable[[int], object], step: int, task: nn.Module, machine: Machine) -> float:
+    """The first rank measures, the others wait; in how many seconds."""
+    began = time.monotonic()
     if machine.rank == 0:
         task.eval()
         evaluate(step)
         task.train()
     if machine.world > 1:
         distributed.barrier()
+    return time.monotonic() - began
 
 
 class Interruption:

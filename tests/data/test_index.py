@@ -44,7 +44,7 @@ def test_every_file_keeps_a_row_with_its_status(clips_folder: Path, tmp_path: Pa
         "empty: 1",
         "median 2.0 s",
         "splits:",
-        "pretrain: reading feeds about",
+        "pretrain videomae: an epoch of",
     ):
         assert part in out
     assert not list((tmp_path / "c").glob("*partial*"))

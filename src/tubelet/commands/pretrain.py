@@ -26,17 +26,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-changed", action="store_true", help="go on with a run of which videos hold something else by now"
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="train nothing and write nothing: say what it would be, and what it takes",
+    )
     add_limits(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     from tubelet.recipes import RECIPES
+    from tubelet.recipes.dry_run import dry_run
     from tubelet.recipes.find import find
     from tubelet.recipes.launch import pretrain
     from tubelet.recipes.overrides import override
 
     name, recipe = find(args.recipe, RECIPES)
     config = override(recipe(), args.overrides)
+    if args.dry_run:
+        print("\n".join(dry_run(config, args.on, args.out)))
+        return
     command = ["tubelet", "pretrain", args.recipe, *args.overrides, "--on", args.on, "--out", args.out]
     if not pretrain(name, config, Path(args.on), Path(args.out), command, args.allow_changed):
         raise SystemExit(130)

@@ -21,6 +21,7 @@ from tubelet.types import Clip
 TRIED = 8  # videos of which a clip is read
 LAYERS = 4.0  # map layers a second
 CELLS = 14  # on the short side of a map
+TRAINED = 153e9  # floating-point operations of one clip of the recipe `videomae`, forward and backward, as torch counts
 TOKEN = 0.17e9  # floating-point operations of CLIP ViT-B/32 for one token
 
 
@@ -46,9 +47,11 @@ def estimate(indexed: Indexed) -> list[str]:
         )
     train = corpus.select("train")
     if rate := clips_a_second(videos):
+        reading, computing = len(train) / rate / cores(), len(train) * TRAINED / operations_a_second()
         lines.append(
-            f"pretrain: reading feeds about {rate:.0f} clips/s a core (16x224x224, stride 4); an epoch of "
-            f"{len(train)} clips takes at least {spell(len(train) / rate / cores())} on {cores()} cores"
+            f"pretrain videomae: an epoch of {len(train)} clips (16x224x224, stride 4) takes about "
+            f"{spell(reading + computing)} on {cores()} cores: {spell(reading)} of reading and {spell(computing)} of "
+            "computing, which a GPU does faster; `tubelet pretrain RECIPE ... --dry-run` measures any recipe"
         )
     return lines
 

@@ -63,7 +63,13 @@ class Frames:
         return sum(any(key in part.places for part in self.parts) for key in self.keys.values())
 
     @classmethod
-    def of(cls, corpus: Corpus, short_side: int, progress: Progress = lambda done, total: None) -> "Frames":
+    def of(
+        cls,
+        corpus: Corpus,
+        short_side: int,
+        progress: Progress = lambda done, total: None,
+        limit: float = math.inf,
+    ) -> "Frames":
         """The frames of this corpus at this short side; made now where they are missing or damaged."""
         videos = corpus.select("all")
         root = corpus.folder / FOLDER / str(short_side)
@@ -78,6 +84,7 @@ class Frames:
             there = known(parts)
             missing = {key: v for v in videos if isinstance(key := keys[v.row], bytes) and key not in there}
             if missing:
+                check_room(root, list(missing.values()), short_side, limit)
                 parts.append(Part(build(root, missing, short_side, progress)))
         return cls(parts, keys)
 
@@ -182,15 +189,24 @@ class Kept:
         pass
 
 
-def build(root: Path, videos: Mapping[bytes, Video], short_side: int, progress: Progress) -> Path:
-    """Decodes every video once, into a folder that appears when all is there."""
-    needed = expected_bytes(list(videos.values()), short_side)
+def check_room(root: Path, videos: Sequence[Video], short_side: int, limit: float) -> None:
+    """Before the first byte: `CorpusError` where the frames would take more than `limit` GB, or than the disk has."""
+    needed = expected_bytes(videos, short_side)
+    said = f"decoded frames of {len(videos)} videos at {short_side} pixels need {needed / 1e9:.3g} GB"
+    if needed > limit * 1e9:
+        raise CorpusError(
+            f"{said} in {root}, and data.cache_limit={limit:g}; use data.cache=False (clips are decoded while "
+            f"training), a smaller data.cache_size, or data.cache_limit={math.ceil(needed / 1e9)}"
+        )
     free = shutil.disk_usage(root).free
     if needed > 0.9 * free:
         raise CorpusError(
-            f"decoded frames of {len(videos)} videos at {short_side} pixels need {needed / 2**30:.1f} GiB and "
-            f"{root} has {free / 2**30:.1f} GiB; use data.cache=False or a smaller data.cache_size"
+            f"{said} and {root} has {free / 1e9:.3g} GB; use data.cache=False or a smaller data.cache_size"
         )
+
+
+def build(root: Path, videos: Mapping[bytes, Video], short_side: int, progress: Progress) -> Path:
+    """Decodes every video once, into a folder that appears when all is there."""
     index, times, failed, written, stamped = [], [], {}, 0, 0
     progress(0, len(videos))
     folder = root / hashlib.blake2b(repr((FORMAT, *videos)).encode(), digest_size=8).hexdigest()

@@ -59,6 +59,9 @@ class Data:
     workers: int = chz.field(default=0, doc="loader processes (0: in the training process); the clips are the same")
     cache: bool = chz.field(default=False, doc="keep decoded frames on disk: for corpora of a few thousand short clips")
     cache_size: int | None = chz.field(default=None, doc="short side of the kept frames (1.5 times the clip's)")
+    cache_limit: float = chz.field(
+        default=50.0, doc="GB of decoded frames that may be added to the disk; more is refused"
+    )
 
     @chz.validate
     def _sensible(self) -> None:
@@ -68,6 +71,14 @@ class Data:
             raise RecipeError(f"data.cache_size={self.cache_size} must be positive")
         if self.limit is not None and self.limit < 1:
             raise RecipeError(f"data.limit={self.limit} must be positive")
+        if not self.cache_limit > 0:
+            raise RecipeError(
+                f"data.cache_limit={self.cache_limit} must be positive; to keep no frames, data.cache=False"
+            )
+
+    def kept_side(self, clip: Clip) -> int:
+        """Short side of the frames that are kept."""
+        return self.cache_size or round(1.5 * clip.size)
 
     def select(self, corpus: Corpus) -> list[Video]:
         """The videos to train on, in the order of the table. More of them are the same ones and others."""
@@ -186,8 +197,8 @@ class Source:
         """Decodes every video once, where that is asked for: the slow part, after all that could refuse."""
         if not self.data.cache:
             return self
-        short_side = self.data.cache_size or round(1.5 * self.clip.size)
-        return replace(self, kept=Frames.of(self.corpus, short_side, progress))
+        kept = Frames.of(self.corpus, self.data.kept_side(self.clip), progress, self.data.cache_limit)
+        return replace(self, kept=kept)
 
     def as_it_is(self) -> "Source":
         """With how its files are now: one that changes from here on is not read. Frames decoded before cannot."""

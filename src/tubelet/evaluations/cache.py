@@ -133,7 +133,7 @@ def columns_of(batch: pa.RecordBatch) -> dict[str, np.ndarray]:
 
 def view_of(encoder: nn.Module, clip: Clip, data: Data) -> dict[str, Any]:
     """All that the features of a video are a function of, beside the video."""
-    kept = (data.cache_size or round(1.5 * clip.size)) if data.cache else None
+    kept = data.kept_side(clip) if data.cache else None
     return {
         "version": FORMAT,
         "encoder": type(encoder).__name__,

@@ -13,6 +13,9 @@ import torch
 from torch import distributed
 
 from tubelet.data.embeddings import Embeddings
+from tubelet.data.estimate import size
+from tubelet.data.frames import FOLDER as FRAMES
+from tubelet.data.frames import expected_bytes
 from tubelet.data.loader import shorter, train_batches
 from tubelet.data.table import Corpus
 from tubelet.distributed import process_group
@@ -73,6 +76,7 @@ def pretrain(
         task = fresh(config, text_width)
         for line in [] if found is None or held.step else warm(task, found):
             say(machine, line)
+        say_cache(machine, table, config)
         batches = train_batches(
             table, config.clip, config.data, needs=task.needs, text=task.needs_text,
             batch=config.batch, seed=config.seed, rank=machine.rank, world=machine.world,
@@ -182,6 +186,18 @@ def say_refused(machine: Machine, corpus: Corpus, config: Pretrain) -> None:
             evaluation.check(corpus, config.data, None, config.seed)
         except TubeletError as error:
             say(machine, f"{name} will not be measured: {error}")
+
+
+def say_cache(machine: Machine, corpus: Corpus, config: Pretrain) -> None:
+    """What the cache of decoded frames takes, before it is made."""
+    if not config.data.cache:
+        return
+    videos, short_side = corpus.select("all"), config.data.kept_side(config.clip)
+    say(
+        machine,
+        f"data.cache keeps the decoded frames of {len(videos)} videos at {short_side} pixels: about "
+        f"{size(expected_bytes(videos, short_side))} in {corpus.folder / FRAMES}, for this and later runs",
+    )
 
 
 def say_negatives(machine: Machine, config: Pretrain) -> None:
