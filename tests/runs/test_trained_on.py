@@ -188,3 +188,25 @@ def test_a_run_goes_on_only_with_the_videos_that_it_began_with(
     assert pretrain(*words, "--allow-changed") == 0
     record = pandas.read_parquet(place / "longer" / FILE)
     assert (record["id"] == "clip 3.mp4").sum() == 2, "both contents were trained on"
+
+
+def test_labels_that_are_predicted_say_which_clips_the_classifier_and_the_encoder_learned_from(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(capsys, "evaluate", place / "run", "linear")[0] == 0
+    (place / "new").mkdir()
+    for number in (0, 6):
+        shutil.copy(place / "small" / "videos" / f"clip {number}.mp4", place / "new" / f"other {number}.mp4")
+    code, _, err = command(capsys, "predict", place / "run", place / "new", "--out", place / "labels.parquet")
+    assert code == 0, err
+    said = pandas.read_parquet(place / "labels.parquet").set_index("id")["trained_on"]
+    assert said["other 0.mp4"] == "classifier, encoder"
+    assert pandas.isna(said["other 6.mp4"])
+    rows = [
+        {"id": f"{n}.mp4", "path": place / "new" / f"other {n}.mp4", "end": 1.0, "frames": 10, "fps": 10.0}
+        for n in (0, 6)
+    ]
+    write_corpus(place / "c", "c", rows)
+    out = place / "rest.parquet"
+    assert command(capsys, "predict", place / "run", place / "c", "--rest", "--out", out)[0] == 0
+    assert pandas.read_parquet(out)["id"].tolist() == ["6.mp4"]
