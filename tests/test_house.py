@@ -19,6 +19,7 @@ FLOORS = (
         "seeds",
         "terminal",
         "threads",
+        "trust",
         "types",
     ),
     ("data", "maskers", "models"),

@@ -18,6 +18,7 @@ from tubelet.escape import one_line
 from tubelet.launchers import first_alone
 from tubelet.terminal import shown_streams
 from tubelet.threads import computing
+from tubelet.trust import trusting_code
 
 VERBS = {
     "demo": "the whole line on the embedded corpus, in minutes on two cores",
@@ -43,6 +44,10 @@ VERBS = {
 
 
 TOGETHER = ("pretrain", "finetune")  # what several processes do as one; of all else the first does it alone
+
+
+# Commands that rebuild the model of a run folder, which may name code.
+OPEN_RUNS = ("pretrain", "finetune", "evaluate", "predict", "search", "study", "embed", "export", "masks")
 
 
 class Parser(argparse.ArgumentParser):
@@ -154,6 +159,8 @@ def run(argv: list[str]) -> int:
     )
     module.add_arguments(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="threads that compute (default: one a core)")
+    if verb in OPEN_RUNS:
+        parser.add_argument("--trust-code", action="store_true", help="run the file of classes that a run folder names")
     if {"-h", "--help"} & set(rest) and hasattr(module, "help_on"):  # a verb whose help depends on its words
         print(module.help_on([word for word in rest if word not in ("-h", "--help")], parser))
         return 0
@@ -161,7 +168,7 @@ def run(argv: list[str]) -> int:
     together = verb in TOGETHER and not getattr(args, "dry_run", False)
     if not together and not first_alone(verb):
         return 0
-    with computing(args.threads), limits(args):
+    with computing(args.threads), limits(args), trusting_code(getattr(args, "trust_code", False)):
         module.run(args)
     return 0
 

@@ -34,10 +34,14 @@ def load(
     kind = ""
     try:
         with silent(transformers):
-            kind = transformers.AutoConfig.from_pretrained(name, local_files_only=offline).model_type
+            kind = transformers.AutoConfig.from_pretrained(
+                name, local_files_only=offline, trust_remote_code=False
+            ).model_type
             model_class, aligner = FAMILIES.get(kind, ("", ClipAligner))
             if model_class:
-                tokenizer = transformers.AutoTokenizer.from_pretrained(name, local_files_only=offline)
+                tokenizer = transformers.AutoTokenizer.from_pretrained(
+                    name, local_files_only=offline, trust_remote_code=False
+                )
                 model, report = getattr(transformers, model_class).from_pretrained(
                     name, local_files_only=offline, output_loading_info=True
                 )

@@ -59,13 +59,19 @@ class Describer:
         try:
             with silent(transformers):
                 model, report = transformers.AutoModelForImageTextToText.from_pretrained(
-                    name, local_files_only=offline, output_loading_info=True
+                    name, local_files_only=offline, trust_remote_code=False, output_loading_info=True
                 )
-                processor = transformers.AutoProcessor.from_pretrained(name, local_files_only=offline)
+                processor = transformers.AutoProcessor.from_pretrained(
+                    name, local_files_only=offline, trust_remote_code=False
+                )
                 tokenizer = getattr(processor, "tokenizer", None)
                 if tokenizer is None:  # a picture encoder with a text decoder has two parts and no processor
-                    tokenizer = transformers.AutoTokenizer.from_pretrained(name, local_files_only=offline)
-                    processor = transformers.AutoImageProcessor.from_pretrained(name, local_files_only=offline)
+                    tokenizer = transformers.AutoTokenizer.from_pretrained(
+                        name, local_files_only=offline, trust_remote_code=False
+                    )
+                    processor = transformers.AutoImageProcessor.from_pretrained(
+                        name, local_files_only=offline, trust_remote_code=False
+                    )
         except Exception as error:  # transformers, the hub's client and the network raise of many kinds
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
             if local:

@@ -156,6 +156,7 @@ def work(
     from tubelet import cli
     from tubelet.studies.cells import Finished
     from tubelet.studies.run import run_study
+    from tubelet.trust import trusts_code
 
     began, done = time.monotonic(), 0
 
@@ -169,6 +170,7 @@ def work(
     words = [sys.executable, "-m", "tubelet", "study", args.study, "--on", str(args.on), "--out", str(args.out)]
     words += ["--cells", str(finished.folder), "--seeds", *map(str, dict.fromkeys(cell.seed for cell in cells))]
     words += ["--recipe", args.recipe] if args.recipe else []
+    words += ["--trust-code"] * trusts_code()
     words += ["--only", *dict.fromkeys(cell.way for cell in cells)]
     others = [subprocess.Popen(words, stdout=subprocess.DEVNULL) for _ in range(args.jobs - 1)]
     try:

@@ -23,6 +23,7 @@ from tubelet.export.rows import Row, absolute
 from tubelet.export.windows import Measuring, Windows, length_of, pieces_of
 from tubelet.models.encoder import Encoder
 from tubelet.recipes.folder import CLASSIFIER, RECIPE, load_task
+from tubelet.trust import trusting_code
 
 Source = str | Path | np.ndarray | Tensor
 
@@ -37,10 +38,11 @@ class Embedding:
     attention: Float[Tensor, "w nt nh nw"] | None = None
 
 
-def load_encoder(path: str | Path) -> Encoder:
+def load_encoder(path: str | Path, *, trust_code: bool = False) -> Encoder:
     """The encoder of a run folder, also a fine-tuned one, or of its weights file, on the CPU, in evaluation mode.
 
-    It carries the clip size (`encoder.clip`) and the frame sampling (`encoder.sampling`) that it was trained with.
+    A run whose own classes stand in a file of code is opened only with `trust_code`, which runs that file. The encoder
+    carries the clip size (`encoder.clip`) and the frame sampling (`encoder.sampling`) that it was trained with.
     """
     path = Path(path).expanduser()
     run = path.parent if path.is_file() else path
@@ -52,7 +54,8 @@ def load_encoder(path: str | Path) -> Encoder:
         )
     if path.is_file() and path.name not in (CHECKPOINT, CLASSIFIER):
         raise WeightsError(f"{path} is no checkpoint; name the folder {run} or {run / CHECKPOINT}")
-    config, task = load_task(run)
+    with trusting_code(trust_code):
+        config, task = load_task(run)
     vars(task.encoder)["sampling"] = config.data.sampling
     return task.encoder
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tubelet.escape import code_span, markdown, yaml
 from tubelet.evaluations.results import read_results
 from tubelet.export.opened import Opened
 from tubelet.recipes.finetune import Finetune
@@ -52,19 +53,20 @@ def write_card(
     plan, origin = opened.plan, imported(run)
     lines = [
         "---",
-        f"license: {license or 'unknown'}",
+        f"license: {yaml(license or 'unknown')}",
         "library_name: tubelet" if "transformers" not in differences else "library_name: transformers",
         "pipeline_tag: video-classification" if opened.classes else "pipeline_tag: feature-extraction",
         "tags: [video, videomae, self-supervised]",
         "---",
         "",
-        f"# {name}",
+        f"# {markdown(name)}",
         "",
         *summary(plan, origin),
         "",
         "## Licence",
         "",
-        license or "Not stated: whoever shares these weights must say under which licence, with `--license`.",
+        markdown(license or "")
+        or "Not stated: whoever shares these weights must say under which licence, with `--license`.",
         *licence_notes(origin),
         "",
         "## Data",
@@ -90,7 +92,7 @@ def write_card(
         lines += [f"{target}; relative to the original at most {difference:.1e} apart on random clips:", ""]
         lines += ["```python", *LOAD[target].format(**sizes).replace("FOLDER", ".").splitlines(), "```", ""]
     if opened.classes:
-        named = ", ".join(opened.classes[:8]) + (" ..." if len(opened.classes) > 8 else "")
+        named = ", ".join(map(markdown, opened.classes[:8])) + (" ..." if len(opened.classes) > 8 else "")
         lines += [
             f"A classifier of {len(opened.classes)} classes ({named}): `scores` of the graphs, and",
             "`AutoModelForVideoClassification` of transformers.",
@@ -122,10 +124,10 @@ def summary(plan: AnyPlan, origin: Mapping[str, Any]) -> list[str]:
     size = f"ViT of width {config.encoder.width}, depth {config.encoder.depth}, {config.encoder.heads} heads"
     tubelet = f"{config.clip.tubelet_frames}x{config.clip.tubelet_size}x{config.clip.tubelet_size}"
     if plan.recipe == IMPORTED:
-        made = f"imported from {origin.get('source')} ({origin.get('layout')} layout)"
+        made = f"imported from {markdown(str(origin.get('source')))} ({markdown(str(origin.get('layout')))} layout)"
     else:
         how = "fine-tuned to labels" if isinstance(config, Finetune) else "pretrained by masked reconstruction"
-        made = f"{how} with tubelet, recipe `{plan.recipe}`"
+        made = f"{how} with tubelet, recipe {code_span(plan.recipe)}"
     return [
         f"A video encoder, {made}: {size}, tubelets of {tubelet}, clips of {config.clip.frames}x{config.clip.size}."
     ]
@@ -134,20 +136,22 @@ def summary(plan: AnyPlan, origin: Mapping[str, Any]) -> list[str]:
 def licence_notes(origin: Mapping[str, Any]) -> list[str]:
     if not origin:
         return []
-    return [
-        "",
-        f"The weights come from {origin.get('source')}: its licence binds (those of VideoMAE are CC-BY-NC 4.0).",
-    ]
+    source = markdown(str(origin.get("source")))
+    return ["", f"The weights come from {source}: its licence binds (those of VideoMAE are CC-BY-NC 4.0)."]
 
 
 def data(plan: AnyPlan, origin: Mapping[str, Any]) -> list[str]:
     if plan.recipe == IMPORTED:
-        return ["Trained elsewhere; see the source. " + " ".join(f"Note: {remark}." for remark in origin["remarks"])]
+        return [
+            "Trained elsewhere; see the source. "
+            + " ".join(f"Note: {markdown(remark)}." for remark in origin["remarks"])
+        ]
     lines = [
-        f"Corpus {plan.corpus['name']} (fingerprint {plan.corpus['fingerprint'][:12]}), split {plan.config.data.split}."
+        f"Corpus {markdown(plan.corpus['name'])} (fingerprint {markdown(plan.corpus['fingerprint'][:12])}), "
+        f"split {markdown(plan.config.data.split)}."
     ]
     if plan.config.init:
-        lines.append(f"It began with the weights of {plan.config.init}.")
+        lines.append(f"It began with the weights of {markdown(plan.config.init)}.")
     return lines
 
 
@@ -155,14 +159,14 @@ def recipe(plan: AnyPlan) -> list[str]:
     if plan.recipe == IMPORTED:
         return ["None of ours."]
     values = plain(plan.config)
-    different = [f"- `{name}={values.get(name)}`" for name in changed(plan.config)]
+    different = [f"- {code_span(f'{name}={values.get(name)}')}" for name in changed(plan.config)]
     return [
         f"{plan.steps} steps of {plan.config.batch * plan.config.accumulate * plan.world} clips, {plan.precision}.",
         "What is not the default:",
         "",
         *different,
         "",
-        f"Command: `{' '.join(plan.command)}`",
+        f"Command: {code_span(' '.join(plan.command))}",
     ]
 
 
@@ -177,6 +181,7 @@ def results(run: Path) -> list[str]:
             low_high = (result.get("intervals") or {}).get(metric)
             interval = "[{:.3f}, {:.3f}]".format(*low_high) if low_high else ""
             corpus = (result.get("corpus") or {}).get("name", "")
-            lines.append(f"| {name} | {metric} | {value:.3f} | {interval} | {corpus} |")
+            cells = (markdown(name), markdown(metric), f"{value:.3f}", interval, markdown(corpus))
+            lines.append(f"| {' | '.join(cells)} |")
     marks = {mark for result in found.values() for mark in result.get("marks") or []}
-    return [*lines, *(["", *(f"Note: {mark}." for mark in sorted(marks))] if marks else [])]
+    return [*lines, *(["", *(f"Note: {markdown(mark)}." for mark in sorted(marks))] if marks else [])]

@@ -23,10 +23,11 @@ from tubelet.log import read_log, versions
 from tubelet.objectives import Pixels
 from tubelet.recipes.find import is_file, load_file
 from tubelet.recipes.finetune import Finetune
-from tubelet.recipes.overrides import changed, plain, typed
+from tubelet.recipes.overrides import UnknownPartError, changed, dotted, plain, typed
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.tasks import Pretraining
 from tubelet.train import Machine, Training
+from tubelet.trust import trusts_code
 
 RECIPE, LOG, LOCK = "recipe.json", "log.jsonl", ".lock"
 CLASSIFIER = "classifier.safetensors"  # the weights that fine-tuning keeps; it comes last, so a run with it is finished
@@ -117,6 +118,7 @@ def write_plan(folder: Path, plan: Plan[Any]) -> None:
         "corpus": dict(plan.corpus),
         "values": plain(plan.config),
         "changed": list(changed(plan.config)),  # for readers: which of them are not the defaults
+        "own": own_parts(plan.config),  # which of them name classes that are not tubelet's
         "steps": plan.steps,
         "processes": plan.world,
         "precision": plan.precision,
@@ -172,12 +174,10 @@ def read_plan_of(folder: Path | str, config: type[C]) -> Plan[C]:
                 f"{folder} is a run of `{MADE_BY.get(found, found)}`, and this wants one of `{MADE_BY[kind]}`; "
                 "name another folder"
             )
-        recipe = content["recipe"]
-        if is_file(recipe):
-            load_file(recipe)  # its own parts must be known before they can be named
+        recipe = str(content["recipe"])
         return Plan(
             recipe,
-            typed(config, content["values"], str(path)),
+            rebuilt(config, content, path),
             content["corpus"],
             content["steps"],
             content["processes"],
@@ -190,6 +190,30 @@ def read_plan_of(folder: Path | str, config: type[C]) -> Plan[C]:
         raise RunError(f"{folder} holds no recipe.json, so it is no run; name a folder of `{MADE_BY[kind]}`") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RunError(f"{path} is damaged ({type(error).__name__}: {error}); restore it, or train anew") from error
+
+
+def rebuilt(config: type[C], content: Mapping[str, Any], path: Path) -> C:
+    """The config of the recorded values. A file is run only where its classes are among them, and it is trusted."""
+    recipe = str(content["recipe"])
+    if is_file(recipe) and trusts_code():
+        load_file(recipe)  # its own parts must be known before they can be named
+    needs_code = RunError(
+        f"{path.parent} has parts that are code of {recipe}; code that a run folder names is run only where you trust "
+        "it: add --trust-code (in Python trust_code=True)"
+    )
+    try:
+        made = typed(config, content["values"], str(path))
+    except UnknownPartError as error:
+        raise error if trusts_code() or not is_file(recipe) else needs_code from None
+    if not {*content.get("own", ())} <= {*own_parts(made)}:  # a class of ours has the name of one of the file's
+        raise needs_code
+    return made
+
+
+def own_parts(config: object) -> list[str]:
+    """Dotted names of the parts whose class is a user's own."""
+    parts = {name: value for name, value in dotted(config).items() if isinstance(value, type)}
+    return [name for name, part in parts.items() if part.__module__.partition(".")[0] != "tubelet"]
 
 
 def load_task(run: Path | str) -> tuple[Pretrain, Pretraining]:

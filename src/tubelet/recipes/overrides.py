@@ -23,6 +23,11 @@ from chz.blueprint import (
 
 from tubelet.errors import RecipeError
 
+
+class UnknownPartError(RecipeError):
+    """A part is named by a class that is not there."""
+
+
 C = TypeVar("C")
 REFUSALS = (
     ConstructionException,
@@ -202,7 +207,7 @@ def entry_type(values: Mapping[str, Any], path: str) -> type | None:
 def find_class(path: str, name: str, base: type) -> type:
     known = {cls.__name__: cls for cls in concrete(base)}
     if name not in known:
-        raise RecipeError(f"{path}={name}: there is no {base.__name__} called {name!r}; {near(name, known)}")
+        raise UnknownPartError(f"{path}={name}: there is no {base.__name__} called {name!r}; {near(name, known)}")
     return known[name]
 
 
