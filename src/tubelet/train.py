@@ -26,6 +26,7 @@ from tubelet.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from tubelet.errors import RecipeError, RunError
 from tubelet.log import Bar, Log
 from tubelet.models.blocks import Block
+from tubelet.models.encoder import Encoder
 from tubelet.optim import Optim
 from tubelet.seeds import key
 from tubelet.types import Batch
@@ -44,6 +45,9 @@ class Training:
         default="auto", doc="auto: bf16 where the machine has matrix units for it (CUDA, AMX), else fp32"
     )
     compile: bool = chz.field(default=False, doc="compile the transformer blocks with torch.compile")
+    gradient_checkpointing: bool = chz.field(
+        default=False, doc="compute the encoder's blocks again for their gradients: less memory, a third more time"
+    )
     seed: int = chz.field(default=0, doc="all randomness is a function of this")
     log_every: int = chz.field(default=10, doc="steps between two records of log.jsonl")
     save_every: int = chz.field(default=500, doc="steps between two checkpoints")
@@ -89,7 +93,7 @@ def train(
     task.to(machine.device)
     optimizer = config.optim.build(task)
     first = load_checkpoint(checkpoint, task, optimizer) if checkpoint.exists() else 0
-    model = wrap(task, machine, config.compile)
+    model = wrap(task, machine, config)
     clips = config.batch * config.accumulate * machine.world
     wanted = failed = 0
 
@@ -207,12 +211,13 @@ def resolve_precision(precision: Literal["auto", "bf16", "fp32"], device: torch.
     return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
 
 
-def wrap(task: nn.Module, machine: Machine, compile: bool) -> nn.Module:
+def wrap(task: nn.Module, machine: Machine, config: Training) -> nn.Module:
     """The task as the loop calls it. Parameters stay in `task`, under the same names."""
-    if compile:
-        for module in task.modules():
-            if isinstance(module, Block):
-                module.compile()
+    for module in task.modules():
+        if isinstance(module, Encoder):
+            module.gradient_checkpointing = config.gradient_checkpointing
+        if isinstance(module, Block) and config.compile:
+            module.compile()
     if machine.world == 1:
         return task
     with warnings.catch_warnings():  # a name that newer versions replace by one that older ones do not know

@@ -6,6 +6,7 @@ import chz
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tubelet.errors import RecipeError
 from tubelet.models.blocks import Block, initialise
@@ -87,6 +88,7 @@ class Encoder(nn.Module):
         self.config = config
         self.clip = clip
         self.width = config.width
+        self.gradient_checkpointing = False  # keep what enters a block, and compute the block again for its gradient
         self.embed = nn.Linear(clip.tubelet_values, config.width)
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, int(config.width * config.mlp_ratio), config.layer_norm_eps)
@@ -108,7 +110,10 @@ class Encoder(nn.Module):
         """Tokens of the given tubelets (pixel values 0-255), whose places in the clip are `where`."""
         x = self.embed_tubelets(tubelets, where)
         for block in self.blocks:
-            x = block(x)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
         return self.norm(x)
 
     def embed_tubelets(

@@ -22,7 +22,7 @@ from tubelet.recipes.launch import fresh
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.warm import settled
 from tubelet.tasks import Pretraining
-from tubelet.train import Machine
+from tubelet.train import Machine, wrap
 from tubelet.types import Batch
 
 STEPS = 3  # the first is not counted: it is slow
@@ -87,6 +87,7 @@ class Cost:
     @classmethod
     def of(cls, config: Pretrain, task: Pretraining, batch: Batch, read: float, machine: Machine) -> "Cost":
         """By a few steps on one batch, with weights that nobody keeps."""
+        wrap(task, machine, config)
         optimizer = config.optim.build(task)
         for group in optimizer.param_groups:
             group["lr"] = 0.0
