@@ -14,7 +14,7 @@ from tubelet.data.table import Corpus
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLS, Features, outline_of
-from tubelet.evaluations.intervals import BOUNDS, drawn_again
+from tubelet.evaluations.intervals import BOUNDS, TOLD, drawn_again, exact, says_too_little
 from tubelet.evaluations.selection import best, hold_out_for, tie
 
 WHAT = "frozen encoder, one centre clip a video; mean: of all tokens; slots: per-slot means"
@@ -75,7 +75,7 @@ class Probe(Evaluation):
                 else "none: the setting was given, and train is one group; fitted on all of train",
                 "selected": {},
                 "held_out_accuracy": {},
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole test groups",
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole test groups; {TOLD}",
                 "seed": context.seed,
             },
             "metrics": chance(train, test),
@@ -164,7 +164,8 @@ def confusion_matrix(
 
 
 def bootstrap(predicted: Int64[Tensor, "v"], test: Features, *, seed: int, samples: int) -> dict[str, list[float]]:
-    """95 % percentile intervals of accuracy and balanced accuracy, whole groups drawn again with replacement.
+    """95 % intervals of accuracy and balanced accuracy: percentiles, whole groups drawn again with replacement; exact
+    where that says too little.
 
     Empty with fewer than two groups: nothing can be said then. What is kept of a group is how many clips of each class
     it has and how many of them are right, so that 20,000 groups of 400 classes are no burden.
@@ -172,6 +173,8 @@ def bootstrap(predicted: Int64[Tensor, "v"], test: Features, *, seed: int, sampl
     number = {group: place for place, group in enumerate(sorted(set(test.groups)))}
     if len(number) < 2:
         return {}
+    if says_too_little((predicted == test.label).double().numpy(), test.groups):
+        return exactly(predicted, test)
     draws = drawn_again(len(number), seed=seed, samples=samples)
     shape = len(number), len(test.classes)
     cell = np.array([number[group] for group in test.groups]) * shape[1] + test.label.numpy()
@@ -186,4 +189,18 @@ def bootstrap(predicted: Int64[Tensor, "v"], test: Features, *, seed: int, sampl
     return {
         name: [float(v) for v in np.percentile(values, BOUNDS)]
         for name, values in (("accuracy", accuracy), ("balanced_accuracy", balanced))
+    }
+
+
+def exactly(predicted: Int64[Tensor, "v"], test: Features) -> dict[str, list[float]]:
+    """The exact intervals over groups; of balanced accuracy for as many as its mean over classes is worth."""
+    right = (predicted == test.label).double()
+    classes = test.label.unique().tolist()
+    groups_of = [len({group for group, own in zip(test.groups, test.label.tolist(), strict=True) if own == c})
+                 for c in classes]  # fmt: skip
+    recall = [float(right[test.label == c].mean()) for c in classes]
+    worth = len(classes) ** 2 / sum(1 / count for count in groups_of)
+    return {
+        "accuracy": exact(float(right.mean()), len(set(test.groups))),
+        "balanced_accuracy": exact(sum(recall) / len(recall), min(worth, len(set(test.groups)))),
     }

@@ -23,7 +23,7 @@ from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import WHAT, labelled, two_splits
 from tubelet.evaluations.features import POOLS, Features
-from tubelet.evaluations.intervals import of_mean
+from tubelet.evaluations.intervals import TOLD, of_mean
 from tubelet.seeds import generator
 
 
@@ -61,7 +61,7 @@ class FewShot(Evaluation):
                 "selection": "none: nothing is trained",
                 "episodes": self.episodes,
                 "queries": f"at most {self.queries} a class, of no group of the episode's support",
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups of query clips",
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups of query clips; {TOLD}",
                 "half_width": {},
                 "seed": context.seed,
             },

@@ -1,19 +1,43 @@
-"""95 % intervals: whole groups are drawn again with replacement, for clips of one group are no independent draws."""
+"""95 % intervals. Clips of one group are no independent draws, so it is groups that count.
+
+Many groups with mixed outcomes: whole groups are drawn again with replacement, and the percentiles of the mean are the
+interval. That is no interval where there are few groups, or where all outcomes are equal: then every draw is the same,
+and two right clips would be "100 [100, 100]". There it is, with n for the number of groups,
+
+- of a share (every outcome is right or wrong): Clopper and Pearson's exact interval (Biometrika 26, 1934) of that share
+  among n, as Korn and Graubard (Survey Methodology 24, 1998) use it for clustered outcomes. It always covers at least
+  95 %, and counts a group as one outcome, however many clips it has.
+- of another mean: the t-interval of the groups' means, n - 1 degrees of freedom, weighted as the mean is.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float64
+from scipy import stats
 
 from tubelet.seeds import generator
 
 BOUNDS = (2.5, 97.5)
+FEW = 10  # groups, of which a bootstrap says too little
+TOLD = (
+    f"exact (Clopper and Pearson, a group as one outcome) where all outcomes are equal or fewer than {FEW} groups are "
+    "right or wrong, of other means of so few groups by the t-distribution"
+)
 
 
 def drawn_again(groups: int, *, seed: int, samples: int) -> Float64[np.ndarray, "{samples} {groups}"]:
     """How often each group is in each bootstrap sample."""
     chances = np.full(groups, 1 / groups)
     return generator(seed, "bootstrap").multinomial(groups, chances, size=samples).astype(np.float64)
+
+
+def exact(share: float, groups: float | int) -> list[float]:
+    """Clopper and Pearson's interval of a share among so many independent outcomes; both may be fractions."""
+    right = share * groups
+    low = float(stats.beta.ppf(0.025, right, groups - right + 1)) if right > 0 else 0.0
+    high = float(stats.beta.ppf(0.975, right + 1, groups - right)) if right < groups else 1.0
+    return [low, high]
 
 
 def of_mean(
@@ -32,7 +56,31 @@ def of_mean(
     place = np.array([number[group] for group in groups])
     totals = np.bincount(place, weights=values * weights, minlength=len(number))
     sizes = np.bincount(place, weights=weights, minlength=len(number))
+    counted = weights > 0
+    if says_too_little(values[counted], np.array(groups)[counted].tolist()):
+        return of_few(values[counted], totals[sizes > 0], sizes[sizes > 0])
     draws = drawn_again(len(number), seed=seed, samples=samples)
     weight = draws @ sizes
     means = (draws @ totals)[weight > 0] / weight[weight > 0]
     return [float(bound) for bound in np.percentile(means, BOUNDS)]
+
+
+def says_too_little(values: Float64[np.ndarray, "v"], groups: Sequence[str]) -> bool:
+    """Whether drawing these groups again would tell less than there is to fear."""
+    return len(set(groups)) < FEW or bool(np.ptp(values) == 0)
+
+
+def of_few(
+    values: Float64[np.ndarray, "v"], totals: Float64[np.ndarray, "g"], sizes: Float64[np.ndarray, "g"]
+) -> list[float] | None:
+    """By the sums of the values and of the weights of each group."""
+    if len(sizes) < 2:
+        return None
+    mean = float(totals.sum() / sizes.sum())
+    if np.isin(values, (0.0, 1.0)).all() or (np.ptp(values) == 0 and 0 <= mean <= 1):
+        return exact(mean, len(sizes))
+    spread = sizes / sizes.sum() * (totals / sizes - mean)
+    error = float(np.sqrt(len(sizes) / (len(sizes) - 1) * (spread**2).sum()))
+    half = float(stats.t.ppf(0.975, len(sizes) - 1)) * error
+    low, high = (0.0, 1.0) if values.min() >= 0 and values.max() <= 1 else (-np.inf, np.inf)
+    return [max(low, mean - half), min(high, mean + half)]

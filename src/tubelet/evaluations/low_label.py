@@ -24,7 +24,7 @@ from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context
 from tubelet.evaluations.classification import chance, labelled, two_splits
 from tubelet.evaluations.features import Features
-from tubelet.evaluations.intervals import of_mean
+from tubelet.evaluations.intervals import TOLD, of_mean
 from tubelet.evaluations.linear import Linear
 from tubelet.evaluations.selection import best, hold_out
 from tubelet.seeds import key
@@ -63,7 +63,8 @@ class LowLabel(Linear):
                 "grid where a share is too small for that",
                 "selected": {},
                 "spread": {},
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole test groups, of the mean over draws",
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole test groups, of the mean over "
+                f"draws; {TOLD}",
                 "seed": context.seed,
             },
             "metrics": chance(train, test),

@@ -28,7 +28,7 @@ from tubelet.data.table import Corpus, Video
 from tubelet.data.video import timestamps
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.intervals import of_mean
+from tubelet.evaluations.intervals import TOLD, of_mean
 from tubelet.files import within
 from tubelet.types import Clip
 
@@ -89,7 +89,7 @@ class Propagation(Evaluation):
                 "still": "the same of the first mask, left where it is",
                 "grid": "the same of the truth, averaged over the places of the grid",
                 "selection": "none: nothing is trained",
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups",
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups; {TOLD}",
                 "seed": context.seed,
             },
             "metrics": {name: float(np.mean(values)) for name, values in found.items()},

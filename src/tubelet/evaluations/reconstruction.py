@@ -24,10 +24,11 @@ from tubelet.data.table import Video, normalise_text, number_texts
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import choose
+from tubelet.evaluations.intervals import BOUNDS, FEW, TOLD, drawn_again, of_few
 from tubelet.models.patches import gather
 from tubelet.objectives.pixels import normalise
 from tubelet.report.pictures import Samples, save
-from tubelet.seeds import generator, key
+from tubelet.seeds import key
 from tubelet.tasks import Reconstruction as Rebuilt
 from tubelet.types import Batch, Clip, Mask
 
@@ -65,7 +66,7 @@ class Reconstruction(Evaluation):
                 "nearest": "the same of the nearest visible tubelet, normalised by its own statistics "
                 "(distance in steps of the grid, ties to the lower index)",
                 "skill": "1 - loss/trivial; nearest_skill: 1 - nearest/trivial",
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups",
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups; {TOLD}",
             },
             "metrics": {
                 "skill": share(loss, trivial),
@@ -218,17 +219,21 @@ def share(loss: float, trivial: float) -> float:
 def bootstrap(
     rows: Float64[np.ndarray, "3 v"], groups: list[str], *, seed: int, samples: int
 ) -> dict[str, list[float]]:
-    """95 % percentile intervals of the two skills, whole groups drawn again; nothing with fewer than two groups."""
+    """95 % intervals of the two skills, which are means weighted by `trivial`; nothing with fewer than two groups."""
     number = {group: place for place, group in enumerate(sorted(set(groups)))}
     if len(number) < 2:
         return {}
     place = [number[group] for group in groups]
     totals = np.stack([np.bincount(place, weights=row, minlength=len(number)) for row in rows])  # 3 g
-    chances = np.full(len(number), 1 / len(number))
-    draws = generator(seed, "bootstrap").multinomial(len(number), chances, size=samples)
-    loss, trivial, near = totals @ draws.T.astype(np.float64)
+    if len(number) < FEW:
+        loss, trivial, near = np.maximum(totals, 1e-30)
+        parts = {"skill": trivial - loss, "nearest_skill": trivial - near}
+        bounds = {name: of_few(part / trivial, part, trivial) for name, part in parts.items()}
+        return {name: pair for name, pair in bounds.items() if pair is not None}
+    draws = drawn_again(len(number), seed=seed, samples=samples)
+    loss, trivial, near = totals @ draws.T
     trivial = np.maximum(trivial, 1e-30)
     return {
-        name: [float(bound) for bound in np.percentile(values, [2.5, 97.5])]
+        name: [float(bound) for bound in np.percentile(values, BOUNDS)]
         for name, values in (("skill", 1 - loss / trivial), ("nearest_skill", 1 - near / trivial))
     }

@@ -10,6 +10,7 @@ from tubelet.errors import RunError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.duplicates import Shared
 from tubelet.evaluations.leaks import Leaks
+from tubelet.evaluations.verdicts import verdicts
 from tubelet.files import write_atomically
 from tubelet.log import plain, versions
 from tubelet.types import Clip
@@ -83,6 +84,8 @@ def merge_result(run: Path, name: str, result: Mapping[str, Any]) -> dict[str, A
     same = all(before.get(part) == new.get(part) for part in SAME)
     if same and before.get("baselines"):
         new["baselines"] = {**before["baselines"], **new.get("baselines", {})}
+    if told := verdicts(new):
+        new["warnings"] = [*(new.get("warnings") or []), *told]
     results[name] = new
     write_atomically(run / RESULTS, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
     return new

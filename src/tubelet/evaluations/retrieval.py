@@ -23,7 +23,7 @@ from tubelet.data.table import Caption, Corpus, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLS, Features
-from tubelet.evaluations.intervals import of_mean
+from tubelet.evaluations.intervals import TOLD, of_mean
 from tubelet.evaluations.pictures import keep_thumbnails, named_videos
 
 CUTS = (1, 5, 10)
@@ -49,7 +49,7 @@ class Retrieval(Evaluation):
                 "features": "frozen encoder, one centre clip a video; mean: of all tokens; slots: per-slot means",
                 "rank": "of the first right answer, from 1; wrong answers of equal score come before it",
                 "intervals": f"95 %, {self.samples} bootstrap samples of whole groups of query videos; a caption "
-                "is of the group of the first video that has it",
+                f"is of the group of the first video that has it; {TOLD}",
                 "seed": context.seed,
             },
             "metrics": {},

@@ -21,7 +21,7 @@ from tubelet.data.table import normalise_text
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import measure
-from tubelet.evaluations.intervals import of_mean
+from tubelet.evaluations.intervals import TOLD, of_mean
 
 TEMPLATES = ("{}", "a video of {}", "a clip that shows {}")
 
@@ -80,7 +80,7 @@ class ZeroShot(Evaluation):
                 "prompts": f"{label_words(test.classes[0])!r} and {len(test.classes) - 1} others, "
                 f"by {aligner.identity}",
                 "selection": "none: nothing is trained",
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups",
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups; {TOLD}",
                 "seed": context.seed,
             },
             "metrics": {"chance": 1 / len(test.classes), **metrics},

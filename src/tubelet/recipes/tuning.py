@@ -29,6 +29,7 @@ from tubelet.evaluations.classification import chance, measure
 from tubelet.evaluations.duplicates import Shared, looked_at
 from tubelet.evaluations.familiarity import familiar_with, write_familiarity
 from tubelet.evaluations.features import Progress, outline, quiet
+from tubelet.evaluations.intervals import TOLD
 from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.multiview import Predicted, predict
 from tubelet.evaluations.results import merge_result, view
@@ -343,7 +344,7 @@ def result_of(tuning: Tuning, leaks: Leaks, chosen: Chosen) -> dict[str, Any]:
             "selected": {"rate": chosen.rate, "step": chosen.step},
             "held_out_accuracy": {f"{rate:g}": f"{top:.4f} at step {at}" for rate, (top, at) in chosen.grid.items()},
             "test": f"{config.views} views (pieces x squares), softmax, then the mean, by video id",
-            "intervals": f"95 %, {config.samples} bootstrap samples of whole test groups",
+            "intervals": f"95 %, {config.samples} bootstrap samples of whole test groups; {TOLD}",
             "seed": config.seed,
         },
         "metrics": {} if chosen.accuracy is None else {"held_out.accuracy": chosen.accuracy},
