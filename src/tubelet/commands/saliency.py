@@ -128,6 +128,8 @@ def text(args: argparse.Namespace, corpus: "Corpus") -> None:
         f"{filled.computed} maps computed now; {filled.videos} videos and {filled.captions} captions are complete "
         f"({aligner.identity}, {f'{rate:g} layers a second' if rate else 'every frame'})\n{filled.done.told('videos')}"
     )
+    for remark in filled.remarks:
+        print(f"NOTE: {remark}")
     tell_failed(filled, "text", "put the files right and run this again (--retry-failed tries them as they are)")
 
 

@@ -70,12 +70,16 @@ def run(args: argparse.Namespace) -> None:
         raise RunError(f"{folder} was imported and trained on no corpus here; name one with --on CORPUS")
     task.to("cuda" if torch.cuda.is_available() else "cpu")
     corpus = Corpus.open(args.on or plan.corpus["path"])
+    warnings: list[str] = []
     with Bar("reading", "clips") as bar:
         context = Context(
             encoder=task.encoder, corpus=corpus, clip=config.clip, data=config.data, task=task,
             keep=folder / FOLDER, seed=config.seed, batch=args.batch, progress=bar,
         )  # fmt: skip
-        find = by_text(args, task, context, plan.corpus["path"]) if args.like is None else by_clip(args, task, context)
+        if args.like is None:
+            find = by_text(args, task, context, plan.corpus["path"], warnings)
+        else:
+            find = by_clip(args, task, context)
         features = context.features(args.split)
     hits = find(features)
     record = of_run(folder)
@@ -87,6 +91,8 @@ def run(args: argparse.Namespace) -> None:
         print(f"{place:>3}   {hit.score:+.3f}   {hit.video.split:<5}   {about}")
     for line in record.unknown:
         print(line)
+    for line in warnings:
+        print(f"NOTE: {line}")
     if features.failed:
         print(f"{len(features.failed)} videos could not be read, first {features.failed[0]}")
     draw(asked, hits, out)
@@ -99,6 +105,7 @@ def run(args: argparse.Namespace) -> None:
         "counts": {args.split: {**features.counts(), "used": len(features), "unlabelled": 0}},
         "failed": {args.split: list(features.failed)},
         "examples": {"search": [told(asked, hits, corpus)]},
+        "warnings": warnings,
     }
     merge_result(folder, f"search {asked}", result)
     keep_thumbnails(corpus, [hit.video.id for hit in hits], folder)
@@ -106,19 +113,21 @@ def run(args: argparse.Namespace) -> None:
 
 
 def by_text(
-    args: argparse.Namespace, task: "Pretraining", context: "Context", home: str
+    args: argparse.Namespace, task: "Pretraining", context: "Context", home: str, warnings: list[str]
 ) -> "Callable[[Features], list[Hit]]":
-    """The nearest to a text, in the space of the contrast head."""
+    """The nearest to a text, in the space of the contrast head; words of it that nobody learned are `warnings`."""
     from pathlib import Path
 
     from tubelet.data.embeddings import Embeddings
     from tubelet.data.table import Corpus
-    from tubelet.evaluations.search import head_of, nearest, text_vector
+    from tubelet.evaluations.search import head_of, nearest, text_vector, words_unlearned
 
     corpora = [context.corpus, *([Corpus.open(home)] if home else [])]
     head = head_of(task, Path(args.run))
     trained_with = str(Embeddings.open(corpora[-1]).about["model"])
-    vector = text_vector(args.text, aligner_of(args, *corpora), trained_with, *corpora)
+    aligner = aligner_of(args, *corpora)
+    warnings += words_unlearned(args.text, aligner, trained_with)
+    vector = text_vector(args.text, aligner, trained_with, *corpora)
     videos = {video.id: video for video in context.corpus.videos}
     return lambda features: nearest(head, features, vector, videos, args.top)
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from tubelet.align.known import of_text
 from tubelet.data.embeddings import Embeddings
 from tubelet.data.rows import seconds
 from tubelet.data.table import Corpus, Video, normalise_text
@@ -70,6 +71,13 @@ def text_vector(text: str, aligner: Any | None, trained_with: str, *known: Corpu
             "that the run was trained with, with --aligner"
         )
     return aligner.texts([said])[0].float()
+
+
+def words_unlearned(text: str, aligner: Any | None, trained_with: str) -> list[str]:
+    """A sentence about words of the text that the run's aligner never learned; refused where it learned none."""
+    if aligner is None or not same_texts(aligner.identity, trained_with):
+        return []
+    return of_text(aligner, text)
 
 
 def same_texts(one: str, other: str) -> bool:

@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 
 from tubelet.align import open_aligner
 from tubelet.align.base import Aligner
+from tubelet.align.known import of_classes
 from tubelet.data.captions import label_words
 from tubelet.data.embeddings import Embeddings
 from tubelet.data.table import normalise_text
@@ -53,7 +54,9 @@ class ZeroShot(Evaluation):
         if not len(test):
             raise CorpusError(f"zero_shot needs labels to count what is right, and split {self.split} has none")
         aligner = self.open(context)
-        vectors = prompts(aligner, [label_words(name) for name in test.classes], self.templates)
+        names = [label_words(name) for name in test.classes]
+        warnings = of_classes(aligner, names)
+        vectors = prompts(aligner, names, self.templates)
         expected = getattr(head.text, "in_features", head.video.out_features)
         if vectors.shape[1] != expected:
             raise CorpusError(
@@ -89,6 +92,7 @@ class ZeroShot(Evaluation):
             "failed": {self.split: list(every.failed)},
             "classes": list(test.classes),
             "pools": {"contrast": measured},
+            "warnings": warnings,
         }
 
     def open(self, context: Context) -> Aligner:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tubelet.align import Aligner
+from tubelet.align.known import of_captions
 from tubelet.data.captions import exchanged
 from tubelet.data.embeddings import EmbeddingsWriter
 from tubelet.data.jobs import Task, Work
@@ -34,6 +35,7 @@ Part = tuple[Float32[np.ndarray, "c t gh gw"], Float64[np.ndarray, "t"]]
 @dataclass(frozen=True)
 class FilledText(Filled):
     captions: int  # distinct texts with an embedding
+    remarks: tuple[str, ...] = ()
 
 
 def fill(
@@ -71,7 +73,7 @@ def fill(
         vectors = embed(aligner, sorted({text for task in tasks for text in task.about}))
         work = Work(look, partial(score, aligner=aligner, vectors=vectors), joined)
         filled = fill_maps({NAME: maps}, videos, tasks, work, lambda task: not task.about, running, progress)
-    return FilledText(**vars(filled), captions=len(texts))
+    return FilledText(**vars(filled), captions=len(texts), remarks=tuple(of_captions(aligner, texts)))
 
 
 def captioned(corpus: Corpus, sources: Sequence[str], another: bool = False) -> list[tuple[Video, list[str]]]:
