@@ -86,9 +86,11 @@ def train(
     log: Log,
     total: int,
     machine: "Machine",
+    until: int | None = None,  # the step at which the schedule of `total` steps is left; None: at its end
 ) -> int:
     """Trains up to step `total` from the folder's checkpoint, if there is one. Returns the step it came to:
-    less than `total` only when it was asked to stop, and then everything is saved."""
+    less than the last only when it was asked to stop, and then everything is saved."""
+    last = total if until is None else until
     checkpoint = folder / CHECKPOINT
     task.to(machine.device)
     optimizer = config.optim.build(task)
@@ -97,11 +99,11 @@ def train(
     clips = config.batch * config.accumulate * machine.world
     wanted = failed = 0
 
-    with Interruption() as interruption, Bar(total, first, machine.rank == 0, config.evaluate_every) as bar:
+    with Interruption() as interruption, Bar(last, first, machine.rank == 0, config.evaluate_every) as bar:
         if first == 0 and config.evaluate_every:
             bar.pace.evaluated(alone(evaluate, 0, task, machine))
         began, counted = time.monotonic(), 0
-        for step in range(first, total):
+        for step in range(first, last):
             torch.manual_seed(key(config.seed, "step", step, machine.rank))  # for modules that draw without a key
             rate = config.optim.rate(step, total, clips)
             for group in optimizer.param_groups:
@@ -136,7 +138,7 @@ def train(
 
             done = step + 1
             wanted, failed, counted = wanted + clips, failed + failures, counted + clips
-            if done % config.log_every == 0 or done in (1, total) or failures:
+            if done % config.log_every == 0 or done in (1, last) or failures:
                 speed = counted / (time.monotonic() - began)
                 names = machine.gather([name for batch, _ in seen for name in batch.failed]) if failures else []
                 log.write(
@@ -146,15 +148,15 @@ def train(
                 began, counted = time.monotonic(), 0
                 if failed > config.max_failed * max(wanted, 100):
                     raise too_many(failed, wanted, names, config.max_failed)
-            if config.evaluate_every and done % config.evaluate_every == 0 and done < total:
+            if config.evaluate_every and done % config.evaluate_every == 0 and done < last:
                 bar.pace.evaluated(alone(evaluate, done, task, machine))
                 began, counted = time.monotonic(), 0
-            if (done % config.save_every == 0 or done == total or stop) and machine.rank == 0:
+            if (done % config.save_every == 0 or done == last or stop) and machine.rank == 0:
                 log.sync()
                 save_checkpoint(checkpoint, task, optimizer, done)
             if stop:
                 return done
-    return total
+    return last
 
 
 @dataclass(frozen=True)

@@ -255,6 +255,8 @@ def chance_of(metric: str, metrics: Mapping[str, float]) -> float | None:
         return max(metrics.get("majority", 0.0), metrics.get("chance", 0.0)) or None
     if measure == "balanced_accuracy":
         return metrics.get("chance")
+    if measure == "top5_accuracy":
+        return metrics.get(metric.replace("top5", "chance_top5"))
     return metrics.get(f"{metric.partition('.')[0]}.chance_{measure}")
 
 

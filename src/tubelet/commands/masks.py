@@ -2,6 +2,7 @@
 
   tubelet masks CORPUS                                       every masker at its own ratio
   tubelet masks CORPUS Tube Text Text:pick=bottom            these; fields of a masker after a colon, by commas
+  tubelet masks CORPUS Tube my.py:Mine:ratio=0.5             one of your own, a class of your file
   tubelet masks CORPUS --ratio 0.6                           all that have a ratio at the same one
   tubelet masks CORPUS clip.size=64 data.sampling.stride=4   of other clips; encoder=Small for its FLOPs
   tubelet masks CORPUS --crops data.augment.smallest=0.2     of clips as training crops them
@@ -179,7 +180,7 @@ def named(words: list[str], ratio: float | None) -> "dict[str, Masker]":
         raise RecipeError(f"--ratio must be between 0 and 1, not {ratio:g}")
     found: dict[str, Masker] = {}
     for word in words or [part.__name__ for part in MASKERS]:
-        name, _, fields = word.partition(":")
+        name, fields = own_masker(word) if ".py:" in word else word.partition(":")[::2]
         given = [f"masker.{field}" for field in fields.split(",") if field]
         masker = override(Pretrain(steps=1), [f"masker={name}"]).masker
         if ratio is not None and hasattr(masker, "ratio") and not any(w.startswith("masker.ratio=") for w in given):
@@ -189,6 +190,20 @@ def named(words: list[str], ratio: float | None) -> "dict[str, Masker]":
             raise RecipeError(f"{word} is named twice")
         found[label] = override(Pretrain(steps=1), [f"masker={name}", *given]).masker
     return found
+
+
+def own_masker(word: str) -> tuple[str, str]:
+    """The class that FILE.py:CLASS:fields names, once its file is loaded, and the fields."""
+    from tubelet.errors import RecipeError
+    from tubelet.maskers import Masker
+    from tubelet.recipes.find import load_file
+
+    path, _, rest = word.partition(".py:")
+    name, _, fields = rest.partition(":")
+    found = load_file(f"{path}.py:{name}", "masker")
+    if not (isinstance(found, type) and issubclass(found, Masker)):
+        raise RecipeError(f"{path}.py:{name} is no masker; name a class of the file that derives from Masker")
+    return name, fields
 
 
 def tables(measured: "Measured") -> "list[Table]":

@@ -57,13 +57,13 @@ class Attentive(Probe):
     def settings(self, clips: int) -> list[float]:
         return sorted(self.rates)
 
-    def predict(
+    def scores(
         self, train: Features, queries: Features, pool: str, settings: Sequence[float]
-    ) -> list[Int64[Tensor, "q"]]:
+    ) -> list[Float[Tensor, "q classes"]]:
         assert train.tokens is not None
         assert queries.tokens is not None
         heads = [learn(self, train.tokens, train.label, len(train.classes), rate) for rate in settings]
-        return [classify(head, queries.tokens) for head in heads]
+        return [scores_of(head, queries.tokens) for head in heads]
 
 
 class AttentiveHead(nn.Module):
@@ -123,7 +123,7 @@ def at(done: float) -> float:
 
 
 @torch.no_grad()
-def classify(head: AttentiveHead, tokens: Tokens, batch: int = 256) -> Int64[Tensor, "q"]:
+def scores_of(head: AttentiveHead, tokens: Tokens, batch: int = 256) -> Float[Tensor, "q classes"]:
     device = head.ask.device
     parts = torch.arange(len(tokens)).split(batch)
-    return torch.cat([head(tokens.load(some).to(device)).argmax(1).cpu() for some in parts])
+    return torch.cat([head(tokens.load(some).to(device)).cpu() for some in parts])

@@ -14,9 +14,10 @@ from tubelet.data.table import Corpus
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLS, Features, outline_of
-from tubelet.evaluations.intervals import BOUNDS, TOLD, drawn_again, exact, says_too_little
+from tubelet.evaluations.intervals import BOUNDS, TOLD, drawn_again, exact, of_mean, says_too_little
 from tubelet.evaluations.selection import best, hold_out_for, tie
 
+TOP = 5  # answers that count, where there are more classes
 WHAT = "frozen encoder, one centre clip a video; mean: of all tokens; slots: per-slot means"
 
 
@@ -52,11 +53,17 @@ class Probe(Evaluation):
         """What is classified."""
         return context.features(split)
 
+    def scores(
+        self, train: Features, queries: Features, pool: str, settings: Sequence[Any]
+    ) -> list[Float[Tensor, "q classes"]]:
+        """A score a class of each query by each setting, learned from all of `train`."""
+        raise NotImplementedError
+
     def predict(
         self, train: Features, queries: Features, pool: str, settings: Sequence[Any]
     ) -> list[Int64[Tensor, "q"]]:
-        """The class of each query by each setting, learned from all of `train`."""
-        raise NotImplementedError
+        """The class of each query by each setting."""
+        return [scores.argmax(1) for scores in self.scores(train, queries, pool, settings)]
 
     def run(self, context: Context) -> dict[str, Any]:
         all_train, all_test = self.given(context, "train"), self.given(context, "test")
@@ -89,14 +96,21 @@ class Probe(Evaluation):
         for pool in self.pools:
             setting, scores = (self.settings(len(train))[0], {}) if held is None else self.select(train, held, pool)
             result["warnings"] += tie(pool, scores, selecting, result["protocol"]["ties"])
-            [predicted] = self.predict(train, test, pool, [setting])
-            measured = measure(predicted, test, seed=context.seed, samples=self.samples)
+            measured = self.measured(train, test, pool, setting, context.seed)
             result["protocol"]["selected"][pool] = setting
             result["protocol"]["held_out_accuracy"][pool] = {str(setting): score for setting, score in scores.items()}
             for part in ("metrics", "intervals"):
                 result[part] |= {f"{pool}.{name}": value for name, value in measured.pop(part).items()}
             result["pools"][pool] = measured
         return result
+
+    def measured(self, train: Features, test: Features, pool: str, setting: Any, seed: int) -> dict[str, Any]:
+        """The numbers of one setting on test; a probe of one's own need not score, it may only `predict`."""
+        if type(self).scores is Probe.scores:
+            [predicted] = self.predict(train, test, pool, [setting])
+            return measure(predicted, test, seed=seed, samples=self.samples)
+        [scores] = self.scores(train, test, pool, [setting])
+        return measure_scores(scores, test, seed=seed, samples=self.samples)
 
     def select(self, train: Features, held: Bool[Tensor, "v"], pool: str) -> tuple[Any, dict[Any, float]]:
         """The setting that is best on the held-out part of train, and the accuracy of each."""
@@ -145,6 +159,19 @@ def measure(predicted: Int64[Tensor, "v"], test: Features, *, seed: int, samples
         "confusion": confusion.int().tolist(),
         "predicted": {i: test.classes[p] for i, p in zip(test.ids, predicted.tolist(), strict=True)},
     }
+
+
+def measure_scores(scores: Float[Tensor, "v classes"], test: Features, *, seed: int, samples: int) -> dict[str, Any]:
+    """What `measure` says of the highest scores; of more than five classes also how often the right one is among the
+    five highest. Wrong classes of an equal score come before it, so that classes without a vote are no answer."""
+    measured = measure(scores.argmax(1), test, seed=seed, samples=samples)
+    if scores.shape[1] > TOP:
+        own = scores.gather(1, test.label[:, None])
+        among = ((scores >= own).sum(1) <= TOP).double().numpy()
+        measured["metrics"] |= {"top5_accuracy": float(among.mean()), "chance_top5_accuracy": TOP / scores.shape[1]}
+        if (bounds := of_mean(among, test.groups, seed=seed, samples=samples)) is not None:
+            measured["intervals"]["top5_accuracy"] = bounds
+    return measured
 
 
 def chance(train: Features, test: Features) -> dict[str, float]:

@@ -42,15 +42,15 @@ class Knn(Probe):
     def settings(self, clips: int) -> list[int]:
         return sorted({min(k, clips) for k in self.grid}, reverse=True)
 
-    def predict(
+    def scores(
         self, train: Features, queries: Features, pool: str, settings: Sequence[int]
-    ) -> list[Int64[Tensor, "q"]]:
+    ) -> list[Float[Tensor, "q classes"]]:
         bank = train.pooled(pool).double()
         shift = bank.mean(0) if self.centre else torch.zeros_like(bank[0])
         asked = queries.pooled(pool).double() - shift
         likeness, places = neighbours(bank - shift, asked, max(settings))
         labels, classes = train.label[places], len(train.classes)
-        return [elect(likeness[:, :k], labels[:, :k], classes, self.vote) for k in settings]
+        return [votes(likeness[:, :k], labels[:, :k], classes, self.vote) for k in settings]
 
 
 def nearest(
@@ -63,7 +63,7 @@ def nearest(
 ) -> Int64[Tensor, "q"]:
     """The class with the most votes among the k nearest by cosine; equal distances go to the earlier clip."""
     likeness, places = neighbours(bank, queries, k)
-    return elect(likeness, label[places], classes, vote)
+    return votes(likeness, label[places], classes, vote).argmax(1)
 
 
 def neighbours(
@@ -79,7 +79,9 @@ def neighbours(
     return likeness, places
 
 
-def elect(likeness: Float[Tensor, "q k"], labels: Int64[Tensor, "q k"], classes: int, vote: Vote) -> Int64[Tensor, "q"]:
-    """The class with the most votes."""
+def votes(
+    likeness: Float[Tensor, "q k"], labels: Int64[Tensor, "q k"], classes: int, vote: Vote
+) -> Float[Tensor, "q classes"]:
+    """How many votes each class has."""
     weight = torch.ones_like(likeness) if vote == "majority" else ((likeness - 1) / TEMPERATURE).exp()
-    return torch.zeros(len(labels), classes, dtype=weight.dtype).scatter_add_(1, labels, weight).argmax(1)
+    return torch.zeros(len(labels), classes, dtype=weight.dtype).scatter_add_(1, labels, weight)

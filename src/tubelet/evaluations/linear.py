@@ -70,10 +70,10 @@ class Linear(Probe):
     def settings(self, clips: int) -> list[float]:
         return sorted(GRIDS[self.solver] if self.grid is None else self.grid)
 
-    def predict(
+    def scores(
         self, train: Features, queries: Features, pool: str, settings: Sequence[float]
-    ) -> list[Int64[Tensor, "q"]]:
-        return [head.scores(queries.pooled(pool)).argmax(1) for head in self.fit(train, pool, settings)]
+    ) -> list[Float[Tensor, "q classes"]]:
+        return [head.scores(queries.pooled(pool)) for head in self.fit(train, pool, settings)]
 
     def fit(self, train: Features, pool: str, settings: Sequence[float]) -> list["Head"]:
         """The head of each setting, learned from all of these clips."""

@@ -16,7 +16,7 @@ from tubelet.data.loader import Data
 from tubelet.data.table import Corpus
 from tubelet.data.views import parse
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.classification import chance, measure
+from tubelet.evaluations.classification import chance, measure_scores
 from tubelet.evaluations.features import choose
 from tubelet.evaluations.heads import best_head
 from tubelet.evaluations.linear import Linear
@@ -60,7 +60,7 @@ class Multiview(Evaluation):
         finally:
             context.encoder.train(training)
         test = asked.rows(torch.tensor([name in set(found.ids) for name in asked.ids]))
-        numbers = measure(found.of(test.ids).argmax(1), test, seed=context.seed, samples=self.samples)
+        numbers = measure_scores(found.of(test.ids), test, seed=context.seed, samples=self.samples)
         held_out = probed["protocol"]["held_out_accuracy"][kept.pool]
         count = replace(test, failed=found.failed, short=found.short).counts()
         one_view = probed["metrics"][f"{kept.pool}.accuracy"]

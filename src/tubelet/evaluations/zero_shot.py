@@ -21,8 +21,8 @@ from tubelet.data.embeddings import Embeddings
 from tubelet.data.table import normalise_text
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.classification import measure
-from tubelet.evaluations.intervals import TOLD, of_mean
+from tubelet.evaluations.classification import measure_scores
+from tubelet.evaluations.intervals import TOLD
 
 TEMPLATES = ("{}", "a video of {}", "a clip that shows {}")
 
@@ -67,13 +67,8 @@ class ZeroShot(Evaluation):
         with torch.inference_mode():
             video = head.embed_video(test.mean[:, None].to(device)).double().cpu()
             scores = video @ head.embed_text(vectors.to(device)).double().cpu().T
-        measured = measure(scores.argmax(1), test, seed=context.seed, samples=self.samples)
+        measured = measure_scores(scores, test, seed=context.seed, samples=self.samples)
         metrics, intervals = measured.pop("metrics"), measured.pop("intervals")
-        if len(test.classes) > 5:
-            among = (scores.topk(5, dim=1).indices == test.label[:, None]).any(1).double().numpy()
-            metrics["top5_accuracy"] = float(among.mean())
-            bounds = of_mean(among, test.groups, seed=context.seed, samples=self.samples)
-            intervals |= {} if bounds is None else {"top5_accuracy": bounds}
         return {
             "corpus": context.identity,
             "protocol": {

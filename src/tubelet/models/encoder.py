@@ -16,6 +16,10 @@ from tubelet.types import Clip, Grid
 POSITIONS_OF = "slots,rows,columns of the clips whose position table is stretched over these; None: these clips' own"
 
 
+HEADS = {192: 3, 384: 6, 512: 8, 768: 12, 1024: 16, 1280: 16, 1408: 16}
+"""Attention heads of the widths that VideoMAE was published with; tensors do not say."""
+
+
 @chz.chz
 class Vit:
     """The size of the encoder. `Tiny`, `Small`, `Base` and `Large` are the usual four."""
@@ -65,10 +69,30 @@ class Large(Vit):
 
 
 def check_heads(name: str, width: int, heads: int, depth: int) -> None:
-    if heads < 1 or width < heads or width % heads:
-        raise RecipeError(f"{name}.width={width} must be a positive multiple of {name}.heads={heads}")
+    if width < 1:
+        raise RecipeError(f"{name}.width={width} must be at least 1")
+    if heads < 1 or width % heads:
+        raise RecipeError(
+            f"{name}.width={width} must be a positive multiple of {name}.heads={heads}; for this width set "
+            f"{name}.heads={fitting_heads(width)}"
+        )
     if depth < 1:
         raise RecipeError(f"{name}.depth={depth} must be at least 1")
+
+
+def fitting_heads(width: int) -> int:
+    """Those that the width was published with; else of 64 channels each, or the divisor that is nearest to that."""
+    usual = HEADS.get(width, max(width // 64, 1))
+    divisors = (count for count in range(1, width + 1) if width % count == 0)
+    return usual if width % usual == 0 else min(divisors, key=lambda count: abs(math.log(width / count / 64)))
+
+
+def size_of(config: Vit) -> str:
+    """How a recipe asks for an encoder of this size."""
+    for known in (Tiny, Small, Base, Large):
+        if (usual := known()).width == config.width and (usual.depth, usual.heads) == (config.depth, config.heads):
+            return f"encoder={known.__name__}"
+    return f"encoder.width={config.width} encoder.depth={config.depth} encoder.heads={config.heads}"
 
 
 def check_grid(name: str, grid: Grid | None) -> None:

@@ -32,6 +32,9 @@ class Finetune(Training):
     rates: tuple[float, ...] = chz.field(
         default=(), doc="values of optim.base_lr that are tried; the best on the held-out part is kept"
     )
+    refit: bool = chz.field(
+        default=False, doc="after the selection train once more, on all of these groups, at the selected rate and step"
+    )
     evaluate_every: int = chz.field(
         default=0, doc="steps between two measurements on the held-out part; 0: a tenth of the run"
     )

@@ -25,7 +25,7 @@ from tubelet.data.table import Corpus, Video
 from tubelet.data.views import CENTRE, parse
 from tubelet.distributed import process_group
 from tubelet.errors import RecipeError, RunError
-from tubelet.evaluations.classification import chance, measure
+from tubelet.evaluations.classification import chance, measure_scores
 from tubelet.evaluations.duplicates import Shared, looked_at
 from tubelet.evaluations.familiarity import familiar_with, write_familiarity
 from tubelet.evaluations.features import Progress, outline, quiet
@@ -58,6 +58,7 @@ from tubelet.tasks import Classification
 from tubelet.train import Machine, train
 
 BEST, TRAINED_ON = "best.safetensors", "trained_on.csv"
+REFIT = "refit"  # the folder of the training on all of train
 
 
 def finetune(
@@ -123,10 +124,18 @@ def finetune(
             if not tune(Tuning(config, table, division, rate, steps, folder, machine)):
                 say(machine, "stopped and saved; the same command goes on from there")
                 return False
+        if machine.world > 1:
+            distributed.barrier()  # the first rank has measured the last step
+        chosen = best(rates, folder, len(division.select))
+        kept = Tuning(config, table, division, chosen.rate, steps, folder, machine)
+        if config.refit and division.select:
+            kept = refitted(kept, chosen.step)
+            if not tune(kept):
+                say(machine, "stopped and saved; the same command goes on from there")
+                return False
         if machine.rank == 0:
-            chosen = best(rates, folder, len(division.select))
             finish(folder, record, table, tell)
-            conclude(config, table, division, leaks, chosen, folder, machine, steps, progress)
+            conclude(kept, division, leaks, chosen, folder, progress)
             print(f"{folder}: {chosen.told}; {following(folder)}")
         return True
 
@@ -142,28 +151,45 @@ class Tuning:
     steps: int
     root: Path
     machine: Machine
+    until: int | None = None  # the step at which its schedule is left; None: the last
 
     @property
     def folder(self) -> Path:
         return below(self.root, self.rate)
 
+    @property
+    def last(self) -> int:
+        return self.steps if self.until is None else self.until
+
+
+def refitted(selected: Tuning, step: int) -> Tuning:
+    """The same on all of train, where nothing is held out any more: at the selected rate, left at the same share of
+    its schedule."""
+    division = selected.division
+    every = replace(division, fit=(*division.fit, *division.select), select=())
+    steps = selected.config.total(len(every.fit), selected.machine.world)
+    until = max(1, round(steps * step / selected.steps))
+    return replace(selected, division=every, steps=steps, root=selected.root / REFIT, until=until)
+
 
 def tune(tuning: Tuning) -> bool:
     """Trains at one learning rate, from its checkpoint if there is one; keeps the weights that were best on the way."""
     config, machine, steps, folder = tuning.config, tuning.machine, tuning.steps, tuning.folder
-    folder.mkdir(exist_ok=True)
+    last = tuning.last
+    folder.mkdir(exist_ok=True, parents=True)
     first = checkpoint_step(folder / CHECKPOINT)
-    finished = first == steps and any(record["step"] == steps for record in measured(folder))
+    finished = first == last and any(record["step"] == last for record in measured(folder))
     if machine.world > 1:
         distributed.barrier()  # every rank has looked before one of them writes
     if finished:
         return True
-    say(machine, f"learning rate {tuning.rate:g}: " + (f"going on from step {first}" if first else f"{steps} steps"))
+    what = "" if tuning.until is None else "all of train, "
+    say(machine, f"{what}learning rate {tuning.rate:g}: {f'going on from step {first}' if first else f'{last} steps'}")
     task = fresh(config, len(tuning.division.classes), first == 0)
     batches = train_batches(
         tuning.corpus, config.clip, config.data, videos=tuning.division.fit, classes=tuning.division.classes,
         batch=config.batch, seed=config.seed, rank=machine.rank, world=machine.world,
-        first_step=first * config.accumulate, last_step=steps * config.accumulate, progress=reading(machine),
+        first_step=first * config.accumulate, last_step=last * config.accumulate, progress=reading(machine),
     )  # fmt: skip
     loop = chz.replace(
         config,
@@ -172,11 +198,11 @@ def tune(tuning: Tuning) -> bool:
     )
     with Log(folder / LOG if machine.rank == 0 else None, keep=first, tensorboard=config.tensorboard) as log:
         look = Looking(tuning, task, log)
-        if train(loop, task, batches, look, folder, log, steps, machine) < steps:
+        if train(loop, task, batches, look, folder, log, steps, machine, tuning.until) < last:
             return False
         if machine.rank == 0:
             task.eval()
-            look(steps)
+            look(last)
     return True
 
 
@@ -250,23 +276,17 @@ def compared(found: Predicted, videos: Iterable[Video], classes: tuple[str, ...]
 
 
 def conclude(
-    config: Finetune,
-    corpus: Corpus,
-    division: Division,
-    leaks: Leaks,
-    chosen: Chosen,
-    folder: Path,
-    machine: Machine,
-    steps: int,
-    progress: Progress,
+    tuning: Tuning, division: Division, leaks: Leaks, chosen: Chosen, folder: Path, progress: Progress
 ) -> None:
-    """Measures the chosen weights on test, writes the result, and last the classifier; then the scaffolding goes."""
-    tuning = Tuning(config, corpus, division, chosen.rate, steps, folder, machine)
-    weights = best_weights(tuning.folder, chosen.step)
+    """Measures the weights that are kept on test, writes the result, and last the classifier; then the scaffolding
+    goes. `division` is that of the selection."""
+    config, corpus = tuning.config, tuning.corpus
+    step = chosen.step if tuning.until is None else tuning.until
+    weights = best_weights(tuning.folder, step)
     model = config.build(len(division.classes)).model
     load_strictly(model, weights, tuning.folder / BEST)
-    model.to(machine.device).eval()
-    result = result_of(tuning, leaks, chosen)
+    model.to(tuning.machine.device).eval()
+    result = result_of(tuning, division, leaks, chosen, step)
     if division.test:
         found = on_videos(tuning, model.forward, division.test, parse(config.views), progress)
         result |= tested(found, tuning, result) | (shared(tuning, found, result) if found.ids else {})
@@ -275,20 +295,21 @@ def conclude(
         known = f"was trained on (data.split={split})" if split in ("all", "test") else "has no labelled video"
         result["remarks"] = [f"the test split of {corpus.name} {known}: nothing is measured on it"]
     merge_result(folder, "finetune", result)
-    write_atomically(folder / LOG, (tuning.folder / LOG).read_bytes())
+    write_atomically(folder / LOG, (below(folder, chosen.rate) / LOG).read_bytes())
     names = [
         {"video": video.id, "part": name} for name in ("fit", "select") for video in getattr(division, name)
     ]  # fmt: skip
     write_atomically(folder / TRAINED_ON, listed(names))
     familiarity = familiar_with(
-        model.features, corpus, division.fit, config.clip, config.data, config.batch, machine.device
+        model.features, corpus, tuning.division.fit, config.clip, config.data, config.batch, tuning.machine.device
     )
     write_familiarity(folder, "finetune", familiarity)
-    about = {"classes": "\n".join(division.classes), "step": str(chosen.step), "rate": f"{chosen.rate:g}"}
+    about = {"classes": "\n".join(division.classes), "step": str(step), "rate": f"{chosen.rate:g}"}
     write_atomically(folder / CLASSIFIER, save(weights, metadata=about))
-    for rate in config.grid:
-        for name in (CHECKPOINT, BEST):
-            (below(folder, rate) / name).unlink(missing_ok=True)
+    for root in (folder, folder / REFIT):
+        for rate in config.grid:
+            for name in (CHECKPOINT, BEST):
+                (below(root, rate) / name).unlink(missing_ok=True)
 
 
 def best_weights(folder: Path, step: int) -> dict[str, Tensor]:
@@ -314,16 +335,16 @@ def listed(rows: list[dict[str, str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def result_of(tuning: Tuning, leaks: Leaks, chosen: Chosen) -> dict[str, Any]:
-    """What was decided, before test is looked at."""
-    config, division = tuning.config, tuning.division
+def result_of(tuning: Tuning, division: Division, leaks: Leaks, chosen: Chosen, step: int) -> dict[str, Any]:
+    """What was decided, before test is looked at; `division` is that of the selection."""
+    config = tuning.config
     contamination = leaks.of_split("test")
     fit, select = (outline(part, division.classes) for part in (division.fit, division.select))
     failed = unread(tuning)
     names = {line.partition(": ")[0] for line in failed}
     used = fit.rows(torch.tensor([name not in names for name in fit.ids]))
     return {
-        "step": chosen.step,
+        "step": step,
         "seed": config.seed,
         "versions": versions(),
         "view": view(config.clip, config.data),
@@ -340,6 +361,10 @@ def result_of(tuning: Tuning, leaks: Leaks, chosen: Chosen) -> dict[str, Any]:
             f"({config.held_out:.0%} of the groups of every label, by a keyed hash), ties by cross-entropy"
             if len(select)
             else "none: one learning rate, and its last step",
+            "refit": "no: the selected weights, which the held-out clips did not fit"
+            if tuning.until is None
+            else f"trained once more on all {len(fit) + len(select)} clips at the selected rate, left at the same "
+            f"share of its schedule: step {step} of {tuning.steps}",
             "steps": tuning.steps,
             "selected": {"rate": chosen.rate, "step": chosen.step},
             "held_out_accuracy": {f"{rate:g}": f"{top:.4f} at step {at}" for rate, (top, at) in chosen.grid.items()},
@@ -399,10 +424,7 @@ def tested(found: Predicted, tuning: Tuning, result: Mapping[str, Any]) -> dict[
     }
     if not there:
         return {**named, "remarks": [f"none of {len(division.test)} test videos could be read: nothing is measured"]}
-    numbers = measure(found.probabilities.argmax(1), test, seed=tuning.config.seed, samples=tuning.config.samples)
-    if len(division.classes) > 5:
-        top = found.probabilities.topk(5).indices
-        numbers["metrics"]["top5_accuracy"] = float((top == test.label[:, None]).any(1).float().mean())
+    numbers = measure_scores(found.probabilities, test, seed=tuning.config.seed, samples=tuning.config.samples)
     return {**numbers, **named, "metrics": {**result["metrics"], **numbers["metrics"], **chance(fit, test)}}
 
 

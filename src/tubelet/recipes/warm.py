@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part
 from tubelet.errors import WeightsError
 from tubelet.models.decoder import Decoder
-from tubelet.models.encoder import Vit
+from tubelet.models.encoder import Vit, size_of
 from tubelet.objectives import Pixels
 from tubelet.recipes.folder import RECIPE, read_kind, read_plan, read_plan_of, read_weights_of, weights_file
 from tubelet.recipes.pretrain import Pretrain
@@ -114,6 +114,11 @@ def warm(task: Pretraining, found: Source) -> list[str]:
         try:
             load_strictly(module, own, found.name)
         except WeightsError as error:
+            if name == "encoder" and other_size(task.encoder.config, found.encoder):
+                raise WeightsError(
+                    f"{error}; that encoder is {found.encoder.width} wide and {found.encoder.depth} deep, the recipe's "
+                    f"{task.encoder.config.width} and {task.encoder.config.depth}: set {size_of(found.encoder)}"
+                ) from error
             if name == "encoder":
                 raise
             new.append(f"{name} ({str(error).rpartition(' do not fit this model: ')[2]})")
@@ -137,11 +142,17 @@ def check_encoder(config: Vit, found: Source) -> None:
     """What the shapes of the tensors do not tell, or tell badly."""
     for name, meaning in (("heads", "attention heads"), ("final_norm", "a norm after the last block")):
         theirs, ours = getattr(found.encoder, name), getattr(config, name)
+        if name == "heads" and other_size(config, found.encoder):
+            continue  # a number of heads of its own would not fit this width; the tensors say what differs
         if theirs != ours and not (found.fine_tuned and name == "final_norm"):
             raise WeightsError(
                 f"the encoder of {found.name} and that of the recipe differ in {meaning} ({theirs} and {ours}); "
                 f"set encoder.{name}={theirs}"
             )
+
+
+def other_size(one: Vit, other: Vit) -> bool:
+    return (one.width, one.depth) != (other.width, other.depth)
 
 
 def other_decoder(module: nn.Module, found: Source) -> str:

@@ -232,6 +232,8 @@ def chance_of(metric: str) -> str:
     measure = metric.rpartition(".")[2]
     if measure in ("accuracy", "balanced_accuracy"):
         return "majority" if measure == "accuracy" else "chance"
+    if measure == "top5_accuracy":
+        return metric.replace("top5", "chance_top5")
     return f"{metric.partition('.')[0]}.chance_{measure}"
 
 

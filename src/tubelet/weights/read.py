@@ -5,7 +5,7 @@ Strict: every weight of that model must be there, in its shape, and nothing may 
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,11 @@ from torch import Tensor, nn
 
 from tubelet.errors import WeightsError
 from tubelet.models.decoder import Decoder
-from tubelet.models.encoder import Vit
+from tubelet.models.encoder import HEADS, Vit, fitting_heads
 from tubelet.models.patches import MEAN, STD
 from tubelet.types import Clip
 from tubelet.weights.files import Found, find_weights
 from tubelet.weights.layouts import DECODER, EMBED, Layout, from_layout, listed, recognise
-
-HEADS = {192: 3, 384: 6, 512: 8, 768: 12, 1024: 16, 1280: 16, 1408: 16}
-"""Attention heads of the widths that VideoMAE was published with; the tensors do not say."""
 
 DEFAULTS = {
     "image_size": 224,
@@ -69,8 +66,10 @@ def read_weights(source: str | Path, *, frames: int | None = None, size: int | N
 
 def weights_of(found: Found, *, frames: int | None = None, size: int | None = None) -> Weights:
     """What was found, as ours."""
+    found, wrapped = unwrapped_names(found)
     layout = recognise(found.tensors, found.origin)
     config, remarks = settings(found, layout)
+    remarks += wrapped
     tensors = from_layout(floats(found, remarks), layout, found.origin)
     clip = clip_of(tensors, config, found.origin, frames, size, remarks)
     tensors[EMBED] = tensors[EMBED].flatten(1)
@@ -82,6 +81,22 @@ def weights_of(found: Found, *, frames: int | None = None, size: int | None = No
     tensors = folded(tensors, clip, found, remarks)
     classes = classes_of(tensors, config)
     return Weights(tensors, clip, encoder, decoder, classes, layout.name, found.origin, tuple(remarks))
+
+
+def unwrapped_names(found: Found) -> tuple[Found, list[str]]:
+    """Without what torch.compile (`_orig_mod`, wherever it stands) and DistributedDataParallel (`module`, in front of
+    every name) add to the names of a saved model; and a remark."""
+    names = {name: ".".join(part for part in name.split(".") if part != "_orig_mod") for name in found.tensors}
+    while names and all(name.startswith("module.") for name in names.values()):
+        names = {old: name.removeprefix("module.") for old, name in names.items()}
+    if all(old == name for old, name in names.items()):
+        return found, []
+    if len(set(names.values())) < len(names):
+        raise WeightsError(f"{found.origin} holds weights twice, with and without `_orig_mod.`; keep one of them")
+    tensors = {names[old]: value for old, value in found.tensors.items()}
+    compiled = any("_orig_mod" in old.split(".") for old in names)
+    remarks = ["its names carry `_orig_mod.`, as torch.compile leaves them: left out"] if compiled else []
+    return replace(found, tensors=tensors), remarks
 
 
 def settings(found: Found, layout: Layout) -> tuple[dict[str, Any], list[str]]:
@@ -172,7 +187,7 @@ def encoder_of(tensors: Mapping[str, Tensor], config: Mapping[str, Any], origin:
     return Vit(
         width=width,
         depth=depth,
-        heads=heads_of(width, config.get("num_attention_heads"), origin, remarks),
+        heads=heads_of(width, config.get("num_attention_heads"), remarks),
         mlp_ratio=ratio(tensors, "encoder.blocks", width, origin),
         layer_norm_eps=epsilon(config),
         final_norm="encoder.norm.weight" in tensors,
@@ -195,7 +210,7 @@ def decoder_of(
     return Decoder(
         width=width,
         depth=depth,
-        heads=heads_of(width, config.get("decoder_num_attention_heads"), origin, remarks),
+        heads=heads_of(width, config.get("decoder_num_attention_heads"), remarks),
         mlp_ratio=ratio(tensors, f"{DECODER}.blocks", width, origin),
         layer_norm_eps=eps,
     )
@@ -214,15 +229,14 @@ def count_blocks(tensors: Mapping[str, Tensor], stack: str) -> int:
     return max(numbers, default=-1) + 1
 
 
-def heads_of(width: int, said: Any, origin: str, remarks: list[str]) -> int:
+def heads_of(width: int, said: Any, remarks: list[str]) -> int:
     if said:
         return int(said)
-    if width in HEADS:
-        return HEADS[width]
-    heads = max(width // 64, 1)
-    if width % heads:
-        raise WeightsError(f"{origin} does not say how many attention heads it has, and no config.json lies beside it")
-    remarks.append(f"nothing says how many heads a width of {width} has: taken to be {heads}, 64 channels each")
+    heads = fitting_heads(width)
+    if width not in HEADS:
+        remarks.append(
+            f"nothing says how many heads a width of {width} has: taken to be {heads}, {width // heads} channels each"
+        )
     return heads
 
 
