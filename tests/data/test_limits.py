@@ -91,6 +91,7 @@ def test_a_clip_that_hangs_while_it_is_read_is_too_slow_and_training_goes_on(
         whole(self, start, end)
 
     monkeypatch.setattr(Reader, "_read_packets", hangs)
+    monkeypatch.setattr("tubelet.data.loader.start_method", lambda: "fork")  # so that the workers have it too
     data = Data(sampling=Sampling(stride=1), workers=workers)
     with limited(Limits(seconds=1.5)):
         steps = list(train_batches(videos, CLIP, data, batch=4, seed=0, first_step=0, last_step=1))

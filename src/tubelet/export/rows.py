@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from tubelet.data.content import state_or_none
 from tubelet.data.listing import Entry, list_sources, segment_id
 from tubelet.data.table import Corpus, Video
 from tubelet.errors import CorpusError
@@ -89,11 +90,8 @@ def absolute(path: Path) -> str:
 
 
 def as_it_is_now(row: Row) -> Row:
-    try:
-        stat = Path(row.path).stat()
-    except OSError:
-        return row
-    return replace(row, size=stat.st_size, modified=stat.st_mtime_ns)
+    size, modified = state_or_none(Path(row.path)) or (None, None)
+    return replace(row, size=size, modified=modified)
 
 
 def told_apart(rows: Sequence[Row]) -> list[str]:

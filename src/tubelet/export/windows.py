@@ -83,11 +83,14 @@ def length_of(asked: Measuring) -> Length:
     """Runs in a worker. It reads the packets one by one and keeps none, so a long file takes no more than a short."""
     begin = asked.row.start or -np.inf
     stop = np.inf if asked.row.end is None else asked.row.end
-    container, stream = open_video(asked.path)
-    with container:
-        stamps, _ = packet_stamps(container, stream)
-        origin, unit = stream.start_time or 0, float(stream.time_base)
-        rate = float(stream.average_rate or stream.guessed_rate or 0)
+    stamps: list[int | None] = [None]
+    rate = 0.0
+    if not asked.path.is_dir():  # else an image sequence, which has no packets
+        container, stream = open_video(asked.path)
+        with container:
+            stamps, _ = packet_stamps(container, stream)
+            origin, unit = stream.start_time or 0, float(stream.time_base)
+            rate = float(stream.average_rate or stream.guessed_rate or 0)
     if None in stamps or len(set(stamps)) < len(stamps):  # then only decoding tells
         with Reader(asked.path, begin, stop) as reader:
             times = reader.times
