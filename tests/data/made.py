@@ -90,7 +90,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "flashsv2": ("flv",), "flv": ("flv", "avi"), "gif": ("gif",), "h263": ("3gp", "avi"), "h263p": ("avi",),
     "magicyuv": ("avi",), "mjpeg": ("avi", "mp4", "mkv", "mjpeg"), "msmpeg4": ("avi", "asf"), "msmpeg4v2": ("avi",),
     "msvideo1": ("avi",), "png": ("mov", "avi"), "prores": ("mov",), "qtrle": ("mov",), "rawvideo": ("avi", "nut"),
-    "rv20": ("rm",), "snow": ("avi",), "svq1": ("mov",), "utvideo": ("avi",), "wmv1": ("wmv", "avi"),
+    "rpza": ("mov",), "rv20": ("rm",), "snow": ("avi",), "svq1": ("mov",), "utvideo": ("avi",), "wmv1": ("wmv", "avi"),
     "wmv2": ("wmv", "asf"), "zmbv": ("avi",),
 }  # fmt: skip
 FORMATS = {

@@ -67,8 +67,8 @@ def disagreements(path: Path, spans: int = 20) -> list[str]:
         end = float(times[last]) if last < len(times) else found.end
         moments = rng.integers(len(times), size=3)
         try:
-            frames, when = read_span(path, float(times[first]), end)
-            picked = read_frames(path, times[moments])
+            frames, when = read_span(path, float(times[first]), end, found.reading)
+            picked = read_frames(path, times[moments], found.reading)
         except VideoError as error:
             wrong.append(f"{path.name} {first}:{last}: {error}")
             continue
@@ -110,6 +110,17 @@ def test_what_index_calls_ok_of_packed_b_frames_is_embedded_from_its_middle(
         with Reader(video.path, video.start, video.end) as reader:
             read += map(checksum, reader.frames(reader.times))
     assert read == expected
+
+
+def test_key_frames_that_are_none_are_found_out_and_the_file_is_read_from_its_beginning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make(tmp_path, Kind("rpza", "mov", 0, 6))  # every packet is flagged, and its decoder does not tell
+    assert cli.main(["index", str(path), "--out", str(tmp_path / "corpus")]) == 0, capsys.readouterr().err
+    video = Corpus.open(tmp_path / "corpus").videos[0]
+    assert (video.status, video.reading) == ("ok", "sequential")
+    assert "decoded from its beginning" in video.reason
+    assert not disagreements(path)
 
 
 def sample(every: Sequence[Kind]) -> list[Kind]:

@@ -177,7 +177,9 @@ def test_a_file_that_hangs_the_decoder_is_given_up(
     import time
 
     real = module.probe
-    monkeypatch.setattr(module, "probe", lambda path: time.sleep(60) if path.name == "clip 3.mp4" else real(path))
+    monkeypatch.setattr(
+        module, "probe", lambda path, **how: time.sleep(60) if path.name == "clip 3.mp4" else real(path)
+    )
     monkeypatch.setattr("tubelet.data.processes.start_method", lambda: "fork")  # so that the workers hang too
     indexed = index([clips_folder / "up"], tmp_path / "c", running=Running(Limits(seconds=3.0)))
     hung = next(video for video in indexed.corpus.videos if video.id == "clip 3.mp4")

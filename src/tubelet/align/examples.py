@@ -15,7 +15,7 @@ from tubelet.align.lesson import Lesson
 from tubelet.data.limits import Limits, limits
 from tubelet.data.processes import Failure, cores, run_each
 from tubelet.data.table import Corpus, Video, normalise_text
-from tubelet.data.video import Reader
+from tubelet.data.video import open_reader
 from tubelet.errors import CorpusError, VideoError
 
 LIMIT = 120.0  # seconds that the frames of one video may take
@@ -43,7 +43,9 @@ def read_examples(corpus: Corpus, split: str, settings: Lesson, progress: Progre
     if len(captioned) > most:
         kept = seeds.generator(settings.seed, "align videos").permutation(len(captioned))[:most]
         captioned = [captioned[place] for place in sorted(kept)]
-    jobs = [(video.path, video.start, video.end, settings.frames, settings.side) for video, _ in captioned]
+    jobs = [
+        (video.path, video.start, video.end, video.reading, settings.frames, settings.side) for video, _ in captioned
+    ]
     found: dict[int, UInt8[np.ndarray, "t h w 3"]] = {}
     failed: dict[str, str] = {}
     chosen = limits(Limits(seconds=LIMIT))
@@ -80,10 +82,10 @@ def with_texts(corpus: Corpus, split: str, settings: Lesson) -> list[tuple[Video
     return found
 
 
-def decode(job: tuple[Path, float, float, int, int]) -> UInt8[np.ndarray, "t h w 3"]:
+def decode(job: tuple[Path, float, float, str | None, int, int]) -> UInt8[np.ndarray, "t h w 3"]:
     """So many frames of a span, evenly spread, with the short side resized."""
-    path, start, end, count, side = job
-    with Reader(path, start, end) as reader:
+    path, start, end, reading, count, side = job
+    with open_reader(path, start, end, reading=reading) as reader:
         times = reader.times
         if not times.size:
             raise VideoError(f"no frame from {start:g} s to {end:g} s")

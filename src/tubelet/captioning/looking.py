@@ -20,7 +20,7 @@ from tubelet.data.content import content_key, file_content, state_of
 from tubelet.data.jobs import FAILED, Failures, Progress, Running, Task, Work, file_key, run_job
 from tubelet.data.shards import Writer, series_folder
 from tubelet.data.table import Corpus, Video
-from tubelet.data.video import SAME, Reader
+from tubelet.data.video import SAME, open_reader
 from tubelet.errors import CorpusError, VideoError
 from tubelet.seeds import key as draw_key
 
@@ -79,6 +79,7 @@ class Job:
     start: float
     end: float
     count: int
+    reading: str | None = None
 
 
 def look_at_all(
@@ -103,7 +104,7 @@ def look_at_all(
         Task(
             file_key(video.path, video.id, video.start, video.end),
             video.id,
-            (Job(video.path, video.start, video.end, how.frames),),
+            (Job(video.path, video.start, video.end, how.frames, video.reading),),
         )
         for video in videos
     ]
@@ -175,7 +176,7 @@ def described(
 
 def look(job: Job) -> Seen:
     """The frame in the middle of each of so many equal parts of a row, each once, and when it is shown."""
-    with Reader(job.path, job.start, job.end) as reader:
+    with open_reader(job.path, job.start, job.end, reading=job.reading) as reader:
         times = reader.times
         if not times.size:
             raise VideoError(f"no frame from {job.start:g} s to {job.end:g} s")

@@ -145,7 +145,7 @@ def draw(chosen: Sequence[tuple[Video, Caption]], path: Path, columns: int = 4) 
     for video, caption in chosen:
         moment = (video.start + video.end) / 2 if caption.time is None else caption.time
         try:
-            seen.append((glance(video.path, moment), video, caption))
+            seen.append((glance(video.path, moment, video.reading), video, caption))
         except VideoError as error:
             failed.append(f"{video.id}: {error}")
     if not seen:

@@ -30,6 +30,7 @@ from tubelet.commands.running import add_running, running_of
 if TYPE_CHECKING:
     from tubelet.data.datasets import Dataset
     from tubelet.data.index import Indexed
+    from tubelet.data.reading import Reading
     from tubelet.data.table import Corpus
 
 FEW = 5  # videos of a split on which a figure says nothing
@@ -61,6 +62,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--verify", action="store_true", help="--update: read every file whole, whatever its time says")
     parser.add_argument("--root", metavar="FOLDER", help="--update: the folder below which the videos lie now")
+    parser.add_argument(
+        "--frame-rate", type=float, metavar="FPS", help="frames a second of image sequences (default: 25, and said)"
+    )
+    parser.add_argument(
+        "--deinterlace", action=argparse.BooleanOptionalAction, default=None,
+        help="make interlaced frames whole (bwdif), one frame a frame (default: frames as they are decoded)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--square-pixels", action=argparse.BooleanOptionalAction, default=None,
+        help="stretch frames whose pixels are not square (default: frames as they are decoded)",
+    )  # fmt: skip
     parser.add_argument("--name", help="name of the corpus in every result (default: that of the folder)")
     add_running(parser, seconds=120.0)
 
@@ -100,10 +112,23 @@ def run(args: argparse.Namespace) -> None:
             root=args.root,
             dataset=dataset,
             videos=args.videos,
+            reading=reading_of(args),
             running=running,
             progress=bar,
         )
     print(summary(indexed, args.out, segmented=segment is not None))
+
+
+def reading_of(args: argparse.Namespace) -> "Reading | None":
+    """What the options say; None where none is given, so that a corpus keeps what was said before."""
+    from tubelet.data.reading import Reading
+    from tubelet.errors import TubeletError
+
+    if args.frame_rate is not None and not 0 < args.frame_rate < 100_000:
+        raise TubeletError(f"--frame-rate {args.frame_rate:g} must be frames a second, as 12 or 29.97")
+    if args.frame_rate is None and args.deinterlace is None and args.square_pixels is None:
+        return None
+    return Reading(bool(args.deinterlace), bool(args.square_pixels), rate=args.frame_rate)
 
 
 def the_dataset(args: argparse.Namespace) -> "Dataset | None":

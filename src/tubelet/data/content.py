@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tubelet.data.limits import regular_file
+from tubelet.data.sequences import frame_files, is_sequence
 from tubelet.data.table import Video
 from tubelet.errors import VideoError
 
@@ -43,7 +44,7 @@ def content_now(video: Video) -> dict[str, Any]:
 
 def state_of(path: Path) -> State:
     """What tells without reading that a file may have changed. Of an image sequence: all bytes, the latest change."""
-    stats = [file.stat() for file in frame_files(path)] if path.is_dir() else [regular_file(path)]
+    stats = [file.stat() for file in frame_files(path)] if is_sequence(path) else [regular_file(path)]
     return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
 
 
@@ -62,7 +63,7 @@ def content_digest(path: Path) -> bytes:
 @lru_cache(maxsize=1024)
 def digest_of(path: Path, size: int, modified: int) -> bytes:
     """Segments of one long file share one reading of it."""
-    if path.is_dir():
+    if is_sequence(path):
         parts = b"".join(digest_of_file(file) for file in frame_files(path))
         return hashlib.blake2b(parts, digest_size=SIZE).digest()
     return digest_of_file(path)
@@ -73,13 +74,8 @@ def digest_of_file(path: Path) -> bytes:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=SIZE)).digest()
 
 
-def frame_files(folder: Path) -> list[Path]:
-    """The frames of an image sequence, in order."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-
-
 def content_key(content: bytes, video: Video, text: str) -> bytes:
-    span = repr((round(video.start, 6), round(video.end, 6)))
+    span = repr((round(video.start, 6), round(video.end, 6))) + (video.reading or "")
     return hashlib.blake2b(content + span.encode() + b"\0" + text.encode(), digest_size=16).digest()
 
 

@@ -1,12 +1,15 @@
 """From compressed packets to upright frames of 8-bit RGB, with FFmpeg. Start reading at `open_video`."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import av
 import av.error
+import av.filter
 import av.logging
 import numpy as np
 from av.codec.context import Flags2
@@ -15,6 +18,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Int64, UInt8
 
 from tubelet.data.limits import Undecodable, check_size, check_time, regular_file
+from tubelet.data.reading import square_size
 
 Cut = Callable[[np.ndarray], np.ndarray]
 
@@ -48,6 +52,53 @@ def best_stream(container: Any) -> Any:
     moving = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     best = container.streams.best("video")
     return best if best in moving else max(moving, key=lambda stream: stream.width * stream.height, default=None)
+
+
+def pixel_aspect(stream: Any) -> Fraction:
+    """The width of a pixel over its height, as the file says; 1 where it does not, or cannot mean it."""
+    aspect = stream.sample_aspect_ratio
+    return Fraction(aspect) if aspect and Fraction(1, 10) <= aspect <= 10 else Fraction(1)
+
+
+class Deinterlaced:
+    """Frames of which those that are interlaced are made whole from their neighbours in time: as many, in order."""
+
+    def __init__(self, stamped: Iterable[tuple[Any, Any]]) -> None:
+        self.stamped = stamped
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        """(what came with it, frame)."""
+        waiting: deque[tuple[Any, Any]] = deque()
+        graph = None
+        for stamp, frame in self.stamped:
+            if graph is None:
+                graph = bwdif(frame)
+            waiting.append((stamp, frame))
+            graph.push(frame)
+            yield from drained(graph, waiting)
+        if graph is not None:
+            graph.push(None)
+            yield from drained(graph, waiting)
+
+
+def bwdif(frame: Any) -> Any:
+    graph = av.filter.Graph()
+    unit = frame.time_base or Fraction(1, 1000)
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=unit)
+    filters = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced"), graph.add("buffersink")
+    source.link_to(filters[0])
+    filters[0].link_to(filters[1])
+    graph.configure()
+    return graph
+
+
+def drained(graph: Any, waiting: "deque[tuple[Any, Any]]") -> Iterator[tuple[Any, Any]]:
+    while waiting:
+        try:
+            whole = graph.pull()
+        except (BlockingIOError, EOFError):
+            return
+        yield waiting.popleft()[0], whole
 
 
 class Decoding:
@@ -84,8 +135,9 @@ class Keeping:
 
     frames: UInt8[np.ndarray, "t h w 3"]
 
-    def __init__(self, places: Int64[np.ndarray, "t"], cut: Cut | None) -> None:
-        self.places, self.cut = places, cut
+    def __init__(self, places: Int64[np.ndarray, "t"], cut: Cut | None, aspect: Fraction = Fraction(1)) -> None:
+        """`aspect`: the width of a pixel over its height, which is stretched away."""
+        self.places, self.cut, self.aspect = places, cut, aspect
         self._turn: Turn | None = None
         self._size = (0, 0)
         self._rgb = VideoReformatter()
@@ -93,8 +145,8 @@ class Keeping:
     def put(self, index: int, frame: Any) -> None:
         """This is the frame at place `index`."""
         if first := self._turn is None:
-            self._turn, self._size = turn_of(frame), (frame.width, frame.height)
-            check_size(3 * frame.width * frame.height)
+            self._turn, self._size = turn_of(frame), square_size(frame.width, frame.height, self.aspect)
+            check_size(3 * self._size[0] * self._size[1])
         transpose, mirror, upside = self._turn or (False, False, False)
         # one thread: a context with threads of its own costs more than it gains and does not survive a fork
         # bicubic is how FFmpeg's command spreads colour that several pixels share, where they have more than 8 bits
@@ -109,17 +161,26 @@ class Keeping:
             upright = upright[::-1]
         part = upright if self.cut is None else self.cut(upright)
         if first:
-            check_size(3 * frame.width * frame.height + part.nbytes * len(self.places))
+            check_size(upright.nbytes + part.nbytes * len(self.places))
             self.frames = np.empty((len(self.places), *part.shape), np.uint8)
         self.frames[self.places == index] = part
 
 
 Turn = tuple[bool, bool, bool]
+QUARTERS: tuple[Turn, ...] = (  # counter-clockwise
+    (False, False, False),
+    (True, False, True),
+    (False, True, True),
+    (True, True, False),
+)
 
 
 def turn_of(frame: Any) -> Turn:
     """(transpose, mirror left-right, mirror top-bottom): how the display matrix brings the frame upright."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # beside it stands a kind of data that PyAV does not know, as the EXIF of a still
+        return QUARTERS[round(frame.rotation / 90) % 4]
     if matrix is None:
         return False, False, False
     a, b, _, c, d = (np.frombuffer(bytes(matrix), dtype="<i4")[:5] / 65536).tolist()

@@ -14,7 +14,7 @@ from tubelet.data.limits import limits, within
 from tubelet.data.processes import cores
 from tubelet.data.sample import Sampling
 from tubelet.data.table import Video, normalise_text
-from tubelet.data.video import Reader
+from tubelet.data.video import open_reader
 from tubelet.errors import TubeletError
 from tubelet.types import Clip
 
@@ -78,7 +78,7 @@ def clips_a_second(videos: Sequence[Video], clip: Clip | None = None) -> float |
 
 
 def clip_frames(video: Video, clip: Clip) -> UInt8[np.ndarray, "t h w 3"]:
-    with Reader(video.path, video.start, video.end) as reader:
+    with open_reader(video.path, video.start, video.end, reading=video.reading) as reader:
         return reader.frames(Sampling().times(reader.times, clip, "centre").times)
 
 

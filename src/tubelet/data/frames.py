@@ -26,7 +26,7 @@ from tubelet.data.limits import Limits, limits
 from tubelet.data.processes import Failure, cores, run_each
 from tubelet.data.sharing import shared
 from tubelet.data.table import Corpus, Video
-from tubelet.data.video import SAME, Cut, Reader
+from tubelet.data.video import SAME, Cut, open_reader
 from tubelet.errors import CorpusError, VideoError
 from tubelet.files import lock, remove_leftovers, writing
 
@@ -213,7 +213,7 @@ def build(root: Path, videos: Mapping[bytes, Video], short_side: int, progress: 
     with writing(folder, folder=True) as part:
         with (part / "frames.bin").open("wb") as file:
             keys = list(videos)
-            jobs = [(video.path, video.start, video.end, short_side) for video in videos.values()]
+            jobs = [(video.path, video.start, video.end, video.reading, short_side) for video in videos.values()]
             most = limits(Limits(seconds=LIMIT))
             memory = most.memory + 3 * max(expected_bytes([video], short_side) for video in videos.values())
             work = run_each(decode, jobs, most.workers or cores(), most.seconds, memory)
@@ -234,10 +234,12 @@ def build(root: Path, videos: Mapping[bytes, Video], short_side: int, progress: 
     return folder
 
 
-def decode(job: tuple[Path, float, float, int]) -> tuple[UInt8[np.ndarray, "t h w 3"], Float64[np.ndarray, "t"]]:
+def decode(
+    job: tuple[Path, float, float, str | None, int],
+) -> tuple[UInt8[np.ndarray, "t h w 3"], Float64[np.ndarray, "t"]]:
     """Every frame of a row, no larger than the short side asks."""
-    path, start, end, short_side = job
-    with Reader(path, start, end) as reader:
+    path, start, end, reading, short_side = job
+    with open_reader(path, start, end, reading=reading) as reader:
         times = reader.times
         if not times.size:
             raise VideoError(f"no frame from {start:g} s to {end:g} s")

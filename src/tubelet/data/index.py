@@ -24,6 +24,8 @@ from tubelet.data.merge import captions_of_rows, give_splits, merged, new_captio
 from tubelet.data.names import Names
 from tubelet.data.overlap import same_files
 from tubelet.data.probe import Probe, probe
+from tubelet.data.reading import FRAME_RATE, Reading
+from tubelet.data.sequences import is_sequence
 from tubelet.data.shards import Writer
 from tubelet.data.table import Corpus, Video, file_id, write_corpus
 from tubelet.data.update import CHANGED, MISSING, look_again
@@ -66,6 +68,7 @@ def index(
     root: str | Path | None = None,
     dataset: Dataset | None = None,
     videos: str | Path | None = None,
+    reading: Reading | None = None,
     running: Running | None = None,
     progress: Progress = quiet,
 ) -> Indexed:
@@ -77,7 +80,8 @@ def index(
     has changed (or `running` asks for it), and new ones follow, where there are sources. `labels_from_folders` takes
     the name of the folder that a file lies in as its label. Rows of tables that name no video are counted and named,
     and refused by `strict`. With a `dataset`, the sources are its official annotation files and `videos` the folder
-    that holds its files.
+    that holds its files. `reading` says how frames are read from now on, as long as no later call
+    says otherwise.
     """
     out = Path(out).expanduser().absolute()
     running = running or Running(Limits(seconds=LIMIT))
@@ -115,12 +119,14 @@ def index(
     for video, own in listing.captions.items():
         texts.setdefault(video, []).extend(own)
 
+    how = reading or Reading.parse(old.about.get("reading") if old else None)
     make_folder(out)
     files = files_of(entries)
-    looked, done = look_into(files, segment, out, running, progress)
+    looked, done = look_into(files, segment, how.words, out, running, progress)
     rows = merged(old_rows(known), [row for path, look in looked.items() for row in rows_of(files[path], look)])
     for row in rows:
         row.update({**given.get(row["video"], {}), **given.get(row["id"], {})})
+    listing.remarks += reading_remarks(rows, how)
     counts, remarks = again.told(before, rows)
     listing.remarks += remarks
     listing.remarks += numbers_hint([row["label"] for row in rows if row["label"]])
@@ -140,6 +146,7 @@ def index(
             **(old.about if old else {}),
             "sources": sources_of([*sources, *([root] if root else [])], old),
             **about_dataset(dataset),
+            **({"reading": how.words} if how.words else {}),
         },
     )
     shutil.rmtree(out / LOOKED)
@@ -232,14 +239,23 @@ class Job:
     path: Path
     spans: tuple[Span, ...]
     segment: float | None
+    reading: str | None = None  # what is asked for (tubelet.data.reading)
 
 
 def look_into(
-    files: Mapping[Path, Sequence[Entry]], segment: float | None, out: Path, running: Running, progress: Progress
+    files: Mapping[Path, Sequence[Entry]],
+    segment: float | None,
+    reading: str | None,
+    out: Path,
+    running: Running,
+    progress: Progress,
 ) -> tuple[dict[Path, Look], Done]:
     """Looks into the files in other processes; what an interrupted call found out is not found out again."""
-    jobs = [Job(path, tuple((e.start, e.end) for e in entries), segment) for path, entries in files.items()]
-    tasks = [Task(file_key(job.path, job.spans, segment), str(job.path), (job,)) for job in jobs]
+    jobs = [Job(path, tuple((e.start, e.end) for e in entries), segment, reading) for path, entries in files.items()]
+    tasks = [
+        Task(file_key(job.path, job.spans, segment, *([reading] if reading else [])), str(job.path), (job,))
+        for job in jobs
+    ]
     with Writer(out / LOOKED, {"name": LOOKED}, LOOKED_SCHEMA) as writer:
         looked = {key.hex(): Look(**json.loads(text)) for key, text in writer.series.columns("key", "look")}
 
@@ -266,7 +282,7 @@ def look_into(
 def examine(job: Job) -> Look:
     """Runs in a worker: what the file holds, and how much of it lies in each span."""
     try:
-        found, file = probe(job.path), content_columns(job.path)
+        found, file = probe(job.path, reading=Reading.parse(job.reading)), content_columns(job.path)
     except OSError as error:
         raise Undecodable("unreadable", error.strerror or type(error).__name__) from None
     spans = [cut(span, found, job.segment) for span in job.spans]
@@ -279,7 +295,12 @@ def examine(job: Job) -> Look:
         pieces=[[piece(found, start, end, named) for named, start, end in pieces] for pieces in spans],
         decoded=found.decoded,
         seconds=found.seconds,
-        file=file,
+        file={
+            **file,
+            "reading": found.reading,
+            "pixel_aspect": found.pixel_aspect,
+            "field_order": found.field_order,
+        },
     )
 
 
@@ -337,6 +358,26 @@ def rows_of(entries: Iterable[Entry], look: Look) -> list[Row]:
                 made.update(status="empty", reason=f"no frame from {found['start']:g} s to {found['end']:g} s")
             rows.append(made)
     return rows
+
+
+def reading_remarks(rows: Sequence[Row], how: Reading) -> list[str]:
+    """What is particular about the frames of some rows, and the option that changes how they are read."""
+    remarks = []
+    usable = [row for row in rows if row["status"] == "ok"]
+    if stills := [row for row in usable if is_sequence(Path(row["path"]))]:
+        rate = f"{how.rate:g}" if how.rate else f"{FRAME_RATE:g}, as nothing else is said (--frame-rate FPS)"
+        remarks.append(f"{plural(len(stills), 'image sequence')} (first: {stills[0]['id']}); frames a second: {rate}")
+    for column, told, option, chosen in (
+        ("field_order", "interlaced", "--deinterlace makes their frames whole", how.deinterlace),
+        ("pixel_aspect", "with pixels that are not square", "--square-pixels stretches them", how.square),
+    ):
+        if some := [row for row in usable if row.get(column)]:
+            what = "read so" if chosen else f"read as decoded; {option}"
+            remarks.append(
+                f"{plural(len(some), 'row')} {told} (first: {some[0]['id']}, {some[0][column]}), "
+                + (f"corrected by {option.split()[0]}" if chosen else what)
+            )
+    return remarks
 
 
 def sources_of(sources: Sequence[str | Path], old: Corpus | None) -> list[str]:

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from tubelet.data.content import state_of
 from tubelet.data.limits import Limits
 from tubelet.data.processes import Failure, attempt, cores, run_each
 from tubelet.errors import TubeletError
@@ -230,9 +231,8 @@ def cut(tasks: Sequence[Task], most: int = MOST) -> list[Shard]:
 def file_key(path: Path, *question: Any) -> str:
     """The file as it is now, and what is asked of it, without reading it."""
     try:
-        stat = path.stat()
-        state = (stat.st_size, stat.st_mtime_ns)
-    except OSError:
+        state = state_of(path)
+    except (OSError, TubeletError):
         state = (-1, -1)
     return hashlib.blake2b(repr((str(path), state, question)).encode(), digest_size=16).hexdigest()
 

@@ -1,7 +1,6 @@
 """The videos that the user points at: folders, files and lists. Start reading at `list_sources`."""
 
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -9,6 +8,7 @@ from typing import Any
 
 from tubelet.data.names import Use
 from tubelet.data.rows import Named, named_rows, plural, seconds
+from tubelet.data.sequences import is_sequence, looks_like_sequence
 from tubelet.data.tables import EXTENSIONS, Table, looks_like_video
 from tubelet.errors import CorpusError
 
@@ -58,11 +58,15 @@ def list_sources(
     for source in map(Path, sources):
         found = Listing()
         if source.is_dir():
-            found.entries = [Entry(name, path) for name, path in walk(source, leave_out)]
+            found.entries = [
+                Entry(source.name if name == "." else name, path) for name, path in walk(source, leave_out)
+            ]
         elif source.is_file() and source.suffix.lower() in LISTS:
             found = read_list(source)
         elif source.is_file():
             found.entries = [Entry(source.name, source.absolute())]
+        elif is_sequence(source):
+            found.entries = [Entry(f"{source.parent.absolute().name}/{source.name}", source.absolute())]
         else:
             raise CorpusError(f"there is no file or folder {source}; give folders, video files or lists of videos")
         if any(taken.get(entry.video, entry.path) != entry.path for entry in found.entries):
@@ -104,7 +108,10 @@ def writable(entry: Entry) -> bool:
 
 
 def walk(folder: Path, leave_out: Path | None) -> list[tuple[str, Path]]:
-    """(path relative to the folder, path) of every video below it, sorted; hidden files and folders are left out."""
+    """(path relative to the folder, path) of every video below it, sorted; hidden files and folders are left out.
+
+    A folder without videos whose pictures are numbered and named alike is one, as an image sequence.
+    """
     found = []
     visited = set()
     for here, folders, files in os.walk(folder.absolute(), followlinks=True):
@@ -114,6 +121,9 @@ def walk(folder: Path, leave_out: Path | None) -> list[tuple[str, Path]]:
             folders.clear()
             continue
         visited.add(real)
+        videos = any(Path(name).suffix.lower() in EXTENSIONS for name in files)
+        if not videos and looks_like_sequence(files):
+            found.append((place.relative_to(folder.absolute()).as_posix(), place))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
@@ -176,8 +186,13 @@ def told_of_lists(sources: Sequence[str | Path]) -> list[str]:
 
 
 def beside(path: Path) -> Callable[[str], bool]:
-    """Whether a name in this list is that of a file or folder, or of numbered frames (`frames/%05d.jpg`)."""
-    return lambda name: locate(name, path.parent).exists() or re.search(r"%0?\d*d[^/]*\.\w+$", name) is not None
+    """Whether a name in this list is that of a file or folder, wherever names of the list count from."""
+    return lambda name: there(locate(name, path.parent))
+
+
+def there(path: Path) -> bool:
+    """Whether a file or folder is there, or the folder of a pattern."""
+    return path.exists() or (is_sequence(path) and path.parent.is_dir())
 
 
 def usable(row: Named, table: Table, use: Use) -> bool:
@@ -227,7 +242,7 @@ def locate(name: str, folder: Path) -> Path:
         return path
     beside = Path(os.path.normpath(folder.absolute() / path))
     here = Path(os.path.normpath(Path.cwd() / path))
-    return here if here.exists() and not beside.exists() else beside
+    return here if there(here) and not there(beside) else beside
 
 
 def segment_id(video: str, start: float) -> str:

@@ -29,9 +29,10 @@ from tubelet.data.limits import Limits, limits, within
 from tubelet.data.maps import Maps, remedy
 from tubelet.data.processes import start_method
 from tubelet.data.sample import Sampled, Sampling
+from tubelet.data.sequences import Stills
 from tubelet.data.subset import those_where
 from tubelet.data.table import Caption, Corpus, Video, normalise_text, number_texts
-from tubelet.data.video import SAME, Reader
+from tubelet.data.video import SAME, Reader, open_reader
 from tubelet.data.views import CENTRE, View
 from tubelet.errors import CorpusError, RecipeError, TubeletError, VideoError
 from tubelet.seeds import generator, key
@@ -289,13 +290,14 @@ class Source:
                 shown = [crop.cut(frames) for crop in crops]
         return sampled, crops, shown
 
-    def open(self, video: Video, begin: float) -> "Reader | Kept":
+    def open(self, video: Video, begin: float) -> "Reader | Stills | Kept":
         """The frames of the row; of a long one, those around the clip that begins at this share of it."""
         if self.kept is not None:
             return self.kept.open(video)
         if self.states is not None and changed(video, self.states.get(video.row)):
             raise VideoError("changed since the run began")
-        return Reader(video.path, *around(video, self.data.sampling.seconds(self.clip, video.fps), begin))
+        start, end = around(video, self.data.sampling.seconds(self.clip, video.fps), begin)
+        return open_reader(video.path, start, end, reading=video.reading)
 
 
 def changed(video: Video, before: State | None) -> bool:

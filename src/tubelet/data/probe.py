@@ -1,8 +1,9 @@
 """What a video file really holds, found out by decoding: headers are not trusted. Start reading at `probe`."""
 
 import time
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,16 @@ import av.error
 import numpy as np
 from jaxtyping import Float64
 
-from tubelet.data.decoding import Decoding, open_video, turn_of
+from tubelet.data.decoding import Decoding, open_video, pixel_aspect, turn_of
 from tubelet.data.limits import Undecodable, regular_file
-from tubelet.data.video import SAME, frame_duration, read_frames
+from tubelet.data.reading import FRAME_RATE, Reading, square_size
+from tubelet.data.sequences import Stills, is_sequence
+from tubelet.data.video import AS_DECODED, SAME, Reader, frame_duration, read_frames
 from tubelet.errors import VideoError
 
+TRIED = 3  # key frames at which decoding is tried
+BESIDE = (0, 2, -1)  # where, counted from the key frame
+LONG_STRETCH = 300  # frames before a key frame of a long file from which it is decoded as well
 CHEAP = 150_000_000  # pixels that a probe decodes without thinking: 490 frames of 640x480
 ENCRYPTED = ("encrypted", "the video track is encrypted")
 
@@ -36,19 +42,24 @@ class Probe:
     note: str
     decoded: int  # frames decoded to find this out
     seconds: float  # of processor time for that
+    reading: str | None = None  # how its frames are read (tubelet.data.reading)
+    pixel_aspect: str | None = None  # width:height of a pixel that is not square
+    field_order: str | None = None  # of an interlaced file
 
     @property
     def duration(self) -> float:
         return self.end - self.start
 
 
-def probe(path: str | Path, cheap: int = CHEAP) -> Probe:
-    """What the file really holds. `Undecodable` says why where that is nothing.
+def probe(path: str | Path, cheap: int = CHEAP, reading: Reading = AS_DECODED) -> Probe:
+    """What the file really holds, read so. `Undecodable` says why where that is nothing.
 
     A file of at most `cheap` pixels is decoded to its end, so its count is exact. Of a longer one the beginning and the
     end are decoded, and all of it only where the end does not decode.
     """
     path = Path(path)
+    if is_sequence(path):
+        return probe_sequence(path, cheap, reading)
     if not regular_file(path).st_size:
         raise Undecodable("empty", "the file is empty")
     began = time.process_time()
@@ -59,7 +70,9 @@ def probe(path: str | Path, cheap: int = CHEAP) -> Probe:
         rate = float(stream.average_rate or stream.guessed_rate or 0)
         size = stream.codec_context.width * stream.codec_context.height
         claimed = stream.frames
-        stamps, encrypted = packet_stamps(container, stream)
+        aspect = pixel_aspect(stream)
+        keys: list[int] = []
+        stamps, encrypted = packet_stamps(container, stream, keys)
     if not stamps:
         if encrypted or names_encrypted_track(path):
             raise Undecodable(*ENCRYPTED)
@@ -92,30 +105,46 @@ def probe(path: str | Path, cheap: int = CHEAP) -> Probe:
             note = f"ends after {len(times)} of {promised} frames: {read.error}"
         elif backwards:
             note = f"timestamps run backwards at {backwards} frames; put in order"
+    if not trustworthy(path, read, times, (np.array(sorted(keys), dtype=np.int64) - origin) * unit):
+        reading = replace(reading, sequential=True)
+        doubt = "frames differ where decoding begins at a key frame; decoded from its beginning, which is slow"
+        note = f"{note}; {doubt}" if note else doubt
     last = frame_duration(times, rate)
+    height, width = read.shape
+    if reading.square:
+        width, height = square_size(width, height, 1 / aspect if read.turned else aspect)
+    # what is done is said of a file only where it changes something
+    reading = replace(
+        reading, deinterlace=reading.deinterlace and bool(read.interlaced), square=reading.square and aspect != 1
+    )
     return Probe(
         times=times,
         start=float(times[0]),
         end=float(times[-1]) + last,
         fps=(len(times) - 1) / float(times[-1] - times[0]) if times[-1] > times[0] else 1 / last,
         frames=len(times),
-        width=read.shape[1],
-        height=read.shape[0],
+        width=width,
+        height=height,
         codec=codec,
         note=note,
         decoded=frames_decoded,
         seconds=time.process_time() - began,
+        reading=reading.words,
+        pixel_aspect=None if aspect == 1 else f"{aspect.numerator}:{aspect.denominator}",
+        field_order=read.interlaced or None,
     )
 
 
-def packet_stamps(container: Any, stream: Any) -> tuple[list[int | None], bool]:
-    """The timestamps of the packets that show a frame, and whether any packet is encrypted."""
+def packet_stamps(container: Any, stream: Any, keys: list[int] | None = None) -> tuple[list[int | None], bool]:
+    """The timestamps of the packets that show a frame, and whether any packet is encrypted; `keys` gets the flagged."""
     stamps: list[int | None] = []
     encrypted = False
     try:
         for packet in container.demux(stream):
             if packet.size and not packet.is_discard:
                 stamps.append(packet.pts)
+                if keys is not None and packet.is_keyframe and packet.pts is not None:
+                    keys.append(packet.pts)
                 encrypted = encrypted or packet.has_sidedata("encryption_info")
     except av.error.FFmpegError:
         pass
@@ -135,6 +164,9 @@ class Decoded:
     stamps: list[int | None]
     shape: tuple[int, int]  # upright height and width
     error: str
+    turned: bool = False  # by a quarter
+    interlaced: str = ""  # the order of the fields, where any frame has two
+    sums: tuple[int, ...] = ()  # what tells each frame from others
 
 
 def decode_all(path: Path, most: int | None = None) -> Decoded:
@@ -144,14 +176,100 @@ def decode_all(path: Path, most: int | None = None) -> Decoded:
         packets = (packet for packet in sound(container.demux(stream)) if packet.size)
         decoding = Decoding(stream.codec_context, packets)
         stamps: list[int | None] = []
-        shape = (0, 0)
+        shape, turned, interlaced = (0, 0), False, False
+        sums = []
         for frame in decoding:
             if not stamps:
-                shape = (frame.width, frame.height) if turn_of(frame)[0] else (frame.height, frame.width)
+                turned = turn_of(frame)[0]
+                shape = (frame.width, frame.height) if turned else (frame.height, frame.width)
             stamps.append(frame.pts)
+            sums.append(sum_of(frame))
+            interlaced = interlaced or frame.interlaced_frame
             if len(stamps) == most:
                 break
-        return Decoded(stamps, shape, decoding.error)
+        order = field_order(stream) if interlaced else ""
+        return Decoded(stamps, shape, decoding.error, turned, order, tuple(sums))
+
+
+def sum_of(frame: Any) -> int:
+    """A checksum of some rows of its first plane."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
+    return zlib.crc32(rows[::4, : plane.width].tobytes())
+
+
+def field_order(stream: Any) -> str:
+    """As the codec names it: top or bottom field first."""
+    order = str(getattr(stream.codec_context.field_order, "name", stream.codec_context.field_order)).lower()
+    return {"tt": "top first", "tb": "top first", "bb": "bottom first", "bt": "bottom first"}.get(order, "interlaced")
+
+
+def trustworthy(path: Path, read: Decoded, times: Float64[np.ndarray, "t"], keys: Float64[np.ndarray, "k"]) -> bool:
+    """Whether decoding that begins at some of the key frames gives the frames that decoding in sequence gives.
+
+    Of a long file, of which only the ends were decoded, a stretch is decoded from the key frame before it as well.
+    """
+    keys = keys[(keys > times[0] + SAME) & (keys <= times[-1] + SAME)]
+    if not keys.size:
+        return True  # reading begins with the file in any case
+    whole = len(read.sums) == len(times)
+    try:
+        for number, key in enumerate(keys[np.unique(np.linspace(0, len(keys) - 1, TRIED).astype(int))].tolist()):
+            place = int(np.searchsorted(times, key + SAME, side="right")) - 1
+            first = min(max(place + BESIDE[number], 0), len(times) - 1)
+            found = sums_between(path, times, first, min(first + 3, len(times)))
+            if whole:
+                expected = dict(zip(np.round(times, 6).tolist(), read.sums, strict=True))
+            elif number == 1:
+                expected = sums_between(path, times, max(first - LONG_STRETCH, 0), min(first + 3, len(times)))
+            else:
+                continue
+            if any(expected.get(time, some) != some for time, some in found.items()):
+                return False
+    except VideoError:
+        return False
+    return True
+
+
+def sums_between(path: Path, times: Float64[np.ndarray, "t"], first: int, last: int) -> dict[float, int]:
+    """What tells the frames `first` to `last` (excluded) from others, by their time, when reading begins there."""
+    end = float(times[last]) if last < len(times) else float("inf")
+    with Reader(path, float(times[first]), end) as reader:
+        sums, when = reader.each(sum_of)
+    near = (when >= times[first] - SAME) & (when < end - SAME)
+    if not near.any():
+        raise VideoError(f"{path.name} has no frame where one was")
+    return {time: sums[place] for place, time in enumerate(np.round(when, 6).tolist()) if near[place]}
+
+
+def probe_sequence(path: Path, cheap: int, reading: Reading) -> Probe:
+    """The same of an image sequence: all its pictures where that is cheap, else those at its ends and in its middle."""
+    began = time.process_time()
+    rate = reading.rate or FRAME_RATE
+    with Stills(path, reading=reading) as stills:
+        times = stills.times
+        first, codec = stills.first()
+        height, width = first.shape[:2]
+        looked = np.arange(len(times))
+        if first.size // 3 * len(times) > cheap:
+            looked = np.unique(np.linspace(0, len(times) - 1, 16).astype(int))
+        for place in looked.tolist():
+            stills.frames(times[place : place + 1])
+        note = stills.note
+    return Probe(
+        times=times,
+        start=0.0,
+        end=float(times[-1]) + frame_duration(times, rate),
+        fps=(len(times) - 1) / float(times[-1]) if times[-1] > 0 else rate,
+        frames=len(times),
+        width=width,
+        height=height,
+        codec=codec,
+        note=note,
+        decoded=len(looked),
+        seconds=time.process_time() - began,
+        reading=Reading(rate=rate).words,
+    )
 
 
 def sound(packets: Iterator[Any]) -> Iterator[Any]:

@@ -48,6 +48,9 @@ class Video:
     content: str | None = None  # digest of what the file holds, in hex (tubelet.data.content)
     size: int | None = None  # bytes of the file when that was read
     modified: int | None = None  # and its time of change, in nanoseconds
+    reading: str | None = None  # what is done to its frames (tubelet.data.reading); null: they come as decoded
+    pixel_aspect: str | None = None  # width:height of a pixel; null where it is square
+    field_order: str | None = None  # of an interlaced file; null where it is not
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,8 @@ class Corpus:
         for name, schema in (("videos.parquet", VIDEOS), ("captions.parquet", CAPTIONS)):
             table = read_table(self.folder / name, schema)
             for column in schema.names:
-                if column not in ("path", *LATER):
+                said = column == "reading" and any(table[column].to_pylist())
+                if said or column not in ("path", *LATER):
                     digest.update(repr((name, column, table[column].to_pylist())).encode())
         return digest.hexdigest()
 

@@ -7,7 +7,7 @@ Frames come out upright, as 8-bit RGB, whatever the depth, the chroma, the alpha
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, dropwhile
 from pathlib import Path
@@ -20,9 +20,20 @@ import numpy as np
 from av.video.frame import PictureType
 from jaxtyping import Float64, Int64, UInt8
 
-from tubelet.data.decoding import Cut, Decoding, Keeping, Turn, open_video, turn_of
+from tubelet.data.decoding import (
+    Cut,
+    Decoding,
+    Deinterlaced,
+    Keeping,
+    Turn,
+    open_video,
+    pixel_aspect,
+    turn_of,
+)
 from tubelet.data.limits import check_time, limits, within
 from tubelet.data.packets import Packets
+from tubelet.data.reading import Reading
+from tubelet.data.sequences import Stills, is_sequence
 from tubelet.errors import VideoError
 
 __all__ = [
@@ -32,6 +43,7 @@ __all__ = [
     "Turn",
     "frame_duration",
     "glance",
+    "open_reader",
     "read_frames",
     "read_span",
     "timestamps",
@@ -44,6 +56,7 @@ EARLIER = (0.0, 1.0, 10.0)  # seconds: some containers seek too late; tried in t
 SKIPPING = ("h264", "hevc")  # codecs that say which frames no other refers to, and show none before they have recovered
 PREDICTED = (PictureType.P, PictureType.B, PictureType.S)
 
+AS_DECODED = Reading()
 T = TypeVar("T")
 
 
@@ -55,11 +68,17 @@ class Reader:
     """
 
     def __init__(
-        self, path: str | Path, start: float = -math.inf, end: float = math.inf, vectors: bool = False
+        self,
+        path: str | Path,
+        start: float = -math.inf,
+        end: float = math.inf,
+        vectors: bool = False,
+        reading: Reading = AS_DECODED,
     ) -> None:
         """`vectors`: decoded frames carry the codec's motion vectors, where it tells of them."""
-        self.path, self._vectors = Path(path), vectors
+        self.path, self._vectors, self._reading = Path(path), vectors, reading
         self._container, self._stream = open_video(self.path, vectors)
+        self._aspect = pixel_aspect(self._stream) if reading.square else Fraction(1)
         try:
             self._read_packets(start, end)
         except BaseException:
@@ -91,11 +110,11 @@ class Reader:
         if not self._times.size:
             raise VideoError(f"{self.path.name} holds no frame there")
         if not self._ordered:
-            kept = Keeping(self._places(asked), cut)
+            kept = Keeping(self._places(asked), cut, self._aspect)
             if self._by_time(kept):
                 return kept.frames
             self._put_in_order()
-        kept = Keeping(self._places(asked), cut)
+        kept = Keeping(self._places(asked), cut, self._aspect)
         self._by_count(kept)
         return kept.frames
 
@@ -157,17 +176,18 @@ class Reader:
         self._unit = float(stream.time_base)
         self._from_beginning = self._whole = False
         seekable = start > 0 and self._container.format.name != "mpeg"  # program streams guess their times after a seek
-        for earlier in EARLIER if seekable else ():
+        fields = int(self._reading.deinterlace)  # what makes them whole takes the frame before as well
+        for earlier in EARLIER[fields:] if seekable else ():
             if self._seek(start - earlier):
                 self._look_at(self._demux(end))
-                if next(self._starts(self._stamp(start)), None) is not None:
+                if next(self._starts(self._stamp(start) - fields), None) is not None:
                     break
         else:
             if seekable:
                 self._reopen()
             self._from_beginning, self._whole = True, math.isinf(end)
             self._look_at(self._demux(end))
-        if self._ordered:
+        if self._ordered or self._reading.sequential:
             self._put_in_order()
         else:
             self._times = self._seconds(self._stamps)
@@ -225,7 +245,11 @@ class Reader:
         stamps = self._stamps[wanted]
         before, last = None, -1
         place = 0
-        for stamp, frame in self._from(int(stamps[0]), set(stamps.tolist())):
+        if self._reading.deinterlace:  # that takes the frame before and the frame after
+            frames = iter(Deinterlaced(self._from(int(self._stamps[max(wanted[0] - 1, 0)]), None)))
+        else:
+            frames = self._from(int(stamps[0]), set(stamps.tolist()))
+        for stamp, frame in frames:
             if stamp is None or (before is not None and stamp <= last):
                 return False
             while place < len(stamps) and stamps[place] <= stamp:
@@ -329,7 +353,8 @@ class Reader:
     def _by_count(self, kept: "Keeping") -> None:
         """Keeps the frames at these places, counted from the first of the file."""
         places = set(kept.places.tolist())
-        for index, frame in enumerate(self._decode(0)):
+        frames: Iterable[tuple[int, Any]] = enumerate(self._decode(0))
+        for index, frame in Deinterlaced(frames) if self._reading.deinterlace else frames:
             if index in places:
                 kept.put(index, frame)
                 places.remove(index)
@@ -346,29 +371,46 @@ class Reader:
         return VideoError(f"{self.path.name} cannot be decoded{when}{why}")
 
 
-def timestamps(path: str | Path) -> Float64[np.ndarray, "t"]:
+def open_reader(
+    path: str | Path,
+    start: float = -math.inf,
+    end: float = math.inf,
+    *,
+    reading: str | None = None,
+    vectors: bool = False,
+) -> Reader | Stills:
+    """A video file or an image sequence, read as the column `reading` of its row says."""
+    how = Reading.parse(reading)
+    if is_sequence(Path(path)):
+        return Stills(path, start, end, how)
+    return Reader(path, start, end, vectors, how)
+
+
+def timestamps(path: str | Path, reading: str | None = None) -> Float64[np.ndarray, "t"]:
     """When each frame of the file is shown, in seconds, ascending. Nothing is decoded unless it must be."""
-    with Reader(path) as reader:
+    with open_reader(path, reading=reading) as reader:
         return reader.times
 
 
-def read_frames(path: str | Path, times: Sequence[float] | Float64[np.ndarray, "t"]) -> UInt8[np.ndarray, "t h w 3"]:
+def read_frames(
+    path: str | Path, times: Sequence[float] | Float64[np.ndarray, "t"], reading: str | None = None
+) -> UInt8[np.ndarray, "t h w 3"]:
     """The frame shown at each time, upright."""
     asked = np.asarray(times, dtype=np.float64)
-    with Reader(path, float(asked.min()), float(asked.max()) + SAME) as reader:
+    with open_reader(path, float(asked.min()), float(asked.max()) + SAME, reading=reading) as reader:
         return reader.frames(asked)
 
 
-def glance(path: str | Path, moment: float) -> UInt8[np.ndarray, "h w 3"]:
+def glance(path: str | Path, moment: float, reading: str | None = None) -> UInt8[np.ndarray, "h w 3"]:
     """One frame for a picture, within the limits of this command."""
-    return within(limits(), lambda: read_frames(path, [moment]))[0]
+    return within(limits(), lambda: read_frames(path, [moment], reading))[0]
 
 
 def read_span(
-    path: str | Path, start: float = 0.0, end: float = math.inf
+    path: str | Path, start: float = 0.0, end: float = math.inf, reading: str | None = None
 ) -> tuple[UInt8[np.ndarray, "t h w 3"], Float64[np.ndarray, "t"]]:
     """Every frame that starts from `start` (included) to `end` (excluded), in order, with its time."""
-    with Reader(path, start, end) as reader:
+    with open_reader(path, start, end, reading=reading) as reader:
         times = reader.times
         if not times.size:
             raise VideoError(f"{Path(path).name} has no frame from {start:g} s to {end:g} s")

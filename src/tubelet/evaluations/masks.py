@@ -373,7 +373,7 @@ class TrueClip:
         cls, corpus: Corpus, video: Video, clip: Clip, sampling: Sampling, crop_of: CropOf | None = None
     ) -> "TrueClip":
         known = truth(corpus, video)
-        stamps = timestamps(video.path)
+        stamps = timestamps(video.path, video.reading)
         frames = np.searchsorted(stamps, sampling.times(stamps, clip, "centre").times - SAME)
         size = known.owner.shape[1:]
         crop = crop_of(video, *size) if crop_of else Crop.centre(*size)

@@ -39,7 +39,7 @@ def keep_thumbnails(corpus: Corpus, ids: Iterable[str], run: Path) -> Path:
 def middle_frame(video: Video) -> UInt8[np.ndarray, "s s 3"] | None:
     """The frame in the middle, its centre square; None where it cannot be read."""
     try:
-        return square(glance(video.path, (video.start + video.end) / 2))
+        return square(glance(video.path, (video.start + video.end) / 2, video.reading))
     except VideoError:
         return None
 

@@ -114,7 +114,7 @@ class TrueMasks:
 def true_masks(corpus: Corpus, video: Video, context: Context) -> TrueMasks:
     """Of the frames of the centre clip, in its centre crop; a slot's mask is where most of its frames have it."""
     every = read_masks(corpus, video)
-    times = timestamps(video.path)
+    times = timestamps(video.path, video.reading)
     if len(times) != len(every):
         raise VideoError(f"the file holds {len(times)} frames and its masks {len(every)}")
     chosen = context.data.sampling.times(times, context.clip, "centre").times

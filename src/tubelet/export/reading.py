@@ -17,7 +17,7 @@ from tubelet.data.limits import Undecodable, limits, within
 from tubelet.data.loader import around
 from tubelet.data.sample import Sampling
 from tubelet.data.table import Video
-from tubelet.data.video import SAME, Cut, Reader
+from tubelet.data.video import SAME, Cut, open_reader
 from tubelet.data.views import CENTRE, View
 from tubelet.errors import VideoError
 from tubelet.export.rows import Row
@@ -42,6 +42,7 @@ class Look:
     start: float
     end: float
     moments: tuple[Moment, ...]
+    reading: str | None = None  # of the row of a corpus
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def piece_of(row: Row, video: Video | None, clip: Clip, sampling: Sampling, view
         start, end = -np.inf if video is None and not row.start else row.start, np.inf if row.end is None else row.end
         if video is not None:
             start, end = around(video, sampling.seconds(clip, video.fps), 0.5 if time is None else time)
-        looks.append(Look(path, start, end, (Moment(-np.inf, np.inf, time, places),)))
+        looks.append(Look(path, start, end, (Moment(-np.inf, np.inf, time, places),), video.reading if video else None))
     return Piece((row,), tuple(looks))
 
 
@@ -84,7 +85,7 @@ def clips_of(piece: Piece, clip: Clip, sampling: Sampling) -> UInt8[np.ndarray, 
 
 def frames_of(look: Look, clip: Clip, sampling: Sampling, cut: Cut | None = None) -> list[UInt8[np.ndarray, "t h w 3"]]:
     """The frames of each moment, each decoded once."""
-    with Reader(look.path, look.start, look.end) as reader:
+    with open_reader(look.path, look.start, look.end, reading=look.reading) as reader:
         times = reader.times
         chosen = [
             sampling.times(part_of(times, moment), clip, "centre" if moment.time is None else moment.time).times

@@ -21,7 +21,7 @@ from tubelet.align.lesson import Lesson
 from tubelet.align.training import Curve
 from tubelet.data.limits import limits, within
 from tubelet.data.table import Corpus, Video, normalise_text
-from tubelet.data.video import Reader
+from tubelet.data.video import open_reader
 from tubelet.errors import VideoError
 from tubelet.saliency.check import check, plain
 from tubelet.saliency.filling import quiet
@@ -101,7 +101,7 @@ def look_at_some(some: Sequence[tuple[Video, str]], every: Sequence[tuple[Video,
 
 
 def some_frames(video: Video) -> list[UInt8[np.ndarray, "h w 3"]]:
-    with Reader(video.path, video.start, video.end) as reader:
+    with open_reader(video.path, video.start, video.end, reading=video.reading) as reader:
         return list(reader.frames(spread(reader.times, FRAMES)))
 
 

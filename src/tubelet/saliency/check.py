@@ -90,7 +90,7 @@ def check(
     cameras: list[str] = []
     shape = (0, 0)
     for number, (video, caption) in enumerate(clips):
-        frames = read_span(video.path, video.start, video.end)[0][::every]
+        frames = read_span(video.path, video.start, video.end, video.reading)[0][::every]
         known = truth(corpus, video)
         cameras.append(known.camera)
         owner = known.owner[::every]
@@ -139,7 +139,7 @@ def check_maps(
         known = truth(corpus, video)
         cameras.append(known.camera)
         owner = known.owner[::every]
-        times = timestamps(video.path)[::every]
+        times = timestamps(video.path, video.reading)[::every]
         scores: dict[str, Grid] = {}
         for name, maps in opened.items():
             caption = corpus.captions_of(video, source)[0] if name == "text" else None
@@ -151,7 +151,7 @@ def check_maps(
         rows = {row: SPEEDS.get(row.partition(" ")[2], "the map itself") for row in scores} | CENTRE
         subject = add_areas(areas, scores, owner)
         if len(examples) < pictures and number % max(len(videos) // pictures, 1) == 0:
-            shown_frames = read_span(video.path, video.start, video.end)[0][::every]
+            shown_frames = read_span(video.path, video.start, video.end, video.reading)[0][::every]
             first = next(iter(scores))
             about_clip = f"{video.label}, {known.camera} camera"
             examples.append(

@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32, UInt8
 from tubelet.data.augment import resize
 from tubelet.data.maps import map_grid
 from tubelet.data.table import Corpus
-from tubelet.data.video import SAME, Reader
+from tubelet.data.video import SAME, open_reader
 from tubelet.errors import TubeletError, WeightsError
 from tubelet.saliency import vectors
 from tubelet.saliency.filling import Filled, Progress, Running, quiet
@@ -52,7 +52,7 @@ def fill(
 
 def look_at_flow(piece: Piece, engine: Engine, cells: int) -> Moving:
     """The velocities of a piece; the last frame has none, unless another follows in the next piece."""
-    with Reader(piece.path, piece.start, piece.next) as reader:
+    with open_reader(piece.path, piece.start, piece.next, reading=piece.reading) as reader:
         times = reader.times
         own = int((times < piece.end - SAME).sum())
         times = times[: own + 1]

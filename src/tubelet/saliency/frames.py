@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from tubelet.data.table import Video
-from tubelet.data.video import SAME, Reader
+from tubelet.data.video import SAME, open_reader
 from tubelet.errors import VideoError
 
 PIECE_BYTES = 64 << 20  # of decoded frames in one piece
@@ -29,6 +29,7 @@ class Piece:
     rate: float | None
     next: float  # to there the frame that follows the stretch is found; its end where none does
     whole: bool = True  # the video is this one piece
+    reading: str | None = None  # of its row
 
 
 Seen = tuple[UInt8[np.ndarray, "t h w 3"], Float64[np.ndarray, "t"]]
@@ -41,16 +42,19 @@ def pieces(video: Video, rate: float | None, seconds: float | None = None) -> li
     at_once = max(PIECE_BYTES // max(video.width * video.height * 3, 1), 1)
     seconds = seconds or at_once / per_second
     if not math.isfinite(end) or end - video.start <= seconds:
-        return [Piece(video.path, video.start, video.start, end, rate, end)]
+        return [Piece(video.path, video.start, video.start, end, rate, end, reading=video.reading)]
     count = math.ceil((end - video.start) / seconds)
     edges = [*(video.start + number * seconds for number in range(count)), end]
     beyond = max(2 / per_second, 0.2)
-    return [Piece(video.path, video.start, a, b, rate, min(b + beyond, end), whole=False) for a, b in pairwise(edges)]
+    return [
+        Piece(video.path, video.start, a, b, rate, min(b + beyond, end), whole=False, reading=video.reading)
+        for a, b in pairwise(edges)
+    ]
 
 
 def look(piece: Piece) -> Seen:
     """The frames of a piece, each once, with the moment at which it is shown. A piece may hold none."""
-    with Reader(piece.path, piece.start, piece.end) as reader:
+    with open_reader(piece.path, piece.start, piece.end, reading=piece.reading) as reader:
         times = reader.times
         if piece.rate is not None and times.size:
             first = math.ceil((piece.start - piece.origin) * piece.rate - 1e-6)

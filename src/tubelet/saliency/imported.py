@@ -164,7 +164,7 @@ def stamps(where: str, video: Video, layers: int, times: np.ndarray | None, kind
                 f"they must be {' or '.join(map(str, wanted))} ascending seconds"
             )
     else:
-        shown = timestamps(video.path)
+        shown = timestamps(video.path, video.reading)
         given = shown[(shown >= video.start - SAME) & (shown < end - SAME)]
         if len(given) != layers:
             edges = np.linspace(video.start, end, layers + 1)

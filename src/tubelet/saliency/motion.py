@@ -20,8 +20,9 @@ from jaxtyping import Float32, Float64
 
 from tubelet.data.maps import map_grid
 from tubelet.data.packets import H264_PICTURES, unit_length, units
+from tubelet.data.sequences import Stills
 from tubelet.data.table import Corpus, Video
-from tubelet.data.video import SAME, Reader, Turn, turn_of
+from tubelet.data.video import SAME, Reader, Turn, open_reader, turn_of
 from tubelet.errors import VideoError
 from tubelet.saliency import vectors
 from tubelet.saliency.filling import Filled, Progress, Running, quiet
@@ -84,7 +85,9 @@ class Told:
 
 
 def codec_motion(piece: Piece, cells: int) -> Moving:
-    with Reader(piece.path, piece.start, piece.end, vectors=True) as reader:
+    with open_reader(piece.path, piece.start, piece.end, reading=piece.reading, vectors=True) as reader:
+        if isinstance(reader, Stills):
+            raise SilentCodec("an image sequence", "holds no motion vectors")
         if reader.codec in SILENT:
             raise SilentCodec(reader.codec, "tells of no motion vectors")
         told, times = reader.each(partial(listen, cells=cells, skip_b=reader.codec in LIE))
