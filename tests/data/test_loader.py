@@ -191,12 +191,13 @@ def test_a_long_row_is_read_around_its_clip_alone(
 ) -> None:
     read = []
 
-    class Watched(loader.Reader):
-        def __init__(self, path: Path, start: float, end: float) -> None:
-            super().__init__(path, start, end)
-            read.append((start, end))
+    real = loader.open_reader
 
-    monkeypatch.setattr(loader, "Reader", Watched)
+    def watched(path: Path, start: float, end: float, reading: str | None) -> Any:
+        read.append((start, end))
+        return real(path, start, end, reading=reading)
+
+    monkeypatch.setattr(loader, "open_reader", watched)
     monkeypatch.setattr(loader, "LONG", 0.5)
     monkeypatch.setattr(loader, "SLACK", 0.1)
     data = chz.replace(DATA, sampling=Sampling(stride=1))
