@@ -129,7 +129,7 @@ def decoding(videos: Sequence[Video], short_side: int) -> float:
     for video in videos[:DECODED]:
         began = time.monotonic()
         try:
-            read, _ = decode((video.path, video.start, video.end, short_side))
+            read, _ = decode((video.path, video.start, video.end, video.reading, short_side))
         except (TubeletError, OSError):
             continue
         seconds, frames = seconds + time.monotonic() - began, frames + len(read)
