@@ -17,9 +17,6 @@ from tubelet import log
 from tubelet.cli import main
 from tubelet.commands import bar as bar_module
 from tubelet.commands.bar import Bar
-from tubelet.console import Console
-from tubelet.escape import visible
-from tubelet.terminal import shown_streams
 
 STEERS = "\x1b]0;owned\x07\x1b[2J\x1b[31m\x9b1A\r\u202eexe"
 OWN = re.compile(
@@ -27,8 +24,15 @@ OWN = re.compile(
 )  # what a bar needs: cursor on and off, line up, line away, colours
 
 
+def steers(text: str) -> bool:
+    """Whether a terminal would do anything but show it."""
+    return bool(re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text))
+
+
 @given(st.text())
 def test_no_text_keeps_a_character_that_steers_a_terminal_and_ordinary_text_stays(text):
+    from tubelet.escape import visible
+
     made = visible(text)
     assert not [sign for sign in made if not sign.isprintable() and not sign.isspace() and ord(sign) < 0xA0]
     assert "\r" not in made
@@ -54,7 +58,7 @@ def test_a_control_sequence_in_an_argument_is_written_out_in_the_one_line_of_the
     assert main(words) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert visible(error) == error
+    assert not steers(error)
     assert "\\" in error
 
 
@@ -72,13 +76,15 @@ def test_names_in_a_table_and_in_a_sentence_are_texts_without_markup_or_control(
         runs.append(str(run))
     assert main(["compare", *runs]) == 0
     said = capsys.readouterr().out
-    assert visible(said) == said
+    assert not steers(said)
     assert "NOT THE SAME" in said
     for part in ("[red]", ":boom:", "[bold]", r"\x1b[2J"):
         assert part in said.replace("\n", ""), part
 
 
 def test_a_cell_of_a_table_that_holds_control_characters_is_shown_whole():
+    from tubelet.console import Console
+
     made = io.StringIO()
     table = Table("a column")
     table.add_row("\x1b[31m and [red]")
@@ -108,6 +114,8 @@ def test_what_is_printed_beside_a_live_bar_is_shown_and_the_bar_keeps_its_own_mo
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr(bar_module, "EVERY", 0.0)
 
+    from tubelet.terminal import shown_streams
+
     def work():
         with shown_streams():
             if kind == "work":
@@ -123,6 +131,6 @@ def test_what_is_printed_beside_a_live_bar_is_shown_and_the_bar_keeps_its_own_mo
     received = on_a_terminal(work)
     assert "\x1b[" in received  # the bar is live
     own = OWN.sub("", received).replace("\r", "")
-    assert visible(own) == own
+    assert not steers(own)
     assert r"a name: \x1b]0;owned\x07" in own
     assert "[red]" in own

@@ -122,3 +122,44 @@ def test_a_class_of_the_file_that_bears_the_name_of_one_of_ours_is_not_taken_for
     assert main(["export", str(run), "--to", "safetensors", "--out", str(run.parent / "exported")]) == 2
     assert "--trust-code" in capsys.readouterr().err
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("width", [10**12, 10**30])
+def test_a_recipe_of_absurd_sizes_is_one_line(strangers, capsys, width):
+    run, _ = strangers("plain")
+    content = json.loads((run / "recipe.json").read_text())
+    content["values"] |= {"encoder.width": width, "encoder.heads": 1}
+    (run / "recipe.json").write_text(json.dumps(content))
+    assert main(["export", str(run), "--to", "safetensors", "--out", str(run.parent / "exported")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["../../x", "a\\b", "x" * 300, "\x1b[2J\n"])
+def test_a_corpus_of_any_name_makes_an_evaluation_write_into_its_run_alone(strangers, corpus, tmp_path, name):
+    run, _ = strangers("plain")
+    other = tmp_path / "other"
+    shutil.copytree(corpus, other)
+    about = json.loads((other / "corpus.json").read_text())
+    (other / "corpus.json").write_text(json.dumps(about | {"name": name}))
+    content = json.loads((run / "recipe.json").read_text())
+    content["corpus"]["fingerprint"] = "of another"
+    (run / "recipe.json").write_text(json.dumps(content))
+    before = {path for path in tmp_path.rglob("*") if run not in path.parents and other not in path.parents}
+    assert main(["evaluate", str(run), "--on", str(other), "linear", "linear.grid=1.0", "--allow-seen"]) == 0
+    assert {path for path in tmp_path.rglob("*") if run not in path.parents and other not in path.parents} == before
+    (kept,) = (run / "classifiers").iterdir()
+    assert kept.suffix == ".safetensors"
+    (entry,) = json.loads((run / "results.json").read_text())
+    assert name in entry
+    assert main(["report", str(run), "--out", str(tmp_path / "r.html")]) == 0
+
+
+def test_a_current_file_that_points_out_of_its_folder_is_refused(corpus, tmp_path, capsys):
+    for place, name in enumerate(("../../outside", "/etc", "..", ".", "a/b")):
+        other = tmp_path / f"corpus {place}"
+        shutil.copytree(corpus, other)
+        (other / "maps" / "text" / "current").write_text(name)
+        assert main(["masks", str(other), "Text", "--clips", "1", "--out", str(tmp_path / "masks")]) == 2
+        error = capsys.readouterr().err
+        assert "names no folder beside it" in error
+        assert error.count("\n") == 1

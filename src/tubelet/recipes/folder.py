@@ -219,7 +219,11 @@ def own_parts(config: object) -> list[str]:
 def load_task(run: Path | str) -> tuple[Pretrain, Pretraining]:
     """The config of a run and its task with the weights of the checkpoint, on the CPU and in evaluation mode."""
     plan = read_plan(run)
-    task = plan.config.build(plan.text_width)
+    try:
+        task = plan.config.build(plan.text_width)
+    except (ArithmeticError, MemoryError, RuntimeError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(f"{run} asks for a model that cannot be made here ({reason}); restore its {RECIPE}") from error
     load_strictly(task, read_weights_of(run), weights_file(run))
     return plan.config, task.eval()
 
