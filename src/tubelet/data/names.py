@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 from tubelet.data.rows import plural
 from tubelet.data.tables import looks_like_video
@@ -19,8 +19,6 @@ from tubelet.errors import CorpusError
 
 SHOWN = 3  # rows that are named
 SEARCHED = 20_000  # names among which a near one is looked for
-
-Parts = tuple[str, ...]
 
 
 class Names:
@@ -33,22 +31,30 @@ class Names:
 
     def __init__(self, videos: Iterable[tuple[str, Path | None]]) -> None:
         self.whole: dict[str, set[str]] = {}  # ids and paths, as they are and with composed letters
-        self.ends: dict[str, dict[tuple[Parts, str], bool]] = {}  # last part: folders and id, whether it has its ending
-        self.folders: set[Path] = set()
+        self.ends: dict[str, list[tuple[str, str, bool]]] = {}  # last part: folders, id, whether it has its ending
+        self.folders: set[str] = set()
+        self.here = os.getcwd()
+        self.known: dict[tuple[str, Path], list[str]] = {}
         self.real: dict[str, str] = {}
         for video, path in dict.fromkeys(videos):
+            place = str(path) if path is not None else ""
+            if not f"/{place}".endswith(f"/{video}"):
+                self.add_end(video, video)
             self.add(video, video)
-            if path is not None:
-                self.add(str(path), video)
-                self.folders.add(path.parent)
+            if place:
+                self.add(place, video)
+                self.add_end(place, video)
+                self.folders.add(os.path.dirname(place))
 
     def add(self, name: str, video: str) -> None:
-        parts = parts_of(name)
-        for key in {name, "/".join(parts)}:
+        for key in {name, composed(name)}:
             self.whole.setdefault(key, set()).add(video)
-        self.ends.setdefault(parts[-1], {})[parts[:-1], video] = True
-        if looks_like_video(parts[-1]):
-            self.ends.setdefault(PurePosixPath(parts[-1]).stem, {}).setdefault((parts[:-1], video), False)
+
+    def add_end(self, name: str, video: str) -> None:
+        folders, _, last = f"/{composed(name)}".rpartition("/")
+        self.ends.setdefault(last, []).append((folders, video, True))
+        if looks_like_video(last):
+            self.ends.setdefault(os.path.splitext(last)[0], []).append((folders, video, False))
 
     def find(self, name: str, folder: Path) -> str | None:
         """The id of the video; None where the name means none, or could mean several."""
@@ -57,12 +63,12 @@ class Names:
 
     def meant(self, name: str, folder: Path) -> list[str]:
         """The ids of all videos that a name in a table in this folder could mean."""
-        if not name:
-            return []
-        if found := self.exactly(name, folder) or self.by_end(name):
-            return sorted(found)
-        windows = PureWindowsPath(name)
-        return self.meant(windows.as_posix(), folder) if "\\" in name and not windows.drive else []
+        if (found := self.known.get((name, folder))) is None:
+            found = self.known[name, folder] = sorted(self.exactly(name, folder) or self.by_end(name)) if name else []
+            windows = PureWindowsPath(name)
+            if not found and "\\" in name and not windows.drive:
+                found = self.known[name, folder] = self.meant(windows.as_posix(), folder)
+        return found
 
     def known_in(self, folder: Path) -> Callable[[str], bool]:
         """Whether a name in a table in this folder means a video, or could mean one of several."""
@@ -70,10 +76,11 @@ class Names:
 
     def exactly(self, name: str, folder: Path) -> set[str]:
         """By id, or by path from the table's folder or the working folder; where these are two videos, both."""
-        places = [os.path.normpath(base / os.path.expanduser(name)) for base in (folder.absolute(), Path.cwd())]
-        found = set()
-        for key in dict.fromkeys((name, os.path.normpath(name), *places)):
-            found |= self.whole.get(key) or self.whole.get("/".join(parts_of(key))) or set()
+        said = os.path.expanduser(name)
+        places = [os.path.normpath(os.path.join(self.here, base, said)) for base in (folder, self.here)]
+        found: set[str] = set()
+        for key in {name, os.path.normpath(name), *places}:
+            found |= self.whole.get(key) or self.whole.get(composed(key)) or set()
         return found or self.by_links(places)
 
     def by_links(self, places: Iterable[str]) -> set[str]:
@@ -84,12 +91,12 @@ class Names:
             if (real := self.real.get(folder)) is None:
                 real = self.real[folder] = os.path.realpath(folder)
             for other in self.real_folders.get(real, ()):
-                found |= self.whole.get(str(other / name), set())
+                found |= self.whole.get(f"{other}/{name}", set())
         return found
 
     @cached_property
-    def real_folders(self) -> dict[str, list[Path]]:
-        found: dict[str, list[Path]] = {}
+    def real_folders(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
         for folder in self.folders:
             found.setdefault(os.path.realpath(folder), []).append(folder)
         return found
@@ -98,12 +105,11 @@ class Names:
         """By the last parts of an id or a path; a name from the root is whole, and names nothing else."""
         if os.path.isabs(os.path.expanduser(name)):
             return set()
-        *above, last = parts_of(os.path.normpath(name))
-        folders = tuple(part for part in above if part != "..")
+        *above, last = [part for part in composed(os.path.normpath(name)).split("/") if part != ".."] or [""]
+        end = "".join(f"/{part}" for part in above)
+        ending = looks_like_video(last)
         return {
-            video
-            for (before, video), whole in self.ends.get(last, {}).items()
-            if before[len(before) - len(folders) :] == folders and (whole or not looks_like_video(last))
+            video for before, video, whole in self.ends.get(last, ()) if before.endswith(end) and (whole or not ending)
         }
 
     def why_none(self, name: str, folder: Path) -> str:
@@ -116,13 +122,12 @@ class Names:
 
     def near(self, name: str) -> str | None:
         """A video of the same name elsewhere, else one whose name is written a little otherwise."""
-        last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
-        stem = PurePosixPath(last).stem if looks_like_video(last) else last
-        if same := self.loose.get(stem.casefold()):
+        last = re.split(r"[/\\]", composed(name))[-1]
+        stem = (os.path.splitext(last)[0] if looks_like_video(last) else last).casefold()
+        if same := self.loose.get(stem):
             return same
-        words = list(islice(self.loose, SEARCHED))
-        for word in difflib.get_close_matches(stem.casefold(), words, n=3, cutoff=0.75):
-            if re.sub(r"\d+", "", word) != re.sub(r"\d+", "", stem.casefold()):  # another number is another video
+        for word in difflib.get_close_matches(stem, islice(self.loose, SEARCHED), n=3, cutoff=0.75):
+            if re.sub(r"\d+", "", word) != re.sub(r"\d+", "", stem):  # another number is another video
                 return self.loose[word]
         return None
 
@@ -130,13 +135,13 @@ class Names:
     def loose(self) -> Mapping[str, str]:
         found: dict[str, str] = {}
         for last, some in self.ends.items():
-            found.setdefault(last.casefold(), next(iter(some))[1])
+            found.setdefault(last.casefold(), some[0][1])
         return found
 
 
-def parts_of(name: str) -> Parts:
-    """The parts of a path, letters composed."""
-    return tuple(unicodedata.normalize("NFC", part) for part in PurePosixPath(name).parts) or ("",)
+def composed(name: str) -> str:
+    """With letters and their accents as one."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 @dataclass

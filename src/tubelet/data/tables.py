@@ -6,6 +6,7 @@ A cell that would be lost, or two marks that divide, are errors that name the li
 import csv
 import difflib
 import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "source": ("source", "caption_source", "annotator"),
     "time": ("time", "timestamp", "seconds"),
 }  # fmt: skip
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+DELIMITERS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def divided(text: str, path: Path) -> tuple[str | None, list[Row]]:
     best = sorted(fitting, key=lambda one: one[0])
     if not best or paths_alone(plain, best[0][2]):
         return None, plain
-    if len(best) > 1 and best[0][0] == best[1][0]:
+    if len(best) > 1 and best[0][0] == best[1][0] and best[0][1] != "\t":  # texts hold no tabs
         raise CorpusError(
             f"{path} could be divided by {DELIMITERS[best[0][1]]} or by {DELIMITERS[best[1][1]]}; "
             "write a header, or put the texts in double quotes"
@@ -177,7 +178,7 @@ def misfits(rows: Sequence[Row], path: Path) -> tuple[int, int]:
 
 def looks_like_video(name: str) -> bool:
     """By its ending alone."""
-    return Path(name).suffix.lower() in EXTENSIONS
+    return os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
 def paths_alone(plain: Sequence[Row], rows: Sequence[Row]) -> bool:
