@@ -3,7 +3,7 @@
 import pytest
 from small_runs import make_corpus, pretrain
 
-from tubelet.log import Pace
+from tubelet import log
 
 
 def files(folder):
@@ -57,7 +57,7 @@ def test_a_frame_cache_above_its_limit_is_refused_with_the_remedy_and_leaves_not
 
 def test_the_end_of_a_run_counts_evaluations_and_not_the_slow_first_step():
     """100 steps of 1 s after a first of 30 s, an evaluation of 20 s every 25 steps and at the start."""
-    pace, now = Pace(total=100, first=0, every=25, now=0.0), 0.0
+    pace, now = log.Pace(total=100, first=0, every=25, now=0.0), 0.0
     now += 20
     pace.evaluated(20.0)
     for done in range(1, 101):
@@ -73,6 +73,6 @@ def test_the_end_of_a_run_counts_evaluations_and_not_the_slow_first_step():
 
 
 def test_the_end_of_a_run_that_goes_on_is_of_its_own_pace():
-    pace = Pace(total=1000, first=500, every=0, now=0.0)
+    pace = log.Pace(total=1000, first=500, every=0, now=0.0)
     assert pace.left(510, 100.0) == pytest.approx(4900)
     assert pace.left(520, 110.0) == pytest.approx(480)

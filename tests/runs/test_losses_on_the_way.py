@@ -53,12 +53,15 @@ def test_a_run_of_which_no_clip_can_be_read_still_ends_with_a_line(tmp_path, rec
 def test_a_run_whose_folder_goes_stops_with_one_line(tmp_path, corpus, recipes, how):
     run = tmp_path / "run"
     process = start(f"{recipes}:pixels", "steps=100000", "save_every=20", "--on", corpus, "--out", run)
-    wait_for_step(process, run, 2)
-    if how == "deleted":
-        shutil.rmtree(run)
-    else:
-        run.rename(tmp_path / "elsewhere")
-    told = process.communicate(timeout=120)[1]
+    try:
+        wait_for_step(process, run, 2)
+        if how == "deleted":
+            shutil.rmtree(run)
+        else:
+            run.rename(tmp_path / "elsewhere")
+        told = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
     assert process.returncode == 2
     assert told.count("tubelet: ") == 1
     assert f"{run / 'log.jsonl'} was deleted or moved" in told
