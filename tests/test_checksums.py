@@ -100,7 +100,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
 )
 def test_a_value_of_the_wrong_type_is_named(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
     checksums.write_json(tmp_path / "said.json", {**SAID, **changed})
-    with pytest.raises(RunError, match=rf"said\.json is damaged \({said}\); restore it"):
+    with pytest.raises(RunError, match=rf"said\.json is damaged and cannot be read \({said}\); restore it"):
         read_json(tmp_path / "said.json")
 
 
@@ -110,14 +110,15 @@ def test_a_value_of_the_wrong_type_is_named(tmp_path: Path, changed: dict[str, A
         (b"", "it is no JSON"),
         (b"\xff{}", "it is no UTF-8"),
         (b"[]", "it is no JSON object"),
-        (b'{"name": "x"}', "it carries no checksum"),
+        (b'{"name": "x"}', "it lacks number"),
+        (b'{"name": "x", "checksul": "blake2b:0"}', "its checksum is damaged"),
         (b'{"name": "x", "checksum": "0"}', "its checksum does not fit its content"),
         (b"[" * 100_000, "it is no JSON"),
     ],
 )
 def test_what_we_did_not_write_is_refused_by_name(tmp_path: Path, text: bytes, said: str) -> None:
     (tmp_path / "said.json").write_bytes(text)
-    with pytest.raises(RunError, match=rf"said\.json is damaged \({said}.*; restore it") as caught:
+    with pytest.raises(RunError, match=rf"said\.json is damaged and cannot be read \({said}.*; restore it") as caught:
         read_json(tmp_path / "said.json")
     assert "\n" not in str(caught.value)
 

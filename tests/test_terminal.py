@@ -1,7 +1,6 @@
 """What a user's or a stranger's text does to the terminal: nothing."""
 
 import io
-import json
 import os
 import pty
 import re
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from tubelet import log
+from tubelet.checksums import write_json
 from tubelet.cli import main
 from tubelet.commands import bar as bar_module
 from tubelet.commands.bar import Bar
@@ -70,9 +70,9 @@ def test_names_in_a_table_and_in_a_sentence_are_texts_without_markup_or_control(
         run = tmp_path / name.replace("/", "")
         run.mkdir()
         recipe = {"recipe": hostile, "corpus": {"name": hostile, "fingerprint": name}, "values": {"seed": seed}}
-        (run / "recipe.json").write_text(json.dumps(recipe))
+        write_json(run / "recipe.json", recipe)
         result = {"metrics": {f"{hostile}.accuracy": 0.5}, "baselines": {hostile: {"metrics": {}}}}
-        (run / "results.json").write_text(json.dumps({hostile: result}))
+        write_json(run / "results.json", {hostile: result})
         runs.append(str(run))
     assert main(["compare", *runs]) == 0
     said = capsys.readouterr().out

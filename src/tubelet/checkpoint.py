@@ -1,17 +1,17 @@
 """A checkpoint is one safetensors file: weights, optimizer state, step. It is whole or it is not there."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
+from tubelet.checksums import Damaged, read_safetensors, read_safetensors_metadata, write_safetensors
 from tubelet.errors import WeightsError
-from tubelet.files import write_atomically
 
 CHECKPOINT = "checkpoint.safetensors"
+STEP = re.compile(r"\d{1,18}", re.ASCII)
 
 
 def save_checkpoint(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
@@ -20,13 +20,13 @@ def save_checkpoint(path: Path, task: nn.Module, optimizer: torch.optim.Optimize
     for name, state in optimizer_state(task, optimizer).items():
         tensors |= {f"optimizer.{name}.{key}": value for key, value in state.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_atomically(path, save(tensors, metadata={"format": "1", "step": str(step)}))
+    write_safetensors(path, tensors, {"format": "1", "step": str(step)})
 
 
 def save_weights(path: Path, task: nn.Module) -> None:
     """A checkpoint at step 0, of weights that came from elsewhere."""
     tensors = {f"task.{name}": value.detach().cpu().contiguous() for name, value in task.state_dict().items()}
-    write_atomically(path, save(tensors, metadata={"format": "1", "step": "0"}))
+    write_safetensors(path, tensors, {"format": "1", "step": "0"})
 
 
 def load_checkpoint(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer) -> int:
@@ -52,16 +52,12 @@ def load_weights(path: Path, task: nn.Module) -> int:
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], int]:
     """All tensors, and the step."""
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        tensors, metadata = read_safetensors(path)
     except FileNotFoundError as error:
         raise WeightsError(f"there is no checkpoint at {path}; train first, with `tubelet pretrain`") from error
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read as safetensors ({error}); restore the file") from error
-    if "step" not in metadata:
-        raise WeightsError(f"{path} holds weights but no step; it is no checkpoint that `tubelet pretrain` wrote")
-    return tensors, int(metadata["step"])
+    except (Damaged, OSError) as error:
+        raise WeightsError(f"{path} cannot be read as a checkpoint ({error}); restore the file") from error
+    return tensors, step_of(metadata, path)
 
 
 def checkpoint_step(path: Path) -> int:
@@ -69,10 +65,18 @@ def checkpoint_step(path: Path) -> int:
     if not path.exists():
         return 0
     try:
-        with safe_open(path, framework="pt") as file:
-            return int((file.metadata() or {})["step"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        metadata = read_safetensors_metadata(path)
+    except (Damaged, OSError) as error:
         raise WeightsError(f"{path} cannot be read as a checkpoint ({error}); restore the file") from error
+    return step_of(metadata, path)
+
+
+def step_of(metadata: Mapping[str, str], path: Path) -> int:
+    if "step" not in metadata:
+        raise WeightsError(f"{path} holds weights but no step; it is no checkpoint that `tubelet pretrain` wrote")
+    if not STEP.fullmatch(metadata["step"]):
+        raise WeightsError(f"{path} says that it is of step {metadata['step']!r}, which no run has; restore the file")
+    return int(metadata["step"])
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], origin: Path | str) -> None:

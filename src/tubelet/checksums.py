@@ -1,9 +1,11 @@
 """A checksum in every file that we write, and its verification in every file of ours that we read.
 
 JSON says its checksum in a field of that name, over all other fields in a canonical order; JSON lines do so line by
-line. Parquet and safetensors carry one in their metadata, over all bytes of the file but its own eight digits. A file
-without a checksum is not one of ours: it is refused as a damaged one is. `Damaged` says why; each `read_...` turns it
-into the error of its caller, with the file and the remedy.
+line. Parquet and safetensors carry one in their metadata, over all bytes of the file but its own eight digits.
+`Damaged` says what is wrong; where a `read_...` is given an error, it raises that, with the file and the remedy.
+
+A file of an earlier version carries none, and is read as it is. It is told from a damaged one by two marks, the name
+of the field and what its value begins with: one of them may be damaged, and the other still says that there was one.
 """
 
 import contextlib
@@ -14,26 +16,28 @@ import re
 import types
 import typing
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Union
+from zipfile import BadZipFile
 
 from tubelet.errors import TubeletError
 from tubelet.files import write_atomically, writing
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
     from torch import Tensor
 
 FIELD = "checksum"
 DIGITS = re.compile(rb"crc32:([0-9a-f]{8})")
+MARKS = (b"checksum", b"crc32:", b"blake2b:")
 BLANK = "crc32:00000000"  # what stands in the metadata until the file is whole
 PIECE = 1 << 24  # bytes
 
-T = TypeVar("T")
 Record = dict[str, Any]
 
 
@@ -46,7 +50,7 @@ def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -
     write_atomically(path, in_utf8(with_checksum(content, 16), indent) + b"\n")
 
 
-def read_json(path: Path, shape: type[T], error: type[TubeletError], remedy: str) -> T:
+def read_json(path: Path, shape: Any, error: type[TubeletError], remedy: str) -> Any:
     """What `write_json` wrote, without its checksum and of the declared shape: a `TypedDict`, or `dict[str, ...]`."""
     try:
         content = without_checksum(path.read_bytes(), 16)
@@ -55,8 +59,8 @@ def read_json(path: Path, shape: type[T], error: type[TubeletError], remedy: str
     except FileNotFoundError:
         raise error(f"{path} is missing; {remedy}") from None
     except (OSError, Damaged) as reason:
-        raise error(f"{path} is damaged ({reason}); {remedy}") from None
-    return typing.cast(T, content)
+        raise error(f"{path} is damaged and cannot be read ({reason}); {remedy}") from None
+    return content
 
 
 def json_line(record: Mapping[str, Any]) -> bytes:
@@ -160,6 +164,37 @@ def read_parquet(path: Path) -> "pa.Table":
     return table.replace_schema_metadata(kept or None)
 
 
+def write_npz(path: Path, arrays: "Mapping[str, np.ndarray]") -> None:
+    import numpy as np
+
+    with writing(path) as part, part.open("wb") as file:
+        content: Any = {**arrays, FIELD: np.array(crc32_of_arrays(arrays))}
+        np.savez_compressed(file, **content)
+
+
+def read_npz(path: Path, names: Iterable[str], error: type[TubeletError], remedy: str) -> "dict[str, np.ndarray]":
+    """These arrays, in the order in which `write_npz` got them, and it got no others. The format has a checksum of its
+    own for each array, so that one without ours is read as it is."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in names}
+            if FIELD in file.files and str(file[FIELD]) != crc32_of_arrays(found):
+                raise Damaged("its checksum does not fit its content")
+            return found
+    except (OSError, ValueError, EOFError, LookupError, RuntimeError, BadZipFile, zlib.error) as reason:
+        raise error(f"{path} is damaged ({(str(reason) or repr(reason)).splitlines()[0]}); {remedy}") from reason
+
+
+def crc32_of_arrays(arrays: "Mapping[str, np.ndarray]") -> str:
+    digest = 0
+    for name, array in arrays.items():
+        about = f"{name} {array.dtype} {array.shape}".encode()
+        digest = zlib.crc32(array.tobytes(), zlib.crc32(about, digest))
+    return f"{digest:08x}"
+
+
 def seal(path: Path) -> None:
     """Fills in the digits of a file whose metadata say `BLANK`."""
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
@@ -182,9 +217,9 @@ def verified(path: Path, *state: int) -> None:
             raise Damaged("it is empty") from None
         with content:
             places = places_of(content)
-            if not places:
-                raise Damaged("it carries no checksum")
-            if not any(crc32_without(content, at) == digits for at, digits in places):
+            if not places and any(content.find(mark) >= 0 for mark in MARKS):
+                raise Damaged("its checksum is damaged")
+            if places and not any(crc32_without(content, at) == digits for at, digits in places):
                 raise Damaged("its checksum does not fit its content")
 
 
@@ -212,7 +247,7 @@ def crc32_without(content: mmap.mmap, place: int) -> bytes:
 
 
 def with_checksum(content: Mapping[str, Any], size: int) -> Record:
-    as_read = json.loads(json.dumps(content, default=str))
+    as_read = json.loads(json.dumps({name: value for name, value in content.items() if name != FIELD}, default=str))
     return {**as_read, FIELD: checksum(as_read, size)}
 
 
@@ -226,7 +261,9 @@ def without_checksum(text: bytes, size: int) -> Record:
     if not isinstance(content, dict):
         raise Damaged("it is no JSON object")
     if FIELD not in content:
-        raise Damaged("it carries no checksum")
+        if any(mark in text for mark in MARKS):
+            raise Damaged("its checksum is damaged")
+        return content
     if content.pop(FIELD) != checksum(content, size):
         raise Damaged("its checksum does not fit its content")
     return content
@@ -234,7 +271,7 @@ def without_checksum(text: bytes, size: int) -> Record:
 
 def checksum(content: Mapping[str, Any], size: int) -> str:
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return blake2b(text.encode(), digest_size=size).hexdigest()
+    return f"blake2b:{blake2b(text.encode(), digest_size=size).hexdigest()}"
 
 
 def in_utf8(content: Mapping[str, Any], indent: int | None = None) -> bytes:

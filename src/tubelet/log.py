@@ -1,7 +1,6 @@
 """The record of a run: JSON lines on disk, TensorBoard beside them where it is asked for, a bar on the terminal."""
 
 import contextlib
-import json
 import os
 import platform
 import sys
@@ -10,10 +9,11 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NotRequired, TypedDict
 
 from rich.progress import BarColumn, TextColumn
 
+from tubelet.checksums import json_line, misfit, open_json_lines, read_json_lines
 from tubelet.console import Console, Progress
 from tubelet.errors import RunError, TubeletError
 
@@ -26,13 +26,12 @@ class Log:
     Without a path it swallows everything, which is what all ranks but the first do.
     """
 
-    def __init__(self, path: Path | None, keep: int = 0, tensorboard: bool = False):
+    def __init__(self, path: Path | None, keep: int = 0, tensorboard: bool = False, again: bool = False):
         self.path = path
         self.file: BinaryIO | None = None
         self.board: Any = None
         if path is not None:
-            truncate(path, keep)
-            self.file = path.open("ab")
+            self.file = open_json_lines(path, kept(path, keep, again))
             if tensorboard:
                 self.board = open_board(path.parent / "tensorboard", keep)
 
@@ -41,7 +40,7 @@ class Log:
             return
         self.stand()
         record = {"kind": kind, "step": step, **values, "time": round(time.time(), 3)}
-        self.file.write(json.dumps(plain(record)).encode() + b"\n")
+        self.file.write(json_line(plain(record)))
         self.file.flush()
         if self.board is not None:
             prefix = f"{values['name']}/" if kind == "evaluation" else ""
@@ -84,30 +83,33 @@ def read_log(path: Path) -> list[Record]:
     return [record for record, _ in records(path)]
 
 
-def truncate(path: Path, keep: int) -> None:
-    """Cuts the log back to its last record of step `keep` or before, a half-written line included; 0 keeps nothing."""
-    if not path.exists():
-        return
-    kept = 0
+def kept(path: Path, keep: int, again: bool = False) -> int:
+    """Where the last record of step `keep` or before ends; 0 keeps nothing. What was measured at that step is not kept
+    where it is measured `again`."""
+    ends = [0]
     for record, end in records(path):
-        if keep == 0 or record.get("step", 0) > keep:
+        if keep == 0 or record["step"] > keep:
             break
-        kept = end
-    os.truncate(path, kept)
+        if not again or record["kind"] == "step" or record["step"] < keep:
+            ends.append(end)
+    return ends[-1]
+
+
+class Said(TypedDict):
+    """What every record says."""
+
+    kind: str
+    step: int
+    metrics: NotRequired[dict[str, float | None]]
 
 
 def records(path: Path) -> list[tuple[Record, int]]:
-    """Each record with the place in the file where its line ends, up to the first line that is no record."""
-    found, end = [], 0
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            break
-        if not line.endswith(b"\n") or not isinstance(record, dict):
-            break
-        end += len(line)
-        found.append((record, end))
+    """Each record with the place in the file where its line ends; a last line that was cut short is left out."""
+    remedy = "restore it, or train again into a new folder"
+    found = read_json_lines(path, RunError, remedy)
+    for number, (record, _) in enumerate(found, 1):
+        if fault := misfit(record, Said):
+            raise RunError(f"{path} is damaged in line {number} ({fault}); {remedy}")
     return found
 
 

@@ -18,6 +18,7 @@ from tubelet.align.lesson import Alignment
 from tubelet.align.matching import contrast, retrieval, smooth_max
 from tubelet.align.training import train
 from tubelet.align.words import BUCKETS, Words
+from tubelet.checksums import write_json
 from tubelet.data.table import Corpus, Video, write_corpus
 from tubelet.data.video import write_video
 from tubelet.errors import RecipeError, WeightsError
@@ -110,10 +111,10 @@ def test_a_saved_aligner_is_the_same_after_loading(trained: Learned, tmp_path: P
 def test_a_damaged_or_mixed_up_aligner_is_refused(trained: Learned, tmp_path: Path) -> None:
     trained.save(tmp_path)
     about = json.loads((tmp_path / "aligner.json").read_text())
-    (tmp_path / "aligner.json").write_text(json.dumps({**about, "shape": {**about["shape"], "depth": 2}}))
+    write_json(tmp_path / "aligner.json", {**about, "shape": {**about["shape"], "depth": 2}})
     with pytest.raises(WeightsError, match=r"does not fit aligner.json: image.blocks.1"):
         Learned.load(tmp_path)
-    (tmp_path / "aligner.json").write_text(json.dumps(about))
+    write_json(tmp_path / "aligner.json", about)
     weights = tmp_path / "aligner.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(WeightsError, match="no aligner can be read"):

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from tubelet import cli
+from tubelet.checksums import write_json
 from tubelet.errors import RunError
 from tubelet.report.compare import as_latex, as_markdown, compare
 from tubelet.report.folder import read_runs
@@ -20,7 +21,7 @@ def write(folder, seed: int, masker: str, accuracy: float, *, steps: int = 100, 
     values = {"seed": seed, "masker": masker, "clip.size": 64, "batch": 16}
     corpus = {"name": "made_up 100%", "fingerprint": "f"}
     recipe = {"recipe": "tiny", "corpus": corpus, "values": values, "steps": steps}
-    (folder / "recipe.json").write_text(json.dumps(recipe))
+    write_json(folder / "recipe.json", recipe)
     result = {
         "protocol": {"grid": grid},
         "metrics": {"chance": 0.125, "majority": 0.1, "mean.accuracy": accuracy},
@@ -28,7 +29,7 @@ def write(folder, seed: int, masker: str, accuracy: float, *, steps: int = 100, 
         "counts": {"test": {"used": used}},
         "baselines": {"random": {"metrics": {"mean.accuracy": 0.2 + 0.01 * seed}}},
     }
-    (folder / "results.json").write_text(json.dumps({"linear": result}))
+    write_json(folder / "results.json", {"linear": result})
     return folder
 
 
@@ -60,7 +61,7 @@ def test_a_baseline_that_differs_between_methods_is_each_methods_own(tmp_path):
     results["linear"]["baselines"] = {
         "random": {"metrics": {"mean.accuracy": 0.27}}, "raw_pixels": {"metrics": {"mean.accuracy": 0.25}}
     }  # fmt: skip
-    (large / "results.json").write_text(json.dumps(results))
+    write_json(large / "results.json", results)
     row = compare(read_runs([small, large])).values["linear", "mean.accuracy"]
     assert {name: value.mean for name, value in row.items()} == {
         "small": 0.3, "large": 0.3, "random initialisation of small": 0.2, "random initialisation of large": 0.27,

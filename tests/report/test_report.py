@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from tubelet.checksums import write_json
 from tubelet.cli import main
 from tubelet.errors import RunError
 from tubelet.report.folder import read_run, read_runs
@@ -107,7 +108,7 @@ def test_captions_and_names_are_text_and_never_markup(make_run, tmp_path):
     run = make_run(tmp_path / "run", steps=60)
     recipe = json.loads((run / "recipe.json").read_text())
     recipe["recipe"] = "<script>alert(1)</script>"
-    (run / "recipe.json").write_text(json.dumps(recipe))
+    write_json(run / "recipe.json", recipe)
     assert "<script" not in compose([read_run(run)])
 
 
@@ -135,7 +136,7 @@ def test_results_of_the_wrong_shape_are_one_line_too(make_run, tmp_path, capsys)
 def test_an_evaluation_of_the_users_own_is_shown_as_it_is(make_run, tmp_path):
     run = make_run(tmp_path / "run", steps=60)
     own = {"metrics": {"effective_rank": 17.25}, "counts": {"used": 4}, "failed": ["clip 9: no frame"]}
-    (run / "results.json").write_text(json.dumps({"rank": own}))
+    write_json(run / "results.json", {"rank": own})
     text = Addresses(compose([read_run(run)])).text
     assert "effective rank" in text
     assert "17.2" in text
@@ -223,7 +224,7 @@ def test_a_baseline_that_all_runs_share_is_a_column_and_one_that_differs_a_row(m
     runs = [make_run(tmp_path / name, steps=60) for name in ("a", "b")]
     results = json.loads((runs[1] / "results.json").read_text())
     results["linear"]["baselines"]["random"]["metrics"]["mean.accuracy"] = 0.5
-    (runs[1] / "results.json").write_text(json.dumps(results))
+    write_json(runs[1] / "results.json", results)
     linear = next(table for table in results_tables(read_runs(runs)) if table.title == "linear")
     assert linear.beside == ["mean image", "ceiling", "chance"]
     texts = {row.name: [cell.text for cell in row.cells] for row in linear.rows if not row.level}
@@ -254,7 +255,7 @@ def test_every_result_is_measured_again_where_and_how_it_was(make_run, tmp_path)
     other = {**measured["linear"], "baselines": {}}
     asked = {"evaluation": "linear", "on": "corpora/other", "settings": ["linear.grid=0.1", "--label", "camera move"]}
     measured["linear on other-1234abcd, label camera move"] = {**other, "asked": asked}
-    (run / "results.json").write_text(json.dumps(measured))
+    write_json(run / "results.json", measured)
     lines = commands(read_run(run))
     assert f"tubelet evaluate {run} --on corpora/other linear linear.grid=0.1 --label 'camera move'" in lines
     assert not [line for line in lines if " on other" in line]
@@ -284,7 +285,7 @@ def test_the_confusion_of_many_classes_names_the_most_frequent_pairs(make_run, t
     matrix[3][7] = 5
     matrix[8][2] = 6
     results["linear"] |= {"classes": [f"class {i}" for i in range(40)], "pools": {"mean": {"confusion": matrix}}}
-    (run / "results.json").write_text(json.dumps(results))
+    write_json(run / "results.json", results)
     text = " ".join(Addresses(compose([read_run(run)])).text.split())
     assert "class 8 class 2 6".replace(" ", "") in text.replace(" ", "")
     assert text.replace(" ", "").index("class8class26") < text.replace(" ", "").index("class3class75")
@@ -324,7 +325,7 @@ def test_levels_beside_a_probe_are_drawn_once_where_runs_agree_and_a_far_ceiling
     runs = [make_run(tmp_path / name, steps=200) for name in ("a", "b")]
     results = json.loads((runs[1] / "results.json").read_text())
     results["linear"]["baselines"]["random"]["metrics"]["mean.accuracy"] = 0.17
-    (runs[1] / "results.json").write_text(json.dumps(results))
+    write_json(runs[1] / "results.json", results)
     runs = read_runs(runs)
     levels = [(level.label, level.value, level.colour) for level in baselines(runs, "linear", "mean.accuracy")]
     assert levels == [
@@ -345,7 +346,7 @@ def test_a_fine_tuned_run_is_shown_as_what_it_is(tmp_path):
         "values": {"init": "runs/tiny", "scratch": False, "labels_share": 0.1, "batch": 8},
         "command": ["tubelet", "finetune", "runs/tiny", "tiny", "--out", str(folder)],
     }  # fmt: skip
-    (folder / "recipe.json").write_text(json.dumps(recipe))
+    write_json(folder / "recipe.json", recipe)
     lines = [
         {"kind": "step", "step": step, "loss": 2 / step, "cross_entropy": 2 / step, "cross_entropy.trivial": 0.69,
          "lr": 0.1, "clips_per_second": 9.0}
@@ -359,7 +360,7 @@ def test_a_fine_tuned_run_is_shown_as_what_it_is(tmp_path):
         "protocol": {"selection": "on the held-out part of train"}, "classes": ["dark", "light"],
         "confusion": [[6, 2], [2, 6]],
     }  # fmt: skip
-    (folder / "results.json").write_text(json.dumps({"finetune": result}))
+    write_json(folder / "results.json", {"finetune": result})
     page = compose([read_run(folder)])
     for words in ("75.0 %", "87.5 %", "93.8 %", "the weights of runs/tiny, 10% of the labels", "Cross-entropy",
                   "on the held-out part of train", "tubelet finetune runs/tiny tiny"):  # fmt: skip
@@ -376,7 +377,7 @@ def test_a_search_is_shown_with_its_clips_and_measured_by_nothing(make_run, tmp_
         answers = [{"answer": f"v_000{i}", "score": 0.5 - i / 10, "right": right} for i in range(3)]
         example = {"query": text, "answers": answers}
         results[f"search {text}"] = {"asked": asked, "counts": {"all": {"used": 3}}, "examples": {"search": [example]}}
-    (run / "results.json").write_text(json.dumps(results))
+    write_json(run / "results.json", results)
     page = compose([read_run(run)])
     text = Addresses(page).text
     assert "thunder" in text
@@ -397,8 +398,8 @@ def test_nothing_stands_beside_what_was_measured_on_another_corpus(make_run, tmp
         recipe["corpus"] = {"name": "clips", "fingerprint": "77", "path": "corpora/clips"}
         results["linear"] |= {"corpus": {"name": "clips", "fingerprint": "77"}}
         results["linear"]["metrics"] |= {"chance": 0.5, "majority": 0.395}
-        (folder / "recipe.json").write_text(json.dumps(recipe))
-        (folder / "results.json").write_text(json.dumps({"linear": results["linear"]}))
+        write_json(folder / "recipe.json", recipe)
+        write_json(folder / "results.json", {"linear": results["linear"]})
     runs = read_runs(folders)
     tables = {table.title: table for table in results_tables(runs)}
     assert tables["linear, synth-1"].columns == [0, 1]

@@ -43,6 +43,6 @@ def test_a_run_goes_on_once_its_checkpoint_has_room(tmp_path, corpus, recipes, s
     words = ["pretrain", f"{recipes}:pixels", "steps=4", "--on", str(corpus), "--out", str(out)]
     limited(size, words)
     assert (out / "recipe.json").exists() is begun
-    assert not list(tmp_path.glob("**/*.half"))
+    assert not list(tmp_path.glob("**/*.part"))
     assert main(words) == 0
     assert read_log(out / "log.jsonl")[-1]["kind"] == "end"

@@ -94,7 +94,7 @@ moment, run, left = sys.argv[1], pathlib.Path(sys.argv[-1]), 2
 real = getattr(os, moment)
 def deadly(*arguments):
     global left
-    if (run / ".checkpoint.safetensors.half").exists():
+    if (run / ".checkpoint.safetensors.part").exists():
         left -= 1
         if not left:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -114,12 +114,12 @@ def test_a_run_killed_while_its_second_checkpoint_is_written_goes_on(tmp_path, c
         capture_output=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert (run / ".checkpoint.safetensors.half").exists()
+    assert (run / ".checkpoint.safetensors.part").exists()
     assert checkpoint_step(run / "checkpoint.safetensors") == 7
     assert steps(run)[-1]["step"] == 14
     assert pretrain(*command) == 0
     assert_identical(run, uninterrupted)
-    assert not (run / ".checkpoint.safetensors.half").exists()
+    assert not (run / ".checkpoint.safetensors.part").exists()
 
 
 def test_ctrl_c_in_a_terminal_saves_the_step_and_says_how_to_go_on(tmp_path, corpus, recipes, uninterrupted, capsys):

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from tubelet.checksums import write_json
 from tubelet.cli import main
 from tubelet.log import read_log
 from tubelet.recipes import miniature, tiny_text_guided
@@ -146,7 +147,7 @@ def test_what_a_measure_is_marked_with_is_said_of_that_measure(done, corpus, min
     (tmp_path / "cells").mkdir()
     for name, cell in cells(done).items():
         cell["results"]["linear"]["marks"] = ["caption names the label"]
-        (tmp_path / "cells" / name).write_text(json.dumps(cell))
+        write_json(tmp_path / "cells" / name, cell)
     assert study(corpus, mine, tmp_path / "out", "--cells", tmp_path / "cells", "--tables") == 0
     assert "- linear: caption names the label\n" in (tmp_path / "out" / "small.md").read_text()
 
@@ -156,7 +157,7 @@ def test_a_baseline_that_the_ways_do_not_share_has_no_row_of_its_own(done, corpu
     for name, cell in cells(done).items():
         if cell["way"] == "tube":
             cell["results"]["linear"]["baselines"]["random"]["slots.accuracy"] += 0.1
-        (tmp_path / "cells" / name).write_text(json.dumps(cell))
+        write_json(tmp_path / "cells" / name, cell)
     assert study(corpus, mine, tmp_path / "out", "--cells", tmp_path / "cells", "--tables") == 0
     before, after = (out.joinpath("small.md").read_text() for out in (done, tmp_path / "out"))
     assert "\n| untrained |" in before
@@ -215,9 +216,9 @@ def test_a_default_that_changed_since_makes_a_finished_cell_count_no_more_and_a_
     folder.mkdir()
     newer = dict(content["values"])
     newer.pop("encoder.mlp_ratio")  # the cell is older than this field
-    (folder / "a.json").write_text(json.dumps({**content, "values": newer}))
+    write_json(folder / "a.json", {**content, "values": newer})
     assert Finished(folder).find(first) is not None
-    (folder / "a.json").write_text(json.dumps({**content, "values": {**content["values"], "encoder.mlp_ratio": 2.0}}))
+    write_json(folder / "a.json", {**content, "values": {**content["values"], "encoder.mlp_ratio": 2.0}})
     assert Finished(folder).find(first) is None
 
 
@@ -288,7 +289,7 @@ def test_a_cell_that_another_process_works_on_is_left_to_it(corpus, mine, tmp_pa
     folder = tmp_path / "cells" / first.name
     folder.mkdir(parents=True)
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import fcntl,sys,time; f=open(sys.argv[1],'ab'); fcntl.lockf(f, fcntl.LOCK_EX);"
+        [sys.executable, "-c", "import fcntl,sys,time; f=open(sys.argv[1],'ab'); fcntl.flock(f, fcntl.LOCK_EX);"
          "print('held', flush=True); time.sleep(60)", str(folder / ".lock")],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -413,7 +414,7 @@ def test_of_what_is_shown_the_page_marks_what_stands_among_all_of_its_column(don
         verb["baselines"]["random"]["slots.accuracy"] = 0.5
         verb["metrics"]["slots.accuracy"] = 0.6 + 0.006 * sign if tube else 0.5 + 0.2 * sign  # p of .04 and 1
         cell["results"]["reconstruction"]["metrics"]["skill"] = 0.3 if tube else 0.5 + 0.01 * sign  # p of .03, alone
-        (tmp_path / "cells" / name).write_text(json.dumps(cell))
+        write_json(tmp_path / "cells" / name, cell)
     assert study(corpus, mine, tmp_path / "out", "--cells", tmp_path / "cells", "--tables") == 0
     text, page = (tmp_path / "out" / "small.md").read_text(), (tmp_path / "out" / "small.html").read_text()
     assert "| tube | **+10.0 ± 7.6** |" in text

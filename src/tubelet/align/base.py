@@ -1,14 +1,15 @@
 """What every aligned image-text space offers, and how one is found."""
 
-import json
+import zlib
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from tubelet.checksums import read_json
 from tubelet.errors import WeightsError
 
 
@@ -47,12 +48,44 @@ def open_aligner(name: str | Path, reading: str = "dense", scorer: str = "raw") 
         )
     from tubelet.align.pretrained import load
 
+    verify_files(folder)
     return load(str(folder if folder.exists() else name), reading, scorer)
 
 
 def tuned(folder: Path) -> bool:
     """Whether the aligner in this folder is a CLIP or SigLIP that `tubelet align --from` trained."""
-    try:
-        return "family" in json.loads((folder / "aligner.json").read_text())
-    except (OSError, ValueError):
-        return False
+    return "family" in read_about(folder)
+
+
+class About(TypedDict):
+    """What `aligner.json` says."""
+
+    format: NotRequired[int]
+    identity: NotRequired[str]
+    shape: NotRequired[dict[str, Any]]  # of an aligner of our own
+    words: NotRequired[list[str]]
+    family: NotRequired[str]  # of a CLIP or SigLIP, with the CRC-32 of each of its files
+    files: NotRequired[dict[str, int]]
+    corpus: NotRequired[dict[str, Any]]
+    settings: NotRequired[dict[str, Any]]
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What `aligner.json` says, {} where there is none."""
+    path = folder / "aligner.json"
+    remedy = "make it again with `tubelet align --force`"
+    return dict(read_json(path, About, WeightsError, remedy)) if path.exists() else {}
+
+
+def discard(folder: Path) -> None:
+    """Removes what says that an aligner is there, and what was drawn of it."""
+    for name in ("report.html", "training.json", "maps.jpg", "aligner.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def verify_files(folder: Path) -> None:
+    """Of a CLIP or SigLIP that `tubelet align` trained: every file is the one that was written."""
+    for name, digest in read_about(folder).get("files", {}).items():
+        path = folder / Path(name).name
+        if not path.exists() or zlib.crc32(path.read_bytes()) != digest:
+            raise WeightsError(f"{path} is damaged; make the aligner again with `tubelet align --force`")

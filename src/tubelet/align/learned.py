@@ -2,7 +2,6 @@
 tower that reads any word, and a smooth maximum over patches, so that a caption need only fit its best patches."""
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +11,13 @@ import chz
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tubelet.align.base import discard, read_about
 from tubelet.align.words import Words
+from tubelet.checksums import read_safetensors, write_json, write_safetensors
 from tubelet.errors import WeightsError
-from tubelet.files import write_atomically
 
 FORMAT = 1
 STRIDE = 8  # pixels of the resized frame per cell of the grid
@@ -136,17 +134,17 @@ class Learned:
             **self.about,
         }
         state = {name: tensor.contiguous() for name, tensor in self.towers.state_dict().items()}
-        (folder / "aligner.json").unlink(missing_ok=True)
-        write_atomically(folder / "aligner.safetensors", save(state))
-        write_atomically(folder / "aligner.json", (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+        discard(folder)
+        write_safetensors(folder / "aligner.safetensors", state, {"identity": self.identity})
+        write_json(folder / "aligner.json", about)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Learned":
         folder = Path(folder)
         try:
-            about = json.loads((folder / "aligner.json").read_text())
-            state = load_file(folder / "aligner.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
+            about = read_about(folder)
+            state, _ = read_safetensors(folder / "aligner.safetensors")
+        except (OSError, ValueError) as error:
             raise WeightsError(
                 f"no aligner can be read from {folder} ({error}); make one with `tubelet align`"
             ) from None

@@ -9,6 +9,7 @@ import io
 import math
 import pickle
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -225,7 +226,10 @@ class Keep:
         if not self.path.exists():
             return None
         try:
-            kept = torch.load(self.path, weights_only=True, map_location="cpu")
+            content = self.path.read_bytes()
+            if content[:4] != zlib.crc32(content[4:]).to_bytes(4, "big"):
+                return None  # damaged: it begins anew
+            kept = torch.load(io.BytesIO(content[4:]), weights_only=True, map_location="cpu")
             if kept["mark"] != self.mark:
                 return None
             module.load_state_dict(kept["module"])
@@ -242,7 +246,8 @@ class Keep:
         state = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "on_the_way": vars(on_the_way)}
         content = io.BytesIO()
         torch.save({"mark": self.mark, **state}, content)
-        write_atomically(self.path, content.getvalue())
+        written = content.getvalue()
+        write_atomically(self.path, zlib.crc32(written).to_bytes(4, "big") + written)
         self.written = time.monotonic()
 
     def done(self) -> None:

@@ -5,8 +5,8 @@ What comes out is a folder that transformers opens, with `aligner.json` beside i
 too, not with its sigmoid loss, and its bias is left alone. Start reading at `tune`.
 """
 
-import json
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,6 +19,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tubelet.align.base import discard
 from tubelet.align.clip import ClipAligner
 from tubelet.align.examples import Examples, Progress, divide, quiet
 from tubelet.align.learned import FORMAT, STRIDE
@@ -26,8 +27,9 @@ from tubelet.align.lesson import Lesson
 from tubelet.align.pretrained import load, silent
 from tubelet.align.scorers import read_tokens
 from tubelet.align.training import Curve, Keep, teach
+from tubelet.checksums import write_json
 from tubelet.errors import RecipeError
-from tubelet.files import write_atomically
+from tubelet.files import commit, sync, writing
 
 
 @chz.chz
@@ -121,9 +123,14 @@ def save(aligner: ClipAligner, folder: Path, about: Mapping[str, Any]) -> None:
     import transformers
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "aligner.json").unlink(missing_ok=True)
-    with silent(transformers):
-        aligner.model.save_pretrained(folder)
-        aligner.tokenizer.save_pretrained(folder)
-    told = {"format": FORMAT, "family": aligner.family, "identity": aligner.identity, **about}
-    write_atomically(folder / "aligner.json", (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
+    discard(folder)
+    with writing(folder / "new", folder=True) as part, silent(transformers):
+        aligner.model.save_pretrained(part)
+        aligner.tokenizer.save_pretrained(part)
+        files = {path.name: zlib.crc32(path.read_bytes()) for path in sorted(part.iterdir())}
+        for name in files:
+            sync(part / name)
+            commit(part / name, folder / name)
+    (folder / "new").rmdir()
+    told = {"format": FORMAT, "family": aligner.family, "identity": aligner.identity, "files": files, **about}
+    write_json(folder / "aligner.json", told)

@@ -13,6 +13,7 @@ from tubelet.data.table import Caption, Corpus, Video, normalise_text
 from tubelet.data.video import glance
 from tubelet.errors import CorpusError, VideoError
 from tubelet.escape import one_line
+from tubelet.files import writing
 from tubelet.seeds import generator
 
 FUNCTION_WORDS = frozenset((
@@ -173,5 +174,6 @@ def draw_samples(seen: Sequence[tuple[Any, Video, Caption]], path: Path, columns
         text = "\n".join([*said[:4], *(["..."] if len(said) > 4 else [])])
         axis.text(0, -0.03, text, transform=axis.transAxes, fontsize=8, va="top")
     figure.subplots_adjust(left=0.01, right=0.99, top=0.94, bottom=0.1, hspace=0.45, wspace=0.08)
-    figure.savefig(path, dpi=110)
+    with writing(path) as part:
+        figure.savefig(part, format="png", dpi=110)
     pyplot.close(figure)

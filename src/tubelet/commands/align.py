@@ -79,13 +79,15 @@ def run(args: argparse.Namespace) -> None:
 
     import chz
 
+    from tubelet.align.base import open_aligner, read_about
     from tubelet.align.examples import check_sources, enough, read_examples, with_texts
     from tubelet.align.lesson import Alignment
     from tubelet.align.matching import retrieval
-    from tubelet.align.training import Keep, seconds_to_steps
+    from tubelet.align.training import Curve, Keep, seconds_to_steps
     from tubelet.commands.bar import Bar
     from tubelet.data.table import Corpus
     from tubelet.evaluations.trained_on import ALIGNER, FILE, TrainedOn, clips_of
+    from tubelet.files import remove_leftovers
     from tubelet.report.aligner import write_page
     from tubelet.saliency.aligned import write_training
 
@@ -94,7 +96,15 @@ def run(args: argparse.Namespace) -> None:
     settings, clip = chosen(args)
     folder = Path(args.out) if args.out else corpus.folder / "aligner"
     made_from = record(corpus, settings, args.seconds, clip)
+    remove_leftovers(folder)
     if is_there(folder, made_from, args.force):
+        if not (folder / "report.html").exists():  # a kill came between
+            learned_before = read_about(folder)
+            with Bar("looking at maps", "clips") as bar:
+                curve = Curve(learned_before["curve"], learned_before["best"])
+                write_training(folder, corpus, open_aligner(folder), curve, settings, bar)
+            print(f"its training in {write_page(folder)}")
+        (folder / "training.pt").unlink(missing_ok=True)
         print(f"{folder} holds this aligner already; next: tubelet saliency text {args.corpus}")
         return
     with Bar("decoding", "videos") as bar:
@@ -127,6 +137,8 @@ def run(args: argparse.Namespace) -> None:
         "failed": failed,
         "seconds": round(seconds, 1),
         "processor_seconds": round(processor, 1),
+        "curve": curve.rows,
+        "best": curve.best,
     }
     words = f", {len(aligner.words.seen)} words" if hasattr(aligner, "words") else ""
     print(
@@ -221,16 +233,17 @@ def record(
 
 def is_there(folder: "Path", made_from: dict[str, Any], force: bool) -> bool:
     """Whether this very aligner is in the folder. Another one there is an error, unless it may be replaced."""
-    import json
+    from tubelet.align.base import read_about
+    from tubelet.errors import CorpusError, WeightsError
 
-    from tubelet.errors import CorpusError
-
-    try:
-        about = json.loads((folder / "aligner.json").read_text())
-    except FileNotFoundError:
+    if not (folder / "aligner.json").exists():
         return False
-    except ValueError:
-        about = {}
+    try:
+        about = read_about(folder)
+    except WeightsError:
+        if not force:
+            raise
+        return False
     plain = {} if "from" in about else record_defaults()  # of fields that an earlier version did not have
     was, now = ({**record, "settings": {**plain, **record.get("settings", {})}} for record in (about, made_from))
     if made_from["seconds_asked"] is not None:  # then the number of steps is the machine's, not the user's

@@ -19,10 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    import json
     from pathlib import Path
 
     from tubelet.captioning.overview import draw, overview, samples
+    from tubelet.checksums import write_json
     from tubelet.data.table import Corpus
     from tubelet.errors import CorpusError
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
         print(line)
     out = Path(args.out) if args.out else corpus.folder / "captions"
     out.mkdir(parents=True, exist_ok=True)
-    (out / "captions.json").write_text(json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n")
+    write_json(out / "captions.json", found.as_json())
     written = [out / "captions.json"]
     if args.samples and found.captions:
         for line in draw(samples(found, args.samples, args.seed), out / "captions.png"):

@@ -101,10 +101,9 @@ def folder(run: str, seed: int, seeds: Sequence[int]) -> str:
 
 
 def read(run: Path) -> dict[str, Any]:
-    import json
+    from tubelet.evaluations.results import read_results
 
-    found: dict[str, Any] = json.loads((run / "results.json").read_text())
-    return found
+    return read_results(run)
 
 
 def summary(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Table":

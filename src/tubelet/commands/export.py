@@ -33,30 +33,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    import os
-    import shutil
     from pathlib import Path
 
     from tubelet.errors import RunError
     from tubelet.export.card import write_card
     from tubelet.export.opened import open_run
+    from tubelet.files import writing
 
     folder, out = Path(args.run), Path(args.out)
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise RunError(f"{out} exists; name a new folder with --out")
     opened = open_run(folder)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    part.mkdir(parents=True)
-    try:
+    with writing(out, folder=True) as part:
         differences: dict[str, float] = {}
         for target in dict.fromkeys(args.to):
             differences[target] = write(target, args, part, opened)
             print(f"{target}: loaded again, relative difference {differences[target]:.1e}")
         text = "onnx" in args.to and write_words(args, part, opened)
         write_card(part, out.name, folder, opened, args.license, differences, args.layout, text)
-        part.replace(out)  # whole or not at all
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     if args.license is None:
         print("note: the card states no licence; name it with --license before you share this")
     print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")

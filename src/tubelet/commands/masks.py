@@ -78,10 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    import json
     import sys
     from pathlib import Path
 
+    from tubelet.checksums import write_json
     from tubelet.commands.bar import Bar
     from tubelet.console import Console
     from tubelet.data.table import Corpus
@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> None:
         folder = Path(args.out)
         folder.mkdir(parents=True, exist_ok=True)
         result = {"hardware": about, "versions": versions(), **measured.as_json()}
-        (folder / "masks.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(folder / "masks.json", result)
         write_sheet(measured, folder / "masks.png")
         print(f"{folder / 'masks.json'}, {folder / 'masks.png'}")
 

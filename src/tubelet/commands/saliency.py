@@ -255,12 +255,12 @@ def the_engine(args: argparse.Namespace) -> "Engine":
 
 def check(args: argparse.Namespace, corpus: "Corpus") -> None:
     """`tubelet saliency check`"""
-    import json
     from pathlib import Path
 
     from rich.box import SIMPLE
     from rich.table import Table
 
+    from tubelet.checksums import write_json
     from tubelet.commands.bar import Bar
     from tubelet.console import Console
     from tubelet.errors import RecipeError
@@ -310,7 +310,7 @@ def check(args: argparse.Namespace, corpus: "Corpus") -> None:
         folder = Path(args.out)
         folder.mkdir(parents=True, exist_ok=True)
         result = {**checking.as_json(checked), "trained": trained}
-        (folder / "check.json").write_text(json.dumps(result, indent=1) + "\n")
+        write_json(folder / "check.json", result)
         checking.contact_sheet(checked.examples, folder / "check.png")
         print(f"{folder / 'check.json'}, {folder / 'check.png'}")
 

@@ -7,7 +7,7 @@ sampling can be drawn.
 """
 
 import hashlib
-import json
+import io
 import math
 import shutil
 import zlib
@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from zipfile import BadZipFile
+from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from tubelet.checksums import read_json, write_json
 from tubelet.data.augment import resize
 from tubelet.data.content import content_key, content_of, state_of
 from tubelet.data.limits import Limits, limits
@@ -47,9 +48,18 @@ INDEX = np.dtype(
         ("check", "<u4"),  # CRC-32 of its bytes
     ]
 )
-DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile)
+DAMAGED = (OSError, ValueError, KeyError, CorpusError)
 
 Progress = Callable[[int, int], None]
+
+
+class About(TypedDict):
+    """What `about.json` says, which is written last."""
+
+    short_side: int
+    bytes: int
+    index: int  # CRC-32 of index.npz
+    failed: dict[str, str]  # key: reason
 
 
 class Frames:
@@ -96,7 +106,7 @@ class Frames:
         part = next((part for part in self.parts if key in part.places), None)
         if part is None:
             raise VideoError(next(part.failed[key] for part in self.parts if key in part.failed))
-        return part.open(key)
+        return part.open(video, key)
 
 
 class Part:
@@ -104,26 +114,45 @@ class Part:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        about = json.loads((folder / "about.json").read_text())
+        about = read_json(folder / "about.json", About, CorpusError, "delete its folder")
+        content = (folder / "index.npz").read_bytes()
+        if zlib.crc32(content) != about["index"]:
+            raise CorpusError(f"{folder / 'index.npz'} is damaged; delete its folder")
+        self.short_side = about["short_side"]
         self.failed: dict[bytes, str] = {bytes.fromhex(key): reason for key, reason in about["failed"].items()}
-        with np.load(folder / "index.npz") as arrays:
+        with np.load(io.BytesIO(content)) as arrays:
             self.index, self.times = arrays["index"], arrays["times"]
         self.places = {entry.tobytes(): place for place, entry in enumerate(self.index["key"])}
         size = about["bytes"]
         self.bytes: UInt8[np.ndarray, bytes] = (
             np.memmap(folder / "frames.bin", np.uint8, "r", shape=(size,)) if size else np.empty(0, np.uint8)
         )
+        self.verified: set[int] = set()  # places of the videos whose bytes are those that were written
+        self.again: dict[int, UInt8[np.ndarray, bytes]] = {}  # frames whose bytes were not
 
     def __reduce__(self) -> tuple[type["Part"], tuple[Path]]:
         return Part, (self.folder,)
 
-    def open(self, key: bytes) -> "Kept":
-        entry = self.index[self.places[key]]
+    def open(self, video: Video, key: bytes) -> "Kept":
+        """The frames of this video, decoded again where the bytes here are damaged."""
+        place = self.places[key]
+        entry = self.index[place]
         offset, count, height, width, first = (
             int(entry[name]) for name in ("offset", "frames", "height", "width", "times")
         )
-        frames = self.bytes[offset : offset + count * height * width * 3].reshape(count, height, width, 3)
-        return Kept(frames, self.times[first : first + count])
+        content = self.bytes[offset : offset + count * height * width * 3]
+        if place in self.again or (place not in self.verified and zlib.crc32(content.data) != int(entry["check"])):
+            content = self.decoded_again(video, place)
+        self.verified.add(place)
+        return Kept(content.reshape(count, height, width, 3), self.times[first : first + count])
+
+    def decoded_again(self, video: Video, place: int) -> UInt8[np.ndarray, "bytes"]:
+        if place not in self.again:
+            frames, _ = decode((video.path, video.start, video.end, self.short_side))
+            if zlib.crc32(frames.data) != int(self.index["check"][place]):
+                raise VideoError("its decoded frames are damaged, and it is another video now; index the corpus again")
+            self.again[place] = frames.reshape(-1)
+        return self.again[place]
 
     def verify(self) -> None:
         """Compares the sizes, and the bytes of some videos spread over the file; `ValueError` where they differ."""
@@ -229,8 +258,9 @@ def build(root: Path, videos: Mapping[bytes, Video], short_side: int, progress: 
                     stamped += len(stamps)
                 progress(done, len(videos))
         np.savez(part / "index.npz", index=np.array(index, INDEX), times=np.concatenate([np.empty(0), *times]))
-        about = {"format": FORMAT, "short_side": short_side, "bytes": written, "failed": failed}
-        (part / "about.json").write_text(json.dumps(about))
+        check = zlib.crc32((part / "index.npz").read_bytes())
+        about = {"short_side": short_side, "bytes": written, "index": check, "failed": failed}
+        write_json(part / "about.json", {"format": FORMAT, **about})
     return folder
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,11 @@ from tubelet.data.probe import Probe, probe
 from tubelet.data.reading import FRAME_RATE, Reading
 from tubelet.data.sequences import is_sequence
 from tubelet.data.shards import Writer
-from tubelet.data.table import Corpus, Video, file_id, write_corpus
+from tubelet.data.table import TABLES, Corpus, Video, file_id, read_table, write_corpus
 from tubelet.data.update import CHANGED, MISSING, look_again
 from tubelet.data.video import SAME
 from tubelet.errors import CorpusError
+from tubelet.files import remove_leftovers
 
 LIMIT = 120.0  # seconds that one file may take
 LOOKED = "index.partial"  # what an interrupted call has looked into
@@ -148,8 +150,8 @@ def index(
             **about_dataset(dataset),
             **({"reading": how.words} if how.words else {}),
         },
+        finish=partial(shutil.rmtree, out / LOOKED),
     )
-    shutil.rmtree(out / LOOKED)
     return Indexed(
         corpus=corpus,
         added=len(rows) - len(known),
@@ -168,6 +170,7 @@ def existing(out: Path, update: bool) -> Corpus | None:
     if not out.is_dir():
         raise CorpusError(f"{out} is a file; give a new folder as --out")
     if (out / "corpus.json").exists():
+        remove_leftovers(out)
         corpus = Corpus.open(out)
         if not update:
             raise CorpusError(
@@ -175,9 +178,21 @@ def existing(out: Path, update: bool) -> Corpus | None:
                 "or give another --out"
             )
         return corpus
-    if {path.name for path in out.iterdir()} - {LOOKED, FAILED}:
+    remove_leftovers(out)
+    if {path.name for path in out.iterdir()} - {LOOKED, FAILED, *TABLES} or not begun_by_us(out):
         raise CorpusError(f"{out} exists and is no corpus; give a new or an empty folder as --out")
     return None
+
+
+def begun_by_us(out: Path) -> bool:
+    """Whether the tables in a folder without `corpus.json` are those of a call that was killed before it wrote that."""
+    try:
+        for name, schema in TABLES.items():
+            if (out / name).exists():
+                read_table(out / name, schema)
+    except CorpusError:
+        return False
+    return True
 
 
 def about_dataset(dataset: Dataset | None) -> dict[str, Any]:

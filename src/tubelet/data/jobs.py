@@ -9,7 +9,6 @@ workers call `do_shard`. Start reading at `run_job`.
 """
 
 import hashlib
-import json
 import os
 import time
 from collections import Counter
@@ -17,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
+from tubelet.checksums import json_line, misfit, open_json_lines, read_json_lines
 from tubelet.data.content import state_of
 from tubelet.data.limits import Limits
 from tubelet.data.processes import Failure, attempt, cores, run_each
@@ -237,19 +237,33 @@ def file_key(path: Path, *question: Any) -> str:
     return hashlib.blake2b(repr((str(path), state, question)).encode(), digest_size=16).hexdigest()
 
 
+class Failed(TypedDict):
+    """A line of `failed.jsonl`."""
+
+    key: str
+    reason: str
+    status: str
+
+
+class Forgotten(TypedDict):
+    """One that takes back what a line before it says."""
+
+    key: str
+    reason: None
+
+
 class Failures:
     """Why tasks have no result, by key; one JSON object a line in a file, or nowhere. The last word on a key counts."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.known: dict[str, Failure] = {}
-        text = path.read_text(encoding="utf-8") if path is not None and path.exists() else ""
-        self.cut = bool(text) and not text.endswith("\n")  # a power cut left a line unfinished
-        for line in text.split("\n"):  # not every sign that splitlines takes for an end is one
-            try:
-                said = json.loads(line)
-            except ValueError:
-                continue
+        remedy = "delete it, and what failed is tried again"
+        found = [] if path is None else read_json_lines(path, TubeletError, remedy)
+        self.end = found[-1][1] if found else 0  # what follows, a power cut left unfinished
+        for number, (said, _) in enumerate(found, 1):
+            if fault := misfit(said, Forgotten if said.get("reason", "") is None else Failed):
+                raise TubeletError(f"{path} is damaged in line {number} ({fault}); {remedy}")
             if said["reason"] is None:
                 self.known.pop(said["key"], None)
             else:
@@ -269,11 +283,11 @@ class Failures:
 
     def say(self, line: Mapping[str, Any]) -> None:
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write("\n" * self.cut + json.dumps(line, ensure_ascii=False) + "\n")
-                self.cut = False
+            with open_json_lines(self.path, self.end) as file:
+                file.write(json_line(line))
                 file.flush()
                 os.fsync(file.fileno())
+                self.end = file.tell()
 
 
 def spell(seconds: float) -> str:

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from tubelet.files import PATIENCE, file_name, lock, remove_leftovers, within, w
 FORMAT = 1
 SHARD_BYTES = 64 << 20
 CHECK = pa.field("check", pa.uint32())
+BARE = re.compile("[0-9a-f]{16}")  # a digest, as an earlier version wrote it
 REMEDY = "delete it and run the command that made it again"
 
 
@@ -212,12 +214,13 @@ class Numbers:
     """The lists of numbers of a shard, and which of its rows have been verified."""
 
     def __init__(self, batch: pa.RecordBatch) -> None:
-        self.check = batch.column("check").to_pylist()
+        there = CHECK.name in batch.schema.names
+        self.check = batch.column(CHECK.name).to_pylist() if there else [None] * len(batch)
         self.arrays = arrays_of(batch)
         self.verified = bytearray(len(self.check))
 
     def fit(self, row: int) -> bool:
-        if not self.verified[row] and crc32_of(self.arrays, row) == self.check[row]:
+        if not self.verified[row] and self.check[row] in (None, crc32_of(self.arrays, row)):
             self.verified[row] = 1
         return bool(self.verified[row])
 
@@ -264,6 +267,8 @@ def read_shard(path: Path) -> pa.RecordBatch:
     try:
         batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
         batch.validate(full=True)
+        if FIELD.encode() not in (batch.schema.metadata or {}) and CHECK.name not in batch.schema.names:
+            return batch  # of an earlier version
         if (batch.schema.metadata or {}).get(FIELD.encode(), b"").decode() != checksum(batch):
             raise Damaged("it carries no checksum that fits its content")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -291,7 +296,7 @@ def chosen(root: Path) -> Path | None:
         return None
     if name != file_name(name):
         raise CorpusError(f"{path} names no folder beside it ({name!r}); run the command that made it again")
-    if digest != checksum_of_name(name):
+    if digest != checksum_of_name(name) and not BARE.fullmatch(name + digest):
         raise CorpusError(f"{path} is damaged (its checksum does not fit); run the command that made it again")
     return within(root, name)
 

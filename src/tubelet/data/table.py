@@ -5,18 +5,16 @@ with a status other than "ok" and the reason. Everything derived (maps, embeddin
 """
 
 import hashlib
-import json
-import os
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import pyarrow as pa
-import pyarrow.parquet
 
+from tubelet.checksums import Damaged, read_json, read_parquet, write_json, write_parquet
 from tubelet.errors import CorpusError
 from tubelet.seeds import key
 
@@ -110,6 +108,7 @@ CAPTIONS = pa.schema(
 )
 LATER = dict([*later(Video), *later(Caption)])
 FROM_LABEL = "label"  # the model of a caption that was made of the label
+TABLES = {"videos.parquet": VIDEOS, "captions.parquet": CAPTIONS}
 DEFAULTS: dict[str, Any] = {
     "start": 0.0,
     "end": 0.0,
@@ -220,8 +219,9 @@ def write_corpus(
     videos: Sequence[Mapping[str, Any]],
     captions: Sequence[Mapping[str, Any]] = (),
     extra: Mapping[str, Any] | None = None,
+    finish: Callable[[], object] = lambda: None,
 ) -> Corpus:
-    """Writes both tables and, last, `corpus.json`; each file is there whole or not at all.
+    """Writes both tables and, last, after `finish`, `corpus.json`; each file is there whole or not at all.
 
     A video needs `id` and `path`; a column that is not given takes its default, a `split` that is not given is drawn
     by `assign_split`, a `group` that is not given is the id.
@@ -235,10 +235,11 @@ def write_corpus(
         raise CorpusError(f"{folder}: {len(unknown)} captions name unknown videos, first {unknown[0]!r}")
     texts = [{"source": "caption", "time": None, **row} for row in captions]
     folder.mkdir(parents=True, exist_ok=True)
-    write_table(folder / "videos.parquet", pa.Table.from_pylist(rows, schema=VIDEOS))
-    write_table(folder / "captions.parquet", pa.Table.from_pylist(texts, schema=CAPTIONS))
+    write_parquet(folder / "videos.parquet", pa.Table.from_pylist(rows, schema=VIDEOS))
+    write_parquet(folder / "captions.parquet", pa.Table.from_pylist(texts, schema=CAPTIONS))
+    finish()
     about = {"format": FORMAT, "name": name, **(extra or {})}
-    write_whole(folder / "corpus.json", json.dumps(about, indent=2, ensure_ascii=False).encode() + b"\n")
+    write_json(folder / "corpus.json", about, indent=2)
     return Corpus.open(folder)
 
 
@@ -247,7 +248,7 @@ def write_captions(corpus: Corpus, captions: Sequence[Mapping[str, Any]]) -> Cor
     known = {video.id for video in corpus.videos}
     if unknown := [row["video"] for row in captions if row["video"] not in known]:
         raise CorpusError(f"{corpus.folder}: {len(unknown)} captions name unknown videos, first {unknown[0]!r}")
-    write_table(corpus.folder / "captions.parquet", pa.Table.from_pylist(list(captions), schema=CAPTIONS))
+    write_parquet(corpus.folder / "captions.parquet", pa.Table.from_pylist(list(captions), schema=CAPTIONS))
     return Corpus.open(corpus.folder)
 
 
@@ -285,41 +286,27 @@ def number_texts(captions: Iterable[Caption]) -> dict[str, int]:
     return {text: number for number, text in enumerate(dict.fromkeys(normalise_text(c.text) for c in captions))}
 
 
+class About(TypedDict):
+    """What `corpus.json` says."""
+
+    format: int
+    name: str
+    sources: NotRequired[list[str]]
+    dataset: NotRequired[dict[str, str]]
+
+
 def read_about(folder: Path) -> dict[str, Any] | None:
-    try:
-        about = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise CorpusError(f"{folder}/corpus.json cannot be read ({error}); index the videos anew") from None
-    if not isinstance(about, dict) or "name" not in about:
-        raise CorpusError(f"{folder}/corpus.json is not that of a corpus; index the videos anew")
-    return about
+    path = folder / "corpus.json"
+    return dict(read_json(path, About, CorpusError, "index the videos anew")) if path.exists() else None
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     try:
-        table = pyarrow.parquet.read_table(path)
+        table = read_parquet(path)
         for name, kind in LATER.items():
             if name in schema.names and name not in table.column_names:
                 table = table.append_column(name, pa.nulls(len(table), kind))
         return table.select(schema.names).cast(schema)
-    except (OSError, KeyError, pa.ArrowException) as error:
+    except (OSError, KeyError, Damaged, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise CorpusError(f"{path} is missing or damaged ({reason}); index the videos anew") from None
-
-
-def write_table(path: Path, table: pa.Table) -> None:
-    sink = pa.BufferOutputStream()
-    pyarrow.parquet.write_table(table, sink)
-    write_whole(path, sink.getvalue().to_pybytes())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """The file is there whole or not at all, also after a power cut."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

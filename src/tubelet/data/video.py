@@ -6,7 +6,6 @@ Frames come out upright, as 8-bit RGB, whatever the depth, the chroma, the alpha
 """
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, dropwhile
@@ -35,6 +34,7 @@ from tubelet.data.packets import Packets
 from tubelet.data.reading import Reading
 from tubelet.data.sequences import Stills, is_sequence
 from tubelet.errors import VideoError
+from tubelet.files import writing
 
 __all__ = [
     "SAME",
@@ -418,6 +418,11 @@ def read_span(
         return frames, times
 
 
+CONTAINERS = {  # by the ending of a file, where FFmpeg calls the format otherwise
+    "mkv": "matroska", "ts": "mpegts", "mts": "mpegts", "m2ts": "mpegts", "mpg": "mpeg", "wmv": "asf",
+}  # fmt: skip
+
+
 def write_video(
     path: str | Path,
     frames: UInt8[np.ndarray, "t h w 3"],
@@ -437,8 +442,8 @@ def write_video(
     path = Path(path)
     height, width = frames.shape[1:3]
     unit = Fraction(1, 90000)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    with av.open(str(part), "w") as container:
+    kind = path.suffix[1:].lower()
+    with writing(path) as part, av.open(str(part), "w", format=CONTAINERS.get(kind, kind)) as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height = width, height
         if codec == "libx264":
@@ -456,7 +461,6 @@ def write_video(
                 frame.pts, frame.time_base = round(times[index] / unit), unit
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    os.replace(part, path)
 
 
 def shown_by(packet: Any, stamp: float | int) -> bool:

@@ -11,20 +11,20 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import nn
 
+from tubelet.checksums import read_json, write_json
 from tubelet.data.content import content_key, content_now, file_content
 from tubelet.data.loader import Data
 from tubelet.data.shards import Series, Writer, opened, repaired, series_folder
 from tubelet.data.sharing import shared
 from tubelet.data.table import Corpus, Video
 from tubelet.errors import CorpusError, VideoError
-from tubelet.files import write_atomically
 from tubelet.types import Clip
 
 FORMAT = 1  # one more when the same weights and clips come to give other features
@@ -162,6 +162,13 @@ def beside(corpus: Corpus) -> Path:
     return Path(home) / "tubelet" / FOLDER
 
 
+class Answer(TypedDict):
+    """What is kept of an answer."""
+
+    inputs: dict[str, str]
+    answer: Any
+
+
 def remembered(
     folder: Path,
     question: Mapping[str, Any],
@@ -176,15 +183,15 @@ def remembered(
     text = json.dumps({**question, "code": digest_of_code(who)}, sort_keys=True)
     path = folder / f"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}.json"
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = read_json(path, Answer, CorpusError, "it is made again")
         if all(inputs(name) == digest for name, digest in known["inputs"].items()):
             return known["answer"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, CorpusError):
+    except (OSError, CorpusError):
         pass  # not there, or not whole: it is made again
     answer, names = ask()
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"question": question, "inputs": {name: inputs(name) for name in names}, "answer": answer}
-    write_atomically(path, json.dumps(content, ensure_ascii=False).encode())
+    write_json(path, content, indent=None)
     return answer
 
 

@@ -9,14 +9,12 @@ from typing import Any
 import torch
 from einops import reduce
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
+from tubelet.checksums import read_safetensors, write_safetensors
 from tubelet.errors import WeightsError
 from tubelet.evaluations.base import Context
 from tubelet.evaluations.linear import Head, Linear
-from tubelet.files import write_atomically
 
 FOLDER = "classifiers"  # of a run, one file an entry of results.json
 PARTS = ("shift", "scale", "weight", "bias")
@@ -73,14 +71,14 @@ def best_head(probe: Linear, context: Context, result: Mapping[str, Any], step: 
 def write_head(kept: KeptHead, path: Path) -> None:
     about = {"pool": kept.pool, "classes": kept.classes, "step": kept.step, "layer": kept.head.layer}
     tensors = {name: getattr(kept.head, name).contiguous() for name in PARTS}
-    write_atomically(path, save(tensors, metadata={"about": json.dumps(about, ensure_ascii=False)}))
+    write_safetensors(path, tensors, {"about": json.dumps(about, ensure_ascii=False)})
 
 
 def read_head(path: Path) -> KeptHead:
     try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["about"])
-            head = Head(**{name: file.get_tensor(name) for name in PARTS}, layer=about["layer"])
-            return KeptHead(about["pool"], tuple(about["classes"]), about["step"], head)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        tensors, metadata = read_safetensors(path)
+        about = json.loads(metadata["about"])
+        head = Head(**{name: tensors[name] for name in PARTS}, layer=about["layer"])
+        return KeptHead(about["pool"], tuple(about["classes"]), about["step"], head)
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read as a classifier ({error}); measure the probe again") from error

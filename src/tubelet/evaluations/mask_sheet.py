@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tubelet.escape import one_line
 from tubelet.evaluations.masks import Measured, Picture
+from tubelet.files import writing
 
 TILE = 84  # pixels of a slot
 GAP = 2
@@ -46,7 +47,8 @@ def write_sheet(measured: Measured, path: Path) -> None:
         for column, name in enumerate((None, *names)):
             tiles = masked(picture, None if name is None else picture.hidden[name])
             sheet.paste(Image.fromarray(cell(tiles)), (MARGIN + column * (CELL + MARGIN), begin + SMALL + 8))
-    sheet.save(path, optimize=True)
+    with writing(path) as part:
+        sheet.save(part, format="PNG", optimize=True)
 
 
 def masked(picture: Picture, hidden: Bool[np.ndarray, "s rows columns"] | None) -> UInt8[np.ndarray, "s h w 3"]:

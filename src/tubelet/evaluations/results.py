@@ -1,17 +1,17 @@
 """results.json of a run folder: one entry an evaluation, merged, nothing lost."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+from tubelet.checksums import read_json, write_json
 from tubelet.data.loader import Data
 from tubelet.errors import RunError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.duplicates import Shared
 from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.verdicts import verdicts
-from tubelet.files import write_atomically
+from tubelet.files import lock
 from tubelet.log import plain, versions
 from tubelet.types import Clip
 
@@ -22,13 +22,16 @@ def read_results(run: Path) -> dict[str, Any]:
     path = run / RESULTS
     if not path.exists():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged ({error}); restore it, or move it away and evaluate again") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path} is damaged (no object); restore it, or move it away and evaluate again")
-    return content
+    remedy = "restore it, or move it away and evaluate again"
+    return dict(read_json(path, dict[str, Result], RunError, remedy))
+
+
+class Result(TypedDict):
+    """What every entry says."""
+
+    metrics: NotRequired[dict[str, float | None]]
+    counts: NotRequired[dict[str, Any]]
+    marks: NotRequired[list[str]]
 
 
 def entry_name(
@@ -78,14 +81,15 @@ SAME = ("corpus", "counts", "settings", "view", "classes")  # of two measurement
 
 def merge_result(run: Path, name: str, result: Mapping[str, Any]) -> dict[str, Any]:
     """Writes one entry beside the others. Baselines measured before stay, where they were measured in the same way."""
-    results = read_results(run)
-    before = results.get(name, {})
-    new = plain(dict(result))
-    same = all(before.get(part) == new.get(part) for part in SAME)
-    if same and before.get("baselines"):
-        new["baselines"] = {**before["baselines"], **new.get("baselines", {})}
-    if told := verdicts(new):
-        new["warnings"] = [*(new.get("warnings") or []), *told]
-    results[name] = new
-    write_atomically(run / RESULTS, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
+    with lock(run / ".results.lock", RunError(f"another command is writing the results of {run}: wait until it ends")):
+        results = read_results(run)
+        before = results.get(name, {})
+        new = plain(dict(result))
+        same = all(before.get(part) == new.get(part) for part in SAME)
+        if same and before.get("baselines"):
+            new["baselines"] = {**before["baselines"], **new.get("baselines", {})}
+        if told := verdicts(new):
+            new["warnings"] = [*(new.get("warnings") or []), *told]
+        results[name] = new
+        write_json(run / RESULTS, results)
     return new

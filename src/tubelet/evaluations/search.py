@@ -21,6 +21,7 @@ from tubelet.escape import one_line
 from tubelet.evaluations.features import Features
 from tubelet.evaluations.knn import neighbours
 from tubelet.evaluations.pictures import middle_frame
+from tubelet.files import writing
 from tubelet.tasks import Pretraining
 
 COLUMNS, TILE, MARGIN, LINE = 4, 224, 12, 17
@@ -164,8 +165,8 @@ def draw(text: str, hits: Sequence[Hit], path: Path) -> None:
         label = "".join(f"   {one_line(word)}" for word in (hit.video.split, hit.video.label) if word)
         pen.text((left, high + TILE + 3), f"{place + 1}   {hit.score:.3f}{label}", INK, small)
         pen.text((left, high + TILE + 3 + LINE), shortened(one_line(hit.video.id), small), GREY, small)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, format="PNG", optimize=True)
+    with writing(path) as part:
+        sheet.save(part, format="PNG", optimize=True)
 
 
 def shortened(name: str, font: Any) -> str:

@@ -1,6 +1,5 @@
 """The card of exported weights: what they are, of what data, how they were made and measured, how to load them."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from tubelet.evaluations.results import read_results
 from tubelet.export.opened import Opened
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.folder import IMPORTED, Plan
-from tubelet.recipes.imported import ABOUT
+from tubelet.recipes.imported import ABOUT, read_about
 from tubelet.recipes.overrides import changed, plain
 from tubelet.recipes.pretrain import Pretrain
 
@@ -115,8 +114,7 @@ def write_card(
 
 
 def imported(run: Path) -> dict[str, Any]:
-    path = run / ABOUT
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_about(run) if (run / ABOUT).exists() else {}
 
 
 def summary(plan: AnyPlan, origin: Mapping[str, Any]) -> list[str]:

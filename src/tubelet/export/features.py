@@ -96,8 +96,7 @@ def write_features(
         )
         series = Series(writer.folder)
         rows = [row for piece in pieces for row in finished(piece, series, old, done)]
-        write_table(out, rows, series, columns, about)
-    shutil.rmtree(parts)
+        write_table(out, rows, series, columns, about, parts)
     failed = [row for row in rows if row.status != "ok"]
     return len(rows), failed, done
 
@@ -205,8 +204,14 @@ def keep_old(out: Path, old: Sequence[Row], rows: Sequence[Row], writer: Writer)
 
 
 def write_table(
-    out: Path, rows: Sequence[Row], series: Series, columns: Mapping[str, pa.Field], about: Mapping[str, Any]
+    out: Path,
+    rows: Sequence[Row],
+    series: Series,
+    columns: Mapping[str, pa.Field],
+    about: Mapping[str, Any],
+    parts: Path,
 ) -> None:
+    """Whole or not at all, in place of its parts: they are gone before it is there, so that no kill leaves both."""
     schema = pa.schema(
         [
             ("id", pa.string()),
@@ -233,6 +238,7 @@ def write_table(
                 for field in schema
             ]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+        shutil.rmtree(parts)
 
 
 def listed(field: pa.Field, places: Sequence[tuple[int, int] | None], series: Series) -> pa.Array:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import chz
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tubelet.checkpoint import checkpoint_step, load_strictly
+from tubelet.checksums import Damaged, read_safetensors
 from tubelet.data.loader import Data
 from tubelet.data.table import Video
 from tubelet.data.views import View, parse
@@ -91,10 +91,9 @@ def tuned_model(run: Path) -> tuple[Finetune, Classifier, tuple[str, ...]]:
     config = read_plan_of(run, Finetune).config
     path = weights_file(run)
     try:
-        with safe_open(path, framework="pt") as file:
-            classes = tuple(file.metadata()["classes"].split("\n"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        tensors, metadata = read_safetensors(path)
+        classes = tuple(metadata["classes"].split("\n"))
+    except (OSError, KeyError, Damaged) as error:
         raise WeightsError(f"{path} cannot be read as a classifier ({error}); fine-tune again") from error
     model = Classifier(config.encoder, config.clip, len(classes))
     load_strictly(model, tensors, path)

@@ -1,24 +1,24 @@
 """The run folder as training sees it: whose it is, how far it is, and the way back from it to a task."""
 
 import contextlib
-import fcntl
-import json
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 import chz
 import torch
 from torch import Tensor
 
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part, read_checkpoint
+from tubelet.checksums import read_json, write_json
 from tubelet.data.shards import chosen
 from tubelet.data.table import Corpus
 from tubelet.errors import RunError
-from tubelet.files import file_name, write_atomically
+from tubelet.files import file_name, lock, remove_leftovers
 from tubelet.log import read_log, versions
 from tubelet.objectives import Pixels
 from tubelet.recipes.find import is_file, load_file
@@ -128,14 +128,34 @@ def write_plan(folder: Path, plan: Plan[Any]) -> None:
         "hardware": hardware(),
         "command": list(plan.command),
     }
-    write_atomically(folder / RECIPE, (json.dumps(content, indent=2) + "\n").encode())
+    write_json(folder / RECIPE, content, indent=2)
+
+
+class Recipe(TypedDict):
+    """What `recipe.json` says of a run."""
+
+    format: int
+    kind: NotRequired[Literal["pretrain", "finetune"]]
+    recipe: str
+    corpus: dict[str, str]
+    values: dict[str, Any]
+    steps: int
+    processes: int
+    precision: Literal["bf16", "fp32"]
+    text_width: int | None
+    derived: dict[str, str]
+    command: list[str]
+
+
+def read_recipe(folder: Path) -> Recipe:
+    return read_json(folder / RECIPE, Recipe, RunError, "restore it, or train anew")
 
 
 def read_kind(folder: Path | str) -> str:
     """ "pretrain" or "finetune"; "" where there is no run."""
     try:
-        return str(json.loads((Path(folder) / RECIPE).read_text(encoding="utf-8")).get("kind", "pretrain"))
-    except (OSError, ValueError, AttributeError):
+        return read_recipe(Path(folder)).get("kind", "pretrain")
+    except RunError:
         return ""
 
 
@@ -166,7 +186,9 @@ def read_plan_of(folder: Path | str, config: type[C]) -> Plan[C]:
     kind = config.__name__.lower()
     path = Path(folder) / RECIPE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        if not path.exists():
+            raise RunError(f"{folder} holds no recipe.json, so it is no run; name a folder of `{MADE_BY[kind]}`")
+        content = read_recipe(Path(folder))
         if content["format"] != 1:
             raise RunError(f"{path} has format {content['format']}; this version of tubelet reads format 1")
         if (found := content.get("kind", "pretrain")) != kind:
@@ -186,8 +208,6 @@ def read_plan_of(folder: Path | str, config: type[C]) -> Plan[C]:
             content["derived"],
             tuple(content["command"]),
         )
-    except FileNotFoundError as error:
-        raise RunError(f"{folder} holds no recipe.json, so it is no run; name a folder of `{MADE_BY[kind]}`") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RunError(f"{path} is damaged ({type(error).__name__}: {error}); restore it, or train anew") from error
 
@@ -241,7 +261,8 @@ def weights_file(run: Path | str) -> Path:
 def read_weights_of(run: Path | str) -> dict[str, Tensor]:
     """The weights of a run under the names of a pretraining task; of a fine-tuned one those of its encoder alone."""
     file = weights_file(run)
-    tensors, _ = read_checkpoint(file)
+    tensors, step = read_checkpoint(file)
+    refuse_step(step, read_recipe(Path(run))["steps"], file)
     if file.name != CLASSIFIER:
         return part(tensors, "task")
     return {name: value for name, value in tensors.items() if name.startswith("encoder.")}
@@ -287,8 +308,15 @@ def look(folder: Path, plan: Plan[C]) -> Claim[C]:
             f"give a new folder with --out, or start from its weights with init={folder} and a new --out"
         )
     step = checkpoint_step(folder / CHECKPOINT)
+    refuse_step(step, old.steps, folder / CHECKPOINT)
     ended = any(record["kind"] == "end" for record in read_log(folder / LOG))
     return Claim(old, begun=True, step=step, finished=ended and step >= plan.steps)
+
+
+def refuse_step(step: int, steps: int, path: Path) -> None:
+    """A step that the run does not come to is none that it saved."""
+    if step > steps:
+        raise RunError(f"{path} is of step {step} and its run has {steps}; restore the file, or train anew")
 
 
 def check_kind(folder: Path) -> None:
@@ -296,19 +324,17 @@ def check_kind(folder: Path) -> None:
         raise RunError(f"{folder} is a file; give the run a folder of its own with --out")
     if not folder.exists() or (folder / RECIPE).exists():
         return
-    if held := sorted(path.name for path in folder.iterdir() if path.name not in (LOCK, f".{RECIPE}.half")):
+    begun = re.compile(rf"\.{re.escape(RECIPE)}(\.\d+)?\.part")  # a write that was killed
+    if held := sorted(path.name for path in folder.iterdir() if path.name != LOCK and not begun.match(path.name)):
         raise RunError(f"{folder} holds {held[0]} and is no run; give the run a folder of its own with --out")
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One process at a time. The kernel keeps the lock with the process and forgets it when the process ends,
-    however it ends; unlike `flock` it is not kept alive by loader workers."""
-    with (folder / LOCK).open("ab") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(f"another process is training in {folder}; wait for it, or give another --out") from error
+    """One process at a time, and no leftovers of one that was killed."""
+    busy = RunError(f"another process is training in {folder}; wait for it, or give another --out")
+    with lock(folder / LOCK, busy, patience=0.0):
+        remove_leftovers(folder)
         yield
 
 

@@ -1,18 +1,17 @@
 """Weights from elsewhere as a run folder, which every command takes: a recipe, a checkpoint at step 0, their origin."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypedDict
 
 import chz
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 
 from tubelet.checkpoint import CHECKPOINT, load_strictly, save_weights
+from tubelet.checksums import read_json, read_safetensors, write_json, write_safetensors
 from tubelet.data.loader import Data
 from tubelet.data.sample import Sampling
 from tubelet.errors import RecipeError, RunError, WeightsError
-from tubelet.files import write_atomically
+from tubelet.files import writing
 from tubelet.models.classifier import ScoreHead
 from tubelet.objectives import Pixels
 from tubelet.recipes.folder import IMPORTED, Plan, write_plan
@@ -57,10 +56,6 @@ def import_weights(
     load_strictly(task.encoder, found.part("encoder"), found.origin)
     if found.decoder is not None:
         load_strictly(task.get_submodule(DECODER), found.part(DECODER), found.origin)
-    out.mkdir(parents=True, exist_ok=True)
-    save_weights(out / CHECKPOINT, task)
-    if head := found.part("head"):
-        write_atomically(out / HEAD, save(head))
     about = {
         "source": source,
         "file": found.origin,
@@ -70,11 +65,28 @@ def import_weights(
         "head_eps": found.head_eps,
         "remarks": list(found.remarks),
     }
-    write_atomically(out / ABOUT, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
     command = ("tubelet", "import", source, *words, "--out", str(out))
     nowhere = {"path": "", "name": "data of its own, not known here", "fingerprint": ""}
-    write_plan(out, Plan(IMPORTED, config, nowhere, 0, 1, "fp32", None, {}, command))
+    with writing(out, folder=True) as part:
+        save_weights(part / CHECKPOINT, task)
+        if head := found.part("head"):
+            write_safetensors(part / HEAD, head, {})
+        write_json(part / ABOUT, about)
+        write_plan(part, Plan(IMPORTED, config, nowhere, 0, 1, "fp32", None, {}, command))
     return config, found
+
+
+class About(TypedDict):
+    """What `import.json` says of where the weights are from."""
+
+    source: str
+    layout: str
+    classes: list[str]
+    head_eps: float | None
+
+
+def read_about(run: Path) -> dict[str, Any]:
+    return dict(read_json(run / ABOUT, About, WeightsError, "import the weights again"))
 
 
 def imported_head(run: Path) -> tuple[ScoreHead, tuple[str, ...]] | None:
@@ -82,12 +94,12 @@ def imported_head(run: Path) -> tuple[ScoreHead, tuple[str, ...]] | None:
     if not (run / HEAD).exists():
         return None
     try:
-        about, tensors = json.loads((run / ABOUT).read_text(encoding="utf-8")), load_file(run / HEAD)
+        about, (tensors, _) = read_about(run), read_safetensors(run / HEAD)
         classes, width = tensors["linear.weight"].shape
         head = ScoreHead(width, classes, about["head_eps"], "norm.weight" in tensors)
         load_strictly(head, tensors, run / HEAD)
         return head.eval(), tuple(about["classes"])
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise WeightsError(f"{run / HEAD} cannot be read ({error}); import the weights again") from error
 
 

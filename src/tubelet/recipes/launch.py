@@ -99,7 +99,12 @@ def pretrain(
             say(machine, f"{folder}: going on from step {held.step} of {plan.steps}")
 
         log = stack.enter_context(
-            Log(folder / LOG if machine.rank == 0 else None, keep=held.step, tensorboard=config.tensorboard)
+            Log(
+                folder / LOG if machine.rank == 0 else None,
+                keep=held.step,
+                tensorboard=config.tensorboard,
+                again=held.step == plan.steps,
+            )
         )
         context = partial(
             Context, encoder=task.encoder, task=task, corpus=table, clip=config.clip, data=config.data, seed=config.seed

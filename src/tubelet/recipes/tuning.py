@@ -14,17 +14,16 @@ from typing import Any
 
 import chz
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save
 from torch import Tensor, distributed
 from torch.nn.functional import nll_loss
 
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part
+from tubelet.checksums import Damaged, read_safetensors, write_safetensors
 from tubelet.data.loader import train_batches
 from tubelet.data.table import Corpus, Video
 from tubelet.data.views import CENTRE, parse
 from tubelet.distributed import process_group
-from tubelet.errors import RecipeError, RunError
+from tubelet.errors import RecipeError, RunError, WeightsError
 from tubelet.evaluations.classification import chance, measure_scores
 from tubelet.evaluations.duplicates import Shared, looked_at
 from tubelet.evaluations.familiarity import familiar_with, write_familiarity
@@ -34,7 +33,7 @@ from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.multiview import Predicted, predict
 from tubelet.evaluations.results import merge_result, view
 from tubelet.evaluations.trained_on import FILE, TrainedOn
-from tubelet.files import write_atomically
+from tubelet.files import remove_leftovers, write_atomically
 from tubelet.log import Log, read_log, versions
 from tubelet.recipes.chosen import HELD_OUT, Chosen, below, best, measured, standing
 from tubelet.recipes.division import Division
@@ -113,6 +112,8 @@ def finetune(
 
         held = together(take, machine)
         if (folder / CLASSIFIER).exists():
+            if machine.rank == 0:
+                tidy(config, folder)
             say(machine, f"{folder} is finished; {following(folder)}")
             return True
         machine = replace(machine, precision=held.plan.precision)
@@ -241,7 +242,7 @@ class Looking:
 
     def keep(self, step: int) -> None:
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.task.tested.state_dict().items()}
-        write_atomically(self.tuning.folder / BEST, save(tensors, metadata={"step": str(step)}))
+        write_safetensors(self.tuning.folder / BEST, tensors, {"step": str(step)})
 
 
 CENTRE_ONLY = (CENTRE,)
@@ -305,23 +306,33 @@ def conclude(
     )
     write_familiarity(folder, "finetune", familiarity)
     about = {"classes": "\n".join(division.classes), "step": str(step), "rate": f"{chosen.rate:g}"}
-    write_atomically(folder / CLASSIFIER, save(weights, metadata=about))
+    write_safetensors(folder / CLASSIFIER, weights, about)
+    tidy(config, folder)
+
+
+def tidy(config: Finetune, folder: Path) -> None:
+    """Removes what was needed on the way: the weights of every rate."""
     for root in (folder, folder / REFIT):
         for rate in config.grid:
             for name in (CHECKPOINT, BEST):
                 (below(root, rate) / name).unlink(missing_ok=True)
+            remove_leftovers(below(root, rate))
 
 
 def best_weights(folder: Path, step: int) -> dict[str, Tensor]:
     """Of the step that the log calls the best."""
-    with safe_open(folder / BEST, framework="pt") as file:
-        kept = file.metadata()["step"]
+    path = folder / BEST
+    try:
+        weights, metadata = read_safetensors(path)
+        kept = metadata["step"]
+    except (OSError, KeyError, Damaged) as error:
+        raise WeightsError(f"{path} is damaged ({error}); delete {folder} and give the same command again") from None
     if kept != str(step):
         raise RunError(
-            f"{folder / BEST} holds the weights of step {kept} and step {step} was the best that is logged; delete "
+            f"{path} holds the weights of step {kept} and step {step} was the best that is logged; delete "
             f"{folder} and give the same command again"
         )
-    return load_file(folder / BEST)
+    return weights
 
 
 def listed(rows: list[dict[str, str]]) -> bytes:

@@ -1,7 +1,6 @@
 """The page of an aligner's training, from its folder alone: what it had, how it went, what it finds, where it looks."""
 
 import base64
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from tubelet.checksums import read_json
 from tubelet.errors import RunError
 from tubelet.files import within, write_atomically
 from tubelet.report.document import document
@@ -33,11 +33,9 @@ class Chart:
 
 def write_page(folder: Path) -> Path:
     """Writes `report.html` beside what it is made of: `aligner.json`, `training.json`, `maps.jpg`."""
-    try:
-        about = json.loads(within(folder, "aligner.json").read_text(encoding="utf-8"))
-        training = json.loads(within(folder, "training.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder} holds no training of an aligner ({error}); make one with `tubelet align`") from None
+    remedy = "make the aligner again with `tubelet align --force`"
+    about = read_json(within(folder, "aligner.json"), dict[str, Any], RunError, remedy)
+    training = read_json(within(folder, "training.json"), dict[str, Any], RunError, remedy)
     picture = within(folder, "maps.jpg")
     content = picture.read_bytes() if picture.exists() else b""
     if content and not content.startswith(JPEG):

@@ -1,13 +1,13 @@
 """A run folder, read whole: recipe.json, log.jsonl, results.json, pictures. A damaged part is one clear line."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, NotRequired, TypedDict, TypeGuard
 
 import numpy as np
 
+from tubelet.checksums import misfit, read_json, read_json_lines
 from tubelet.errors import RunError
 from tubelet.files import within
 from tubelet.report.pictures import Samples, Thumbnails, load_samples, load_thumbnails
@@ -107,13 +107,7 @@ def read_object(path: Path, remedy: str) -> Record:
     """A JSON object; {} where there is no file."""
     if not path.exists():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunError(f"{path} is damaged ({error}); {remedy}") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path} is damaged (it holds a {type(content).__name__}, not an object); {remedy}")
-    return content
+    return read_json(path, dict[str, Any], RunError, remedy)
 
 
 def read_results(path: Path) -> Record:
@@ -124,33 +118,32 @@ def read_results(path: Path) -> Record:
     return results
 
 
+class Said(TypedDict):
+    """What every record of a log says."""
+
+    kind: str
+    step: int
+    metrics: NotRequired[dict[str, float | None]]
+
+
 def read_log(path: Path, remarks: list[str]) -> tuple[list[Record], list[Record]]:
     """Steps and evaluations. Of a step that was logged twice (a resumed run), the last line holds.
 
     A last line cut short is what an interrupted run leaves: it is left out, with a remark.
     """
-    if not path.exists():
-        return [], []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    remedy = "restore it, or train again into a new folder"
+    found = read_json_lines(path, RunError, remedy)
+    if found and path.stat().st_size > found[-1][1]:
+        remarks.append("The last line of log.jsonl is cut short (an interrupted run); it is left out.")
     steps: dict[int, Record] = {}
     evaluations: dict[tuple[int, str], Record] = {}
-    for place, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-            kind, step = record["kind"], int(record.get("step", 0))
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            if place == len(lines):
-                remarks.append("The last line of log.jsonl is cut short (an interrupted run); it is left out.")
-                break
-            raise RunError(
-                f"{path} is damaged in line {place}: {line[:40]!r}; remove that line, or train again into a new folder"
-            ) from error
-        if kind == "step":
-            steps[step] = record
-        elif kind == "evaluation":
-            evaluations[step, str(record.get("name"))] = record
+    for place, (record, _) in enumerate(found, start=1):
+        if fault := misfit(record, Said):
+            raise RunError(f"{path} is damaged in line {place} ({fault}); {remedy}")
+        if record["kind"] == "step":
+            steps[record["step"]] = record
+        elif record["kind"] == "evaluation":
+            evaluations[record["step"], str(record.get("name"))] = record
     return [steps[step] for step in sorted(steps)], [evaluations[where] for where in sorted(evaluations)]
 
 

@@ -1,12 +1,11 @@
 """The arrays that evaluations leave in `RUN/pictures`, with their writing and their reading: numpy alone."""
 
-import os
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
+from tubelet.checksums import read_npz, write_npz
 from tubelet.errors import RunError
 from tubelet.files import within
 
@@ -62,11 +61,7 @@ class Thumbnails:
 def save(arrays: Samples | Thumbnails, run: Path) -> Path:
     """Writes them into the run's pictures, whole or not at all."""
     path = within(run, "pictures", SAMPLES if isinstance(arrays, Samples) else THUMBNAILS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **{f.name: getattr(arrays, f.name) for f in fields(arrays)})
-    os.replace(partial, path)
+    write_npz(path, {f.name: getattr(arrays, f.name) for f in fields(arrays)})
     return path
 
 
@@ -86,11 +81,4 @@ def read(path: Path, names: list[str], evaluation: str) -> dict[str, np.ndarray]
     remedy = f"delete the file and run `tubelet evaluate RUN --on CORPUS {evaluation}` again"
     if not path.exists():
         return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in names if name not in file.files]
-            if missing:
-                raise RunError(f"{path} lacks {', '.join(missing)}; {remedy}")
-            return {name: file[name] for name in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path} is damaged ({str(error).splitlines()[0]}); {remedy}") from error
+    return read_npz(path, names, RunError, remedy)

@@ -4,7 +4,6 @@
 pictures are of held-out videos where there are some. Start reading at `write_training`.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,10 +18,12 @@ from tubelet.align import Aligner
 from tubelet.align.examples import spread
 from tubelet.align.lesson import Lesson
 from tubelet.align.training import Curve
+from tubelet.checksums import write_json
 from tubelet.data.limits import limits, within
 from tubelet.data.table import Corpus, Video, normalise_text
 from tubelet.data.video import open_reader
 from tubelet.errors import VideoError
+from tubelet.files import writing
 from tubelet.saliency.check import check, plain
 from tubelet.saliency.filling import quiet
 from tubelet.saliency.text import embed, likeness
@@ -62,14 +63,15 @@ def write_training(
     split = "test" if captioned["test"] else "train"
     shown = look_at_some(captioned[split], captioned["test"] + captioned["train"], aligner)
     if shown:
-        sheet(shown).save(folder / "maps.jpg", quality=84, optimize=True)
+        with writing(folder / "maps.jpg") as part:
+            sheet(shown).save(part, format="JPEG", quality=84, optimize=True)
     told = {
         "curve": curve.rows,
         "best": curve.best,
         "areas": areas,
         "pictures": {"split": split, "videos": [one.video.id for one in shown]},
     }
-    (folder / "training.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / "training.json", told)
     return told
 
 

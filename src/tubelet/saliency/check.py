@@ -22,6 +22,7 @@ from tubelet.data.table import Corpus, Video, normalise_text
 from tubelet.data.video import SAME, read_span, timestamps
 from tubelet.errors import CorpusError
 from tubelet.escape import one_line
+from tubelet.files import writing
 from tubelet.saliency.filling import quiet
 from tubelet.saliency.text import embed, likeness
 
@@ -311,7 +312,8 @@ def contact_sheet(examples: Sequence[Example], path: Any, columns: int = 4) -> N
     for axis in axes.flat:
         axis.set_axis_off()
     figure.tight_layout(pad=0.3)
-    figure.savefig(path, dpi=110)
+    with writing(path) as part:
+        figure.savefig(part, format="png", dpi=110)
     pyplot.close(figure)
 
 

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
+from tubelet.checksums import read_json, write_json
 from tubelet.data.table import Corpus
 from tubelet.errors import RecipeError, RunError
-from tubelet.files import file_name, write_atomically
+from tubelet.files import file_name
 from tubelet.recipes.find import find
 from tubelet.recipes.folder import FREE
 from tubelet.recipes.overrides import changed, override, plain
@@ -148,7 +149,7 @@ class Finished:
     def add(self, cell: Cell, content: Mapping[str, Any]) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(cell)
-        write_atomically(path, (json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n").encode())
+        write_json(path, content)
         self.cells[cell.hash] = dict(content)
         return path
 
@@ -159,11 +160,24 @@ def read_cells(folder: Path) -> Iterator[dict[str, Any]]:
 
 def read_cell(path: Path) -> dict[str, Any] | None:
     """None where there is no file, or one that is no cell."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        whole = content["format"] == FORMAT and all(part in content for part in ("hash", "values", "results", "seed"))
-        return content if whole else None
-    except (FileNotFoundError, KeyError, TypeError):
+    if not path.exists():
         return None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged ({error}); restore it, or delete it to run the cell again") from error
+    remedy = "restore it, or delete it to run the cell again"
+    try:
+        said = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error}); {remedy}") from error
+    if not isinstance(said, dict) or not said.keys() & {"hash", "values", "way"}:
+        return None
+    return dict(read_json(path, Trial, RunError, remedy))
+
+
+class Trial(TypedDict):
+    """What the file of a finished cell says."""
+
+    format: Literal[1]
+    hash: str
+    way: str
+    seed: int
+    values: dict[str, Any]
+    results: dict[str, dict[str, Any]]

@@ -5,16 +5,15 @@ ends, however it ends. A cell that was cut off goes on from its run's last check
 """
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from tubelet.checksums import read_json, write_json
 from tubelet.errors import PartlyMeasured, RunError, TubeletError
 from tubelet.evaluations.results import read_results
-from tubelet.files import write_atomically
 from tubelet.log import read_log
 from tubelet.recipes.folder import LOG, RECIPE, hardware, locked, read_plan, versions
 from tubelet.studies.cells import CORPUS, FORMAT, RUN, Cell, Finished
@@ -165,6 +164,13 @@ def curve(run: Path, term: str) -> list[list[float]]:
     return [[float(some[-1][0]), round(sum(value for _, value in some) / len(some), 5)] for some in stretches]
 
 
+class Seconds(TypedDict):
+    """What is kept of a clock."""
+
+    seconds: dict[str, float]
+    processor: dict[str, float]
+
+
 class Clock:
     """Seconds by what was done, added up over all calls that worked on the cell; kept in its folder."""
 
@@ -174,8 +180,9 @@ class Clock:
     @classmethod
     def of(cls, folder: Path) -> "Clock":
         path = folder / CLOCK
-        kept = json.loads(path.read_text()) if path.exists() else {}
-        return cls(path, kept.get("seconds", {}), kept.get("processor", {}))
+        remedy = "delete it, and time is counted from now on"
+        kept = read_json(path, Seconds, RunError, remedy) if path.exists() else Seconds(seconds={}, processor={})
+        return cls(path, kept["seconds"], kept["processor"])
 
     @contextlib.contextmanager
     def measures(self, what: str) -> Iterator[None]:
@@ -188,7 +195,7 @@ class Clock:
                 (self.processor, time.process_time() - processor),
             ):
                 kept[what] = round(kept.get(what, 0.0) + passed, 2)
-            write_atomically(self.path, json.dumps({"seconds": self.seconds, "processor": self.processor}).encode())
+            write_json(self.path, {"seconds": self.seconds, "processor": self.processor})
 
 
 def begun(cell: Cell, out: Path) -> bool:

@@ -5,7 +5,6 @@ table of results prints beside its own. The network sees neither caption nor tru
 (another seed) than any corpus of the default seed holds, without the held-out combinations.
 """
 
-import json
 import multiprocessing
 import platform
 import time
@@ -21,6 +20,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tubelet.checksums import write_json
 from tubelet.data.synthetic.render import render
 from tubelet.data.synthetic.scene import VERBS, draw_scene
 
@@ -185,5 +185,4 @@ def unit(convolution: nn.Conv3d | nn.Conv1d) -> tuple[nn.Module, nn.Module, nn.M
 
 
 def write_ceiling(path: Path, result: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    write_json(path, result, indent=2)

@@ -4,21 +4,20 @@
 `truth/clips.parquet` says in words what each clip shows; the tables come last. `synth.json` marks the folder as ours.
 """
 
-import json
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
+from tubelet.checksums import Damaged, read_json, read_npz, read_parquet, write_json, write_npz, write_parquet
 from tubelet.data.synthetic.render import Rendered, Truth, render
 from tubelet.data.synthetic.scene import draw_captions, draw_scene
 from tubelet.errors import CorpusError
-from tubelet.files import within
+from tubelet.files import remove_leftovers, within
 
 VERSION = "synth-1"
 MARK = "synth.json"
@@ -70,16 +69,32 @@ def write_synth(
     return len(missing)
 
 
+class Mark(TypedDict):
+    """What the file says that marks a folder as ours."""
+
+    version: str
+    train: int
+    test: int
+    seed: int
+    pixels: int
+    frames: int
+    fps: int
+
+
 def claim(folder: Path, size: Size) -> None:
     """Makes the folder ours, or finds that it is, or refuses."""
     mark = folder / MARK
+    for part in (folder, folder / "videos", folder / "truth"):
+        remove_leftovers(part)
     if mark.exists():
-        there = json.loads(mark.read_text())
+        there: dict[str, Any] = dict(
+            read_json(mark, Mark, CorpusError, "restore it, or name another folder with --out")
+        )
         wanted = {"version": VERSION, **asdict(size)}
         for name in ("version", "seed", "pixels", "frames", "fps"):
             if there.get(name) != wanted[name]:
                 raise CorpusError(
-                    f"{folder} holds {there.get('version')} with {name}={there.get(name)}, not {wanted[name]}; "
+                    f"{folder} holds {there['version']} with {name}={there.get(name)}, not {wanted[name]}; "
                     "name another folder with --out"
                 )
         for name in ("train", "test"):
@@ -93,9 +108,9 @@ def claim(folder: Path, size: Size) -> None:
         (folder / "corpus.json").unlink(missing_ok=True)  # until the larger tables are there, it is not complete
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CorpusError(f"{folder} exists and is no {VERSION} corpus; name a new or empty folder with --out")
-    for part in ("videos", "truth"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    replace_file(mark, lambda path: path.write_text(json.dumps({"version": VERSION, **asdict(size)}, indent=1) + "\n"))
+    write_json(mark, {"version": VERSION, **asdict(size)})
+    for name in ("videos", "truth"):
+        (folder / name).mkdir(exist_ok=True)
 
 
 def count(results: Iterable[None], done: int, total: int, progress: Callable[[int, int], None]) -> None:
@@ -118,19 +133,15 @@ def write_clip(folder: Path, size: Size, clip: tuple[str, int]) -> None:
     split, index = clip
     rendered = render(index, size.seed, split, size.pixels, size.frames)
     name = clip_id(split, index)
-    replace_file(
-        folder / "videos" / f"{name}.mp4",
-        # as near to the pixels as the slower presets, at a third of their time
-        lambda path: write_video(path, rendered.frames, float(size.fps), options={"preset": "superfast"}),
-    )
-    replace_file(folder / "truth" / f"{name}.npz", lambda path: write_truth(path, rendered))
+    fast = {"preset": "superfast"}  # as near to the pixels as the slower presets, at a third of their time
+    write_video(folder / "videos" / f"{name}.mp4", rendered.frames, float(size.fps), options=fast)
+    write_truth(folder / "truth" / f"{name}.npz", rendered)
 
 
 def write_truth(path: Path, rendered: Rendered) -> None:
     truth = rendered.truth
-    np.savez_compressed(
-        path, owner=truth.owner, scale=truth.scale, turn=truth.turn, place=truth.place, camera=truth.camera
-    )
+    content = {"owner": truth.owner, "scale": truth.scale, "turn": truth.turn, "place": truth.place}
+    write_npz(path, {**content, "camera": np.array(truth.camera)})
 
 
 def truth(corpus: Any, video: Any) -> Truth:
@@ -139,8 +150,9 @@ def truth(corpus: Any, video: Any) -> Truth:
     path = within(folder / "truth", f"{name}.npz")
     if not path.exists():
         raise CorpusError(f"{folder} holds no truth about {name}; only clips of `tubelet synth` have one")
-    with np.load(path, allow_pickle=False) as stored:
-        return Truth(stored["owner"], stored["scale"], stored["turn"], stored["place"], camera=str(stored["camera"]))
+    remedy = "delete it and run `tubelet synth` again"
+    stored = read_npz(path, ("owner", "scale", "turn", "place", "camera"), CorpusError, remedy)
+    return Truth(stored["owner"], stored["scale"], stored["turn"], stored["place"], camera=str(stored["camera"]))
 
 
 def truth_in_words(folder: Path) -> dict[str, list[Any]] | None:
@@ -148,12 +160,14 @@ def truth_in_words(folder: Path) -> dict[str, list[Any]] | None:
 
     `moving_distractors` is said beside it: whether all, some or none of the distractors move.
     """
-    import pyarrow.parquet as pq
 
     path = folder / "truth" / "clips.parquet"
     if not path.exists():
         return None
-    said = pq.read_table(path).to_pydict()
+    try:
+        said = read_parquet(path).to_pydict()
+    except (OSError, Damaged) as error:
+        raise CorpusError(f"{path} is damaged ({error}); run `tubelet synth` again") from None
     if "distractors" in said:
         moving = [[not thing.endswith(" still") for thing in things] for things in said["distractors"]]
         said["moving_distractors"] = ["all" if all(some) else "some" if any(some) else "none" for some in moving]
@@ -163,7 +177,6 @@ def truth_in_words(folder: Path) -> dict[str, list[Any]] | None:
 def write_tables(folder: Path, size: Size) -> None:
     """The videos, captions and truth tables, from the draws and the files; `corpus.json` makes the corpus complete."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from tubelet.data.content import content_columns
     from tubelet.data.table import write_corpus
@@ -213,15 +226,5 @@ def write_tables(folder: Path, size: Size) -> None:
                 "distractors": [f"{thing.colour} {thing.shape} {thing.motion}" for thing in others],
             }
         )
-    replace_file(folder / "truth" / "clips.parquet", partial(pq.write_table, pa.Table.from_pylist(clips)))
+    write_parquet(folder / "truth" / "clips.parquet", pa.Table.from_pylist(clips))
     write_corpus(folder, VERSION, videos, captions, {"synth": asdict(size)})
-
-
-def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes beside the place and moves into it, so that the file is whole or not there."""
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -1,0 +1,70 @@
+"""What a folder of ours holds, but for what differs from call to call: times, and how long things took."""
+
+import csv
+import hashlib
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import safe_open
+
+FLEETING = {
+    "time", "seconds", "processor_seconds", "processor", "clips_per_second", "checksum", "ms", "milliseconds",
+    "modified", "decoded", "measured_at", "made",
+}  # fmt: skip
+CLOCKS = re.compile(rb"\d+(\.\d+)? (s|ms|min|clips/s|videos/s)\b")
+
+
+def content_of(folder: Path) -> dict[str, Any]:
+    """By path below the folder, what every file says."""
+    return {str(path.relative_to(folder)): said(path) for path in sorted(folder.rglob("*")) if not path.is_dir()}
+
+
+def said(path: Path) -> Any:
+    kind = path.suffix
+    if kind == ".json":
+        return lasting(json.loads(path.read_text()))
+    if kind == ".jsonl":
+        return [lasting(json.loads(line)) for line in path.read_text().splitlines()]
+    if kind == ".parquet":
+        table = pq.read_table(path)
+        return lasting(table.to_pydict())
+    if kind == ".arrow":
+        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+        return lasting(batch.to_pydict())
+    if kind == ".safetensors":
+        with safe_open(path, framework="np") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return {name: digest(value.tobytes()) for name, value in tensors.items()}, lasting(file.metadata() or {})
+    if kind == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: digest(arrays[name].tobytes()) for name in arrays.files}
+    if kind == ".csv":
+        return list(csv.reader(io.StringIO(path.read_text())))
+    if kind in (".html", ".md", ".txt"):
+        return digest(CLOCKS.sub(b"", path.read_bytes()))
+    return digest(path.read_bytes())
+
+
+def lasting(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: lasting(part) for name, part in value.items() if name not in FLEETING}
+    if isinstance(value, list):
+        return [lasting(part) for part in value]
+    if isinstance(value, float) and value != value:
+        return "NaN"
+    if isinstance(value, str) and value.startswith("{"):
+        try:
+            return lasting(json.loads(value))
+        except ValueError:
+            return value
+    return value
+
+
+def digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()

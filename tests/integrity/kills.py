@@ -1,0 +1,93 @@
+"""Every command, killed before and after every commit and every removal that it makes, and given again.
+
+What stands then is compared with what the uninterrupted command leaves. A command that was killed after its last commit
+may say that its result is there already; any other refusal counts. `Home` keeps the state before each command.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from content import content_of
+from forks import Forks
+from workplace import COMMANDS, furnish
+
+MOMENTS = ("before", "after")
+
+
+@dataclass
+class Counts:
+    """A row of the table."""
+
+    command: str
+    commits: int
+    removals: int
+    kills: int = 0
+    equal: int = 0
+    leftovers: int = 0
+    refusals: int = 0
+    faults: tuple[str, ...] = ()
+
+
+class Home:
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.work = folder, folder / "work"
+        furnish(self.work)
+        self.forks = Forks(folder)
+        self.points: dict[str, list[str]] = {}
+
+    def prepare(self, name: str) -> list[str]:
+        """The state before this command, that after it, and the points on the way between."""
+        for command, words in COMMANDS.items():
+            if command in self.points:
+                continue
+            shutil.copytree(self.work, self.folder / f"before {command}")
+            code = self.forks.run(words, self.work)
+            assert code == 0, self.forks.said.read_text()
+            self.points[command] = self.forks.points.read_text().splitlines()
+            if command == name:
+                break
+        return self.points[name]
+
+    def restore(self, name: str) -> None:
+        shutil.rmtree(self.work)
+        shutil.copytree(self.folder / f"before {name}", self.work)
+
+    def campaign(self, name: str) -> Counts:
+        points = self.prepare(name)
+        self.restore(name)
+        assert self.forks.run(COMMANDS[name], self.work) == 0, self.forks.said.read_text()
+        wanted = content_of(self.work)
+        found = Counts(name, sum(point.startswith("commit") for point in points), 0)
+        found.removals = len(points) - found.commits
+        for number, point in enumerate(points):
+            for moment in MOMENTS:
+                self.kill(name, number, moment, point, wanted, found)
+        self.restore(name)
+        assert self.forks.run(COMMANDS[name], self.work) == 0
+        return found
+
+    def kill(self, name: str, number: int, moment: str, point: str, wanted: dict, found: Counts) -> None:
+        self.restore(name)
+        code = self.forks.run(COMMANDS[name], self.work, (number, moment))
+        found.kills += 1
+        where = f"{name}: {moment} {point}"
+        if code != -9:
+            found.faults += (f"{where}: not killed, {code}",)
+            return
+        whole = content_of(self.work) == wanted
+        again = self.forks.run(COMMANDS[name], self.work)
+        if again and not whole:
+            found.refusals += 1
+            found.faults += (f"{where}: refused: {self.forks.said.read_text().strip()[-300:]}",)
+        now = content_of(self.work)
+        if left := sorted(now.keys() - wanted.keys()):
+            found.leftovers += 1
+            found.faults += (f"{where}: left {left[:3]}",)
+        differ = sorted(path for path in wanted if now.get(path) != wanted[path])
+        found.equal += not differ
+        if differ:
+            found.faults += (f"{where}: differ {differ[:3]}",)
+
+    def close(self) -> None:
+        self.forks.close()
