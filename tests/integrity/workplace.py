@@ -44,7 +44,7 @@ def small():
         differences=(),
         recipe=f"{__file__}:both",
         seeds=1,
-        measures=(Measure("label", "knn", "accuracy"),),
+        measures=(Measure("skill", "reconstruction", "skill"),),
     )
 '''
 CAPTIONS = ("a red square", "a blue disc", "a red star", "a green square", "a red disc", "a blue star", "a ring", "x")

@@ -297,7 +297,11 @@ class About(TypedDict):
 
 def read_about(folder: Path) -> dict[str, Any] | None:
     path = folder / "corpus.json"
-    return dict(read_json(path, About, CorpusError, "index the videos anew")) if path.exists() else None
+    return (
+        dict(read_json(path, About, CorpusError, "it is not that of a corpus: index the videos anew"))
+        if path.exists()
+        else None
+    )
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:

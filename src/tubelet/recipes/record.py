@@ -1,10 +1,10 @@
 """What a run is trained on, written when it begins and read by all that measures it. Start reading at `begin`."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tubelet.align.base import read_about
 from tubelet.data.embeddings import Embeddings
 from tubelet.data.listing import plural
 from tubelet.data.maps import Maps
@@ -162,9 +162,9 @@ def of_series(series: Path, identity: str, corpus: Corpus) -> TrainedOn:
 def of_aligner_in(folder: Path, identity: str, corpus: Corpus) -> TrainedOn:
     unknown = TrainedOn(unknown=(f"{ALIGNER} {identity or 'of this run'}: what it was trained on is not known here",))
     try:
-        about = json.loads((folder / "aligner.json").read_text(encoding="utf-8"))
+        about = read_about(folder)
         own, name = str(about["identity"]), about["corpus"]["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return unknown
     if identity and own.split(":")[:2] != identity.split(":")[:2]:
         return unknown
