@@ -200,7 +200,7 @@ def test_a_corpus_whose_name_has_a_backslash_is_like_any_other(tmp_path, corpus,
 def test_a_tensor_given_to_embed_is_embedded_or_refused_in_words(run):
     clips = torch.zeros(1, 3, 4, 32, 32, dtype=torch.uint8)
     with contextlib.suppress(TubeletError):
-        assert torch.isfinite(torch.as_tensor(tubelet.embed(run, clips))).all()
+        assert torch.isfinite(torch.as_tensor(tubelet.embed(tubelet.load_encoder(run), clips))).all()
 
 
 def test_a_finished_run_measured_again_after_a_kill_is_not_twice_in_the_log(run, corpus, recipes):

@@ -226,7 +226,10 @@ def say(machine: Machine, line: str) -> None:
 
 def summary(folder: Path) -> str:
     """The last losses against their trivial levels."""
-    last = [record for record in read_log(folder / LOG) if record["kind"] == "step"][-1]
+    steps = [record for record in read_log(folder / LOG) if record["kind"] == "step"]
+    if not steps:
+        return "its log of steps is lost"
+    last = steps[-1]
     return f"{last['step']} steps, {against_trivial(last)}"
 
 
