@@ -151,8 +151,8 @@ def test_a_field_of_the_wrong_type_in_a_recipe_is_one_line(run, corpus, recipes,
 def test_a_log_that_is_empty_or_gone_or_lacks_a_kind_is_no_traceback(run, corpus, recipes, capsys):
     record = json.loads((run / "log.jsonl").read_text().splitlines()[0])
     for field in ("kind", "step"):
-        (run / "log.jsonl").write_text(json.dumps({n: v for n, v in record.items() if n not in (field, "checksum")}))
-        (run / "log.jsonl").open("a").write("\n")
+        text = json.dumps({n: v for n, v in record.items() if n not in (field, "checksum")})
+        (run / "log.jsonl").write_text(f"{text}\n")
         said = refused(pretraining(run, corpus, recipes), capsys)
         assert f"log.jsonl is damaged in line 1 (it lacks {field})" in said
     for text in ("", None):
