@@ -148,7 +148,7 @@ class Part:
 
     def decoded_again(self, video: Video, place: int) -> UInt8[np.ndarray, "bytes"]:
         if place not in self.again:
-            frames, _ = decode((video.path, video.start, video.end, self.short_side))
+            frames, _ = decode((video.path, video.start, video.end, video.reading, self.short_side))
             if zlib.crc32(frames.data) != int(self.index["check"][place]):
                 raise VideoError("its decoded frames are damaged, and it is another video now; index the corpus again")
             self.again[place] = frames.reshape(-1)
