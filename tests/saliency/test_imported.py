@@ -78,6 +78,21 @@ def test_names_with_folders_are_told_apart_by_folders(tmp_path: Path) -> None:
         import_maps(corpus, "mine", [alone])
 
 
+def test_a_map_in_the_folder_of_another_video_is_no_map_of_this_one(tmp_path: Path) -> None:
+    rows = [{"id": f"jump/{name}.mp4", "path": f"jump/{name}.mp4", "end": 1.0} for name in "ab"]
+    corpus = write_corpus(tmp_path, "folders", rows, [])
+    (tmp_path / "jump").mkdir()
+    for name in "ab":
+        (tmp_path / "jump" / f"{name}.mp4").write_bytes(name.encode())
+    files = [
+        save(tmp_path / "maps" / name, values=np.zeros((2, 2, 2)), times=np.array([0.0, 0.5]))
+        for name in ("run/a.npz", "jump/b.npz")
+    ]
+    with pytest.raises(CorpusError, match=r"run/a.npz is named after no usable video"):
+        import_maps(corpus, "mine", files)
+    assert import_maps(corpus, "mine", files[1:]).computed == 1
+
+
 GOOD = np.zeros((2, 3, 4))
 WRONG = {
     "a flat array": (np.zeros((3, 4)), r"has shape 3x4; it must be \(layers, rows, columns\)"),

@@ -7,6 +7,7 @@ Start reading at `import_maps`.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from tubelet.data.maps import KINDS, Kind, MapsWriter
+from tubelet.data.names import Names
 from tubelet.data.table import Corpus, Video
 from tubelet.data.video import SAME, timestamps
 from tubelet.errors import CorpusError, RecipeError
@@ -76,14 +78,15 @@ def arrays(
     files: Sequence[Path], videos: Mapping[str, Video]
 ) -> Iterator[tuple[Path, Video, np.ndarray, np.ndarray | None]]:
     """(file, video, values, times) of everything the files hold."""
+    root = os.path.commonpath([path.absolute().parent for path in files])  # folders above all files name no video
     for path in files:
         held = read(path)
         if not isinstance(held, dict):
-            yield path, of_name(path, videos), held, None
+            yield path, of_name(path, root, videos), held, None
         elif "values" in held and "values" not in videos:
             if extra := sorted(held.keys() - {"values", "times"}):
                 raise CorpusError(f"{path} holds {extra[0]!r} beside values and times")
-            yield path, of_name(path, videos), held["values"], held.get("times")
+            yield path, of_name(path, root, videos), held["values"], held.get("times")
         else:
             for key, values in held.items():
                 if key in videos:
@@ -102,15 +105,14 @@ def read(path: Path) -> np.ndarray | dict[str, np.ndarray]:
         raise CorpusError(f"{path} cannot be read as .npy or .npz: {str(error).splitlines()[0]}") from None
 
 
-def of_name(path: Path, videos: Mapping[str, Video]) -> Video:
-    """The video that a file is named after: its id, or its id without folder, each with or without ending."""
+def of_name(path: Path, root: str, videos: Mapping[str, Video]) -> Video:
+    """The video that a file is named after: its id, or the end of its id, each with or without ending."""
     tail = path.with_suffix("").as_posix()
     whole = [
         video for name, video in videos.items() if f"/{tail}".endswith((f"/{name}", f"/{Path(name).with_suffix('')}"))
     ]
-    fitting = whole or [
-        video for name, video in videos.items() if Path(tail).name in (Path(name).name, Path(name).stem)
-    ]
+    end = path.absolute().with_suffix("").relative_to(root).as_posix()
+    fitting = whole or [videos[name] for name in Names((name, None) for name in videos).meant(end, path.parent)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
