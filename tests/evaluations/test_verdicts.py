@@ -7,7 +7,6 @@ import pytest
 from test_what_selects import config, make
 
 from tubelet import cli
-from tubelet.evaluations.verdicts import verdicts
 from tubelet.recipes import pretrain
 
 
@@ -40,6 +39,12 @@ def test_a_run_that_learned_nothing_is_told_so_wherever_its_figures_stand(run, t
     for line in (*told, *copied):
         assert f"NOTE: {line}" in said
         assert line.partition(" [")[0].partition(" (")[0] in page
+
+
+def verdicts(result):
+    from tubelet.evaluations.verdicts import verdicts
+
+    return verdicts(result)
 
 
 def accuracy(value, bounds, **others):

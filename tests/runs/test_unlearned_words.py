@@ -8,7 +8,6 @@ import pytest
 import torch
 from small_runs import CAPTIONS, make_corpus
 
-from tubelet.align.known import of_classes, of_text, unlearned
 from tubelet.align.learned import Learned, Shape, Towers
 from tubelet.align.words import Words
 from tubelet.cli import main
@@ -97,6 +96,8 @@ def test_maps_of_captions_with_strange_words_are_counted(corpus, tmp_path, capsy
 
 
 def test_nothing_is_claimed_of_a_model_without_a_list_of_words_or_a_script_without_spaces():
+    from tubelet.align.known import of_classes, of_text, unlearned
+
     class Clip:
         identity, width = "clip:1", 8
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from tubelet.checkpoint import CHECKPOINT
 from tubelet.cli import main
 from tubelet.errors import RecipeError, WeightsError
-from tubelet.models.encoder import Vit, fitting_heads
+from tubelet.models.encoder import Vit
 from tubelet.weights import read_weights
 
 
@@ -57,7 +57,6 @@ def test_a_hint_about_heads_fits_the_width(width, heads):
         RecipeError, match=rf"encoder.width={width} must be .* for this width set encoder.heads={heads}$"
     ):
         Vit(width=width, heads=7 if width % 7 else 11)
-    assert fitting_heads(width) == heads
     assert Vit(width=width, heads=heads).heads == heads
 
 
