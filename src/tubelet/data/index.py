@@ -16,7 +16,7 @@ import pyarrow as pa
 from jaxtyping import Float64
 
 from tubelet.data.annotations import annotations, numbers_hint
-from tubelet.data.content import content_columns
+from tubelet.data.content import content_columns, state_or_none
 from tubelet.data.datasets import Dataset, list_dataset
 from tubelet.data.jobs import FAILED, Done, Failures, Progress, Running, Task, Work, file_key, quiet, run_job
 from tubelet.data.limits import Limits, Undecodable
@@ -221,7 +221,9 @@ def make_folder(out: Path) -> None:
 def unknown_entries(entries: Iterable[Entry], known: Sequence[Video]) -> list[Entry]:
     """The entries that no row stands for: one that is usable, or one whose file is looked at again or is gone."""
     stands = [
-        video for video in known if video.status in ("ok", CHANGED) or (video.content and not video.path.exists())
+        video
+        for video in known
+        if video.status in ("ok", CHANGED) or (video.content and state_or_none(video.path) is None)
     ]
     files, ids = {video.path for video in stands}, {video.id for video in stands}
     return [entry for entry in entries if (entry.path not in files if entry.start is None else entry.id not in ids)]

@@ -164,7 +164,7 @@ def below_root(paths: Sequence[Path], root: Path) -> dict[Path, Path]:
     common = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path("/")
     best: dict[Path, Path] = {}
     for depth in range(1, len(common.parts) + 1):
-        there = {path: place for path in paths if (place := root.joinpath(*path.parts[depth:])).exists()}
+        there = {path: place for path in paths if state_or_none(place := root.joinpath(*path.parts[depth:]))}
         if len(there) > len(best):
             best = there
     return best

@@ -13,7 +13,7 @@ from PIL import Image
 from tubelet.data.limits import limits, within
 from tubelet.data.processes import Failure, cores, run_each
 from tubelet.data.table import Corpus, Video
-from tubelet.data.video import Reader
+from tubelet.data.video import open_reader
 from tubelet.errors import VideoError
 from tubelet.evaluations.cache import Row, Store, beside
 from tubelet.evaluations.features import LOOK, LOOKS
@@ -46,7 +46,7 @@ def looks_of_videos(corpus: Corpus, videos: Sequence[Video], tell: Tell = quiet)
 
 
 def looked_at(videos: Sequence[Video]) -> list[tuple[Video, Looks]]:
-    chosen, jobs = limits(), [(str(video.path), video.start, video.end) for video in videos]
+    chosen, jobs = limits(), [(str(video.path), video.start, video.end, video.reading) for video in videos]
     found = []
     if len(videos) <= FEW:
         for video, job in zip(videos, jobs, strict=True):
@@ -61,10 +61,10 @@ def looked_at(videos: Sequence[Video]) -> list[tuple[Video, Looks]]:
     return found
 
 
-def look_at(job: tuple[str, float, float]) -> Looks:
+def look_at(job: tuple[str, float, float, str | None]) -> Looks:
     """A few frames of a span of a file, small."""
-    path, start, end = job
-    with Reader(path, start, end if end > start else float("inf")) as reader:
+    path, start, end, reading = job
+    with open_reader(path, start, end if end > start else float("inf"), reading=reading) as reader:
         if not len(reader.times):
             raise VideoError(f"no frame from {start:g} s to {end:g} s")
         return np.stack([small(frame) for frame in reader.frames(middles(reader.times))])
