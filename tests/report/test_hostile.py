@@ -195,7 +195,7 @@ def test_a_browser_runs_no_script_asks_for_nothing_and_draws_every_chart(hostile
         log, picture = tmp_path / "net.json", tmp_path / "page.png"
         words = [*ALONE.split(), f"--user-data-dir={tmp_path / page.stem}", f"--log-net-log={log}"]
         ask = [str(BROWSER), *words, "--dump-dom", page.as_uri()]
-        done = subprocess.run(ask, capture_output=True, text=True, timeout=120, check=True)
+        done = subprocess.run(ask, capture_output=True, text=True, timeout=600, check=True)
         assert "data-owned" not in done.stdout.split(">", 3)[2], page.name
         assert 'data-owned="1"' not in done.stdout.partition("<head>")[0], page.name
         said = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
@@ -203,7 +203,7 @@ def test_a_browser_runs_no_script_asks_for_nothing_and_draws_every_chart(hostile
         asked = set(re.findall(r'"url":"([a-z]+)://([^"/]*)', log.read_text(errors="replace")))
         assert not [host for scheme, host in asked if "evil" in host or scheme in ("ws", "ftp")], page.name
         ask = [str(BROWSER), *words, f"--screenshot={picture}", "--window-size=1200,30000", page.as_uri()]
-        subprocess.run(ask, capture_output=True, timeout=120, check=True)
+        subprocess.run(ask, capture_output=True, timeout=600, check=True)
         pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
         blue = (np.abs(pixels - np.array([0x24, 0x58, 0xB8])).sum(-1) < 12).sum()
         assert blue > 200, page.name  # the first colour of the curves, which comes from the page's own style
