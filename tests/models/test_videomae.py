@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tubelet.export.kinds import FeatureKind
 from tubelet.maskers import Random, Tube
 from tubelet.models import Base, Decoder, Small, Vit
 from tubelet.models.classifier import Classifier
@@ -171,3 +172,42 @@ def test_loss_and_gradients_equal_transformers_for_any_clip_and_tubelet(clip, ma
     decoder = Decoder(width=24, depth=depth, heads=2, mlp_ratio=3, layer_norm_eps=EPS)
     torch.manual_seed(0)
     assert_equal_steps(reference_of(clip, encoder, decoder), clip, encoder, decoder, masker, count=3)
+
+
+def test_the_layers_that_embed_keeps_are_the_hidden_states_of_transformers():
+    clip = Clip(frames=6, size=24, tubelet_frames=3, tubelet_size=6)
+    encoder = Vit(width=32, depth=3, heads=4, mlp_ratio=2, layer_norm_eps=EPS)
+    decoder = Decoder(width=24, depth=1, heads=2, mlp_ratio=3, layer_norm_eps=EPS)
+    torch.manual_seed(0)
+    reference = reference_of(clip, encoder, decoder).eval()
+    task = task_of(clip, encoder, decoder, Random(ratio=0.5))
+    task.load_state_dict(ours_of(reference.state_dict()))
+    batch = clips(clip, 2)
+    mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (MEAN, STD))
+    pixels = ((batch.video / 255 - mean) / std).transpose(1, 2)
+    with torch.no_grad():
+        theirs = reference.videomae(pixels, output_hidden_states=True, output_attentions=False)
+    states = torch.stack(theirs.hidden_states, 1)  # b layers n d, from what enters the first block
+    found = FeatureKind("token", "all").of(task.encoder, batch.video)["feature"]
+    assert apart(found, states[:, 1:]) <= 1e-6
+    assert apart(FeatureKind("token", 0).of(task.encoder, batch.video)["feature"], states[:, 0]) <= 1e-6
+    last = FeatureKind("token").of(task.encoder, batch.video)["feature"]
+    assert apart(last, theirs.last_hidden_state) <= 1e-6
+
+
+def test_the_attention_that_embed_keeps_is_that_of_transformers():
+    clip = Clip(frames=4, size=32, tubelet_size=8)
+    encoder = Vit(width=32, depth=2, heads=4, layer_norm_eps=EPS)
+    decoder = Decoder(width=24, depth=1, heads=2, layer_norm_eps=EPS)
+    torch.manual_seed(0)
+    reference = reference_of(clip, encoder, decoder).eval()
+    reference.set_attn_implementation("eager")
+    task = task_of(clip, encoder, decoder, Random(ratio=0.5))
+    task.load_state_dict(ours_of(reference.state_dict()))
+    batch = clips(clip, 2)
+    mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (MEAN, STD))
+    with torch.no_grad():
+        pixels = ((batch.video / 255 - mean) / std).transpose(1, 2)
+        theirs = reference.videomae(pixels, output_attentions=True).attentions[-1]  # b heads n n
+    found = FeatureKind(attention=True).of(task.encoder, batch.video)["attention"]
+    assert apart(found.flatten(1), theirs.mean((1, 2))) <= 1e-6
