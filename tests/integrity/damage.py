@@ -109,6 +109,11 @@ def kinds(work: Path) -> dict[str, tuple[str, Callable[[], Any]]]:
         found = checksums.read_parquet(work / name)
         return found.schema.metadata, found.to_pydict()
 
+    def clock() -> Any:
+        [path] = (work / "study" / "cells").glob("*/seconds.json")
+        found = Clock.of(path.parent)
+        return found.seconds, found.processor
+
     synth = Corpus.open(work / "synth")
     [features] = [path.parent for path in (run / "features").glob("*/about.json")][:1]
     text = chosen(corpus / "maps" / "text")
@@ -132,10 +137,10 @@ def kinds(work: Path) -> dict[str, tuple[str, Callable[[], Any]]]:
         "results.json": ("run/results.json", lambda: (read_results(run), read_run(run).results)),
         "failed.jsonl": ("c/failed.jsonl", lambda: Failures(corpus / "failed.jsonl").known),
         "trial of a study": ("study/finished/*.json", lambda: Finished(work / "study" / "finished").cells),
-        "seconds.json": ("study/cells/*/seconds.json", lambda: vars(Clock.of(next((work / "study/cells").iterdir())))),
-        "cached frames": ("c/frames/*/frames.bin", frames),
-        "index of cached frames": ("c/frames/*/index.npz", frames),
-        "about.json of cached frames": ("c/frames/*/about.json", frames),
+        "seconds.json": ("study/cells/*/seconds.json", clock),
+        "cached frames": ("c/frames/*/*/frames.bin", frames),
+        "index of cached frames": ("c/frames/*/*/index.npz", frames),
+        "about.json of cached frames": ("c/frames/*/*/about.json", frames),
         "table of features": ("features.parquet", lambda: table("features.parquet")),
         "table of labels": ("labels.parquet", lambda: table("labels.parquet")),
         "pictures": ("run/pictures/samples.npz", lambda: parts(load_samples(run))),
@@ -156,7 +161,7 @@ def flip(work: Path, kind: str, pattern: str, read: Callable[[], Any], flips: in
     """Bits of the beginning, of the end and of all of the file."""
     found, path = Flips(kind), min(work.glob(pattern))
     content, wanted = path.read_bytes(), plain(read())
-    kept = path.parent.with_name(f"{path.parent.name} kept")
+    kept = work.with_name("kept")
     shutil.copytree(path.parent, kept)
     rng = np.random.default_rng(len(content))
     size = len(content) * 8
@@ -171,7 +176,7 @@ def flip(work: Path, kind: str, pattern: str, read: Callable[[], Any], flips: in
                 now = plain(read())
             except (TubeletError, Damaged) as error:
                 found.refused += 1
-                if "\n" in str(error) or path.name not in str(error):
+                if "\n" in str(error) or (isinstance(error, TubeletError) and path.name not in str(error)):
                     found.faults += (f"{kind}: said {error}",)
             except Exception as error:
                 found.other += 1

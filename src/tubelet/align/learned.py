@@ -146,7 +146,7 @@ class Learned:
             state, _ = read_safetensors(folder / "aligner.safetensors")
         except (OSError, ValueError) as error:
             raise WeightsError(
-                f"no aligner can be read from {folder} ({error}); make one with `tubelet align`"
+                f"no aligner can be read from {folder}/aligner.safetensors ({error}); make one with `tubelet align`"
             ) from None
         if about.get("format") != FORMAT:
             raise WeightsError(f"{folder} holds an aligner of format {about.get('format')}; train it anew")
