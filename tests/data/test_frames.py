@@ -84,7 +84,7 @@ def test_a_disk_too_small_is_said_before_anything_is_decoded(fresh: Corpus, monk
 
 def test_long_videos_are_kept_piece_by_piece(fresh: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", 1)
-    frames, times = module.decode((fresh.videos[0].path, 0.0, 2.0, 40))
+    frames, times = module.decode((fresh.videos[0].path, 0.0, 2.0, None, 40))
     want, when = read_span(fresh.videos[0].path)
     np.testing.assert_array_equal(frames, want)
     np.testing.assert_array_equal(times, when)

@@ -16,6 +16,7 @@ from tubelet.data.embeddings import EmbeddingsWriter
 from tubelet.data.loader import Data
 from tubelet.data.sample import Sampling
 from tubelet.data.table import Corpus, normalise_text, write_corpus
+from tubelet.evaluations.results import read_results
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
@@ -79,7 +80,7 @@ def evaluate(capsys, *words) -> tuple[int, str, str]:
 
 
 def results(run) -> dict:
-    return json.loads((run / "results.json").read_text())
+    return read_results(run)
 
 
 def test_all_evaluations_with_baselines_are_printed_and_written(runs, corpus, capsys):

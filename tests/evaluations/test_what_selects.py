@@ -1,6 +1,5 @@
 """What needs a selection says so before anything is trained or read; what can be measured is measured."""
 
-import json
 import re
 
 import numpy as np
@@ -12,6 +11,7 @@ from tubelet.data.sample import Sampling
 from tubelet.data.table import write_corpus
 from tubelet.data.video import write_video
 from tubelet.evaluations import Attentive, FewShot, Knn, Linear
+from tubelet.evaluations.results import read_results
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
@@ -78,7 +78,7 @@ def tubelet(capsys, *words) -> tuple[int, str, str]:
 
 
 def results(run) -> dict:
-    return json.loads((run / "results.json").read_text())
+    return read_results(run)
 
 
 def test_the_others_are_measured_where_the_corpus_does_not_allow_one(run, capsys):

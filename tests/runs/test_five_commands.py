@@ -34,7 +34,7 @@ def make_videos(folder: Path) -> None:
         frames = rng.integers(0, 60, (8, 2, 2, 3)).repeat(16, 1).repeat(16, 2).astype(np.uint8) + np.uint8(190 * light)
         write_video(folder / "videos" / f"{number:02}.mp4", frames, 8.0)
         labels.append((f"{number:02}.mp4", ("night", "day")[light]))
-        captions.append((f"{number:02}.mp4", ("a dark night", "a bright day")[light]))
+        captions.append((f"{number:02}.mp4", ("a dog at night", "a bright ball")[light]))
     for name, rows in (("labels.csv", labels), ("captions.csv", captions)):
         with (folder / name).open("w", newline="") as file:
             csv.writer(file).writerows(rows)

@@ -249,4 +249,4 @@ def test_a_run_killed_in_its_last_measurement_measures_again(tmp_path, corpus, r
 def test_no_pickle_is_ever_read_or_written(done):
     """Whatever `torch.load` or `pickle` could open, a run folder does not hold."""
     kinds = subprocess.run(["ls", done], capture_output=True, text=True, check=True).stdout.split()
-    assert sorted(kinds) == ["checkpoint.safetensors", "log.jsonl", "recipe.json"]
+    assert sorted(kinds) == ["checkpoint.safetensors", "log.jsonl", "recipe.json", "trained_on.parquet"]

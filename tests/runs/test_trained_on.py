@@ -1,7 +1,6 @@
 """Which clips were trained on is known by what they hold: whatever their names, splits, corpora and codecs."""
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from small_runs import make_corpus, pretrain
 from tubelet.cli import main
 from tubelet.data.table import Corpus, write_corpus
 from tubelet.data.video import read_span, write_video
+from tubelet.evaluations.results import read_results
 
 FILE = "trained_on.parquet"
 SHORT = ("steps=2", "save_every=2")
@@ -42,11 +42,7 @@ def measured(place: Path, capsys: pytest.CaptureFixture[str], on: Path) -> tuple
     """What reconstruction on the test split of a corpus says of the clips."""
     code, out, err = command(capsys, "evaluate", place / "run", "reconstruction", "--on", on)
     assert code == 0, err
-    [result] = [
-        result
-        for name, result in json.loads((place / "run" / "results.json").read_text()).items()
-        if name.startswith("reconstruction")
-    ]
+    [result] = [result for name, result in read_results(place / "run").items() if name.startswith("reconstruction")]
     return result, out
 
 
@@ -155,7 +151,7 @@ def test_a_run_without_its_record_says_that_it_is_unknown(place: Path, capsys: p
     result, out = measured(place, capsys, place / "c")
     assert result["seen"]["encoder"] == ["unknown"]
     assert "keeps no record: what it was trained on is unknown" in out
-    assert "nothing" not in out
+    assert "encoder has seen of c: nothing" not in out
 
 
 def test_retrieval_on_pairs_that_a_contrast_was_trained_on_is_refused(

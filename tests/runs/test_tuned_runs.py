@@ -1,6 +1,5 @@
 """A fine-tuned run is a run: every command that takes a run takes it, and it is its encoder that is used."""
 
-import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,6 +9,7 @@ from safetensors.torch import load_file
 
 import tubelet
 from tubelet.cli import main
+from tubelet.evaluations.results import read_results
 from tubelet.recipes import load_task
 
 TINY = ("tiny", "batch=2", "steps=4", "rates=0.1", "samples=20", "data.cache=False")
@@ -57,10 +57,10 @@ def test_its_own_encoder_is_what_python_and_embed_use(tuned, corpus, tmp_path, c
 
 
 def test_it_is_measured_beside_its_own_result_and_its_probe_predicts_too(tuned, corpus, tmp_path, capsys):
-    before = json.loads((tuned / "results.json").read_text())["finetune"]
+    before = read_results(tuned)["finetune"]
     status, printed = said(capsys, "evaluate", tuned, "linear", "knn", "--baseline", "random")
     assert status == 0, printed
-    found = json.loads((tuned / "results.json").read_text())
+    found = read_results(tuned)
     assert found["finetune"] == before
     assert set(found) == {"finetune", "linear", "knn"}
     assert found["linear"]["step"] == before["step"]

@@ -16,7 +16,7 @@ from tubelet.data.embeddings import Embeddings
 from tubelet.data.estimate import size
 from tubelet.data.frames import FOLDER as FRAMES
 from tubelet.data.frames import expected_bytes
-from tubelet.data.loader import shorter, train_batches
+from tubelet.data.loader import Data, shorter, train_batches
 from tubelet.data.table import Corpus
 from tubelet.distributed import process_group
 from tubelet.errors import RecipeError, TubeletError
@@ -33,6 +33,7 @@ from tubelet.recipes.warm import settled, warm
 from tubelet.seeds import key
 from tubelet.tasks import Pretraining
 from tubelet.train import Machine, train
+from tubelet.types import Clip
 
 
 def pretrain(
@@ -76,12 +77,11 @@ def pretrain(
         task = fresh(config, text_width)
         for line in [] if found is None or held.step else warm(task, found):
             say(machine, line)
-        say_cache(machine, table, config)
         batches = train_batches(
             table, config.clip, config.data, needs=task.needs, text=task.needs_text,
             batch=config.batch, seed=config.seed, rank=machine.rank, world=machine.world,
             first_step=held.step * config.accumulate, last_step=plan.steps * config.accumulate,
-            progress=reading(machine),
+            progress=reading(machine, table, config.clip, config.data),
         )  # fmt: skip
         if machine.rank == 0 and not held.begun:
             write_plan(folder, plan)
@@ -164,11 +164,18 @@ def measure(config: Pretrain, context: Context, leaks: Leaks, log: Log, step: in
     return results
 
 
-def reading(machine: Machine) -> Callable[[int, int], None]:
-    """Shows how far the corpus is read into its cache of decoded frames, where it is read at all."""
+def reading(machine: Machine, corpus: Corpus, clip: Clip, data: Data) -> Callable[[int, int], None]:
+    """Says what the cache of decoded frames takes before it is made, and how far that is."""
     spoke = [time.monotonic()]
 
     def progress(done: int, total: int) -> None:
+        if done == 0:
+            videos, short_side = corpus.select("all"), data.kept_side(clip)
+            say(
+                machine,
+                f"data.cache keeps the decoded frames of {len(videos)} videos at {short_side} pixels: about "
+                f"{size(expected_bytes(videos, short_side))} in {corpus.folder / FRAMES}, for this and later runs",
+            )
         if done == 0 or done == total or time.monotonic() - spoke[0] > 10:
             spoke[0] = time.monotonic()
             say(machine, f"decoding the videos once: {done} of {total}")
@@ -191,18 +198,6 @@ def say_refused(machine: Machine, corpus: Corpus, config: Pretrain) -> None:
             evaluation.check(corpus, config.data, None, config.seed)
         except TubeletError as error:
             say(machine, f"{name} will not be measured: {error}")
-
-
-def say_cache(machine: Machine, corpus: Corpus, config: Pretrain) -> None:
-    """What the cache of decoded frames takes, before it is made."""
-    if not config.data.cache:
-        return
-    videos, short_side = corpus.select("all"), config.data.kept_side(config.clip)
-    say(
-        machine,
-        f"data.cache keeps the decoded frames of {len(videos)} videos at {short_side} pixels: about "
-        f"{size(expected_bytes(videos, short_side))} in {corpus.folder / FRAMES}, for this and later runs",
-    )
 
 
 def say_negatives(machine: Machine, config: Pretrain) -> None:

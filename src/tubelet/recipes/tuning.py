@@ -190,7 +190,8 @@ def tune(tuning: Tuning) -> bool:
     batches = train_batches(
         tuning.corpus, config.clip, config.data, videos=tuning.division.fit, classes=tuning.division.classes,
         batch=config.batch, seed=config.seed, rank=machine.rank, world=machine.world,
-        first_step=first * config.accumulate, last_step=last * config.accumulate, progress=reading(machine),
+        first_step=first * config.accumulate, last_step=last * config.accumulate, 
+        progress=reading(machine, tuning.corpus, config.clip, config.data),
     )  # fmt: skip
     loop = chz.replace(
         config,
