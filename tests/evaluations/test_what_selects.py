@@ -77,16 +77,12 @@ def tubelet(capsys, *words) -> tuple[int, str, str]:
     return status, said.out, said.err
 
 
-def results(run) -> dict:
-    return read_results(run)
-
-
 def test_the_others_are_measured_where_the_corpus_does_not_allow_one(run, capsys):
     status, out, err = tubelet(
         capsys, "evaluate", run, "linear", "knn", "few_shot", "reconstruction", "few_shot.episodes=5"
     )
     assert status == 1
-    assert list(results(run)) == ["few_shot", "reconstruction"]
+    assert list(read_results(run)) == ["few_shot", "reconstruction"]
     assert "5way" in out or "2way" in out
     [line] = [line for line in err.splitlines() if line.startswith("tubelet:")]
     assert "linear is not measured: selection on a held-out part of train needs two groups" in line
@@ -113,16 +109,16 @@ def test_where_nothing_can_be_measured_the_code_is_another_and_all_are_named(run
     ],
 )
 def test_a_setting_that_is_given_needs_no_selection(run, capsys, words, fixed):
+    status, _, err = tubelet(capsys, "evaluate", run, *words, fixed)
+    assert status == 0, err
+    [result] = read_results(run).values()
+    assert result["protocol"]["selection"].startswith("none: the setting was given")
+    assert set(result["protocol"]["selected"].values()) == {float(fixed.split("=")[1])}
+    assert any(value == 1.0 for name, value in result["metrics"].items() if name.endswith("accuracy")), "light and dark"
     status, _, err = tubelet(capsys, "evaluate", run, *words)
     assert status == 2
     assert "there is one (anna, 8 clips)" in err
     assert f"{fixed.split('=')[0].removeprefix('multi').replace('view.', '')}=" in err
-    status, _, err = tubelet(capsys, "evaluate", run, *words, fixed)
-    assert status == 0, err
-    [result] = results(run).values()
-    assert result["protocol"]["selection"].startswith("none: the setting was given")
-    assert set(result["protocol"]["selected"].values()) == {float(fixed.split("=")[1])}
-    assert any(value == 1.0 for name, value in result["metrics"].items() if name.endswith("accuracy")), "light and dark"
 
 
 def test_a_share_of_the_labels_of_one_group_is_measured(run, capsys):
@@ -138,7 +134,7 @@ def test_pretraining_says_before_its_first_step_what_it_will_not_be_able_to_meas
     assert "attentive will not be measured" in before
     assert "fixed will not" not in before
     assert "shots will not" not in before
-    assert set(results(tmp_path / "run")) == {"fixed", "shots"}
+    assert set(read_results(tmp_path / "run")) == {"fixed", "shots"}
     unlabelled = make(tmp_path / "unlabelled", ["a", "b"], labels=None)
     pretrain("tiny", config(clip, knn=Knn()), unlabelled.folder, tmp_path / "other")
     assert "knn will not be measured: knn needs labels" in capsys.readouterr().err
@@ -169,7 +165,7 @@ def test_fine_tuning_says_so_before_it_trains_and_one_rate_needs_no_selection(ru
     assert not (tmp_path / "two").exists()
     status, _, err = tubelet(capsys, *words, "optim.base_lr=0.1", "--out", tmp_path / "one")
     assert status == 0, err
-    found = results(tmp_path / "one")["finetune"]
+    found = read_results(tmp_path / "one")["finetune"]
     assert found["protocol"]["selection"] == "none: one learning rate, and its last step"
     assert found["protocol"]["selected"] == {"rate": 0.1, "step": 3}
     assert found["counts"]["train"]["used"] == 8
@@ -186,7 +182,7 @@ def test_all_of_train_may_fit_where_there_is_one_rate(clip, tmp_path, capsys):
     words = ["finetune", tmp_path / "run", "tiny", "steps=3", "batch=4", "samples=20", "data.cache=False", "held_out=0"]
     status, _, err = tubelet(capsys, *words, "optim.base_lr=0.1", "--on", corpus, "--out", tmp_path / "tuned")
     assert status == 0, err
-    found = results(tmp_path / "tuned")["finetune"]
+    found = read_results(tmp_path / "tuned")["finetune"]
     assert found["counts"]["train"]["used"] == 8
     assert found["step"] == 3
 
@@ -196,7 +192,7 @@ def test_a_tie_in_a_selection_is_said_and_the_simpler_setting_is_taken(clip, tmp
     pretrain("tiny", config(clip), corpus, tmp_path / "run")
     status, out, _ = tubelet(capsys, "evaluate", tmp_path / "run", "linear", "knn", "knn.grid=1,2", "linear.grid=1,10")
     assert status == 0
-    found = results(tmp_path / "run")
+    found = read_results(tmp_path / "run")
     for name, rule, taken in (("linear", "the stronger regularisation, 1.0", 1.0), ("knn", "the larger k, 2", 2)):
         scores = found[name]["protocol"]["held_out_accuracy"]["mean"]
         assert set(scores.values()) == {1.0}, "dark and light are easily told apart"
@@ -209,7 +205,7 @@ def test_a_tie_in_a_selection_is_said_and_the_simpler_setting_is_taken(clip, tmp
     words += ["data.cache=False", "rates=1e-9,1e-8", "optim.floor_lr=0.0"]
     status, out, err = tubelet(capsys, *words, "--on", corpus, "--out", tmp_path / "tuned")
     assert status == 0, err
-    warnings = results(tmp_path / "tuned")["finetune"]["warnings"]
+    warnings = read_results(tmp_path / "tuned")["finetune"]["warnings"]
     assert any(
         re.match(r"learning rates 1e-09, 1e-08 tie at \d+.0% on the 2 held-out clips", line) for line in warnings
     )
@@ -222,6 +218,6 @@ def test_a_setting_that_is_clearly_better_is_no_tie(clip, tmp_path, capsys):
     pretrain("tiny", config(clip), corpus, tmp_path / "run")
     status, _, err = tubelet(capsys, "evaluate", tmp_path / "run", "knn", "knn.grid=1,18", "knn.vote=majority")
     assert status == 0, err
-    found = results(tmp_path / "run")["knn"]
+    found = read_results(tmp_path / "run")["knn"]
     assert found["protocol"]["held_out_accuracy"]["mean"]["1"] > found["protocol"]["held_out_accuracy"]["mean"]["18"]
     assert found["warnings"] == []

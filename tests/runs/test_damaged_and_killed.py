@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -112,14 +113,30 @@ MERGING = """
 import sys
 from pathlib import Path
 from tubelet.evaluations.results import merge_result
+print("ready", flush=True)
+sys.stdin.readline()
 for number in range(25):
     merge_result(Path(sys.argv[1]), f"{sys.argv[2]} {number}", {"metrics": {"x": float(number)}})
 """
 
 
 def test_two_commands_that_write_one_file_of_results_lose_nothing(tmp_path):
-    writers = [subprocess.Popen([sys.executable, "-c", MERGING, str(tmp_path), name]) for name in ("one", "other")]
-    assert [writer.wait() for writer in writers] == [0, 0]
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", MERGING, str(tmp_path), name],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for name in ("one", "other")
+    ]  # fmt: skip
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:  # at once: both have read what they import
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    said = [writer.communicate()[1] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0], said
     results = json.loads((tmp_path / "results.json").read_text())
     assert {f"{name} {number}" for name in ("one", "other") for number in range(25)} <= results.keys()
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
@@ -203,10 +220,43 @@ def test_a_tensor_given_to_embed_is_embedded_or_refused_in_words(run):
         assert torch.isfinite(torch.as_tensor(tubelet.embed(tubelet.load_encoder(run), clips))).all()
 
 
-def test_a_finished_run_measured_again_after_a_kill_is_not_twice_in_the_log(run, corpus, recipes):
+def test_an_evaluation_measured_again_after_a_kill_is_not_twice_in_the_log(tmp_path, corpus, recipes):
+    run, words = tmp_path / "run", [*pretraining(tmp_path / "run", corpus, recipes), "evaluations.knn=Knn"]
+    assert main(words) == 0
     lines = (run / "log.jsonl").read_bytes().splitlines(keepends=True)
     (run / "log.jsonl").write_bytes(b"".join(lines[:-1]))  # without its end
-    assert main(pretraining(run, corpus, recipes)) == 0
+    (run / "results.json").unlink()
+    assert main(words) == 0
     records = [(record["kind"], record["step"], record.get("name")) for record in read_log(run / "log.jsonl")]
+    assert ("evaluation", 4, "knn") in records
     assert len(records) == len(set(records)) == len(lines)
     assert not [name for name in os.listdir(run) if name.endswith(".part")]
+
+
+def test_a_fine_tuning_killed_before_it_tidied_is_tidied_by_the_same_command(run, corpus, tmp_path):
+    words = ["finetune", str(run), "tiny", "batch=2", "steps=2", "optim.base_lr=0.1", "samples=4", "data.cache=False"]
+    words += ["--on", str(corpus), "--out", str(tmp_path / "tuned")]
+    assert main(words) == 0
+    found = set((tmp_path / "tuned").rglob("*"))
+    for left in ("checkpoint.safetensors", ".best.safetensors.part"):
+        (tmp_path / "tuned" / "rate-0.1" / left).write_bytes(b"of a killed command")
+    assert main(words) == 0
+    assert set((tmp_path / "tuned").rglob("*")) == found
+
+
+def test_an_index_killed_before_it_tidied_is_tidied_by_the_same_command(corpus, tmp_path, monkeypatch):
+    words = ["index", str(corpus / "videos"), "--out", str(tmp_path / "c")]
+    remove = shutil.rmtree
+
+    def killed(path: Any, *others: Any, **more: Any) -> None:
+        if Path(path).name == "index.partial":
+            raise KeyboardInterrupt
+        remove(path, *others, **more)
+
+    with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+        patched.setattr(shutil, "rmtree", killed)
+        assert main(words) != 0
+    assert (tmp_path / "c" / "index.partial").exists()
+    assert main(words) == 0
+    assert len(Corpus.open(tmp_path / "c").videos) == 8
+    assert not (tmp_path / "c" / "index.partial").exists()

@@ -72,8 +72,8 @@ def test_swapped_splits_are_seen_through(place: Path, capsys: pytest.CaptureFixt
     )  # fmt: skip
     assert code == 0, err
     result, out = measured(place, capsys, place / "small")
-    assert sorted(result["trained_on"]["same_content"]) == ["clip 0.mp4", "clip 1.mp4", "clip 2.mp4"]
     assert "3 of 3 clips of test were trained on by the encoder (clip 0.mp4, clip 1.mp4, clip 2.mp4)" in out
+    assert sorted(result["trained_on"]["same_content"]) == ["clip 0.mp4", "clip 1.mp4", "clip 2.mp4"]
     assert "encoder has seen of small: test, train" in out
 
 
@@ -89,9 +89,9 @@ def test_a_corpus_made_anew_of_the_same_files_is_recognised(place: Path, capsys:
     )
     assert code == 0, err
     result, out = measured(place, capsys, place / "c")
+    assert "1 of 2 clips of test were trained on by the encoder (7.mp4)" in out
     assert list(result["trained_on"]["same_content"]) == ["7.mp4"], "clip 0 under another name; 0.mp4 was a test clip"
     assert result["trained_on"]["same_content"]["7.mp4"][0]["id"] == "clip 0.mp4"
-    assert "1 of 2 clips of test were trained on by the encoder (7.mp4)" in out
 
 
 def test_a_video_that_was_encoded_anew_is_recognised_without_the_corpus_that_was_trained_on(
