@@ -1,6 +1,7 @@
 """What a user's or a stranger's text does to the terminal: nothing."""
 
 import io
+import json
 import os
 import pty
 import re
@@ -12,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from tubelet import log
-from tubelet.checksums import write_json
+from tubelet import cli, log
 from tubelet.cli import main
 from tubelet.commands import bar as bar_module
 from tubelet.commands.bar import Bar
@@ -70,9 +70,9 @@ def test_names_in_a_table_and_in_a_sentence_are_texts_without_markup_or_control(
         run = tmp_path / name.replace("/", "")
         run.mkdir()
         recipe = {"recipe": hostile, "corpus": {"name": hostile, "fingerprint": name}, "values": {"seed": seed}}
-        write_json(run / "recipe.json", recipe)
+        (run / "recipe.json").write_text(json.dumps(recipe))
         result = {"metrics": {f"{hostile}.accuracy": 0.5}, "baselines": {hostile: {"metrics": {}}}}
-        write_json(run / "results.json", {hostile: result})
+        (run / "results.json").write_text(json.dumps({hostile: result}))
         runs.append(str(run))
     assert main(["compare", *runs]) == 0
     said = capsys.readouterr().out
@@ -134,3 +134,18 @@ def test_what_is_printed_beside_a_live_bar_is_shown_and_the_bar_keeps_its_own_mo
     assert not steers(own)
     assert r"a name: \x1b]0;owned\x07" in own
     assert "[red]" in own
+
+
+def test_a_fault_of_ours_is_told_whole_and_steers_no_terminal(capsys, monkeypatch):
+    def fails(argv: list[str]) -> int:
+        raise RuntimeError(f"{argv[-1]}\nsecond line")
+
+    monkeypatch.setattr(cli, "run", fails)
+    monkeypatch.setattr(sys, "argv", ["tubelet", "report", "\x1b]0;owned\x07"])
+    with pytest.raises(SystemExit) as ended:
+        cli.entry()
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert "\\x1b]0;owned\\x07\nsecond line" in error
+    assert "\x1b" not in error

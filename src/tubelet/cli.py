@@ -16,7 +16,7 @@ from typing import NoReturn
 from tubelet.errors import TubeletError
 from tubelet.escape import one_line
 from tubelet.launchers import first_alone
-from tubelet.terminal import shown_streams
+from tubelet.terminal import shown, shown_streams
 from tubelet.threads import computing
 from tubelet.trust import trusting_code
 
@@ -110,19 +110,22 @@ def answered(argv: list[str]) -> int:
 
 
 def entry() -> NoReturn:
-    """What the shell calls: `main`, then the end of the process. Where an error left a group of ranks open, the end is
-    at once: an orderly one would wait for ranks that may never answer."""
+    """What the shell calls: `main`, then the end of the process. A fault of ours is told whole, its text written out as
+    any other is. Where an error left a group of ranks open, the end is at once: an orderly one would wait for ranks
+    that may never answer."""
     try:
-        sys.exit(main())
+        code = main()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
     except BaseException as error:
-        torch = sys.modules.get("torch")
-        if torch is None or not torch.distributed.is_initialized():
-            raise
-        if not isinstance(error, SystemExit):
-            traceback.print_exception(error)
+        traceback.print_exception(error, file=shown(sys.stderr))
+        code = 1
+    torch = sys.modules.get("torch")
+    if code and torch is not None and torch.distributed.is_initialized():
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+        os._exit(code)
+    sys.exit(code)
 
 
 def unread() -> bool:

@@ -13,6 +13,9 @@ from collections.abc import Iterable
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028\u2029\u2066-\u2069\ufeff\ud800-\udfff]")
 BREAKS = re.compile(r"[\n\t]")
 MARKDOWN = re.compile(r"[\\`*\[\]|]")
+# Where a line begins: an item of a list, a heading, a rule, a block of code.
+BEGINS = re.compile(r"^(\s*(?:\d+(?=[.)](?:\s|$))|(?=#{1,6}(?:\s|$)|[+-]\s|---|___|_ _|~~~|=+\s*$)))")
+WORDS_OF_YAML = ("true", "false", "null", "yes", "no", "on", "off")
 HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -39,7 +42,7 @@ def written_out(sign: re.Match[str]) -> str:
 
 def markdown(text: str) -> str:
     """The text as Markdown shows it: no HTML, link, picture, code or table cell begins in it."""
-    marked = MARKDOWN.sub(lambda sign: f"\\{sign[0]}", one_line(text))
+    marked = BEGINS.sub(r"\1\\", MARKDOWN.sub(lambda sign: f"\\{sign[0]}", one_line(text)))
     return re.sub("[&<>]", lambda sign: HTML[sign[0]], marked)
 
 
@@ -65,14 +68,8 @@ def longest_run(text: str) -> int:
 
 def yaml(text: str) -> str:
     """The text as a value of YAML: as it is where it is a plain word, else in quotes."""
-    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9.+-]*", text) and text.lower() not in (
-        "true",
-        "false",
-        "null",
-        "yes",
-        "no",
-    )
-    return text if plain else json.dumps(one_line(text))
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9.+-]*", text) and text.lower() not in WORDS_OF_YAML
+    return text if plain else json.dumps(one_line(text), ensure_ascii=False)
 
 
 def latex(text: str) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubelet.checksums import write_json
 from tubelet.report.pictures import Samples, Thumbnails, save
 
 CLASSES = ["bounces", "circles", "falls", "jumps", "rises", "slides", "spins", "zigzags"]
@@ -36,7 +35,7 @@ def write_run(
         "hardware": {"device": "cpu", "threads": 2},
         "command": ["tubelet", "pretrain", "tiny", "--on", "corpora/synth", "--out", str(folder), f"seed={seed}"],
     }  # fmt: skip
-    write_json(folder / "recipe.json", recipe)
+    (folder / "recipe.json").write_text(json.dumps(recipe))
     lines = []
     for step in range(10, steps + 1, 10):
         trivial = 0.93 + 0.01 * rng.standard_normal()
@@ -60,7 +59,7 @@ def write_run(
             }
             lines.append({"kind": "evaluation", "step": step, "name": "linear", "metrics": metrics})
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    write_json(folder / "results.json", results(rng, text))
+    (folder / "results.json").write_text(json.dumps(results(rng, text)))
     save(samples(rng, text, size), folder)
     if weight:
         save(thumbnails(), folder)

@@ -7,24 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from strangers import PAYLOADS, content_of
 from tubelet.report import aligner, page, study
 from tubelet.report.pictures import Thumbnails, load_samples, save
-
-RUN = "document.documentElement.setAttribute('data-owned','1');new Image().src='http://evil.invalid/a'"
-PAYLOADS = [
-    f'"><script>{RUN}</script>',
-    f"'\"><img src=x onerror=\"{RUN}\">",
-    f"</style></title></textarea><script>{RUN}</script>",
-    f'--></g></svg>]]><svg onload="{RUN}">',
-    "{{ 7 * 7 }}{% raw %}",
-    "[a](javascript:alert(1)) ![b](http://evil.invalid/b.png) <javascript:alert(1)>",
-    "\\1 \\g<0> $x^{ \\frac{ _{",
-    'url(http://evil.invalid/c) ; background: url("//evil.invalid/d")',
-    "\x1b]0;owned\x07\x1b[2J \x00 \r \u202eexe \u2028",
-    "&lt;script&gt; &#60;b&#62; %s {0} #010101",
-    "| `code` ``` | **bold** \n# heading\n\n<b>",
-    "动画 \N{SNOWMAN}" + "n" * 300,
-]  # fmt: skip
 
 
 class Poison:
@@ -60,7 +45,7 @@ def named(values: dict[str, Any], poison: Poison, *names: str) -> dict[str, Any]
 def poison_run(folder: Path, first: int = 0) -> Path:
     """A run folder in which every text that a page may show is hostile."""
     poison = Poison(first)
-    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe = content_of(folder / "recipe.json")
     recipe = poison(recipe, lambda key: key == "kind")
     recipe["values"] |= {poison.text("optim.name"): poison.text("value"), "evaluate_limit": 100}
     recipe["changed"] = list(recipe["values"])
@@ -74,11 +59,14 @@ def poison_run(folder: Path, first: int = 0) -> Path:
             line["metrics"] |= {f"{PAYLOADS[first + place]}.accuracy": 0.3 for place in range(3)}
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     results = {}
-    for name, result in json.loads((folder / "results.json").read_text()).items():
+    for name, result in content_of(folder / "results.json").items():
         made = named(poison(result), poison, "metrics", "baselines", "counts", "failed", "pools", "examples", "seen")
         made["metrics"] |= {f"{payload}.accuracy": 0.25 for payload in PAYLOADS}
         made["asked"] = {"on": poison.text("corpus"), "settings": [poison.text("a=")], "evaluation": poison.text(name)}
-        results |= {name: result | {"marks": made.get("marks", []), "remarks": PAYLOADS}, poison.text(name): made}
+        results |= {
+            name: result | {"marks": PAYLOADS, "remarks": PAYLOADS, "warnings": PAYLOADS},
+            poison.text(name): made,
+        }
     (folder / "results.json").write_text(json.dumps(results))
     samples = load_samples(folder)
     assert samples is not None

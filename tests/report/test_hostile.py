@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import PAYLOADS, pages, poison_run
+from hostile import pages, poison_run
 from PIL import Image
 
+from strangers import PAYLOADS, content_of, rewrite
 from tubelet.cli import main
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -22,7 +23,8 @@ ALONE = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run -
     --disable-component-update --disable-sync --disable-default-apps --disable-extensions --hide-scrollbars
     --enable-logging=stderr --v=0 --virtual-time-budget=5000"""
 INERT = """html head meta title style body nav p ol ul li a main header h1 h2 h3 span section div table thead tbody tr
-    td th small i b code pre figure figcaption img article details summary dl dt dd svg g defs path use text clippath"""
+    td th small i b code pre figure figcaption img article details summary dl dt dd svg g defs path use rect text
+    clippath"""
 STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028\u2029\u2066-\u2069]")
 
 
@@ -60,9 +62,8 @@ class Page(HTMLParser):
 def test_the_name_of_a_corpus_and_one_in_a_log_of_a_stranger_become_no_script(make_run, tmp_path, payload):
     runs = [make_run(tmp_path / name, steps=100, seed=seed) for seed, name in enumerate("ab")]
     for run in runs:
-        recipe = json.loads((run / "recipe.json").read_text())
-        recipe["corpus"]["name"] = payload
-        (run / "recipe.json").write_text(json.dumps(recipe))
+        corpus = content_of(run / "recipe.json")["corpus"]
+        rewrite(run / "recipe.json", corpus=corpus | {"name": payload})
         name, said = json.dumps("linear"), json.dumps(payload)
         log = (run / "log.jsonl").read_text()
         (run / "log.jsonl").write_text(log.replace(f'"name": {name}', f'"name": {said}'))
@@ -211,9 +212,8 @@ def test_a_browser_runs_no_script_asks_for_nothing_and_draws_every_chart(hostile
 
 def test_a_run_called_by_mathematics_that_matplotlib_cannot_set_has_its_page(make_run, tmp_path):
     run = poison_run(make_run(tmp_path / "$x^{", steps=50))
-    recipe = json.loads((run / "recipe.json").read_text())
+    corpus = content_of(run / "recipe.json")["corpus"]
     for name in ("$x^{", "a\\b", "\\1", "C:\\data", "<script>"):
-        recipe["corpus"]["name"] = name
-        (run / "recipe.json").write_text(json.dumps(recipe))
+        rewrite(run / "recipe.json", corpus=corpus | {"name": name})
         assert main(["report", str(run), "--out", str(tmp_path / "r.html")]) == 0
         assert name in Page(tmp_path / "r.html").text

@@ -176,10 +176,24 @@ def results(run: Path) -> list[str]:
     lines = ["| evaluation | metric | value | 95 % interval | corpus |", "|---|---|---|---|---|"]
     for name, result in found.items():
         for metric, value in result.get("metrics", {}).items():
-            low_high = (result.get("intervals") or {}).get(metric)
-            interval = "[{:.3f}, {:.3f}]".format(*low_high) if low_high else ""
-            corpus = (result.get("corpus") or {}).get("name", "")
-            cells = (markdown(name), markdown(metric), f"{value:.3f}", interval, markdown(corpus))
+            interval = as_interval(entry(result, "intervals", metric))
+            corpus = str(entry(result, "corpus", "name") or "")
+            measured = "" if value is None else f"{value:.3f}"
+            cells = (markdown(name), markdown(metric), measured, interval, markdown(corpus))
             lines.append(f"| {' | '.join(cells)} |")
     marks = {mark for result in found.values() for mark in result.get("marks") or []}
     return [*lines, *(["", *(f"Note: {markdown(mark)}." for mark in sorted(marks))] if marks else [])]
+
+
+def entry(result: Mapping[str, Any], field: str, name: str) -> Any:
+    """None where the field is missing, or not what a command writes."""
+    found = result.get(field)
+    return found.get(name) if isinstance(found, dict) else None
+
+
+def as_interval(bounds: Any) -> str:
+    try:
+        low, high = map(float, bounds)
+    except (TypeError, ValueError):
+        return ""
+    return f"[{low:.3f}, {high:.3f}]"

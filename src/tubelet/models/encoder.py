@@ -68,16 +68,19 @@ class Large(Vit):
     heads: int = chz.field(default=16, doc="attention heads of a block")
 
 
+WIDEST, DEEPEST = 1 << 20, 1 << 12  # far beyond what is trained; without an end, building a model would have none
+
+
 def check_heads(name: str, width: int, heads: int, depth: int) -> None:
-    if width < 1:
-        raise RecipeError(f"{name}.width={width} must be at least 1")
+    if not 1 <= width <= WIDEST:
+        raise RecipeError(f"{name}.width={width} must be at least 1 and at most {WIDEST}")
     if heads < 1 or width % heads:
         raise RecipeError(
             f"{name}.width={width} must be a positive multiple of {name}.heads={heads}; for this width set "
             f"{name}.heads={fitting_heads(width)}"
         )
-    if depth < 1:
-        raise RecipeError(f"{name}.depth={depth} must be at least 1")
+    if not 1 <= depth <= DEEPEST:
+        raise RecipeError(f"{name}.depth={depth} must be at least 1 and at most {DEEPEST}")
 
 
 def fitting_heads(width: int) -> int:

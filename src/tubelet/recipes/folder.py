@@ -18,7 +18,7 @@ from tubelet.checksums import read_json, write_json
 from tubelet.data.shards import chosen
 from tubelet.data.table import Corpus
 from tubelet.errors import RunError
-from tubelet.files import file_name, lock, remove_leftovers
+from tubelet.files import file_name, lock, refuse_links_out, remove_leftovers
 from tubelet.log import read_log, versions
 from tubelet.objectives import Pixels
 from tubelet.recipes.find import is_file, load_file
@@ -185,6 +185,7 @@ def read_plan_of(folder: Path | str, config: type[C]) -> Plan[C]:
     """What `write_plan` wrote of a run with this config, typed again."""
     kind = config.__name__.lower()
     path = Path(folder) / RECIPE
+    refuse_links_out(Path(folder))
     try:
         if not path.exists():
             raise RunError(f"{folder} holds no recipe.json, so it is no run; name a folder of `{MADE_BY[kind]}`")
@@ -221,6 +222,8 @@ def rebuilt(config: type[C], content: Mapping[str, Any], path: Path) -> C:
         f"{path.parent} has parts that are code of {recipe}; code that a run folder names is run only where you trust "
         "it: add --trust-code (in Python trust_code=True)"
     )
+    if is_file(recipe) and "own" not in content and not trusts_code():  # any name in it may be that of a class of code
+        raise needs_code
     try:
         made = typed(config, content["values"], str(path))
     except UnknownPartError as error:
@@ -241,7 +244,7 @@ def load_task(run: Path | str) -> tuple[Pretrain, Pretraining]:
     plan = read_plan(run)
     try:
         task = plan.config.build(plan.text_width)
-    except (ArithmeticError, MemoryError, RuntimeError, TypeError) as error:
+    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(f"{run} asks for a model that cannot be made here ({reason}); restore its {RECIPE}") from error
     load_strictly(task, read_weights_of(run), weights_file(run))

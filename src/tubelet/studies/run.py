@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 from tubelet.checksums import read_json, write_json
 from tubelet.errors import PartlyMeasured, RunError, TubeletError
 from tubelet.evaluations.results import read_results
+from tubelet.files import refuse_links_out
 from tubelet.log import read_log
 from tubelet.recipes.folder import LOG, RECIPE, hardware, locked, read_plan, versions
 from tubelet.studies.cells import CORPUS, FORMAT, RUN, Cell, Finished
@@ -76,6 +77,7 @@ def taken(folder: Path) -> Iterator[None]:
             stack.enter_context(locked(folder))
         except RunError as error:
             raise Elsewhere from error
+        refuse_links_out(folder)
         yield
 
 
