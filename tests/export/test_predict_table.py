@@ -18,6 +18,7 @@ import tubelet
 from tubelet.cli import main
 from tubelet.data.table import Corpus, write_corpus
 from tubelet.data.video import Reader, write_video
+from tubelet.recipes.record import of_run
 
 RECIPE = """
 from tubelet.data.loader import Data
@@ -108,7 +109,7 @@ def test_a_table_says_what_the_result_says(tuned, corpus, tmp_path):
 
 def test_the_rest_is_what_was_not_learned_from(tuned, corpus, tmp_path):
     rows = predict(tuned, corpus.folder, "--rest", tmp_path / "labels.parquet")
-    learned = {line.split(",")[0] for line in (tuned / "trained_on.csv").read_text().splitlines()[1:]}
+    learned = {clip.id for clip in of_run(tuned).of("classifier").clips}
     assert len(learned) == 8
     assert {row["id"] for row in rows} == {video.id for video in corpus.videos} - learned
 

@@ -1,6 +1,5 @@
 """Fine-tuning through the command line: it learns, resumes bit for bit, selects without test, and is kept."""
 
-import csv
 import json
 import os
 import shutil
@@ -25,12 +24,18 @@ from tubelet.log import read_log
 from tubelet.recipes import tiny as tiny_pretraining
 from tubelet.recipes.division import Division
 from tubelet.recipes.finetune import FINETUNES
+from tubelet.recipes.record import of_run
 from tubelet.recipes.tuning import best_weights
 
 SMALL = (
     "tiny", "batch=4", "steps=12", "save_every=5", "evaluate_every=4", "log_every=1", "rates=0.3,0.1", "samples=50",
     "views=2x1", "data.cache=False", "mix.cutmix=1.0", "drop_path=0.2",
 )  # fmt: skip
+
+
+def parts_of(run: Path) -> dict[str, str]:
+    """By id, what a video was learned from for: to fit or to select."""
+    return {clip.id: clip.part for clip in of_run(run).of("classifier").clips}
 
 
 def make_labelled(folder: Path, test_labels: tuple[str, str] = ("dark", "light"), like: Path | None = None) -> Corpus:
@@ -115,8 +120,7 @@ def test_a_corrupt_test_clip_is_named_and_lowers_used(tuned):
 
 def test_what_cannot_be_read_is_named_wherever_it_was_wanted(tmp_path, pretrained, labelled, tuned):
     """A video that fits, one that selects, one that indexing could not read, and all of test, one of them gone."""
-    with (tuned / "trained_on.csv").open() as file:
-        parts = {row["video"]: row["part"] for row in csv.DictReader(file)}
+    parts = parts_of(tuned)
     fits, selects = (min(video for video, part in parts.items() if part == name) for name in ("fit", "select"))
     corpus = make_labelled(tmp_path / "corpus")
     rows = []
@@ -173,8 +177,7 @@ def test_what_is_kept_is_the_best_of_the_grid(tuned):
 
 
 def test_no_group_both_fits_and_selects_and_all_are_named(tuned, labelled):
-    with (tuned / "trained_on.csv").open() as file:
-        parts = {row["video"]: row["part"] for row in csv.DictReader(file)}
+    parts = parts_of(tuned)
     corpus = Corpus.open(labelled)
     assert parts.keys() == {video.id for video in corpus.select("train")}
     groups = {part: {v.group for v in corpus.videos if parts.get(v.id) == part} for part in ("fit", "select")}

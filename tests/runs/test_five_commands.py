@@ -13,6 +13,7 @@ from PIL import Image
 from tubelet.cli import main
 from tubelet.data.table import Corpus
 from tubelet.data.video import write_video
+from tubelet.recipes.record import of_run
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 VERBS = ["index", "pretrain", "finetune", "predict", "search"]
@@ -63,7 +64,7 @@ def test_the_five_commands_of_the_readme_work_on_a_folder_of_videos(tmp_path, mo
         assert main(words) == 0, capsys.readouterr().err
 
     corpus = Corpus.open("corpora/both")
-    learned = {line.split(",")[0] for line in Path("runs/tuned/trained_on.csv").read_text().splitlines()[1:]}
+    learned = {clip.id for clip in of_run(Path("runs/tuned")).of("classifier").clips}
     train = len(corpus.select("train"))
     assert 0.07 * train < len(learned) < 0.13 * train + 2
     rows = pq.read_table("labels.parquet").to_pylist()

@@ -25,9 +25,9 @@ from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.folder import IMPORTED, load_task, read_kind, read_plan_of, weights_file
 from tubelet.recipes.imported import imported_head
 from tubelet.recipes.record import of_run
-from tubelet.recipes.tuning import TRAINED_ON
 from tubelet.types import Clip
 
+LISTED = "trained_on.csv"  # what runs of earlier versions have in place of a record by content
 TUNED = "finetune"  # the name of the classifier of a fine-tuned run, which may have probes beside it
 
 
@@ -123,13 +123,16 @@ def plain_reading(data: Data) -> Data:
 def listed(run: Path) -> frozenset[str]:
     import csv
 
-    if (run / FILE).exists():
+    path = run / LISTED
+    if (run / FILE).exists() or not path.exists():
         return frozenset()
     try:
-        with (run / TRAINED_ON).open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             return frozenset(row["video"] for row in csv.DictReader(file))
-    except FileNotFoundError:
-        return frozenset()
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise RunError(
+            f"{path} is damaged ({error}); restore it, or delete it: then what was trained on counts as unknown"
+        ) from None
 
 
 def probe(run: Path, name: str | None, device: torch.device | str) -> Kept:

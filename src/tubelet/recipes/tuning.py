@@ -56,7 +56,7 @@ from tubelet.seeds import key
 from tubelet.tasks import Classification
 from tubelet.train import Machine, train
 
-BEST, TRAINED_ON = "best.safetensors", "trained_on.csv"
+BEST = "best.safetensors"
 REFIT = "refit"  # the folder of the training on all of train
 
 
@@ -298,10 +298,6 @@ def conclude(
         result["remarks"] = [f"the test split of {corpus.name} {known}: nothing is measured on it"]
     merge_result(folder, "finetune", result)
     write_atomically(folder / LOG, (below(folder, chosen.rate) / LOG).read_bytes())
-    names = [
-        {"video": video.id, "part": name} for name in ("fit", "select") for video in getattr(division, name)
-    ]  # fmt: skip
-    write_atomically(folder / TRAINED_ON, listed(names))
     familiarity = familiar_with(
         model.features, corpus, tuning.division.fit, config.clip, config.data, config.batch, tuning.machine.device
     )
@@ -334,17 +330,6 @@ def best_weights(folder: Path, step: int) -> dict[str, Tensor]:
             f"{folder} and give the same command again"
         )
     return weights
-
-
-def listed(rows: list[dict[str, str]]) -> bytes:
-    import csv
-    import io
-
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["video", "part"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
 
 
 def result_of(tuning: Tuning, division: Division, leaks: Leaks, chosen: Chosen, step: int) -> dict[str, Any]:
