@@ -28,6 +28,7 @@ from tubelet.data.table import Corpus
 from tubelet.errors import TubeletError
 from tubelet.evaluations.heads import read_head
 from tubelet.evaluations.results import read_results
+from tubelet.evaluations.trained_on import FILE, PROBES, TrainedOn
 from tubelet.log import read_log
 from tubelet.recipes.classifiers import tuned_model
 from tubelet.recipes.folder import read_plan
@@ -147,6 +148,15 @@ def kinds(work: Path) -> dict[str, tuple[str, Callable[[], Any]]]:
         "thumbnails": ("run/pictures/thumbnails.npz", lambda: parts(load_thumbnails(run))),
         "training.json": ("c/aligner/training.json", lambda: aligner_page(corpus / "aligner")),
         "import.json": ("imported/import.json", imported),
+        "trained_on.parquet": ("run/trained_on.parquet", lambda: TrainedOn.read(run / FILE)),
+        "trained_on.parquet of an aligner": (
+            "c/aligner/trained_on.parquet",
+            lambda: TrainedOn.read(corpus / "aligner" / FILE),
+        ),
+        "trained_on of a probe": (
+            "run/trained_on/*.parquet",
+            lambda: TrainedOn.read(min((run / PROBES).glob("*.parquet"))),
+        ),
         "truth of a clip": (f"synth/truth/{synth.videos[0].id}.npz", lambda: parts(truth(synth, synth.videos[0]))),
     }
 

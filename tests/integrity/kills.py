@@ -38,16 +38,20 @@ class Home:
 
     def prepare(self, name: str) -> list[str]:
         """The state before this command, that after it, and the points on the way between."""
-        for command, words in COMMANDS.items():
+        for command in COMMANDS:
             if command in self.points:
                 continue
             shutil.copytree(self.work, self.folder / f"before {command}")
-            code = self.forks.run(words, self.work)
-            assert code == 0, self.forks.said.read_text()
+            self.whole(command)
             self.points[command] = self.forks.points.read_text().splitlines()
             if command == name:
                 break
         return self.points[name]
+
+    def whole(self, name: str) -> None:
+        """The command without a kill of ours. One that a signal of others ends says nothing, so the code is told."""
+        code = self.forks.run(COMMANDS[name], self.work)
+        assert code == 0, f"{name} ended with {code} and said: {self.forks.said.read_text()}"
 
     def restore(self, name: str) -> None:
         shutil.rmtree(self.work)
@@ -56,7 +60,7 @@ class Home:
     def campaign(self, name: str) -> Counts:
         points = self.prepare(name)
         self.restore(name)
-        assert self.forks.run(COMMANDS[name], self.work) == 0, self.forks.said.read_text()
+        self.whole(name)
         wanted = content_of(self.work)
         found = Counts(name, sum(point.startswith("commit") for point in points), 0)
         found.removals = len(points) - found.commits
@@ -64,7 +68,7 @@ class Home:
             for moment in MOMENTS:
                 self.kill(name, number, moment, point, wanted, found)
         self.restore(name)
-        assert self.forks.run(COMMANDS[name], self.work) == 0
+        self.whole(name)
         return found
 
     def kill(self, name: str, number: int, moment: str, point: str, wanted: dict, found: Counts) -> None:
