@@ -43,7 +43,7 @@ class Packets:
             ]
             return list(in_turn(counts))
         if self.codec in NO_PICTURE:
-            return [not all(self._tells(unit) for unit in self._units(packet) or [0]) for packet in self.all]
+            return [self._has_picture(packet) for packet in self.all]
         if self.codec == "vp8":
             return [bytes(packet)[0] & 0b10001 != 1 for packet in self.all]  # no key frame, and not to be shown
         return [True] * len(self.all)
@@ -64,11 +64,18 @@ class Packets:
             return 0
         return None
 
-    def _tells(self, unit: int) -> bool:
-        return (unit & 31 if self.codec == "h264" else unit >> 1 & 63) in NO_PICTURE[self.codec]
+    def _has_picture(self, packet: Any) -> bool:
+        """Looks no further than the first unit with a picture: this runs for every packet that is read."""
+        telling, shift, mask = NO_PICTURE[self.codec], *((0, 31) if self.codec == "h264" else (1, 63))
+        only_tells = False
+        for unit in self._units(packet):
+            if unit >> shift & mask not in telling:
+                return True
+            only_tells = True
+        return not only_tells
 
-    def _units(self, packet: Any) -> list[int]:
-        return units(bytes(packet), self._unit_length)
+    def _units(self, packet: Any) -> Iterator[int]:
+        return units(packet, self._unit_length)
 
 
 def in_turn(pictures: Iterable[int]) -> Iterator[bool]:
@@ -144,24 +151,22 @@ def unit_length(codec: str, extradata: bytes) -> int:
     return (extradata[place] & 3) + 1 if len(extradata) > place else 0
 
 
-def units(packet: bytes, length: int) -> list[int]:
+def units(packet: Any, length: int) -> Iterator[int]:
     """The header bytes of the units of an H.264 or HEVC packet, after lengths of so many bytes or after start codes."""
-    return units_by_length(packet, length) if length else units_by_mark(packet)
+    return units_by_length(memoryview(packet), length) if length else units_by_mark(bytes(packet))
 
 
-def units_by_length(packet: bytes, length: int) -> list[int]:
+def units_by_length(packet: memoryview, length: int) -> Iterator[int]:
     """Of an MP4 or Matroska packet."""
-    found, at = [], 0
-    while at + length < len(packet):
-        found.append(packet[at + length])
+    at, last = 0, len(packet) - length
+    while at < last:
+        yield packet[at + length]
         at += length + int.from_bytes(packet[at : at + length], "big")
-    return found
 
 
-def units_by_mark(packet: bytes) -> list[int]:
+def units_by_mark(packet: bytes) -> Iterator[int]:
     """Of a transport stream's or an AVI's packet."""
-    found, at = [], packet.find(b"\0\0\1")
+    at = packet.find(b"\0\0\1")
     while 0 <= at < len(packet) - 3:
-        found.append(packet[at + 3])
+        yield packet[at + 3]
         at = packet.find(b"\0\0\1", at + 3)
-    return found
