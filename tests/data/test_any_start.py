@@ -54,7 +54,7 @@ def checksum(frame: np.ndarray) -> int:
 
 
 def disagreements(path: Path, spans: int = 20) -> list[str]:
-    """Random spans of the file whose frames or times are not those of the sequence, and with every fifth span, moments."""
+    """Random spans whose frames or times are not those of the sequence, and beside every fifth span, moments."""
     found = probe(path)
     times, expected = found.times, in_sequence(path)
     assert len(times) == len(expected) or found.note, f"{path.name}: {len(times)} frames for {len(expected)}"

@@ -8,7 +8,7 @@ bits of each packet's header; where those are not understood, the flag counts, a
 decoding gives.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 VOP = b"\0\0\1\xb6"  # the start of an MPEG-4 picture
@@ -21,32 +21,55 @@ H264_IDR = 5
 NO_PICTURE = {"h264": range(6, 14), "hevc": range(32, 41)}  # units that only tell of pictures, or fill
 
 
+class Showing:
+    """Whether each packet brings a frame to be shown, asked of one after another in the order of decoding."""
+
+    def __init__(self, codec: str, extradata: bytes) -> None:
+        self.codec, self.unit_length = codec, unit_length(codec, extradata)
+        self.bits = time_bits(extradata) if codec == "mpeg4" else None
+        self.pictures: list[int] = []  # of the last packet, where it is MPEG-4
+        self._waiting = 0
+
+    def of(self, packet: Any) -> bool:
+        if self.codec == "mpeg4":
+            return self._of_mpeg4(bytes(packet))
+        if self.codec in NO_PICTURE:
+            return self._has_picture(packet)
+        if self.codec == "vp8":
+            return bytes(packet)[0] & 0b10001 != 1  # no key frame, and not to be shown
+        return True
+
+    def _of_mpeg4(self, packet: bytes) -> bool:
+        """A packet with two pictures leaves one for the next packet, which may hold none of its own."""
+        self.bits = time_bits(packet) if self.bits is None else self.bits
+        self.pictures = picture_types(packet, self.bits)
+        self._waiting += max(len(self.pictures), len(packet) > SMALL and VOP not in packet)
+        is_shown = self._waiting > 0
+        self._waiting = max(self._waiting - 1, 0)
+        return is_shown
+
+    def _has_picture(self, packet: Any) -> bool:
+        """Looks no further than the first unit with a picture: this runs for every packet that is read."""
+        telling, shift, mask = NO_PICTURE[self.codec], *((0, 31) if self.codec == "h264" else (1, 63))
+        only_tells = False
+        for unit in units(packet, self.unit_length):
+            if unit >> shift & mask not in telling:
+                return True
+            only_tells = True
+        return not only_tells
+
+
 class Packets:
     """The packets of one stream, in the order of decoding, with what its codec needs to be understood."""
 
     def __init__(self, packets: Sequence[Any], codec: str, extradata: bytes) -> None:
         self.all, self.codec = packets, codec
-        self._unit_length = unit_length(codec, extradata)
+        self.shown: list[bool] = []  # of each packet
         self._pictures: list[list[int]] = []
-        if codec == "mpeg4":
-            bits = time_bits(extradata) or next(
-                (bits for packet in packets if (bits := time_bits(bytes(packet)))), None
-            )
-            self._pictures = [picture_types(bytes(packet), bits) for packet in packets]
-
-    def shown(self) -> list[bool]:
-        """Whether each packet brings a frame to be shown."""
-        if self.codec == "mpeg4":
-            counts = [
-                max(len(kinds), packet.size > SMALL and VOP not in bytes(packet))
-                for packet, kinds in zip(self.all, self._pictures, strict=True)
-            ]
-            return list(in_turn(counts))
-        if self.codec in NO_PICTURE:
-            return [self._has_picture(packet) for packet in self.all]
-        if self.codec == "vp8":
-            return [bytes(packet)[0] & 0b10001 != 1 for packet in self.all]  # no key frame, and not to be shown
-        return [True] * len(self.all)
+        self._showing = Showing(codec, extradata)
+        for packet in packets:
+            self.shown.append(self._showing.of(packet))
+            self._pictures.append(self._showing.pictures)
 
     def may_begin(self, place: int) -> bool:
         """Whether decoding may begin with this packet, as far as can be told without decoding."""
@@ -60,31 +83,11 @@ class Packets:
             pictures = (kind for kinds in self._pictures[first:] for kind in kinds)
             next(pictures, None)
             return next((count for count, kind in enumerate(pictures) if kind != BETWEEN), 0)
-        if self.codec == "h264" and H264_IDR in (unit & 31 for unit in self._units(self.all[first])):
+        if self.codec == "h264" and H264_IDR in (
+            unit & 31 for unit in units(self.all[first], self._showing.unit_length)
+        ):
             return 0
         return None
-
-    def _has_picture(self, packet: Any) -> bool:
-        """Looks no further than the first unit with a picture: this runs for every packet that is read."""
-        telling, shift, mask = NO_PICTURE[self.codec], *((0, 31) if self.codec == "h264" else (1, 63))
-        only_tells = False
-        for unit in self._units(packet):
-            if unit >> shift & mask not in telling:
-                return True
-            only_tells = True
-        return not only_tells
-
-    def _units(self, packet: Any) -> Iterator[int]:
-        return units(packet, self._unit_length)
-
-
-def in_turn(pictures: Iterable[int]) -> Iterator[bool]:
-    """A packet with two pictures leaves one for the next packet, which may hold none of its own."""
-    waiting = 0
-    for count in pictures:
-        waiting += count
-        yield waiting > 0
-        waiting = max(waiting - 1, 0)
 
 
 def picture_types(packet: bytes, bits: int | None) -> list[int]:

@@ -15,9 +15,10 @@ from jaxtyping import Float64
 
 from tubelet.data.decoding import Decoding, open_video, pixel_aspect, turn_of
 from tubelet.data.limits import Undecodable, regular_file
+from tubelet.data.packets import Showing
 from tubelet.data.reading import FRAME_RATE, Reading, square_size
 from tubelet.data.sequences import Stills, is_sequence
-from tubelet.data.video import AS_DECODED, SAME, Reader, frame_duration, read_frames
+from tubelet.data.video import AS_DECODED, SAME, Reader, frame_duration, open_reader, read_frames
 from tubelet.errors import VideoError
 
 TRIED = 3  # key frames at which decoding is tried
@@ -99,7 +100,9 @@ def probe(path: str | Path, cheap: int = CHEAP, reading: Reading = AS_DECODED) -
         if len(known) < len(read.stamps):
             times = np.arange(len(read.stamps)) / (rate or 25.0)
         else:
-            times = (np.array(sorted(known), dtype=np.int64) - origin) * unit
+            # an AVI's frames may name other packets than those in whose places they are shown
+            decoded = (np.array(sorted(known), dtype=np.int64) - origin) * unit
+            times = times if len(times) == len(decoded) else decoded
         backwards = sum(late <= early for early, late in pairwise(known))
         if read.error and len(times) < promised:
             note = f"ends after {len(times)} of {promised} frames: {read.error}"
@@ -139,9 +142,11 @@ def packet_stamps(container: Any, stream: Any, keys: list[int] | None = None) ->
     """The timestamps of the packets that show a frame, and whether any packet is encrypted; `keys` gets the flagged."""
     stamps: list[int | None] = []
     encrypted = False
+    context = stream.codec_context
+    showing = Showing(context.codec.canonical_name, bytes(context.extradata or b""))
     try:
         for packet in container.demux(stream):
-            if packet.size and not packet.is_discard:
+            if packet.size and showing.of(packet) and not packet.is_discard:
                 stamps.append(packet.pts)
                 if keys is not None and packet.is_keyframe and packet.pts is not None:
                     keys.append(packet.pts)
@@ -149,6 +154,27 @@ def packet_stamps(container: Any, stream: Any, keys: list[int] | None = None) ->
     except av.error.FFmpegError:
         pass
     return stamps, encrypted
+
+
+def moments(path: Path, start: float, end: float, reading: str | None = None) -> tuple[Float64[np.ndarray, "t"], float]:
+    """When each frame from `start` to `end` is shown, and how many a second the file promises.
+
+    The packets are read one by one and none is kept, so a long file takes no more memory than a short one.
+    """
+    stamps: list[int | None] = [None]
+    rate = 0.0
+    if not is_sequence(path) and not Reading.parse(reading).sequential:
+        container, stream = open_video(path)
+        with container:
+            stamps, _ = packet_stamps(container, stream)
+            origin, unit = stream.start_time or 0, float(stream.time_base)
+            rate = float(stream.average_rate or stream.guessed_rate or 0)
+    if None in stamps or len(set(stamps)) < len(stamps):  # then only decoding tells
+        with open_reader(path, start, end, reading=reading) as reader:
+            times = reader.times
+    else:
+        times = (np.array(sorted(stamp for stamp in stamps if stamp is not None), dtype=np.int64) - origin) * unit
+    return times[(times >= start - SAME) & (times < end - SAME)], rate
 
 
 def names_encrypted_track(path: Path) -> bool:

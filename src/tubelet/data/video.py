@@ -195,7 +195,7 @@ class Reader:
     def _look_at(self, packets: list[Any]) -> None:
         """Which packets show a frame, and when."""
         self._packets, self._inside = packets, Packets(packets, self.codec, self.extradata)
-        shown = self._inside.shown()
+        shown = self._inside.shown
         stamps = [p.pts for p, is_shown in zip(packets, shown, strict=True) if is_shown and not p.is_discard]
         self._ordered = None in stamps or len(set(stamps)) < len(stamps)  # then only decoding tells
         self._stamps = np.array([] if self._ordered else sorted(stamps), dtype=np.int64)

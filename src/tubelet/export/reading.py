@@ -69,7 +69,7 @@ def piece_of(row: Row, video: Video | None, clip: Clip, sampling: Sampling, view
         start, end = -np.inf if video is None and not row.start else row.start, np.inf if row.end is None else row.end
         if video is not None:
             start, end = around(video, sampling.seconds(clip, video.fps), 0.5 if time is None else time)
-        looks.append(Look(path, start, end, (Moment(-np.inf, np.inf, time, places),), video.reading if video else None))
+        looks.append(Look(path, start, end, (Moment(-np.inf, np.inf, time, places),), row.reading))
     return Piece((row,), tuple(looks))
 
 

@@ -25,11 +25,13 @@ class Row:
     reason: str = ""
     size: int | None = None  # of the file, bytes; None where it is not there
     modified: int | None = None  # when the file was changed, nanoseconds
+    reading: str | None = None  # how its frames are read, where a corpus says so
 
     @property
     def place(self) -> tuple[Any, ...]:
         """The same for the same part of the same, unchanged file, whatever it is called here."""
-        return self.path, self.start, self.end, self.size, self.modified
+        said = () if self.reading is None else (self.reading,)
+        return self.path, self.start, self.end, self.size, self.modified, *said
 
     @property
     def key(self) -> str:
@@ -76,7 +78,9 @@ class Sources:
             for item in items:
                 if isinstance(item, Video):
                     end = item.end if item.end > item.start else None
-                    row = Row(item.id, absolute(item.path), item.start, end, item.status, item.reason)
+                    row = Row(
+                        item.id, absolute(item.path), item.start, end, item.status, item.reason, reading=item.reading
+                    )
                     found.append((as_it_is_now(row), item))
                 else:
                     row = Row(item.id, absolute(item.path), item.start or 0.0, item.end)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tubelet.data.probe import packet_stamps
+from tubelet.data.probe import moments
 from tubelet.data.sample import Sampling
-from tubelet.data.video import SAME, Reader, frame_duration, open_video
+from tubelet.data.video import SAME, frame_duration
 from tubelet.errors import RecipeError, VideoError
 from tubelet.export.reading import Look, Moment, Piece
 from tubelet.export.rows import Row
@@ -80,23 +80,10 @@ class Measuring:
 
 
 def length_of(asked: Measuring) -> Length:
-    """Runs in a worker. It reads the packets one by one and keeps none, so a long file takes no more than a short."""
+    """Runs in a worker."""
     begin = asked.row.start or -np.inf
     stop = np.inf if asked.row.end is None else asked.row.end
-    stamps: list[int | None] = [None]
-    rate = 0.0
-    if not asked.path.is_dir():  # else an image sequence, which has no packets
-        container, stream = open_video(asked.path)
-        with container:
-            stamps, _ = packet_stamps(container, stream)
-            origin, unit = stream.start_time or 0, float(stream.time_base)
-            rate = float(stream.average_rate or stream.guessed_rate or 0)
-    if None in stamps or len(set(stamps)) < len(stamps):  # then only decoding tells
-        with Reader(asked.path, begin, stop) as reader:
-            times = reader.times
-    else:
-        times = (np.array(sorted(stamp for stamp in stamps if stamp is not None), dtype=np.int64) - origin) * unit
-    times = times[(times >= begin - SAME) & (times < stop - SAME)]
+    times, rate = moments(asked.path, begin, stop, asked.row.reading)
     if not times.size:
         raise VideoError(f"no frame from {asked.row.start:g} s" + (f" to {stop:g} s" if np.isfinite(stop) else ""))
     first, last = float(times[0]), float(times[-1])
@@ -109,8 +96,8 @@ def pieces_of(row: Row, length: Length, windows: Windows, clip_bytes: int) -> It
     spans = windows.spans(row.start, length)
     while some := list(islice(spans, together)):
         rows = tuple(replace(row, start=start, end=end) for start, end in some)
-        moments = tuple(Moment(start, end) for start, end in some)
-        yield Piece(rows, (Look(Path(row.path), some[0][0], some[-1][1], moments),))
+        parts = tuple(Moment(start, end) for start, end in some)
+        yield Piece(rows, (Look(Path(row.path), some[0][0], some[-1][1], parts, row.reading),))
 
 
 def too_short(windows: Windows, sampling: Sampling, clip: Clip) -> str | None:

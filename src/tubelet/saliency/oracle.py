@@ -19,7 +19,7 @@ from tubelet.saliency.filling import Filled, Map, Progress, Running, alone, fill
 from tubelet.saliency.vectors import to_cells
 
 NAME, FLOW = "oracle", "oracle_flow"
-Job = tuple[Path, str, Path, float]
+Job = tuple[Path, str, Path, float, str | None]
 
 
 def fill(corpus: Corpus, cells: int = 14, running: Running | None = None, progress: Progress = quiet) -> Filled:
@@ -39,15 +39,15 @@ def fill(corpus: Corpus, cells: int = 14, running: Running | None = None, progre
 
 
 def job(corpus: Corpus, video: Video) -> Job:
-    return corpus.folder, video.id, video.path, video.fps
+    return corpus.folder, video.id, video.path, video.fps, video.reading
 
 
 def look_up(job: Job, cells: int) -> dict[tuple[str, str], Map]:
     """The maps of one clip."""
-    folder, name, path, fps = job
+    folder, name, path, fps, reading = job
     known = truth(folder, name)
     frames, height, width = known.owner.shape
-    times = timestamps(path)
+    times = timestamps(path, reading)
     if len(times) != frames:
         raise VideoError(f"the file holds {len(times)} frames and the truth {frames}")
     rows, columns = map_grid(height, width, cells)
