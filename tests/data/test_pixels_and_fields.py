@@ -124,3 +124,15 @@ def test_what_a_corpus_was_told_holds_for_what_is_added_to_it(
     code, _, _ = run(tmp_path / "b.mp4", "--out", tmp_path / "c", "--update")
     assert code == 0
     assert [video.width for video in Corpus.open(tmp_path / "c").videos] == [114, 114]
+
+
+def test_rows_that_are_there_are_not_read_in_another_way_silently(
+    tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    write(tmp_path / "a.mp4", "libx264", {}, Fraction(64, 45))
+    only_row(run, tmp_path / "a.mp4", "--out", tmp_path / "c")
+    code, _, error = run("--update", "--out", tmp_path / "c", "--square-pixels")
+    assert code == 1
+    assert "reads frames so: as they are decoded; for frames read so: square-pixels, give another --out" in error
+    assert run("--update", "--out", tmp_path / "c", "--no-square-pixels", "--frame-rate", "12")[0] == 0
+    assert Corpus.open(tmp_path / "c").videos[0].width == WIDTH

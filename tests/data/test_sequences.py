@@ -3,17 +3,28 @@
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import torch
 from bars import moving
 from jaxtyping import UInt8
 
 from tubelet import cli
+from tubelet.data.augment import Crop, crop_frames
+from tubelet.data.loader import Data
+from tubelet.data.probe import moments
+from tubelet.data.sample import Sampling
 from tubelet.data.table import Corpus
-from tubelet.data.video import open_reader, read_frames, read_span
+from tubelet.data.video import open_reader, read_frames, read_span, write_video
 from tubelet.errors import VideoError
+from tubelet.export.features import write_features
+from tubelet.export.windows import Windows
+from tubelet.models.encoder import Vit
+from tubelet.types import Clip
 
 CODECS = {".jpg": ("mjpeg", "yuvj420p"), ".png": ("png", "rgb24"), ".bmp": ("bmp", "bgr24"), ".tif": ("tiff", "rgb24")}
 SHAPE = (12, 40, 48)
@@ -128,24 +139,91 @@ def test_what_is_wrong_with_a_sequence_is_the_reason_of_its_row(
         read_frames(mixed(tmp_path / "mixed"), [0.0])
 
 
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_pictures_are_shown_as_their_camera_was_held_mirrored_too(
+    tmp_path: Path, order: Literal["little", "big"]
+) -> None:
+    pixels = moving(12, 40, 48)[5]
+    pixels[:8, :16] = 255
+    save(tmp_path / "plain.jpg", pixels)
+    (plain,) = by_ffmpeg([tmp_path / "plain.jpg"])
+    content = (tmp_path / "plain.jpg").read_bytes()
+    turned = [
+        plain, plain[:, ::-1], plain[::-1, ::-1], plain[::-1], plain.transpose(1, 0, 2), np.rot90(plain, -1),
+        plain[::-1, ::-1].transpose(1, 0, 2), np.rot90(plain),
+    ]  # fmt: skip
+    for value, expected in enumerate(turned, 1):
+        tiff = (b"II" if order == "little" else b"MM") + b"".join(
+            number.to_bytes(size, order)
+            for number, size in ((42, 2), (8, 4), (1, 2), (0x112, 2), (3, 2), (1, 4), (value, 2), (0, 2), (0, 4))
+        )
+        exif = b"\xff\xe1" + (8 + len(tiff)).to_bytes(2, "big") + b"Exif\0\0" + tiff
+        folder = tmp_path / f"held{value}"
+        folder.mkdir()
+        (folder / "img_1.jpg").write_bytes(content[:2] + exif + content[2:])
+        np.testing.assert_array_equal(read_span(folder)[0][0], expected)
+
+
 def mixed(folder: Path) -> Path:
     sequence(folder)
     sequence(folder, "mask_{:05}.png")
     return folder
 
 
+def test_windows_of_sequences_and_of_corrected_files_hold_what_the_reader_of_rows_gives(tmp_path: Path) -> None:
+    encoder = Vit(width=16, depth=1, heads=1).build(Clip(frames=2, size=32, tubelet_size=16)).eval()
+    folder = sequence(tmp_path / "all" / "clip")
+    write_video(tmp_path / "all" / "wide.mp4", moving(*SHAPE), 10.0, options={"aspect": "2:1"})
+    corpus = str(tmp_path / "c")
+    words = ["index", str(tmp_path / "all"), "--out", corpus, "--frame-rate", "10", "--square-pixels"]
+    assert cli.main(words) == 0
+    data = Data(sampling=Sampling(stride=1))
+    table = tmp_path / "features.parquet"
+    for _ in range(2):  # the second time, all stay
+        write_features(encoder, [corpus], table, data, windows=Windows.of(0.6), only_missing=True)
+        rows = pq.read_table(table).to_pylist()
+        assert [(row["start"], row["status"]) for row in rows] == [(0.0, "ok"), (0.6, "ok")] * 2
+    frames = read_frames(folder, [0.8, 0.9], "fps=10.0")
+    shown = crop_frames(frames, Crop.centre(*frames.shape[1:3]), 32)
+    with torch.no_grad():
+        np.testing.assert_allclose(rows[1]["feature"], encoder.encode(shown[None])[0].mean(0), atol=1e-5)
+    wide = next(video for video in Corpus.open(tmp_path / "c").videos if video.id == "wide.mp4")
+    assert rows[2]["reading"] == wide.reading == "square-pixels"
+    assert moments(folder, 0.0, 9.0, "fps=10.0")[0].tolist() == pytest.approx(np.arange(12) / 10)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_sequences_are_trained_on_embedded_and_mapped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for number in range(4):
-        sequence(tmp_path / "all" / f"clip{number}")
-    corpus = str(tmp_path / "c")
-    assert cli.main(["index", str(tmp_path / "all"), "--out", corpus]) == 0
-    assert cli.main(["saliency", "flow", corpus]) == 0, capsys.readouterr().err
-    run = str(tmp_path / "run")
-    words = ["pretrain", "tiny", "--on", corpus, "--out", run, "steps=2", "data.cache=False", "data.split=all"]
-    assert cli.main(words) == 0, capsys.readouterr().err
-    assert cli.main(["embed", run, str(tmp_path / "all" / "clip1"), "--out", str(tmp_path / "e.parquet")]) == 0
+def test_sequences_are_trained_on_embedded_mapped_and_labelled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    captions = ["path,caption"]
+    for number in range(8):
+        label = ("walk", "run")[number % 2]
+        sequence(tmp_path / "all" / label / f"clip{number}")
+        captions.append(f"{label}/clip{number},somebody likes to {label}")
+    (tmp_path / "captions.csv").write_text("\n".join(captions))
+    corpus, run, tuned = (str(tmp_path / name) for name in ("c", "run", "tuned"))
+    plain = str(tmp_path / "all" / "run" / "clip1")
+
+    def works(*words: str) -> None:
+        assert cli.main(list(words)) == 0, (words, capsys.readouterr().err)
+
+    told = ["--captions", str(tmp_path / "captions.csv"), "--labels-from-folders"]
+    works("index", str(tmp_path / "all"), "--out", corpus, *told)
+    works("saliency", "flow", corpus)
+    works("align", corpus, "--steps", "2")
+    works("saliency", "text", corpus)
+    few = ["--on", corpus, "data.cache=False"]
+    works("pretrain", "tiny", "--out", run, "steps=2", "data.split=all", *few)
+    works("embed", run, plain, "--out", str(tmp_path / "e.parquet"))
+    works("embed", run, corpus, "--windows", "0.2", "--out", str(tmp_path / "w.parquet"))
+    works("finetune", run, "tiny", "batch=2", "steps=2", "rates=0.1", "views=1x1", "--out", tuned, *few)
+    works("predict", tuned, corpus, plain, "--out", str(tmp_path / "p.parquet"))
+    rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    assert [row["status"] for row in rows] == ["ok"] * 9
+    assert {row["label"] for row in rows} <= {"walk", "run"}
+    assert set(pq.read_table(tmp_path / "w.parquet").column("status").to_pylist()) == {"ok"}
     capsys.readouterr()
     cli.main(["saliency", "motion", corpus])
     assert "an image sequence holds no motion vectors" in capsys.readouterr().out.replace("\n", " ")

@@ -23,6 +23,7 @@ ssv2, kinetics, epic100, jester, msrvtt, msvd, webvid (docs/datasets.md).
 """
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tubelet.commands.running import add_running, running_of
@@ -120,15 +121,17 @@ def run(args: argparse.Namespace) -> None:
 
 
 def reading_of(args: argparse.Namespace) -> "Reading | None":
-    """What the options say; None where none is given, so that a corpus keeps what was said before."""
-    from tubelet.data.reading import Reading
+    """What the options say, and where they do not, what was said when the corpus was made; None where none is given."""
+    from pathlib import Path
+
+    from tubelet.data.index import said_before
     from tubelet.errors import TubeletError
 
     if args.frame_rate is not None and not 0 < args.frame_rate < 100_000:
         raise TubeletError(f"--frame-rate {args.frame_rate:g} must be frames a second, as 12 or 29.97")
-    if args.frame_rate is None and args.deinterlace is None and args.square_pixels is None:
-        return None
-    return Reading(bool(args.deinterlace), bool(args.square_pixels), rate=args.frame_rate)
+    said = {"rate": args.frame_rate, "deinterlace": args.deinterlace, "square": args.square_pixels}
+    said = {name: value for name, value in said.items() if value is not None}
+    return replace(said_before(Path(args.out).expanduser()), **said) if said else None
 
 
 def the_dataset(args: argparse.Namespace) -> "Dataset | None":

@@ -135,19 +135,26 @@ class Keeping:
 
     frames: UInt8[np.ndarray, "t h w 3"]
 
-    def __init__(self, places: Int64[np.ndarray, "t"], cut: Cut | None, aspect: Fraction = Fraction(1)) -> None:
-        """`aspect`: the width of a pixel over its height, which is stretched away."""
+    def __init__(
+        self,
+        places: Int64[np.ndarray, "t"],
+        cut: Cut | None,
+        aspect: Fraction = Fraction(1),
+        turn: "Turn | None" = None,
+    ) -> None:
+        """`aspect`: the width of a pixel over its height, which is stretched away. `turn`: None as the frames say."""
         self.places, self.cut, self.aspect = places, cut, aspect
-        self._turn: Turn | None = None
+        self._turn = turn
         self._size = (0, 0)
         self._rgb = VideoReformatter()
 
     def put(self, index: int, frame: Any) -> None:
         """This is the frame at place `index`."""
-        if first := self._turn is None:
-            self._turn, self._size = turn_of(frame), square_size(frame.width, frame.height, self.aspect)
+        if first := self._size == (0, 0):
+            self._turn = self._turn or turn_of(frame)
+            self._size = square_size(frame.width, frame.height, self.aspect)
             check_size(3 * self._size[0] * self._size[1])
-        transpose, mirror, upside = self._turn or (False, False, False)
+        transpose, mirror, upside = self._turn or turn_of(frame)
         # one thread: a context with threads of its own costs more than it gains and does not survive a fork
         # bicubic is how FFmpeg's command spreads colour that several pixels share, where they have more than 8 bits
         upright = self._rgb.reformat(
@@ -177,10 +184,9 @@ QUARTERS: tuple[Turn, ...] = (  # counter-clockwise
 
 def turn_of(frame: Any) -> Turn:
     """(transpose, mirror left-right, mirror top-bottom): how the display matrix brings the frame upright."""
-    try:
-        matrix = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # beside it stands a kind of data that PyAV does not know, as the EXIF of a still
+    if carries_exif(frame):
         return QUARTERS[round(frame.rotation / 90) % 4]
+    matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return False, False, False
     a, b, _, c, d = (np.frombuffer(bytes(matrix), dtype="<i4")[:5] / 65536).tolist()
@@ -188,6 +194,14 @@ def turn_of(frame: Any) -> Turn:
     if max(straight, crossed) < 0.5:  # not a matrix that turns anything by quarters
         return False, False, False
     return (False, a < 0, d < 0) if straight >= crossed else (True, c < 0, b < 0)
+
+
+def carries_exif(frame: Any) -> bool:
+    """PyAV does not know that kind of data, and then tells of no other either."""
+    try:
+        return frame.side_data is None
+    except ValueError:
+        return True
 
 
 def plain(error: BaseException) -> str:

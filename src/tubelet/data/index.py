@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -82,13 +82,14 @@ def index(
     has changed (or `running` asks for it), and new ones follow, where there are sources. `labels_from_folders` takes
     the name of the folder that a file lies in as its label. Rows of tables that name no video are counted and named,
     and refused by `strict`. With a `dataset`, the sources are its official annotation files and `videos` the folder
-    that holds its files. `reading` says how frames are read from now on, as long as no later call
-    says otherwise.
+    that holds its files. `reading` says how frames are read; rows that are there keep theirs, so
+    another one is refused.
     """
     out = Path(out).expanduser().absolute()
     running = running or Running(Limits(seconds=LIMIT))
     old = existing(out, update)
     same_dataset(dataset, old)
+    same_reading(reading, old)
     before = old.videos if old else []
 
     def listed(known: Sequence[Video]) -> Listing:
@@ -205,6 +206,23 @@ def same_dataset(dataset: Dataset | None, old: Corpus | None) -> None:
     if old and now and before != now:
         said = ", ".join(f"{key}={value}" for key, value in (before or {}).items()) or "no official data set"
         raise CorpusError(f"{old.folder} was indexed as {said}; give another --out for {dataset_words(now)}")
+
+
+def said_before(out: Path) -> Reading:
+    """How the frames of this corpus are read, by what was said when it was made; nothing is said of a new one."""
+    words = Corpus.open(out).about.get("reading") if (out / "corpus.json").exists() else None
+    return Reading.parse(words)
+
+
+def same_reading(reading: Reading | None, old: Corpus | None) -> None:
+    """The door for another way of reading: rows that are there would be of other frames than they say."""
+    if old is None or reading is None:
+        return
+    before = Reading.parse(old.about.get("reading"))
+    now = replace(reading, rate=before.rate) if not any(is_sequence(video.path) for video in old.videos) else reading
+    if replace(now, rate=now.rate or FRAME_RATE) != replace(before, rate=before.rate or FRAME_RATE):
+        was, asked = (how.words or "as they are decoded" for how in (before, now))
+        raise CorpusError(f"{old.folder} reads frames so: {was}; for frames read so: {asked}, give another --out")
 
 
 def dataset_words(about: Mapping[str, str]) -> str:

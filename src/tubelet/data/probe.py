@@ -118,7 +118,10 @@ def probe(path: str | Path, cheap: int = CHEAP, reading: Reading = AS_DECODED) -
         width, height = square_size(width, height, 1 / aspect if read.turned else aspect)
     # what is done is said of a file only where it changes something
     reading = replace(
-        reading, deinterlace=reading.deinterlace and bool(read.interlaced), square=reading.square and aspect != 1
+        reading,
+        deinterlace=reading.deinterlace and bool(read.interlaced),
+        square=reading.square and aspect != 1,
+        rate=None,
     )
     return Probe(
         times=times,

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from tubelet.data.decoding import Cut, Decoding, Keeping, open_video
+from tubelet.data.decoding import Cut, Decoding, Keeping, carries_exif, open_video
+from tubelet.data.exif import turn_by_exif
 from tubelet.data.limits import Undecodable, regular_file
 from tubelet.data.reading import FRAME_RATE, Reading
 from tubelet.errors import VideoError
@@ -181,7 +182,8 @@ class Stills:
 def upright(file: Path) -> UInt8[np.ndarray, "h w 3"]:
     """The picture as its camera was held, where it says so (EXIF)."""
     frame = decoded(file)[0]
-    kept = Keeping(np.zeros(1, np.int64), None)
+    turn = turn_by_exif(file.read_bytes()) if carries_exif(frame) else None
+    kept = Keeping(np.zeros(1, np.int64), None, turn=turn)
     kept.put(0, frame)
     return kept.frames[0]
 

@@ -223,6 +223,7 @@ def write_table(
             ("reason", pa.string()),
             ("size", pa.int64()),
             ("modified", pa.int64()),
+            *([("reading", pa.string())] if any(row.reading for row in rows) else []),
         ],
         metadata={MADE_BY: json.dumps(about).encode()},
     )
