@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file, save
@@ -188,6 +189,26 @@ def test_a_current_that_is_no_text_is_one_line(tmp_path, recipes, capsys):
     (corpus / "maps" / "text" / "current").write_bytes(b"\xff\xfe\n")
     words = ["pretrain", f"{recipes}:both", "steps=2", "--on", str(corpus), "--out", str(tmp_path / "run")]
     assert "current" in refused(words, capsys)
+
+
+@pytest.mark.parametrize("column", ["values", "times"])
+@pytest.mark.parametrize("number", [np.nan, -np.inf])
+def test_a_map_that_holds_no_number_is_one_line_that_names_its_file(tmp_path, recipes, capsys, column, number):
+    corpus = make_corpus(tmp_path / "c").folder
+    for path in (corpus / "maps" / "text").glob("*/shard-*.arrow"):  # as an earlier version wrote them
+        batch = pa.ipc.open_file(path.read_bytes()).get_batch(0).replace_schema_metadata(None)
+        batch = batch.select([name for name in batch.schema.names if name != "check"])
+        kept = batch.column(column)
+        numbers = kept.values.to_numpy().copy()
+        numbers[:: len(numbers) // len(batch)] = number
+        wrong = pa.LargeListArray.from_arrays(kept.offsets, pa.array(numbers, kept.type.value_type))
+        batch = batch.set_column(batch.schema.get_field_index(column), column, wrong)
+        with pa.ipc.new_file(path, batch.schema) as writer:
+            writer.write_batch(batch)
+    words = ["pretrain", f"{recipes}:both", "steps=2", "--on", str(corpus), "--out", str(tmp_path / "run")]
+    said = refused(words, capsys)
+    assert "shard-000000.arrow holds NaN or infinite values in the map of" in said
+    assert "run the command that made it again" in said
 
 
 @pytest.mark.parametrize("line", ['{"key": 1, "reason": "x", "status": "y"}', "[1]", '{"id": "x"}', "nonsense"])

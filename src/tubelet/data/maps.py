@@ -19,7 +19,7 @@ from jaxtyping import Float, Float32, Float64
 from tubelet.data.augment import Crop
 from tubelet.data.content import content_key, content_now, file_content
 from tubelet.data.resample import sample_scalar, sample_vector
-from tubelet.data.shards import Series, Writer, choose, chosen, series_folder
+from tubelet.data.shards import REMEDY, Series, Writer, choose, chosen, series_folder
 from tubelet.data.table import Caption, Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, VideoError
 from tubelet.files import file_name
@@ -81,6 +81,7 @@ class Maps:
             for video, content, size, modified in series.columns("video", "content", "size", "modified")
         }
         self.found: dict[tuple[str, str], tuple[int, int] | None] = {}
+        self.finite: set[tuple[int, int]] = set()  # the places of which all numbers are known to be
 
     @classmethod
     def open(cls, corpus: Corpus, name: str) -> "Maps":
@@ -135,6 +136,11 @@ class Maps:
         offsets, flat, time_offsets, flat_times, rows, columns = self.arrays[shard]
         values = flat[offsets[row] : offsets[row + 1]]
         times = flat_times[time_offsets[row] : time_offsets[row + 1]]
+        if place not in self.finite:  # those of earlier versions and of other programs have no checksum
+            if not (np.isfinite(values).all() and np.isfinite(times).all()):
+                path = self.series.paths[shard]
+                raise CorpusError(f"{path} holds NaN or infinite values in the map of {video.id}: {REMEDY}")
+            self.finite.add(place)
         shape = (-1, rows[row], columns[row])
         return values.reshape(shape if self.kind == "scalar" else (*shape, 2)), times
 
