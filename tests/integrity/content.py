@@ -28,7 +28,10 @@ def content_of(folder: Path) -> dict[str, Any]:
 def said(path: Path) -> Any:
     kind = path.suffix
     if kind == ".json":
-        return lasting(json.loads(path.read_text()))
+        about = lasting(json.loads(path.read_text()))
+        if (path.parent / "frames.bin").exists():
+            del about["index"]  # a checksum of its rows
+        return about
     if kind == ".jsonl":
         return [lasting(json.loads(line)) for line in path.read_text().splitlines()]
     if kind == ".parquet":
@@ -41,6 +44,10 @@ def said(path: Path) -> Any:
         with safe_open(path, framework="np") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             return {name: digest(value.tobytes()) for name, value in tensors.items()}, lasting(file.metadata() or {})
+    if path.name == "frames.bin":
+        return path.stat().st_size
+    if path.name == "index.npz":
+        return cached(path.parent)
     if kind == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
             return {name: digest(arrays[name].tobytes()) for name in arrays.files}
@@ -49,6 +56,21 @@ def said(path: Path) -> Any:
     if kind in (".html", ".md", ".txt"):
         return digest(CLOCKS.sub(b"", path.read_bytes()))
     return digest(path.read_bytes())
+
+
+def cached(folder: Path) -> Any:
+    """By key, the frames of a cache and their times: its rows lie in the order in which workers ended."""
+    frames = (folder / "frames.bin").read_bytes()
+    with np.load(folder / "index.npz", allow_pickle=False) as found:
+        index, times = found["index"], found["times"]
+    return {
+        row["key"].tobytes().hex(): (
+            [int(row[name]) for name in ("frames", "height", "width", "check")],
+            digest(frames[row["offset"] :][: 3 * row["frames"] * row["height"] * row["width"]]),
+            times[row["times"] :][: row["frames"]].tolist(),
+        )
+        for row in index
+    }
 
 
 def lasting(value: Any) -> Any:
