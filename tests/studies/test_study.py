@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -75,6 +76,7 @@ def test_a_cell_says_nothing_of_where_it_was_run(done, corpus):
 
 def test_the_page_and_the_tables_say_what_is_shown_and_what_is_not(done):
     text, page = (done / "small.md").read_text(), (done / "small.html").read_text()
+    assert re.search(r"^(\| --- )+\|$", text, flags=re.MULTILINE), "a table of Markdown has its rule"
     for line in ("half random − tube", "untrained", "mean image", "no maps | 0 | not run", "verb", "tubelet pretrain"):
         assert line in text
     for part in ("Which of two?", "not shown at 2 seeds", "Left out", "tubelet saliency motion", "<svg"):

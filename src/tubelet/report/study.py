@@ -271,8 +271,8 @@ def by_hand(grid: Grid) -> list[str]:
 
 
 def pipe(table: Table) -> str:
-    lines = [table.head, ["---"] * len(table.head), *table.rows]
-    return "\n".join(f"| {' | '.join([markdown(line[0]), *map(cell, line[1:])])} |" for line in lines)
+    head, *rows = ([markdown(line[0]), *map(cell, line[1:])] for line in (table.head, *table.rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
 
 
 def cell(text: str) -> str:
