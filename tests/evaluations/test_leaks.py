@@ -1,5 +1,7 @@
 """What must stand beside a number: who has seen the split, and whether a caption says the label."""
 
+from dataclasses import replace
+
 import pytest
 
 from tubelet.data.table import write_corpus
@@ -127,6 +129,14 @@ def test_another_segment_of_the_same_file_was_not_trained_on(tmp_path):
     rows = [{"id": i, "path": "a.mp4", "start": s, "end": e, "split": split} for i, s, e, split in spans]
     corpus = write_corpus(tmp_path, "long", rows)
     assert list(leaks_of(corpus, trained(corpus)).of_split("test").same) == ["a#1"]
+
+
+def test_a_clip_that_was_looked_at_and_the_same_that_was_not_are_recorded_once(corpus):
+    """As where a run goes on after a kill that came when its record was finished."""
+    blank = trained(corpus)
+    looked = replace(blank, clips=tuple(replace(clip, looks=b"small frames") for clip in blank.clips))
+    assert blank.clips
+    assert blank + looked == looked + blank == looked
 
 
 def test_a_record_reads_as_it_was_written_and_damage_is_refused(corpus, tmp_path):

@@ -94,8 +94,13 @@ class TrainedOn:
         write_parquet(path, table.replace_schema_metadata({"unknown": json.dumps(self.unknown)}))
 
     def __add__(self, other: "TrainedOn") -> "TrainedOn":
-        clips = dict.fromkeys((*self.clips, *other.clips))
-        return TrainedOn(tuple(clips), tuple(dict.fromkeys((*self.unknown, *other.unknown))))
+        """Each clip once: one that was looked at and the same that was not are one."""
+        clips: dict[Trained, Trained] = {}
+        for clip in (*self.clips, *other.clips):
+            same = replace(clip, looks=None)
+            if same not in clips or clips[same].looks is None:
+                clips[same] = clip
+        return TrainedOn(tuple(clips.values()), tuple(dict.fromkeys((*self.unknown, *other.unknown))))
 
     def inherited(self, origin: str) -> "TrainedOn":
         """The same, as what the weights that one begins with were trained on."""
