@@ -1,6 +1,7 @@
 """A text of words that the aligner never learned is no question: they are named, and with no other it is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,10 @@ def tubelet(capsys, *words) -> tuple[int, str, str]:
     return status, said.out, said.err
 
 
+def hits(out: str) -> list[str]:
+    return [line for line in out.splitlines() if ".mp4" in line]
+
+
 @pytest.mark.parametrize("text", ["qwerty zzz", "a ring", "the zebra with it", "Ünïcode 7"])
 def test_a_search_of_which_no_word_was_learned_is_refused(run, capsys, text):
     status, out, err = tubelet(capsys, "search", run, text)
@@ -68,6 +73,31 @@ def test_a_search_with_some_strange_words_names_them_and_what_may_be_meant(run, 
     status, out, err = tubelet(capsys, "search", run, "A RED  star!")
     assert status == 0, err
     assert "never learned" not in out
+
+
+def test_a_search_reads_texts_as_the_run_was_trained_with_whatever_aligner_came_since(
+    corpus, recipes, tmp_path, capsys
+):
+    """A vector of another model, of the same width or not, says nothing to the contrast of this run."""
+    folder, run = tmp_path / "corpus", tmp_path / "run"
+    shutil.copytree(corpus.folder, folder)
+    words = [f"{recipes}:both", "masker=Tube", "steps=2", "data.cache=False", "--on", str(folder), "--out", str(run)]
+    assert main(["pretrain", *words]) == 0
+    before = tubelet(capsys, "search", run, "a red star")
+    assert before[0] == 0, before
+    for width in (8, 16):
+        torch.manual_seed(width)
+        shape = Shape(side=32, width=8, depth=1, text_width=8, joint=width)
+        other = Learned(shape, Words.of(LEARNED), Towers(shape, Words.of(LEARNED).size))
+        other.save(folder / "aligner")
+        with EmbeddingsWriter(Corpus.open(folder), other.identity, width) as embeddings:
+            embeddings.add("a red star", other.texts(["a red star"])[0].numpy().astype(np.float32))
+            embeddings.finish()
+        status, out, err = tubelet(capsys, "search", run, "a red star")
+        assert (status, hits(out)) == (0, hits(before[1])), err
+        status, _, err = tubelet(capsys, "search", run, "a blue square")
+        assert status == 2
+        assert "name the one that the run was trained with" in err
 
 
 def test_classes_that_no_caption_named_are_said_by_zero_shot(run, corpus, tmp_path, capsys):

@@ -121,13 +121,15 @@ def by_text(
     from tubelet.data.embeddings import Embeddings
     from tubelet.data.table import Corpus
     from tubelet.evaluations.search import head_of, nearest, text_vector, words_unlearned
+    from tubelet.recipes.folder import read_plan
 
     corpora = [context.corpus, *([Corpus.open(home)] if home else [])]
     head = head_of(task, Path(args.run))
-    trained_with = str(Embeddings.open(corpora[-1]).about["model"])
+    series = read_plan(Path(args.run)).derived.get("caption embeddings")  # another may have been chosen since
+    trained_with = str(Embeddings.open(corpora[-1], series).about["model"])
     aligner = aligner_of(args, *corpora)
     warnings += words_unlearned(args.text, aligner, trained_with)
-    vector = text_vector(args.text, aligner, trained_with, *corpora)
+    vector = text_vector(args.text, aligner, trained_with, *corpora, series=series)
     videos = {video.id: video for video in context.corpus.videos}
     return lambda features: nearest(head, features, vector, videos, args.top)
 

@@ -11,6 +11,7 @@ from jaxtyping import Float32
 from tubelet.data.shards import Series, Writer, choose, chosen, series_folder
 from tubelet.data.table import Caption, Corpus, normalise_text
 from tubelet.errors import CorpusError
+from tubelet.files import file_name, within
 
 
 class Embeddings:
@@ -22,8 +23,11 @@ class Embeddings:
         self.vectors = [batch.column("vector").values.to_numpy().reshape(-1, self.width) for batch in series.batches]
 
     @classmethod
-    def open(cls, corpus: Corpus) -> "Embeddings":
-        folder = chosen(corpus.folder / "embeddings")
+    def open(cls, corpus: Corpus, series: str | None = None) -> "Embeddings":
+        """Those that are read now, or those of this series where they are still there."""
+        root = corpus.folder / "embeddings"
+        kept = within(root, file_name(series)) if series else None
+        folder = kept if kept is not None and (kept / "about.json").is_file() else chosen(root)
         if folder is None:
             raise CorpusError(
                 f"{corpus.folder} has no caption embeddings; make them with `tubelet saliency text {corpus.folder}`"

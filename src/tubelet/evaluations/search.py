@@ -47,16 +47,18 @@ def head_of(task: Pretraining, run: Path) -> Any:
     return head
 
 
-def text_vector(text: str, aligner: Any | None, trained_with: str, *known: Corpus) -> Float[Tensor, "e"]:
+def text_vector(
+    text: str, aligner: Any | None, trained_with: str, *known: Corpus, series: str | None = None
+) -> Float[Tensor, "e"]:
     """The embedding of a text by the model that the run was trained with: kept ones of these corpora, else made now.
 
-    `trained_with` is that model's identity.
+    `trained_with` is that model's identity, `series` where it left the embeddings that the run was trained with.
     """
     if not (said := normalise_text(text)):
         raise CorpusError('a search needs words, as in `tubelet search RUN "a red star" --on CORPUS`')
     for corpus in known:
         try:
-            embeddings = Embeddings.open(corpus)
+            embeddings = Embeddings.open(corpus, series)
             if same_texts(str(embeddings.about["model"]), trained_with):
                 return torch.from_numpy(np.array(embeddings.of_text(said)))
         except CorpusError:
