@@ -16,11 +16,12 @@ import torch
 from einops import reduce
 
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step
-from tubelet.data.loader import eval_batches
-from tubelet.data.synthetic import truth
-from tubelet.data.table import Corpus
-from tubelet.recipes import Pretrain, load_task
+from tubelet.corpus.table import Corpus
+from tubelet.loading.loader import eval_batches
+from tubelet.recipes import Pretrain
+from tubelet.runs.folder import load_task
 from tubelet.seeds import key
+from tubelet.synthetic import truth
 
 THINGS = ("subject", "distractors", "ground")
 

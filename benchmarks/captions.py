@@ -20,8 +20,8 @@ import torch
 from tubelet.captioning import Blip2
 from tubelet.captioning.looking import Job, look
 from tubelet.captioning.pretrained import Describer
-from tubelet.data.table import Corpus, Video
-from tubelet.data.video import open_video
+from tubelet.corpus.table import Corpus, Video
+from tubelet.video.reader import open_video
 
 TINY = Path(__file__).resolve().parents[1] / "tests" / "captioning"
 

@@ -30,16 +30,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "captioni
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "data"))
 import mutated
 
-from tubelet.align.clip import ClipAligner
-from tubelet.data.index import Job, examine, index
-from tubelet.data.jobs import Limits, Running, Work, run_job
-from tubelet.data.table import Corpus, Video
-from tubelet.data.video import open_video, read_span
-from tubelet.saliency.filling import task_of
-from tubelet.saliency.frames import Piece, look, pieces
-from tubelet.saliency.motion import codec_motion
-from tubelet.saliency.text import likeness
-from tubelet.saliency.vectors import whole_map
+from tubelet.aligners.clip import ClipAligner
+from tubelet.corpus.index import Job, examine, index
+from tubelet.corpus.table import Corpus, Video
+from tubelet.jobs.runner import Limits, Running, Work, run_job
+from tubelet.saliency_maps.filling import task_of
+from tubelet.saliency_maps.frames import Piece, look, pieces
+from tubelet.saliency_maps.motion import codec_motion
+from tubelet.saliency_maps.text import likeness
+from tubelet.saliency_maps.vectors import whole_map
+from tubelet.video.reader import open_video, read_span
 
 
 def decode(video: Video) -> int:

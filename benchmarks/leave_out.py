@@ -15,12 +15,12 @@ from pathlib import Path
 import chz
 import numpy as np
 
-from tubelet.align.examples import Examples, membership, read_examples, some_of
-from tubelet.align.lesson import Alignment
-from tubelet.align.matching import score_table
-from tubelet.align.training import train
-from tubelet.data.table import Corpus
-from tubelet.saliency.check import roc_area
+from tubelet.aligners.examples import Examples, membership, read_examples, some_of
+from tubelet.aligners.lesson import Alignment
+from tubelet.aligners.matching import score_table
+from tubelet.aligners.training import train
+from tubelet.corpus.table import Corpus
+from tubelet.diagnostics.maps import roc_area
 
 
 def alone(table: np.ndarray, right: np.ndarray, place: int) -> dict[str, float]:

@@ -20,17 +20,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tubelet.data.augment import Crop, crop_frames
-from tubelet.data.maps import Maps
-from tubelet.data.sample import Sampling
-from tubelet.data.synthetic import truth
-from tubelet.data.table import Corpus, Video
-from tubelet.data.video import Reader, open_video, timestamps
+from tubelet.corpus.table import Corpus, Video
+from tubelet.diagnostics.maps import areas_of, coverage, speeds
 from tubelet.maskers import Motion
-from tubelet.saliency.check import areas_of, coverage, speeds
-from tubelet.saliency.frames import Piece
-from tubelet.saliency.motion import codec_motion
+from tubelet.saliency_maps.frames import Piece
+from tubelet.saliency_maps.motion import codec_motion
+from tubelet.stores.maps import Maps
+from tubelet.synthetic import truth
 from tubelet.types import Batch, Clip
+from tubelet.video.crop import Crop, crop_frames
+from tubelet.video.reader import Reader, open_video, timestamps
+from tubelet.video.sampling import Sampling
 
 
 def decode(video: Video, vectors: bool) -> int:

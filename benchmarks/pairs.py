@@ -18,12 +18,12 @@ from pathlib import Path
 import chz
 import numpy as np
 
-from tubelet.align.examples import read_examples, some_of
-from tubelet.align.lesson import Alignment
-from tubelet.align.matching import retrieval
-from tubelet.align.training import train
-from tubelet.data.table import Corpus
-from tubelet.saliency.check import check
+from tubelet.aligners.examples import read_examples, some_of
+from tubelet.aligners.lesson import Alignment
+from tubelet.aligners.matching import retrieval
+from tubelet.aligners.training import train
+from tubelet.corpus.table import Corpus
+from tubelet.diagnostics.maps import check
 
 
 def measure(

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from tubelet.align.learned import Learned, Shape, Towers
-from tubelet.align.words import Words
-from tubelet.data.embeddings import EmbeddingsWriter
-from tubelet.data.table import Corpus, normalise_text
+from tubelet.aligners.learned import Learned, Shape, Towers
+from tubelet.aligners.words import Words
+from tubelet.corpus.table import Corpus, normalise_text
+from tubelet.stores.embeddings import EmbeddingsWriter
 
 JOINT = 6
 

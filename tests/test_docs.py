@@ -12,11 +12,11 @@ import pytest
 
 from tubelet.captioning import Captioning
 from tubelet.cli import VERBS, Parser, main, module_of
-from tubelet.data.table import Corpus, write_corpus
-from tubelet.data.video import write_video
+from tubelet.config import override
+from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.recipes import RECIPES
 from tubelet.recipes.finetune import FINETUNES
-from tubelet.recipes.overrides import override
+from tubelet.video.reader import write_video
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 README = DOCS.parent / "README.md"

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from tubelet import cli, log
+from tubelet.cli import bar as bar_module
 from tubelet.cli import main
-from tubelet.commands import bar as bar_module
-from tubelet.commands.bar import Bar
+from tubelet.cli.bar import Bar
 
 STEERS = "\x1b]0;owned\x07\x1b[2J\x1b[31m\x9b1A\r\u202eexe"
 OWN = re.compile(

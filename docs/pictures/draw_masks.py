@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from tubelet.data.synthetic.render import Rendered, render
 from tubelet.maskers import MASKERS, Blend, Masker, Random, RunningCell, Schedule, Text
 from tubelet.seeds import fold, key
+from tubelet.synthetic.render import Rendered, render
 from tubelet.types import Batch, Clip, Mask
 
 CLIP = Clip()

@@ -13,12 +13,12 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
-from tubelet.align import open_aligner
-from tubelet.align.examples import spread
-from tubelet.data.table import Corpus, normalise_text
-from tubelet.data.video import Reader
-from tubelet.saliency.check import roc_area
-from tubelet.saliency.text import embed, likeness
+from tubelet.aligners import open_aligner
+from tubelet.aligners.examples import spread
+from tubelet.corpus.table import Corpus, normalise_text
+from tubelet.diagnostics.maps import roc_area
+from tubelet.saliency_maps.text import embed, likeness
+from tubelet.video.reader import Reader
 
 CLIP = "8mSUD7JGNO0_174_181.avi"
 OWN, OTHER = "a woman gallops on a horse", "a woman cuts an oion"

@@ -11,8 +11,8 @@ WHERE = {
     "Clip": "tubelet.types",
     "Mask": "tubelet.types",
     "TubeletError": "tubelet.errors",
-    "embed": "tubelet.export",
-    "load_encoder": "tubelet.export",
+    "embed": "tubelet.inference.embed",
+    "load_encoder": "tubelet.inference.embed",
 }
 
 __all__ = ["Batch", "Budget", "Clip", "Mask", "TubeletError", "embed", "load_encoder"]

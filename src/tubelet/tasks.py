@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from tubelet.data.mix import Mix
 from tubelet.errors import RecipeError
+from tubelet.loading.mix import Mix
 from tubelet.maskers import TOKENS, All, Decode, Masker
 from tubelet.models.average import Average
 from tubelet.models.classifier import Classifier

@@ -7,13 +7,13 @@ import pytest
 import torch
 from test_scorers import random_model, tokenizer
 
-from tubelet.align.clip import ClipAligner
-from tubelet.align.siglip import SiglipAligner
+from tubelet.aligners.clip import ClipAligner
+from tubelet.aligners.siglip import SiglipAligner
 from tubelet.cli import main
-from tubelet.data.maps import Maps
-from tubelet.data.table import Corpus, write_corpus
-from tubelet.data.video import write_video
+from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import WeightsError
+from tubelet.stores.maps import Maps
+from tubelet.video.reader import write_video
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("PIL.Image")

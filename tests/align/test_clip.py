@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.align import open_aligner, similarity
-from tubelet.align.clip import READINGS, ClipAligner
-from tubelet.align.pretrained import load
-from tubelet.data.maps import map_grid
+from tubelet.aligners import open_aligner, similarity
+from tubelet.aligners.clip import READINGS, ClipAligner
+from tubelet.aligners.pretrained import load
 from tubelet.errors import WeightsError
+from tubelet.stores.maps import map_grid
 
 transformers = pytest.importorskip("transformers")
 PIL = pytest.importorskip("PIL.Image")
@@ -186,7 +186,7 @@ def test_readings_and_weights_have_identities_of_their_own(folder, tmp_path) -> 
 
 
 def test_what_cannot_be_loaded_is_said_in_one_line_with_the_local_way(tmp_path, monkeypatch, folder) -> None:
-    monkeypatch.setattr("tubelet.align.pretrained.reachable", lambda: False)
+    monkeypatch.setattr("tubelet.aligners.pretrained.reachable", lambda: False)
     with pytest.raises(WeightsError, match=r"neither in the local cache .* --aligner PATH") as caught:
         open_aligner("no-such-owner/no-such-clip")
     assert "\n" not in str(caught.value)

@@ -11,17 +11,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.align import open_aligner, similarity
-from tubelet.align.examples import Examples, read_examples, spread
-from tubelet.align.learned import Learned, Shape, fit
-from tubelet.align.lesson import Alignment
-from tubelet.align.matching import contrast, retrieval, smooth_max
-from tubelet.align.training import train
-from tubelet.align.words import BUCKETS, Words
+from tubelet.aligners import open_aligner, similarity
+from tubelet.aligners.examples import Examples, read_examples, spread
+from tubelet.aligners.learned import Learned, Shape, fit
+from tubelet.aligners.lesson import Alignment
+from tubelet.aligners.matching import contrast, retrieval, smooth_max
+from tubelet.aligners.training import train
+from tubelet.aligners.words import BUCKETS, Words
 from tubelet.checksums import write_json
-from tubelet.data.table import Corpus, Video, write_corpus
-from tubelet.data.video import write_video
+from tubelet.corpus.table import Corpus, Video, write_corpus
 from tubelet.errors import RecipeError, WeightsError
+from tubelet.video.reader import write_video
 
 COLOURS = {"red": (230, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 240), "yellow": (240, 220, 40)}
 SMALL = Alignment(shape=Shape(side=48, width=16, depth=1, text_width=16, joint=16), steps=120, batch=32, frames=1)

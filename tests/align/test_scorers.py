@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.align import open_aligner
-from tubelet.align.clip import ClipAligner
-from tubelet.align.pretrained import load
-from tubelet.align.scorers import SCORERS, SURGERY
-from tubelet.align.siglip import SiglipAligner, alone
+from tubelet.aligners import open_aligner
+from tubelet.aligners.clip import ClipAligner
+from tubelet.aligners.pretrained import load
+from tubelet.aligners.scorers import SCORERS, SURGERY
+from tubelet.aligners.siglip import SiglipAligner, alone
 from tubelet.cli import main
 from tubelet.errors import WeightsError
 
@@ -195,7 +195,7 @@ def test_scorers_differ_from_each_other_and_have_identities_of_their_own(case, f
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 1000), st.permutations(range(12)))
 def test_the_value_path_keeps_every_token_to_itself_and_surgery_does_not_depend_on_their_order(seed, order) -> None:
-    from tubelet.align.scorers import read_tokens
+    from tubelet.aligners.scorers import read_tokens
 
     blocks = random_model("clip", 2, seed).vision_model.encoder.layers
     tokens = torch.randn(1, 12, 24, generator=torch.Generator().manual_seed(seed))
@@ -268,17 +268,17 @@ def test_what_is_no_clip_or_siglip_is_named_and_so_is_what_a_tokenizer_lacks(tmp
     random_model("siglip", 2).save_pretrained(tmp_path / "siglip")
     (tmp_path / "siglip" / "spiece.model").write_bytes(b"none")
     (tmp_path / "siglip" / "tokenizer_config.json").write_text('{"tokenizer_class": "SiglipTokenizer"}')
-    monkeypatch.setattr("tubelet.align.pretrained.there", lambda package: package != "sentencepiece")
+    monkeypatch.setattr("tubelet.aligners.pretrained.there", lambda package: package != "sentencepiece")
     with pytest.raises(WeightsError, match=r"needs sentencepiece; install with `pip install 'tubelet\[siglip\]'`"):
         open_aligner(tmp_path / "siglip")
-    monkeypatch.setattr("tubelet.align.pretrained.reachable", lambda: False)
+    monkeypatch.setattr("tubelet.aligners.pretrained.reachable", lambda: False)
     with pytest.raises(WeightsError, match=r"neither in the local cache .* --aligner PATH"):
         open_aligner("no-such-owner/no-such-siglip")
 
 
 def test_the_command_takes_a_scorer_and_keeps_its_maps_apart(siglip: Path, tmp_path, capsys) -> None:
-    from tubelet.data.maps import Maps
-    from tubelet.data.table import Corpus
+    from tubelet.corpus.table import Corpus
+    from tubelet.stores.maps import Maps
 
     assert (
         main(

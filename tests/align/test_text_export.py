@@ -7,9 +7,9 @@ import torch
 import transformers
 from test_clip import tiny_clip
 
-from tubelet.align import open_aligner
+from tubelet.aligners import open_aligner
 from tubelet.errors import WeightsError
-from tubelet.export.text import check_aligner, write_text
+from tubelet.formats.text import check_aligner, write_text
 from tubelet.objectives import Contrast
 from tubelet.types import Clip
 

@@ -11,18 +11,18 @@ import torch
 from test_learned import SMALL, coloured
 from test_scorers import random_model, tokenizer
 
-from tubelet.align import open_aligner
-from tubelet.align.clip import ClipAligner
-from tubelet.align.examples import divide
-from tubelet.align.lesson import Alignment
-from tubelet.align.matching import contrast
-from tubelet.align.siglip import SiglipAligner
-from tubelet.align.training import Keep, learn, look
-from tubelet.align.tuning import Tuned, Tuning, opened, tune
+from tubelet.aligners import open_aligner
+from tubelet.aligners.clip import ClipAligner
+from tubelet.aligners.examples import divide
+from tubelet.aligners.lesson import Alignment
+from tubelet.aligners.matching import contrast
+from tubelet.aligners.siglip import SiglipAligner
+from tubelet.aligners.training import Keep, learn, look
+from tubelet.aligners.tuning import Tuned, Tuning, opened, tune
 from tubelet.cli import main
-from tubelet.data.maps import Maps
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, RecipeError
+from tubelet.stores.maps import Maps
 
 transformers = pytest.importorskip("transformers")
 
@@ -187,7 +187,7 @@ def test_the_command_fine_tunes_makes_a_report_and_its_folder_is_the_aligner(fol
 def test_options_that_do_not_go_together_are_said(tmp_path, capsys, monkeypatch) -> None:
     assert main(["synth", "--out", str(tmp_path), "--train", "2", "--test", "1", "--size", "32", "--frames", "8"]) == 0
     capsys.readouterr()
-    monkeypatch.setattr("tubelet.align.pretrained.reachable", lambda: False)
+    monkeypatch.setattr("tubelet.aligners.pretrained.reachable", lambda: False)
     for words, reason in (
         (["--from", "no-such/clip"], "offline, give a local folder that holds them: --from PATH"),
         (["--blocks", "1"], "--blocks concerns a CLIP or SigLIP"),

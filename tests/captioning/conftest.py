@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tubelet import cli
-from tubelet.data.table import Corpus, write_corpus
-from tubelet.data.video import write_video
+from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.video.reader import write_video
 
 Run = Callable[..., tuple[int, str, str]]
 

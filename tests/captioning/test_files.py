@@ -10,9 +10,9 @@ import pytest
 import official
 from tubelet.captioning import Captioning, Descriptions, Files, Templates, caption
 from tubelet.captioning.files import Said, read
-from tubelet.data.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import CorpusError
-from tubelet.evaluations.leaks import share_that_names_the_label
+from tubelet.evaluations.contamination import share_that_names_the_label
 
 Run = Callable[..., tuple[int, str, str]]
 SAID = [("clip 0", "a cat, asleep"), ("clip 1", "a dog"), ("clip 0", "it wakes up")]

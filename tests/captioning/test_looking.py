@@ -29,11 +29,11 @@ from tubelet.captioning import pretrained as module
 from tubelet.captioning.base import Looking
 from tubelet.captioning.looking import described
 from tubelet.captioning.pretrained import Describer
-from tubelet.data import jobs
-from tubelet.data.table import Corpus, write_captions
-from tubelet.data.video import read_frames
+from tubelet.config import concrete
+from tubelet.corpus.table import Corpus, write_captions
 from tubelet.errors import RecipeError, WeightsError
-from tubelet.recipes.overrides import concrete
+from tubelet.jobs import runner as jobs
+from tubelet.video.reader import read_frames
 
 hf = pytest.importorskip("transformers")
 PIL = pytest.importorskip("PIL.Image")

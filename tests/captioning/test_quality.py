@@ -14,8 +14,8 @@ from PIL import Image
 from tubelet.captioning import Captioning, Files, Filters, caption, faults
 from tubelet.captioning.overview import overview, samples
 from tubelet.captioning.quality import degenerate, words
-from tubelet.data.index import index
-from tubelet.data.table import Corpus, normalise_text, write_captions
+from tubelet.corpus.index import index
+from tubelet.corpus.table import Corpus, normalise_text, write_captions
 
 Run = Callable[..., tuple[int, str, str]]
 ROWS = st.lists(

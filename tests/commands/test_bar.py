@@ -2,9 +2,8 @@
 
 import pytest
 
-from tubelet.cli import main
-from tubelet.commands import bar
-from tubelet.commands.bar import Bar
+from tubelet.cli import bar, main
+from tubelet.cli.bar import Bar
 
 
 @pytest.mark.parametrize("terminal", [True, False])

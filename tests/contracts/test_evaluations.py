@@ -14,10 +14,7 @@ import pytest
 import torch
 
 from aligners import JOINT, aligned
-from tubelet.data.loader import Data
-from tubelet.data.sample import Sampling
-from tubelet.data.table import Corpus, write_corpus
-from tubelet.data.video import write_video
+from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.evaluations import (
     EVALUATIONS,
     Attentive,
@@ -34,12 +31,15 @@ from tubelet.evaluations import (
 from tubelet.evaluations.baselines import MeanImage
 from tubelet.evaluations.features import Tokens
 from tubelet.evaluations.propagation import MASKS
+from tubelet.loading.loader import Data
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast, Pixels
 from tubelet.tasks import Pretraining
 from tubelet.types import Clip
+from tubelet.video.reader import write_video
+from tubelet.video.sampling import Sampling
 
 every_evaluation = pytest.mark.parametrize("evaluation_class", EVALUATIONS, ids=lambda c: c.name)
 every_probe = pytest.mark.parametrize(

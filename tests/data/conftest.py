@@ -7,9 +7,9 @@ import pytest
 from bars import FPS, FRAMES, HEIGHT, WIDTH, moving
 
 from tubelet import cli
-from tubelet.data.probe import probe
-from tubelet.data.table import Corpus, write_corpus
-from tubelet.data.video import write_video
+from tubelet.corpus.probe import probe
+from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.video.reader import write_video
 
 
 @pytest.fixture(scope="session")

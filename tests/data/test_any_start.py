@@ -14,10 +14,10 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from made import Kind, kinds, make
 
 from tubelet import cli
-from tubelet.data.probe import probe
-from tubelet.data.table import Corpus
-from tubelet.data.video import Reader, read_frames, read_span, turn_of
+from tubelet.corpus.probe import probe
+from tubelet.corpus.table import Corpus
 from tubelet.errors import VideoError
+from tubelet.video.reader import Reader, read_frames, read_span, turn_of
 
 
 def in_sequence(path: Path) -> list[int]:

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from tubelet.data.augment import Augment, Crop, crop_frames, names_a_side
 from tubelet.errors import RecipeError
+from tubelet.loading.augment import Augment, names_a_side
+from tubelet.video.crop import Crop, crop_frames
 
 
 @settings(max_examples=40, deadline=None)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tubelet.data.captions import CaptionChoice
-from tubelet.data.table import Caption, Corpus, write_corpus
+from tubelet.corpus.captions import CaptionChoice
+from tubelet.corpus.table import Caption, Corpus, write_corpus
 from tubelet.errors import CorpusError
 
 

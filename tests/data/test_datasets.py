@@ -8,7 +8,8 @@ import pytest
 from bars import FPS, HEIGHT, WIDTH, moving
 
 import official
-from tubelet.data.datasets import (
+from tubelet.corpus.index import index
+from tubelet.corpus.official import (
     DATASETS,
     Dataset,
     Diving48,
@@ -25,11 +26,10 @@ from tubelet.data.datasets import (
     WebVid,
     list_dataset,
 )
-from tubelet.data.datasets.base import annotation_files
-from tubelet.data.index import index
-from tubelet.data.table import Corpus
-from tubelet.data.video import write_video
+from tubelet.corpus.official.base import annotation_files
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError
+from tubelet.video.reader import write_video
 
 Run = Callable[..., tuple[int, str, str]]
 UCF = [

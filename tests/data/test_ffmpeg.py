@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubelet.data.listing import LISTS
-from tubelet.data.probe import probe
-from tubelet.data.video import read_span
+from tubelet.corpus.listing import LISTS
+from tubelet.corpus.probe import probe
 from tubelet.errors import VideoError
+from tubelet.video.reader import read_span
 
 FFMPEG = shutil.which("ffmpeg")
 CLOSE = 2.0  # grey levels, the mean over a frame

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubelet.data import frames as module
-from tubelet.data.frames import Frames, Part, kept_size
-from tubelet.data.table import Corpus, write_corpus
-from tubelet.data.video import read_span
+from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import CorpusError, VideoError
+from tubelet.stores import frame_cache as module
+from tubelet.stores.frame_cache import Frames, Part, kept_size
+from tubelet.video.reader import read_span
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubelet.data.frames import Frames
-from tubelet.data.table import Corpus, write_corpus
-from tubelet.data.video import read_span
+from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.stores.frame_cache import Frames
+from tubelet.video.reader import read_span
 
 
 @pytest.fixture

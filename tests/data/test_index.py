@@ -10,13 +10,13 @@ import pandas
 import pytest
 from bars import FPS, HEIGHT, WIDTH, moving
 
-from tubelet.data import index as module
-from tubelet.data.index import index
-from tubelet.data.jobs import FAILED, Limits, Running
-from tubelet.data.listing import LISTS
-from tubelet.data.table import Corpus, assign_split
-from tubelet.data.video import write_video
+from tubelet.corpus import index as module
+from tubelet.corpus.index import index
+from tubelet.corpus.listing import LISTS
+from tubelet.corpus.table import Corpus, assign_split
 from tubelet.errors import CorpusError
+from tubelet.jobs.runner import FAILED, Limits, Running
+from tubelet.video.reader import write_video
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -180,7 +180,7 @@ def test_a_file_that_hangs_the_decoder_is_given_up(
     monkeypatch.setattr(
         module, "probe", lambda path, **how: time.sleep(60) if path.name == "clip 3.mp4" else real(path)
     )
-    monkeypatch.setattr("tubelet.data.processes.start_method", lambda: "fork")  # so that the workers hang too
+    monkeypatch.setattr("tubelet.jobs.pool.start_method", lambda: "fork")  # so that the workers hang too
     indexed = index([clips_folder / "up"], tmp_path / "c", running=Running(Limits(seconds=3.0)))
     hung = next(video for video in indexed.corpus.videos if video.id == "clip 3.mp4")
     assert (hung.status, hung.reason) == ("too slow", "took longer than 3 s")

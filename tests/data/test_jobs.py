@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.data.jobs import Failures, Limits, Running, Shard, Task, Work, cut, do_shard, file_key, run_job
-from tubelet.data.processes import Failure
 from tubelet.errors import VideoError
+from tubelet.jobs.pool import Failure
+from tubelet.jobs.runner import Failures, Limits, Running, Shard, Task, Work, cut, do_shard, file_key, run_job
 
 
 def look(piece: Any) -> Any:

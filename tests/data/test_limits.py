@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from tubelet.cli import main
-from tubelet.data.limits import Limits, limited, within
-from tubelet.data.loader import Data, eval_batches, train_batches
-from tubelet.data.processes import run_each
-from tubelet.data.sample import Sampling
-from tubelet.data.table import Corpus, write_corpus
-from tubelet.data.video import Reader, read_frames, write_video
+from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import VideoError
+from tubelet.jobs.pool import run_each
+from tubelet.loading.loader import Data, eval_batches, train_batches
 from tubelet.types import Clip
+from tubelet.video.limits import Limits, limited, within
+from tubelet.video.reader import Reader, read_frames, write_video
+from tubelet.video.sampling import Sampling
 
 DATA = Data(sampling=Sampling(stride=1))
 CLIP = Clip(frames=4, size=32)
@@ -91,7 +91,7 @@ def test_a_clip_that_hangs_while_it_is_read_is_too_slow_and_training_goes_on(
         whole(self, start, end)
 
     monkeypatch.setattr(Reader, "_read_packets", hangs)
-    monkeypatch.setattr("tubelet.data.loader.start_method", lambda: "fork")  # so that the workers have it too
+    monkeypatch.setattr("tubelet.loading.loader.start_method", lambda: "fork")  # so that the workers have it too
     data = Data(sampling=Sampling(stride=1), workers=workers)
     with limited(Limits(seconds=1.5)):
         steps = list(train_batches(videos, CLIP, data, batch=4, seed=0, first_step=0, last_step=1))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tubelet.data.listing import list_sources, segment_id
-from tubelet.data.names import Names
-from tubelet.data.rows import named_rows, seconds
-from tubelet.data.tables import Table
+from tubelet.corpus.listing import list_sources, segment_id
+from tubelet.corpus.names import Names
+from tubelet.corpus.rows import named_rows, seconds
+from tubelet.corpus.tables import Table
 from tubelet.errors import CorpusError
 
 

@@ -16,18 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet import seeds
-from tubelet.data import loader
-from tubelet.data.augment import Augment, Crop, crop_frames
-from tubelet.data.captions import CaptionChoice
-from tubelet.data.embeddings import Embeddings
-from tubelet.data.index import index
-from tubelet.data.loader import Data, eval_batches, permutation, train_batches
-from tubelet.data.maps import Maps, MapsWriter
-from tubelet.data.sample import Sampling
-from tubelet.data.table import Corpus, number_texts, write_corpus
-from tubelet.data.video import read_frames, timestamps
+from tubelet.corpus.captions import CaptionChoice
+from tubelet.corpus.index import index
+from tubelet.corpus.table import Corpus, number_texts, write_corpus
 from tubelet.errors import CorpusError, RecipeError
+from tubelet.loading import loader
+from tubelet.loading.augment import Augment
+from tubelet.loading.loader import Data, eval_batches, permutation, train_batches
+from tubelet.stores.embeddings import Embeddings
+from tubelet.stores.maps import Maps, MapsWriter
 from tubelet.types import Batch, Clip
+from tubelet.video.crop import Crop, crop_frames
+from tubelet.video.reader import read_frames, timestamps
+from tubelet.video.sampling import Sampling
 
 CLIP = Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=16)
 DATA = Data(sampling=Sampling(stride=3))

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.data.augment import Crop
-from tubelet.data.embeddings import Embeddings, EmbeddingsWriter
-from tubelet.data.maps import Maps, MapsWriter
-from tubelet.data.resample import displacement, sample_scalar, sample_vector
-from tubelet.data.table import Caption, Corpus, Video, normalise_text, write_corpus
+from tubelet.corpus.table import Caption, Corpus, Video, normalise_text, write_corpus
 from tubelet.errors import CorpusError
+from tubelet.stores.embeddings import Embeddings, EmbeddingsWriter
+from tubelet.stores.maps import Maps, MapsWriter
+from tubelet.stores.resample import displacement, sample_scalar, sample_vector
 from tubelet.types import Clip
+from tubelet.video.crop import Crop
 
 CLIP = Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=8)
 WHOLE = Crop(0.0, 0.0, 1.0, 1.0, False)
@@ -353,7 +353,7 @@ def test_a_vector_map_has_one_timestamp_more_than_layers(tmp_path: Path) -> None
 
 
 def test_two_commands_do_not_write_the_same_maps_at_once(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("tubelet.data.shards.PATIENCE", 0.2)
+    monkeypatch.setattr("tubelet.jobs.shards.PATIENCE", 0.2)
     corpus = corpus_in(tmp_path)
     with (
         MapsWriter(corpus, "text", "scalar", METHOD),
@@ -387,8 +387,8 @@ def test_what_is_written_after_a_shard_was_deleted_takes_the_place_of_no_other(t
 
 KILLED = """
 import sys, numpy as np
-from tubelet.data.maps import MapsWriter
-from tubelet.data.table import Corpus
+from tubelet.stores.maps import MapsWriter
+from tubelet.corpus.table import Corpus
 corpus = Corpus.open(sys.argv[1])
 with MapsWriter(corpus, "text", "scalar", {"model": "none", "rate": 4}) as writer:
     for video in corpus.videos:

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.data.mix import Mix, box, smooth
 from tubelet.errors import RecipeError
+from tubelet.loading.mix import Mix, box, smooth
 
 CLASSES = 5
 

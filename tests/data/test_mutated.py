@@ -9,11 +9,11 @@ import pytest
 from bars import FPS, HEIGHT, WIDTH, moving
 from mutated import WAYS, mutate, resident, write_mutants
 
-from tubelet.data.index import index
-from tubelet.data.jobs import Limits, Running, Work, run_job
-from tubelet.data.video import write_video
-from tubelet.saliency.filling import task_of
-from tubelet.saliency.frames import look, pieces
+from tubelet.corpus.index import index
+from tubelet.jobs.runner import Limits, Running, Work, run_job
+from tubelet.saliency_maps.filling import task_of
+from tubelet.saliency_maps.frames import look, pieces
+from tubelet.video.reader import write_video
 
 GROWTH = 100.0  # MiB that a process may hold more at the end than after the first tenth
 

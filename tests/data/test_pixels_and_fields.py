@@ -12,8 +12,8 @@ import pytest
 from bars import moving
 from jaxtyping import UInt8
 
-from tubelet.data.table import Corpus, Video
-from tubelet.data.video import read_span
+from tubelet.corpus.table import Corpus, Video
+from tubelet.video.reader import read_span
 
 COUNT, HEIGHT, WIDTH = 30, 64, 80
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tubelet.data.processes import Failure, run_each
 from tubelet.errors import VideoError
+from tubelet.jobs.pool import Failure, run_each
 
 
 def work(item: Any) -> Any:
@@ -51,7 +51,7 @@ def test_there_may_be_more_workers_than_items_or_no_items() -> None:
 
 KILLED = """
 import multiprocessing, sys, time
-from tubelet.data.processes import run_each
+from tubelet.jobs.pool import run_each
 
 def large(item):
     return bytes(20_000_000)
@@ -99,8 +99,8 @@ def test_leaving_early_leaves_no_process_behind() -> None:
 def test_workers_of_a_process_with_threads_find_imported_what_that_process_had_imported():
     program = """
 import threading, time
-import tubelet.data.loader
-from tubelet.data.processes import run_each, start_method
+import tubelet.loading.loader
+from tubelet.jobs.pool import run_each, start_method
 threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 if __name__ == "__main__":
     assert start_method() == "forkserver"

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from tubelet.data.randaugment import OPERATIONS, Change, RandAugment
 from tubelet.errors import RecipeError
+from tubelet.loading.randaugment import OPERATIONS, Change, RandAugment
 
 # (level 0, level 7, level 10) of rand-...-inc1; signed where the sign is drawn.
 TABLE = {

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.data.sample import Sampling, Segments
 from tubelet.errors import RecipeError, VideoError
 from tubelet.types import Clip
+from tubelet.video.sampling import Sampling, Segments
 
 CLIP = Clip(frames=4, size=16, tubelet_frames=2, tubelet_size=16)
 starts = st.floats(0, 1) | st.just("centre")

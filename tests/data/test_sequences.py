@@ -14,17 +14,17 @@ from bars import moving
 from jaxtyping import UInt8
 
 from tubelet import cli
-from tubelet.data.augment import Crop, crop_frames
-from tubelet.data.loader import Data
-from tubelet.data.probe import moments
-from tubelet.data.sample import Sampling
-from tubelet.data.table import Corpus
-from tubelet.data.video import open_reader, read_frames, read_span, write_video
+from tubelet.corpus.probe import moments
+from tubelet.corpus.table import Corpus
 from tubelet.errors import VideoError
-from tubelet.export.features import write_features
-from tubelet.export.windows import Windows
+from tubelet.inference.features import write_features
+from tubelet.inference.windows import Windows
+from tubelet.loading.loader import Data
 from tubelet.models.encoder import Vit
 from tubelet.types import Clip
+from tubelet.video.crop import Crop, crop_frames
+from tubelet.video.reader import open_reader, read_frames, read_span, write_video
+from tubelet.video.sampling import Sampling
 
 CODECS = {".jpg": ("mjpeg", "yuvj420p"), ".png": ("png", "rgb24"), ".bmp": ("bmp", "bgr24"), ".tif": ("tiff", "rgb24")}
 SHAPE = (12, 40, 48)

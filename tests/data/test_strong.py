@@ -6,14 +6,14 @@ import pytest
 import torch
 from bars import moving
 
-from tubelet.data.loader import Data, train_batches
-from tubelet.data.randaugment import RandAugment
-from tubelet.data.sample import Sampling
-from tubelet.data.strong import Strong, erased
-from tubelet.data.table import write_corpus
-from tubelet.data.video import write_video
+from tubelet.corpus.table import write_corpus
 from tubelet.errors import RecipeError
+from tubelet.loading.finetune_augment import Strong, erased
+from tubelet.loading.loader import Data, train_batches
+from tubelet.loading.randaugment import RandAugment
 from tubelet.types import Clip
+from tubelet.video.reader import write_video
+from tubelet.video.sampling import Sampling
 
 CLIP = Clip(frames=4, size=32)
 

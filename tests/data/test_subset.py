@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from tubelet.data.captions import CaptionChoice, exchanged
-from tubelet.data.loader import Data
-from tubelet.data.synthetic import Size, write_synth
-from tubelet.data.table import Corpus, normalise_text
+from tubelet.corpus.captions import CaptionChoice, exchanged
+from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.features import choose
-from tubelet.saliency import noise
+from tubelet.loading.loader import Data
+from tubelet.saliency_maps import noise
+from tubelet.synthetic import Size, write_synth
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_captions_of_another_video_share_no_text_with_its_own_and_do_not_depend_
 
 
 def test_where_all_captions_are_alike_there_is_no_other_to_take(tmp_path):
-    from tubelet.data.table import write_corpus
+    from tubelet.corpus.table import write_corpus
 
     rows = [{"id": name, "path": tmp_path / name, "split": "train"} for name in "ab"]
     captions = [{"video": name, "text": "A dog.", "source": "x", "time": None} for name in "ab"]
@@ -88,7 +88,7 @@ def test_where_all_captions_are_alike_there_is_no_other_to_take(tmp_path):
 
 
 def test_noise_maps_are_a_function_of_the_video_smooth_and_of_unit_variance(corpus):
-    from tubelet.data.maps import Maps
+    from tubelet.stores.maps import Maps
 
     assert noise.fill(corpus).computed == 36
     assert noise.fill(corpus).computed == 0

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet import cli
-from tubelet.data.probe import probe
-from tubelet.data.synthetic import (
+from tubelet.corpus.probe import probe
+from tubelet.corpus.table import Corpus
+from tubelet.errors import CorpusError
+from tubelet.synthetic import (
     CAMERAS,
     CEILING,
     COLOURS,
@@ -32,11 +34,9 @@ from tubelet.data.synthetic import (
     truth,
     write_synth,
 )
-from tubelet.data.synthetic.ceiling import Reference, measure
-from tubelet.data.synthetic.scene import AREA, outline
-from tubelet.data.table import Corpus
-from tubelet.data.video import read_span
-from tubelet.errors import CorpusError
+from tubelet.synthetic.ceiling import Reference, measure
+from tubelet.synthetic.scene import AREA, outline
+from tubelet.video.reader import read_span
 
 clips = st.tuples(st.integers(0, 5000), st.integers(0, 3), st.sampled_from(["train", "test"]))
 GOLDEN = "557dddf705f14ebda460e457b3571f8f36c589fb4d6bb6e4e5e62fb8bd6e3a72"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.data.table import (
+from tubelet.corpus.table import (
     CAPTIONS,
     VIDEOS,
     Corpus,

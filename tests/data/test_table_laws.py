@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tubelet.data.annotations import read_labels
-from tubelet.data.names import Names
-from tubelet.data.rows import named_rows
-from tubelet.data.tables import Table
+from tubelet.corpus.annotations import read_labels
+from tubelet.corpus.names import Names
+from tubelet.corpus.rows import named_rows
+from tubelet.corpus.tables import Table
 from tubelet.errors import CorpusError
 
 # Python's writer leaves a lone carriage return bare where lines end in another mark, so that no reader can tell.

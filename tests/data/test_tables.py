@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubelet.data.table import Corpus
-from tubelet.data.video import write_video
+from tubelet.corpus.table import Corpus
+from tubelet.video.reader import write_video
 
 Index = Callable[..., tuple[int, str, str]]
 CLIPS = ("c00.mp4", "c01.mp4", "c02.mp4", "b/jump/001.mp4")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tubelet import cli
-from tubelet.data.table import Corpus, assign_split
-from tubelet.data.video import write_video
+from tubelet.corpus.table import Corpus, assign_split
+from tubelet.video.reader import write_video
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tables.md"
 EXAMPLES = re.findall(

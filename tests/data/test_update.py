@@ -9,8 +9,8 @@ import pyarrow.parquet
 import pytest
 from bars import FPS, HEIGHT, WIDTH, moving
 
-from tubelet.data.table import Corpus, Video
-from tubelet.data.video import write_video
+from tubelet.corpus.table import Corpus, Video
+from tubelet.video.reader import write_video
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import UInt8
 
-from tubelet.data.limits import Undecodable
-from tubelet.data.probe import probe
-from tubelet.data.video import Reader, read_frames, read_span, timestamps, write_video
+from tubelet.corpus.probe import probe
 from tubelet.errors import VideoError
+from tubelet.video.limits import Undecodable
+from tubelet.video.reader import Reader, read_frames, read_span, timestamps, write_video
 
 
 def in_sequence(path: Path) -> tuple[list[float], list[np.ndarray]]:

@@ -7,14 +7,14 @@ import pytest
 import torch
 from bars import moving
 
-from tubelet.data.augment import Crop, crop_frames
-from tubelet.data.loader import Data, eval_batches
-from tubelet.data.sample import Sampling
-from tubelet.data.table import Corpus
-from tubelet.data.video import read_frames, timestamps, write_video
-from tubelet.data.views import CENTRE, View, parse, spread
+from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
+from tubelet.loading.loader import Data, eval_batches
 from tubelet.types import Clip
+from tubelet.video.crop import Crop, crop_frames
+from tubelet.video.reader import read_frames, timestamps, write_video
+from tubelet.video.sampling import Sampling
+from tubelet.video.views import CENTRE, View, parse, spread
 
 CLIP = Clip(frames=4, size=32)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubelet.data.loader import Data
-from tubelet.data.sample import Sampling
-from tubelet.data.table import Corpus, write_corpus
-from tubelet.data.video import write_video
+from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.loading.loader import Data
 from tubelet.types import Clip
+from tubelet.video.reader import write_video
+from tubelet.video.sampling import Sampling
 
 
 @pytest.fixture(scope="session")

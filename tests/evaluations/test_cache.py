@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tubelet.data.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.evaluations import Context, Knn, Linear
 from tubelet.evaluations.baselines import MeanImage, mean_image, measured, untrained
 from tubelet.evaluations.cache import Store, beside, view_of
@@ -93,8 +93,8 @@ def test_splits_and_corpora_share_rows_and_a_clip_that_comes_later_is_the_only_o
 def test_other_weights_another_clip_or_another_sampling_are_other_features(corpus, clip, data, clips_seen, tmp_path):
     import chz
 
-    from tubelet.data.sample import Sampling
     from tubelet.types import Clip
+    from tubelet.video.sampling import Sampling
 
     encoder, keep = Counting(clip), tmp_path / "kept"
     Context(encoder, corpus, clip, data, keep=keep).features("train")

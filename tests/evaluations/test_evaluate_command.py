@@ -11,17 +11,18 @@ import pytest
 import torch
 
 from tubelet import cli
-from tubelet.data.captions import CaptionChoice
-from tubelet.data.embeddings import EmbeddingsWriter
-from tubelet.data.loader import Data
-from tubelet.data.sample import Sampling
-from tubelet.data.table import Corpus, normalise_text, write_corpus
+from tubelet.corpus.captions import CaptionChoice
+from tubelet.corpus.table import Corpus, normalise_text, write_corpus
 from tubelet.evaluations.results import read_results
+from tubelet.loading.loader import Data
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast, Pixels
-from tubelet.recipes import Pretrain, pretrain
+from tubelet.recipes import Pretrain
+from tubelet.runs.start import pretrain
+from tubelet.stores.embeddings import EmbeddingsWriter
+from tubelet.video.sampling import Sampling
 
 
 @pytest.fixture(scope="module")
@@ -288,8 +289,8 @@ def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):
 
 
 def test_the_embedded_corpus_shows_its_ceiling_beside_accuracies(small, tmp_path):
-    from tubelet.data.synthetic import CEILING, VERSION
     from tubelet.evaluations.baselines import ceiling
+    from tubelet.synthetic import CEILING, VERSION
 
     embedded = write_corpus(tmp_path / "synth", VERSION, [{"id": "a", "path": "a.mp4", "split": "test"}])
     found = ceiling(embedded, ["chance", "mean.accuracy", "mean.balanced_accuracy"])

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tubelet.data.loader import eval_batches
 from tubelet.errors import CorpusError
 from tubelet.evaluations import Context
 from tubelet.evaluations.baselines import MeanImage, mean_image, untrained
 from tubelet.evaluations.features import Settings, extract
+from tubelet.loading.loader import eval_batches
 from tubelet.models.encoder import Vit
 
 
@@ -114,8 +114,8 @@ def test_the_mean_image_is_the_mean_of_the_clip_and_its_slots_are_in_order(small
 
 
 def test_the_untrained_baseline_is_the_encoder_as_pretraining_begins(small, clip, data):
-    from tubelet.recipes.launch import fresh
     from tubelet.recipes.pretrain import Pretrain
+    from tubelet.runs.start import fresh
 
     config = Pretrain(clip=clip, data=data, encoder=Vit(width=32, depth=1, heads=2), steps=1, seed=5)
     task = fresh(config, None)

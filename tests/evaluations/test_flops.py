@@ -1,6 +1,6 @@
 """FLOPs of a step, against the formula by hand."""
 
-from tubelet.evaluations.flops import step_flops
+from tubelet.flops import step_flops
 from tubelet.maskers import Adaptive, Random
 from tubelet.models.encoder import Vit
 from tubelet.types import Clip

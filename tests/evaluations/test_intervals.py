@@ -90,7 +90,7 @@ def test_two_test_clips_are_not_told_as_a_hundred_percent_for_sure(two_test_clip
 def two_test_clips(tmp_path_factory, clip):
     from test_what_selects import config, make
 
-    from tubelet.recipes import pretrain
+    from tubelet.runs.start import pretrain
 
     folder = tmp_path_factory.mktemp("two")
     corpus = make(folder / "corpus", [f"g{i}" for i in range(8)], count=6)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from tubelet.data.table import write_corpus
+from tubelet.corpus.table import write_corpus
 from tubelet.errors import CorpusError, RunError
-from tubelet.evaluations.leaks import Leaks, names, share_that_names_the_label
+from tubelet.evaluations.contamination import Leaks, names, share_that_names_the_label
 from tubelet.evaluations.trained_on import ALIGNER, CLASSIFIER, ENCODER, TrainedOn, clips_of
 
 

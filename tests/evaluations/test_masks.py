@@ -11,11 +11,8 @@ import pytest
 from PIL import Image
 
 from tubelet.cli import main
-from tubelet.data.augment import Augment, Crop
-from tubelet.data.synthetic import Size, Truth, truth, write_synth
-from tubelet.data.table import Corpus
-from tubelet.data.video import write_video
-from tubelet.evaluations.masks import (
+from tubelet.corpus.table import Corpus
+from tubelet.diagnostics.masks import (
     LEARNED,
     Measured,
     TrueClip,
@@ -25,10 +22,14 @@ from tubelet.evaluations.masks import (
     measure,
     plain_data,
 )
+from tubelet.loading.augment import Augment
 from tubelet.maskers import Adaptive, Centre, Motion, Oracle, Random, Text, Tube
 from tubelet.models.encoder import Vit
-from tubelet.saliency import oracle
+from tubelet.saliency_maps import oracle
+from tubelet.synthetic import Size, Truth, truth, write_synth
 from tubelet.types import Clip
+from tubelet.video.crop import Crop
+from tubelet.video.reader import write_video
 
 CLIP = Clip(frames=8, size=48, tubelet_frames=2, tubelet_size=8)  # 4 6 6
 VIT = Vit(width=32, depth=1, heads=2)
@@ -71,7 +72,7 @@ def test_coverage_is_that_of_a_loop_over_pixels(corpus: Corpus) -> None:
     import torch
 
     from tubelet import seeds
-    from tubelet.data.loader import eval_batches
+    from tubelet.loading.loader import eval_batches
 
     got = measure(corpus, {"Random": Random(ratio=0.5)}, clip=CLIP, encoder=VIT, clips=3, seed=4)
     (videos,) = [[video for video in corpus.select("test") if video.id in got.videos]]

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.data.views import parse
 from tubelet.evaluations.multiview import merge, predict
+from tubelet.video.views import parse
 
 CLASSES = 4
 

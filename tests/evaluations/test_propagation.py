@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.data.loader import Data
-from tubelet.data.sample import Sampling
-from tubelet.data.synthetic.corpus import Size, write_synth
-from tubelet.data.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations import Context, Propagation
 from tubelet.evaluations.baselines import MeanImage, RawPixels
 from tubelet.evaluations.propagation import MASKS, enlarge, overlap, propagate
+from tubelet.loading.loader import Data
+from tubelet.synthetic.corpus import Size, write_synth
 from tubelet.types import Clip
+from tubelet.video.sampling import Sampling
 
 CLIP = Clip(frames=8, size=64, tubelet_frames=2, tubelet_size=8)
 DATA = Data(sampling=Sampling(stride=2))

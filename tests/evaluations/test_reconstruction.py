@@ -6,8 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.data.maps import MapsWriter
-from tubelet.data.table import normalise_text
+from tubelet.corpus.table import normalise_text
 from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context
 from tubelet.evaluations.pictures import keep_thumbnails, named_videos
@@ -18,6 +17,7 @@ from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast, Pixels
 from tubelet.report.pictures import load_samples, load_thumbnails
 from tubelet.report.sheets import cut
+from tubelet.stores.maps import MapsWriter
 from tubelet.tasks import Pretraining
 from tubelet.types import Budget, Clip, Mask
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tubelet.data.table import write_corpus
+from tubelet.corpus.table import write_corpus
 from tubelet.errors import CorpusError, RunError
 from tubelet.evaluations.labels import other_labels
 from tubelet.evaluations.results import entry_name, merge_result, read_results

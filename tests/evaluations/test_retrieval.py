@@ -9,15 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.data.embeddings import Embeddings, EmbeddingsWriter
-from tubelet.data.loader import CaptionChoice
-from tubelet.data.table import normalise_text, write_corpus
+from tubelet.corpus.table import normalise_text, write_corpus
 from tubelet.errors import CorpusError
 from tubelet.evaluations import Context, Retrieval
 from tubelet.evaluations.retrieval import average_precision, hit, interval, ranks
+from tubelet.loading.loader import CaptionChoice
 from tubelet.maskers import Tube
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast
+from tubelet.stores.embeddings import Embeddings, EmbeddingsWriter
 from tubelet.tasks import Pretraining
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tubelet.data.embeddings import EmbeddingsWriter
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
 from tubelet.errors import WeightsError
 from tubelet.evaluations.features import Features
-from tubelet.evaluations.search import Hit, draw, nearest, text_vector, told
+from tubelet.inference.search import Hit, draw, nearest, text_vector, told
 from tubelet.objectives import Contrast
+from tubelet.stores.embeddings import EmbeddingsWriter
 from tubelet.types import Clip
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import top_k_accuracy_score
 
-from tubelet.commands.evaluate import chance_of
+from tubelet.cli.evaluate import chance_of
 from tubelet.evaluations import Attentive, Context, Features, Knn, Linear
 from tubelet.evaluations.classification import measure_scores
 from tubelet.evaluations.features import Tokens

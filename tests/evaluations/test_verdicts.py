@@ -7,7 +7,7 @@ import pytest
 from test_what_selects import config, make
 
 from tubelet import cli
-from tubelet.recipes import pretrain
+from tubelet.runs.start import pretrain
 
 
 @pytest.fixture(scope="module")

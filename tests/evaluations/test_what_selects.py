@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 
 from tubelet import cli
-from tubelet.data.loader import Data
-from tubelet.data.sample import Sampling
-from tubelet.data.table import write_corpus
-from tubelet.data.video import write_video
+from tubelet.corpus.table import write_corpus
 from tubelet.evaluations import Attentive, FewShot, Knn, Linear
 from tubelet.evaluations.results import read_results
+from tubelet.loading.loader import Data
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Pixels
-from tubelet.recipes import Pretrain, pretrain
+from tubelet.recipes import Pretrain
+from tubelet.runs.start import pretrain
+from tubelet.video.reader import write_video
+from tubelet.video.sampling import Sampling
 
 
 def make(folder, groups, labels=("dark", "light"), count=12):

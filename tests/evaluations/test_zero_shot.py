@@ -7,9 +7,9 @@ import torch
 from torch.nn.functional import normalize
 
 from aligners import JOINT, aligned
-from tubelet.align.learned import Learned, Shape, Towers
-from tubelet.align.words import Words
-from tubelet.data.table import write_corpus
+from tubelet.aligners.learned import Learned, Shape, Towers
+from tubelet.aligners.words import Words
+from tubelet.corpus.table import write_corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations import Context, Features, ZeroShot
 from tubelet.evaluations.zero_shot import prompts

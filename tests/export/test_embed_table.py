@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from tubelet import cli
-from tubelet.data.jobs import Running
-from tubelet.data.loader import Data
-from tubelet.data.sample import Sampling
-from tubelet.data.table import write_corpus
-from tubelet.data.video import write_video
+from tubelet.corpus.table import write_corpus
 from tubelet.errors import CorpusError, RunError
-from tubelet.export import embed
-from tubelet.export.features import write_features
+from tubelet.inference.embed import embed
+from tubelet.inference.features import write_features
+from tubelet.jobs.runner import Running
+from tubelet.loading.loader import Data
 from tubelet.models.encoder import Vit
 from tubelet.types import Clip
+from tubelet.video.reader import write_video
+from tubelet.video.sampling import Sampling
 
 DATA = Data(sampling=Sampling(stride=1))
 

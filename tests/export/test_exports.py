@@ -16,18 +16,18 @@ from safetensors.torch import load_file
 from torch import nn
 
 import tubelet
-from tubelet.align import open_aligner
+from tubelet.aligners import open_aligner
 from tubelet.cli import main
-from tubelet.data.table import Corpus
-from tubelet.data.video import Reader
+from tubelet.corpus.table import Corpus
 from tubelet.evaluations import Context, Knn
-from tubelet.recipes import load_task, read_plan
-from tubelet.recipes.classifiers import load_classifier
+from tubelet.runs.classifier import load_classifier
+from tubelet.runs.folder import load_task, read_plan
+from tubelet.video.reader import Reader
 from tubelet.weights import read_weights
 
 RECIPE = '''
-from tubelet.data.loader import CaptionChoice, Data
-from tubelet.data.sample import Sampling
+from tubelet.loading.loader import CaptionChoice, Data
+from tubelet.video.sampling import Sampling
 from tubelet.maskers import Text
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit

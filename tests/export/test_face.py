@@ -12,17 +12,19 @@ import torch
 import tubelet
 from tubelet import cli
 from tubelet.checkpoint import CHECKPOINT
-from tubelet.data.loader import Data, eval_batches
-from tubelet.data.sample import Sampling
-from tubelet.data.table import write_corpus
-from tubelet.data.video import read_span, write_video
+from tubelet.corpus.table import write_corpus
 from tubelet.errors import VideoError, WeightsError
+from tubelet.loading.loader import Data, eval_batches
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Pixels
-from tubelet.recipes import Pretrain, load_task, pretrain
+from tubelet.recipes import Pretrain
+from tubelet.runs.folder import load_task
+from tubelet.runs.start import pretrain
 from tubelet.types import Clip
+from tubelet.video.reader import read_span, write_video
+from tubelet.video.sampling import Sampling
 
 CONFIG = Pretrain(
     clip=Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=16),

@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save
 
 import tubelet
 from tubelet.cli import main
-from tubelet.data.table import Corpus, write_corpus
-from tubelet.data.video import Reader, write_video
-from tubelet.recipes.record import of_run
+from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.runs.record import of_run
+from tubelet.video.reader import Reader, write_video
 
 RECIPE = """
-from tubelet.data.loader import Data
-from tubelet.data.sample import Sampling
+from tubelet.loading.loader import Data
+from tubelet.video.sampling import Sampling
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
@@ -162,7 +162,7 @@ def test_a_file_that_takes_too_long_is_too_slow(tuned, corpus, tmp_path, monkeyp
         whole(self, start, end)
 
     monkeypatch.setattr(Reader, "_read_packets", hangs)
-    monkeypatch.setattr("tubelet.data.processes.start_method", lambda: "fork")
+    monkeypatch.setattr("tubelet.jobs.pool.start_method", lambda: "fork")
     files = [corpus.folder / "02.mp4", corpus.folder / "03.mp4"]
     rows = predict(tuned, *files, "--limit", "4", tmp_path / "labels.parquet")
     assert [row["status"] for row in rows] == ["ok", "too slow"]

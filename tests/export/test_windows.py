@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tubelet
-from tubelet.data.augment import Crop, crop_frames
-from tubelet.data.limits import Limits
-from tubelet.data.loader import Data
-from tubelet.data.sample import Sampling
-from tubelet.data.video import read_span, write_video
 from tubelet.errors import RecipeError, VideoError
-from tubelet.export.features import write_features
-from tubelet.export.kinds import FeatureKind, parse_layer
-from tubelet.export.windows import Length, Windows, too_short
+from tubelet.inference.features import write_features
+from tubelet.inference.kinds import FeatureKind, parse_layer
+from tubelet.inference.windows import Length, Windows, too_short
+from tubelet.loading.loader import Data
 from tubelet.models.encoder import Vit
 from tubelet.types import Clip
+from tubelet.video.crop import Crop, crop_frames
+from tubelet.video.limits import Limits
+from tubelet.video.reader import read_span, write_video
+from tubelet.video.sampling import Sampling
 
 CLIP = Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=16)
 DATA = Data(sampling=Sampling(stride=2))

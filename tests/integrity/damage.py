@@ -14,29 +14,29 @@ import numpy as np
 import torch
 
 from tubelet import checksums
-from tubelet.align import open_aligner
-from tubelet.align.base import read_about as read_aligner
+from tubelet.aligners import open_aligner
+from tubelet.aligners.base import read_about as read_aligner
 from tubelet.checkpoint import read_checkpoint
 from tubelet.checksums import Damaged
-from tubelet.data.embeddings import Embeddings
-from tubelet.data.frames import Frames
-from tubelet.data.jobs import Failures
-from tubelet.data.maps import Maps
-from tubelet.data.shards import Series, chosen
-from tubelet.data.synthetic import truth
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
 from tubelet.errors import TubeletError
 from tubelet.evaluations.heads import read_head
 from tubelet.evaluations.results import read_results
 from tubelet.evaluations.trained_on import FILE, PROBES, TrainedOn
+from tubelet.jobs.runner import Failures
+from tubelet.jobs.shards import Series, chosen
 from tubelet.log import read_log
-from tubelet.recipes.classifiers import tuned_model
-from tubelet.recipes.folder import read_plan
-from tubelet.recipes.imported import imported_head, read_about
 from tubelet.report.folder import read_run
 from tubelet.report.pictures import load_samples, load_thumbnails
-from tubelet.studies.cells import Finished
+from tubelet.runs.classifier import tuned_model
+from tubelet.runs.folder import read_plan
+from tubelet.runs.imported import imported_head, read_about
+from tubelet.stores.embeddings import Embeddings
+from tubelet.stores.frame_cache import Frames
+from tubelet.stores.maps import Maps
 from tubelet.studies.run import Clock
+from tubelet.studies.trials import Finished
+from tubelet.synthetic import truth
 
 FLIPS = 40
 

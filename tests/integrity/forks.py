@@ -49,15 +49,15 @@ def serve() -> None:
     import matplotlib.pyplot  # noqa: F401
     import torch
 
-    import tubelet.align.training
+    import tubelet.aligners.training
     import tubelet.captioning
-    import tubelet.data.index
-    import tubelet.evaluations.search
-    import tubelet.export.card
-    import tubelet.export.features
-    import tubelet.recipes.classifiers
+    import tubelet.corpus.index
+    import tubelet.diagnostics.maps
+    import tubelet.formats.card
+    import tubelet.inference.features
+    import tubelet.inference.search
     import tubelet.report.study
-    import tubelet.saliency.check
+    import tubelet.runs.classifier
     import tubelet.studies.run  # noqa: F401
 
     torch.set_num_threads(1)

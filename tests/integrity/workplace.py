@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tubelet.data.video import write_video
+from tubelet.video.reader import write_video
 
 RECIPE = '''
-from tubelet.data.loader import CaptionChoice, Data
-from tubelet.data.sample import Sampling
+from tubelet.loading.loader import CaptionChoice, Data
+from tubelet.video.sampling import Sampling
 from tubelet.evaluations import Knn
 from tubelet.maskers import Text
 from tubelet.models.decoder import Decoder

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tubelet.config import changed, override, plain, typed
 from tubelet.errors import RecipeError
 from tubelet.maskers import Adaptive, Blend, Block, Random, Schedule, Text, Tube
-from tubelet.recipes import override, tiny
-from tubelet.recipes.overrides import changed, plain, typed
+from tubelet.recipes import tiny
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.seeds import fold
 from tubelet.types import Batch, Clip

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tubelet.export.kinds import FeatureKind
+from tubelet.inference.kinds import FeatureKind
 from tubelet.maskers import Random, Tube
 from tubelet.models import Base, Decoder, Small, Vit
 from tubelet.models.classifier import Classifier

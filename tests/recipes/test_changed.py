@@ -1,10 +1,10 @@
 import chz
 
+from tubelet.config import changed, plain
 from tubelet.maskers import Text, Tube
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast, Pixels
 from tubelet.recipes import Pretrain, tiny
-from tubelet.recipes.overrides import changed, plain
 
 
 def test_a_recipe_of_defaults_names_only_what_it_had_to_say():

@@ -5,12 +5,12 @@ import typing
 import chz
 import pytest
 
+from tubelet.config import describe, override, plain
 from tubelet.errors import RecipeError
 from tubelet.maskers import MASKERS, Random, RunningCell, Text, Tube
 from tubelet.models.encoder import Small
 from tubelet.objectives import Contrast
-from tubelet.recipes import RECIPES, override, text_guided, tiny, tiny_text_guided, videomae
-from tubelet.recipes.overrides import describe, plain
+from tubelet.recipes import RECIPES, text_guided, tiny, tiny_text_guided, videomae
 
 SHOWN = {
     "objectives.contrast.weight=0": {"objectives.contrast.weight": 0.0},

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tubelet.cli import Parser
-from tubelet.commands.pretrain import help_on
+from tubelet.cli.pretrain import help_on
 from tubelet.models import Base, Decoder
 from tubelet.objectives import Contrast
 from tubelet.recipes import RECIPES, find

@@ -14,16 +14,17 @@ from typing import Any
 
 import torch
 
-from tubelet.align import open_aligner
-from tubelet.data import jobs, processes
-from tubelet.data.index import index
-from tubelet.data.loader import Data
-from tubelet.data.sample import Sampling
-from tubelet.data.table import Corpus
-from tubelet.export.features import write_features
+from tubelet.aligners import open_aligner
+from tubelet.corpus.index import index
+from tubelet.corpus.table import Corpus
+from tubelet.inference.features import write_features
+from tubelet.jobs import pool as processes
+from tubelet.jobs import runner as jobs
+from tubelet.loading.loader import Data
 from tubelet.models.encoder import Vit
-from tubelet.saliency import text
+from tubelet.saliency_maps import text
 from tubelet.types import Clip
+from tubelet.video.sampling import Sampling
 
 IN_THE_MIDDLE = 7  # of 13 videos, the fourth shard of two in hand
 

@@ -14,15 +14,15 @@ import torch
 from safetensors.torch import load_file
 
 from tubelet.cli import main
-from tubelet.data.embeddings import EmbeddingsWriter
-from tubelet.data.maps import MapsWriter
-from tubelet.data.table import Corpus, normalise_text, write_corpus
-from tubelet.data.video import write_video
+from tubelet.corpus.table import Corpus, normalise_text, write_corpus
 from tubelet.log import read_log
+from tubelet.stores.embeddings import EmbeddingsWriter
+from tubelet.stores.maps import MapsWriter
+from tubelet.video.reader import write_video
 
 RECIPE = '''
-from tubelet.data.loader import CaptionChoice, Data
-from tubelet.data.sample import Sampling
+from tubelet.loading.loader import CaptionChoice, Data
+from tubelet.video.sampling import Sampling
 from tubelet.maskers import Adaptive, RunningCell, Schedule, Text, Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit

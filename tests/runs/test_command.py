@@ -12,7 +12,7 @@ import torch
 from small_runs import assert_identical, make_corpus, pretrain, steps, tensors
 
 from tubelet.cli import main
-from tubelet.data.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.log import read_log
 from tubelet.maskers import DECODES, MASKERS
 from tubelet.recipes import RECIPES

@@ -18,7 +18,7 @@ from small_runs import make_corpus
 
 import tubelet
 from tubelet.cli import main
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
 from tubelet.errors import TubeletError
 from tubelet.log import read_log
 

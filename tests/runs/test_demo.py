@@ -6,7 +6,7 @@ import re
 from scipy import stats
 
 from tubelet import cli
-from tubelet.commands.demo import interval, spread
+from tubelet.cli.demo import interval, spread
 
 
 def test_the_demo_runs_the_whole_line_for_each_seed_and_goes_on_where_it_stopped(tmp_path, capsys):

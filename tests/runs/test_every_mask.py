@@ -7,8 +7,8 @@ import pytest
 from small_runs import make_corpus, pretrain, steps
 
 from tubelet.cli import main
-from tubelet.data.maps import MapsWriter
 from tubelet.log import read_log
+from tubelet.stores.maps import MapsWriter
 
 
 @pytest.fixture(scope="module")

@@ -16,16 +16,16 @@ from safetensors.torch import load_file, save_file
 from small_runs import kill_ranks, pretrain, start_ranks, wait_for_step
 
 from tubelet.cli import main
-from tubelet.data.loader import Data
-from tubelet.data.table import Corpus, write_corpus
-from tubelet.data.video import write_video
+from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import RunError
+from tubelet.loading.loader import Data
 from tubelet.log import read_log
 from tubelet.recipes import tiny as tiny_pretraining
-from tubelet.recipes.division import Division
 from tubelet.recipes.finetune import FINETUNES
-from tubelet.recipes.record import of_run
-from tubelet.recipes.tuning import best_weights
+from tubelet.runs.division import Division
+from tubelet.runs.finetune import best_weights
+from tubelet.runs.record import of_run
+from tubelet.video.reader import write_video
 
 SMALL = (
     "tiny", "batch=4", "steps=12", "save_every=5", "evaluate_every=4", "log_every=1", "rates=0.3,0.1", "samples=50",

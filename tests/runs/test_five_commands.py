@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from tubelet.cli import main
-from tubelet.data.table import Corpus
-from tubelet.data.video import write_video
-from tubelet.recipes.record import of_run
+from tubelet.corpus.table import Corpus
+from tubelet.runs.record import of_run
+from tubelet.video.reader import write_video
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 VERBS = ["index", "pretrain", "finetune", "predict", "search"]

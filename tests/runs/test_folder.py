@@ -10,13 +10,13 @@ import pytest
 import torch
 from small_runs import pretrain, start, steps, tensors, wait_for_step
 
-from tubelet.data.table import Corpus, write_corpus
+from tubelet.config import plain, typed
+from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import RecipeError, RunError, WeightsError
 from tubelet.log import read_log
-from tubelet.recipes import RECIPES, load_task, read_plan, tiny
-from tubelet.recipes.folder import Plan, write_plan
-from tubelet.recipes.overrides import plain, typed
+from tubelet.recipes import RECIPES, tiny
 from tubelet.recipes.pretrain import Pretrain
+from tubelet.runs.folder import Plan, load_task, read_plan, write_plan
 
 
 @pytest.fixture(scope="module")

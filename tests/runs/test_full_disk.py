@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tubelet.cli import main
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
 from tubelet.log import read_log
 
 LIMITED = """

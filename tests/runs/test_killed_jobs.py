@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tubelet.align.learned import Learned, Shape, Towers
-from tubelet.align.words import Words
-from tubelet.data.index import index
-from tubelet.data.table import write_corpus
-from tubelet.data.video import write_video
+from tubelet.aligners.learned import Learned, Shape, Towers
+from tubelet.aligners.words import Words
+from tubelet.corpus.index import index
+from tubelet.corpus.table import write_corpus
+from tubelet.video.reader import write_video
 
 VIDEOS = 13
 

@@ -22,7 +22,7 @@ from small_runs import (
     wait_for_step,
 )  # fmt: skip
 
-from tubelet.recipes.folder import read_plan
+from tubelet.runs.folder import read_plan
 
 pytestmark = pytest.mark.timeout(600)
 

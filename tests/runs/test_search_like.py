@@ -10,7 +10,7 @@ import pytest
 
 import tubelet
 from tubelet.cli import main
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
 
 
 @pytest.fixture(scope="module")

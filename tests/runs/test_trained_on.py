@@ -9,9 +9,9 @@ import pytest
 from small_runs import make_corpus, pretrain
 
 from tubelet.cli import main
-from tubelet.data.table import Corpus, write_corpus
-from tubelet.data.video import read_span, write_video
+from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.evaluations.results import read_results
+from tubelet.video.reader import read_span, write_video
 
 FILE = "trained_on.parquet"
 SHORT = ("steps=2", "save_every=2")

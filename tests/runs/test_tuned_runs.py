@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 import tubelet
 from tubelet.cli import main
 from tubelet.evaluations.results import read_results
-from tubelet.recipes import load_task
+from tubelet.runs.folder import load_task
 
 TINY = ("tiny", "batch=2", "steps=4", "rates=0.1", "samples=20", "data.cache=False")
 

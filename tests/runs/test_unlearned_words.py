@@ -9,11 +9,11 @@ import pytest
 import torch
 from small_runs import CAPTIONS, make_corpus
 
-from tubelet.align.learned import Learned, Shape, Towers
-from tubelet.align.words import Words
+from tubelet.aligners.learned import Learned, Shape, Towers
+from tubelet.aligners.words import Words
 from tubelet.cli import main
-from tubelet.data.embeddings import EmbeddingsWriter
-from tubelet.data.table import Corpus, normalise_text
+from tubelet.corpus.table import Corpus, normalise_text
+from tubelet.stores.embeddings import EmbeddingsWriter
 
 LEARNED = ("a red square", "a blue disc", "a red star", "a green square", "a blue star", "verb 0", "verb 1")
 
@@ -126,7 +126,7 @@ def test_maps_of_captions_with_strange_words_are_counted(corpus, tmp_path, capsy
 
 
 def test_nothing_is_claimed_of_a_model_without_a_list_of_words_or_a_script_without_spaces():
-    from tubelet.align.known import of_classes, of_text, unlearned
+    from tubelet.aligners.known import of_classes, of_text, unlearned
 
     class Clip:
         identity, width = "clip:1", 8

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tubelet.data.augment import resize
-from tubelet.data.probe import probe
-from tubelet.data.table import Corpus, Video, write_corpus
-from tubelet.data.video import write_video
+from tubelet.corpus.probe import probe
+from tubelet.corpus.table import Corpus, Video, write_corpus
+from tubelet.video.crop import resize
+from tubelet.video.reader import write_video
 
 HEIGHT, WIDTH = 96, 128
 

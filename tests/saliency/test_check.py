@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.cli import main
-from tubelet.data.synthetic import Size, truth, write_synth
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
+from tubelet.diagnostics.maps import check, colour_word, coverage, roc_area, shuffled
 from tubelet.errors import CorpusError
-from tubelet.saliency.check import check, colour_word, coverage, roc_area, shuffled
+from tubelet.synthetic import Size, truth, write_synth
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=2, max_size=40))

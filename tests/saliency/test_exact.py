@@ -8,18 +8,19 @@ import pytest
 import torch
 
 from tubelet.cli import main
-from tubelet.data.augment import Augment
-from tubelet.data.captions import CaptionChoice
-from tubelet.data.embeddings import Embeddings
-from tubelet.data.loader import Data, train_batches
-from tubelet.data.sample import Sampling
-from tubelet.data.table import Corpus
+from tubelet.config import override
+from tubelet.corpus.captions import CaptionChoice
+from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
+from tubelet.loading.augment import Augment
+from tubelet.loading.loader import Data, train_batches
 from tubelet.log import read_log
-from tubelet.recipes import Pretrain, override
-from tubelet.saliency.exact import Exact, TextMaps, compare
-from tubelet.saliency.text import fill
+from tubelet.recipes import Pretrain
+from tubelet.saliency_maps.exact import Exact, TextMaps, compare
+from tubelet.saliency_maps.text import fill
+from tubelet.stores.embeddings import Embeddings
 from tubelet.types import Clip
+from tubelet.video.sampling import Sampling
 
 CLIP = Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=8)
 CROPPED = Data(

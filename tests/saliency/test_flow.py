@@ -8,10 +8,10 @@ import pytest
 from moving import HEIGHT, WIDTH, Shift, moving_corpus, translated
 
 from tubelet.cli import main
-from tubelet.data.maps import Maps
-from tubelet.saliency import frames as looking
-from tubelet.saliency.flow import Dis, Farneback, fill
-from tubelet.saliency.frames import pieces
+from tubelet.saliency_maps import frames as looking
+from tubelet.saliency_maps.flow import Dis, Farneback, fill
+from tubelet.saliency_maps.frames import pieces
+from tubelet.stores.maps import Maps
 
 without_opencv = pytest.mark.skipif(importlib.util.find_spec("cv2") is not None, reason="OpenCV is installed")
 without_torchvision = pytest.mark.skipif(

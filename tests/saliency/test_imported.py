@@ -7,10 +7,10 @@ import pytest
 from moving import moving_corpus
 
 from tubelet.cli import main
-from tubelet.data.maps import Maps
-from tubelet.data.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import CorpusError, RecipeError
-from tubelet.saliency.imported import import_maps
+from tubelet.saliency_maps.imported import import_maps
+from tubelet.stores.maps import Maps
 
 
 @pytest.fixture

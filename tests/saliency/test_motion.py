@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from moving import HEIGHT, WIDTH, Shift, moving_corpus, row_of, translated, write_moving
 
 from tubelet.cli import main
-from tubelet.data.augment import Crop
-from tubelet.data.maps import Maps
-from tubelet.data.table import Corpus, write_corpus
-from tubelet.data.video import read_span, write_video
-from tubelet.saliency import motion
-from tubelet.saliency.frames import pieces
-from tubelet.saliency.motion import fill
-from tubelet.saliency.vectors import nearest_in_time
+from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.saliency_maps import motion
+from tubelet.saliency_maps.frames import pieces
+from tubelet.saliency_maps.motion import fill
+from tubelet.saliency_maps.vectors import nearest_in_time
+from tubelet.stores.maps import Maps
 from tubelet.types import Clip
+from tubelet.video.crop import Crop
+from tubelet.video.reader import read_span, write_video
 
 PYRAMID = {"bf": "3", "b-pyramid": "normal"}
 ARRANGEMENTS = {
@@ -216,9 +216,9 @@ def test_what_exists_is_not_computed_again_and_a_bad_file_costs_its_own_map(tmp_
 
 SLOW = """
 import sys, time
-from tubelet.data.table import Corpus
-from tubelet.data import jobs
-from tubelet.saliency import motion
+from tubelet.corpus.table import Corpus
+from tubelet.jobs import runner as jobs
+from tubelet.saliency_maps import motion
 jobs.FEWEST = 1
 def progress(done, total, remark=""):
     print(done, flush=True)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tubelet.cli import main
-from tubelet.data.augment import Crop
-from tubelet.data.maps import Maps
-from tubelet.data.synthetic import Size, truth, write_synth
-from tubelet.data.table import Corpus
-from tubelet.saliency.oracle import fill
+from tubelet.corpus.table import Corpus
+from tubelet.saliency_maps.oracle import fill
+from tubelet.stores.maps import Maps
+from tubelet.synthetic import Size, truth, write_synth
 from tubelet.types import Clip
+from tubelet.video.crop import Crop
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_what_exists_is_kept_and_a_corpus_without_truth_is_refused(corpus: Corpu
     assert main(["saliency", "oracle", str(corpus.folder)]) == 0
     assert "8 maps computed now; 4 videos are complete" in capsys.readouterr().out, "on the grid of 14"
     (tmp_path / "videos").mkdir()
-    from tubelet.data.table import write_corpus
+    from tubelet.corpus.table import write_corpus
 
     write_corpus(tmp_path, "plain", [{"id": "a", "path": "a.mp4", "end": 1.0}], [])
     assert main(["saliency", "oracle", str(tmp_path)]) == 2

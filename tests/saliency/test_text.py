@@ -12,17 +12,17 @@ import pytest
 import torch
 
 from tubelet.cli import main
-from tubelet.data.augment import Crop
-from tubelet.data.embeddings import Embeddings
-from tubelet.data.jobs import Limits, Running
-from tubelet.data.maps import Maps
-from tubelet.data.table import Corpus
-from tubelet.data.video import read_span
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, VideoError
-from tubelet.saliency import frames as looking
-from tubelet.saliency.frames import look, look_at_one, pieces
-from tubelet.saliency.text import fill
+from tubelet.jobs.runner import Limits, Running
+from tubelet.saliency_maps import frames as looking
+from tubelet.saliency_maps.frames import look, look_at_one, pieces
+from tubelet.saliency_maps.text import fill
+from tubelet.stores.embeddings import Embeddings
+from tubelet.stores.maps import Maps
 from tubelet.types import Clip
+from tubelet.video.crop import Crop
+from tubelet.video.reader import read_span
 
 
 def test_every_caption_of_every_video_gets_the_cosine_of_each_patch_at_each_frame(corpus: Corpus, colours) -> None:
@@ -136,8 +136,8 @@ def test_unknown_sources_and_silent_corpora_are_said(corpus: Corpus, colours) ->
 def save_aligner(folder: Path) -> None:
     import torch
 
-    from tubelet.align.learned import Learned, Shape, Towers
-    from tubelet.align.words import Words
+    from tubelet.aligners.learned import Learned, Shape, Towers
+    from tubelet.aligners.words import Words
 
     torch.manual_seed(0)
     shape, words = Shape(side=32, width=8, depth=1, text_width=8, joint=8), Words.of(["a red half"])
@@ -166,10 +166,10 @@ def test_the_command_names_failed_videos_and_its_exit_code_tells(corpus: Corpus,
 
 SLOW = """
 import sys, time
-from tubelet.align import open_aligner
-from tubelet.data.table import Corpus
-from tubelet.data import jobs
-from tubelet.saliency import text
+from tubelet.aligners import open_aligner
+from tubelet.corpus.table import Corpus
+from tubelet.jobs import runner as jobs
+from tubelet.saliency_maps import text
 jobs.FEWEST = 1
 corpus = Corpus.open(sys.argv[1])
 aligner = open_aligner(sys.argv[1] + "/aligner")

@@ -18,13 +18,13 @@ from scipy import stats
 
 from tubelet.checksums import write_json
 from tubelet.cli import main
+from tubelet.config import override
 from tubelet.log import read_log
 from tubelet.recipes import miniature, tiny_text_guided
-from tubelet.recipes.overrides import override
 from tubelet.report.statistics import difference, discoveries, paired
 from tubelet.studies import STUDIES
-from tubelet.studies.cells import Finished, cells_of
 from tubelet.studies.price import price
+from tubelet.studies.trials import Finished, cells_of
 
 
 def study(corpus, mine, out, *words) -> int:
@@ -377,7 +377,7 @@ def test_every_study_of_the_house_is_well_formed(declares, corpus):
 def test_the_recipe_to_begin_with_is_a_way_of_the_study_that_asks_so_its_cells_speak_for_it():
     import chz
 
-    from tubelet.studies.guidance import start
+    from tubelet.studies.questions.guidance import start
 
     way = override(miniature(), start().ways["text drawn at 2 + contrast"].words.split())
     assert chz.replace(tiny_text_guided(), evaluations=way.evaluations) == way  # which it also measures itself by

@@ -7,10 +7,10 @@ import torch
 import transformers
 from PIL import Image
 
-from tubelet.align import open_aligner
-from tubelet.data.table import Corpus
+from tubelet.aligners import open_aligner
+from tubelet.corpus.table import Corpus
 from tubelet.evaluations import Context, Knn
-from tubelet.recipes.imported import import_weights
+from tubelet.runs.imported import import_weights
 from tubelet.weights import read_weights
 
 TEXTS = ["a red square", "a blue disc", "a dog on a beach"]

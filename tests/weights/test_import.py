@@ -10,15 +10,15 @@ from torch.nn.functional import interpolate
 
 import tubelet
 from tubelet.cli import main
-from tubelet.data.table import write_corpus
-from tubelet.data.video import write_video
+from tubelet.corpus.table import write_corpus
 from tubelet.models.patches import position_table
-from tubelet.recipes import load_task, read_plan
-from tubelet.recipes.warm import settled, source, warm
+from tubelet.runs.folder import load_task, read_plan
+from tubelet.runs.init import settled, source, warm
+from tubelet.video.reader import write_video
 
 RECIPE = '''
-from tubelet.data.loader import Data
-from tubelet.data.sample import Sampling
+from tubelet.loading.loader import Data
+from tubelet.video.sampling import Sampling
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
@@ -146,9 +146,10 @@ def test_at_another_clip_size_the_positions_are_interpolated_and_it_is_said(fold
 
 def begin(recipe, init, *words):
     """The task as a run begins it, and what is said."""
-    from tubelet.recipes import RECIPES, override
+    from tubelet.config import override
+    from tubelet.recipes import RECIPES
     from tubelet.recipes.find import find
-    from tubelet.recipes.launch import fresh
+    from tubelet.runs.start import fresh
 
     config, found = settled(
         override(find(f"{recipe}:same", RECIPES)[1](), [f"init={init}", *words]), recipe.parent / "x"

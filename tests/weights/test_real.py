@@ -13,7 +13,7 @@ from foreign import config_of, random_model, saved
 from real import check_blip2, check_clip, check_videomae, knn_figure
 
 from tubelet.cli import main
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
 
 CHECKS = {"clip": check_clip, "blip2": check_blip2, "videomae": check_videomae}
 

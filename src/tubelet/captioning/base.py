@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Literal
 
 import chz
 
-from tubelet.data.jobs import Progress, Running
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
+from tubelet.jobs.runner import Progress, Running
 
 Row = dict[str, Any]  # a row of the captions table: video, text, time, model, prompt; its source where it has its own
 
@@ -64,7 +64,7 @@ class Looking(Captioner):
     def write(self, corpus: Corpus, progress: Progress, running: Running | None = None) -> Written:
         from tubelet.captioning.looking import look_at_all
         from tubelet.captioning.pretrained import Describer
-        from tubelet.saliency.filling import usable
+        from tubelet.saliency_maps.filling import usable
 
         if not self.model:
             raise RecipeError("name the model that writes captions: captioner.model=HUB_NAME_OR_FOLDER")

@@ -16,15 +16,15 @@ from typing import Any
 import chz
 
 from tubelet.captioning.base import Captioner, Row, Written
-from tubelet.data.datasets import Msvd, WebVid
-from tubelet.data.datasets.base import has_columns
-from tubelet.data.jobs import Progress, Running
-from tubelet.data.names import Names, Use
-from tubelet.data.rows import named_rows, seconds
-from tubelet.data.table import Corpus, Video, file_id
-from tubelet.data.tables import COLUMNS, Table
-from tubelet.data.video import SAME
+from tubelet.corpus.names import Names, Use
+from tubelet.corpus.official import Msvd, WebVid
+from tubelet.corpus.official.base import has_columns
+from tubelet.corpus.rows import named_rows, seconds
+from tubelet.corpus.table import Corpus, Video, file_id
+from tubelet.corpus.tables import COLUMNS, Table
 from tubelet.errors import CorpusError
+from tubelet.jobs.runner import Progress, Running
+from tubelet.video.reader import SAME
 
 SUBTITLES = (".srt", ".vtt")
 TIME = r"(?:\d+:)?\d+:\d+[.,]\d+"

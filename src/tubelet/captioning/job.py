@@ -9,10 +9,10 @@ import chz
 from tubelet.captioning.base import Captioner, Looking, Row
 from tubelet.captioning.looking import Blip2
 from tubelet.captioning.quality import Faults, Filters, faults
-from tubelet.data.jobs import Progress, Running, quiet
-from tubelet.data.table import Corpus, write_captions
+from tubelet.corpus.table import Corpus, write_captions
 from tubelet.errors import CorpusError
 from tubelet.files import lock
+from tubelet.jobs.runner import Progress, Running, quiet
 
 
 @chz.chz

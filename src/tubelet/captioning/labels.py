@@ -11,13 +11,13 @@ import chz
 
 from tubelet.captioning.base import Captioner, Row, Written
 from tubelet.captioning.files import objects_of
-from tubelet.data.captions import label_words
-from tubelet.data.jobs import Progress, Running
-from tubelet.data.names import Use
-from tubelet.data.rows import named_rows
-from tubelet.data.table import FROM_LABEL, Corpus, Video
-from tubelet.data.tables import Table
+from tubelet.corpus.captions import label_words
+from tubelet.corpus.names import Use
+from tubelet.corpus.rows import named_rows
+from tubelet.corpus.table import FROM_LABEL, Corpus, Video
+from tubelet.corpus.tables import Table
 from tubelet.errors import CorpusError
+from tubelet.jobs.runner import Progress, Running
 
 
 @chz.chz

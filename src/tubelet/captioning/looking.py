@@ -16,13 +16,14 @@ import pyarrow as pa
 from jaxtyping import Float64, UInt8
 
 from tubelet.captioning.base import Looking, Written
-from tubelet.data.content import content_key, file_content, state_of
-from tubelet.data.jobs import FAILED, Failures, Progress, Running, Task, Work, file_key, run_job
-from tubelet.data.shards import Writer, series_folder
-from tubelet.data.table import Corpus, Video
-from tubelet.data.video import SAME, open_reader
+from tubelet.corpus.content import content_key, file_content
+from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, VideoError
+from tubelet.jobs.runner import FAILED, Failures, Progress, Running, Task, Work, file_key, run_job
+from tubelet.jobs.shards import Writer, series_folder
 from tubelet.seeds import key as draw_key
+from tubelet.video.content import state_of
+from tubelet.video.reader import SAME, open_reader
 
 if TYPE_CHECKING:
     from tubelet.captioning.pretrained import Describer

@@ -8,13 +8,13 @@ from statistics import median
 from typing import Any
 
 from tubelet.captioning.quality import Faults, faults, words
-from tubelet.data.listing import plural
-from tubelet.data.table import Caption, Corpus, Video, normalise_text
-from tubelet.data.video import glance
+from tubelet.corpus.listing import plural
+from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, VideoError
 from tubelet.escape import one_line
 from tubelet.files import writing
 from tubelet.seeds import generator
+from tubelet.video.reader import glance
 
 FUNCTION_WORDS = frozenset((
     "a", "an", "and", "are", "as", "at", "be", "being", "by", "for", "from", "has", "have", "he", "her", "his", "in",

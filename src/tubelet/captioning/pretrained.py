@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from tubelet.align.clip import digest
-from tubelet.align.pretrained import reachable, silent
+from tubelet.aligners.clip import digest
+from tubelet.aligners.pretrained import reachable, silent
 from tubelet.captioning.base import Looking
 from tubelet.errors import WeightsError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import chz
 
 from tubelet.captioning.base import Row
-from tubelet.data.table import normalise_text
+from tubelet.corpus.table import normalise_text
 
 REPEATS = 3  # times a word or phrase stands in a row before it is a fault
 PHRASE = 4  # words of the longest phrase looked for

@@ -9,9 +9,9 @@ import chz
 import torch
 from torch import nn
 
-from tubelet.data.loader import Data
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
 from tubelet.evaluations.features import Features, Progress, Settings, Tokens, extract, extract_tokens, quiet
+from tubelet.loading.loader import Data
 from tubelet.tasks import Pretraining
 from tubelet.types import Clip
 

@@ -10,13 +10,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from tubelet.data.synthetic import CEILING, VERSION
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.cache import beside, remembered, view_of
 from tubelet.log import plain
 from tubelet.models.patches import cut
 from tubelet.seeds import key
+from tubelet.synthetic import CEILING, VERSION
 from tubelet.types import Clip
 
 

@@ -19,12 +19,12 @@ import torch
 from torch import nn
 
 from tubelet.checksums import read_json, write_json
-from tubelet.data.content import content_key, content_now, file_content
-from tubelet.data.loader import Data
-from tubelet.data.shards import Series, Writer, opened, repaired, series_folder
-from tubelet.data.sharing import shared
-from tubelet.data.table import Corpus, Video
+from tubelet.corpus.content import content_key, content_now, file_content
+from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, VideoError
+from tubelet.jobs.shards import Series, Writer, opened, repaired, series_folder
+from tubelet.jobs.sharing import shared
+from tubelet.loading.loader import Data
 from tubelet.types import Clip
 
 FORMAT = 1  # one more when the same weights and clips come to give other features

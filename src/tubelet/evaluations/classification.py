@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from tubelet.data.loader import Data
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLS, Features, outline_of
 from tubelet.evaluations.intervals import BOUNDS, TOLD, drawn_again, exact, of_mean, says_too_little
 from tubelet.evaluations.selection import best, hold_out_for, tie
+from tubelet.loading.loader import Data
 
 TOP = 5  # answers that count, where there are more classes
 WHAT = "frozen encoder, one centre clip a video; mean: of all tokens; slots: per-slot means"

@@ -13,10 +13,10 @@ from einops import rearrange, reduce
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from tubelet.data.content import content_of
-from tubelet.data.loader import Data, eval_batches
-from tubelet.data.table import Corpus, Video
+from tubelet.corpus.content import content_of
+from tubelet.corpus.table import Corpus, Video
 from tubelet.evaluations.features import LOOKS, Features, looks_of
+from tubelet.loading.loader import Data, eval_batches
 from tubelet.types import Clip
 
 CORRELATION = 0.97  # of grey values at 8x8, at least

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from tubelet.checksums import Damaged, read_safetensors, write_safetensors
-from tubelet.data.loader import Data, eval_batches
-from tubelet.data.table import Corpus, Video
+from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import WeightsError
+from tubelet.loading.loader import Data, eval_batches
 from tubelet.seeds import key
 from tubelet.types import Clip
 

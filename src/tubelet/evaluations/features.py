@@ -16,11 +16,11 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from tubelet.data.loader import Data, eval_batches
-from tubelet.data.subset import those_where
-from tubelet.data.table import Corpus, Video
+from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError
 from tubelet.evaluations.cache import Row, Store, view_of
+from tubelet.loading.loader import Data, eval_batches
+from tubelet.loading.subset import those_where
 from tubelet.seeds import key
 from tubelet.types import Batch, Clip
 

@@ -17,13 +17,13 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from torch.nn.functional import normalize
 
-from tubelet.data.loader import Data
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import WHAT, labelled, two_splits
 from tubelet.evaluations.features import POOLS, Features
 from tubelet.evaluations.intervals import TOLD, of_mean
+from tubelet.loading.loader import Data
 from tubelet.seeds import generator
 
 

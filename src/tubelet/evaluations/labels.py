@@ -3,11 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from tubelet.data.annotations import numbers_hint, values_of
-from tubelet.data.names import Names, Use
-from tubelet.data.rows import named_rows
-from tubelet.data.table import Corpus, file_id
-from tubelet.data.tables import Table, from_parquet
+from tubelet.corpus.annotations import numbers_hint, values_of
+from tubelet.corpus.names import Names, Use
+from tubelet.corpus.rows import named_rows
+from tubelet.corpus.table import Corpus, file_id
+from tubelet.corpus.tables import Table, from_parquet
 from tubelet.errors import CorpusError
 
 KEYS = ("video", "id")  # columns that name rows of a corpus, where a table has paths beside them

@@ -18,8 +18,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from tubelet.data.loader import Data
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context
 from tubelet.evaluations.classification import chance, labelled, two_splits
@@ -27,6 +26,7 @@ from tubelet.evaluations.features import Features
 from tubelet.evaluations.intervals import TOLD, of_mean
 from tubelet.evaluations.linear import Linear
 from tubelet.evaluations.selection import best, hold_out
+from tubelet.loading.loader import Data
 from tubelet.seeds import key
 
 

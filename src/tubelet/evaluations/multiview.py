@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tubelet.data.loader import Data, eval_batches
-from tubelet.data.table import Corpus, Video
-from tubelet.data.views import CENTRE, View
+from tubelet.corpus.table import Corpus, Video
 from tubelet.evaluations.features import Progress, quiet
+from tubelet.loading.loader import Data, eval_batches
 from tubelet.types import Clip
+from tubelet.video.views import CENTRE, View
 
 Scores = Callable[[Tensor], Tensor]
 """Clips, uint8 "b 3 t h w", to a score a class, "b classes"."""

@@ -9,10 +9,10 @@ from einops import rearrange
 from jaxtyping import UInt8
 from torch.nn.functional import interpolate
 
-from tubelet.data.table import Corpus, Video
-from tubelet.data.video import glance
+from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import VideoError
 from tubelet.report.pictures import Thumbnails, load_thumbnails, save
+from tubelet.video.reader import glance
 
 SIDE = 112
 

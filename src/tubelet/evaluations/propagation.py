@@ -22,15 +22,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, normalize
 
-from tubelet.data.augment import Crop
-from tubelet.data.synthetic import truth
-from tubelet.data.table import Corpus, Video
-from tubelet.data.video import timestamps
+from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.intervals import TOLD, of_mean
 from tubelet.files import within
+from tubelet.synthetic import truth
 from tubelet.types import Clip
+from tubelet.video.crop import Crop
+from tubelet.video.reader import timestamps
 
 MASKS = "masks"  # folder of a corpus: ID.npy, "t h w", of every frame of the video, not 0 where the subject is
 

@@ -19,12 +19,12 @@ from einops import rearrange
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from tubelet.data.loader import eval_batches
-from tubelet.data.table import Video, normalise_text, number_texts
+from tubelet.corpus.table import Video, normalise_text, number_texts
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import choose
 from tubelet.evaluations.intervals import BOUNDS, FEW, TOLD, drawn_again, of_few
+from tubelet.loading.loader import eval_batches
 from tubelet.models.patches import gather
 from tubelet.objectives.pixels import normalise
 from tubelet.report.pictures import Samples, save

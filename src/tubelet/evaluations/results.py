@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from tubelet.checksums import read_json, write_json
-from tubelet.data.loader import Data
 from tubelet.errors import RunError
 from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.contamination import Leaks
 from tubelet.evaluations.duplicates import Shared
-from tubelet.evaluations.leaks import Leaks
 from tubelet.evaluations.verdicts import verdicts
 from tubelet.files import lock
+from tubelet.loading.loader import Data
 from tubelet.log import plain, versions
 from tubelet.types import Clip
 

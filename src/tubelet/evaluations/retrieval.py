@@ -18,13 +18,13 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from tubelet.data.embeddings import Embeddings
-from tubelet.data.table import Caption, Corpus, normalise_text
+from tubelet.corpus.table import Caption, Corpus, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLS, Features
 from tubelet.evaluations.intervals import TOLD, of_mean
 from tubelet.evaluations.pictures import keep_thumbnails, named_videos
+from tubelet.stores.embeddings import Embeddings
 
 CUTS = (1, 5, 10)
 

@@ -15,12 +15,13 @@ import pyarrow as pa
 import torch
 
 from tubelet.checksums import Damaged, read_parquet, write_parquet
-from tubelet.data.content import content_of, state_of
-from tubelet.data.table import Corpus, Video
+from tubelet.corpus.content import content_of
+from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import RunError, VideoError
 from tubelet.evaluations.duplicates import alike
 from tubelet.evaluations.features import LOOK, LOOKS
-from tubelet.evaluations.looks import Looks, Tell, looks_of_videos, quiet
+from tubelet.evaluations.thumbnails import Looks, Tell, looks_of_videos, quiet
+from tubelet.video.content import state_of
 
 FILE, PROBES = "trained_on.parquet", "trained_on"  # of a run: of itself, and a file a probe in this folder
 ENCODER, ALIGNER, CLASSIFIER = "encoder", "aligner", "classifier"

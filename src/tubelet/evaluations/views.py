@@ -12,15 +12,15 @@ from typing import Any, ClassVar
 import chz
 import torch
 
-from tubelet.data.loader import Data
-from tubelet.data.table import Corpus
-from tubelet.data.views import parse
+from tubelet.corpus.table import Corpus
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import chance, measure_scores
 from tubelet.evaluations.features import choose
 from tubelet.evaluations.heads import best_head
 from tubelet.evaluations.linear import Linear
 from tubelet.evaluations.multiview import predict
+from tubelet.loading.loader import Data
+from tubelet.video.views import parse
 
 
 @chz.chz

@@ -13,16 +13,16 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from tubelet.align import open_aligner
-from tubelet.align.base import Aligner
-from tubelet.align.known import of_classes
-from tubelet.data.captions import label_words
-from tubelet.data.embeddings import Embeddings
-from tubelet.data.table import normalise_text
+from tubelet.aligners import open_aligner
+from tubelet.aligners.base import Aligner
+from tubelet.aligners.known import of_classes
+from tubelet.corpus.captions import label_words
+from tubelet.corpus.table import normalise_text
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import measure_scores
 from tubelet.evaluations.intervals import TOLD
+from tubelet.stores.embeddings import Embeddings
 
 TEMPLATES = ("{}", "a video of {}", "a clip that shows {}")
 

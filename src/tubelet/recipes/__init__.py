@@ -1,9 +1,6 @@
 """A recipe is a function that returns a typed `Pretrain`. The list below is the registry, in the order of the help."""
 
 from tubelet.recipes.find import Recipe, find
-from tubelet.recipes.folder import Plan, load_task, read_plan
-from tubelet.recipes.launch import pretrain
-from tubelet.recipes.overrides import override
 from tubelet.recipes.paper import PAPER
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.text_guided import text_guided
@@ -14,16 +11,11 @@ RECIPES: tuple[Recipe, ...] = (tiny, tiny_text_guided, miniature, miniature_whol
 
 __all__ = [
     "RECIPES",
-    "Plan",
     "Pretrain",
     "Recipe",
     "find",
-    "load_task",
     "miniature",
     "miniature_whole",
-    "override",
-    "pretrain",
-    "read_plan",
     "text_guided",
     "tiny",
     "tiny_text_guided",

@@ -5,18 +5,18 @@ from collections.abc import Callable
 
 import chz
 
-from tubelet.data.loader import Data
-from tubelet.data.mix import Mix
-from tubelet.data.randaugment import RandAugment
-from tubelet.data.strong import Strong
-from tubelet.data.views import parse
 from tubelet.errors import RecipeError
+from tubelet.loading.finetune_augment import Strong
+from tubelet.loading.loader import Data
+from tubelet.loading.mix import Mix
+from tubelet.loading.randaugment import RandAugment
 from tubelet.models import Classifier, Vit
 from tubelet.optim import LayerDecay, Optim
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.tasks import Classification
 from tubelet.train import Training
 from tubelet.types import Clip
+from tubelet.video.views import parse
 
 
 @chz.chz

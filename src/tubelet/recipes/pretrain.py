@@ -4,15 +4,15 @@ from collections.abc import Mapping
 
 import chz
 
-from tubelet.data.embeddings import Embeddings
-from tubelet.data.loader import Data
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
 from tubelet.evaluations import Evaluation
+from tubelet.loading.loader import Data
 from tubelet.maskers import All, Decode, Masker, Tube
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Objective, Pixels
-from tubelet.saliency.exact import TextMaps
+from tubelet.saliency_maps.exact import TextMaps
+from tubelet.stores.embeddings import Embeddings
 from tubelet.tasks import Pretraining
 from tubelet.train import Training
 from tubelet.types import Clip

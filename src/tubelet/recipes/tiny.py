@@ -2,10 +2,9 @@
 
 import chz
 
-from tubelet.data.augment import Augment
-from tubelet.data.loader import CaptionChoice, Data
-from tubelet.data.sample import Sampling
 from tubelet.evaluations import Linear
+from tubelet.loading.augment import Augment
+from tubelet.loading.loader import CaptionChoice, Data
 from tubelet.maskers import Frame, Text, Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
@@ -13,6 +12,7 @@ from tubelet.objectives import Contrast, Pixels
 from tubelet.optim import Optim
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.types import Clip
+from tubelet.video.sampling import Sampling
 
 
 def tiny() -> Pretrain:

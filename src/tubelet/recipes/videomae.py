@@ -1,13 +1,13 @@
 """VideoMAE (Tong et al., NeurIPS 2022, arXiv 2203.12602) as a recipe."""
 
-from tubelet.data.loader import Data
-from tubelet.data.processes import cores
-from tubelet.data.sample import Sampling
+from tubelet.jobs.pool import cores
+from tubelet.loading.loader import Data
 from tubelet.maskers import Tube
 from tubelet.models.encoder import Base
 from tubelet.objectives import Pixels
 from tubelet.optim import Optim
 from tubelet.recipes.pretrain import Pretrain
+from tubelet.video.sampling import Sampling
 
 
 def videomae() -> Pretrain:

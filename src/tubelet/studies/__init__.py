@@ -1,9 +1,9 @@
 """A study is a function that returns a `Study`. The list below is the registry, in the order of the help."""
 
 from tubelet.studies.base import MEASURES, Declares, Measure, Study, Way
-from tubelet.studies.cost import budget, data, labels
-from tubelet.studies.guidance import captions, robustness, scorer, start
-from tubelet.studies.hiding import contrast, direction, masks, ratio
+from tubelet.studies.questions.cost import budget, data, labels
+from tubelet.studies.questions.guidance import captions, robustness, scorer, start
+from tubelet.studies.questions.hiding import contrast, direction, masks, ratio
 
 STUDIES: tuple[Declares, ...] = (
     masks,

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import torch
 
-from tubelet.data.embeddings import Embeddings
-from tubelet.data.loader import eval_batches, train_batches
-from tubelet.data.table import Corpus
+from tubelet.corpus.table import Corpus
 from tubelet.errors import TubeletError
-from tubelet.recipes.folder import hardware
+from tubelet.loading.loader import eval_batches, train_batches
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.studies.cells import Cell, Finished
+from tubelet.runs.folder import hardware
+from tubelet.stores.embeddings import Embeddings
 from tubelet.studies.price import price
+from tubelet.studies.trials import Cell, Finished
 from tubelet.train import Machine
 
 STEPS = 3  # of a trial, after one that is not counted

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tubelet.evaluations.flops import counted, step_flops
+from tubelet.flops import counted, step_flops
 from tubelet.objectives import Pixels
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.studies.base import Equal

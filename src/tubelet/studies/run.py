@@ -16,9 +16,9 @@ from tubelet.errors import PartlyMeasured, RunError, TubeletError
 from tubelet.evaluations.results import read_results
 from tubelet.files import refuse_links_out
 from tubelet.log import read_log
-from tubelet.recipes.folder import LOG, RECIPE, hardware, locked, read_plan, versions
-from tubelet.studies.cells import CORPUS, FORMAT, RUN, Cell, Finished
+from tubelet.runs.folder import LOG, RECIPE, hardware, locked, read_plan, versions
 from tubelet.studies.price import price
+from tubelet.studies.trials import CORPUS, FORMAT, RUN, Cell, Finished
 
 Run = Callable[[list[str]], int]  # a command without its first word, as the command line runs it
 POINTS = 60  # of a curve that a cell keeps

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from tubelet.align.pretrained import reachable
+from tubelet.aligners.pretrained import reachable
 from tubelet.errors import WeightsError
 
 FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")

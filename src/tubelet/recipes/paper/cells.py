@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import chz
 
-from tubelet.data.loader import Data
-from tubelet.data.processes import cores
-from tubelet.data.sample import Sampling
+from tubelet.jobs.pool import cores
+from tubelet.loading.loader import Data
 from tubelet.maskers import Masker, Motion, Text, Tube
 from tubelet.objectives import Contrast, Pixels
 from tubelet.recipes.paper.cost import GPU, hours, step_flops
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.videomae import videomae
+from tubelet.video.sampling import Sampling
 
 EPOCHS = 200.0
 MASKS: dict[str, Callable[[], Masker]] = {

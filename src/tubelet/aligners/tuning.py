@@ -1,0 +1,136 @@
+"""Fine-tuning a CLIP or SigLIP on a corpus's own pairs, with the loss of the small aligner: the patches that maps are
+made of are the ones that are trained, at the model's own size, so a caption need only fit its best patches.
+
+What comes out is a folder that transformers opens, with `aligner.json` beside it. SigLIP is trained with this contrast
+too, not with its sigmoid loss, and its bias is left alone. Start reading at `tune`.
+"""
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import chz
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tubelet.aligners.base import discard
+from tubelet.aligners.clip import ClipAligner
+from tubelet.aligners.examples import Examples, Progress, divide, quiet
+from tubelet.aligners.learned import FORMAT, STRIDE
+from tubelet.aligners.lesson import Lesson
+from tubelet.aligners.pretrained import load, silent
+from tubelet.aligners.scorers import read_tokens
+from tubelet.aligners.training import Curve, Keep, teach
+from tubelet.checksums import write_json
+from tubelet.errors import RecipeError
+from tubelet.files import commit, sync, writing
+
+
+@chz.chz
+class Tuning(Lesson):
+    """How a CLIP or SigLIP is fine-tuned."""
+
+    model: str = chz.field(doc="hub name or local folder of a CLIP or SigLIP of transformers")
+    size: int = chz.field(default=224, doc="pixels of its own square image; `opened` sets it")
+    blocks: int | None = chz.field(
+        default=None, doc="last blocks of both towers that are trained, with all that follows them (none given: all)"
+    )
+
+    @property
+    def side(self) -> int:
+        return math.ceil(self.size / STRIDE) * STRIDE
+
+    @chz.validate
+    def _blocks(self) -> None:
+        if self.blocks is not None and self.blocks < 0:
+            raise RecipeError(f"--blocks cannot be negative, got {self.blocks}")
+
+
+def opened(settings: Tuning, device: str | None = None) -> tuple[ClipAligner, Tuning]:
+    """The model, and the settings with its size."""
+    aligner = load(settings.model, reading="upsample", device=device, option="--from")
+    return aligner, chz.replace(settings, size=aligner.native)
+
+
+def tune(
+    aligner: ClipAligner, examples: Examples, settings: Tuning, progress: Progress = quiet, keep: Keep | None = None
+) -> tuple[ClipAligner, Curve]:
+    """Trains the model that the aligner holds, in place; the aligner that comes back has the new identity."""
+    own, held = divide(examples, settings)
+    pupil = Tuned(aligner, own.texts, settings.blocks)
+    curve = teach(pupil, own, settings, held, progress, keep)
+    return type(aligner)(aligner.model, aligner.tokenizer, aligner.reading, aligner.scorer, str(aligner.device)), curve
+
+
+class Tuned:
+    """A CLIP or SigLIP while it is trained."""
+
+    def __init__(self, aligner: ClipAligner, texts: Sequence[str], blocks: int | None = None) -> None:
+        self.read, self.all_texts = aligner, list(texts)
+        self.module: nn.Module = aligner.model
+        self.module.requires_grad_(blocks is None)
+        for part in () if blocks is None else last(aligner.model, blocks):
+            part.requires_grad_(True)
+
+    def patches(self, frames: UInt8[Tensor, "b h w 3"]) -> Float[Tensor, "b p e"]:
+        read = self.read
+        pixels = frames.to(read.device).permute(0, 3, 1, 2).float() / 255
+        if pixels.shape[-1] != read.native:
+            pixels = functional.interpolate(pixels, size=(read.native, read.native), mode="bilinear", antialias=True)
+        mean, std = (torch.tensor(three, device=read.device)[:, None, None] for three in (read.mean, read.std))
+        with half(read.device):
+            blocks = read.model.vision_model.encoder.layers
+            tokens = read.project(read_tokens(blocks, read.embed((pixels - mean) / std), read.scorer))
+        count = (read.native // read.patch) ** 2
+        return tokens[:, -count:].float()
+
+    def texts(self, numbers: Int64[Tensor, "c"], rng: np.random.Generator) -> Float[Tensor, "c e"]:
+        with half(self.read.device):
+            return self.read.name([self.all_texts[number] for number in numbers.tolist()]).float()
+
+    def log_scale(self) -> Float[Tensor, "*one"]:
+        scale: Tensor = self.read.model.logit_scale
+        return scale.reshape(())
+
+    def aligner(self) -> ClipAligner:
+        self.module.eval()
+        return self.read
+
+
+def half(device: torch.device) -> Any:
+    """bfloat16 where a GPU has it."""
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
+
+
+def last(model: Any, blocks: int) -> list[Any]:
+    """The last blocks of both towers, and what follows them up to the contrast."""
+    vision, text = model.vision_model, model.text_model
+    layers = [layer for tower in (vision, text) for layer in list(tower.encoder.layers)[::-1][:blocks]]
+    after = [(vision, "post_layernorm"), (text, "final_layer_norm"), (vision, "head"), (text, "head")]
+    after += [(model, "visual_projection"), (model, "text_projection"), (model, "logit_scale")]
+    return layers + [getattr(owner, name) for owner, name in after if hasattr(owner, name)]
+
+
+def save(aligner: ClipAligner, folder: Path, about: Mapping[str, Any]) -> None:
+    """The model and its tokenizer as transformers keeps them; then `aligner.json`, which makes the folder complete."""
+    import transformers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    discard(folder)
+    with writing(folder / "new", folder=True) as part, silent(transformers):
+        aligner.model.save_pretrained(part)
+        aligner.tokenizer.save_pretrained(part)
+        files = {path.name: zlib.crc32(path.read_bytes()) for path in sorted(part.iterdir())}
+        for name in files:
+            sync(part / name)
+            commit(part / name, folder / name)
+    (folder / "new").rmdir()
+    told = {"format": FORMAT, "family": aligner.family, "identity": aligner.identity, "files": files, **about}
+    write_json(folder / "aligner.json", told)

@@ -1,0 +1,209 @@
+"""The command line: `tubelet VERB ...`. Each verb is a module of `tubelet.cli`, imported only when it is used."""
+
+import argparse
+import contextlib
+import difflib
+import errno
+import importlib
+import keyword
+import os
+import select
+import sys
+import traceback
+from types import ModuleType
+from typing import NoReturn
+
+from tubelet.errors import TubeletError
+from tubelet.escape import one_line
+from tubelet.launchers import first_alone
+from tubelet.terminal import shown, shown_streams
+from tubelet.threads import computing
+from tubelet.trust import trusting_code
+
+VERBS = {
+    "demo": "the whole line on the embedded corpus, in minutes on two cores",
+    "synth": "render the embedded corpus: captioned action clips with known subject and motion",
+    "index": "make a corpus of your videos: a table of every file, whatever its state",
+    "caption": "write a caption for every video: by a model that looks, from a file, or of its label",
+    "captions": "look at the captions: coverage, lengths, faults, words, samples beside their frames",
+    "align": "train a small image-text aligner on the corpus's own frames and captions",
+    "saliency": "score every place of every frame once, and keep the maps with the corpus",
+    "masks": "measure what every masker hides on a corpus, and draw it",
+    "import": "make a run folder of VideoMAE weights: official files, transformers, mmaction2, the hub",
+    "pretrain": "pretrain an encoder by a recipe, with any field overridden as key=value",
+    "finetune": "fine-tune a pretrained encoder to labels, all of them or a share",
+    "evaluate": "measure an encoder on a corpus: probes, kNN, few labels, retrieval, reconstruction",
+    "predict": "write the labels of videos to a table, by a classifier that was kept",
+    "search": "find the clips that lie nearest to a text: a list and a contact sheet",
+    "study": "run a declared grid of trainings, and say what it shows over seeds",
+    "embed": "write the features of videos to a table",
+    "export": "a run for other software: transformers, ONNX, torch.export, safetensors, with a model card",
+    "compare": "runs beside each other: means, spread over seeds, paired differences",
+    "report": "one self-contained page from run folders",
+}
+
+
+TOGETHER = ("pretrain", "finetune")  # what several processes do as one; of all else the first does it alone
+
+
+# Commands that rebuild the model of a run folder, which may name code.
+OPEN_RUNS = ("pretrain", "finetune", "evaluate", "predict", "search", "study", "embed", "export", "masks")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line that name the nearest option."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: "):
+            word = message.split(": ", 1)[1].split()[0]
+            unknown = word.split("=")[0]
+            options = [option for action in self._actions for option in action.option_strings]
+            message = f"unknown option {unknown}"
+            if near := difflib.get_close_matches(unknown, options, n=1, cutoff=0.75):
+                message += f", did you mean {near[0]}?"
+            elif any("key=value" in str(action.metavar) for action in self._actions):
+                message += f"; a field is written without dashes, as in {unknown.lstrip('-')}=VALUE"
+        raise TubeletError(f"{message} (see `{self.prog} --help`)")
+
+
+FREE = "make room, and the same command goes on from what is done"
+ALLOW = "give a folder that may be written, or change its rights"
+DISK = {  # what a disk or its owner refuses, and what to do about it
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FREE),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), ALLOW),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command. Returns 0, or 2 after one line on stderr that says what to do (1 where some of what was asked
+    for is done); 130 after Ctrl-C, 141 where nobody reads its output any more."""
+    with shown_streams():
+        return answered(sys.argv[1:] if argv is None else argv)
+
+
+def answered(argv: list[str]) -> int:
+    """The exit code; what goes wrong is said in a line."""
+    try:
+        code = run(argv)
+        sys.stdout.flush()
+        return code
+    except TubeletError as error:
+        print(f"tubelet: {one_line(str(error))}", file=sys.stderr)
+        return error.code
+    except RecursionError:
+        nested = "nests values deeper than any command writes them; restore it, or make it again"
+        print(f"tubelet: a file of what is named in `tubelet {one_line(' '.join(argv[:2]))}` {nested}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        if not unread():
+            raise
+        return 141
+    except OSError as error:
+        if (remedy := DISK.get(error.errno or 0)) is None:
+            raise
+        at = f"{one_line(os.fsdecode(error.filename))}: " if error.filename else ""
+        print(f"tubelet: {at}{os.strerror(error.errno or 0).lower()}; {remedy}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tubelet: interrupted; the same command goes on from what is done", file=sys.stderr)
+        return 130
+
+
+def entry() -> NoReturn:
+    """What the shell calls: `main`, then the end of the process. A fault of ours is told whole, its text written out as
+    any other is. Where an error left a group of ranks open, the end is at once: an orderly one would wait for ranks
+    that may never answer."""
+    try:
+        code = main()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException as error:
+        traceback.print_exception(error, file=shown(sys.stderr))
+        code = 1
+    torch = sys.modules.get("torch")
+    if code and torch is not None and torch.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def unread() -> bool:
+    """Whether the reader of our output is gone, as `head` is when it has seen enough; the rest then goes nowhere."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
+
+
+def run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"tubelet {version('tubelet')}")
+        return 0
+    verb, rest = argv[0], argv[1:]
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(VERBS)}"
+        raise TubeletError(f"unknown command {verb!r}; {hint}")
+    module = module_of(verb)
+    parser = Parser(
+        prog=f"tubelet {verb}",
+        description=module.__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    parser.add_argument("--threads", type=int, metavar="N", help="threads that compute (default: one a core)")
+    if verb in OPEN_RUNS:
+        parser.add_argument("--trust-code", action="store_true", help="run the file of classes that a run folder names")
+    if {"-h", "--help"} & set(rest) and hasattr(module, "help_on"):  # a verb whose help depends on its words
+        print(module.help_on([word for word in rest if word not in ("-h", "--help")], parser))
+        return 0
+    args = parser.parse_intermixed_args(rest)
+    together = verb in TOGETHER and not getattr(args, "dry_run", False)
+    if not together and not first_alone(verb):
+        return 0
+    with computing(args.threads), limits(args), trusting_code(getattr(args, "trust_code", False)):
+        module.run(args)
+    return 0
+
+
+def limits(args: argparse.Namespace) -> contextlib.AbstractContextManager[object]:
+    """What a file may take, in a command that has the options for it."""
+    if not hasattr(args, "limit"):
+        return contextlib.nullcontext()
+    from tubelet.cli.options import limits_of
+    from tubelet.video.limits import limited
+
+    return limited(limits_of(args))
+
+
+def module_of(verb: str) -> ModuleType:
+    """The module of a verb; one that is a word of Python itself has an underscore after its name."""
+    return importlib.import_module(f"tubelet.cli.{verb}" + "_" * keyword.iskeyword(verb))
+
+
+def overview() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {text}" for verb, text in VERBS.items()]
+    return "\n".join(
+        [
+            "tubelet: pretrain video encoders by hiding what the caption names",
+            "",
+            "usage: tubelet COMMAND ...   (tubelet COMMAND --help)",
+            "",
+            *lines,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    entry()

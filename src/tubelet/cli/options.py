@@ -1,0 +1,71 @@
+"""The options that commands share: what reading a file may take, how many processes, what failed before."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tubelet.jobs.runner import Done, Running
+    from tubelet.video.limits import Limits
+
+SHOWN = 20  # failed videos named one by one
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Of a command that reads videos in its own process, or in those of `data.workers`."""
+    parser.add_argument(
+        "--limit", type=float, metavar="SECONDS", help="time that reading a clip may take (default: 300)"
+    )
+    parser.add_argument("--memory", type=float, metavar="GIB", help="memory that its frames may take (default: 4)")
+
+
+def add_processes(parser: argparse.ArgumentParser, seconds: float = 300.0) -> None:
+    """Of a command that reads videos in processes of their own."""
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=seconds,
+        metavar="SECONDS",
+        help="time that a file, or a piece of a long one, may take (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--memory", type=float, default=4.0, metavar="GIB", help="memory that it may take (default: %(default)g)"
+    )
+
+
+def add_running(parser: argparse.ArgumentParser, seconds: float = 300.0) -> None:
+    """Of a job over a corpus."""
+    add_processes(parser, seconds)
+    parser.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="try again what failed before; else that is remembered until the file changes",
+    )
+
+
+def limits_of(args: argparse.Namespace) -> "Limits | None":
+    """What the options say; None where they say nothing, or a command has none."""
+    from tubelet.errors import RecipeError
+    from tubelet.video.limits import MEMORY, SECONDS, Limits
+
+    given = {name: getattr(args, name, None) for name in ("workers", "limit", "memory")}
+    if any(value is not None and not value > 0 for value in given.values()):
+        raise RecipeError("--limit, --memory and --workers must be positive")
+    if all(value is None for value in given.values()):
+        return None
+    memory = MEMORY if given["memory"] is None else round(given["memory"] * 2**30)
+    return Limits(given["workers"], SECONDS if given["limit"] is None else given["limit"], memory)
+
+
+def running_of(args: argparse.Namespace) -> "Running":
+    from tubelet.jobs.runner import Running
+    from tubelet.video.limits import Limits
+
+    return Running(limits_of(args) or Limits(), getattr(args, "retry_failed", False))
+
+
+def failures(done: "Done", what: str) -> list[str]:
+    """A line for each of the first that failed, and one for the others."""
+    lines = [f"{what}: {done.names[key]}: {failure.reason}" for key, failure in done.failed.items()]
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return lines[:SHOWN] + more

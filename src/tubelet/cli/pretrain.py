@@ -1,0 +1,87 @@
+"""Pretrain an encoder by a recipe: train, checkpoint, measure.
+
+The same command again goes on from the last checkpoint. `tubelet pretrain RECIPE --help` lists every field that
+key=value can override. On several GPUs: `torchrun --nproc-per-node 8 -m tubelet pretrain ...`, or `srun tubelet ...`.
+"""
+
+import argparse
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tubelet.cli.options import add_limits
+
+if TYPE_CHECKING:
+    from tubelet.recipes import Recipe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe, or your own path/to/file.py:function")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="a field of the recipe, as in masker.ratio=0.9"
+    )
+    parser.add_argument("--on", required=True, metavar="CORPUS", help="corpus folder, from `tubelet index` or `synth`")
+    parser.add_argument("--out", required=True, metavar="RUN", help="run folder: new, or this same run to go on with")
+    parser.add_argument(
+        "--allow-changed", action="store_true", help="go on with a run of which videos hold something else by now"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="train nothing and write nothing: say what it would be, and what it takes",
+    )
+    add_limits(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from tubelet.config import override
+    from tubelet.recipes import RECIPES
+    from tubelet.recipes.find import find
+    from tubelet.runs.dry_run import dry_run
+    from tubelet.runs.start import pretrain
+
+    name, recipe = find(args.recipe, RECIPES)
+    config = override(recipe(), args.overrides)
+    if args.dry_run:
+        print("\n".join(dry_run(config, args.on, args.out)))
+        return
+    command = ["tubelet", "pretrain", args.recipe, *args.overrides, "--on", args.on, "--out", args.out]
+    if not pretrain(name, config, Path(args.on), Path(args.out), command, args.allow_changed):
+        raise SystemExit(130)
+
+
+def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
+    """What `--help` prints after these words: every field of the recipe they name, or all recipes and masks."""
+    from tubelet.config import describe, override
+    from tubelet.maskers import DECODES, MASKERS
+    from tubelet.recipes import RECIPES
+    from tubelet.recipes.find import find
+
+    overrides = [word for word in words if "=" in word and not word.startswith("-")]
+    named = [word for word in words if "=" not in word and not word.startswith("-")]
+    if named:
+        name, recipe = find(named[0], RECIPES)
+        return f"{name}: {inspect.getdoc(recipe)}\n\n{describe(override(recipe(), overrides))}"
+    parts = {
+        "recipes:": [(recipe.__name__, first_line(recipe)) for recipe in RECIPES],
+        "what is hidden, as masker=NAME:": [(part.__name__, story(part) + of_maps(part().maps)) for part in MASKERS],
+        "which of the hidden is reconstructed, as decode=NAME:": [(part.__name__, story(part)) for part in DECODES],
+    }
+    width = max(len(name) for lines in parts.values() for name, _ in lines)
+    blocks = ["\n".join([title, *(f"  {name:<{width}}  {line}" for name, line in ls)]) for title, ls in parts.items()]
+    return "\n\n".join([parser.format_help().rstrip(), *blocks])
+
+
+def first_line(recipe: "Recipe") -> str:
+    return (inspect.getdoc(recipe) or "").partition("\n")[0]
+
+
+def of_maps(names: tuple[str, ...]) -> str:
+    return f" [maps: {', '.join(names)}]" if names else ""
+
+
+def story(part: type) -> str:
+    """The first line of a part's own docstring, or of its file's without its name."""
+    own = vars(part).get("__doc__") or vars(sys.modules[part.__module__])["__doc__"]
+    return own.strip().partition("\n")[0].removeprefix(f"{part.__name__}: ")

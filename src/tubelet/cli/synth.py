@@ -1,0 +1,67 @@
+"""Render the embedded corpus synth-1: short H.264 clips of a coloured shape that spins, bounces, grows ... among
+distractors, with labels, captions (sources subject, verb, both), train and test splits, and beside each clip the exact
+subject mask and flow. Run again, it goes on where it stopped; more clips may be added later."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="CORPUS", help="folder of the corpus, new, empty or begun before")
+    parser.add_argument("--train", type=int, default=1200, help="training clips (default: %(default)s)")
+    parser.add_argument(
+        "--test", type=int, default=400, help="test clips, half of them of held-out combinations (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of all draws (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=96, help="height and width of a frame (default: %(default)s)")
+    parser.add_argument(
+        "--frames", type=int, default=32, help="frames of a clip, at 15 a second (default: %(default)s)"
+    )
+    parser.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
+    parser.add_argument(
+        "--ceiling",
+        metavar="FILE",
+        help="render no corpus; measure instead how well a supervised network tells the label from pixels alone\n"
+        "(minutes), and write the figure with its conditions",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    import os
+
+    from tubelet.errors import RecipeError
+
+    workers = args.workers or len(os.sched_getaffinity(0))
+    if (args.out is None) == (args.ceiling is None):
+        raise RecipeError("give either --out CORPUS, to render, or --ceiling FILE, to measure (see `tubelet synth -h`)")
+    if args.ceiling is not None:
+        measure_ceiling(args.ceiling, workers)
+    else:
+        render_corpus(args, workers)
+
+
+def render_corpus(args: argparse.Namespace, workers: int) -> None:
+    from pathlib import Path
+
+    from tubelet.cli.bar import Bar
+    from tubelet.synthetic import VERSION, Size, write_synth
+
+    size = Size(args.train, args.test, args.seed, args.size, args.frames)
+    with Bar("rendering", "clips") as bar:
+        rendered = write_synth(Path(args.out), size, workers, bar)
+    total = len(size.clips)
+    state = f"{rendered} rendered now" if rendered else "complete already"
+    print(f"{VERSION} in {args.out}: {total} clips ({size.train} train, {size.test} test), {state}")
+    print(f"next: tubelet align {args.out}")
+
+
+def measure_ceiling(path: str, workers: int) -> None:
+    from pathlib import Path
+
+    from tubelet.cli.bar import Bar
+    from tubelet.synthetic.ceiling import Reference, measure, write_ceiling
+
+    with Bar("training", "steps") as bar:
+        result = measure(Reference(), workers, lambda step, total, loss: bar(step, total, f"loss {loss:.2f}"))
+    write_ceiling(Path(path), result)
+    print(f"accuracy {result['metrics']['accuracy']:.3f} on the test clips: {result['conditions']}")
+    print(f"written to {path}")

@@ -1,0 +1,254 @@
+"""The videos that the user points at: folders, files and lists. Start reading at `list_sources`."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tubelet.corpus.names import Use
+from tubelet.corpus.rows import Named, named_rows, plural, seconds
+from tubelet.corpus.tables import EXTENSIONS, Table, looks_like_video
+from tubelet.errors import CorpusError
+from tubelet.video.sequences import is_sequence, looks_like_sequence
+
+LISTS = frozenset((".csv", ".tsv", ".txt", ".list", ".lst"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of what is to be indexed: a file, or a span of it."""
+
+    video: str  # id of the file: its path relative to the source
+    path: Path
+    start: float | None = None
+    end: float | None = None
+    label: str | None = None
+    group: str | None = None
+    split: str | None = None
+    name: str | None = None  # of a segment that has one
+
+    @property
+    def id(self) -> str:
+        return self.name or (self.video if self.start is None else segment_id(self.video, self.start))
+
+
+@dataclass
+class Listing:
+    """Everything found, with the captions of each id, what became of every list, and remarks for the user to read."""
+
+    entries: list[Entry] = field(default_factory=list)
+    captions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    tables: list[Use] = field(default_factory=list)
+    official: str = ""  # the data set of which the entries are
+
+
+def list_sources(
+    sources: Sequence[str | Path], leave_out: Path | None = None, taken: Mapping[str, Path] | None = None
+) -> Listing:
+    """The videos of all sources, in the order of the sources, sorted within folders.
+
+    An id is the path relative to its source. Where a later source has an id that an earlier one has for another file,
+    all ids of the later source get its name in front. `taken` are ids that stand already.
+    """
+    listing = Listing()
+    taken = dict(taken or {})
+    seen: dict[tuple[Path, float | None, float | None], Entry] = {}
+    for source in map(Path, sources):
+        found = Listing()
+        if source.is_dir():
+            found.entries = [
+                Entry(source.name if name == "." else name, path) for name, path in walk(source, leave_out)
+            ]
+        elif source.is_file() and source.suffix.lower() in LISTS:
+            found = read_list(source)
+        elif source.is_file():
+            found.entries = [Entry(source.name, source.absolute())]
+        elif is_sequence(source):
+            found.entries = [Entry(f"{source.parent.absolute().name}/{source.name}", source.absolute())]
+        else:
+            raise CorpusError(f"there is no file or folder {source}; give folders, video files or lists of videos")
+        if any(taken.get(entry.video, entry.path) != entry.path for entry in found.entries):
+            prefix = free_prefix(source, found.entries, taken)
+            found.entries = [replace(entry, video=f"{prefix}/{entry.video}") for entry in found.entries]
+        if strange := [entry for entry in found.entries if not writable(entry)]:
+            found.entries = [entry for entry in found.entries if writable(entry)]
+            found.remarks.append(
+                f"{source}: {plural(len(strange), 'file')} left out, named by bytes that are no UTF-8 "
+                f"(first: {strange[0].path.name!a}); rename them to use them"
+            )
+        double = 0
+        for entry in found.entries:
+            span = (entry.path, entry.start, entry.end)
+            if (earlier := seen.get(span)) is None:
+                taken.setdefault(entry.video, entry.path)
+                seen[span] = entry
+            else:
+                seen[span] = agreed(earlier, entry, source)
+                double += 1
+        if double:
+            found.remarks.append(f"{source}: {double} named twice, kept once")
+        listing.remarks += found.remarks
+        listing.tables += found.tables
+    listing.entries = list(seen.values())
+    if not listing.entries:
+        where = ", ".join(map(str, sources))
+        raise CorpusError(f"no videos in {where}; folders are searched for {extensions()}")
+    return listing
+
+
+def writable(entry: Entry) -> bool:
+    """Whether a table can hold its name: file systems allow bytes that are no text."""
+    try:
+        f"{entry.path}{entry.video}".encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def walk(folder: Path, leave_out: Path | None) -> list[tuple[str, Path]]:
+    """(path relative to the folder, path) of every video below it, sorted; hidden files and folders are left out.
+
+    A folder without videos whose pictures are numbered and named alike is one, as an image sequence.
+    """
+    found = []
+    visited = set()
+    for here, folders, files in os.walk(folder.absolute(), followlinks=True):
+        place = Path(here)
+        real = place.resolve()
+        if real in visited or (leave_out is not None and real == leave_out.resolve()):
+            folders.clear()
+            continue
+        visited.add(real)
+        videos = any(Path(name).suffix.lower() in EXTENSIONS for name in files)
+        if not videos and looks_like_sequence(files):
+            found.append((place.relative_to(folder.absolute()).as_posix(), place))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
+                path = place / name
+                found.append((path.relative_to(folder.absolute()).as_posix(), path))
+    return sorted(found)
+
+
+def free_prefix(source: Path, entries: Iterable[Entry], taken: Mapping[str, Path]) -> str:
+    """The shortest end of the source's path that makes its ids new."""
+    parts = source.absolute().with_suffix("").parts if source.is_file() else source.absolute().parts
+    entries = list(entries)
+    for count in range(1, len(parts)):
+        prefix = "/".join(parts[-count:])
+        if all(taken.get(f"{prefix}/{entry.video}", entry.path) == entry.path for entry in entries):
+            return prefix
+    raise CorpusError(f"the ids of {source} cannot be told from those of another source; index them one by one")
+
+
+def agreed(earlier: Entry, later: Entry, where: str | Path) -> Entry:
+    """One entry of two for the same span, with what either says of it; two values of one thing are refused."""
+    values: dict[str, Any] = {}
+    for name in ("label", "group", "split"):
+        before, now = getattr(earlier, name), getattr(later, name)
+        if before and now and before != now:
+            raise CorpusError(
+                f"{where} gives {later.id} the {name} {now!r}, before it was {before!r}; keep one of them"
+            )
+        values[name] = before or now
+    return replace(earlier, **values)
+
+
+def read_list(path: Path) -> Listing:
+    """A list of videos, each with what else its line says."""
+    table = Table.read(path)
+    use = Use(path)
+    rows = [row for row in named_rows(table, second="label", spans=True, known=beside(path)) if usable(row, table, use)]
+    located = [(row, locate(row["path"], path.parent)) for row in rows]
+    outside = [place for row, place in located if Path(row["path"]).is_absolute()]
+    common = Path(os.path.commonpath([place.parent for place in outside])) if outside else path.parent
+    entries: dict[tuple[Path, float | None, float | None], tuple[Entry, int]] = {}
+    for row, place in located:
+        entry = entry_of(row, place, path, common)
+        earlier, line = entries.get((place, entry.start, entry.end), (entry, row.line))
+        both = agreed(earlier, entry, f"{path} line {row.line} (after line {line})")
+        entries[place, entry.start, entry.end] = both, line
+        use.used += 1
+    if not entries:
+        why = f" ({use.reasons()})" if use.unused else ""
+        raise CorpusError(f"{path} names no videos{why}; write one path a line, with a header or without")
+    repeated = use.used - len(entries)
+    again = [f"{path.name}: {repeated} named twice, kept once"] if repeated else []
+    return Listing([entry for entry, _ in entries.values()], remarks=table.remarks + again, tables=[use])
+
+
+def told_of_lists(sources: Sequence[str | Path]) -> list[str]:
+    """What became of the rows of each list among the sources, and what the user should know of how it was read."""
+    lists = [read_list(path) for path in map(Path, sources) if path.is_file() and path.suffix.lower() in LISTS]
+    return [line for found in lists for line in (*found.remarks, *(use.told() for use in found.tables))]
+
+
+def beside(path: Path) -> Callable[[str], bool]:
+    """Whether a name in this list is that of a file or folder, wherever names of the list count from."""
+    return lambda name: there(locate(name, path.parent))
+
+
+def there(path: Path) -> bool:
+    """Whether a file or folder is there, or the folder of a pattern."""
+    return path.exists() or (is_sequence(path) and path.parent.is_dir())
+
+
+def usable(row: Named, table: Table, use: Use) -> bool:
+    """Whether a row of a list names a video: without a header a line may be anything."""
+    name = row["path"]
+    if not name:
+        use.leave(row.line, "it names no video")
+    elif table.columns is None and not looks_like_video(name) and not beside(table.path)(name):
+        use.leave(row.line, f"{name[:100]} is no file, and has no ending of a video")
+    else:
+        return True
+    return False
+
+
+def entry_of(row: Named, place: Path, path: Path, common: Path) -> Entry:
+    start, end = (seconds(row[name], f"{path} line {row.line}", name) for name in ("start", "end"))
+    if start is not None and end is not None and not end > start:
+        raise CorpusError(
+            f"{path} line {row.line}: the segment of {row['path']} ends at {end:g} s, before it starts at {start:g} s; "
+            "start and end are seconds"
+        )
+    return Entry(
+        video=list_id(row["path"], place, path.parent, common),
+        path=place,
+        start=start if start is not None or end is None else 0.0,
+        end=end,
+        label=row["label"] or None,
+        group=row["group"] or None,
+        split=row["split"] or None,
+    )
+
+
+def list_id(name: str, place: Path, folder: Path, common: Path) -> str:
+    """The path as the list gives it; an absolute one relative to the list's folder, else to what all have in common."""
+    if not Path(name).is_absolute():
+        return PurePosixPath(os.path.normpath(name)).as_posix()
+    for base in (folder.absolute(), common):
+        if place.is_relative_to(base):
+            return place.relative_to(base).as_posix()
+    return place.name
+
+
+def locate(name: str, folder: Path) -> Path:
+    """Relative paths count from the list's folder, or where that leads nowhere from the working folder."""
+    path = Path(os.path.expanduser(name))  # a name that only looks like somebody's home stays as it is
+    if path.is_absolute():
+        return path
+    beside = Path(os.path.normpath(folder.absolute() / path))
+    here = Path(os.path.normpath(Path.cwd() / path))
+    return here if there(here) and not there(beside) else beside
+
+
+def segment_id(video: str, start: float) -> str:
+    return f"{video}#{start:.3f}".rstrip("0").rstrip(".")
+
+
+def extensions() -> str:
+    common = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+    return f"{', '.join(common)} and {len(EXTENSIONS) - len(common)} more"

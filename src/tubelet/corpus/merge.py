@@ -1,0 +1,78 @@
+"""How the rows that a corpus has and those of files that were looked into become one table, and its captions."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tubelet.corpus.listing import plural
+from tubelet.corpus.overlap import shared_groups
+from tubelet.corpus.rows import split_name
+from tubelet.corpus.table import Video, assign_split, file_id
+from tubelet.video.reader import SAME
+
+Row = dict[str, Any]
+
+
+def old_rows(known: Iterable[Video]) -> list[Row]:
+    rows = []
+    for video in known:
+        row = {**vars_of(video), "path": str(video.path), "video": file_id(video)}
+        rows.append(row)
+    return rows
+
+
+def merged(old: list[Row], new: list[Row]) -> list[Row]:
+    """The old rows, those of files tried again replaced, and behind them the new ones."""
+    again = {row["id"]: row for row in new}
+    files = {row["path"] for row in new}
+    rows = []
+    for row in old:
+        if row["status"] == "ok":
+            rows.append(row)
+        elif row["id"] in again:
+            found = again.pop(row["id"])
+            rows.append({**found, **{key: row[key] for key in ("label", "group", "split") if row[key]}})
+        elif row["path"] not in files:
+            rows.append(row)
+    return [*rows, *again.values()]
+
+
+def give_splits(rows: Iterable[Row], remarks: list[str]) -> None:
+    """A split given by the user stands; the rest of its group joins it; other groups are drawn."""
+    rows = list(rows)
+    given: dict[str, set[str]] = {}
+    for row in rows:
+        if row["split"]:
+            row["split"] = split_name(row["split"])
+            given.setdefault(row["group"], set()).add(row["split"])
+    for row in rows:
+        if not row["split"]:
+            mates = given.get(row["group"], set())
+            row["split"] = next(iter(mates)) if len(mates) == 1 else assign_split(row["group"])
+    if torn := shared_groups(rows):
+        remarks.append(
+            f"leak: {plural(len(torn), 'group')} in more than one split (first: {torn[0]}), as given or as before the "
+            "rows had a group; to keep groups whole, index into a new folder without a split column"
+        )
+
+
+def captions_of_rows(rows: Iterable[Row], texts: Mapping[str, Sequence[Row]]) -> list[Row]:
+    """Each caption with the row it speaks of: of a segmented video, the segment of its time, else all of them."""
+    found = []
+    for row in rows:
+        own = list(texts.get(row["id"], ()))
+        if row["id"] != row["video"]:
+            whole = texts.get(row["video"], ())
+            own += [c for c in whole if c["time"] is None or row["start"] - SAME <= c["time"] < row["end"]]
+        found += [{"video": row["id"], **caption} for caption in own]
+    return found
+
+
+def new_captions(captions: Iterable[Row], kept: Iterable[Row]) -> list[Row]:
+    there = {(c["video"], c["text"], c["source"], c["time"]) for c in kept}
+    return [c for c in captions if (c["video"], c["text"], c["source"], c["time"]) not in there]
+
+
+def vars_of(row: Any) -> Row:
+    """The columns of a row of the table."""
+    return {key: value for key, value in asdict(row).items() if key != "row"}

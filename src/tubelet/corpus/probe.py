@@ -1,0 +1,319 @@
+"""What a video file really holds, found out by decoding: headers are not trusted. Start reading at `probe`."""
+
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from jaxtyping import Float64
+
+from tubelet.errors import VideoError
+from tubelet.video.decoding import Decoding, open_video, pixel_aspect, turn_of
+from tubelet.video.limits import Undecodable, regular_file
+from tubelet.video.packets import Showing
+from tubelet.video.reader import AS_DECODED, SAME, Reader, frame_duration, open_reader, read_frames
+from tubelet.video.reading import FRAME_RATE, Reading, square_size
+from tubelet.video.sequences import Stills, is_sequence
+
+TRIED = 3  # key frames at which decoding is tried
+BESIDE = (0, 2, -1)  # where, counted from the key frame
+LONG_STRETCH = 300  # frames before a key frame of a long file from which it is decoded as well
+CHEAP = 150_000_000  # pixels that a probe decodes without thinking: 490 frames of 640x480
+ENCRYPTED = ("encrypted", "the video track is encrypted")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a file really holds. Sizes are upright; `note` is empty or says what the file promises and does not hold."""
+
+    times: Float64[np.ndarray, "t"]
+    start: float
+    end: float
+    fps: float
+    frames: int
+    width: int
+    height: int
+    codec: str
+    note: str
+    decoded: int  # frames decoded to find this out
+    seconds: float  # of processor time for that
+    reading: str | None = None  # how its frames are read (tubelet.video.reading)
+    pixel_aspect: str | None = None  # width:height of a pixel that is not square
+    field_order: str | None = None  # of an interlaced file
+
+    @property
+    def duration(self) -> float:
+        return self.end - self.start
+
+
+def probe(path: str | Path, cheap: int = CHEAP, reading: Reading = AS_DECODED) -> Probe:
+    """What the file really holds, read so. `Undecodable` says why where that is nothing.
+
+    A file of at most `cheap` pixels is decoded to its end, so its count is exact. Of a longer one the beginning and the
+    end are decoded, and all of it only where the end does not decode.
+    """
+    path = Path(path)
+    if is_sequence(path):
+        return probe_sequence(path, cheap, reading)
+    if not regular_file(path).st_size:
+        raise Undecodable("empty", "the file is empty")
+    began = time.process_time()
+    container, stream = open_video(path)
+    with container:
+        codec = stream.codec_context.codec.canonical_name
+        origin, unit = stream.start_time or 0, float(stream.time_base)
+        rate = float(stream.average_rate or stream.guessed_rate or 0)
+        size = stream.codec_context.width * stream.codec_context.height
+        claimed = stream.frames
+        aspect = pixel_aspect(stream)
+        keys: list[int] = []
+        stamps, encrypted = packet_stamps(container, stream, keys)
+    if not stamps:
+        if encrypted or names_encrypted_track(path):
+            raise Undecodable(*ENCRYPTED)
+        promise = f", though its header promises {claimed} frames" if claimed else ""
+        raise Undecodable("empty", f"the video stream holds no frame{promise}")
+    regular = None not in stamps and len(set(stamps)) == len(stamps)
+    note = ""
+    promised = len(stamps)
+    whole = not regular or size * promised <= cheap
+    times = np.empty(0) if not regular else (np.array(sorted(stamps), dtype=np.int64) - origin) * unit  # type: ignore[type-var]
+    read = None if whole else both_ends(path, times)
+    if read is not None:
+        times = times[times >= ((read.stamps[0] or 0) - origin) * unit - SAME]
+        frames_decoded = len(read.stamps) + 2
+    else:
+        read = decode_all(path)
+        frames_decoded = len(read.stamps)
+        if not read.stamps:
+            if encrypted or names_encrypted_track(path):
+                raise Undecodable(*ENCRYPTED)
+            promise = f" of {promised} promised" if promised > 1 else ""
+            raise Undecodable("unreadable", f"no frame{promise} can be decoded" + (read.error and f": {read.error}"))
+        known = [stamp for stamp in read.stamps if stamp is not None]
+        if len(known) < len(read.stamps):
+            times = np.arange(len(read.stamps)) / (rate or 25.0)
+        else:
+            # an AVI's frames may name other packets than those in whose places they are shown
+            decoded = (np.array(sorted(known), dtype=np.int64) - origin) * unit
+            times = times if len(times) == len(decoded) else decoded
+        backwards = sum(late <= early for early, late in pairwise(known))
+        if read.error and len(times) < promised:
+            note = f"ends after {len(times)} of {promised} frames: {read.error}"
+        elif backwards:
+            note = f"timestamps run backwards at {backwards} frames; put in order"
+    if not trustworthy(path, read, times, (np.array(sorted(keys), dtype=np.int64) - origin) * unit):
+        reading = replace(reading, sequential=True)
+        doubt = "frames differ where decoding begins at a key frame; decoded from its beginning, which is slow"
+        note = f"{note}; {doubt}" if note else doubt
+    last = frame_duration(times, rate)
+    height, width = read.shape
+    if reading.square:
+        width, height = square_size(width, height, 1 / aspect if read.turned else aspect)
+    # what is done is said of a file only where it changes something
+    reading = replace(
+        reading,
+        deinterlace=reading.deinterlace and bool(read.interlaced),
+        square=reading.square and aspect != 1,
+        rate=None,
+    )
+    return Probe(
+        times=times,
+        start=float(times[0]),
+        end=float(times[-1]) + last,
+        fps=(len(times) - 1) / float(times[-1] - times[0]) if times[-1] > times[0] else 1 / last,
+        frames=len(times),
+        width=width,
+        height=height,
+        codec=codec,
+        note=note,
+        decoded=frames_decoded,
+        seconds=time.process_time() - began,
+        reading=reading.words,
+        pixel_aspect=None if aspect == 1 else f"{aspect.numerator}:{aspect.denominator}",
+        field_order=read.interlaced or None,
+    )
+
+
+def packet_stamps(container: Any, stream: Any, keys: list[int] | None = None) -> tuple[list[int | None], bool]:
+    """The timestamps of the packets that show a frame, and whether any packet is encrypted; `keys` gets the flagged."""
+    stamps: list[int | None] = []
+    encrypted = False
+    context = stream.codec_context
+    showing = Showing(context.codec.canonical_name, bytes(context.extradata or b""))
+    try:
+        for packet in container.demux(stream):
+            if packet.size and showing.of(packet) and not packet.is_discard:
+                stamps.append(packet.pts)
+                if keys is not None and packet.is_keyframe and packet.pts is not None:
+                    keys.append(packet.pts)
+                encrypted = encrypted or packet.has_sidedata("encryption_info")
+    except av.error.FFmpegError:
+        pass
+    return stamps, encrypted
+
+
+def moments(path: Path, start: float, end: float, reading: str | None = None) -> tuple[Float64[np.ndarray, "t"], float]:
+    """When each frame from `start` to `end` is shown, and how many a second the file promises.
+
+    The packets are read one by one and none is kept, so a long file takes no more memory than a short one.
+    """
+    stamps: list[int | None] = [None]
+    rate = 0.0
+    if not is_sequence(path) and not Reading.parse(reading).sequential:
+        container, stream = open_video(path)
+        with container:
+            stamps, _ = packet_stamps(container, stream)
+            origin, unit = stream.start_time or 0, float(stream.time_base)
+            rate = float(stream.average_rate or stream.guessed_rate or 0)
+    if None in stamps or len(set(stamps)) < len(stamps):  # then only decoding tells
+        with open_reader(path, start, end, reading=reading) as reader:
+            times = reader.times
+    else:
+        times = (np.array(sorted(stamp for stamp in stamps if stamp is not None), dtype=np.int64) - origin) * unit
+    return times[(times >= start - SAME) & (times < end - SAME)], rate
+
+
+def names_encrypted_track(path: Path) -> bool:
+    """Whether an MP4 header declares an encrypted video track (`encv`); some such files hold no packet at all."""
+    with path.open("rb") as file:
+        head = file.read(1 << 20)
+        file.seek(max(0, path.stat().st_size - (1 << 20)))
+        return b"encv" in head or b"encv" in file.read()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    stamps: list[int | None]
+    shape: tuple[int, int]  # upright height and width
+    error: str
+    turned: bool = False  # by a quarter
+    interlaced: str = ""  # the order of the fields, where any frame has two
+    sums: tuple[int, ...] = ()  # what tells each frame from others
+
+
+def decode_all(path: Path, most: int | None = None) -> Decoded:
+    """Decodes the file (or its first `most` frames) up to its end or its first error after a good frame."""
+    container, stream = open_video(path)
+    with container:
+        packets = (packet for packet in sound(container.demux(stream)) if packet.size)
+        decoding = Decoding(stream.codec_context, packets)
+        stamps: list[int | None] = []
+        shape, turned, interlaced = (0, 0), False, False
+        sums = []
+        for frame in decoding:
+            if not stamps:
+                turned = turn_of(frame)[0]
+                shape = (frame.width, frame.height) if turned else (frame.height, frame.width)
+            stamps.append(frame.pts)
+            sums.append(sum_of(frame))
+            interlaced = interlaced or frame.interlaced_frame
+            if len(stamps) == most:
+                break
+        order = field_order(stream) if interlaced else ""
+        return Decoded(stamps, shape, decoding.error, turned, order, tuple(sums))
+
+
+def sum_of(frame: Any) -> int:
+    """A checksum of some rows of its first plane."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
+    return zlib.crc32(rows[::4, : plane.width].tobytes())
+
+
+def field_order(stream: Any) -> str:
+    """As the codec names it: top or bottom field first."""
+    order = str(getattr(stream.codec_context.field_order, "name", stream.codec_context.field_order)).lower()
+    return {"tt": "top first", "tb": "top first", "bb": "bottom first", "bt": "bottom first"}.get(order, "interlaced")
+
+
+def trustworthy(path: Path, read: Decoded, times: Float64[np.ndarray, "t"], keys: Float64[np.ndarray, "k"]) -> bool:
+    """Whether decoding that begins at some of the key frames gives the frames that decoding in sequence gives.
+
+    Of a long file, of which only the ends were decoded, a stretch is decoded from the key frame before it as well.
+    """
+    keys = keys[(keys > times[0] + SAME) & (keys <= times[-1] + SAME)]
+    if not keys.size:
+        return True  # reading begins with the file in any case
+    whole = len(read.sums) == len(times)
+    try:
+        for number, key in enumerate(keys[np.unique(np.linspace(0, len(keys) - 1, TRIED).astype(int))].tolist()):
+            place = int(np.searchsorted(times, key + SAME, side="right")) - 1
+            first = min(max(place + BESIDE[number], 0), len(times) - 1)
+            found = sums_between(path, times, first, min(first + 3, len(times)))
+            if whole:
+                expected = dict(zip(np.round(times, 6).tolist(), read.sums, strict=True))
+            elif number == 1:
+                expected = sums_between(path, times, max(first - LONG_STRETCH, 0), min(first + 3, len(times)))
+            else:
+                continue
+            if any(expected.get(time, some) != some for time, some in found.items()):
+                return False
+    except VideoError:
+        return False
+    return True
+
+
+def sums_between(path: Path, times: Float64[np.ndarray, "t"], first: int, last: int) -> dict[float, int]:
+    """What tells the frames `first` to `last` (excluded) from others, by their time, when reading begins there."""
+    end = float(times[last]) if last < len(times) else float("inf")
+    with Reader(path, float(times[first]), end) as reader:
+        sums, when = reader.each(sum_of)
+    near = (when >= times[first] - SAME) & (when < end - SAME)
+    if not near.any():
+        raise VideoError(f"{path.name} has no frame where one was")
+    return {time: sums[place] for place, time in enumerate(np.round(when, 6).tolist()) if near[place]}
+
+
+def probe_sequence(path: Path, cheap: int, reading: Reading) -> Probe:
+    """The same of an image sequence: all its pictures where that is cheap, else those at its ends and in its middle."""
+    began = time.process_time()
+    rate = reading.rate or FRAME_RATE
+    with Stills(path, reading=reading) as stills:
+        times = stills.times
+        first, codec = stills.first()
+        height, width = first.shape[:2]
+        looked = np.arange(len(times))
+        if first.size // 3 * len(times) > cheap:
+            looked = np.unique(np.linspace(0, len(times) - 1, 16).astype(int))
+        for place in looked.tolist():
+            stills.frames(times[place : place + 1])
+        note = stills.note
+    return Probe(
+        times=times,
+        start=0.0,
+        end=float(times[-1]) + frame_duration(times, rate),
+        fps=(len(times) - 1) / float(times[-1]) if times[-1] > 0 else rate,
+        frames=len(times),
+        width=width,
+        height=height,
+        codec=codec,
+        note=note,
+        decoded=len(looked),
+        seconds=time.process_time() - began,
+        reading=Reading(rate=rate).words,
+    )
+
+
+def sound(packets: Iterator[Any]) -> Iterator[Any]:
+    """Packets up to where the file is cut."""
+    try:
+        yield from packets
+    except av.error.FFmpegError:
+        return
+
+
+def both_ends(path: Path, times: Float64[np.ndarray, "t"]) -> Decoded | None:
+    """The first frames of a long file, provided that its last ones decode too."""
+    first = decode_all(path, most=2)
+    try:
+        read_frames(path, times[-2:])
+    except VideoError:
+        return None
+    return first if first.stamps and first.stamps[0] is not None else None

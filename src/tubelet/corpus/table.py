@@ -1,0 +1,316 @@
+"""A dataset is a table: a corpus is a folder with one row per video (or segment) and one row per caption.
+
+`videos.parquet` and `captions.parquet` open in pandas or DuckDB as they are. A file that cannot be used keeps its row,
+with a status other than "ok" and the reason. Everything derived (maps, embeddings, the aligner) lies beside them.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+import pyarrow as pa
+
+from tubelet.checksums import Damaged, read_json, read_parquet, write_json, write_parquet
+from tubelet.errors import CorpusError
+from tubelet.seeds import key
+
+FORMAT = 1
+TEST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Video:
+    """One row of the videos table."""
+
+    row: int
+    id: str
+    path: Path
+    start: float
+    end: float
+    duration: float
+    fps: float
+    frames: int
+    width: int
+    height: int
+    codec: str
+    label: str | None
+    split: str
+    group: str
+    status: str
+    reason: str
+    # What came later has a default, which is all that its column needs: null in a table that lacks it.
+    content: str | None = None  # digest of what the file holds, in hex (tubelet.corpus.content)
+    size: int | None = None  # bytes of the file when that was read
+    modified: int | None = None  # and its time of change, in nanoseconds
+    reading: str | None = None  # what is done to its frames (tubelet.video.reading); null: they come as decoded
+    pixel_aspect: str | None = None  # width:height of a pixel; null where it is square
+    field_order: str | None = None  # of an interlaced file; null where it is not
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One row of the captions table."""
+
+    row: int
+    video: str
+    text: str
+    source: str
+    time: float | None
+    model: str | None = None  # what wrote it; null where people did
+    prompt: str | None = None  # what it was asked, or the template that it fills
+
+
+def file_id(video: Video) -> str:
+    """The id of the file that a row is of, without the start of a segment."""
+    whole, mark, start = video.id.rpartition("#")
+    return whole if mark and start.replace(".", "", 1).isdigit() else video.id
+
+
+def later(row: type) -> list[tuple[str, pa.DataType]]:
+    """The columns that tables of an earlier version lack: the fields with a default. They are null where nobody filled
+    them and no part of a fingerprint: where a text comes from, or which bytes a file has, is not what a table says."""
+    kinds = {str | None: pa.string(), int | None: pa.int64(), float | None: pa.float64()}
+    return [(field.name, kinds[field.type]) for field in fields(row) if field.default is None]  # type: ignore[index]
+
+
+VIDEOS = pa.schema(
+    [
+        ("id", pa.string()),  # path relative to its source; `video#start` for a segment
+        ("path", pa.string()),  # relative to the corpus folder where it lies inside, else absolute
+        ("start", pa.float64()),  # seconds
+        ("end", pa.float64()),
+        ("duration", pa.float64()),
+        ("fps", pa.float64()),  # measured, the mean over the row
+        ("frames", pa.int64()),
+        ("width", pa.int32()),  # upright
+        ("height", pa.int32()),
+        ("codec", pa.string()),
+        ("label", pa.string()),  # null where there is none
+        ("split", pa.string()),
+        ("group", pa.string()),
+        ("status", pa.string()),  # "ok", or why the row cannot be used
+        ("reason", pa.string()),
+        *later(Video),
+    ]
+)
+CAPTIONS = pa.schema(
+    [
+        ("video", pa.string()),  # id
+        ("text", pa.string()),
+        ("source", pa.string()),
+        ("time", pa.float64()),  # seconds; null where the caption speaks of the whole video
+        *later(Caption),
+    ]
+)
+LATER = dict([*later(Video), *later(Caption)])
+FROM_LABEL = "label"  # the model of a caption that was made of the label
+TABLES = {"videos.parquet": VIDEOS, "captions.parquet": CAPTIONS}
+DEFAULTS: dict[str, Any] = {
+    "start": 0.0,
+    "end": 0.0,
+    "duration": 0.0,
+    "fps": 0.0,
+    "frames": 0,
+    "width": 0,
+    "height": 0,
+    "codec": "",
+    "label": None,
+    "status": "ok",
+    "reason": "",
+}
+
+
+class Corpus:
+    """A corpus folder. The tables are read when first asked for."""
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.about = about
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Corpus":
+        folder = Path(path).expanduser().absolute()
+        if not folder.is_dir():
+            raise CorpusError(f"there is no corpus at {path}; make one with `tubelet index VIDEOS --out {path}`")
+        about = read_about(folder)
+        if about is None:
+            raise CorpusError(
+                f"{path} is a folder but no corpus (it holds no corpus.json); "
+                f"make one with `tubelet index {path} --out CORPUS`"
+            )
+        if about.get("format") != FORMAT:
+            raise CorpusError(
+                f"{path} is a corpus of format {about.get('format')} and this version reads format {FORMAT}; "
+                "index it anew"
+            )
+        return cls(folder, about)
+
+    @property
+    def name(self) -> str:
+        return str(self.about["name"])
+
+    @cached_property
+    def videos(self) -> list[Video]:
+        rows = read_table(self.folder / "videos.parquet", VIDEOS).to_pylist()
+        for row in rows:
+            row["path"] = self.folder / row["path"]
+        return [Video(row=number, **row) for number, row in enumerate(rows)]
+
+    @cached_property
+    def captions(self) -> list[Caption]:
+        rows = read_table(self.folder / "captions.parquet", CAPTIONS).to_pylist()
+        return [Caption(row=number, **row) for number, row in enumerate(rows)]
+
+    def select(self, split: str = "train") -> list[Video]:
+        """The usable videos of a split, or of "all"."""
+        return [video for video in self.videos if video.status == "ok" and split in ("all", video.split)]
+
+    def captions_of(self, video: Video, source: str | None = None) -> list[Caption]:
+        """A video's captions, in the order of the table."""
+        captions = self._captions_by_video.get(video.id, [])
+        return [caption for caption in captions if source in (None, caption.source)]
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The class names, sorted."""
+        return sorted({video.label for video in self.videos if video.label is not None})
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """The names of the caption sources, sorted."""
+        return sorted({caption.source for caption in self.captions})
+
+    def fingerprint(self) -> str:
+        """A hash of what both tables say; where the files lie does not enter."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        for name, schema in (("videos.parquet", VIDEOS), ("captions.parquet", CAPTIONS)):
+            table = read_table(self.folder / name, schema)
+            for column in schema.names:
+                said = column == "reading" and any(table[column].to_pylist())
+                if said or column not in ("path", *LATER):
+                    digest.update(repr((name, column, table[column].to_pylist())).encode())
+        return digest.hexdigest()
+
+    @cached_property
+    def _captions_by_video(self) -> dict[str, list[Caption]]:
+        found: dict[str, list[Caption]] = {}
+        for caption in self.captions:
+            found.setdefault(caption.video, []).append(caption)
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Corpus, (self.folder, self.about)
+
+    def __repr__(self) -> str:
+        return f"Corpus({str(self.folder)!r})"
+
+
+def write_corpus(
+    folder: str | Path,
+    name: str,
+    videos: Sequence[Mapping[str, Any]],
+    captions: Sequence[Mapping[str, Any]] = (),
+    extra: Mapping[str, Any] | None = None,
+    finish: Callable[[], object] = lambda: None,
+) -> Corpus:
+    """Writes both tables and, last, after `finish`, `corpus.json`; each file is there whole or not at all.
+
+    A video needs `id` and `path`; a column that is not given takes its default, a `split` that is not given is drawn
+    by `assign_split`, a `group` that is not given is the id.
+    """
+    folder = Path(folder).absolute()
+    rows = [completed(row, folder) for row in videos]
+    known = {row["id"] for row in rows}
+    if len(known) < len(rows):
+        raise CorpusError(f"{folder}: two videos have the same id; ids must differ")
+    if unknown := [row["video"] for row in captions if row["video"] not in known]:
+        raise CorpusError(f"{folder}: {len(unknown)} captions name unknown videos, first {unknown[0]!r}")
+    texts = [{"source": "caption", "time": None, **row} for row in captions]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_parquet(folder / "videos.parquet", pa.Table.from_pylist(rows, schema=VIDEOS))
+    write_parquet(folder / "captions.parquet", pa.Table.from_pylist(texts, schema=CAPTIONS))
+    finish()
+    about = {"format": FORMAT, "name": name, **(extra or {})}
+    write_json(folder / "corpus.json", about, indent=2)
+    return Corpus.open(folder)
+
+
+def write_captions(corpus: Corpus, captions: Sequence[Mapping[str, Any]]) -> Corpus:
+    """The corpus with these captions in place of those it has; the table is there whole or not at all."""
+    known = {video.id for video in corpus.videos}
+    if unknown := [row["video"] for row in captions if row["video"] not in known]:
+        raise CorpusError(f"{corpus.folder}: {len(unknown)} captions name unknown videos, first {unknown[0]!r}")
+    write_parquet(corpus.folder / "captions.parquet", pa.Table.from_pylist(list(captions), schema=CAPTIONS))
+    return Corpus.open(corpus.folder)
+
+
+def completed(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The row with every column, its path relative to the corpus where it lies inside it."""
+    path = Path(row["path"])
+    if not path.is_absolute():
+        path = folder / path
+    inside = path.is_relative_to(folder)
+    full = {**DEFAULTS, "group": row["id"], **row, "path": str(path.relative_to(folder) if inside else path)}
+    full["group"] = full["group"] or row["id"]
+    full["split"] = full.get("split") or assign_split(full["group"])
+    full["duration"] = full["duration"] or full["end"] - full["start"]
+    if unknown := full.keys() - set(VIDEOS.names):
+        raise ValueError(f"the videos table has no column {sorted(unknown)}")
+    return full
+
+
+def assign_split(group: str, seed: int = 0, test: float = TEST_SHARE) -> str:
+    """ "test" for about a fifth of the groups, else "train": a keyed hash of the group and nothing else.
+
+    A group never spans two splits, and adding videos moves no old one. Each label's groups are drawn alike, so the
+    split is stratified in expectation; an exact share would have to move old videos whenever new ones come.
+    """
+    return "test" if key(seed, f"split of {group}") < test * 2**63 else "train"
+
+
+def normalise_text(text: str) -> str:
+    """Captions that differ only in case, spacing or final punctuation are one text."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".!?;, ")
+
+
+def number_texts(captions: Iterable[Caption]) -> dict[str, int]:
+    """A number for every different normalised text, in the order of their first appearance."""
+    return {text: number for number, text in enumerate(dict.fromkeys(normalise_text(c.text) for c in captions))}
+
+
+class About(TypedDict):
+    """What `corpus.json` says."""
+
+    format: int
+    name: str
+    sources: NotRequired[list[str]]
+    dataset: NotRequired[dict[str, str]]
+
+
+def read_about(folder: Path) -> dict[str, Any] | None:
+    path = folder / "corpus.json"
+    return (
+        dict(read_json(path, About, CorpusError, "it is not that of a corpus: index the videos anew"))
+        if path.exists()
+        else None
+    )
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        table = read_parquet(path)
+        for name, kind in LATER.items():
+            if name in schema.names and name not in table.column_names:
+                table = table.append_column(name, pa.nulls(len(table), kind))
+        return table.select(schema.names).cast(schema)
+    except (OSError, KeyError, Damaged, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise CorpusError(f"{path} is missing or damaged ({reason}); index the videos anew") from None

@@ -1,0 +1,1 @@
+"""What masks and saliency maps hide and find, measured against a known truth, and drawn."""

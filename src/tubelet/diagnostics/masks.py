@@ -1,0 +1,502 @@
+"""What does a mask hide? Every masker on the clips of a corpus, against the truth where it is known.
+
+One clip from the middle of every video, its centre square or as training crops it, at each masker's own ratio. Of a
+corpus of `tubelet synth` the truth says what each tubelet shows and where it goes: `covers`, `roc`, `roc_distractors`
+and the `follows` pair need it. Of any other corpus the remaining columns are told. `MEASURES` says what each is. Start
+reading at `measure`.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import chz
+import numpy as np
+import torch
+from einops import reduce
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
+from torch import Tensor
+
+from tubelet import seeds
+from tubelet.corpus.captions import CaptionChoice
+from tubelet.corpus.table import Corpus, Video
+from tubelet.diagnostics.maps import areas_of, by_camera, coverage, plain
+from tubelet.errors import CorpusError, RecipeError
+from tubelet.flops import step_flops
+from tubelet.loading.augment import Augment
+from tubelet.loading.loader import CropOf, Data, check_length, eval_batches, nothing_in, open_maps
+from tubelet.maskers import MASKERS, TOKENS, Masker, Policy, Schedule
+from tubelet.maskers.vectors import per_slot, speed
+from tubelet.models import Base, Encoder
+from tubelet.models.encoder import Vit
+from tubelet.models.patches import cut
+from tubelet.saliency_maps.filling import Progress, quiet
+from tubelet.synthetic import Truth, truth
+from tubelet.types import Batch, Clip, Grid, Mask
+from tubelet.video.crop import Crop
+from tubelet.video.reader import SAME, timestamps
+from tubelet.video.sampling import Sampling
+
+BATCH = 16
+WHOLE = Crop(0.0, 0.0, 1.0, 1.0)
+MEASURES = {
+    "visible": "tubelets of a clip that the encoder sees",
+    "chance": "share of the tubelets that is hidden: what a mask that knows nothing covers of the subject",
+    "covers": "share of the subject's area, over the whole clip, that is hidden",
+    "roc": "ROC area of the masker's scores (high: hidden) for the subject: tubelets that it covers by half against "
+    "those without it",
+    "roc_distractors": "the same against those tubelets without it that other things cover by half",
+    "follows": "what is hidden, followed by the true motion from each slot's first frame to the next slot's: "
+    "intersection over union of hidden before and hidden after, over the pixels that are still seen then",
+    "follows_shown": "the same of what is visible",
+    "stays": "intersection over union of the hidden places of one slot and the next, nothing followed",
+    "stays_shown": "the same of what is visible",
+    "entropy": "mean over tubelets of the binary entropy of the share of clips that hide it, over that of the share "
+    "hidden: 1 any tubelet is as likely as any other, 0 the same mask for every clip; with few clips it comes out low",
+    "milliseconds": "processor time of drawing the mask of one clip, in batches; the median over batches",
+    "gflop": "forward and backward of the encoder for the visible tubelets of one clip, and of the network of a "
+    "learned masker, counted by PyTorch; no decoder",
+}
+LEARNED = "measured at initialisation: it has learned nothing yet"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A clip of the sheet: a few of its slots, and what each masker hides there."""
+
+    video: str
+    caption: str
+    camera: str
+    frames: UInt8[np.ndarray, "s h w 3"]
+    hidden: Mapping[str, Bool[np.ndarray, "s rows columns"]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All figures: `fixed[masker][measure]` a number, `clips[masker][measure]` one a clip in the order of `videos`.
+
+    `maps` holds the ROC areas of the maps themselves; without truth it is empty, and so is `cameras`.
+    """
+
+    videos: list[str]
+    cameras: list[str]
+    fixed: Mapping[str, Mapping[str, float]]
+    clips: Mapping[str, Mapping[str, Sequence[float]]]
+    maps: Mapping[str, Mapping[str, Sequence[float]]]
+    left_out: Mapping[str, str]
+    remarks: Mapping[str, str]
+    failed: Sequence[str]
+    pictures: Sequence[Picture]
+    protocol: Mapping[str, Any]
+
+    @property
+    def knows_truth(self) -> bool:
+        return bool(self.cameras)
+
+    def table(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+        """masker -> measure -> camera ("overall" first) -> mean, standard error over clips, clips."""
+        return by_camera(self.clips, self.cameras or ["any"] * len(self.videos))
+
+    def table_of_maps(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+        """map -> against -> camera -> the same, of the ROC area of the map itself."""
+        return by_camera(self.maps, self.cameras)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the pictures; NaN as null."""
+        found: dict[str, Any] = plain(
+            {
+                "protocol": self.protocol,
+                "measures": MEASURES,
+                "left_out": self.left_out,
+                "remarks": self.remarks,
+                "failed": list(self.failed),
+                "fixed": self.fixed,
+                "table": self.table(),
+                "maps": self.table_of_maps() if self.knows_truth else {},
+            }
+        )
+        found["clips"] = [
+            plain(
+                {"video": video}
+                | ({"camera": self.cameras[n]} if self.cameras else {})
+                | {"masks": {name: {what: each[n] for what, each in of.items()} for name, of in self.clips.items()}}
+                | {"maps": {name: {what: each[n] for what, each in of.items()} for name, of in self.maps.items()}}
+            )
+            for n, video in enumerate(self.videos)
+        ]
+        return found
+
+
+def measure(
+    corpus: Corpus,
+    maskers: Mapping[str, Masker] | None = None,
+    *,
+    clip: Clip | None = None,
+    data: Data | None = None,
+    encoder: Vit | None = None,
+    clips: int | None = None,
+    seed: int = 0,
+    pictures: int = 6,
+    crops: bool = False,
+    progress: Progress = quiet,
+) -> Measured:
+    """Every masker (by default every listed one) on the same clips of `data.split`, drawn by the seed if not all.
+
+    `crops` shows of each frame what training would, a crop drawn by `data.augment`, in place of the centre square.
+    Maskers whose maps are missing, or that cannot hide their share of so small a clip, are left out and named in
+    `left_out`. `CorpusError` where there is no clip, `RecipeError` where no masker is left.
+    """
+    clip, data, encoder = clip or Clip(), data or plain_data(corpus), encoder or Base()
+    maskers = {part.__name__: part() for part in MASKERS} if maskers is None else maskers
+    videos = drawn(corpus, data, clip, clips, seed)
+    left_out = {
+        name: reason for name, masker in maskers.items() if (reason := obstacle(masker, corpus, videos, clip, data))
+    }
+    artists = {name: Artist.of(masker, clip, encoder, seed) for name, masker in maskers.items() if name not in left_out}
+    if not artists:
+        raise RecipeError(f"no masker is left to measure: {next(iter(left_out.values()), 'none was named')}")
+    needs = tuple(dict.fromkeys(name for artist in artists.values() for name in artist.masker.maps))
+    known = "synth" in corpus.about
+    crop = partial(drawn_crop, data.augment, seed) if crops else None
+    tally = Tally(clip, artists, {video.id: video for video in videos}, pictures, crop)
+    done = 0
+    with torch.inference_mode():
+        for batch in eval_batches(corpus, videos, clip, data, batch=BATCH, needs=needs, crop=crop):
+            done += len(batch) + len(batch.failed)
+            tally.failed += batch.failed
+            if len(batch):
+                rows = [] if batch.source is None else batch.source.tolist()
+                keys = torch.tensor([seeds.key(seed, "masks", row) for row in rows])
+                tally.add(replace(batch, key=keys), corpus, data, known)
+            progress(done, len(videos))
+    if not tally.videos:
+        raise CorpusError(f"none of {len(videos)} clips could be read (first: {tally.failed[0]})")
+    remarks = {name: LEARNED for name, artist in artists.items() if artist.policy is not None}
+    remarks |= {name: "at the end of its schedule" for name, a in artists.items() if isinstance(a.masker, Schedule)}
+    return Measured(
+        videos=tally.videos,
+        cameras=tally.cameras,
+        fixed={name: tally.fixed(name, encoder) for name in artists},
+        clips=tally.clips,
+        maps=tally.maps,
+        left_out=left_out,
+        remarks=remarks,
+        failed=tally.failed,
+        pictures=tally.pictures,
+        protocol={
+            "corpus": corpus.name,
+            "fingerprint": corpus.fingerprint(),
+            "split": data.split,
+            "seed": seed,
+            "clips": len(tally.videos),
+            "short_clips": tally.short,
+            "clip": fields(clip),
+            "sampling": fields(data.sampling),
+            "captions": fields(data.captions),
+            "crop": f"{'drawn by data.augment' if crops else 'the centre square'}, one clip from the middle of a video",
+            **({"augment": fields(data.augment)} if crops else {}),
+            "encoder": {"class": type(encoder).__name__, **fields(encoder)},
+            "batch": BATCH,
+            "maskers": {name: {"class": type(a.masker).__name__, **fields(a.masker)} for name, a in artists.items()},
+            "statistic": "the figure of every clip, then the mean over clips and its standard error",
+        },
+    )
+
+
+def plain_data(corpus: Corpus, split: str = "test") -> Data:
+    """Every second frame; captions of the source `subject` where there is one."""
+    source = "subject" if "subject" in corpus.sources else None
+    return Data(sampling=Sampling(stride=2), captions=CaptionChoice(source=source), split=split)
+
+
+def drawn(corpus: Corpus, data: Data, clip: Clip, clips: int | None, seed: int) -> list[Video]:
+    """So many videos of the split, drawn by the seed, in the order of the table."""
+    videos = corpus.select(data.split)
+    if not videos:
+        raise CorpusError(nothing_in(corpus, data.split))
+    if clips is not None and clips < 1:
+        raise RecipeError(f"at least 1 clip must be measured, not {clips}")
+    order = seeds.generator(seed, "clips to mask", len(videos)).permutation(len(videos))
+    videos = [videos[place] for place in sorted(order[:clips])]
+    check_length(videos, clip, data.sampling)
+    return videos
+
+
+def drawn_crop(augment: Augment, seed: int, video: Video, height: int, width: int) -> Crop:
+    """The part of the frame that a training clip of this video might show."""
+    return augment.draw(seeds.generator(seed, "crop to mask", video.row), height, width)
+
+
+def obstacle(masker: Masker, corpus: Corpus, videos: Sequence[Video], clip: Clip, data: Data) -> str | None:
+    """Why this masker cannot be measured here, with the remedy; None where it can."""
+    try:
+        masker.budget(clip)
+        lists = data.captions.candidates(corpus, videos) if "text" in masker.maps else []
+        captions = {video.row: some for video, some in zip(videos, lists, strict=bool(lists))}
+        for name in masker.maps:
+            open_maps(corpus, name, videos, captions)
+    except (CorpusError, RecipeError) as error:
+        return str(error)
+    return None
+
+
+@dataclass(frozen=True)
+class Artist:
+    """A masker at work; a learned one with fresh weights."""
+
+    masker: Masker
+    clip: Clip
+    policy: Policy | None
+    encoder: Encoder | None
+
+    @classmethod
+    def of(cls, masker: Masker, clip: Clip, encoder: Vit, seed: int) -> "Artist":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeds.key(seed, "weights of a masker"))
+            embeds = encoder.build(clip) if TOKENS in masker.needs else None
+            return cls(masker, clip, masker.build(clip, encoder.width), embeds)
+
+    def draw(self, batch: Batch) -> Mask:
+        tokens = None if self.encoder is None else self.encoder.patches(cut(batch.video, self.clip))
+        return (self.masker if self.policy is None else self.policy)(batch, self.clip, batch.key, tokens)
+
+    def scores(self, batch: Batch, mask: Mask) -> Float[Tensor, "b n"]:
+        """What the mask was drawn by, high for hidden; of a learned masker minus the logarithm of its probabilities."""
+        if mask.log_prob is not None:
+            return -mask.log_prob
+        return self.masker.at(batch.progress).scores(batch, self.clip, batch.key)
+
+
+class Tally:
+    """What is summed up while the clips pass."""
+
+    def __init__(
+        self,
+        clip: Clip,
+        artists: Mapping[str, Artist],
+        videos: Mapping[str, Video],
+        pictures: int,
+        crop: CropOf | None,
+    ) -> None:
+        self.clip, self.artists, self.by_id, self.crop = clip, artists, videos, crop
+        self.shown = {list(videos)[place] for place in spread(pictures, len(videos))}
+        self.videos: list[str] = []
+        self.cameras: list[str] = []
+        self.failed: tuple[str, ...] = ()
+        self.pictures: list[Picture] = []
+        self.short = 0
+        self.clips: dict[str, dict[str, list[float]]] = {name: {} for name in artists}
+        self.maps: dict[str, dict[str, list[float]]] = {}
+        self.spent: dict[str, list[float]] = {name: [] for name in artists}
+        self.often = {name: np.zeros(clip.num_tubelets) for name in artists}
+        self.hides: dict[str, int] = {}
+
+    def add(self, batch: Batch, corpus: Corpus, data: Data, known: bool) -> None:
+        truths = (
+            [TrueClip.of(corpus, self.by_id[name], self.clip, data.sampling, self.crop) for name in batch.ids]
+            if known
+            else []
+        )
+        hidden: dict[str, Bool[np.ndarray, "b n"]] = {}
+        for name, artist in self.artists.items():
+            began = time.process_time()
+            mask = artist.draw(batch)
+            self.spent[name].append((time.process_time() - began) / len(batch))
+            self.hides[name] = mask.hidden.shape[1]
+            flags = torch.zeros(len(batch), self.clip.num_tubelets, dtype=torch.bool).scatter(1, mask.hidden, True)
+            hidden[name] = flags.numpy()
+            self.often[name] += hidden[name].sum(0)
+            scores = artist.scores(batch, mask).float().numpy() if known else None
+            for n, one in enumerate(hidden[name]):
+                figures = of_clip(one, self.clip.grid)
+                if scores is not None:
+                    figures |= of_truth(one, scores[n], truths[n])
+                put(self.clips[name], figures)
+        for n, known_clip in enumerate(truths):
+            for name, values in map_scores(batch, self.clip).items():
+                put(self.maps.setdefault(name, {}), areas_of(values[n], known_clip.subject, known_clip.others))
+        self.videos += batch.ids
+        self.cameras += [known_clip.camera for known_clip in truths]
+        self.short += 0 if batch.short is None else int(batch.short.sum())
+        for n, name in enumerate(batch.ids):
+            if name in self.shown:
+                camera = truths[n].camera if truths else ""
+                self.pictures.append(self.picture(batch, n, corpus, data, camera, hidden))
+
+    def picture(
+        self,
+        batch: Batch,
+        n: int,
+        corpus: Corpus,
+        data: Data,
+        camera: str,
+        hidden: Mapping[str, Bool[np.ndarray, "b n"]],
+    ) -> Picture:
+        captions = corpus.captions_of(self.by_id[batch.ids[n]], data.captions.source)
+        slots = spread(4, self.clip.grid[0])
+        frames = batch.video[n].permute(1, 2, 3, 0).numpy()
+        return Picture(
+            video=batch.ids[n],
+            caption=captions[0].text if captions else "",
+            camera=camera,
+            frames=frames[[slot * self.clip.tubelet_frames for slot in slots]].copy(),
+            hidden={name: each[n].reshape(self.clip.grid)[slots] for name, each in hidden.items()},
+        )
+
+    def fixed(self, name: str, encoder: Vit) -> dict[str, float]:
+        share = self.hides[name] / self.clip.num_tubelets
+        visible = self.clip.num_tubelets - self.hides[name]
+        often = binary_entropy(self.often[name] / len(self.videos)).mean()
+        return {
+            "visible": float(visible),
+            "chance": share,
+            "entropy": float(often / binary_entropy(np.array(share))),
+            "milliseconds": 1e3 * float(np.median(self.spent[name])),
+            "gflop": step_flops(encoder, self.artists[name].masker, self.clip, visible) / 1e9,
+        }
+
+
+@dataclass(frozen=True)
+class TrueClip:
+    """What each tubelet of a clip shows, and where it goes: pixel i is in tubelet before[i], then in after[i]."""
+
+    camera: str
+    subject: Float32[np.ndarray, "n"]
+    others: Float32[np.ndarray, "n"]
+    before: Int64[np.ndarray, "i"]
+    after: Int64[np.ndarray, "i"]
+
+    @classmethod
+    def of(
+        cls, corpus: Corpus, video: Video, clip: Clip, sampling: Sampling, crop_of: CropOf | None = None
+    ) -> "TrueClip":
+        known = truth(corpus, video)
+        stamps = timestamps(video.path, video.reading)
+        frames = np.searchsorted(stamps, sampling.times(stamps, clip, "centre").times - SAME)
+        size = known.owner.shape[1:]
+        crop = crop_of(video, *size) if crop_of else Crop.centre(*size)
+        owner = crop.cut(known.owner[frames][..., None])[..., 0]
+        subject, others = (
+            reduce(coverage(mask, *clip.grid[1:]), "(s f) r c -> (s r c)", "mean", f=clip.tubelet_frames)
+            for mask in (owner == 1, owner >= 2)
+        )
+        before, after = followed(known, frames[:: clip.tubelet_frames], clip.grid, crop)
+        return cls(known.camera, subject, others, before, after)
+
+
+def followed(
+    known: Truth, frames: Sequence[int] | Int64[np.ndarray, "s"], grid: Grid, crop: Crop = WHOLE
+) -> tuple[Int64[np.ndarray, "i"], Int64[np.ndarray, "i"]]:
+    """The tubelet of every pixel of each slot's first frame but the last's, and the one where its content is next.
+
+    Left out is what is not seen now or then: out of the crop, or behind something else.
+    """
+    _, rows, columns = grid
+    height, width = known.owner.shape[1:]
+    y, x = np.mgrid[:height, :width] + 0.5
+    top, left, down, across = crop.pixels(height, width)
+    shown = (y > top) & (y < top + down) & (x > left) & (x < left + across)
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    for slot, (start, end) in enumerate(pairwise(frames)):
+        moved = known.moved(int(start), int(end))
+        later_x, later_y = x + moved[..., 0], y + moved[..., 1]
+        column, row = np.floor(later_x).astype(int), np.floor(later_y).astype(int)
+        inside = shown & (column >= left) & (column < left + across) & (row >= top) & (row < top + down)
+        seen = known.owner[end, row.clip(0, height - 1), column.clip(0, width - 1)] == known.owner[start]
+        chosen = inside & seen
+        here, there = (
+            place_of((at_y[chosen] - top) / down, mirrored((at_x[chosen] - left) / across, crop.flip), rows, columns)
+            for at_y, at_x in ((y, x), (later_y, later_x))
+        )
+        pairs.append((here + slot * rows * columns, there + (slot + 1) * rows * columns))
+    if not pairs:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    return np.concatenate([one for one, _ in pairs]), np.concatenate([other for _, other in pairs])
+
+
+def mirrored(x: Float[np.ndarray, "i"], flip: bool) -> Float[np.ndarray, "i"]:
+    return 1 - x if flip else x
+
+
+def place_of(y: Float[np.ndarray, "i"], x: Float[np.ndarray, "i"], rows: int, columns: int) -> Int64[np.ndarray, "i"]:
+    """The place that holds a point, in shares of the frame."""
+    row, column = (y * rows).astype(np.int64), (x * columns).astype(np.int64)
+    return row.clip(0, rows - 1) * columns + column.clip(0, columns - 1)
+
+
+def of_clip(hidden: Bool[np.ndarray, "n"], grid: Grid) -> dict[str, float]:
+    """What is told of a mask without looking at what it hides."""
+    places = grid[1] * grid[2]
+    here = np.arange(len(hidden) - places)
+    stays, shown = agreement(hidden, here, here + places)
+    return {"stays": stays, "stays_shown": shown}
+
+
+def of_truth(hidden: Bool[np.ndarray, "n"], scores: Float32[np.ndarray, "n"], known: TrueClip) -> dict[str, float]:
+    area = float(known.subject.sum())
+    areas = areas_of(scores, known.subject, known.others)
+    follows, shown = agreement(hidden, known.before, known.after)
+    return {
+        "covers": float(known.subject[hidden].sum()) / area if area else float("nan"),
+        "roc": areas["all"],
+        "roc_distractors": areas["distractors"],
+        "follows": follows,
+        "follows_shown": shown,
+    }
+
+
+def agreement(
+    hidden: Bool[np.ndarray, "n"], before: Int64[np.ndarray, "i"], after: Int64[np.ndarray, "i"]
+) -> tuple[float, float]:
+    """Intersection over union of hidden before and hidden after, and of visible; NaN where there is nothing."""
+    first, second = hidden[before], hidden[after]
+    both, either, total = int((first & second).sum()), int((first | second).sum()), len(first)
+    return (
+        both / either if either else float("nan"),
+        (total - either) / (total - both) if total > both else float("nan"),
+    )
+
+
+def map_scores(batch: Batch, clip: Clip) -> dict[str, Float32[np.ndarray, "b n"]]:
+    """Every map of the batch as a number a tubelet; of vectors the speed, as it is and without the camera's."""
+    found: dict[str, Tensor] = {}
+    for name, values in batch.maps.items():
+        if values.ndim == 2:
+            found[name] = values
+            continue
+        vectors = per_slot(values, clip)
+        found[f"{name} speed"] = speed(vectors).flatten(1)
+        found[f"{name} compensated"] = speed(vectors, "median").flatten(1)
+    return {name: values.float().numpy() for name, values in found.items()}
+
+
+def binary_entropy(share: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """In bits; 0 for a share of 0 or 1."""
+    inside = np.clip(share, 1e-12, 1 - 1e-12)
+    bits = -(inside * np.log2(inside) + (1 - inside) * np.log2(1 - inside))
+    return np.where((share <= 0) | (share >= 1), 0.0, bits)
+
+
+def put(lists: dict[str, list[float]], figures: Mapping[str, float]) -> None:
+    for name, figure in figures.items():
+        lists.setdefault(name, []).append(figure)
+
+
+def spread(count: int, total: int) -> list[int]:
+    """Up to so many places, evenly among all, the first and the last among them."""
+    return sorted(set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()))
+
+
+def fields(config: Any) -> dict[str, Any]:
+    """A config as JSON holds it, parts with their class."""
+    return {
+        name: {"class": type(value).__name__, **fields(value)}
+        if chz.is_chz(value := getattr(config, name))
+        else dict(value)
+        if isinstance(value, Mapping)
+        else value
+        for name in chz.chz_fields(config)
+    }

@@ -1,0 +1,199 @@
+"""The card of exported weights: what they are, of what data, how they were made and measured, how to load them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tubelet.config import changed, plain
+from tubelet.escape import code_span, markdown, yaml
+from tubelet.evaluations.results import read_results
+from tubelet.formats.opened import Opened
+from tubelet.recipes.finetune import Finetune
+from tubelet.recipes.pretrain import Pretrain
+from tubelet.runs.folder import IMPORTED, Plan
+from tubelet.runs.imported import ABOUT, read_about
+
+AnyPlan = Plan[Pretrain] | Plan[Finetune]
+LOAD = {
+    "transformers": """import torch
+from transformers import AutoModel
+
+model = AutoModel.from_pretrained("FOLDER").eval()
+clips = torch.zeros(1, {frames}, 3, {size}, {size})  # (pixels / 255 - mean) / std, as in preprocessor_config.json
+embedding = model(clips).last_hidden_state.mean(1)  # 1 x {width}""",
+    "onnx": """import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("FOLDER/encoder.onnx")
+clips = np.zeros((1, 3, {frames}, {size}, {size}), np.uint8)  # batch, colour, frame, row, column; any batch
+(embedding,) = session.run(["embedding"], {{"video": clips}})  # 1 x {width}""",
+    "torch-export": """import torch
+
+model = torch.export.load("FOLDER/encoder.pt2").module()
+clips = torch.zeros(1, 3, {frames}, {size}, {size}, dtype=torch.uint8)
+embedding, tokens = model(clips)[:2]  # 1 x {width}, 1 x {tokens} x {width}""",
+    "safetensors": """from safetensors.torch import load_file
+
+weights = load_file("FOLDER/encoder.safetensors")  # names of the {layout} layout""",
+}
+
+
+def write_card(
+    folder: Path,
+    name: str,
+    run: Path,
+    opened: Opened,
+    license: str | None,
+    differences: Mapping[str, float],
+    layout: str,
+    text: bool,
+) -> None:
+    """README.md in `folder`, in the format of the hub. `differences` by target: how far apart what is loaded is."""
+    plan, origin = opened.plan, imported(run)
+    lines = [
+        "---",
+        f"license: {yaml(license or 'unknown')}",
+        "library_name: tubelet" if "transformers" not in differences else "library_name: transformers",
+        "pipeline_tag: video-classification" if opened.classes else "pipeline_tag: feature-extraction",
+        "tags: [video, videomae, self-supervised]",
+        "---",
+        "",
+        f"# {markdown(name)}",
+        "",
+        *summary(plan, origin),
+        "",
+        "## Licence",
+        "",
+        markdown(license or "")
+        or "Not stated: whoever shares these weights must say under which licence, with `--license`.",
+        *licence_notes(origin),
+        "",
+        "## Data",
+        "",
+        *data(plan, origin),
+        "",
+        "## Recipe",
+        "",
+        *recipe(plan),
+        "",
+        "## Results",
+        "",
+        *results(run),
+        "",
+        "## How to load",
+        "",
+    ]
+    clip, width = plan.config.clip, plan.config.encoder.width
+    sizes = {"frames": clip.frames, "size": clip.size, "width": width, "tokens": clip.num_tubelets, "layout": layout}
+    for target, difference in differences.items():
+        if target not in LOAD:
+            continue
+        lines += [f"{target}; relative to the original at most {difference:.1e} apart on random clips:", ""]
+        lines += ["```python", *LOAD[target].format(**sizes).replace("FOLDER", ".").splitlines(), "```", ""]
+    if opened.classes:
+        named = ", ".join(map(markdown, opened.classes[:8])) + (" ..." if len(opened.classes) > 8 else "")
+        lines += [
+            f"A classifier of {len(opened.classes)} classes ({named}): `scores` of the graphs, and",
+            "`AutoModelForVideoClassification` of transformers.",
+            "",
+        ]
+    if text:
+        lines += [
+            "Text: `joint` of encoder.onnx and of text.onnx are of length 1 in one space; their product is the score."
+        ]
+        if (folder / "search.py").exists():
+            lines += ['`python search.py "a red square" features.npz` ranks videos with NumPy and ONNX Runtime alone.']
+        lines += [""]
+    sampling = plan.config.data.sampling
+    apart = f"{sampling.frames_apart} source frames" if sampling.step_ms is None else f"{sampling.step_ms:g} ms"
+    lines += [
+        f"Clips: {clip.frames} frames {apart} apart, the middle square, {clip.size} x {clip.size} pixels, RGB.",
+        "",
+    ]
+    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def imported(run: Path) -> dict[str, Any]:
+    return read_about(run) if (run / ABOUT).exists() else {}
+
+
+def summary(plan: AnyPlan, origin: Mapping[str, Any]) -> list[str]:
+    config = plan.config
+    size = f"ViT of width {config.encoder.width}, depth {config.encoder.depth}, {config.encoder.heads} heads"
+    tubelet = f"{config.clip.tubelet_frames}x{config.clip.tubelet_size}x{config.clip.tubelet_size}"
+    if plan.recipe == IMPORTED:
+        made = f"imported from {markdown(str(origin.get('source')))} ({markdown(str(origin.get('layout')))} layout)"
+    else:
+        how = "fine-tuned to labels" if isinstance(config, Finetune) else "pretrained by masked reconstruction"
+        made = f"{how} with tubelet, recipe {code_span(plan.recipe)}"
+    return [
+        f"A video encoder, {made}: {size}, tubelets of {tubelet}, clips of {config.clip.frames}x{config.clip.size}."
+    ]
+
+
+def licence_notes(origin: Mapping[str, Any]) -> list[str]:
+    if not origin:
+        return []
+    source = markdown(str(origin.get("source")))
+    return ["", f"The weights come from {source}: its licence binds (those of VideoMAE are CC-BY-NC 4.0)."]
+
+
+def data(plan: AnyPlan, origin: Mapping[str, Any]) -> list[str]:
+    if plan.recipe == IMPORTED:
+        return [
+            "Trained elsewhere; see the source. "
+            + " ".join(f"Note: {markdown(remark)}." for remark in origin["remarks"])
+        ]
+    lines = [
+        f"Corpus {markdown(plan.corpus['name'])} (fingerprint {markdown(plan.corpus['fingerprint'][:12])}), "
+        f"split {markdown(plan.config.data.split)}."
+    ]
+    if plan.config.init:
+        lines.append(f"It began with the weights of {markdown(plan.config.init)}.")
+    return lines
+
+
+def recipe(plan: AnyPlan) -> list[str]:
+    if plan.recipe == IMPORTED:
+        return ["None of ours."]
+    values = plain(plan.config)
+    different = [f"- {code_span(f'{name}={values.get(name)}')}" for name in changed(plan.config)]
+    return [
+        f"{plan.steps} steps of {plan.config.batch * plan.config.accumulate * plan.world} clips, {plan.precision}.",
+        "What is not the default:",
+        "",
+        *different,
+        "",
+        f"Command: {code_span(' '.join(plan.command))}",
+    ]
+
+
+def results(run: Path) -> list[str]:
+    """Every metric that the run folder holds, with its 95 % interval."""
+    found = read_results(run)
+    if not found:
+        return ["Not measured. `tubelet evaluate` measures it."]
+    lines = ["| evaluation | metric | value | 95 % interval | corpus |", "|---|---|---|---|---|"]
+    for name, result in found.items():
+        for metric, value in result.get("metrics", {}).items():
+            interval = as_interval(entry(result, "intervals", metric))
+            corpus = str(entry(result, "corpus", "name") or "")
+            measured = "" if value is None else f"{value:.3f}"
+            cells = (markdown(name), markdown(metric), measured, interval, markdown(corpus))
+            lines.append(f"| {' | '.join(cells)} |")
+    marks = {mark for result in found.values() for mark in result.get("marks") or []}
+    return [*lines, *(["", *(f"Note: {markdown(mark)}." for mark in sorted(marks))] if marks else [])]
+
+
+def entry(result: Mapping[str, Any], field: str, name: str) -> Any:
+    """None where the field is missing, or not what a command writes."""
+    found = result.get(field)
+    return found.get(name) if isinstance(found, dict) else None
+
+
+def as_interval(bounds: Any) -> str:
+    try:
+        low, high = map(float, bounds)
+    except (TypeError, ValueError):
+        return ""
+    return f"[{low:.3f}, {high:.3f}]"

@@ -1,0 +1,67 @@
+"""A run as an export sees it: encoder, heads and plan, whether it was pretrained, fine-tuned or imported."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import chz
+
+from tubelet.formats.graphs import VideoModel
+from tubelet.models.classifier import Classifier, ScoreHead
+from tubelet.models.decoder import Reconstructor
+from tubelet.models.encoder import Encoder
+from tubelet.objectives.contrast import ContrastLoss
+from tubelet.objectives.pixels import PixelLoss
+from tubelet.recipes.finetune import Finetune
+from tubelet.recipes.pretrain import Pretrain
+from tubelet.runs.classifier import tuned_model
+from tubelet.runs.folder import Plan, load_task, read_kind, read_plan, read_plan_of
+from tubelet.runs.imported import imported_head
+
+
+@dataclass(frozen=True)
+class Opened:
+    """On the CPU, in evaluation mode."""
+
+    plan: Plan[Pretrain] | Plan[Finetune]
+    encoder: Encoder
+    decoder: Reconstructor | None = None
+    contrast: ContrastLoss | None = None
+    classifier: ScoreHead | None = None
+    classes: tuple[str, ...] = ()
+
+    @property
+    def graph(self) -> VideoModel:
+        return VideoModel(self.encoder, self.contrast, self.classifier).eval()
+
+
+def open_run(folder: Path) -> Opened:
+    if read_kind(folder) == "finetune":
+        _, model, classes = tuned_model(folder)
+        return Opened(
+            read_plan_of(folder, Finetune), plain_encoder(model), classifier=score_head(model), classes=classes
+        )
+    _, task = load_task(folder)
+    heads = list(task.objectives.values())
+    pixels = next((head for head in heads if isinstance(head, PixelLoss)), None)
+    classifier, classes = imported_head(folder) or (None, ())
+    return Opened(
+        read_plan(folder),
+        task.encoder,
+        None if pixels is None else pixels.decoder,
+        next((head for head in heads if isinstance(head, ContrastLoss)), None),
+        classifier,
+        classes,
+    )
+
+
+def plain_encoder(model: Classifier) -> Encoder:
+    """The encoder of a classifier, which has no norm after its last block, as one that says so."""
+    encoder = model.encoder
+    encoder.config = chz.replace(encoder.config, final_norm=False)
+    return encoder.eval()
+
+
+def score_head(model: Classifier) -> ScoreHead:
+    head = ScoreHead(model.head.in_features, model.head.out_features, model.norm.eps)
+    head.norm, head.linear = model.norm, model.head
+    return head.eval()

@@ -1,0 +1,190 @@
+"""The Python face: `encoder = tubelet.load_encoder("RUN")`, `features = tubelet.embed(encoder, "clip.mp4")`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, UInt8
+from torch import Tensor
+
+from tubelet.checkpoint import CHECKPOINT
+from tubelet.errors import VideoError, WeightsError
+from tubelet.inference.arrays import clip_of_frames
+from tubelet.inference.kinds import FeatureKind
+from tubelet.inference.reading import Look, Moment, Piece, piece_of, read_here, with_path
+from tubelet.inference.rows import Row, absolute
+from tubelet.inference.windows import Measuring, Windows, length_of, pieces_of
+from tubelet.loading.loader import LONG
+from tubelet.models.encoder import Encoder
+from tubelet.runs.folder import CLASSIFIER, RECIPE, load_task
+from tubelet.trust import trusting_code
+from tubelet.video.limits import Limits, limited, within
+from tubelet.video.limits import limits as chosen_limits
+from tubelet.video.sampling import Sampling
+
+Source = str | Path | np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What is known of the windows of one video (one that is not cut into windows is one window)."""
+
+    features: Float[Tensor, "w *shape"]
+    start: Float64[Tensor, "w"]  # seconds of the video
+    end: Float64[Tensor, "w"]  # not a number: the end of the video
+    attention: Float[Tensor, "w nt nh nw"] | None = None
+
+
+def load_encoder(path: str | Path, *, trust_code: bool = False) -> Encoder:
+    """The encoder of a run folder, also a fine-tuned one, or of its weights file, on the CPU, in evaluation mode.
+
+    A run whose own classes stand in a file of code is opened only with `trust_code`, which runs that file. The encoder
+    carries the clip size (`encoder.clip`) and the frame sampling (`encoder.sampling`) that it was trained with.
+    """
+    path = Path(path).expanduser()
+    run = path.parent if path.is_file() else path
+    if not path.exists():
+        raise WeightsError(f"there is no run folder and no checkpoint at {path}; train one with `tubelet pretrain`")
+    if not (run / RECIPE).exists():
+        raise WeightsError(
+            f"{path} has no {RECIPE} beside it, which says what its weights are; name a folder of `tubelet pretrain`"
+        )
+    if path.is_file() and path.name not in (CHECKPOINT, CLASSIFIER):
+        raise WeightsError(f"{path} is no checkpoint; name the folder {run} or {run / CHECKPOINT}")
+    with trusting_code(trust_code):
+        config, task = load_task(run)
+    vars(task.encoder)["sampling"] = config.data.sampling
+    return task.encoder
+
+
+@overload
+def embed(
+    encoder: Encoder, source: Source | Sequence[Source], *, sampling: Sampling | None = None, batch: int = 8,
+    features: str = "mean", layer: int | Literal["all"] | None = None, limits: Limits | None = None,
+) -> Float[Tensor, "v *shape"]: ...  # fmt: skip
+
+
+@overload
+def embed(
+    encoder: Encoder, source: Source | Sequence[Source], *, sampling: Sampling | None = None, batch: int = 8,
+    features: str = "mean", layer: int | Literal["all"] | None = None, limits: Limits | None = None,
+    windows: float | int | None = None, overlap: float | int | str = 0.0, attention: bool = False,
+) -> list[Embedding]: ...  # fmt: skip
+
+
+def embed(
+    encoder: Encoder,
+    source: Source | Sequence[Source],
+    *,
+    sampling: Sampling | None = None,
+    batch: int = 8,
+    features: str = "mean",
+    layer: int | Literal["all"] | None = None,
+    limits: Limits | None = None,
+    windows: float | int | None = None,
+    overlap: float | int | str = 0.0,
+    attention: bool = False,
+) -> Any:
+    """One feature a video: the mean of the encoder's tokens of its centre clip, as in evaluation.
+
+    A video is a path, or frames: uint8 "t h w 3" of which a clip is chosen as of a file, or whole clips, "3 t h w" or
+    "b 3 t h w", as an encoder reads them. Frames are chosen as in training (`encoder.sampling`) unless said otherwise.
+    A video that cannot be read is a `VideoError`; `tubelet embed` makes a row of it instead.
+
+    `features` "time_step" and "token" give a feature for each of them, `layer` those of a block ("all": of every one).
+    With `windows` (seconds) or `attention` it is a list of `Embedding`, one a video, with when each window begins and
+    ends, and how much each token is attended to in the last block.
+    """
+    kind = FeatureKind(features, layer, attention)
+    kind.check(encoder)
+    cut = None if windows is None else Windows.of(windows, overlap)
+    sources: list[Source] = [source] if isinstance(source, str | Path | np.ndarray | Tensor) else list(source)
+    reading = Reading(encoder, sampling or sampling_of(encoder), kind, max(1, batch))
+    with limited(limits or Limits()):
+        if cut is not None:
+            return [reading.in_windows(one, cut) for one in sources]
+        found = reading.clips(sources)
+    if not attention:
+        return found["feature"]
+    nothing = torch.full((1,), float("nan"), dtype=torch.float64)
+    return [
+        Embedding(feature[None], torch.zeros(1, dtype=torch.float64), nothing, seen[None])
+        for feature, seen in zip(found["feature"], found["attention"], strict=True)
+    ]
+
+
+def embed_at(encoder: Encoder, path: Path, start: float | None, sampling: Sampling) -> Float[Tensor, "d"]:
+    """The feature of the clip in the middle of a file, or of the one that begins at this moment."""
+    row = row_of(path)
+    piece = piece_of(row, None, encoder.clip, sampling)
+    if start is not None:
+        piece = Piece((row,), (Look(Path(row.path), start, start + LONG, (Moment(start, start + LONG, 0.0),)),))
+    return FeatureKind().of(encoder, read_here(piece, encoder.clip, sampling))["feature"][0]
+
+
+def sampling_of(encoder: Encoder) -> Sampling:
+    """What the encoder was trained with, where it came from a run."""
+    found = vars(encoder).get("sampling", None)
+    return found if isinstance(found, Sampling) else Sampling()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How `embed` reads and what it keeps."""
+
+    encoder: Encoder
+    sampling: Sampling
+    kind: FeatureKind
+    batch: int
+
+    def clips(self, sources: Sequence[Source]) -> dict[str, Tensor]:
+        """What is kept of the clip of each video; of arrays that hold several clips, of each."""
+        parts: list[dict[str, Tensor]] = []
+        waiting: list[UInt8[Tensor, "c 3 t h w"]] = []
+        for place, one in enumerate(sources):
+            waiting.append(self.read(one))
+            if len(waiting) == self.batch or place == len(sources) - 1:
+                parts.append(self.measured(torch.cat(waiting)))
+                waiting = []
+        if not parts:
+            return {"feature": torch.empty(0, *self.kind.shape(self.encoder)), "attention": torch.empty(0)}
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def read(self, source: Source) -> UInt8[Tensor, "c 3 t h w"]:
+        if isinstance(source, np.ndarray | Tensor):
+            return clip_of_frames(source, self.encoder.clip, self.sampling)
+        return self.read_piece(piece_of(row_of(source), None, self.encoder.clip, self.sampling))
+
+    def read_piece(self, piece: Piece) -> UInt8[Tensor, "c 3 t h w"]:
+        return read_here(piece, self.encoder.clip, self.sampling)
+
+    def in_windows(self, source: Source, windows: Windows) -> Embedding:
+        if isinstance(source, np.ndarray | Tensor):
+            raise VideoError("frames in an array have no times, and windows need them; give a file")
+        row = row_of(source)
+        try:
+            length = within(chosen_limits(), lambda: length_of(Measuring(row)))
+        except VideoError as error:
+            raise with_path(error, Path(row.path)) from error
+        clip = self.encoder.clip
+        rows: list[Row] = []
+        parts = []
+        for piece in pieces_of(row, length, windows, 3 * clip.frames * clip.size**2):
+            parts.append(self.measured(self.read_piece(piece)))
+            rows += piece.rows
+        found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        start, end = (
+            torch.tensor([getattr(one, name) for one in rows], dtype=torch.float64) for name in ("start", "end")
+        )
+        return Embedding(found["feature"], start, end, found.get("attention"))
+
+    def measured(self, video: UInt8[Tensor, "c 3 t h w"]) -> dict[str, Tensor]:
+        parts = [self.kind.of(self.encoder, video[at : at + self.batch]) for at in range(0, len(video), self.batch)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def row_of(source: str | Path) -> Row:
+    return Row(str(source), absolute(Path(source).expanduser()), 0.0, None)

@@ -1,0 +1,132 @@
+"""One row a video (or segment, or window) of any sources, whatever its state: what the tables of features and of
+labels share. Start reading at `Sources.videos`."""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import Any
+
+from tubelet.corpus.listing import Entry, list_sources, segment_id
+from tubelet.corpus.table import Corpus, Video
+from tubelet.errors import CorpusError
+from tubelet.video.content import state_or_none
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a table says of a video, beside what was measured: which it is, or why there is nothing."""
+
+    id: str
+    path: str  # absolute
+    start: float  # seconds; where a segment or window begins in its file
+    end: float | None  # None: the end of the file
+    status: str = "ok"
+    reason: str = ""
+    size: int | None = None  # of the file, bytes; None where it is not there
+    modified: int | None = None  # when the file was changed, nanoseconds
+    reading: str | None = None  # how its frames are read, where a corpus says so
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """The same for the same part of the same, unchanged file, whatever it is called here."""
+        said = () if self.reading is None else (self.reading,)
+        return self.path, self.start, self.end, self.size, self.modified, *said
+
+    @property
+    def key(self) -> str:
+        return hashlib.blake2b(repr(self.place).encode(), digest_size=16).hexdigest()
+
+
+def none(videos: Sequence[Video]) -> Collection[str]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is to be measured: corpora, and the videos that files, folders and lists mean."""
+
+    corpora_and_files: tuple[tuple[Corpus, tuple[Video, ...]] | tuple[None, tuple[Entry, ...]], ...]
+
+    @classmethod
+    def of(
+        cls,
+        sources: Sequence[str | Path],
+        split: str | None = None,
+        without: Callable[[list[Video]], Collection[str]] = none,
+    ) -> "Sources":
+        """Of corpora only a split, where that is asked for, and none of the videos whose ids `without` gives."""
+        parts: list[Any] = []
+        for source in map(Path, sources):
+            if (source / "corpus.json").exists():
+                corpus = Corpus.open(source)
+                chosen = [video for video in corpus.videos if split in (None, "all", video.split)]
+                if not chosen:
+                    there = ", ".join(sorted({video.split for video in corpus.videos}))
+                    raise CorpusError(f"{source} has no video in split {split!r}; it has: {there}")
+                left_out = without(chosen)
+                parts.append((corpus, tuple(video for video in chosen if video.id not in left_out)))
+            else:
+                parts.append((None, tuple(list_sources([source]).entries)))
+        return cls(tuple(parts))
+
+    def videos(self) -> list[tuple[Row, Video | None]]:
+        """The rows in the order of the sources, each with what a corpus knows of it; each file in the order of its
+        table or name. No id stands for two files."""
+        found: list[tuple[Row, Video | None]] = []
+        for _, items in self.corpora_and_files:
+            for item in items:
+                if isinstance(item, Video):
+                    end = item.end if item.end > item.start else None
+                    row = Row(
+                        item.id, absolute(item.path), item.start, end, item.status, item.reason, reading=item.reading
+                    )
+                    found.append((as_it_is_now(row), item))
+                else:
+                    row = Row(item.id, absolute(item.path), item.start or 0.0, item.end)
+                    found.append((as_it_is_now(row), None))
+        names = told_apart([row for row, _ in found])
+        return [(replace(row, id=name), video) for (row, video), name in zip(found, names, strict=True)]
+
+
+def absolute(path: Path) -> str:
+    return str(path.absolute())
+
+
+def as_it_is_now(row: Row) -> Row:
+    size, modified = state_or_none(Path(row.path)) or (None, None)
+    return replace(row, size=size, modified=modified)
+
+
+def told_apart(rows: Sequence[Row]) -> list[str]:
+    """An id for each row: its own, or where several files have that one, the shortest end of each one's path that
+    tells them apart."""
+    files: dict[str, set[str]] = {}
+    for row in rows:
+        files.setdefault(file_part(row), set()).add(row.path)
+    taken = set(files)
+    new: dict[tuple[str, str], str] = {}
+    for name, paths in files.items():
+        if len(paths) > 1:
+            new |= {(name, path): end for path, end in shortest_ends(paths, taken - {name}).items()}
+            taken |= set(new.values())
+    made = []
+    for row in rows:
+        name = file_part(row)
+        made.append(new.get((name, row.path), name) + row.id.removeprefix(name))
+    return made
+
+
+def file_part(row: Row) -> str:
+    """The id without the mark of a segment."""
+    return row.id.removesuffix(segment_id("", row.start))
+
+
+def shortest_ends(paths: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+    """The last folders and the name of each path, as many as make all of them different, and none of them taken."""
+    parts = {path: PurePath(path).parts for path in paths}
+    for count in range(1, max(map(len, parts.values()))):
+        ends = {path: "/".join(some[-count:]) for path, some in parts.items()}
+        if len(set(ends.values())) == len(ends) and not set(ends.values()) & set(taken):
+            return ends
+    return {path: path for path in parts}

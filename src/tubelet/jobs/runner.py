@@ -1,0 +1,298 @@
+"""The one runner of all jobs over a corpus: videos through worker processes, what is made of them kept in shards.
+
+A job is a plain function and tasks of plain values, one task a video. Tasks are cut into shards in the order of the
+table; the results of a shard are kept whole or not at all, so whatever is killed, at most the shards in hand are done
+again. What failed is remembered with its reason, and not tried again unless that is asked for or the file changes.
+
+The work itself is done by an engine: `local`, a pool of processes, or anything that gives shards to a cluster, whose
+workers call `do_shard`. Start reading at `run_job`.
+"""
+
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypedDict, runtime_checkable
+
+from tubelet.checksums import json_line, misfit, open_json_lines, read_json_lines
+from tubelet.errors import TubeletError
+from tubelet.jobs.pool import Failure, attempt, cores, run_each
+from tubelet.video.content import state_of
+from tubelet.video.limits import Limits
+
+FEWEST, MOST = 8, 256  # tasks of a shard; between them a fiftieth of all
+FAILED = "failed.jsonl"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One video's worth of a job. All of it pickles."""
+
+    key: str  # another one as soon as the file, or what is asked of it, is another
+    name: str  # for people
+    pieces: tuple[Any, ...]  # the job's function gets one at a time
+    about: Any = None  # what else the job wants to know of it
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Tasks whose results are kept together."""
+
+    tasks: tuple[Task, ...]
+
+
+def as_found(task: Task, found: Any) -> Any:
+    return found
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done with a task: plain functions, so that any engine can carry them to its workers.
+
+    `look` sees a piece in a killable process, `then` what it found of it (task, found), `whole` all that was found of
+    a task, in order (task, [found]). A local pool runs `then` and `whole`, where models live, in its own process.
+    """
+
+    look: Callable[[Any], Any]
+    then: Callable[[Task, Any], Any] = as_found
+    whole: Callable[[Task, list[Any]], Any] = as_found
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """Told what is done, of how much, and a remark."""
+
+    def __call__(self, done: int, total: int, remark: str = "") -> object: ...
+
+
+def quiet(done: int, total: int, remark: str = "") -> None:
+    pass
+
+
+Engine = Callable[[Work, Sequence[Shard], Limits], Iterable[tuple[int, int, Any]]]
+"""Yields (number of the shard, place in it, result or `Failure`) of every task, in any order."""
+
+
+def local(work: Work, shards: Sequence[Shard], limits: Limits) -> Iterator[tuple[int, int, Any]]:
+    """A pool of processes on this machine. It gets pieces, not tasks, so one long video keeps all of it busy."""
+    jobs = [
+        (number, place, piece)
+        for number, shard in enumerate(shards)
+        for place, task in enumerate(shard.tasks)
+        for piece in range(len(task.pieces))
+    ]
+    values = [shards[number].tasks[place].pieces[piece] for number, place, piece in jobs]
+    left = Counter((number, place) for number, place, _ in jobs)
+    found: dict[tuple[int, int], dict[int, Any]] = {}
+    failed: dict[tuple[int, int], Failure] = {}
+    for index, result in run_each(work.look, values, limits.workers or cores(), limits.seconds, limits.memory):
+        number, place, piece = jobs[index]
+        at, task = (number, place), shards[number].tasks[place]
+        left[at] -= 1
+        if not isinstance(result, Failure) and at not in failed:
+            result = here(work.then, task, result)
+        if isinstance(result, Failure):
+            failed.setdefault(at, result)
+            found.pop(at, None)
+        elif at not in failed:
+            found.setdefault(at, {})[piece] = result
+        if not left[at]:
+            parts = [part for _, part in sorted(found.pop(at, {}).items())]
+            yield number, place, failed.pop(at, None) or here(work.whole, task, parts)
+
+
+def here(stage: Callable[[Task, Any], Any], task: Task, found: Any) -> Any:
+    """A stage in this process: what is wrong with a video is its failure, a mistake of the program is one."""
+    try:
+        return stage(task, found)
+    except TubeletError as error:
+        return Failure(str(error), getattr(error, "status", "unreadable"))
+
+
+def do_shard(work: Work, shard: Shard) -> list[Any]:
+    """What a worker of any engine does with a shard: the result of every task, or its `Failure`."""
+    return [attempt(partial(do_task, work), task) for task in shard.tasks]
+
+
+def do_task(work: Work, task: Task) -> Any:
+    return work.whole(task, [work.then(task, work.look(piece)) for piece in task.pieces])
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a job is run: the user's choices."""
+
+    limits: Limits = field(default_factory=Limits)
+    retry_failed: bool = False
+    engine: Engine = local
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a call of a job did."""
+
+    total: int
+    there: int  # tasks whose results stood before
+    made: int  # by this call
+    failed: Mapping[str, Failure]  # by key, those remembered included
+    names: Mapping[str, str]  # of the failed
+    remembered: int  # failed before and not tried again
+    seconds: float
+
+    def told(self, unit: str) -> str:
+        """The last line of a job."""
+        rate = f" ({self.made / self.seconds:.3g} {unit}/s)" if self.made and self.seconds > 0 else ""
+        words = [f"{self.made} of {self.total} {unit} done in {spell(self.seconds)}{rate}"]
+        if self.there:
+            words.append(f"{self.there} stood before")
+        if self.failed:
+            words.append(f"{len(self.failed)} failed")
+        if self.remembered:
+            words.append(f"{self.remembered} of them before, not tried again (--retry-failed does)")
+        return ", ".join(words)
+
+
+def run_job(
+    work: Work,
+    tasks: Sequence[Task],
+    keep: Callable[[Sequence[tuple[Task, Any]]], None],
+    *,
+    there: Callable[[Task], bool] = lambda task: False,
+    failures: "Failures | None" = None,
+    running: Running | None = None,
+    progress: Progress = quiet,
+    most: int = MOST,
+) -> Done:
+    """Does all tasks but those that are `there` already; `keep` gets the results of a shard and stores them at once.
+
+    A shard has at most so many tasks. Interrupted by Ctrl-C, what is whole of the shards in hand is kept too.
+    """
+    running, failures, began = running or Running(), failures or Failures(None), time.monotonic()
+    failed: dict[str, Failure] = {}
+    shards = []
+    done = 0
+    for shard in cut(tasks, most):
+        todo = [task for task in shard.tasks if not there(task)]
+        if not running.retry_failed:
+            failed |= {task.key: reason for task in todo if (reason := failures.get(task.key))}
+        todo = [task for task in todo if task.key not in failed]
+        done += len(shard.tasks) - len(todo)
+        if todo:
+            shards.append(Shard(tuple(todo)))
+    remembered, before = len(failed), done
+    made: dict[int, list[tuple[int, Any]]] = {}
+
+    def store(number: int) -> int:
+        """Keeps what there is of a shard, in order."""
+        results = [(shards[number].tasks[place], result) for place, result in sorted(made.pop(number), key=first)]
+        good = [(task, result) for task, result in results if not isinstance(result, Failure)]
+        for task, result in results:
+            if isinstance(result, Failure):
+                failed[task.key] = result
+                failures.add(task, result)
+            else:
+                failures.forget(task.key)
+        if good:
+            keep(good)
+        return len(good)
+
+    kept = 0
+    progress(done, len(tasks))
+    try:
+        for number, place, result in running.engine(work, shards, running.limits):
+            made.setdefault(number, []).append((place, result))
+            if len(made[number]) == len(shards[number].tasks):
+                kept += store(number)
+            done += 1
+            bad = len(failed) + sum(isinstance(r, Failure) for some in made.values() for _, r in some)
+            progress(done, len(tasks), f"{bad} failed" if bad else "")
+    except KeyboardInterrupt:
+        for number in list(made):
+            store(number)
+        raise
+    names = {task.key: task.name for task in tasks if task.key in failed}
+    return Done(len(tasks), before - remembered, kept, failed, names, remembered, time.monotonic() - began)
+
+
+def first(pair: tuple[int, Any]) -> int:
+    return pair[0]
+
+
+def cut(tasks: Sequence[Task], most: int = MOST) -> list[Shard]:
+    """The same shards for the same tasks, whatever of them is done: that decides only what is left of each."""
+    size = min(max(len(tasks) // 50, FEWEST), most)
+    return [Shard(tuple(tasks[at : at + size])) for at in range(0, len(tasks), size)]
+
+
+def file_key(path: Path, *question: Any) -> str:
+    """The file as it is now, and what is asked of it, without reading it."""
+    try:
+        state = state_of(path)
+    except (OSError, TubeletError):
+        state = (-1, -1)
+    return hashlib.blake2b(repr((str(path), state, question)).encode(), digest_size=16).hexdigest()
+
+
+class Failed(TypedDict):
+    """A line of `failed.jsonl`."""
+
+    key: str
+    reason: str
+    status: str
+
+
+class Forgotten(TypedDict):
+    """One that takes back what a line before it says."""
+
+    key: str
+    reason: None
+
+
+class Failures:
+    """Why tasks have no result, by key; one JSON object a line in a file, or nowhere. The last word on a key counts."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.known: dict[str, Failure] = {}
+        remedy = "delete it, and what failed is tried again"
+        found = [] if path is None else read_json_lines(path, TubeletError, remedy)
+        self.end = found[-1][1] if found else 0  # what follows, a power cut left unfinished
+        for number, (said, _) in enumerate(found, 1):
+            if fault := misfit(said, Forgotten if said.get("reason", "") is None else Failed):
+                raise TubeletError(f"{path} is damaged in line {number} ({fault}); {remedy}")
+            if said["reason"] is None:
+                self.known.pop(said["key"], None)
+            else:
+                self.known[said["key"]] = Failure(said["reason"], said["status"])
+
+    def get(self, key: str) -> Failure | None:
+        return self.known.get(key)
+
+    def add(self, task: Task, failure: Failure) -> None:
+        if self.known.get(task.key) != Failure(failure.reason, failure.status):
+            self.known[task.key] = Failure(failure.reason, failure.status)
+            self.say({"key": task.key, "id": task.name, "status": failure.status, "reason": failure.reason})
+
+    def forget(self, key: str) -> None:
+        if self.known.pop(key, None):
+            self.say({"key": key, "reason": None})
+
+    def say(self, line: Mapping[str, Any]) -> None:
+        if self.path is not None:
+            with open_json_lines(self.path, self.end) as file:
+                file.write(json_line(line))
+                file.flush()
+                os.fsync(file.fileno())
+                self.end = file.tell()
+
+
+def spell(seconds: float) -> str:
+    """12 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

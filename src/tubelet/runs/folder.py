@@ -1,0 +1,362 @@
+"""The run folder as training sees it: whose it is, how far it is, and the way back from it to a task."""
+
+import contextlib
+import os
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
+
+import chz
+import torch
+from torch import Tensor
+
+from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part, read_checkpoint
+from tubelet.checksums import read_json, write_json
+from tubelet.config import UnknownPartError, changed, dotted, plain, typed
+from tubelet.corpus.table import Corpus
+from tubelet.errors import RunError
+from tubelet.files import file_name, lock, refuse_links_out, remove_leftovers
+from tubelet.jobs.shards import chosen
+from tubelet.log import read_log, versions
+from tubelet.objectives import Pixels
+from tubelet.recipes.find import is_file, load_file
+from tubelet.recipes.finetune import Finetune
+from tubelet.recipes.pretrain import Pretrain
+from tubelet.tasks import Pretraining
+from tubelet.train import Machine, Training
+from tubelet.trust import trusts_code
+
+RECIPE, LOG, LOCK = "recipe.json", "log.jsonl", ".lock"
+CLASSIFIER = "classifier.safetensors"  # the weights that fine-tuning keeps; it comes last, so a run with it is finished
+IMPORTED = "imported"  # in place of a recipe's name: weights from elsewhere
+# Fields that may change when a run goes on: they decide no weight.
+FREE = ("data.workers", "log_every", "save_every", "tensorboard")
+MADE_BY = {"pretrain": "tubelet pretrain", "finetune": "tubelet finetune"}  # kind of run -> the command that makes it
+
+C = TypeVar("C", bound=Training)
+
+
+@dataclass(frozen=True)
+class Plan(Generic[C]):
+    """A run, whole: what recipe.json holds."""
+
+    recipe: str  # name of the recipe, or file.py:function
+    config: C
+    corpus: Mapping[str, str]  # path, name, fingerprint
+    steps: int
+    world: int
+    precision: Literal["bf16", "fp32"]  # what the config's precision came to
+    text_width: int | None  # width of the caption embeddings, where an objective needs them
+    derived: Mapping[str, str]  # what else decides the weights: maps and embeddings in use, weights to start from
+    command: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return type(self.config).__name__.lower()
+
+    @staticmethod
+    def make(
+        recipe: str, config: Pretrain, corpus: Corpus, machine: Machine, text_width: int | None, command: list[str]
+    ) -> "Plan[Pretrain]":
+        videos = len(config.data.select(corpus))
+        return Plan(
+            recipe,
+            config,
+            where(corpus),
+            config.total(videos, machine.world),
+            machine.world,
+            machine.precision,
+            text_width,
+            series_in_use(corpus, config),
+            tuple(command),
+        )
+
+    def differences(self, other: "Plan[C]") -> list[str]:
+        """What decides the weights and is not the same: `field: old -> new`."""
+        old, new = plain(self.config), plain(other.config)
+        for values, plan in ((old, self), (new, other)):
+            values |= {"corpus": plan.corpus["fingerprint"], "total steps": plan.steps, "processes": plan.world}
+            values |= plan.derived
+        if self.corpus["name"] != other.corpus["name"] and old["corpus"] != new["corpus"]:
+            old["corpus"], new["corpus"] = self.corpus["name"], other.corpus["name"]
+        absent = "absent"
+        return [
+            f"{field}: {shorten(old.get(field, absent))} -> {shorten(new.get(field, absent))}"
+            for field in dict.fromkeys([*old, *new])
+            if field not in FREE and old.get(field, absent) != new.get(field, absent)
+        ]
+
+
+def where(corpus: Corpus) -> dict[str, str]:
+    """How a plan names its corpus."""
+    return {"path": str(corpus.folder.resolve()), "name": corpus.name, "fingerprint": corpus.fingerprint()}
+
+
+def series_in_use(corpus: Corpus, config: Pretrain) -> dict[str, str]:
+    """The series of maps and embeddings that training reads; those that are missing are the loader's to name."""
+    kept = [name for name in config.masker.maps if not (config.exact_text and name == "text")]
+    roots = {f"{name} maps": corpus.folder / "maps" / file_name(name) for name in kept}
+    if config.needs_text or config.exact_text:
+        roots["caption embeddings"] = corpus.folder / "embeddings"
+    found = {name: chosen(root) for name, root in roots.items()}
+    return {name: folder.name for name, folder in found.items() if folder is not None}
+
+
+def shorten(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."
+
+
+def write_plan(folder: Path, plan: Plan[Any]) -> None:
+    content = {
+        "format": 1,
+        "kind": plan.kind,
+        "recipe": plan.recipe,
+        "corpus": dict(plan.corpus),
+        "values": plain(plan.config),
+        "changed": list(changed(plan.config)),  # for readers: which of them are not the defaults
+        "own": own_parts(plan.config),  # which of them name classes that are not tubelet's
+        "steps": plan.steps,
+        "processes": plan.world,
+        "precision": plan.precision,
+        "text_width": plan.text_width,
+        "derived": dict(plan.derived),
+        "versions": versions(),
+        "hardware": hardware(),
+        "command": list(plan.command),
+    }
+    write_json(folder / RECIPE, content, indent=2)
+
+
+class Recipe(TypedDict):
+    """What `recipe.json` says of a run."""
+
+    format: int
+    kind: NotRequired[Literal["pretrain", "finetune"]]
+    recipe: str
+    corpus: dict[str, str]
+    values: dict[str, Any]
+    steps: int
+    processes: int
+    precision: Literal["bf16", "fp32"]
+    text_width: int | None
+    derived: dict[str, str]
+    command: list[str]
+
+
+def read_recipe(folder: Path) -> Recipe:
+    return read_json(folder / RECIPE, Recipe, RunError, "restore it, or train anew")
+
+
+def read_kind(folder: Path | str) -> str:
+    """ "pretrain" or "finetune"; "" where there is no run."""
+    try:
+        return read_recipe(Path(folder)).get("kind", "pretrain")
+    except RunError:
+        return ""
+
+
+def read_plan(folder: Path | str) -> Plan[Pretrain]:
+    """What `write_plan` wrote, typed again; of fine-tuning as that of an encoder without heads, which any command
+    takes."""
+    if read_kind(folder) != "finetune":
+        return read_plan_of(folder, Pretrain)
+    plan = read_plan_of(folder, Finetune)
+    return replace(plan, config=as_encoder_alone(plan.config))  # type: ignore[arg-type,return-value]
+
+
+def as_encoder_alone(tuned: Finetune) -> Pretrain:
+    """The config of the encoder that fine-tuning keeps: nothing to train, and no norm after its last block."""
+    return Pretrain(
+        clip=tuned.clip,
+        data=tuned.data,
+        encoder=chz.replace(tuned.encoder, final_norm=False),
+        objectives={"pixels": Pixels(weight=0.0)},
+        init=None if tuned.scratch else tuned.init,
+        seed=tuned.seed,
+        steps=1,
+    )
+
+
+def read_plan_of(folder: Path | str, config: type[C]) -> Plan[C]:
+    """What `write_plan` wrote of a run with this config, typed again."""
+    kind = config.__name__.lower()
+    path = Path(folder) / RECIPE
+    refuse_links_out(Path(folder))
+    try:
+        if not path.exists():
+            raise RunError(f"{folder} holds no recipe.json, so it is no run; name a folder of `{MADE_BY[kind]}`")
+        content = read_recipe(Path(folder))
+        if content["format"] != 1:
+            raise RunError(f"{path} has format {content['format']}; this version of tubelet reads format 1")
+        if (found := content.get("kind", "pretrain")) != kind:
+            raise RunError(
+                f"{folder} is a run of `{MADE_BY.get(found, found)}`, and this wants one of `{MADE_BY[kind]}`; "
+                "name another folder"
+            )
+        recipe = str(content["recipe"])
+        return Plan(
+            recipe,
+            rebuilt(config, content, path),
+            content["corpus"],
+            content["steps"],
+            content["processes"],
+            content["precision"],
+            content["text_width"],
+            content["derived"],
+            tuple(content["command"]),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({type(error).__name__}: {error}); restore it, or train anew") from error
+
+
+def rebuilt(config: type[C], content: Mapping[str, Any], path: Path) -> C:
+    """The config of the recorded values. A file is run only where its classes are among them, and it is trusted."""
+    recipe = str(content["recipe"])
+    if is_file(recipe) and trusts_code():
+        load_file(recipe)  # its own parts must be known before they can be named
+    needs_code = RunError(
+        f"{path.parent} has parts that are code of {recipe}; code that a run folder names is run only where you trust "
+        "it: add --trust-code (in Python trust_code=True)"
+    )
+    if is_file(recipe) and "own" not in content and not trusts_code():  # any name in it may be that of a class of code
+        raise needs_code
+    try:
+        made = typed(config, content["values"], str(path))
+    except UnknownPartError as error:
+        raise error if trusts_code() or not is_file(recipe) else needs_code from None
+    if not {*content.get("own", ())} <= {*own_parts(made)}:  # a class of ours has the name of one of the file's
+        raise needs_code
+    return made
+
+
+def own_parts(config: object) -> list[str]:
+    """Dotted names of the parts whose class is a user's own."""
+    parts = {name: value for name, value in dotted(config).items() if isinstance(value, type)}
+    return [name for name, part in parts.items() if part.__module__.partition(".")[0] != "tubelet"]
+
+
+def load_task(run: Path | str) -> tuple[Pretrain, Pretraining]:
+    """The config of a run and its task with the weights of the checkpoint, on the CPU and in evaluation mode."""
+    plan = read_plan(run)
+    try:
+        task = plan.config.build(plan.text_width)
+    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(f"{run} asks for a model that cannot be made here ({reason}); restore its {RECIPE}") from error
+    load_strictly(task, read_weights_of(run), weights_file(run))
+    return plan.config, task.eval()
+
+
+def weights_file(run: Path | str) -> Path:
+    """The file that holds the weights of a run, pretrained, imported or fine-tuned, and their step."""
+    run = Path(run)
+    if read_kind(run) != "finetune":
+        return run / CHECKPOINT
+    if not (run / CLASSIFIER).exists():
+        raise RunError(f"{run} is not finished, so it has no classifier; give its `tubelet finetune` command again")
+    return run / CLASSIFIER
+
+
+def read_weights_of(run: Path | str) -> dict[str, Tensor]:
+    """The weights of a run under the names of a pretraining task; of a fine-tuned one those of its encoder alone."""
+    file = weights_file(run)
+    tensors, step = read_checkpoint(file)
+    refuse_step(step, read_recipe(Path(run))["steps"], file)
+    if file.name != CLASSIFIER:
+        return part(tensors, "task")
+    return {name: value for name, value in tensors.items() if name.startswith("encoder.")}
+
+
+@dataclass(frozen=True)
+class Claim(Generic[C]):
+    """The right to write a folder, what stands in it, and how far that has come."""
+
+    plan: Plan[C]
+    begun: bool
+    step: int = 0
+    finished: bool = False
+
+
+@contextlib.contextmanager
+def claim(folder: Path, plan: Plan[C]) -> Iterator[Claim[C]]:
+    """Takes the folder for this plan: a new run, or the same one going on. Anything else is refused untouched.
+
+    A new run has begun once `write_plan` has; when it fails before that, it leaves nothing behind.
+    """
+    check_kind(folder)
+    created = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        try:
+            yield look(folder, plan)
+        finally:
+            if not (folder / RECIPE).exists():
+                (folder / LOCK).unlink(missing_ok=True)
+                if created:
+                    with contextlib.suppress(OSError):  # what went wrong is told, not this
+                        folder.rmdir()
+
+
+def look(folder: Path, plan: Plan[C]) -> Claim[C]:
+    if not (folder / RECIPE).exists():
+        return Claim(plan, begun=False)
+    old = read_plan_of(folder, type(plan.config))
+    if differences := old.differences(plan):
+        raise RunError(
+            f"{folder} holds another run ({'; '.join(differences)}); "
+            f"give a new folder with --out, or start from its weights with init={folder} and a new --out"
+        )
+    step = checkpoint_step(folder / CHECKPOINT)
+    refuse_step(step, old.steps, folder / CHECKPOINT)
+    ended = any(record["kind"] == "end" for record in read_log(folder / LOG))
+    return Claim(old, begun=True, step=step, finished=ended and step >= plan.steps)
+
+
+def refuse_step(step: int, steps: int, path: Path) -> None:
+    """A step that the run does not come to is none that it saved."""
+    if step > steps:
+        raise RunError(f"{path} is of step {step} and its run has {steps}; restore the file, or train anew")
+
+
+def check_kind(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; give the run a folder of its own with --out")
+    if not folder.exists() or (folder / RECIPE).exists():
+        return
+    begun = re.compile(rf"\.{re.escape(RECIPE)}(\.\d+)?\.part")  # a write that was killed
+    if held := sorted(path.name for path in folder.iterdir() if path.name != LOCK and not begun.match(path.name)):
+        raise RunError(f"{folder} holds {held[0]} and is no run; give the run a folder of its own with --out")
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time, and no leftovers of one that was killed."""
+    busy = RunError(f"another process is training in {folder}; wait for it, or give another --out")
+    with lock(folder / LOCK, busy, patience=0.0):
+        remove_leftovers(folder)
+        yield
+
+
+def hardware() -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "machine": platform.machine(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def processor() -> str:
+    """The name of the processor as the kernel gives it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"

@@ -1,0 +1,183 @@
+"""A warm start: weights of a run, of VideoMAE files or of the hub, and what of them a new task takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import chz
+from torch import Tensor, nn
+
+from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part
+from tubelet.errors import WeightsError
+from tubelet.models.decoder import Decoder
+from tubelet.models.encoder import Vit, size_of
+from tubelet.objectives import Pixels
+from tubelet.recipes.pretrain import Pretrain
+from tubelet.runs.folder import RECIPE, read_kind, read_plan, read_plan_of, read_weights_of, weights_file
+from tubelet.tasks import Pretraining
+from tubelet.types import Clip, Grid
+from tubelet.weights import read_weights
+
+PIXELS = "pixels"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights under the names of a task, and the model they are of."""
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    clip: Clip
+    encoder: Vit
+    decoder: Decoder | None
+    remarks: tuple[str, ...] = ()
+    fine_tuned: bool = False  # by us: it left the norm after its last block, which a recipe may begin anew
+
+
+def source(init: str) -> Source:
+    """A run folder, a file or folder of VideoMAE weights, or a hub name."""
+    folder = Path(init).expanduser()
+    if (folder / RECIPE).exists():
+        config = read_plan(folder).config
+        return Source(
+            str(weights_file(folder)), read_weights_of(folder), config.clip, config.encoder, decoder_of(config),
+            fine_tuned=read_kind(folder) == "finetune",
+        )  # fmt: skip
+    found = read_weights(init)
+    about = f"{found.origin} ({found.layout} layout)"
+    return Source(about, found.tensors, found.clip, found.encoder, found.decoder, found.remarks)
+
+
+def decoder_of(config: Pretrain) -> Decoder | None:
+    head = config.objectives.get(PIXELS)
+    return head.decoder if isinstance(head, Pixels) and head.factor else None
+
+
+def settled(config: Pretrain, folder: Path) -> tuple[Pretrain, Source | None]:
+    """The config with what a warm start decides, and the weights to start from, where there is a start.
+
+    Decided are the position tables: those of the clips that the weights were trained on, stretched over these. A run
+    that goes on keeps what it found at its beginning.
+    """
+    init = config.init
+    if init is None:
+        return config, None
+    if (folder / RECIPE).exists() and (old := read_plan_of(folder, Pretrain).config).init == init:
+        decoder = decoder_of(old)
+        config = with_positions(config, old.encoder.positions_of, decoder.positions_of if decoder else None)
+        return config, None if checkpoint_step(folder / CHECKPOINT) else source(init)
+    found = source(init)
+    of_encoder, of_decoder = (
+        None if part is None else grid(part, found.clip, config.clip) for part in (found.encoder, found.decoder)
+    )
+    return with_positions(config, of_encoder, of_decoder), found
+
+
+def grid(trained: Vit | Decoder, on: Clip, clip: Clip) -> Grid | None:
+    """The grid whose table goes on serving; None where it is this clip's own."""
+    used = trained.positions_of or on.grid
+    return None if used == clip.grid else used
+
+
+def with_positions(config: Pretrain, encoder: Grid | None, decoder: Grid | None) -> Pretrain:
+    """What the config itself says of positions stands."""
+    made: dict[str, Any] = {}
+    if config.encoder.positions_of is None:
+        made["encoder"] = chz.replace(config.encoder, positions_of=encoder)
+    head = config.objectives.get(PIXELS)
+    if isinstance(head, Pixels) and head.decoder.positions_of is None:
+        moved = chz.replace(head, decoder=chz.replace(head.decoder, positions_of=decoder))
+        made["objectives"] = {**config.objectives, PIXELS: moved}
+    return chz.replace(config, **made)
+
+
+def warm(task: Pretraining, found: Source) -> list[str]:
+    """Fills the task with what fits; the encoder must, whole. Returns lines that say what is taken, new, changed."""
+    check_encoder(task.encoder.config, found)
+    parts: dict[str, nn.Module] = {"encoder": task.encoder}
+    parts |= {f"objectives.{name}": objective for name, objective in task.objectives.items()}
+    if task.policy is not None:
+        parts["policy"] = task.policy
+    taken, new = [], []
+    for name, module in parts.items():
+        if reason := "not in the source" if name != "encoder" and not part(found.tensors, name) else "":
+            new.append(f"{name} ({reason})")
+            continue
+        if name == f"objectives.{PIXELS}" and (reason := other_decoder(module, found)):
+            new.append(f"{name} ({reason})")
+            continue
+        own = part(found.tensors, name)
+        if name == "encoder" and found.fine_tuned and task.encoder.config.final_norm:
+            own |= {key: value for key, value in module.state_dict().items() if key.startswith("norm.")}
+            new.append("encoder.norm (fine-tuning leaves it out)")
+        try:
+            load_strictly(module, own, found.name)
+        except WeightsError as error:
+            if name == "encoder" and other_size(task.encoder.config, found.encoder):
+                raise WeightsError(
+                    f"{error}; that encoder is {found.encoder.width} wide and {found.encoder.depth} deep, the recipe's "
+                    f"{task.encoder.config.width} and {task.encoder.config.depth}: set {size_of(found.encoder)}"
+                ) from error
+            if name == "encoder":
+                raise
+            new.append(f"{name} ({str(error).rpartition(' do not fit this model: ')[2]})")
+        else:
+            taken.append(f"{name} ({len(own)} tensors)")
+    left = {".".join(name.split(".")[: 2 if name.startswith("objectives.") else 1]) for name in found.tensors} - {
+        *parts
+    }
+    lines = [f"init: {found.name}: taken: {', '.join(taken)}" + (f"; new: {', '.join(new)}" if new else "")]
+    lines += [f"init: left in the source: {', '.join(sorted(left))}"] if left else []
+    lines += positions_lines(task)
+    if (eps := found.encoder.layer_norm_eps) != task.encoder.config.layer_norm_eps:
+        lines.append(
+            f"init: its layer_norm_eps is {eps:g}, this recipe's {task.encoder.config.layer_norm_eps:g}; for exactly "
+            f"its features set encoder.layer_norm_eps={eps:g}"
+        )
+    return lines + [f"init: {remark}" for remark in found.remarks]
+
+
+def check_encoder(config: Vit, found: Source) -> None:
+    """What the shapes of the tensors do not tell, or tell badly."""
+    for name, meaning in (("heads", "attention heads"), ("final_norm", "a norm after the last block")):
+        theirs, ours = getattr(found.encoder, name), getattr(config, name)
+        if name == "heads" and other_size(config, found.encoder):
+            continue  # a number of heads of its own would not fit this width; the tensors say what differs
+        if theirs != ours and not (found.fine_tuned and name == "final_norm"):
+            raise WeightsError(
+                f"the encoder of {found.name} and that of the recipe differ in {meaning} ({theirs} and {ours}); "
+                f"set encoder.{name}={theirs}"
+            )
+
+
+def other_size(one: Vit, other: Vit) -> bool:
+    return (one.width, one.depth) != (other.width, other.depth)
+
+
+def other_decoder(module: nn.Module, found: Source) -> str:
+    """Why a decoder whose tensors may fit is another one; empty where it is not."""
+    ours = getattr(getattr(module, "config", None), "decoder", None)
+    if not isinstance(ours, Decoder) or found.decoder is None:
+        return ""
+    for name in ("heads", "positions"):
+        if (theirs := getattr(found.decoder, name)) != getattr(ours, name):
+            return f"its decoder has {name} {theirs}, this one {getattr(ours, name)}"
+    return ""
+
+
+def positions_lines(task: Pretraining) -> list[str]:
+    """Which position tables are stretched over the clips of this run, and how to have their own."""
+    own, lines = task.clip.grid, []
+    head = getattr(dict(task.objectives.items()).get(PIXELS), "config", None)
+    for name, config in (
+        ("encoder", task.encoder.config),
+        (f"objectives.{PIXELS}.decoder", getattr(head, "decoder", None)),
+    ):
+        if config is not None and config.positions_of not in (None, own):
+            spelled = "x".join(map(str, config.positions_of)), "x".join(map(str, own))
+            lines.append(
+                f"init: {name}: the position table of {spelled[0]} is interpolated to {spelled[1]}, linearly in time "
+                f"and space ({name}.positions_of={','.join(map(str, own))} takes the table of these clips)"
+            )
+    return lines

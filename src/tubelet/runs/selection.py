@@ -1,0 +1,74 @@
+"""What fine-tuning selects: the learning rate and the step that were best on the held-out part of train."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tubelet.log import read_log
+from tubelet.runs.folder import LOG
+
+HELD_OUT = "held_out"  # the name of what is measured on the way, in log.jsonl
+
+
+def below(root: Path, rate: float) -> Path:
+    """The folder of one learning rate."""
+    return root / f"rate-{rate:g}"
+
+
+def measured(folder: Path) -> list[dict[str, Any]]:
+    """The measurements on the held-out part that are logged."""
+    return [record for record in read_log(folder / LOG) if record["kind"] == "evaluation"]
+
+
+def standing(record: Mapping[str, Any]) -> tuple[float, float, int]:
+    """What is compared: accuracy, then cross-entropy, then who came first; where nothing is held out, who came last."""
+    if not record["metrics"]:
+        return 0.0, 0.0, record["step"]
+    return record["metrics"]["accuracy"], -record["metrics"]["cross_entropy"], -record["step"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The rate and the step whose weights are kept, and what every rate came to at its best."""
+
+    rate: float
+    step: int
+    accuracy: float | None  # on the held-out part; None where nothing is held out
+    grid: Mapping[float, tuple[float, int]]  # rate -> best held-out accuracy, at which step
+    ties: tuple[str, ...] = ()  # sentences
+
+    @property
+    def told(self) -> str:
+        found = f"learning rate {self.rate:g}, step {self.step}"
+        if self.accuracy is None:
+            return f"{found}, the last: nothing was held out to select on"
+        return f"{found}, {self.accuracy:.1%} on the held-out part of train"
+
+
+def best(grid: Iterable[float], root: Path, clips: int) -> Chosen:
+    """Equal rates: the smaller one. `clips` are held out."""
+    every = {rate: measured(below(root, rate)) for rate in grid}
+    top = {rate: max(records, key=standing) for rate, records in every.items()}
+    rate = max(sorted(top), key=lambda rate: standing(top[rate])[:2])
+    step = top[rate]["step"]
+    if not top[rate]["metrics"]:
+        return Chosen(rate, step, None, {})
+    accuracy = {rate: record["metrics"]["accuracy"] for rate, record in top.items()}
+    summary = {rate: (accuracy[rate], record["step"]) for rate, record in top.items()}
+    rates = [one for one in sorted(top) if accuracy[one] == accuracy[rate]]
+    steps = sorted({one["step"] for one in every[rate] if one["metrics"]["accuracy"] == accuracy[rate]})
+    ties = (
+        *tie("learning rates", rates, rate, accuracy[rate], clips, "smaller rate"),
+        *tie(f"steps at learning rate {rate:g}", steps, step, accuracy[rate], clips, "earlier step"),
+    )
+    return Chosen(rate, step, accuracy[rate], summary, ties)
+
+
+def tie(what: str, equal: list[Any], taken: Any, accuracy: float, clips: int, simpler: str) -> list[str]:
+    if len(equal) < 2:
+        return []
+    return [
+        f"{what} {', '.join(f'{one:g}' for one in equal)} tie at {accuracy:.1%} on the {clips} held-out clips; taken "
+        f"is the one of the lowest cross-entropy there (equal too: the {simpler}), {taken:g}"
+    ]

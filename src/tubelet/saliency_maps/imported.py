@@ -1,0 +1,186 @@
+"""A user's own maps: arrays from files, checked whole before anything is written, kept like the maps made here.
+
+An array is (layers, rows, columns), or (layers, rows, columns, 2) where each layer says how far every place moves
+(dx, dy) in shares of the frame. One `.npz` holds arrays by video id, `ID:times` beside `ID` where layers have times of
+their own; or every file is one video's, named after it: an `.npy`, or an `.npz` with `values` and perhaps `times`.
+Start reading at `import_maps`.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from tubelet.corpus.names import Names
+from tubelet.corpus.table import Corpus, Video
+from tubelet.errors import CorpusError, RecipeError
+from tubelet.saliency_maps.filling import Map, Progress, quiet, usable
+from tubelet.stores.maps import KINDS, Kind, MapsWriter
+from tubelet.video.reader import SAME, timestamps
+
+TIMES = ":times"
+LARGEST = 65504.0  # of float16
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a call did."""
+
+    videos: int  # that have a map now
+    computed: int  # maps kept by this call
+
+
+def import_maps(corpus: Corpus, name: str, files: Sequence[Path], progress: Progress = quiet) -> Imported:
+    """The arrays of these files as the maps of this name, instead of those it had."""
+    check_name(name)
+    if not files:
+        raise RecipeError(f"no file to import {name} maps from; name .npy or .npz files")
+    videos = {video.id: video for video in usable(corpus)}
+    found: dict[str, tuple[Map, Path]] = {}
+    kind: Kind | None = KINDS.get(name)
+    first = ""
+    for path, video, values, times in arrays(files, videos):
+        if video.id in found:
+            raise CorpusError(f"{path} and {found[video.id][1]} both hold a map of {video.id}")
+        where = f"{path}: the map of {video.id}"
+        mine = kind_of(where, values)
+        if mine != (kind or mine):
+            other = f"{name} maps are" if name in KINDS else f"that of {first} is"
+            raise CorpusError(f"{where} is a {mine} map, of shape {shape(values)}, but {other} {kind}")
+        kind, first = mine, first or video.id
+        check_values(where, values, mine)
+        found[video.id] = (values.astype(np.float32), stamps(where, video, len(values), times, mine)), path
+    assert kind is not None
+    method = {"imported": digest((video, values, times) for video, ((values, times), _) in sorted(found.items()))}
+    with MapsWriter(corpus, name, kind, method) as maps:
+        new = [videos[video] for video in found if not maps.has(videos[video], "")]
+        for number, video in enumerate(new, 1):
+            maps.add(video, "", *found[video.id][0])
+            progress(number, len(new))
+        maps.finish()
+    return Imported(len(found), len(new))
+
+
+def check_name(name: str) -> None:
+    if name == "text":
+        raise RecipeError("text maps belong to captions and cannot be imported; give the maps another name")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise RecipeError(f"{name!r} is no name for maps; use small letters, digits and _, a letter first")
+
+
+def arrays(
+    files: Sequence[Path], videos: Mapping[str, Video]
+) -> Iterator[tuple[Path, Video, np.ndarray, np.ndarray | None]]:
+    """(file, video, values, times) of everything the files hold."""
+    root = os.path.commonpath([path.absolute().parent for path in files])  # folders above all files name no video
+    for path in files:
+        held = read(path)
+        if not isinstance(held, dict):
+            yield path, of_name(path, root, videos), held, None
+        elif "values" in held and "values" not in videos:
+            if extra := sorted(held.keys() - {"values", "times"}):
+                raise CorpusError(f"{path} holds {extra[0]!r} beside values and times")
+            yield path, of_name(path, root, videos), held["values"], held.get("times")
+        else:
+            for key, values in held.items():
+                if key in videos:
+                    yield path, videos[key], values, held.get(key + TIMES)
+                elif not (key.endswith(TIMES) and key.removesuffix(TIMES) in held):
+                    raise CorpusError(f"{path} holds a map of {key!r}, which is no usable video of the corpus")
+
+
+def read(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+    except FileNotFoundError:
+        raise CorpusError(f"{path}: no such file") from None
+    except Exception as error:  # zip, header and pickle errors are of many kinds
+        raise CorpusError(f"{path} cannot be read as .npy or .npz: {str(error).splitlines()[0]}") from None
+
+
+def of_name(path: Path, root: str, videos: Mapping[str, Video]) -> Video:
+    """The video that a file is named after: its id, or the end of its id, each with or without ending."""
+    tail = path.with_suffix("").as_posix()
+    whole = [
+        video for name, video in videos.items() if f"/{tail}".endswith((f"/{name}", f"/{Path(name).with_suffix('')}"))
+    ]
+    end = path.absolute().with_suffix("").relative_to(root).as_posix()
+    fitting = whole or [videos[name] for name in Names((name, None) for name in videos).meant(end, path.parent)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise CorpusError(
+            f"{path} could be the map of {fitting[0].id} or {fitting[1].id}; "
+            "put maps into folders as the videos are, or all into one .npz by id"
+        )
+    raise CorpusError(f"{path} is named after no usable video of the corpus, whose ids are like {next(iter(videos))!r}")
+
+
+def kind_of(where: str, values: np.ndarray) -> Kind:
+    if not (np.issubdtype(values.dtype, np.number) or values.dtype == bool) or np.iscomplexobj(values):
+        raise CorpusError(f"{where} holds {values.dtype}, not numbers")
+    if values.ndim == 3 and values.size:
+        return "scalar"
+    if values.ndim == 4 and values.shape[3] == 2 and values.size:
+        return "vector"
+    raise CorpusError(
+        f"{where} has shape {shape(values)}; it must be (layers, rows, columns) or (layers, rows, columns, 2)"
+    )
+
+
+def shape(values: np.ndarray) -> str:
+    return "x".join(map(str, values.shape)) or "()"
+
+
+def check_values(where: str, values: np.ndarray, kind: Kind) -> None:
+    if not np.isfinite(values).all():
+        raise CorpusError(f"{where} holds NaN or infinite values")
+    largest = float(np.abs(values).max())
+    if kind == "vector" and largest > 2:
+        raise CorpusError(
+            f"{where} moves by up to {largest:.4g} frames a step; divide pixels by the frame's width and height"
+        )
+    if largest > LARGEST:
+        raise CorpusError(f"{where} holds {largest:.4g}, beyond the largest number that is kept, {LARGEST:g}")
+
+
+def stamps(where: str, video: Video, layers: int, times: np.ndarray | None, kind: Kind) -> Float64[np.ndarray, "edges"]:
+    """Timestamps for so many layers: the given ones, or those of the frames where there are as many, or even ones.
+
+    A vector map's last layer ends with the video where no end is given.
+    """
+    end = video.end if video.end > video.start else video.start + 1.0
+    if times is not None:
+        given = np.asarray(times, np.float64)
+        wanted = (layers,) if kind == "scalar" else (layers, layers + 1)
+        if given.ndim != 1 or len(given) not in wanted or not np.isfinite(given).all() or (np.diff(given) < 0).any():
+            raise CorpusError(
+                f"{where} has {layers} layers and times of shape {shape(given)}; "
+                f"they must be {' or '.join(map(str, wanted))} ascending seconds"
+            )
+    else:
+        shown = timestamps(video.path, video.reading)
+        given = shown[(shown >= video.start - SAME) & (shown < end - SAME)]
+        if len(given) != layers:
+            edges = np.linspace(video.start, end, layers + 1)
+            given = edges if kind == "vector" else (edges[1:] + edges[:-1]) / 2
+    if kind == "vector" and len(given) == layers:
+        given = np.append(given, max(end, given[-1]))
+    return given
+
+
+def digest(parts: Iterator[tuple[str, Any, Any]]) -> str:
+    """What was imported: other arrays are another series."""
+    hashed = hashlib.blake2b(digest_size=8)
+    for name, values, times in parts:
+        hashed.update(repr((name, values.shape)).encode())
+        hashed.update(np.ascontiguousarray(values, np.float32).tobytes())
+        hashed.update(times.tobytes())
+    return hashed.hexdigest()

@@ -1,0 +1,93 @@
+"""Caption embeddings: computed once per corpus by one model, found by the caption's normalised text."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float32
+
+from tubelet.corpus.table import Caption, Corpus, normalise_text
+from tubelet.errors import CorpusError
+from tubelet.files import file_name, within
+from tubelet.jobs.shards import Series, Writer, choose, chosen, series_folder
+
+
+class Embeddings:
+    """The caption embeddings of a corpus by one model."""
+
+    def __init__(self, series: Series) -> None:
+        self.series = series
+        self.width: int = series.about["width"]
+        self.vectors = [batch.column("vector").values.to_numpy().reshape(-1, self.width) for batch in series.batches]
+
+    @classmethod
+    def open(cls, corpus: Corpus, series: str | None = None) -> "Embeddings":
+        """Those that are read now, or those of this series where they are still there."""
+        root = corpus.folder / "embeddings"
+        kept = within(root, file_name(series)) if series else None
+        folder = kept if kept is not None and (kept / "about.json").is_file() else chosen(root)
+        if folder is None:
+            raise CorpusError(
+                f"{corpus.folder} has no caption embeddings; make them with `tubelet saliency text {corpus.folder}`"
+            )
+        return cls(Series(folder))
+
+    def __reduce__(self) -> tuple[type["Embeddings"], tuple[Series]]:
+        return Embeddings, (self.series,)
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What made them: the model's identity, the width."""
+        return self.series.about
+
+    def vector(self, caption: Caption) -> Float32[np.ndarray, "e"]:
+        return self.of_text(caption.text)
+
+    def of_text(self, text: str) -> Float32[np.ndarray, "e"]:
+        place = self.series.rows.get(text_key(normalise_text(text)))
+        if place is None:
+            raise CorpusError(f"no embedding of the caption {text!r}; make it with `tubelet saliency text CORPUS`")
+        shard, row = place
+        self.series.verify(shard, row)
+        return self.vectors[shard][row]
+
+    def missing(self, captions: Sequence[Caption]) -> list[str]:
+        """Ids of the videos that have a caption without an embedding."""
+        without = {c.video for c in captions if text_key(normalise_text(c.text)) not in self.series}
+        return sorted(without)
+
+
+class EmbeddingsWriter:
+    """Fills one series of caption embeddings, by one model of this width."""
+
+    def __init__(self, corpus: Corpus, identity: str, width: int) -> None:
+        about = {"name": "embeddings", "model": identity, "width": width}
+        schema = pa.schema([("key", pa.binary(16)), ("text", pa.string()), ("vector", pa.list_(pa.float32(), width))])
+        self.writer = Writer(series_folder(corpus.folder / "embeddings", about), about, schema)
+
+    def has(self, text: str) -> bool:
+        return text_key(text) in self.writer
+
+    def add(self, text: str, vector: Float32[np.ndarray, "e"]) -> None:
+        if not np.isfinite(vector).all():
+            raise ValueError(f"the embedding of {text!r} holds NaN or infinite values")
+        self.writer.add({"key": text_key(text), "text": text, "vector": vector}, vector.nbytes)
+
+    def flush(self) -> None:
+        self.writer.flush()
+
+    def finish(self) -> None:
+        self.writer.flush()
+        choose(self.writer.folder)
+
+    def __enter__(self) -> "EmbeddingsWriter":
+        return self
+
+    def __exit__(self, *stop: object) -> None:
+        self.writer.__exit__(*stop)
+
+
+def text_key(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()

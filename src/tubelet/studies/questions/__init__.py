@@ -1,0 +1,1 @@
+"""The studies that come with tubelet, by what they ask."""

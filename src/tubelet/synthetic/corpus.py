@@ -1,0 +1,230 @@
+"""`synth-1` as a corpus folder: real H.264 files, the two tables, and the truth of every clip.
+
+`videos/ID.mp4` and `truth/ID.npz` are written clip by clip, so an interrupted call goes on where it stopped;
+`truth/clips.parquet` says in words what each clip shows; the tables come last. `synth.json` marks the folder as ours.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+
+from tubelet.checksums import Damaged, read_json, read_npz, read_parquet, write_json, write_npz, write_parquet
+from tubelet.errors import CorpusError
+from tubelet.files import remove_leftovers, within
+from tubelet.synthetic.render import Rendered, Truth, render
+from tubelet.synthetic.scene import draw_captions, draw_scene
+
+VERSION = "synth-1"
+MARK = "synth.json"
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is rendered. A clip is a function of (seed, split, index, pixels, frames): more clips change none."""
+
+    train: int = 1200
+    test: int = 400
+    seed: int = 0
+    pixels: int = 96
+    frames: int = 32
+    fps: int = 15
+
+    def __post_init__(self) -> None:
+        if self.train < 1 or self.test < 0 or self.frames < 2 or self.fps < 1:
+            raise CorpusError("an embedded corpus needs at least 1 training clip, 2 frames and 1 frame a second")
+        if self.pixels < 32 or self.pixels % 2:
+            raise CorpusError(f"frames of {self.pixels} pixels cannot be rendered; --size must be even and at least 32")
+
+    @property
+    def clips(self) -> list[tuple[str, int]]:
+        return [("train", index) for index in range(self.train)] + [("test", index) for index in range(self.test)]
+
+
+def write_synth(
+    folder: Path, size: Size, workers: int = 1, progress: Callable[[int, int], None] = lambda done, total: None
+) -> int:
+    """Renders what is missing of the corpus and writes its tables; returns how many clips were rendered now.
+
+    A folder that holds anything else, or a `synth-1` drawn otherwise or larger, is left alone: `CorpusError`.
+    """
+    folder = Path(folder)
+    claim(folder, size)
+    missing = [clip for clip in size.clips if not is_done(folder, *clip)]
+    total = len(size.clips)
+    progress(total - len(missing), total)
+    work = partial(write_clip, folder, size)
+    if workers > 1 and len(missing) > 2 * workers:
+        # spawned, not forked: a fork of a process that runs threads can hang
+        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            count(pool.imap_unordered(work, missing, chunksize=4), total - len(missing), total, progress)
+    else:
+        count(map(work, missing), total - len(missing), total, progress)
+    if missing or not (folder / "corpus.json").exists():
+        write_tables(folder, size)
+    return len(missing)
+
+
+class Mark(TypedDict):
+    """What the file says that marks a folder as ours."""
+
+    version: str
+    train: int
+    test: int
+    seed: int
+    pixels: int
+    frames: int
+    fps: int
+
+
+def claim(folder: Path, size: Size) -> None:
+    """Makes the folder ours, or finds that it is, or refuses."""
+    mark = folder / MARK
+    for part in (folder, folder / "videos", folder / "truth"):
+        remove_leftovers(part)
+    if mark.exists():
+        there: dict[str, Any] = dict(
+            read_json(mark, Mark, CorpusError, "restore it, or name another folder with --out")
+        )
+        wanted = {"version": VERSION, **asdict(size)}
+        for name in ("version", "seed", "pixels", "frames", "fps"):
+            if there.get(name) != wanted[name]:
+                raise CorpusError(
+                    f"{folder} holds {there['version']} with {name}={there.get(name)}, not {wanted[name]}; "
+                    "name another folder with --out"
+                )
+        for name in ("train", "test"):
+            if there[name] > wanted[name]:
+                raise CorpusError(
+                    f"{folder} already holds {there[name]} {name} clips, more than {wanted[name]}; "
+                    "use it as it is, or name another folder with --out"
+                )
+        if all(there[name] == wanted[name] for name in ("train", "test")):
+            return
+        (folder / "corpus.json").unlink(missing_ok=True)  # until the larger tables are there, it is not complete
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CorpusError(f"{folder} exists and is no {VERSION} corpus; name a new or empty folder with --out")
+    write_json(mark, {"version": VERSION, **asdict(size)})
+    for name in ("videos", "truth"):
+        (folder / name).mkdir(exist_ok=True)
+
+
+def count(results: Iterable[None], done: int, total: int, progress: Callable[[int, int], None]) -> None:
+    for number, _ in enumerate(results, start=done + 1):
+        progress(number, total)
+
+
+def clip_id(split: str, index: int) -> str:
+    return f"{split}-{index:05d}"
+
+
+def is_done(folder: Path, split: str, index: int) -> bool:
+    return (folder / "truth" / f"{clip_id(split, index)}.npz").exists()
+
+
+def write_clip(folder: Path, size: Size, clip: tuple[str, int]) -> None:
+    """One clip: the video first, its truth last, each complete or absent."""
+    from tubelet.video.reader import write_video
+
+    split, index = clip
+    rendered = render(index, size.seed, split, size.pixels, size.frames)
+    name = clip_id(split, index)
+    fast = {"preset": "superfast"}  # as near to the pixels as the slower presets, at a third of their time
+    write_video(folder / "videos" / f"{name}.mp4", rendered.frames, float(size.fps), options=fast)
+    write_truth(folder / "truth" / f"{name}.npz", rendered)
+
+
+def write_truth(path: Path, rendered: Rendered) -> None:
+    truth = rendered.truth
+    content = {"owner": truth.owner, "scale": truth.scale, "turn": truth.turn, "place": truth.place}
+    write_npz(path, {**content, "camera": np.array(truth.camera)})
+
+
+def truth(corpus: Any, video: Any) -> Truth:
+    """What is known about a clip: `corpus` a Corpus or its folder, `video` a Video of it or its id."""
+    folder, name = Path(getattr(corpus, "folder", corpus)), getattr(video, "id", video)
+    path = within(folder / "truth", f"{name}.npz")
+    if not path.exists():
+        raise CorpusError(f"{folder} holds no truth about {name}; only clips of `tubelet synth` have one")
+    remedy = "delete it and run `tubelet synth` again"
+    stored = read_npz(path, ("owner", "scale", "turn", "place", "camera"), CorpusError, remedy)
+    return Truth(stored["owner"], stored["scale"], stored["turn"], stored["place"], camera=str(stored["camera"]))
+
+
+def truth_in_words(folder: Path) -> dict[str, list[Any]] | None:
+    """What `truth/clips.parquet` says of each clip, a list a column; None where there is none.
+
+    `moving_distractors` is said beside it: whether all, some or none of the distractors move.
+    """
+
+    path = folder / "truth" / "clips.parquet"
+    if not path.exists():
+        return None
+    try:
+        said = read_parquet(path).to_pydict()
+    except (OSError, Damaged) as error:
+        raise CorpusError(f"{path} is damaged ({error}); run `tubelet synth` again") from None
+    if "distractors" in said:
+        moving = [[not thing.endswith(" still") for thing in things] for things in said["distractors"]]
+        said["moving_distractors"] = ["all" if all(some) else "some" if any(some) else "none" for some in moving]
+    return said
+
+
+def write_tables(folder: Path, size: Size) -> None:
+    """The videos, captions and truth tables, from the draws and the files; `corpus.json` makes the corpus complete."""
+    import pyarrow as pa
+
+    from tubelet.corpus.content import content_columns
+    from tubelet.corpus.table import write_corpus
+
+    videos: list[dict[str, Any]] = []
+    captions: list[dict[str, Any]] = []
+    clips: list[dict[str, Any]] = []
+    for split, index in size.clips:
+        name = clip_id(split, index)
+        scene = draw_scene(index, size.seed, split, size.frames)
+        subject, *others = scene.things
+        duration = size.frames / size.fps
+        videos.append(
+            {
+                "id": name,
+                "path": f"videos/{name}.mp4",
+                "start": 0.0,
+                "end": duration,
+                "duration": duration,
+                "fps": float(size.fps),
+                "frames": size.frames,
+                "width": size.pixels,
+                "height": size.pixels,
+                "codec": "h264",
+                "label": subject.motion,
+                "split": split,
+                "group": name,
+                "status": "ok",
+                "reason": "",
+                **content_columns(folder / "videos" / f"{name}.mp4"),
+            }
+        )
+        captions += [
+            {"video": name, "text": text, "source": source, "time": None}
+            for source, text in draw_captions(index, scene, size.seed, split).items()
+        ]
+        clips.append(
+            {
+                "video": name,
+                "split": split,
+                "shape": subject.shape,
+                "colour": subject.colour,
+                "verb": subject.motion,
+                "held_out": scene.held_out,
+                "camera": scene.camera,
+                "ground": scene.ground.kind,
+                "distractors": [f"{thing.colour} {thing.shape} {thing.motion}" for thing in others],
+            }
+        )
+    write_parquet(folder / "truth" / "clips.parquet", pa.Table.from_pylist(clips))
+    write_corpus(folder, VERSION, videos, captions, {"synth": asdict(size)})

@@ -1,0 +1,49 @@
+"""What a video file holds, as one digest: a renamed or touched file keeps it, a changed one does not.
+
+The digest of a file is of all its bytes; that of an image sequence (a folder of frames) of its frame files' digests, in
+order.
+"""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from tubelet.errors import VideoError
+from tubelet.video.limits import regular_file
+from tubelet.video.sequences import frame_files, is_sequence
+
+SIZE = 16  # bytes of a digest
+
+State = tuple[int, int]  # bytes, and the time of the last change in nanoseconds
+
+
+def state_of(path: Path) -> State:
+    """What tells without reading that a file may have changed. Of an image sequence: all bytes, the latest change."""
+    stats = [file.stat() for file in frame_files(path)] if is_sequence(path) else [regular_file(path)]
+    return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
+
+
+def state_or_none(path: Path) -> State | None:
+    """None where there is no such file."""
+    try:
+        return state_of(path)
+    except (OSError, VideoError):
+        return None
+
+
+def content_digest(path: Path) -> bytes:
+    return digest_of(path, *state_of(path))
+
+
+@lru_cache(maxsize=1024)
+def digest_of(path: Path, size: int, modified: int) -> bytes:
+    """Segments of one long file share one reading of it."""
+    if is_sequence(path):
+        parts = b"".join(digest_of_file(file) for file in frame_files(path))
+        return hashlib.blake2b(parts, digest_size=SIZE).digest()
+    return digest_of_file(path)
+
+
+def digest_of_file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=SIZE)).digest()
