@@ -23,7 +23,7 @@ from tubelet.captioning.pretrained import Describer
 from tubelet.corpus.table import Corpus, Video
 from tubelet.video.reader import open_video
 
-TINY = Path(__file__).resolve().parents[1] / "tests" / "captioning"
+TINY = Path(__file__).resolve().parents[1] / "tests"
 
 
 def rate(corpus: Corpus, most: int | None, model: str) -> None:
@@ -73,7 +73,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         if given.model is None:
             sys.path.insert(0, str(TINY))
-            import tiny_captioners
+            from support import tiny_captioners
 
             tiny_captioners.blip2(Path(folder))
         rate(Corpus.open(given.corpus), given.videos, given.model or folder)

@@ -26,10 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "captioning"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "data"))
-import mutated
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support import mutated
 from tubelet.aligners.clip import ClipAligner
 from tubelet.corpus.index import Job, examine, index
 from tubelet.corpus.table import Corpus, Video
@@ -72,8 +70,7 @@ def text_job(aligner: ClipAligner, layers: int) -> Callable[[Video], int]:
 
 
 def caption_job(folder: Path) -> Callable[[Video], int]:
-    import tiny_captioners
-
+    from support import tiny_captioners
     from tubelet.captioning.looking import Blip2, described
     from tubelet.captioning.looking import Job as Frames
     from tubelet.captioning.looking import look as key_frames

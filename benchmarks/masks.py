@@ -2,7 +2,7 @@
 
     python benchmarks/masks.py [--clips 32] [--rounds 15] [--device cuda]
 
-Both draw their own noise; the loops are those that the tests hold the masks against (tests/maskers/loops.py). Processor
+Both draw their own noise; the loops are those that the tests hold the masks against (tests/support/loops.py). Processor
 time on a CPU (this machine may be shared), wall time on a GPU; the two alternate, and the ratio is the median over
 rounds, with quartiles. One thread. Adaptive has a network, so it has no loop: its time and its FLOPs stand alone. Flow
 has no matrix product, which alone a FLOP counter sees: of it every number that any operator writes is counted.
@@ -23,9 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "maskers"))
-import loops
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support import loops
 from tubelet.maskers import (
     Adaptive,
     Attention,

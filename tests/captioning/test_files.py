@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-import official
+from support import official
 from tubelet.captioning import Captioning, Descriptions, Files, Templates, caption
 from tubelet.captioning.files import Said, read
 from tubelet.corpus.table import Corpus, write_corpus

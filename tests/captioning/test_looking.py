@@ -38,8 +38,8 @@ from tubelet.video.reader import read_frames
 hf = pytest.importorskip("transformers")
 PIL = pytest.importorskip("PIL.Image")
 
-import crashing  # noqa: E402
-import tiny_captioners as tiny  # noqa: E402
+from support import crashing  # noqa: E402
+from support import tiny_captioners as tiny  # noqa: E402
 
 Run = Callable[..., tuple[int, str, str]]
 GOOD = [f"clip {number}" for number in range(4)]

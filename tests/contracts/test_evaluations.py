@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from aligners import JOINT, aligned
+from support.aligners import JOINT, aligned
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.evaluations import (
     EVALUATIONS,

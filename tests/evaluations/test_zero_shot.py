@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from aligners import JOINT, aligned
+from support.aligners import JOINT, aligned
 from tubelet.aligners.learned import Learned, Shape, Towers
 from tubelet.aligners.words import Words
 from tubelet.corpus.table import write_corpus

@@ -43,7 +43,7 @@ STUDIES = {
 }
 CELLS = Path(__file__).parents[2] / "docs" / "results" / "cells"
 # The committed cells are of a corpus of 1600 clips, which is not rendered here: a small one passes for it.
-FINGERPRINT = "tubelet.data.table.Corpus.fingerprint"
+FINGERPRINT = "tubelet.corpus.table.Corpus.fingerprint"
 FINGERPRINT_OF_CELLS = "e92e3b4b222850423daaf78c84f8af7b"
 
 LOG = "log.jsonl"

@@ -1,10 +1,10 @@
 """Every masker against a loop over clips in NumPy, fed with the same noise and maps."""
 
-import loops
 import numpy as np
 import pytest
 import torch
 
+from support import loops
 from tubelet.maskers import (
     Attention,
     Blend,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import pages, poison_run
 from PIL import Image
 
-from strangers import PAYLOADS, content_of, rewrite
+from support.hostile import pages, poison_run
+from support.strangers import PAYLOADS, content_of, rewrite
 from tubelet.cli import main
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import RECIPE, make_corpus
+
+from support.small_runs import RECIPE, make_corpus
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from small_runs import assert_identical, make_corpus, pretrain, steps, tensors
 
+from support.small_runs import assert_identical, make_corpus, pretrain, steps, tensors
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.log import read_log

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file, save
-from small_runs import make_corpus
 
 import tubelet
+from support.small_runs import make_corpus
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus
 from tubelet.errors import TubeletError

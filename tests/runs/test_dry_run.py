@@ -1,8 +1,8 @@
 """What a training would be and take is said before it, and when it ends while it goes on."""
 
 import pytest
-from small_runs import make_corpus, pretrain
 
+from support.small_runs import make_corpus, pretrain
 from tubelet import log
 
 

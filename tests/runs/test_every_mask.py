@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import make_corpus, pretrain, steps
 
+from support.small_runs import make_corpus, pretrain, steps
 from tubelet.cli import main
 from tubelet.log import read_log
 from tubelet.stores.maps import MapsWriter

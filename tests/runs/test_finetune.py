@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_runs import kill_ranks, pretrain, start_ranks, wait_for_step
 
+from support.small_runs import kill_ranks, pretrain, start_ranks, wait_for_step
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import RunError

@@ -8,8 +8,8 @@ import subprocess
 import chz
 import pytest
 import torch
-from small_runs import pretrain, start, steps, tensors, wait_for_step
 
+from support.small_runs import pretrain, start, steps, tensors, wait_for_step
 from tubelet.config import plain, typed
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import RecipeError, RunError, WeightsError

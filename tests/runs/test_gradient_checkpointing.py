@@ -1,8 +1,9 @@
 """Blocks that are computed again give the same gradients."""
 
 import pytest
-from small_runs import assert_identical, pretrain
 from torch.utils import checkpoint
+
+from support.small_runs import assert_identical, pretrain
 
 
 @pytest.mark.parametrize("recipe", ["both", "adaptive"])

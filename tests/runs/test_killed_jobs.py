@@ -7,12 +7,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import killed
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from support import killed
 from tubelet.aligners.learned import Learned, Shape, Towers
 from tubelet.aligners.words import Words
 from tubelet.corpus.index import index

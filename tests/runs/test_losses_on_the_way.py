@@ -3,7 +3,17 @@
 import shutil
 
 import pytest
-from small_runs import assert_identical, kill_ranks, make_corpus, pretrain, start, start_ranks, steps, wait_for_step
+
+from support.small_runs import (
+    assert_identical,
+    kill_ranks,
+    make_corpus,
+    pretrain,
+    start,
+    start_ranks,
+    steps,
+    wait_for_step,
+)
 
 pytestmark = pytest.mark.timeout(600)
 ALONE = ("batch=1", "log_every=1", "max_failed=0.5", "data.cache=False")

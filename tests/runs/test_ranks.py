@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import (
+
+from support.small_runs import (
     assert_identical,
     kill_ranks,
     make_corpus,
@@ -21,7 +22,6 @@ from small_runs import (
     tensors,
     wait_for_step,
 )  # fmt: skip
-
 from tubelet.runs.folder import read_plan
 
 pytestmark = pytest.mark.timeout(600)

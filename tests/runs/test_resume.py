@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_runs import assert_identical, pretrain, start, steps, tensors, wait_for_step
 
+from support.small_runs import assert_identical, pretrain, start, steps, tensors, wait_for_step
 from tubelet.checkpoint import checkpoint_step
 
 STEPS = 40

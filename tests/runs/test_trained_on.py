@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas
 import pytest
-from small_runs import make_corpus, pretrain
 
+from support.small_runs import make_corpus, pretrain
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.evaluations.results import read_results

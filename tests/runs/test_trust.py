@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 from markdown_it import MarkdownIt
-from small_runs import RECIPE
 
 import tubelet
-from strangers import PAYLOADS, content_of, rewrite
+from support.small_runs import RECIPE
+from support.strangers import PAYLOADS, content_of, rewrite
 from tubelet.cli import main
 
 OWN = '''

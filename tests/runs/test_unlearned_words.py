@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_runs import CAPTIONS, make_corpus
 
+from support.small_runs import CAPTIONS, make_corpus
 from tubelet.aligners.learned import Learned, Shape, Towers
 from tubelet.aligners.words import Words
 from tubelet.cli import main

@@ -1,13 +1,10 @@
 """A corpus of eight short videos, a study of a user's own on it, and a recorder of what the command line says."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
-
-from small_runs import RECIPE, make_corpus
+from support.small_runs import RECIPE, make_corpus
 
 STUDY = (
     RECIPE

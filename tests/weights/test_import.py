@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from foreign import config_of, official_state, pixels_of, random_model, saved, video_of
 from torch.nn.functional import interpolate
 
 import tubelet
+from support.foreign import config_of, official_state, pixels_of, random_model, saved, video_of
 from tubelet.cli import main
 from tubelet.corpus.table import write_corpus
 from tubelet.models.patches import position_table

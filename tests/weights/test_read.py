@@ -7,7 +7,9 @@ import re
 
 import pytest
 import torch
-from foreign import (
+from safetensors.torch import save_file
+
+from support.foreign import (
     CLIP,
     DECODER,
     ENCODER,
@@ -20,8 +22,6 @@ from foreign import (
     saved,
     video_of,
 )
-from safetensors.torch import save_file
-
 from tubelet.errors import WeightsError
 from tubelet.models.patches import position_table
 from tubelet.types import Clip

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from foreign import config_of, random_model, saved
-from real import check_blip2, check_clip, check_videomae, knn_figure
 
+from support.foreign import config_of, random_model, saved
+from support.real import check_blip2, check_clip, check_videomae, knn_figure
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus
 
@@ -119,7 +119,7 @@ def test_the_check_holds_for_a_small_random_model(small, name):
 
 
 def test_the_check_of_videomae_sees_a_difference(small, monkeypatch):
-    import real
+    from support import real
 
     def wrong(folder):
         weights = read(folder)

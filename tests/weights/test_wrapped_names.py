@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from foreign import official_state
 from safetensors.torch import load_file
 
+from support.foreign import official_state
 from tubelet.checkpoint import CHECKPOINT
 from tubelet.cli import main
 from tubelet.errors import RecipeError, WeightsError

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bars import FPS, HEIGHT, WIDTH, moving
 
-import official
+from support import official
+from support.bars import FPS, HEIGHT, WIDTH, moving
 from tubelet.corpus.index import index
 from tubelet.corpus.official import (
     DATASETS,

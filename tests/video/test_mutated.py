@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bars import FPS, HEIGHT, WIDTH, moving
-from mutated import WAYS, mutate, resident, write_mutants
 
+from support.bars import FPS, HEIGHT, WIDTH, moving
+from support.mutated import WAYS, mutate, resident, write_mutants
 from tubelet.corpus.index import index
 from tubelet.jobs.runner import Limits, Running, Work, run_job
 from tubelet.saliency_maps.filling import task_of

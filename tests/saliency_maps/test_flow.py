@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from moving import HEIGHT, WIDTH, Shift, moving_corpus, translated
 
+from support.moving import HEIGHT, WIDTH, Shift, moving_corpus, translated
 from tubelet.cli import main
 from tubelet.saliency_maps import frames as looking
 from tubelet.saliency_maps.flow import Dis, Farneback, fill

@@ -9,9 +9,9 @@ import av
 import av.filter
 import numpy as np
 import pytest
-from bars import moving
 from jaxtyping import UInt8
 
+from support.bars import moving
 from tubelet.corpus.table import Corpus, Video
 from tubelet.video.reader import read_span
 

@@ -13,8 +13,8 @@ import pytest
 from av.codec.context import Flags2
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moving import HEIGHT, WIDTH, Shift, moving_corpus, row_of, translated, write_moving
 
+from support.moving import HEIGHT, WIDTH, Shift, moving_corpus, row_of, translated, write_moving
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.saliency_maps import motion

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from strangers import PAYLOADS, content_of
+from support.strangers import PAYLOADS, content_of
 from tubelet.report import aligner, page, study
 from tubelet.report.pictures import Thumbnails, load_samples, save
 

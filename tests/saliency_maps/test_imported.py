@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from moving import moving_corpus
 
+from support.moving import moving_corpus
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import CorpusError, RecipeError

@@ -4,8 +4,8 @@ import chz
 import numpy as np
 import pytest
 import torch
-from bars import moving
 
+from support.bars import moving
 from tubelet.corpus.table import write_corpus
 from tubelet.errors import RecipeError
 from tubelet.loading.finetune_augment import Strong, erased

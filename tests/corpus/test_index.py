@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-from bars import FPS, HEIGHT, WIDTH, moving
 
+from support.bars import FPS, HEIGHT, WIDTH, moving
 from tubelet.corpus import index as module
 from tubelet.corpus.index import index
 from tubelet.corpus.listing import LISTS

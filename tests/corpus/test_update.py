@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from bars import FPS, HEIGHT, WIDTH, moving
 
+from support.bars import FPS, HEIGHT, WIDTH, moving
 from tubelet.corpus.table import Corpus, Video
 from tubelet.video.reader import write_video
 

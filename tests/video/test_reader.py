@@ -7,11 +7,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from bars import FPS, FRAMES, HEIGHT, WIDTH, moving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import UInt8
 
+from support.bars import FPS, FRAMES, HEIGHT, WIDTH, moving
 from tubelet.corpus.probe import probe
 from tubelet.errors import VideoError
 from tubelet.video.limits import Undecodable

@@ -9,8 +9,9 @@ from typing import Any
 
 import av
 import numpy as np
-from bars import moving
 from jaxtyping import UInt8
+
+from support.bars import moving
 
 VOP = b"\0\0\1\xb6"  # the start of a picture in MPEG-4 part 2
 PLACEHOLDER = b"\x7f"

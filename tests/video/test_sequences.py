@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from bars import moving
 from jaxtyping import UInt8
 
+from support.bars import moving
 from tubelet import cli
 from tubelet.corpus.probe import moments
 from tubelet.corpus.table import Corpus

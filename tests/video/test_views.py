@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from bars import moving
 
+from support.bars import moving
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
 from tubelet.loading.loader import Data, eval_batches

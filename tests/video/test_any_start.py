@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
-from made import Kind, kinds, make
 
+from support.made import Kind, kinds, make
 from tubelet import cli
 from tubelet.corpus.probe import probe
 from tubelet.corpus.table import Corpus

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bars import FPS, FRAMES, HEIGHT, WIDTH, moving
 
+from support.bars import FPS, FRAMES, HEIGHT, WIDTH, moving
 from tubelet import cli
 from tubelet.corpus.probe import probe
 from tubelet.corpus.table import Corpus, write_corpus
