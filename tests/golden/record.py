@@ -18,6 +18,7 @@ from unittest import mock
 
 import av
 import numpy as np
+import torch
 from safetensors.numpy import load_file
 
 from tubelet.cli import main
@@ -240,10 +241,16 @@ def study_numbers(folder: Path) -> dict[str, list[float]]:
 
 
 def machine() -> dict[str, str]:
-    """Where these are the same, so is every bit."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {"processor": names[0] if names else platform.processor(), "torch": version("torch")}
+    """Where these are the same, so is every bit. Processors of several generations share one name."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().partition("\n\n")[0].splitlines() if path.exists() else []
+    said = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    processor = [said[name] for name in ("model name", "cpu family", "model") if name in said]
+    return {
+        "processor": ", ".join(processor) or platform.processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": version("torch"),
+    }
 
 
 def measure(folder: Path) -> dict[str, Any]:
