@@ -3,16 +3,19 @@
 import contextlib
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal, TypeVar
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from tubelet.errors import RunError
 from tubelet.launchers import Launch, launched
 
 PATIENCE = timedelta(minutes=10)  # for the last of them to start
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -68,3 +71,72 @@ def hold_no_group() -> None:
     """DistributedDataParallel imports a module whose functions have the group of that moment as a default argument,
     and would keep it to the end of the process; imported before there is a group, they keep none."""
     import torch.distributed.nn.functional  # noqa: F401
+
+
+@dataclass(frozen=True)
+class DistributedContext:
+    """Where this process computes, in which precision, and as which of how many."""
+
+    device: torch.device
+    precision: Literal["bf16", "fp32"]
+    rank: int = 0
+    world_size: int = 1
+
+    @classmethod
+    def here(cls, precision: Literal["auto", "bf16", "fp32"] = "auto") -> "DistributedContext":
+        joined = distributed.is_initialized()
+        rank, world_size = (distributed.get_rank(), distributed.get_world_size()) if joined else (0, 1)
+        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+        return cls(device, resolve_precision(precision, device), rank, world_size)
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def all_reduce_sum(self, values: Mapping[str, Tensor | float]) -> dict[str, float]:
+        """The sum of each value over all ranks, as numbers: the one moment of a step in which the host waits."""
+        vector = torch.stack(
+            [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in values.values()]
+        )
+        if self.world_size > 1:
+            distributed.all_reduce(vector)
+        return dict(zip(values, vector.tolist(), strict=True))
+
+    def loss_weight(self, clips: int) -> Tensor | float:
+        """The weight of this rank's mean loss in the mean over ranks, so that every clip counts the same: 1 unless a
+        clip could not be read on some rank."""
+        if self.world_size == 1:
+            return 1.0
+        every = torch.tensor(float(clips), device=self.device)
+        distributed.all_reduce(every)
+        return clips * self.world_size / every
+
+    def all_gather(self, names: list[str]) -> list[str]:
+        """The names of all ranks, on every rank."""
+        if self.world_size == 1:
+            return names
+        found: list[list[str]] = [[] for _ in range(self.world_size)]
+        distributed.all_gather_object(found, names)
+        return [name for part in found for name in part]
+
+
+def resolve_precision(precision: Literal["auto", "bf16", "fp32"], device: torch.device) -> Literal["bf16", "fp32"]:
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
+
+
+def broadcast_from_rank0(compute: Callable[[], T], context: DistributedContext) -> T:
+    """What the first rank computes, on every rank; where it fails there, the others leave without a message."""
+    if context.world_size == 1:
+        return compute()
+    found: list[T | None] = [None]
+    try:
+        if context.rank == 0:
+            found[0] = compute()
+    finally:
+        distributed.broadcast_object_list(found)
+    if found[0] is None:
+        raise SystemExit(2)
+    return found[0]

@@ -11,8 +11,8 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tubelet.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from tubelet.distributed import DistributedContext
 from tubelet.errors import RecipeError, RunError
 from tubelet.log import Bar, Log
 from tubelet.models.blocks import Block
@@ -85,26 +86,26 @@ def train(
     folder: Path,
     log: Log,
     total: int,
-    machine: "Machine",
+    context: DistributedContext,
     until: int | None = None,  # the step at which the schedule of `total` steps is left; None: at its end
 ) -> int:
     """Trains up to step `total` from the folder's checkpoint, if there is one. Returns the step it came to:
     less than the last only when it was asked to stop, and then everything is saved."""
     last = total if until is None else until
     checkpoint = folder / CHECKPOINT
-    task.to(machine.device)
+    task.to(context.device)
     optimizer = config.optim.build(task)
     first = load_checkpoint(checkpoint, task, optimizer) if checkpoint.exists() else 0
-    model = wrap(task, machine, config)
-    clips = config.batch * config.accumulate * machine.world
+    model = wrap(task, context, config)
+    clips = config.batch * config.accumulate * context.world_size
     wanted = failed = 0
 
-    with Interruption() as interruption, Bar(last, first, machine.rank == 0, config.evaluate_every) as bar:
+    with Interruption() as interruption, Bar(last, first, context.rank == 0, config.evaluate_every) as bar:
         if first == 0 and config.evaluate_every:
-            bar.pace.evaluated(alone(evaluate, 0, task, machine))
+            bar.pace.evaluated(evaluate_on_rank0(evaluate, 0, task, context))
         began, counted = time.monotonic(), 0
         for step in range(first, last):
-            torch.manual_seed(key(config.seed, "step", step, machine.rank))  # for modules that draw without a key
+            torch.manual_seed(key(config.seed, "step", step, context.rank))  # for modules that draw without a key
             rate = config.optim.rate(step, total, clips)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["scale"]
@@ -113,26 +114,26 @@ def train(
             terms: dict[str, Tensor] = {}
             for micro in range(config.accumulate):
                 batch = readable(replace(next(batches), progress=step / total), step)
-                share = machine.share(len(batch))
+                weight = context.loss_weight(len(batch))
                 with gradients(model, reduce=micro == config.accumulate - 1):
-                    with machine.autocast():
-                        result = model(batch.to(machine.device))
-                    (result.loss * share / config.accumulate).backward()
+                    with context.autocast():
+                        result = model(batch.to(context.device))
+                    (result.loss * weight / config.accumulate).backward()
                 seen.append((batch, result.loss.detach()))
                 for name, value in {"loss": result.loss.detach(), **result.terms}.items():
-                    terms[name] = terms.get(name, 0) + value.float() * share / (config.accumulate * machine.world)
+                    terms[name] = terms.get(name, 0) + value.float() * weight / (config.accumulate * context.world_size)
             norms = config.optim.clip(task)
-            terms |= {name: norm / machine.world for name, norm in norms.items()}
+            terms |= {name: norm / context.world_size for name, norm in norms.items()}
 
             counts = {
                 "short": sum(int(batch.short.sum()) for batch, _ in seen if batch.short is not None),
                 "failed": sum(len(batch.failed) for batch, _ in seen),
                 "stop": int(interruption.asked is not None),
             }
-            record = machine.add_up({**terms, **counts})
+            record = context.all_reduce_sum({**terms, **counts})
             short, failures, stop = (int(record.pop(name)) for name in counts)
             if not all(math.isfinite(record[name]) for name in ("loss", *norms)):
-                raise not_finite(step, seen, machine, checkpoint)
+                raise not_finite(step, seen, context, checkpoint)
             optimizer.step()
             optimizer.zero_grad()
 
@@ -140,7 +141,7 @@ def train(
             wanted, failed, counted = wanted + clips, failed + failures, counted + clips
             if done % config.log_every == 0 or done in (1, last) or failures:
                 speed = counted / (time.monotonic() - began)
-                names = machine.gather([name for batch, _ in seen for name in batch.failed]) if failures else []
+                names = context.all_gather([name for batch, _ in seen for name in batch.failed]) if failures else []
                 log.write(
                     "step", done, **record, lr=rate, clips_per_second=round(speed, 2), short=short, failed=names
                 )  # fmt: skip
@@ -149,9 +150,9 @@ def train(
                 if failed > config.max_failed * max(wanted, 100):
                     raise too_many(failed, wanted, names, config.max_failed)
             if config.evaluate_every and done % config.evaluate_every == 0 and done < last:
-                bar.pace.evaluated(alone(evaluate, done, task, machine))
+                bar.pace.evaluated(evaluate_on_rank0(evaluate, done, task, context))
                 began, counted = time.monotonic(), 0
-            if (done % config.save_every == 0 or done == last or stop) and machine.rank == 0:
+            if (done % config.save_every == 0 or done == last or stop) and context.rank == 0:
                 log.sync()
                 save_checkpoint(checkpoint, task, optimizer, done)
             if stop:
@@ -159,68 +160,14 @@ def train(
     return last
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Where this process computes, in which precision, and as which of how many."""
-
-    device: torch.device
-    precision: Literal["bf16", "fp32"]
-    rank: int = 0
-    world: int = 1
-
-    @classmethod
-    def here(cls, precision: Literal["auto", "bf16", "fp32"] = "auto") -> "Machine":
-        together = distributed.is_initialized()
-        rank, world = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
-        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-        return cls(device, resolve_precision(precision, device), rank, world)
-
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
-
-    def add_up(self, values: Mapping[str, Tensor | float]) -> dict[str, float]:
-        """The sum of each value over all ranks, as numbers: the one moment of a step in which the host waits."""
-        vector = torch.stack(
-            [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in values.values()]
-        )
-        if self.world > 1:
-            distributed.all_reduce(vector)
-        return dict(zip(values, vector.tolist(), strict=True))
-
-    def share(self, clips: int) -> Tensor | float:
-        """What the mean over this rank's clips counts in a mean over ranks, so that every clip counts the same: 1,
-        unless a clip could not be read here or elsewhere."""
-        if self.world == 1:
-            return 1.0
-        every = torch.tensor(float(clips), device=self.device)
-        distributed.all_reduce(every)
-        return clips * self.world / every
-
-    def gather(self, names: list[str]) -> list[str]:
-        """The names of all ranks, on every rank."""
-        if self.world == 1:
-            return names
-        found: list[list[str]] = [[] for _ in range(self.world)]
-        distributed.all_gather_object(found, names)
-        return [name for part in found for name in part]
-
-
-def resolve_precision(precision: Literal["auto", "bf16", "fp32"], device: torch.device) -> Literal["bf16", "fp32"]:
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
-
-
-def wrap(task: nn.Module, machine: Machine, config: Training) -> nn.Module:
+def wrap(task: nn.Module, context: DistributedContext, config: Training) -> nn.Module:
     """The task as the loop calls it. Parameters stay in `task`, under the same names."""
     for module in task.modules():
         if isinstance(module, Encoder):
             module.gradient_checkpointing = config.gradient_checkpointing
         if isinstance(module, Block) and config.compile:
             module.compile()
-    if machine.world == 1:
+    if context.world_size == 1:
         return task
     with warnings.catch_warnings():  # a name that newer versions replace by one that older ones do not know
         warnings.filterwarnings("ignore", ".*broadcast_buffers. is deprecated")
@@ -234,14 +181,16 @@ def gradients(model: nn.Module, reduce: bool) -> contextlib.AbstractContextManag
     return contextlib.nullcontext()
 
 
-def alone(evaluate: Callable[[int], object], step: int, task: nn.Module, machine: Machine) -> float:
+def evaluate_on_rank0(
+    evaluate: Callable[[int], object], step: int, task: nn.Module, context: DistributedContext
+) -> float:
     """The first rank measures, the others wait; in how many seconds."""
     began = time.monotonic()
-    if machine.rank == 0:
+    if context.rank == 0:
         task.eval()
         evaluate(step)
         task.train()
-    if machine.world > 1:
+    if context.world_size > 1:
         distributed.barrier()
     return time.monotonic() - began
 
@@ -293,10 +242,10 @@ def too_many(failed: int, wanted: int, names: list[str], limit: float) -> RunErr
     )
 
 
-def not_finite(step: int, seen: list[tuple[Batch, Tensor]], machine: Machine, checkpoint: Path) -> RunError:
+def not_finite(step: int, seen: list[tuple[Batch, Tensor]], context: DistributedContext, checkpoint: Path) -> RunError:
     """Names the clips of the forward passes whose loss is not finite, or all of the step's where each loss is."""
-    bad = machine.gather([name for batch, loss in seen if not loss.isfinite() for name in batch.ids])
-    clips = bad or machine.gather([name for batch, _ in seen for name in batch.ids])
+    bad = context.all_gather([name for batch, loss in seen if not loss.isfinite() for name in batch.ids])
+    clips = bad or context.all_gather([name for batch, _ in seen for name in batch.ids])
     what = "loss" if bad else "gradient"
     kept = f"the checkpoint in {checkpoint.parent} is untouched" if checkpoint.exists() else "nothing was saved yet"
     return RunError(

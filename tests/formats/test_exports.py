@@ -21,7 +21,7 @@ from tubelet.cli import main
 from tubelet.corpus.table import Corpus
 from tubelet.evaluations import Context, Knn
 from tubelet.runs.classifier import load_classifier
-from tubelet.runs.folder import load_task, read_plan
+from tubelet.runs.folder import load_task, read_run_config
 from tubelet.video.reader import Reader
 from tubelet.weights import read_weights
 
@@ -108,7 +108,7 @@ class Encodes(nn.Module):
 
 
 def test_every_export_gives_the_same_knn_accuracy_as_the_run(run, corpus, exported, onnx):
-    plan = read_plan(run)
+    plan = read_run_config(run)
     encoder = tubelet.load_encoder(run)
     context = Context(encoder=encoder, corpus=Corpus.open(corpus), clip=plan.config.clip, data=plan.config.data)
     original = Knn().run(context)

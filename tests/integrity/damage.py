@@ -29,7 +29,7 @@ from tubelet.log import read_log
 from tubelet.report.folder import read_run
 from tubelet.report.pictures import load_samples, load_thumbnails
 from tubelet.runs.classifier import tuned_model
-from tubelet.runs.folder import read_plan
+from tubelet.runs.folder import read_run_config
 from tubelet.runs.imported import imported_head, read_about
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.frame_cache import Frames
@@ -133,7 +133,7 @@ def kinds(work: Path) -> dict[str, tuple[str, Callable[[], Any]]]:
         "videos table": ("c/videos.parquet", tables),
         "captions table": ("c/captions.parquet", tables),
         "corpus.json": ("c/corpus.json", tables),
-        "recipe.json": ("run/recipe.json", lambda: read_plan(run)),
+        "recipe.json": ("run/recipe.json", lambda: read_run_config(run)),
         "log.jsonl": ("run/log.jsonl", lambda: (read_log(run / "log.jsonl"), read_run(run).steps)),
         "results.json": ("run/results.json", lambda: (read_results(run), read_run(run).results)),
         "failed.jsonl": ("c/failed.jsonl", lambda: Failures(corpus / "failed.jsonl").known),

@@ -16,7 +16,7 @@ from tubelet.errors import RecipeError, RunError, WeightsError
 from tubelet.log import read_log
 from tubelet.recipes import RECIPES, tiny
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.runs.folder import Plan, load_task, read_plan, write_plan
+from tubelet.runs.folder import RunConfig, load_task, read_run_config, write_run_config
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +53,10 @@ def test_recipe_json_says_everything_and_reads_back_as_the_same_value(done, corp
     assert {"tubelet", "torch", "python"} <= written["versions"].keys()
     assert {"cores", "processor"} <= written["hardware"].keys()
 
-    plan = read_plan(done)
+    plan = read_run_config(done)
     again = done.parent / "again"
-    write_plan(again, plan)
-    assert read_plan(again) == plan
+    write_run_config(again, plan)
+    assert read_run_config(again) == plan
     assert chz.is_chz(plan.config)
     assert plan.config.seed == 4
     assert plan.config.optim.betas == (0.9, 0.95)
@@ -192,7 +192,7 @@ def test_init_from_nowhere_is_refused(tmp_path, corpus, recipes, capsys):
 
 def test_load_task_gives_the_config_and_the_trained_weights(done):
     config, task = load_task(done)
-    assert config == read_plan(done).config
+    assert config == read_run_config(done).config
     assert not task.training
     weights = tensors(done)
     for name, value in task.state_dict().items():
@@ -202,9 +202,9 @@ def test_load_task_gives_the_config_and_the_trained_weights(done):
 def test_load_task_refuses_what_is_no_run_or_does_not_fit(done, tmp_path, recipes):
     with pytest.raises(RunError, match=r"no recipe\.json"):
         load_task(tmp_path)
-    plan = read_plan(done)
+    plan = read_run_config(done)
     wider = chz.replace(plan.config, encoder=chz.replace(plan.config.encoder, width=64))
-    write_plan(tmp_path, Plan(**{**vars(plan), "config": wider}))
+    write_run_config(tmp_path, RunConfig(**{**vars(plan), "config": wider}))
     os.link(done / "checkpoint.safetensors", tmp_path / "checkpoint.safetensors")
     with pytest.raises(WeightsError, match=r"encoder\.embed\.weight is \(32, 1536\), not \(64, 1536\)"):
         load_task(tmp_path)
@@ -214,7 +214,7 @@ def test_load_task_refuses_what_is_no_run_or_does_not_fit(done, tmp_path, recipe
 def test_a_damaged_recipe_is_one_clear_line(tmp_path, damage):
     (tmp_path / "recipe.json").write_text(damage)
     with pytest.raises(RunError, match=r"recipe\.json") as caught:
-        read_plan(tmp_path)
+        read_run_config(tmp_path)
     assert "\n" not in str(caught.value)
 
 

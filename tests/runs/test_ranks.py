@@ -22,7 +22,7 @@ from support.small_runs import (
     tensors,
     wait_for_step,
 )  # fmt: skip
-from tubelet.runs.folder import read_plan
+from tubelet.runs.folder import read_run_config
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -205,5 +205,5 @@ def test_processes_that_another_launcher_started_together_are_one_run(tmp_path, 
             process.kill()
     assert [process.returncode for process in started] == [0, 0], told
     assert [record["step"] for record in steps(run)] == [1, 2, 3]
-    assert read_plan(run).world == 2
+    assert read_run_config(run).world == 2
     assert told[1] == ("", "")  # the first rank alone tells

@@ -12,8 +12,8 @@ from support.foreign import config_of, official_state, pixels_of, random_model, 
 from tubelet.cli import main
 from tubelet.corpus.table import write_corpus
 from tubelet.models.patches import position_table
-from tubelet.runs.folder import load_task, read_plan
-from tubelet.runs.init import settled, source, warm
+from tubelet.runs.folder import load_task, read_run_config
+from tubelet.runs.init import load_init_weights, resolve_init, source
 from tubelet.video.reader import write_video
 
 RECIPE = '''
@@ -117,7 +117,7 @@ def test_an_encoder_without_a_decoder_is_imported_too(corpus, tmp_path, capsys):
     assert main(["evaluate", str(tmp_path / "run"), "knn", "--on", str(corpus.folder)]) == 0
     assert main(["evaluate", str(tmp_path / "run"), "reconstruction", "--on", str(corpus.folder)]) == 2
     assert "no objective `pixels`" in capsys.readouterr().err
-    assert read_plan(tmp_path / "run").config.encoder.final_norm is False
+    assert read_run_config(tmp_path / "run").config.encoder.final_norm is False
     assert main([*words, "--out", str(tmp_path / "run")]) == 2
     assert "exists" in capsys.readouterr().err
 
@@ -151,11 +151,11 @@ def begin(recipe, init, *words):
     from tubelet.recipes.find import find
     from tubelet.runs.start import fresh
 
-    config, found = settled(
+    config, found = resolve_init(
         override(find(f"{recipe}:same", RECIPES)[1](), [f"init={init}", *words]), recipe.parent / "x"
     )
     task = fresh(config, None).eval()
-    return task, warm(task, found)
+    return task, load_init_weights(task, found)
 
 
 def test_a_warm_start_has_the_features_and_the_reconstruction_of_the_source_at_step_0(recipe, folder, model):

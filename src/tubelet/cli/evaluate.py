@@ -76,13 +76,13 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations.results import complete, entry_name, merge_result
     from tubelet.evaluations.trained_on import PROBES
     from tubelet.files import file_name, within
-    from tubelet.runs.folder import load_task, read_plan, weights_file
+    from tubelet.runs.folder import load_task, read_run_config, weights_file
     from tubelet.runs.record import of_probe, of_run
 
     folder = Path(args.run)
     if args.own and not re.fullmatch(r"[\w.+-]+", args.own):
         raise RecipeError(f"--as {args.own} must be one word of letters, digits and . + - _, as in --as sgd")
-    plan = read_plan(folder)
+    plan = read_run_config(folder)
     evaluations, data = choose(args.what, plan.config)
     if not (args.on or plan.corpus["path"]):
         raise RunError(f"{folder} was imported and trained on no corpus here; name one with --on CORPUS")

@@ -51,9 +51,9 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations.results import read_results
     from tubelet.launchers import launched
     from tubelet.runs.finetune import finetune
-    from tubelet.runs.folder import read_plan
+    from tubelet.runs.folder import read_run_config
 
-    origin = read_plan(args.run)
+    origin = read_run_config(args.run)
     name, config = configured(args, origin.config)
     if not (args.on or origin.corpus["path"]):
         raise RunError(f"{args.run} was imported and trained on no corpus here; name one with --on CORPUS")
@@ -117,12 +117,12 @@ def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
     from tubelet.recipes import tiny
     from tubelet.recipes.find import find
     from tubelet.recipes.finetune import FINETUNES
-    from tubelet.runs.folder import read_kind, read_plan
+    from tubelet.runs.folder import read_kind, read_run_config
 
     named = [word for word in words if "=" not in word and not word.startswith("-")]
     if len(named) < 2:
         lines = [f"  {one.__name__:<9} {(inspect.getdoc(one) or '').partition(chr(10))[0]}" for one in FINETUNES]
         return "\n".join([parser.format_help().rstrip(), "", "recipes:", *lines])
     name, recipe = find(named[1], FINETUNES)
-    origin = read_plan(named[0]).config if read_kind(named[0]) else tiny()
+    origin = read_run_config(named[0]).config if read_kind(named[0]) else tiny()
     return f"{name}: {inspect.getdoc(recipe)}\n\n{describe(recipe(origin))}"

@@ -151,7 +151,7 @@ def configured(corpus: object, split: str, words: list[str], like: str | None = 
     from tubelet.errors import RecipeError
     from tubelet.models import Base
     from tubelet.recipes import Pretrain
-    from tubelet.runs.folder import read_plan
+    from tubelet.runs.folder import read_run_config
 
     assert isinstance(corpus, Corpus)
     for word in words:
@@ -164,7 +164,7 @@ def configured(corpus: object, split: str, words: list[str], like: str | None = 
             raise RecipeError(f"{word}: say it with --split")
     base = Pretrain(data=plain_data(corpus, split), encoder=Base(), steps=1)
     if like is not None:
-        run = read_plan(like).config
+        run = read_run_config(like).config
         data = chz.replace(base.data, sampling=run.data.sampling, augment=run.data.augment)
         base = chz.replace(base, clip=run.clip, encoder=run.encoder, data=data)
     return override(base, words)

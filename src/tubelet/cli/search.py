@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations.trained_on import roles
     from tubelet.files import file_name, within
     from tubelet.inference.search import draw, told
-    from tubelet.runs.folder import load_task, read_plan, weights_file
+    from tubelet.runs.folder import load_task, read_run_config, weights_file
     from tubelet.runs.record import of_run
 
     if args.top < 1:
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out) if args.out else within(folder, "pictures", f"{file_name(f'search {asked}')}.png")
     if args.out and out.exists() and not args.force:
         raise RunError(f"{out} exists; name another file with --out, or replace it with --force")
-    plan = read_plan(folder)
+    plan = read_run_config(folder)
     config, task = load_task(folder)
     if not (args.on or plan.corpus["path"]):
         raise RunError(f"{folder} was imported and trained on no corpus here; name one with --on CORPUS")
@@ -120,12 +120,12 @@ def by_text(
 
     from tubelet.corpus.table import Corpus
     from tubelet.inference.search import head_of, nearest, text_vector, words_unlearned
-    from tubelet.runs.folder import read_plan
+    from tubelet.runs.folder import read_run_config
     from tubelet.stores.embeddings import Embeddings
 
     corpora = [context.corpus, *([Corpus.open(home)] if home else [])]
     head = head_of(task, Path(args.run))
-    series = read_plan(Path(args.run)).derived.get("caption embeddings")  # another may have been chosen since
+    series = read_run_config(Path(args.run)).derived.get("caption embeddings")  # another may have been chosen since
     trained_with = str(Embeddings.open(corpora[-1], series).about["model"])
     aligner = aligner_of(args, *corpora)
     warnings += words_unlearned(args.text, aligner, trained_with)

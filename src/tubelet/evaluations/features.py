@@ -20,7 +20,7 @@ from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError
 from tubelet.evaluations.cache import Row, Store, view_of
 from tubelet.loading.loader import Data, eval_batches
-from tubelet.loading.subset import those_where
+from tubelet.loading.subset import filter_videos
 from tubelet.seeds import key
 from tubelet.types import Batch, Clip
 
@@ -271,7 +271,7 @@ def choose(corpus: Corpus, split: str, limit: int | None, seed: int, where: str 
     if not any(video.status == "ok" for video in videos):
         splits = ", ".join(sorted({video.split for video in corpus.videos if video.status == "ok"})) or "none"
         raise CorpusError(f"corpus {corpus.name} has no readable video in split {split!r} (it has: {splits})")
-    videos = those_where(corpus, videos, where)
+    videos = filter_videos(corpus, videos, where)
     if limit is not None and limit < len(videos):
         first = sorted(videos, key=lambda video: key(seed, "limit " + video.id))[:limit]
         videos = sorted(first, key=lambda video: video.row)

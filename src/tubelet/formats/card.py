@@ -10,10 +10,10 @@ from tubelet.evaluations.results import read_results
 from tubelet.formats.opened import Opened
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.runs.folder import IMPORTED, Plan
+from tubelet.runs.folder import IMPORTED, RunConfig
 from tubelet.runs.imported import ABOUT, read_about
 
-AnyPlan = Plan[Pretrain] | Plan[Finetune]
+AnyRunConfig = RunConfig[Pretrain] | RunConfig[Finetune]
 LOAD = {
     "transformers": """import torch
 from transformers import AutoModel
@@ -117,7 +117,7 @@ def imported(run: Path) -> dict[str, Any]:
     return read_about(run) if (run / ABOUT).exists() else {}
 
 
-def summary(plan: AnyPlan, origin: Mapping[str, Any]) -> list[str]:
+def summary(plan: AnyRunConfig, origin: Mapping[str, Any]) -> list[str]:
     config = plan.config
     size = f"ViT of width {config.encoder.width}, depth {config.encoder.depth}, {config.encoder.heads} heads"
     tubelet = f"{config.clip.tubelet_frames}x{config.clip.tubelet_size}x{config.clip.tubelet_size}"
@@ -138,7 +138,7 @@ def licence_notes(origin: Mapping[str, Any]) -> list[str]:
     return ["", f"The weights come from {source}: its licence binds (those of VideoMAE are CC-BY-NC 4.0)."]
 
 
-def data(plan: AnyPlan, origin: Mapping[str, Any]) -> list[str]:
+def data(plan: AnyRunConfig, origin: Mapping[str, Any]) -> list[str]:
     if plan.recipe == IMPORTED:
         return [
             "Trained elsewhere; see the source. "
@@ -153,7 +153,7 @@ def data(plan: AnyPlan, origin: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def recipe(plan: AnyPlan) -> list[str]:
+def recipe(plan: AnyRunConfig) -> list[str]:
     if plan.recipe == IMPORTED:
         return ["None of ours."]
     values = plain(plan.config)

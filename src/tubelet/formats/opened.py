@@ -14,7 +14,7 @@ from tubelet.objectives.pixels import PixelLoss
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.classifier import tuned_model
-from tubelet.runs.folder import Plan, load_task, read_kind, read_plan, read_plan_of
+from tubelet.runs.folder import RunConfig, load_task, read_kind, read_run_config, read_run_config_of
 from tubelet.runs.imported import imported_head
 
 
@@ -22,7 +22,7 @@ from tubelet.runs.imported import imported_head
 class Opened:
     """On the CPU, in evaluation mode."""
 
-    plan: Plan[Pretrain] | Plan[Finetune]
+    plan: RunConfig[Pretrain] | RunConfig[Finetune]
     encoder: Encoder
     decoder: Reconstructor | None = None
     contrast: ContrastLoss | None = None
@@ -38,14 +38,14 @@ def open_run(folder: Path) -> Opened:
     if read_kind(folder) == "finetune":
         _, model, classes = tuned_model(folder)
         return Opened(
-            read_plan_of(folder, Finetune), plain_encoder(model), classifier=score_head(model), classes=classes
+            read_run_config_of(folder, Finetune), plain_encoder(model), classifier=score_head(model), classes=classes
         )
     _, task = load_task(folder)
     heads = list(task.objectives.values())
     pixels = next((head for head in heads if isinstance(head, PixelLoss)), None)
     classifier, classes = imported_head(folder) or (None, ())
     return Opened(
-        read_plan(folder),
+        read_run_config(folder),
         task.encoder,
         None if pixels is None else pixels.decoder,
         next((head for head in heads if isinstance(head, ContrastLoss)), None),

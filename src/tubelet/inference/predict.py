@@ -16,7 +16,7 @@ from tubelet.evaluations.trained_on import roles, video_of
 from tubelet.inference.reading import clips_of, measured, piece_of
 from tubelet.inference.rows import Row, Sources
 from tubelet.jobs.runner import Done, Progress, Running, Task, Work, quiet, run_job
-from tubelet.runs.classifier import Kept
+from tubelet.runs.classifier import SavedClassifier
 from tubelet.video.views import View
 
 Judged = dict[str, dict[str, Any]]
@@ -26,7 +26,7 @@ HELD = 256 << 20  # bytes of decoded clips that wait for the classifier
 
 
 def write_predictions(
-    classifier: Kept,
+    classifier: SavedClassifier,
     sources: Sequence[str | Path],
     out: Path,
     *,
@@ -76,7 +76,7 @@ def write_predictions(
 
 
 def table_of(
-    rows: Sequence[Row], found: Judged, trained_on: dict[str, str], classifier: Kept, every_class: bool
+    rows: Sequence[Row], found: Judged, trained_on: dict[str, str], classifier: SavedClassifier, every_class: bool
 ) -> pa.Table:
     fields = [
         ("id", pa.string()),

@@ -25,11 +25,11 @@ class Augment:
     )
 
     @property
-    def copies(self) -> int:
-        """Clips that are made of one drawn piece of a video, each with a crop of its own."""
+    def clips_per_sample(self) -> int:
+        """Clips that are made of one decoded piece of a video, each with a crop of its own."""
         return 1
 
-    def change(self, frames: UInt8[Tensor, "3 t h w"], rng: np.random.Generator) -> UInt8[Tensor, "3 t h w"]:
+    def apply(self, frames: UInt8[Tensor, "3 t h w"], rng: np.random.Generator) -> UInt8[Tensor, "3 t h w"]:
         """What happens to a clip after it was cropped: nothing here."""
         return frames
 

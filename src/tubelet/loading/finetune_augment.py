@@ -18,7 +18,7 @@ STD = np.array((0.229, 0.224, 0.225)) * 255
 
 
 @chz.chz
-class Strong(Augment):
+class FinetuneAugment(Augment):
     """What VideoMAE is fine-tuned with. RandAugment is applied after the crop, as timm does for pictures."""
 
     smallest: float = chz.field(default=0.08, doc="smallest share of the frame's area that a crop covers")
@@ -34,10 +34,10 @@ class Strong(Augment):
             )
 
     @property
-    def copies(self) -> int:
+    def clips_per_sample(self) -> int:
         return self.repeats
 
-    def change(self, frames: UInt8[Tensor, "3 t h w"], rng: np.random.Generator) -> UInt8[Tensor, "3 t h w"]:
+    def apply(self, frames: UInt8[Tensor, "3 t h w"], rng: np.random.Generator) -> UInt8[Tensor, "3 t h w"]:
         changes = self.randaugment.draw(rng)
         if changes:
             pixels = rearrange(frames, "c t h w -> t h w c").contiguous().numpy()

@@ -25,7 +25,7 @@ from tubelet.corpus.table import Caption, Corpus, Video, normalise_text, number_
 from tubelet.errors import CorpusError, RecipeError, TubeletError, VideoError
 from tubelet.jobs.pool import start_method
 from tubelet.loading.augment import Augment, names_a_side
-from tubelet.loading.subset import those_where
+from tubelet.loading.subset import filter_videos
 from tubelet.seeds import generator, key
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.frame_cache import Frames, Kept, Progress
@@ -84,7 +84,7 @@ class Data:
 
     def select(self, corpus: Corpus) -> list[Video]:
         """The videos to train on, in the order of the table. More of them are the same ones and others."""
-        videos = those_where(corpus, corpus.select(self.split), self.where)
+        videos = filter_videos(corpus, corpus.select(self.split), self.where)
         if self.limit is None or self.limit >= len(videos):
             return videos
         first = sorted(videos, key=lambda video: key(0, "training limit " + video.id))[: self.limit]
@@ -111,9 +111,9 @@ def train_batches(
     """The batches of micro-steps `first_step` to `last_step` (excluded), of this rank's slice.
 
     Step s takes the positions s * batch * world and following of an endless row of epochs, each a permutation of the
-    split (or of `videos`), every video `augment.copies` times in a row; no clip is dropped at an epoch's end. Labels
-    count in `classes`, those of the table where not given. `CorpusError` now, before the first step, where anything
-    is missing.
+    split (or of `videos`), every video `augment.clips_per_sample` times in a row; no clip is dropped at an epoch's end.
+    Labels count in `classes`, those of the table where not given. `CorpusError` now, before the first step, where
+    anything is missing.
     """
     videos = data.select(corpus) if videos is None else videos
     source = Source.make(corpus, videos, clip, data, needs, text, classes)
@@ -209,14 +209,14 @@ class Source:
         states = {video.row: state for video in self.videos if (state := state_or_none(video.path)) is not None}
         return replace(self, states=states)
 
-    def training_samples(self, video: Video, seed: int, epoch: int, copies: Sequence[int] = (0,)) -> "list[Sample]":
-        """The clip of this video in this epoch; further copies are other crops of the same frames."""
+    def training_samples(self, video: Video, seed: int, epoch: int, repeats: Sequence[int] = (0,)) -> "list[Sample]":
+        """The clip of this video in this epoch; a further repeat is another crop of the same frames."""
         rng = generator(seed, "sample", epoch, video.row)
         begin, pick = rng.random(2).tolist()
         wanted = []
-        for copy in copies:
-            number = key(seed, "clip", epoch, video.row, *([copy] if copy else []))
-            own = generator(seed, "copy", epoch, video.row, copy) if copy else rng
+        for repeat in repeats:
+            number = key(seed, "clip", epoch, video.row, *([repeat] if repeat else []))
+            own = generator(seed, "copy", epoch, video.row, repeat) if repeat else rng
             wanted.append(Wanted(number, partial(self.data.augment.draw, own), own))
         jitter = generator(seed, "jitter", epoch, video.row) if self.data.sampling.jitter else None
         return self.samples(video, begin, pick, wanted, jitter)
@@ -257,7 +257,7 @@ class Source:
         for one, crop, frames in zip(wanted, crops, shown, strict=True):
             resized = resize(frames, self.clip.size, self.clip.size)
             sample = Sample(
-                video=resized if one.rng is None else self.data.augment.change(resized, one.rng),
+                video=resized if one.rng is None else self.data.augment.apply(resized, one.rng),
                 key=one.key,
                 id=video.id,
                 label=-1 if video.label is None else self.labels[video.label],
@@ -384,10 +384,10 @@ class TrainingSteps(Steps):
 
     def batch(self, step: int) -> Batch:
         first = (step * self.world + self.rank) * self.size
-        copies, videos = self.source.data.augment.copies, self.source.videos
-        draws: dict[int, list[int]] = {}  # number of the piece -> which of its copies
+        repeats, videos = self.source.data.augment.clips_per_sample, self.source.videos
+        draws: dict[int, list[int]] = {}  # number of the decoded piece -> which of its repeats
         for position in range(first, first + self.size):
-            draws.setdefault(position // copies, []).append(position % copies)
+            draws.setdefault(position // repeats, []).append(position % repeats)
         batch = self.gather([self.piece(number, some) for number, some in draws.items()], self.make)
         number, some = next(iter(draws.items()))
         for further in range(1, min(INSTEAD, len(videos))):
@@ -396,12 +396,12 @@ class TrainingSteps(Steps):
             batch = replace(self.gather([self.piece(number, some, further)], self.make), failed=batch.failed)
         return batch
 
-    def piece(self, number: int, copies: Sequence[int], further: int = 0) -> tuple[Video, tuple[int, Sequence[int]]]:
+    def piece(self, number: int, repeats: Sequence[int], further: int = 0) -> tuple[Video, tuple[int, Sequence[int]]]:
         """The video at this position of the endless row of epochs, or so many places further in the same epoch."""
         videos = self.source.videos
         epoch, place = divmod(number, len(videos))
         order = permutation(self.seed, epoch, len(videos))
-        return videos[int(order[(place + further) % len(videos)])], (epoch, copies)
+        return videos[int(order[(place + further) % len(videos)])], (epoch, repeats)
 
     def make(self, video: Video, drawn: tuple[int, Sequence[int]]) -> "list[Sample]":
         return self.source.training_samples(video, self.seed, *drawn)

@@ -8,7 +8,7 @@ from tubelet.errors import CorpusError, RecipeError
 from tubelet.synthetic import truth_in_words
 
 
-def those_where(corpus: Corpus, videos: Sequence[Video], where: str | None) -> list[Video]:
+def filter_videos(corpus: Corpus, videos: Sequence[Video], where: str | None) -> list[Video]:
     """The videos of which COLUMN=VALUE holds; all of them where nothing is asked."""
     if where is None:
         return list(videos)

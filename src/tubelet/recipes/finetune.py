@@ -6,7 +6,7 @@ from collections.abc import Callable
 import chz
 
 from tubelet.errors import RecipeError
-from tubelet.loading.finetune_augment import Strong
+from tubelet.loading.finetune_augment import FinetuneAugment
 from tubelet.loading.loader import Data
 from tubelet.loading.mix import Mix
 from tubelet.loading.randaugment import RandAugment
@@ -39,7 +39,9 @@ class Finetune(Training):
         default=0, doc="steps between two measurements on the held-out part; 0: a tenth of the run"
     )
     clip: Clip = chz.field(default_factory=Clip, doc="the size of a clip, as in pretraining")
-    data: Data = chz.field(default_factory=lambda: Data(augment=Strong()), doc="how clips are read and augmented")
+    data: Data = chz.field(
+        default_factory=lambda: Data(augment=FinetuneAugment()), doc="how clips are read and augmented"
+    )
     encoder: Vit = chz.field(default_factory=Vit, doc="the size of the encoder, as in pretraining")
     drop_path: float = chz.field(default=0.1, doc="share of clips for which the last block is left out")
     head_scale: float = chz.field(default=1e-3, doc="of the head's first weights")
@@ -72,7 +74,10 @@ class Finetune(Training):
         if self.epochs is None:
             return super().total(videos, world)
         return max(
-            1, math.ceil(self.epochs * videos * self.data.augment.copies / (self.batch * self.accumulate * world))
+            1,
+            math.ceil(
+                self.epochs * videos * self.data.augment.clips_per_sample / (self.batch * self.accumulate * world)
+            ),
         )
 
     def build(self, classes: int) -> Classification:
@@ -95,7 +100,7 @@ def videomae(run: Pretrain) -> Finetune:
     return Finetune(
         clip=run.clip,
         encoder=run.encoder,
-        data=read_as(run, Strong()),
+        data=read_as(run, FinetuneAugment()),
         optim=LayerDecay(base_lr=5e-4, warmup=1 / 15),
         rates=(5e-4, 1e-3),
         epochs=75.0,
@@ -113,7 +118,9 @@ def tiny(run: Pretrain) -> Finetune:
     return Finetune(
         clip=run.clip,
         encoder=run.encoder,
-        data=read_as(run, Strong(smallest=0.7, randaugment=RandAugment(layers=1, magnitude=3.0), erase=0.0, repeats=1)),
+        data=read_as(
+            run, FinetuneAugment(smallest=0.7, randaugment=RandAugment(layers=1, magnitude=3.0), erase=0.0, repeats=1)
+        ),
         mix=Mix(mixup=0.2, cutmix=0.0, smoothing=0.1),
         drop_path=0.0,
         optim=LayerDecay(base_lr=0.016, floor_lr=1e-5, warmup=0.1, clip_norm=1.0),
@@ -125,7 +132,7 @@ def tiny(run: Pretrain) -> Finetune:
     )
 
 
-def read_as(run: Pretrain, augment: Strong) -> Data:
+def read_as(run: Pretrain, augment: FinetuneAugment) -> Data:
     """Clips as the run reads them; but of the videos of train, whichever it was pretrained on."""
     return chz.replace(run.data, augment=augment, split="train", where=None, limit=None)
 

@@ -21,7 +21,7 @@ from tubelet.loading.loader import Data
 from tubelet.models import Classifier
 from tubelet.models.classifier import ScoreHead
 from tubelet.recipes.finetune import Finetune
-from tubelet.runs.folder import IMPORTED, load_task, read_kind, read_plan_of, weights_file
+from tubelet.runs.folder import IMPORTED, load_task, read_kind, read_run_config_of, weights_file
 from tubelet.runs.imported import imported_head
 from tubelet.runs.record import of_run
 from tubelet.types import Clip
@@ -32,7 +32,7 @@ TUNED = "finetune"  # the name of the classifier of a fine-tuned run, which may 
 
 
 @dataclass(frozen=True)
-class Kept:
+class SavedClassifier:
     """Scores of clips, and how clips are taken of a video."""
 
     name: str
@@ -66,7 +66,7 @@ class Kept:
             }
 
 
-def load_classifier(run: Path | str, name: str | None = None, device: torch.device | str = "cpu") -> Kept:
+def load_classifier(run: Path | str, name: str | None = None, device: torch.device | str = "cpu") -> SavedClassifier:
     """The classifier of a run folder; `name` tells the probes of a pretrained run apart."""
     run = Path(run)
     if name in (None, TUNED) and read_kind(run) == TUNED:
@@ -76,11 +76,11 @@ def load_classifier(run: Path | str, name: str | None = None, device: torch.devi
     return probe(run, name, device)
 
 
-def imported(run: Path, head: ScoreHead, classes: tuple[str, ...], device: torch.device | str) -> Kept:
+def imported(run: Path, head: ScoreHead, classes: tuple[str, ...], device: torch.device | str) -> SavedClassifier:
     """The classifier that came with imported weights."""
     config, task = load_task(run)
     encoder, head = task.encoder.to(device), head.to(device)
-    return Kept(
+    return SavedClassifier(
         IMPORTED, classes, config.clip, plain_reading(config.data), parse("1x1"),
         lambda video: head(encoder.encode(video.to(device)).float()), of_run(run),
     )  # fmt: skip
@@ -88,7 +88,7 @@ def imported(run: Path, head: ScoreHead, classes: tuple[str, ...], device: torch
 
 def tuned_model(run: Path) -> tuple[Finetune, Classifier, tuple[str, ...]]:
     """The fine-tuned model that is kept, how it was made, and its classes."""
-    config = read_plan_of(run, Finetune).config
+    config = read_run_config_of(run, Finetune).config
     path = weights_file(run)
     try:
         tensors, metadata = read_safetensors(path)
@@ -100,7 +100,7 @@ def tuned_model(run: Path) -> tuple[Finetune, Classifier, tuple[str, ...]]:
     return config, model.eval(), classes
 
 
-def tuned(run: Path, device: torch.device | str) -> Kept:
+def tuned(run: Path, device: torch.device | str) -> SavedClassifier:
     config, model, classes = tuned_model(run)
     model.to(device)
 
@@ -108,7 +108,7 @@ def tuned(run: Path, device: torch.device | str) -> Kept:
         features = model.features(video.to(device))
         return model.scores(features).float(), features
 
-    return Kept(
+    return SavedClassifier(
         TUNED, classes, config.clip, plain_reading(config.data), parse(config.views),
         lambda video: model(video.to(device)).float(), of_run(run), listed(run),
         read_familiarity(run, TUNED), with_features,
@@ -135,7 +135,7 @@ def listed(run: Path) -> frozenset[str]:
         ) from None
 
 
-def probe(run: Path, name: str | None, device: torch.device | str) -> Kept:
+def probe(run: Path, name: str | None, device: torch.device | str) -> SavedClassifier:
     config, task = load_task(run)
     there = sorted(path.stem for path in (run / FOLDER).glob("*.safetensors"))
     if not there:
@@ -155,7 +155,7 @@ def probe(run: Path, name: str | None, device: torch.device | str) -> Kept:
         )
     record = TrainedOn.read(run / PROBES / f"{name}.parquet")
     scores = head.of_clips(task.encoder.to(device), config.clip.grid[0], device)
-    return Kept(
+    return SavedClassifier(
         name, head.classes, config.clip, plain_reading(config.data), parse("1x1"), scores, record or of_run(run),
         familiarity=read_familiarity(run, name), with_features=scores.with_features,
     )  # fmt: skip

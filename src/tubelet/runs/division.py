@@ -9,7 +9,7 @@ from tubelet.evaluations.features import outline
 from tubelet.evaluations.low_label import chosen
 from tubelet.evaluations.selection import hold_out_for
 from tubelet.loading.loader import Data
-from tubelet.loading.subset import those_where
+from tubelet.loading.subset import filter_videos
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Division:
         split, trained_on = data.split, {video.id for video in data.select(corpus)}
         every = [replace(video, label=labels.get(video.id)) for video in corpus.videos]
         train = [video for video in every if video.id in trained_on]
-        videos = those_where(corpus, every, data.where)
+        videos = filter_videos(corpus, every, data.where)
         named = [video for video in train if video.label is not None]
         if len({video.label for video in named}) < 2:
             raise CorpusError(

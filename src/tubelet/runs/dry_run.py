@@ -12,17 +12,18 @@ import torch
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step
 from tubelet.corpus.estimate import size, spell
 from tubelet.corpus.table import Corpus, Video
+from tubelet.distributed import DistributedContext
 from tubelet.errors import TubeletError
 from tubelet.jobs.pool import cores
 from tubelet.loading.loader import train_batches
 from tubelet.log import clock
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.runs.init import settled
+from tubelet.runs.init import resolve_init
 from tubelet.runs.start import fresh
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.frame_cache import decode, expected_bytes
 from tubelet.tasks import Pretraining
-from tubelet.train import Machine, wrap
+from tubelet.train import wrap
 from tubelet.types import Batch
 
 STEPS = 3  # the first is not counted: it is slow
@@ -31,10 +32,10 @@ DECODED = 3  # videos that are decoded to see how fast that is
 
 def dry_run(config: Pretrain, corpus: Path | str, folder: Path | str) -> list[str]:
     """The lines that `tubelet pretrain --dry-run` prints. Whatever would refuse the training refuses this."""
-    config, _ = settled(config, Path(folder))
-    machine, table = Machine.here(config.precision), Corpus.open(Path(corpus))
+    config, _ = resolve_init(config, Path(folder))
+    context, table = DistributedContext.here(config.precision), Corpus.open(Path(corpus))
     config.check(table)
-    task = fresh(config, Embeddings.open(table).width if config.needs_text else None).to(machine.device)
+    task = fresh(config, Embeddings.open(table).width if config.needs_text else None).to(context.device)
     videos = config.data.select(table)
     total = config.total(len(videos), 1)
     done = checkpoint_step(Path(folder) / CHECKPOINT)
@@ -47,7 +48,7 @@ def dry_run(config: Pretrain, corpus: Path | str, folder: Path | str) -> list[st
     )  # fmt: skip
     if not len(batch):
         raise TubeletError(f"not one clip of the first step could be read: {batch.failed[0]}")
-    cost = Cost.of(config, task, batch, time.monotonic() - began, machine)
+    cost = Cost.of(config, task, batch, time.monotonic() - began, context)
     clip, parameters = config.clip, sum(value.numel() for value in task.parameters())
     visible = clip.num_tubelets - config.masker.budget(clip).total
     step = cost.step(config)
@@ -55,8 +56,8 @@ def dry_run(config: Pretrain, corpus: Path | str, folder: Path | str) -> list[st
     lines = [
         f"clips: {len(videos)} to train on, {clip.frames}x{clip.size}x{clip.size}; {visible} of {clip.num_tubelets} "
         "tokens are visible",
-        f"model: {parameters / 1e6:.1f} million parameters, with heads and decoder; {machine.precision} on "
-        f"{machine.device.type}",
+        f"model: {parameters / 1e6:.1f} million parameters, with heads and decoder; {context.precision} on "
+        f"{context.device.type}",
         f"steps: {total - done} of {config.batch * config.accumulate} clips, {step:.2f} s each on this machine "
         f"({cost.compute * config.accumulate:.2f} s computing, {cost.read * config.accumulate:.2f} s reading without "
         "the cache)",
@@ -82,27 +83,27 @@ class Cost:
 
     compute: float
     read: float
-    machine: Machine
+    context: DistributedContext
 
     @classmethod
-    def of(cls, config: Pretrain, task: Pretraining, batch: Batch, read: float, machine: Machine) -> "Cost":
+    def of(cls, config: Pretrain, task: Pretraining, batch: Batch, read: float, context: DistributedContext) -> "Cost":
         """By a few steps on one batch, with weights that nobody keeps."""
-        wrap(task, machine, config)
+        wrap(task, context, config)
         optimizer = config.optim.build(task)
         for group in optimizer.param_groups:
             group["lr"] = 0.0
         took = []
         for step in range(STEPS):
             began = time.monotonic()
-            with machine.autocast():
-                result = task(replace(batch, progress=step / STEPS).to(machine.device))
+            with context.autocast():
+                result = task(replace(batch, progress=step / STEPS).to(context.device))
             result.loss.backward()
             config.optim.clip(task)
             optimizer.step()
             optimizer.zero_grad()
             float(result.loss.detach())  # waits for a GPU
             took.append(time.monotonic() - began)
-        return cls(min(took[1:]), read, machine)
+        return cls(min(took[1:]), read, context)
 
     def step(self, config: Pretrain) -> float:
         """Loader processes read while the others compute; a cache of decoded frames takes next to nothing to read."""
@@ -118,7 +119,7 @@ class Cost:
     @property
     def memory(self) -> str:
         """At the peak of these steps."""
-        if self.machine.device.type == "cuda":
+        if self.context.device.type == "cuda":
             return f"{size(torch.cuda.max_memory_allocated())} of the GPU at the peak of a step"
         return f"{size(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)} at the peak, this process whole"
 

@@ -20,7 +20,7 @@ from torch.nn.functional import nll_loss
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part
 from tubelet.checksums import Damaged, read_safetensors, write_safetensors
 from tubelet.corpus.table import Corpus, Video
-from tubelet.distributed import process_group
+from tubelet.distributed import DistributedContext, broadcast_from_rank0, process_group
 from tubelet.errors import RecipeError, RunError, WeightsError
 from tubelet.evaluations.classification import chance, measure_scores
 from tubelet.evaluations.contamination import Leaks
@@ -39,21 +39,21 @@ from tubelet.runs.division import Division
 from tubelet.runs.folder import (
     CLASSIFIER,
     LOG,
-    Claim,
-    Plan,
-    claim,
-    read_plan,
+    RunConfig,
+    RunLock,
+    lock_run,
+    read_run_config,
     read_weights_of,
     weights_file,
     where,
-    write_plan,
+    write_run_config,
 )  # fmt: skip
 from tubelet.runs.record import begin_tuning, finish, of_run
 from tubelet.runs.selection import HELD_OUT, Chosen, below, best, measured, standing
-from tubelet.runs.start import reading, say, together
+from tubelet.runs.start import reading, say
 from tubelet.seeds import key
 from tubelet.tasks import Classification
-from tubelet.train import Machine, train
+from tubelet.train import train
 from tubelet.video.views import CENTRE, parse
 
 BEST = "best.safetensors"
@@ -78,7 +78,7 @@ def finetune(
     """
     folder = Path(folder)
     with process_group(), contextlib.ExitStack() as stack:
-        machine = Machine.here(config.precision)
+        context = DistributedContext.here(config.precision)
         rates = config.grid
         if not config.held_out and len(rates) > 1:
             raise RecipeError(
@@ -87,54 +87,54 @@ def finetune(
             )
         table = Corpus.open(Path(corpus))
         division = Division.of(table, config.data, labels, config.labels_share, config.held_out, config.seed, rates)
-        origin = read_plan(config.init)
+        origin = read_run_config(config.init)
         leaks = Leaks.of(
             table, of_run(config.init), guided=origin.config.guided_by_text, compared=False,
             source=origin.config.data.captions.source, labels=labels,
         )  # fmt: skip
         if division.test and not config.scratch:
             leaks.refuse("test", allow_seen)
-        steps = config.total(len(division.fit), machine.world)
+        steps = config.total(len(division.fit), context.world_size)
         decided = {"weights": fingerprint(Path(config.init)), **digest_of(labels)}
-        plan = Plan(
-            recipe, config, where(table), steps, machine.world, machine.precision, None, decided, tuple(command)
+        plan = RunConfig(
+            recipe, config, where(table), steps, context.world_size, context.precision, None, decided, tuple(command)
         )
         parts = {"fit": division.fit, "select": division.select}
-        record, tell = TrainedOn(), partial(say, machine)
+        record, tell = TrainedOn(), partial(say, context)
 
-        def take() -> Claim[Finetune]:
+        def take() -> RunLock[Finetune]:
             nonlocal record
-            held = stack.enter_context(claim(folder, plan))
+            held = stack.enter_context(lock_run(folder, plan))
             if not (folder / CLASSIFIER).exists():
                 init = None if config.scratch else config.init
                 record = begin_tuning(folder, table, parts, init, held.begun, allow_changed, tell)
             return held
 
-        held = together(take, machine)
+        held = broadcast_from_rank0(take, context)
         if (folder / CLASSIFIER).exists():
-            if machine.rank == 0:
+            if context.rank == 0:
                 tidy(config, folder)
-            say(machine, f"{folder} is finished; {following(folder)}")
+            say(context, f"{folder} is finished; {following(folder)}")
             return True
-        machine = replace(machine, precision=held.plan.precision)
-        if machine.rank == 0 and not held.begun:
-            write_plan(folder, plan)
-        if machine.rank == 0:
+        context = replace(context, precision=held.plan.precision)
+        if context.rank == 0 and not held.begun:
+            write_run_config(folder, plan)
+        if context.rank == 0:
             record.write(folder / FILE)
         for rate in rates:
-            if not tune(Tuning(config, table, division, rate, steps, folder, machine)):
-                say(machine, "stopped and saved; the same command goes on from there")
+            if not tune(Tuning(config, table, division, rate, steps, folder, context)):
+                say(context, "stopped and saved; the same command goes on from there")
                 return False
-        if machine.world > 1:
+        if context.world_size > 1:
             distributed.barrier()  # the first rank has measured the last step
         chosen = best(rates, folder, len(division.select))
-        kept = Tuning(config, table, division, chosen.rate, steps, folder, machine)
+        kept = Tuning(config, table, division, chosen.rate, steps, folder, context)
         if config.refit and division.select:
             kept = refitted(kept, chosen.step)
             if not tune(kept):
-                say(machine, "stopped and saved; the same command goes on from there")
+                say(context, "stopped and saved; the same command goes on from there")
                 return False
-        if machine.rank == 0:
+        if context.rank == 0:
             finish(folder, record, table, tell)
             conclude(kept, division, leaks, chosen, folder, progress)
             print(f"{folder}: {chosen.told}; {following(folder)}")
@@ -151,7 +151,7 @@ class Tuning:
     rate: float
     steps: int
     root: Path
-    machine: Machine
+    context: DistributedContext
     until: int | None = None  # the step at which its schedule is left; None: the last
 
     @property
@@ -168,41 +168,41 @@ def refitted(selected: Tuning, step: int) -> Tuning:
     its schedule."""
     division = selected.division
     every = replace(division, fit=(*division.fit, *division.select), select=())
-    steps = selected.config.total(len(every.fit), selected.machine.world)
+    steps = selected.config.total(len(every.fit), selected.context.world_size)
     until = max(1, round(steps * step / selected.steps))
     return replace(selected, division=every, steps=steps, root=selected.root / REFIT, until=until)
 
 
 def tune(tuning: Tuning) -> bool:
     """Trains at one learning rate, from its checkpoint if there is one; keeps the weights that were best on the way."""
-    config, machine, steps, folder = tuning.config, tuning.machine, tuning.steps, tuning.folder
+    config, context, steps, folder = tuning.config, tuning.context, tuning.steps, tuning.folder
     last = tuning.last
     folder.mkdir(exist_ok=True, parents=True)
     first = checkpoint_step(folder / CHECKPOINT)
     finished = first == last and any(record["step"] == last for record in measured(folder))
-    if machine.world > 1:
+    if context.world_size > 1:
         distributed.barrier()  # every rank has looked before one of them writes
     if finished:
         return True
     what = "" if tuning.until is None else "all of train, "
-    say(machine, f"{what}learning rate {tuning.rate:g}: {f'going on from step {first}' if first else f'{last} steps'}")
+    say(context, f"{what}learning rate {tuning.rate:g}: {f'going on from step {first}' if first else f'{last} steps'}")
     task = fresh(config, len(tuning.division.classes), first == 0)
     batches = train_batches(
         tuning.corpus, config.clip, config.data, videos=tuning.division.fit, classes=tuning.division.classes,
-        batch=config.batch, seed=config.seed, rank=machine.rank, world=machine.world,
+        batch=config.batch, seed=config.seed, rank=context.rank, world=context.world_size,
         first_step=first * config.accumulate, last_step=last * config.accumulate, 
-        progress=reading(machine, tuning.corpus, config.clip, config.data),
+        progress=reading(context, tuning.corpus, config.clip, config.data),
     )  # fmt: skip
     loop = chz.replace(
         config,
         optim=chz.replace(config.optim, base_lr=tuning.rate),
         evaluate_every=(config.evaluate_every or max(1, round(steps / 10))) if tuning.division.select else 0,
     )
-    with Log(folder / LOG if machine.rank == 0 else None, keep=first, tensorboard=config.tensorboard) as log:
+    with Log(folder / LOG if context.rank == 0 else None, keep=first, tensorboard=config.tensorboard) as log:
         look = Looking(tuning, task, log)
-        if train(loop, task, batches, look, folder, log, steps, machine, tuning.until) < last:
+        if train(loop, task, batches, look, folder, log, steps, context, tuning.until) < last:
             return False
-        if machine.rank == 0:
+        if context.rank == 0:
             task.eval()
             look(last)
     return True
@@ -252,15 +252,15 @@ CENTRE_ONLY = (CENTRE,)
 def on_videos(
     tuning: Tuning, scores: Any, videos: Iterable[Video], views: Any, progress: Progress = quiet
 ) -> Predicted:
-    config, machine = tuning.config, tuning.machine
+    config, context = tuning.config, tuning.context
 
     def forward(video: Tensor) -> Tensor:
-        with machine.autocast():
+        with context.autocast():
             return scores(video)
 
     return predict(
         forward, tuning.corpus, list(videos), config.clip, config.data,
-        views=views, batch=config.batch, device=machine.device, progress=progress,
+        views=views, batch=config.batch, device=context.device, progress=progress,
     )  # fmt: skip
 
 
@@ -287,7 +287,7 @@ def conclude(
     weights = best_weights(tuning.folder, step)
     model = config.build(len(division.classes)).model
     load_strictly(model, weights, tuning.folder / BEST)
-    model.to(tuning.machine.device).eval()
+    model.to(tuning.context.device).eval()
     result = result_of(tuning, division, leaks, chosen, step)
     if division.test:
         found = on_videos(tuning, model.forward, division.test, parse(config.views), progress)
@@ -299,7 +299,7 @@ def conclude(
     merge_result(folder, "finetune", result)
     write_atomically(folder / LOG, (below(folder, chosen.rate) / LOG).read_bytes())
     familiarity = familiar_with(
-        model.features, corpus, tuning.division.fit, config.clip, config.data, config.batch, tuning.machine.device
+        model.features, corpus, tuning.division.fit, config.clip, config.data, config.batch, tuning.context.device
     )
     write_familiarity(folder, "finetune", familiarity)
     about = {"classes": "\n".join(division.classes), "step": str(step), "rate": f"{chosen.rate:g}"}

@@ -17,6 +17,7 @@ from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part,
 from tubelet.checksums import read_json, write_json
 from tubelet.config import UnknownPartError, changed, dotted, plain, typed
 from tubelet.corpus.table import Corpus
+from tubelet.distributed import DistributedContext
 from tubelet.errors import RunError
 from tubelet.files import file_name, lock, refuse_links_out, remove_leftovers
 from tubelet.jobs.shards import chosen
@@ -26,7 +27,7 @@ from tubelet.recipes.find import is_file, load_file
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.tasks import Pretraining
-from tubelet.train import Machine, Training
+from tubelet.train import Training
 from tubelet.trust import trusts_code
 
 RECIPE, LOG, LOCK = "recipe.json", "log.jsonl", ".lock"
@@ -40,7 +41,7 @@ C = TypeVar("C", bound=Training)
 
 
 @dataclass(frozen=True)
-class Plan(Generic[C]):
+class RunConfig(Generic[C]):
     """A run, whole: what recipe.json holds."""
 
     recipe: str  # name of the recipe, or file.py:function
@@ -59,22 +60,27 @@ class Plan(Generic[C]):
 
     @staticmethod
     def make(
-        recipe: str, config: Pretrain, corpus: Corpus, machine: Machine, text_width: int | None, command: list[str]
-    ) -> "Plan[Pretrain]":
+        recipe: str,
+        config: Pretrain,
+        corpus: Corpus,
+        context: DistributedContext,
+        text_width: int | None,
+        command: list[str],
+    ) -> "RunConfig[Pretrain]":
         videos = len(config.data.select(corpus))
-        return Plan(
+        return RunConfig(
             recipe,
             config,
             where(corpus),
-            config.total(videos, machine.world),
-            machine.world,
-            machine.precision,
+            config.total(videos, context.world_size),
+            context.world_size,
+            context.precision,
             text_width,
             series_in_use(corpus, config),
             tuple(command),
         )
 
-    def differences(self, other: "Plan[C]") -> list[str]:
+    def differences(self, other: "RunConfig[C]") -> list[str]:
         """What decides the weights and is not the same: `field: old -> new`."""
         old, new = plain(self.config), plain(other.config)
         for values, plan in ((old, self), (new, other)):
@@ -110,7 +116,7 @@ def shorten(value: object) -> str:
     return text if len(text) <= 40 else f"{text[:12]}..."
 
 
-def write_plan(folder: Path, plan: Plan[Any]) -> None:
+def write_run_config(folder: Path, plan: RunConfig[Any]) -> None:
     content = {
         "format": 1,
         "kind": plan.kind,
@@ -159,12 +165,12 @@ def read_kind(folder: Path | str) -> str:
         return ""
 
 
-def read_plan(folder: Path | str) -> Plan[Pretrain]:
-    """What `write_plan` wrote, typed again; of fine-tuning as that of an encoder without heads, which any command
+def read_run_config(folder: Path | str) -> RunConfig[Pretrain]:
+    """What `write_run_config` wrote, typed again; of fine-tuning as that of an encoder without heads, which any command
     takes."""
     if read_kind(folder) != "finetune":
-        return read_plan_of(folder, Pretrain)
-    plan = read_plan_of(folder, Finetune)
+        return read_run_config_of(folder, Pretrain)
+    plan = read_run_config_of(folder, Finetune)
     return replace(plan, config=as_encoder_alone(plan.config))  # type: ignore[arg-type,return-value]
 
 
@@ -181,8 +187,8 @@ def as_encoder_alone(tuned: Finetune) -> Pretrain:
     )
 
 
-def read_plan_of(folder: Path | str, config: type[C]) -> Plan[C]:
-    """What `write_plan` wrote of a run with this config, typed again."""
+def read_run_config_of(folder: Path | str, config: type[C]) -> RunConfig[C]:
+    """What `write_run_config` wrote of a run with this config, typed again."""
     kind = config.__name__.lower()
     path = Path(folder) / RECIPE
     refuse_links_out(Path(folder))
@@ -198,7 +204,7 @@ def read_plan_of(folder: Path | str, config: type[C]) -> Plan[C]:
                 "name another folder"
             )
         recipe = str(content["recipe"])
-        return Plan(
+        return RunConfig(
             recipe,
             rebuilt(config, content, path),
             content["corpus"],
@@ -241,7 +247,7 @@ def own_parts(config: object) -> list[str]:
 
 def load_task(run: Path | str) -> tuple[Pretrain, Pretraining]:
     """The config of a run and its task with the weights of the checkpoint, on the CPU and in evaluation mode."""
-    plan = read_plan(run)
+    plan = read_run_config(run)
     try:
         task = plan.config.build(plan.text_width)
     except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
@@ -272,20 +278,20 @@ def read_weights_of(run: Path | str) -> dict[str, Tensor]:
 
 
 @dataclass(frozen=True)
-class Claim(Generic[C]):
+class RunLock(Generic[C]):
     """The right to write a folder, what stands in it, and how far that has come."""
 
-    plan: Plan[C]
+    plan: RunConfig[C]
     begun: bool
     step: int = 0
     finished: bool = False
 
 
 @contextlib.contextmanager
-def claim(folder: Path, plan: Plan[C]) -> Iterator[Claim[C]]:
+def lock_run(folder: Path, plan: RunConfig[C]) -> Iterator[RunLock[C]]:
     """Takes the folder for this plan: a new run, or the same one going on. Anything else is refused untouched.
 
-    A new run has begun once `write_plan` has; when it fails before that, it leaves nothing behind.
+    A new run has begun once `write_run_config` has; when it fails before that, it leaves nothing behind.
     """
     check_kind(folder)
     created = not folder.exists()
@@ -301,10 +307,10 @@ def claim(folder: Path, plan: Plan[C]) -> Iterator[Claim[C]]:
                         folder.rmdir()
 
 
-def look(folder: Path, plan: Plan[C]) -> Claim[C]:
+def look(folder: Path, plan: RunConfig[C]) -> RunLock[C]:
     if not (folder / RECIPE).exists():
-        return Claim(plan, begun=False)
-    old = read_plan_of(folder, type(plan.config))
+        return RunLock(plan, begun=False)
+    old = read_run_config_of(folder, type(plan.config))
     if differences := old.differences(plan):
         raise RunError(
             f"{folder} holds another run ({'; '.join(differences)}); "
@@ -313,7 +319,7 @@ def look(folder: Path, plan: Plan[C]) -> Claim[C]:
     step = checkpoint_step(folder / CHECKPOINT)
     refuse_step(step, old.steps, folder / CHECKPOINT)
     ended = any(record["kind"] == "end" for record in read_log(folder / LOG))
-    return Claim(old, begun=True, step=step, finished=ended and step >= plan.steps)
+    return RunLock(old, begun=True, step=step, finished=ended and step >= plan.steps)
 
 
 def refuse_step(step: int, steps: int, path: Path) -> None:

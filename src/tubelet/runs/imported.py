@@ -15,7 +15,7 @@ from tubelet.loading.loader import Data
 from tubelet.models.classifier import ScoreHead
 from tubelet.objectives import Pixels
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.runs.folder import IMPORTED, Plan, write_plan
+from tubelet.runs.folder import IMPORTED, RunConfig, write_run_config
 from tubelet.video.sampling import Sampling
 from tubelet.weights import Weights, read_weights
 from tubelet.weights.layouts import DECODER
@@ -72,7 +72,7 @@ def import_weights(
         if head := found.part("head"):
             write_safetensors(part / HEAD, head, {})
         write_json(part / ABOUT, about)
-        write_plan(part, Plan(IMPORTED, config, nowhere, 0, 1, "fp32", None, {}, command))
+        write_run_config(part, RunConfig(IMPORTED, config, nowhere, 0, 1, "fp32", None, {}, command))
     return config, found
 
 

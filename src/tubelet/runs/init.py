@@ -14,7 +14,7 @@ from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit, size_of
 from tubelet.objectives import Pixels
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.runs.folder import RECIPE, read_kind, read_plan, read_plan_of, read_weights_of, weights_file
+from tubelet.runs.folder import RECIPE, read_kind, read_run_config, read_run_config_of, read_weights_of, weights_file
 from tubelet.tasks import Pretraining
 from tubelet.types import Clip, Grid
 from tubelet.weights import read_weights
@@ -39,7 +39,7 @@ def source(init: str) -> Source:
     """A run folder, a file or folder of VideoMAE weights, or a hub name."""
     folder = Path(init).expanduser()
     if (folder / RECIPE).exists():
-        config = read_plan(folder).config
+        config = read_run_config(folder).config
         return Source(
             str(weights_file(folder)), read_weights_of(folder), config.clip, config.encoder, decoder_of(config),
             fine_tuned=read_kind(folder) == "finetune",
@@ -54,7 +54,7 @@ def decoder_of(config: Pretrain) -> Decoder | None:
     return head.decoder if isinstance(head, Pixels) and head.factor else None
 
 
-def settled(config: Pretrain, folder: Path) -> tuple[Pretrain, Source | None]:
+def resolve_init(config: Pretrain, folder: Path) -> tuple[Pretrain, Source | None]:
     """The config with what a warm start decides, and the weights to start from, where there is a start.
 
     Decided are the position tables: those of the clips that the weights were trained on, stretched over these. A run
@@ -63,7 +63,7 @@ def settled(config: Pretrain, folder: Path) -> tuple[Pretrain, Source | None]:
     init = config.init
     if init is None:
         return config, None
-    if (folder / RECIPE).exists() and (old := read_plan_of(folder, Pretrain).config).init == init:
+    if (folder / RECIPE).exists() and (old := read_run_config_of(folder, Pretrain).config).init == init:
         decoder = decoder_of(old)
         config = with_positions(config, old.encoder.positions_of, decoder.positions_of if decoder else None)
         return config, None if checkpoint_step(folder / CHECKPOINT) else source(init)
@@ -92,7 +92,7 @@ def with_positions(config: Pretrain, encoder: Grid | None, decoder: Grid | None)
     return chz.replace(config, **made)
 
 
-def warm(task: Pretraining, found: Source) -> list[str]:
+def load_init_weights(task: Pretraining, found: Source) -> list[str]:
     """Fills the task with what fits; the encoder must, whole. Returns lines that say what is taken, new, changed."""
     check_encoder(task.encoder.config, found)
     parts: dict[str, nn.Module] = {"encoder": task.encoder}

@@ -22,7 +22,7 @@ from tubelet.evaluations.trained_on import (
 )
 from tubelet.jobs.shards import chosen
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.runs.folder import IMPORTED, RECIPE, Plan, read_kind, read_plan
+from tubelet.runs.folder import IMPORTED, RECIPE, RunConfig, read_kind, read_run_config
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.maps import Maps
 
@@ -100,7 +100,7 @@ def of_run(run: Path | str) -> TrainedOn:
     run = Path(run)
     if (record := TrainedOn.read(run / FILE)) is not None:
         return record
-    plan = read_plan(run)
+    plan = read_run_config(run)
     if plan.recipe == IMPORTED:
         return TrainedOn(unknown=(f"{ENCODER} of {run} was imported: what it was trained on is not known here",))
     found = TrainedOn(unknown=(f"{ENCODER} of {run} keeps no record: what it was trained on is unknown",))
@@ -118,7 +118,7 @@ def of_start(init: str | None) -> TrainedOn:
     return TrainedOn(unknown=(f"{ENCODER} began with {init}: what that was trained on is not known here",))
 
 
-def by_table(plan: Plan[Any], role: str) -> TrainedOn:
+def by_table(plan: RunConfig[Any], role: str) -> TrainedOn:
     """What a run without a record was trained on, if its corpus is still the one that it names."""
     try:
         corpus = Corpus.open(plan.corpus["path"])

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed
 
 from tubelet.corpus.estimate import size
 from tubelet.corpus.table import Corpus
-from tubelet.distributed import process_group
+from tubelet.distributed import DistributedContext, broadcast_from_rank0, process_group
 from tubelet.errors import RecipeError, TubeletError
 from tubelet.evaluations import Context
 from tubelet.evaluations.cache import FOLDER
@@ -24,15 +23,15 @@ from tubelet.evaluations.trained_on import FILE, TrainedOn
 from tubelet.loading.loader import Data, shorter, train_batches
 from tubelet.log import Log, against_trivial, read_log
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.runs.folder import LOG, C, Claim, Plan, claim, write_plan
-from tubelet.runs.init import settled, warm
+from tubelet.runs.folder import LOG, RunConfig, RunLock, lock_run, write_run_config
+from tubelet.runs.init import load_init_weights, resolve_init
 from tubelet.runs.record import begin, finish, say_unread
 from tubelet.seeds import key
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.frame_cache import FOLDER as FRAMES
 from tubelet.stores.frame_cache import expected_bytes
 from tubelet.tasks import Pretraining
-from tubelet.train import Machine, train
+from tubelet.train import train
 from tubelet.types import Clip
 
 
@@ -51,75 +50,75 @@ def pretrain(
     folder = Path(folder)
     if not any(objective.factor for objective in config.objectives.values()):
         raise RecipeError("nothing to train: give one of the objectives a weight above 0")
-    config, found = settled(config, folder)
+    config, found = resolve_init(config, folder)
     with process_group(), contextlib.ExitStack() as stack:
-        machine = Machine.here(config.precision)
+        context = DistributedContext.here(config.precision)
         table = Corpus.open(Path(corpus))
         config.check(table)
         text_width = Embeddings.open(table).width if config.needs_text else None
-        plan = Plan.make(recipe, config, table, machine, text_width, list(command))
-        record, tell = TrainedOn(), partial(say, machine)
+        plan = RunConfig.make(recipe, config, table, context, text_width, list(command))
+        record, tell = TrainedOn(), partial(say, context)
 
-        def take() -> Claim[Pretrain]:
+        def take() -> RunLock[Pretrain]:
             nonlocal record
-            held = stack.enter_context(claim(folder, plan))
+            held = stack.enter_context(lock_run(folder, plan))
             if not held.finished:
                 say_unread(config.data.select(table), tell)
                 record = begin(folder, config, table, held.step > 0, allow_changed, tell)
             return held
 
-        held = together(take, machine)
+        held = broadcast_from_rank0(take, context)
         if held.finished:
             done = f"all {plan.steps} steps are done and measured"
-            say(machine, f"{folder} is finished: {done}; {following(folder, corpus, table, config)}")
+            say(context, f"{folder} is finished: {done}; {following(folder, corpus, table, config)}")
             return True
-        machine = replace(machine, precision=held.plan.precision)
+        context = replace(context, precision=held.plan.precision)
         task = fresh(config, text_width)
-        for line in [] if found is None or held.step else warm(task, found):
-            say(machine, line)
+        for line in [] if found is None or held.step else load_init_weights(task, found):
+            say(context, line)
         batches = train_batches(
             table, config.clip, config.data, needs=task.needs, text=task.needs_text,
-            batch=config.batch, seed=config.seed, rank=machine.rank, world=machine.world,
+            batch=config.batch, seed=config.seed, rank=context.rank, world=context.world_size,
             first_step=held.step * config.accumulate, last_step=plan.steps * config.accumulate,
-            progress=reading(machine, table, config.clip, config.data),
+            progress=reading(context, table, config.clip, config.data),
         )  # fmt: skip
-        if machine.rank == 0 and not held.begun:
-            write_plan(folder, plan)
-        if machine.rank == 0:
+        if context.rank == 0 and not held.begun:
+            write_run_config(folder, plan)
+        if context.rank == 0:
             record.write(folder / FILE)
         leaks = partial(
             Leaks.of, table, guided=config.guided_by_text, compared=config.needs_text,
             source=config.data.captions.source,
         )  # fmt: skip
         while_training = leaks(record)
-        say_short(machine, table, config)
-        say_negatives(machine, config)
-        say_refused(machine, table, config)
+        say_short(context, table, config)
+        say_negatives(context, config)
+        say_refused(context, table, config)
         if held.step:
-            say(machine, f"{folder}: going on from step {held.step} of {plan.steps}")
+            say(context, f"{folder}: going on from step {held.step} of {plan.steps}")
 
         log = stack.enter_context(
             Log(
-                folder / LOG if machine.rank == 0 else None,
+                folder / LOG if context.rank == 0 else None,
                 keep=held.step,
                 tensorboard=config.tensorboard,
                 again=held.step == plan.steps,
             )
         )
-        context = partial(
+        evaluated = partial(
             Context, encoder=task.encoder, task=task, corpus=table, clip=config.clip, data=config.data, seed=config.seed
         )
         reached = train(
             config, task, batches,
-            lambda step: measure(config, context(limit=config.evaluate_limit), while_training, log, step),
-            folder, log, plan.steps, machine,
+            lambda step: measure(config, evaluated(limit=config.evaluate_limit), while_training, log, step),
+            folder, log, plan.steps, context,
         )  # fmt: skip
         if reached < plan.steps:
-            say(machine, f"stopped and saved at step {reached} of {plan.steps}; the same command goes on from there")
+            say(context, f"stopped and saved at step {reached} of {plan.steps}; the same command goes on from there")
             return False
-        if machine.rank == 0:
+        if context.rank == 0:
             task.eval()
-            whole = context(folder=folder, keep=folder / FOLDER)
+            whole = evaluated(folder=folder, keep=folder / FOLDER)
             known = leaks(finish(folder, record, table, tell))
             for name, result in measure(config, whole, known, log, plan.steps).items():
                 merge_result(folder, name, complete(config.evaluations[name], result, whole, known, plan.steps))
@@ -132,21 +131,6 @@ def fresh(config: Pretrain, text_width: int | None) -> Pretraining:
     """The task at step 0, its weights from the seed."""
     torch.manual_seed(key(config.seed, "weights"))
     return config.build(text_width)
-
-
-def together(take: Callable[[], Claim[C]], machine: Machine) -> Claim[C]:
-    """The first rank takes the folder; the others learn what it found, or leave quietly when it was refused."""
-    if machine.world == 1:
-        return take()
-    found: list[Claim[C] | None] = [None]
-    try:
-        if machine.rank == 0:
-            found[0] = take()
-    finally:
-        distributed.broadcast_object_list(found)
-    if found[0] is None:
-        raise SystemExit(2)
-    return found[0]
 
 
 def measure(config: Pretrain, context: Context, leaks: Leaks, log: Log, step: int) -> dict[str, dict[str, Any]]:
@@ -164,7 +148,7 @@ def measure(config: Pretrain, context: Context, leaks: Leaks, log: Log, step: in
     return results
 
 
-def reading(machine: Machine, corpus: Corpus, clip: Clip, data: Data) -> Callable[[int, int], None]:
+def reading(context: DistributedContext, corpus: Corpus, clip: Clip, data: Data) -> Callable[[int, int], None]:
     """Says what the cache of decoded frames takes before it is made, and how far that is."""
     spoke = [time.monotonic()]
 
@@ -172,50 +156,50 @@ def reading(machine: Machine, corpus: Corpus, clip: Clip, data: Data) -> Callabl
         if done == 0:
             videos, short_side = corpus.select("all"), data.kept_side(clip)
             say(
-                machine,
+                context,
                 f"data.cache keeps the decoded frames of {len(videos)} videos at {short_side} pixels: about "
                 f"{size(expected_bytes(videos, short_side))} in {corpus.folder / FRAMES}, for this and later runs",
             )
         if done == 0 or done == total or time.monotonic() - spoke[0] > 10:
             spoke[0] = time.monotonic()
-            say(machine, f"decoding the videos once: {done} of {total}")
+            say(context, f"decoding the videos once: {done} of {total}")
 
     return progress
 
 
-def say_short(machine: Machine, corpus: Corpus, config: Pretrain) -> None:
+def say_short(context: DistributedContext, corpus: Corpus, config: Pretrain) -> None:
     """How many videos cannot fill a clip, and what is done about it."""
     videos, sampling = config.data.select(corpus), config.data.sampling
     if short := shorter(videos, config.clip, sampling):
         done = "their last frame is repeated" if sampling.short == "repeat" else "their frames are spread over it"
-        say(machine, f"{len(short)} of {len(videos)} videos are shorter than a clip's span (first: {short[0]}); {done}")
+        say(context, f"{len(short)} of {len(videos)} videos are shorter than a clip's span (first: {short[0]}); {done}")
 
 
-def say_refused(machine: Machine, corpus: Corpus, config: Pretrain) -> None:
+def say_refused(context: DistributedContext, corpus: Corpus, config: Pretrain) -> None:
     """Which of the recipe's evaluations the tables do not allow, before the time of a training is spent."""
     for name, evaluation in config.evaluations.items():
         try:
             evaluation.check(corpus, config.data, None, config.seed)
         except TubeletError as error:
-            say(machine, f"{name} will not be measured: {error}")
+            say(context, f"{name} will not be measured: {error}")
 
 
-def say_negatives(machine: Machine, config: Pretrain) -> None:
+def say_negatives(context: DistributedContext, config: Pretrain) -> None:
     """What accumulation does not enlarge."""
-    together = config.batch * machine.world
-    ranks = f" on each of {machine.world} ranks" if machine.world > 1 else ""
+    together = config.batch * context.world_size
+    ranks = f" on each of {context.world_size} ranks" if context.world_size > 1 else ""
     for name, objective in config.objectives.items():
         if config.accumulate > 1 and objective.needs_text and objective.factor:
             say(
-                machine,
+                context,
                 f"objectives.{name} compares each clip with the {together - 1} others of its forward pass (batch="
                 f"{config.batch}{ranks}), not with the {config.accumulate * together - 1} of its step: "
                 f"accumulate={config.accumulate} adds no negatives; a larger batch does",
             )
 
 
-def say(machine: Machine, line: str) -> None:
-    if machine.rank == 0:
+def say(context: DistributedContext, line: str) -> None:
+    if context.rank == 0:
         print(line, file=sys.stderr)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from tubelet.corpus.table import Corpus
+from tubelet.distributed import DistributedContext
 from tubelet.errors import TubeletError
 from tubelet.loading.loader import eval_batches, train_batches
 from tubelet.recipes.pretrain import Pretrain
@@ -15,7 +16,6 @@ from tubelet.runs.folder import hardware
 from tubelet.stores.embeddings import Embeddings
 from tubelet.studies.price import price
 from tubelet.studies.trials import Cell, Finished
-from tubelet.train import Machine
 
 STEPS = 3  # of a trial, after one that is not counted
 SAME = ("processor", "gpu", "threads")
@@ -84,7 +84,7 @@ def clips_of(config: Pretrain, corpus: Corpus) -> int:
 
 def trial(config: Pretrain, corpus: Corpus) -> tuple[float, float]:
     """Seconds of a step, and of encoding one clip whole."""
-    machine = Machine.here(config.precision)
+    machine = DistributedContext.here(config.precision)
     config.check(corpus)
     task = config.build(Embeddings.open(corpus).width if config.needs_text else None).to(machine.device)
     batches = train_batches(

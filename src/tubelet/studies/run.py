@@ -16,7 +16,7 @@ from tubelet.errors import PartlyMeasured, RunError, TubeletError
 from tubelet.evaluations.results import read_results
 from tubelet.files import refuse_links_out
 from tubelet.log import read_log
-from tubelet.runs.folder import LOG, RECIPE, hardware, locked, read_plan, versions
+from tubelet.runs.folder import LOG, RECIPE, hardware, locked, read_run_config, versions
 from tubelet.studies.price import price
 from tubelet.studies.trials import CORPUS, FORMAT, RUN, Cell, Finished
 
@@ -109,7 +109,7 @@ def content_of(
     cell: Cell, run: Path, clock: "Clock", left_out: Mapping[str, str], curves: tuple[str, ...]
 ) -> dict[str, Any]:
     """The JSON of a finished cell: small, and free of places on this machine."""
-    plan, cost = read_plan(run), price(cell.config)
+    plan, cost = read_run_config(run), price(cell.config)
     return {
         "format": FORMAT,
         "hash": cell.hash,
