@@ -74,9 +74,9 @@ def test_an_encoder_by_the_name_of_its_size():
 
 
 def test_an_objective_and_an_evaluation_can_be_added():
-    words = ["objectives.contrast=Contrast", "objectives.contrast.observe=True", "evaluations.linear=Linear"]
+    words = ["objectives.contrast=Contrast", "objectives.contrast.detach=True", "evaluations.linear=Linear"]
     config = override(tiny(), words)
-    assert config.objectives["contrast"] == Contrast(observe=True)
+    assert config.objectives["contrast"] == Contrast(detach=True)
     assert type(config.evaluations["linear"]).__name__ == "Linear"
 
 

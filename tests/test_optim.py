@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tubelet.errors import RecipeError
+from tubelet.loading.mix import Mix
 from tubelet.models import Classifier
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
-from tubelet.optim import LayerDecay, Optim, layer_scales, learning_rate
+from tubelet.optim import LayerDecay, Optim, Trainable, layer_scales, learning_rate
+from tubelet.tasks import Classification
 from tubelet.types import Clip
 
 
@@ -86,22 +88,29 @@ def test_a_step_is_that_of_the_plain_adamw():
     torch.testing.assert_close(ours.bias, reference.bias)
 
 
-def test_a_part_that_observes_is_clipped_by_its_own_norm():
-    model = nn.ModuleDict({"encoder": nn.Linear(3, 2), "head": nn.Linear(4, 2)})
-    model["head"].observing = True
+def test_a_detached_head_is_clipped_by_its_own_norm():
+    class Probed(Trainable):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.head = nn.Linear(3, 2), nn.Linear(4, 2)
+
+        def detached_parameters(self):
+            return self.head.parameters()
+
+    model = Probed()
     gradients = {"encoder": 0.5, "head": 100.0}
     for name, value in gradients.items():
-        for parameter in model[name].parameters():
+        for parameter in getattr(model, name).parameters():
             parameter.grad = torch.full_like(parameter, value)
     norms = Optim(clip_norm=1.0).clip(model)
-    expected = {"gradient_norm": 0.5 * 8**0.5, "gradient_norm.observing": 100 * 10**0.5}
+    expected = {"gradient_norm": 0.5 * 8**0.5, "gradient_norm.detached": 100 * 10**0.5}
     assert {name: value.item() for name, value in norms.items()} == pytest.approx(expected)
     for name, count in (("encoder", 8), ("head", 10)):
-        for parameter in model[name].parameters():
+        for parameter in getattr(model, name).parameters():
             torch.testing.assert_close(parameter.grad, torch.full_like(parameter, count**-0.5))
 
 
-def test_without_a_part_that_observes_there_is_one_norm_and_no_limit_unless_it_is_asked_for():
+def test_without_a_detached_head_there_is_one_norm_and_no_limit_unless_it_is_asked_for():
     model = nn.Linear(3, 2)
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 7.0)
@@ -125,7 +134,7 @@ def test_layer_decay_has_the_golden_values_of_vit_b():
 
 def test_every_parameter_of_a_classifier_has_the_rate_of_its_layer():
     model = Classifier(Vit(width=32, depth=2, heads=2), Clip(frames=4, size=32), classes=3)
-    optimizer = LayerDecay(layer_decay=0.5, weight_decay=0.3).build(model)
+    optimizer = LayerDecay(layer_decay=0.5, weight_decay=0.3).build(Classification(model, Mix()))
     names = {parameter: name for name, parameter in model.named_parameters()}
     found = {names[p]: group for group in optimizer.param_groups for p in group["params"]}
     assert set(found) == set(names.values())
@@ -136,16 +145,20 @@ def test_every_parameter_of_a_classifier_has_the_rate_of_its_layer():
 
 
 def test_a_module_that_follows_its_weights_is_told_of_every_step():
-    class Following(nn.Linear):
+    class Following(Trainable):
         count = 0
 
-        def stepped(self) -> None:
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(2, 1)
+
+        def after_step(self) -> None:
             self.count += 1
 
-    model = Following(2, 1)
+    model = Following()
     optimizer = Optim().build(model)
     for _ in range(3):
-        model(torch.ones(1, 2)).sum().backward()
+        model.linear(torch.ones(1, 2)).sum().backward()
         optimizer.step()
     assert model.count == 3
 

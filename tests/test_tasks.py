@@ -110,14 +110,14 @@ def test_a_decode_mask_that_leaves_nothing_is_refused_before_the_first_step():
         task_of(decode=RunningCell(share=0.01))
 
 
-def test_observing_leaves_the_gradient_of_the_encoder_exactly_as_it_was():
+def test_a_detached_head_leaves_the_gradient_of_the_encoder_exactly_as_it_was():
     batch = batch_of()
     alone = gradients(task_of(pixels=PIXELS), batch)
-    observed = gradients(task_of(pixels=PIXELS, contrast=Contrast(observe=True, weight=0.0)), batch)
+    observed = gradients(task_of(pixels=PIXELS, contrast=Contrast(detach=True, weight=0.0)), batch)
     assert set(observed) - set(alone) == {"objectives.contrast.video.weight", "objectives.contrast.log_excess"}
     for name, gradient in alone.items():
         assert torch.equal(observed[name], gradient), name
-    nothing_else = task_of(contrast=Contrast(observe=True))
+    nothing_else = task_of(contrast=Contrast(detach=True))
     assert not [name for name in gradients(nothing_else, batch) if name.startswith("encoder.")]
 
 

@@ -1,7 +1,7 @@
 """AdamW, the learning rate as a function of the step, and how it grows from layer to layer in fine-tuning."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import chz
@@ -9,6 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.errors import RecipeError
+
+
+class Trainable(nn.Module):
+    """A module that says what an optimizer cannot see in its parameters."""
+
+    def layers(self) -> Sequence[Sequence[nn.Module]] | None:
+        """From the pixels up, for learning rates that grow layer by layer; None where they lead to no one head."""
+        return None
+
+    def detached_parameters(self) -> Iterable[nn.Parameter]:
+        """Of stop-gradient probe heads."""
+        return ()
+
+    def after_step(self) -> None:
+        """Called after each step of the optimizer."""
 
 
 @chz.chz
@@ -34,10 +49,9 @@ class Optim:
             raise RecipeError(f"optim.clip_norm={self.clip_norm} must be positive, or None for no clipping")
 
     def build(self, module: nn.Module) -> torch.optim.AdamW:
-        """A module that follows its own weights has `stepped()`; the optimizer calls it after each of its steps."""
         optimizer = torch.optim.AdamW(self.groups(module), lr=self.base_lr, betas=self.betas, fused=True)
-        if stepped := getattr(module, "stepped", None):
-            optimizer.register_step_post_hook(lambda *_: stepped())
+        if isinstance(module, Trainable):
+            optimizer.register_step_post_hook(lambda *_: module.after_step())
         return optimizer
 
     def groups(self, module: nn.Module) -> list[dict[str, Any]]:
@@ -54,13 +68,13 @@ class Optim:
     def clip(self, module: nn.Module) -> Mapping[str, Tensor]:
         """Scales gradients down to `clip_norm`. Returns their norms before, under the names they are logged by.
 
-        A part marked `observing` (a head trained on features that it cannot change) is clipped by its own norm, so
-        that it does not reach the encoder by way of a common one.
+        A detached part (a probe head, whose features it cannot change) is clipped by its own norm, so that it does not
+        reach the encoder by way of a common one.
         """
-        watching = {p for part in module.modules() if getattr(part, "observing", False) for p in part.parameters()}
+        detached = {*module.detached_parameters()} if isinstance(module, Trainable) else set()
         apart = {
-            "gradient_norm": [p for p in module.parameters() if p not in watching],
-            "gradient_norm.observing": [p for p in module.parameters() if p in watching],
+            "gradient_norm": [p for p in module.parameters() if p not in detached],
+            "gradient_norm.detached": [p for p in module.parameters() if p in detached],
         }
         limit = self.clip_norm or math.inf
         return {name: nn.utils.clip_grad_norm_(some, limit) for name, some in apart.items() if some}
@@ -79,7 +93,7 @@ class Optim:
 
 @chz.chz
 class LayerDecay(Optim):
-    """Learning rates that shrink towards the pixels, of a module whose `layers()` names its layers from there up."""
+    """Learning rates that shrink towards the pixels, of a task that names its layers from there up."""
 
     base_lr: float = chz.field(default=1e-3, doc="peak learning rate of the last layer for 256 clips a step")
     floor_lr: float = chz.field(default=1e-6, doc="learning rate at the end, for 256 clips a step")
@@ -93,9 +107,9 @@ class LayerDecay(Optim):
             raise RecipeError(f"optim.layer_decay={self.layer_decay} must be more than 0 and at most 1")
 
     def groups(self, module: nn.Module) -> list[dict[str, Any]]:
-        if not hasattr(module, "layers"):
+        layers = module.layers() if isinstance(module, Trainable) else None
+        if layers is None:
             raise RecipeError("optim=LayerDecay is for fine-tuning, where layers lead to a head; take optim=Optim here")
-        layers = module.layers()  # type: ignore[operator]
         scales = layer_scales(self.layer_decay, len(layers))
         groups = [
             group

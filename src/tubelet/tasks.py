@@ -2,7 +2,7 @@
 `Classification` compares the scores of whole clips with their labels."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,13 +16,14 @@ from tubelet.models.average import Average
 from tubelet.models.classifier import Classifier
 from tubelet.models.encoder import Encoder
 from tubelet.models.patches import cut, gather
-from tubelet.objectives.base import Objective
+from tubelet.objectives.base import Objective, TextHead
 from tubelet.objectives.pixels import PixelLoss, Target, normalise
+from tubelet.optim import Trainable
 from tubelet.seeds import fold
 from tubelet.types import Batch, Clip, Encoded, Loss, Mask, Step
 
 
-class Pretraining(nn.Module):
+class Pretraining(Trainable):
     """Where no objective has a weight it only encodes: what imported weights without a decoder do."""
 
     def __init__(
@@ -33,7 +34,7 @@ class Pretraining(nn.Module):
         objectives: Mapping[str, Objective],
         text_width: int | None = None,
         decode: Decode | None = None,
-        live: Mapping[str, Callable[[Batch], Float[Tensor, "b n"]]] | None = None,  # maps made here, not loaded
+        online_maps: Mapping[str, Callable[[Batch], Float[Tensor, "b n"]]] | None = None,  # computed in the step
     ):
         super().__init__()
         active = {name: objective for name, objective in objectives.items() if objective.factor}
@@ -41,18 +42,19 @@ class Pretraining(nn.Module):
         self.masker = masker
         self.decode = decode or All()
         self.decode.count(masker.budget(clip).total)  # refuses, before the first step, what leaves nothing to see or do
+        self.detached = tuple(name for name, objective in active.items() if objective.detached)
         self.factors = {name: objective.factor for name, objective in active.items()}
-        self.live = {name: make for name, make in (live or {}).items() if name in masker.maps}
-        self.needs = tuple(name for name in masker.maps if name not in self.live)  # maps that a batch must carry
-        self.needs_text = bool(self.live) or any(objective.needs_text for objective in active.values())
+        self.online_maps = {name: make for name, make in (online_maps or {}).items() if name in masker.maps}
+        self.needs = tuple(name for name in masker.maps if name not in self.online_maps)  # maps that a batch must carry
+        self.needs_text = bool(self.online_maps) or any(objective.needs_text for objective in active.values())
         self.encoder = encoder
         self.objectives = nn.ModuleDict(
             {name: objective.build(encoder.width, clip, text_width) for name, objective in active.items()}
         )
         self.policy = masker.build(clip, encoder.width)  # last: the other weights are those of a run without one
-        if self.policy is not None and not any(objective.prices for objective in active.values()):
+        if self.policy is not None and not any(objective.gives_per_token_loss for objective in active.values()):
             raise RecipeError(
-                f"{type(masker).__name__} learns from what each tubelet costs; add an objective that says so, as "
+                f"{type(masker).__name__} learns from the loss of each token; add an objective that gives it, as "
                 "objectives.pixels=Pixels, or take a masker that does not learn"
             )
 
@@ -61,13 +63,15 @@ class Pretraining(nn.Module):
         losses = {name: objective(seen) for name, objective in self.objectives.items()}
         total = sum((self.factors[name] * loss.value for name, loss in losses.items()), start=seen.tokens.new_zeros(()))
         if self.policy is not None:
-            losses["masker"] = self.policy.loss(seen.mask, self.prices(losses))
+            losses["masker"] = self.policy.loss(seen.mask, self.reward(losses))
             total = total + losses["masker"].value
         return Step(total, {term: value for loss in losses.values() for term, value in loss.terms.items()})
 
-    def prices(self, losses: Mapping[str, Loss]) -> Float[Tensor, "b q"]:
-        """What each decoded tubelet costs: the part of the loss that belongs to it."""
-        parts = [self.factors[name] * loss.per_tubelet for name, loss in losses.items() if loss.per_tubelet is not None]
+    def reward(self, losses: Mapping[str, Loss]) -> Float[Tensor, "b q"]:
+        """Of a learned masker: the part of the loss that belongs to each decoded token."""
+        parts = [
+            self.factors[name] * loss.per_token_loss for name, loss in losses.items() if loss.per_token_loss is not None
+        ]
         return torch.stack(parts).sum(0).detach()
 
     def look(self, batch: Batch) -> Encoded:
@@ -83,11 +87,22 @@ class Pretraining(nn.Module):
         if TOKENS in self.masker.needs:
             with torch.no_grad():
                 tokens = self.encoder.patches(cut(batch.video, self.clip) if tubelets is None else tubelets)
-        if self.live:
-            batch = replace(batch, maps={**batch.maps, **{name: make(batch) for name, make in self.live.items()}})
+        if self.online_maps:
+            batch = replace(
+                batch, maps={**batch.maps, **{name: make(batch) for name, make in self.online_maps.items()}}
+            )
         draws = self.masker if self.policy is None else self.policy
         mask = draws(batch, self.clip, fold(batch.key, "mask"), tokens)
         return replace(mask, decode=self.decode(mask.hidden, self.clip, fold(batch.key, "decode")))
+
+    @property
+    def text_head(self) -> TextHead | None:
+        """The head that compares clips with texts, where the run trained one."""
+        return next((head for head in self.objectives.values() if isinstance(head, TextHead)), None)
+
+    def detached_parameters(self) -> Iterator[nn.Parameter]:
+        for name in self.detached:
+            yield from self.objectives[name].parameters()
 
     def reconstruct(self, batch: Batch) -> "Reconstruction":
         """What the pixel objective sees and predicts, for pictures."""
@@ -108,7 +123,7 @@ class Reconstruction:
     prediction: Float[Tensor, "b q p"]
 
 
-class Classification(nn.Module):
+class Classification(Trainable):
     """Fine-tuning: mixed clips, soft targets, and a running average of the weights where that is asked for."""
 
     def __init__(self, model: Classifier, mix: Mix, average: float | None = None):
@@ -128,7 +143,7 @@ class Classification(nn.Module):
     def layers(self) -> Sequence[Sequence[nn.Module]]:
         return self.model.layers()
 
-    def stepped(self) -> None:
+    def after_step(self) -> None:
         if self.average is not None:
             self.average.follow(self.model)
 

@@ -190,11 +190,11 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Loss:
-    """A scalar to descend, numbers to log, and what a learned masker is paid with."""
+    """A scalar to descend, numbers to log, and the part of it that each decoded token has (a reward)."""
 
     value: Float[Tensor, ""]
     terms: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
-    per_tubelet: Float[Tensor, "b q"] | None = None
+    per_token_loss: Float[Tensor, "b q"] | None = None
 
 
 @dataclass(frozen=True)

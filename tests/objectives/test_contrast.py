@@ -133,15 +133,15 @@ def test_the_temperature_starts_as_told_is_learned_and_stays_above_its_floor():
     assert [name for name, p in fixed.named_parameters() if p.requires_grad] == ["video.weight"]
 
 
-def test_observing_trains_the_head_and_leaves_the_tokens_alone():
+def test_a_detached_head_trains_the_head_and_leaves_the_tokens_alone():
     seen = seen_of()
-    head, observer = head_of(), head_of(observe=True, weight=0.0)
+    head, observer = head_of(), head_of(detach=True, weight=0.0)
     loss = observer(seen).value
     assert loss.item() == head(seen).value.item()
     loss.backward()
     assert seen.tokens.grad is None
     assert observer.video.weight.grad.abs().max() > 0
-    assert Contrast(observe=True, weight=0.0).factor == 1
+    assert Contrast(detach=True, weight=0.0).factor == 1
     assert Contrast(weight=0.0).factor == 0
 
 

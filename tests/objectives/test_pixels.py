@@ -118,8 +118,8 @@ def test_the_loss_is_the_mean_over_the_decoded_tubelets_only(decode_every):
     target = normalise(gather(seen.tubelets, seen.mask.decode))
     errors = (head.predict(seen) - target.values).square()
     assert loss.value.item() == pytest.approx(errors.mean().item(), abs=1e-6)
-    assert loss.per_tubelet is not None
-    torch.testing.assert_close(loss.per_tubelet, errors.mean(-1))
+    assert loss.per_token_loss is not None
+    torch.testing.assert_close(loss.per_token_loss, errors.mean(-1))
     assert loss.terms["pixels"].item() == loss.value.item()
     assert loss.terms["pixels.trivial"].item() == pytest.approx(target.values.square().mean().item(), abs=1e-6)
     assert loss.terms["pixels.flat"].item() == 0

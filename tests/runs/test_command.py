@@ -63,11 +63,11 @@ def test_without_contrast_and_text_masks_a_corpus_needs_no_text(tmp_path, corpus
     assert pretrain("tiny_text_guided", *words, "--on", silent.folder, "--out", tmp_path / "run") == 0
 
 
-def test_a_contrast_that_observes_changes_no_weight_but_its_own(tmp_path, corpus, recipes):
+def test_a_contrast_that_is_detached_changes_no_weight_but_its_own(tmp_path, corpus, recipes):
     """Not by the common norm of clipped gradients, nor by the draws of fresh weights."""
     observed, alone = tmp_path / "observed", tmp_path / "alone"
     words = (f"{recipes}:both", "steps=6", "optim.clip_norm=0.05", "--on", corpus)
-    assert pretrain(*words, "objectives.contrast.observe=True", "--out", observed) == 0
+    assert pretrain(*words, "objectives.contrast.detach=True", "--out", observed) == 0
     assert pretrain(*words, "objectives.contrast.weight=0", "--out", alone) == 0
     weights = tensors(observed)
     for name, value in tensors(alone).items():
@@ -76,7 +76,7 @@ def test_a_contrast_that_observes_changes_no_weight_but_its_own(tmp_path, corpus
     assert [record["gradient_norm"] for record in steps(observed)] == [
         record["gradient_norm"] for record in steps(alone)
     ]
-    assert steps(observed)[-1]["gradient_norm.observing"] > 0
+    assert steps(observed)[-1]["gradient_norm.detached"] > 0
 
 
 def test_the_log_holds_what_a_reader_of_a_run_needs(tmp_path, corpus, recipes, capsys):

@@ -118,7 +118,7 @@ def measure(context: Context, videos: list[Video], shown: set[str]) -> Measured:
         with torch.inference_mode():
             for batch in eval_batches(
                 context.corpus, videos, context.clip, context.data,
-                batch=context.batch, needs=task.needs, text=bool(task.live), progress=context.progress,
+                batch=context.batch, needs=task.needs, text=bool(task.online_maps), progress=context.progress,
             ):  # fmt: skip
                 done.failed += batch.failed
                 if not len(batch):

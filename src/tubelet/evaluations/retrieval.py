@@ -103,8 +103,7 @@ class Retrieval(Evaluation):
         result["examples"]["video to video"] = examples(similarity[asked], correct[asked], ids, gallery.ids)
 
     def text_and_video(self, context: Context, features: Features, result: dict[str, Any]) -> None:
-        heads = [] if context.task is None else context.task.objectives.values()
-        head: Any = next((head for head in heads if hasattr(head, "embed_video")), None)
+        head = None if context.task is None else context.task.text_head
         if head is None:
             result["remarks"].append("text and video are not measured: the encoder has no contrast head")
             return
@@ -130,7 +129,7 @@ class Retrieval(Evaluation):
                 f"make them with `tubelet saliency text {context.corpus.folder}`"
             )
         vectors = torch.from_numpy(np.stack([embeddings.of_text(name) for name in texts]))
-        expected = getattr(head.text, "in_features", head.video.out_features)
+        expected = head.text_width
         if embeddings.width != expected:
             raise CorpusError(
                 f"the caption embeddings of {context.corpus.folder} are {embeddings.width} wide and the contrast head "

@@ -45,8 +45,7 @@ class ZeroShot(Evaluation):
             raise RecipeError("every one of zero_shot.templates holds {} where the class goes")
 
     def run(self, context: Context) -> dict[str, Any]:
-        heads = [] if context.task is None else context.task.objectives.values()
-        head: Any = next((head for head in heads if hasattr(head, "embed_video")), None)
+        head = None if context.task is None else context.task.text_head
         if head is None:
             raise RecipeError("zero_shot needs a run with a contrast head, such as one of the recipe tiny_text_guided")
         every = context.features(self.split)
@@ -57,7 +56,7 @@ class ZeroShot(Evaluation):
         names = [label_words(name) for name in test.classes]
         warnings = of_classes(aligner, names)
         vectors = prompts(aligner, names, self.templates)
-        expected = getattr(head.text, "in_features", head.video.out_features)
+        expected = head.text_width
         if vectors.shape[1] != expected:
             raise CorpusError(
                 f"{aligner.identity} gives vectors {vectors.shape[1]} wide and the contrast head expects {expected}; "

@@ -84,7 +84,7 @@ def write_text(aligner: Aligner, head: ContrastLoss, folder: Path) -> float:
 
 def check_aligner(aligner: Aligner, head: ContrastLoss, made_by: str | None) -> None:
     """The head must have been trained on this aligner's embeddings."""
-    expected = getattr(head.text, "in_features", head.video.out_features)
+    expected = head.text_width
     if aligner.width != expected:
         raise WeightsError(f"the contrast head reads texts of width {expected}, the aligner gives {aligner.width}")
     if made_by is not None and made_by.split(":")[:2] != aligner.identity.split(":")[:2]:

@@ -21,6 +21,7 @@ from tubelet.evaluations.features import Features
 from tubelet.evaluations.knn import neighbours
 from tubelet.evaluations.pictures import middle_frame
 from tubelet.files import writing
+from tubelet.objectives.base import TextHead
 from tubelet.stores.embeddings import Embeddings
 from tubelet.tasks import Pretraining
 
@@ -36,9 +37,9 @@ class Hit:
     score: float  # cosine
 
 
-def head_of(task: Pretraining, run: Path) -> Any:
+def head_of(task: Pretraining, run: Path) -> TextHead:
     """The head that compares clips with texts."""
-    head = next((head for head in task.objectives.values() if hasattr(head, "embed_video")), None)
+    head = task.text_head
     if head is None:
         raise RunError(
             f"{run} cannot be searched by text: it was trained without captions; train one with the objective "

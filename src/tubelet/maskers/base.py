@@ -53,7 +53,7 @@ class Masker:
 
 
 class Policy(nn.Module):
-    """A learned masker at work. The task owns, trains and checkpoints it, and pays it by what hidden tubelets cost."""
+    """A learned masker at work. The task owns, trains and checkpoints it, and gives its reward."""
 
     def forward(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

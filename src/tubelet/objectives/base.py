@@ -3,7 +3,8 @@
 from typing import ClassVar
 
 import chz
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from tubelet.errors import RecipeError
 from tubelet.types import Clip
@@ -14,7 +15,7 @@ class Objective:
     """With weight 0 an objective is neither built nor computed."""
 
     needs_text: ClassVar[bool] = False  # the loader must supply caption embeddings
-    prices: ClassVar[bool] = False  # its loss says what each decoded tubelet cost, in `Loss.per_tubelet`
+    gives_per_token_loss: ClassVar[bool] = False  # it fills `Loss.per_token_loss`, from which a learned masker learns
 
     weight: float = chz.field(default=1.0, doc="factor of this loss in the sum; 0 leaves it out")
 
@@ -29,9 +30,9 @@ class Objective:
         return self.weight
 
     @property
-    def observes(self) -> bool:
-        """Whether the encoder learns nothing of this loss. The module then has `observing = True`: its gradients are
-        clipped apart from all others."""
+    def detached(self) -> bool:
+        """Whether it is a stop-gradient probe head, from which the encoder learns nothing. Its gradients are clipped
+        apart from all others."""
         return False
 
     def build(self, width: int, clip: Clip, text_width: int | None) -> nn.Module:
@@ -39,4 +40,19 @@ class Objective:
 
         The loss is a mean over the clips it is given; the loop weighs the ranks by theirs.
         """
+        raise NotImplementedError
+
+
+class TextHead(nn.Module):
+    """The head of an objective that embeds clips and texts in one joint space: what zero-shot classification, search
+    and text-video retrieval read of a run."""
+
+    text_width: int  # of the text embeddings that it was trained on
+
+    def embed_video(self, tokens: Float[Tensor, "b k d"]) -> Float[Tensor, "b e"]:
+        """Clips in the joint space, of length 1."""
+        raise NotImplementedError
+
+    def embed_text(self, text: Float[Tensor, "b w"]) -> Float[Tensor, "b e"]:
+        """Text embeddings in the joint space, of length 1."""
         raise NotImplementedError

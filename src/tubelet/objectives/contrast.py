@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tubelet.errors import RecipeError
 from tubelet.models.blocks import initialise
-from tubelet.objectives.base import Objective
+from tubelet.objectives.base import Objective, TextHead
 from tubelet.objectives.gather import Ranks
 from tubelet.types import Batch, Clip, Encoded, Loss
 
@@ -33,7 +33,7 @@ class Contrast(Objective):
     same_text: Literal["ignore", "negative"] = chz.field(
         default="ignore", doc="equal captions, and captions of one video: left out, or negatives like any other"
     )
-    observe: bool = chz.field(default=False, doc="train the head on detached tokens: measured, without any influence")
+    detach: bool = chz.field(default=False, doc="a stop-gradient probe head: trained, without training the encoder")
 
     @chz.validate
     def _temperature_above_floor(self) -> None:
@@ -44,12 +44,12 @@ class Contrast(Objective):
 
     @property
     def factor(self) -> float:
-        """An observing head trains at its own pace: the weight says nothing about it."""
-        return 1.0 if self.observe else self.weight
+        """A detached head trains at its own pace: the weight says nothing about it."""
+        return 1.0 if self.detach else self.weight
 
     @property
-    def observes(self) -> bool:
-        return self.observe
+    def detached(self) -> bool:
+        return self.detach
 
     def build(self, width: int, clip: Clip, text_width: int | None) -> "ContrastLoss":
         if text_width is None:
@@ -60,7 +60,7 @@ class Contrast(Objective):
         return ContrastLoss(self, width, text_width)
 
 
-class ContrastLoss(nn.Module):
+class ContrastLoss(TextHead):
     """Symmetric InfoNCE. The candidates are those of this step on all ranks; accumulation does not add to them.
 
     `contrast.trivial` is the loss of a head that cannot tell the candidates apart.
@@ -69,7 +69,7 @@ class ContrastLoss(nn.Module):
     def __init__(self, config: Contrast, width: int, text_width: int):
         super().__init__()
         self.config = config
-        self.observing = config.observe
+        self.text_width = text_width
         self.video = nn.Linear(width, config.width or text_width, bias=False)
         self.text = nn.Linear(text_width, config.width, bias=False) if config.width else nn.Identity()
         self.apply(initialise)
@@ -81,7 +81,7 @@ class ContrastLoss(nn.Module):
         batch = seen.batch
         if batch.text is None:
             raise ValueError("the objective Contrast got a batch without caption embeddings")
-        tokens = seen.tokens.detach() if self.config.observe else seen.tokens
+        tokens = seen.tokens.detach() if self.config.detach else seen.tokens
         with torch.autocast(tokens.device.type, enabled=False):
             ranks = Ranks(len(batch.text), tokens.device)
             own = torch.arange(ranks.total, device=tokens.device)[ranks.own]

@@ -19,7 +19,7 @@ EPS = 1e-6  # added to the standard deviation of values in [0, 1]
 
 @chz.chz
 class Pixels(Objective):
-    prices: ClassVar[bool] = True
+    gives_per_token_loss: ClassVar[bool] = True
 
     decoder: Decoder = chz.field(default_factory=Decoder, doc="the size of the decoder")
 
@@ -41,10 +41,10 @@ class PixelLoss(nn.Module):
 
     def forward(self, seen: Encoded) -> Loss:
         tubelets = gather(seen.tubelets, seen.mask.decode)
-        per_tubelet, trivial, flat = NormalisedError.apply(self.predict(seen), tubelets)
-        loss = per_tubelet.mean()
+        per_token, trivial, flat = NormalisedError.apply(self.predict(seen), tubelets)
+        loss = per_token.mean()
         terms = {"pixels": loss.detach(), "pixels.trivial": trivial, "pixels.flat": flat.float().mean()}
-        return Loss(loss, terms, per_tubelet)
+        return Loss(loss, terms, per_token)
 
     def predict(self, seen: Encoded) -> Float[Tensor, "b q p"]:
         """The normalised values of the tubelets `mask.decode`."""

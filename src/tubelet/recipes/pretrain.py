@@ -49,27 +49,27 @@ class Pretrain(Training):
 
     @property
     def guided_by_text(self) -> bool:
-        """Whether text reaches the encoder: through its masks, or through an objective that does not only observe."""
+        """Whether text reaches the encoder: through its masks, or through an objective that is not detached."""
         compared = [objective for objective in self.objectives.values() if objective.needs_text and objective.factor]
-        return "text" in self.masker.needs or any(not part.observes for part in compared)
+        return "text" in self.masker.needs or any(not part.detached for part in compared)
 
     @property
-    def exact_text(self) -> bool:
+    def online_text(self) -> bool:
         """Whether clips are scored against their captions while training."""
         return self.text.exact and "text" in self.masker.maps
 
     def check(self, corpus: Corpus) -> None:
         """`RecipeError` where clips would be scored by another model than made the captions' embeddings."""
-        if self.exact_text and (exact := self.text.build(self.clip)) is not None:
+        if self.online_text and (exact := self.text.build(self.clip)) is not None:
             exact.fits(Embeddings.open(corpus))
 
     def build(self, text_width: int | None) -> Pretraining:
         """The task with fresh weights, for caption embeddings of this width."""
         if self.needs_text and text_width is None:
             raise RecipeError("an objective compares clips with captions, and the width of their embeddings is unknown")
-        # Fresh weights depend neither on the order that objectives are named in nor on one that only watches.
-        objectives = dict(sorted(self.objectives.items(), key=lambda item: (item[1].observes, item[0])))
+        # Fresh weights depend neither on the order that objectives are named in nor on one that is detached.
+        objectives = dict(sorted(self.objectives.items(), key=lambda item: (item[1].detached, item[0])))
         encoder = self.encoder.build(self.clip)
         exact = self.text.build(self.clip)
-        live = {} if exact is None else {"text": exact}
-        return Pretraining(self.clip, encoder, self.masker, objectives, text_width, self.decode, live)
+        online_maps = {} if exact is None else {"text": exact}
+        return Pretraining(self.clip, encoder, self.masker, objectives, text_width, self.decode, online_maps)

@@ -103,7 +103,7 @@ def objectives(run: Run) -> str:
         weight = values.get(f"objectives.{name}.weight", 1.0)
         if number(weight) and weight > 0:
             on.append(name if weight == 1 else f"{weight:g} × {name}")
-        elif values.get(f"objectives.{name}.observe"):
+        elif values.get(f"objectives.{name}.detach"):
             on.append(f"{name} (observed)")
     return " + ".join(on)
 

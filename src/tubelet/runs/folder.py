@@ -103,9 +103,9 @@ def where(corpus: Corpus) -> dict[str, str]:
 
 def series_in_use(corpus: Corpus, config: Pretrain) -> dict[str, str]:
     """The series of maps and embeddings that training reads; those that are missing are the loader's to name."""
-    kept = [name for name in config.masker.maps if not (config.exact_text and name == "text")]
+    kept = [name for name in config.masker.maps if not (config.online_text and name == "text")]
     roots = {f"{name} maps": corpus.folder / "maps" / file_name(name) for name in kept}
-    if config.needs_text or config.exact_text:
+    if config.needs_text or config.online_text:
         roots["caption embeddings"] = corpus.folder / "embeddings"
     found = {name: chosen(root) for name, root in roots.items()}
     return {name: folder.name for name, folder in found.items() if folder is not None}

@@ -66,7 +66,7 @@ def contrast() -> Study:
     ways = {name: Way(words) for name, words in masks.items()}
     ways |= {f"{name} + contrast": Way(joined(words, CONTRAST)) for name, words in masks.items()}
     for name in ("text", "tube"):
-        watched = joined(masks[name], CONTRAST, "objectives.contrast.observe=True")
+        watched = joined(masks[name], CONTRAST, "objectives.contrast.detach=True")
         ways |= {
             f"{name}, contrast observed": Way(watched),
             f"{name}, contrast observed, frozen encoder": Way(f"{watched} objectives.pixels.weight=0"),
