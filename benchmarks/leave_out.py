@@ -15,8 +15,8 @@ from pathlib import Path
 import chz
 import numpy as np
 
-from tubelet.aligners.examples import Examples, membership, read_examples, some_of
-from tubelet.aligners.lesson import Alignment
+from tubelet.aligners.config import SmallAlignerTraining
+from tubelet.aligners.examples import Examples, membership, read_examples, subset
 from tubelet.aligners.matching import score_table
 from tubelet.aligners.training import train
 from tubelet.corpus.table import Corpus
@@ -45,10 +45,10 @@ def beside(table: np.ndarray, right: np.ndarray, one: int, other: int) -> dict[s
     return {"caption_to_frame": float(won.mean()), "area": float(np.mean(areas))}
 
 
-def trained(examples: Examples, out: list[int], settings: Alignment) -> np.ndarray:
+def trained(examples: Examples, out: list[int], settings: SmallAlignerTraining) -> np.ndarray:
     """The scores of all videos for all texts, by an aligner that never saw these videos nor their texts."""
     rest = [place for place in range(len(examples.videos)) if place not in out]
-    aligner = train(some_of(examples, rest), settings)
+    aligner = train(subset(examples, rest), settings)[0]
     return score_table(aligner, examples, settings.sharpness).numpy()
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    settings = chz.replace(Alignment(), steps=args.steps, seed=args.seed)
+    settings = chz.replace(SmallAlignerTraining(), steps=args.steps, seed=args.seed)
     examples = read_examples(Corpus.open(args.corpus), "all", settings)
     right = membership(examples).numpy()
     count = len(examples.videos)

@@ -18,8 +18,8 @@ from pathlib import Path
 import chz
 import numpy as np
 
-from tubelet.aligners.examples import read_examples, some_of
-from tubelet.aligners.lesson import Alignment
+from tubelet.aligners.config import SmallAlignerTraining
+from tubelet.aligners.examples import read_examples, subset
 from tubelet.aligners.matching import retrieval
 from tubelet.aligners.training import train
 from tubelet.corpus.table import Corpus
@@ -27,7 +27,13 @@ from tubelet.diagnostics.maps import check
 
 
 def measure(
-    corpus: Corpus, settings: Alignment, pairs: list[int], seeds: list[int], steps: list[int], clips: int, out: Path
+    corpus: Corpus,
+    settings: SmallAlignerTraining,
+    pairs: list[int],
+    seeds: list[int],
+    steps: list[int],
+    clips: int,
+    out: Path,
 ) -> list[dict[str, float]]:
     examples = read_examples(corpus, "train", settings)
     held_out = read_examples(corpus, "test", settings)
@@ -42,7 +48,7 @@ def measure(
                 raise SystemExit(f"{corpus.folder} has {len(order)} captioned train clips, fewer than {count}")
             own = chz.replace(settings, seed=seed, steps=long)
             began = time.process_time()
-            aligner = train(some_of(examples, sorted(order[:count])), own)
+            aligner = train(subset(examples, sorted(order[:count])), own)[0]
             spent = time.process_time() - began
             found = retrieval(aligner, held_out, own)
             area = check(corpus, aligner, "subject", "test", every=8, most=clips).table()["text map"]
@@ -104,7 +110,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     corpus = Corpus.open(args.corpus)
-    settings = Alignment(hardness=args.hardness)
+    settings = SmallAlignerTraining(hardness=args.hardness)
     draw(measure(corpus, settings, args.pairs, args.seeds, args.steps, args.clips, args.out), args.picture)
 
 

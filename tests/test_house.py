@@ -25,7 +25,7 @@ FLOORS = (
     ("evaluations",),
     ("recipes",),
     ("runs",),
-    ("inference",),
+    ("inference", "prepare"),
     ("studies", "formats"),
     ("cli",),
     ("__main__",),

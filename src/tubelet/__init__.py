@@ -11,11 +11,12 @@ WHERE = {
     "Clip": "tubelet.types",
     "Mask": "tubelet.types",
     "TubeletError": "tubelet.errors",
+    "align": "tubelet.prepare",
     "embed": "tubelet.inference.embed",
     "load_encoder": "tubelet.inference.embed",
 }
 
-__all__ = ["Batch", "Budget", "Clip", "Mask", "TubeletError", "embed", "load_encoder"]
+__all__ = ["Batch", "Budget", "Clip", "Mask", "TubeletError", "align", "embed", "load_encoder"]
 
 
 def __getattr__(name: str) -> object:

@@ -12,19 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.aligners import open_aligner, similarity
-from tubelet.aligners.examples import Examples, read_examples, spread
-from tubelet.aligners.learned import Learned, Shape, fit
-from tubelet.aligners.lesson import Alignment
-from tubelet.aligners.matching import contrast, retrieval, smooth_max
+from tubelet.aligners.config import SmallAlignerTraining
+from tubelet.aligners.examples import Examples, evenly_spaced, read_examples
+from tubelet.aligners.matching import info_nce, retrieval, smooth_max
+from tubelet.aligners.small import Shape, SmallAligner, fit
 from tubelet.aligners.training import train
-from tubelet.aligners.words import BUCKETS, Words
+from tubelet.aligners.vocabulary import BUCKETS, Vocabulary
 from tubelet.checksums import write_json
 from tubelet.corpus.table import Corpus, Video, write_corpus
 from tubelet.errors import RecipeError, WeightsError
 from tubelet.video.reader import write_video
 
 COLOURS = {"red": (230, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 240), "yellow": (240, 220, 40)}
-SMALL = Alignment(shape=Shape(side=48, width=16, depth=1, text_width=16, joint=16), steps=120, batch=32, frames=1)
+SMALL = SmallAlignerTraining(
+    shape=Shape(side=48, width=16, depth=1, text_width=16, joint=16), steps=120, batch=32, frames=1
+)
 
 
 def picture(rng: np.random.Generator, colour: str, other: str, side: int = 48) -> tuple[np.ndarray, np.ndarray]:
@@ -62,11 +64,11 @@ def video(number: int) -> Video:
 
 
 @pytest.fixture(scope="module")
-def trained() -> Learned:
-    return train(coloured(200)[0], SMALL)
+def trained() -> SmallAligner:
+    return train(coloured(200)[0], SMALL)[0]
 
 
-def test_it_finds_the_place_that_a_caption_names_though_it_was_never_told_places(trained: Learned) -> None:
+def test_it_finds_the_place_that_a_caption_names_though_it_was_never_told_places(trained: SmallAligner) -> None:
     from sklearn.metrics import roc_auc_score
 
     held_out, wheres = coloured(60, seed=1)
@@ -89,8 +91,8 @@ def test_it_finds_the_place_that_a_caption_names_though_it_was_never_told_places
 def test_the_same_seed_gives_the_same_aligner_bit_for_bit_and_another_seed_another() -> None:
     examples = coloured(40)[0]
     short = chz.replace(SMALL, steps=4)
-    assert train(examples, short).identity == train(examples, short).identity
-    assert train(examples, short).identity != train(examples, chz.replace(short, seed=1)).identity
+    assert train(examples, short)[0].identity == train(examples, short)[0].identity
+    assert train(examples, short)[0].identity != train(examples, chz.replace(short, seed=1))[0].identity
 
 
 def test_training_leaves_the_global_generator_alone() -> None:
@@ -99,7 +101,7 @@ def test_training_leaves_the_global_generator_alone() -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_a_saved_aligner_is_the_same_after_loading(trained: Learned, tmp_path: Path) -> None:
+def test_a_saved_aligner_is_the_same_after_loading(trained: SmallAligner, tmp_path: Path) -> None:
     trained.save(tmp_path)
     again = open_aligner(tmp_path)
     assert again.identity == trained.identity
@@ -108,30 +110,30 @@ def test_a_saved_aligner_is_the_same_after_loading(trained: Learned, tmp_path: P
     assert torch.equal(again.texts(["a blue thing"]), trained.texts(["a blue thing"]))
 
 
-def test_a_damaged_or_mixed_up_aligner_is_refused(trained: Learned, tmp_path: Path) -> None:
+def test_a_damaged_or_mixed_up_aligner_is_refused(trained: SmallAligner, tmp_path: Path) -> None:
     trained.save(tmp_path)
     about = json.loads((tmp_path / "aligner.json").read_text())
     write_json(tmp_path / "aligner.json", {**about, "shape": {**about["shape"], "depth": 2}})
     with pytest.raises(WeightsError, match=r"does not fit aligner.json: image.blocks.1"):
-        Learned.load(tmp_path)
+        SmallAligner.load(tmp_path)
     write_json(tmp_path / "aligner.json", about)
     weights = tmp_path / "aligner.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(WeightsError, match="no aligner can be read"):
-        Learned.load(tmp_path)
+        SmallAligner.load(tmp_path)
 
 
-def test_frames_of_any_shape_get_a_grid_of_their_aspect_ratio(trained: Learned) -> None:
+def test_frames_of_any_shape_get_a_grid_of_their_aspect_ratio(trained: SmallAligner) -> None:
     for height, width, rows, columns in ((48, 48, 6, 6), (240, 320, 6, 8), (37, 90, 6, 15), (300, 200, 9, 6)):
         patches = trained.patches(np.zeros((2, height, width, 3), np.uint8))
         assert patches.shape == (2, rows, columns, 16)
     assert fit(np.zeros((1, 48, 64, 3), np.uint8), 48).shape == (1, 48, 64, 3)
 
 
-def test_any_text_has_an_embedding_and_spelling_brings_words_near(trained: Learned) -> None:
+def test_any_text_has_an_embedding_and_spelling_brings_words_near(trained: SmallAligner) -> None:
     texts = ["", "une voiture rouge", "狗在跑", "!!!", "word " * 100]
     assert torch.isfinite(trained.texts(texts)).all()
-    words = Words.of(["a red square"])
+    words = Vocabulary.of(["a red square"])
     (one, other, far), there = words.encode(["reddish", "redder", "tall"])
     assert there.all()
     assert set(one[0].tolist()) & set(other[0].tolist()) - {0}
@@ -141,7 +143,7 @@ def test_any_text_has_an_embedding_and_spelling_brings_words_near(trained: Learn
     assert known > BUCKETS
 
 
-def test_a_text_is_embedded_alike_alone_and_among_longer_ones(trained: Learned) -> None:
+def test_a_text_is_embedded_alike_alone_and_among_longer_ones(trained: SmallAligner) -> None:
     texts = ["a red square", "there is a very long sentence about a yellow square here"]
     torch.testing.assert_close(trained.texts(texts)[:1], trained.texts(texts[:1]), atol=1e-5, rtol=1e-4)
 
@@ -170,14 +172,14 @@ def test_the_contrast_equals_a_loop_in_which_captions_that_belong_are_no_negativ
         captions = [own] + [scores[frame, c] for c in range(3) if not belongs[frame, c]]
         frames = [own] + [scores[f, column[frame]] for f in range(5) if not belongs[f, column[frame]]]
         total += (math.log(sum(map(math.exp, captions))) + math.log(sum(map(math.exp, frames))) - 2 * own) / 2
-    got = contrast(torch.from_numpy(scores), torch.from_numpy(column), torch.from_numpy(belongs))
+    got = info_nce(torch.from_numpy(scores), torch.from_numpy(column), torch.from_numpy(belongs))
     assert float(got) == pytest.approx(total / 5)
 
 
 def test_frames_are_spread_evenly_and_never_repeated() -> None:
     times = np.arange(32) / 16
-    assert (spread(times, 4) * 16).tolist() == [4, 12, 20, 28]
-    assert spread(times[:3], 4).tolist() == times[:3].tolist()
+    assert (evenly_spaced(times, 4) * 16).tolist() == [4, 12, 20, 28]
+    assert evenly_spaced(times[:3], 4).tolist() == times[:3].tolist()
 
 
 # From a corpus
@@ -218,32 +220,32 @@ def test_only_the_asked_split_and_sources_are_read_and_failures_are_named(corpus
 def test_the_command_trains_once_says_so_and_replaces_nothing_unasked(corpus: Corpus, capsys, tmp_path: Path) -> None:
     from tubelet.cli import main
 
-    command = ["align", str(corpus.folder), "--source", "subject", "--steps", "2", "--batch", "4"]
+    command = ["align", str(corpus.folder), "sources=subject", "steps=2", "batch=4"]
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert "held out, 3 videos and 3 captions, recall at 1" in said
+    assert "test split, 3 videos and 3 captions, recall at 1" in said
     assert "left out: clip 5: " in said
     about = json.loads((corpus.folder / "aligner" / "aligner.json").read_text())
     assert about["corpus"] == {"name": "squares", "fingerprint": corpus.fingerprint(), "splits": ["train"]}
     assert about["settings"]["sources"] == ["subject"]
     assert main(command) == 0
     assert "holds this aligner already" in capsys.readouterr().out
-    assert main([*command, "--seed", "1"]) == 2
+    assert main([*command, "seed=1"]) == 2
     assert "holds another aligner (different seed): keep it and give --out NEW" in capsys.readouterr().err
     assert json.loads((corpus.folder / "aligner" / "aligner.json").read_text()) == about
-    assert main([*command, "--seed", "1", "--out", str(tmp_path / "second")]) == 0
-    assert main([*command, "--seed", "1", "--force"]) == 0
-    second, first = Learned.load(tmp_path / "second"), Learned.load(corpus.folder / "aligner")
+    assert main([*command, "seed=1", "--out", str(tmp_path / "second")]) == 0
+    assert main([*command, "seed=1", "--force"]) == 0
+    second, first = SmallAligner.load(tmp_path / "second"), SmallAligner.load(corpus.folder / "aligner")
     assert second.identity == first.identity != about["identity"]
 
 
 def test_a_number_of_seconds_becomes_a_number_of_steps(corpus: Corpus, tmp_path: Path, capsys) -> None:
     from tubelet.cli import main
 
-    command = ["align", str(corpus.folder), "--seconds", "1", "--batch", "4", "--out", str(tmp_path / "a")]
-    command += ["--frames", "2", "--most-frames", "12"]
+    command = ["align", str(corpus.folder), "--seconds", "1", "batch=4", "--out", str(tmp_path / "a")]
+    command += ["frames=2", "max_frames=12"]
     assert main(command) == 0
-    assert "left out by lot: 3 captioned train videos, as memory is to hold 12 frames" in capsys.readouterr().out
+    assert "3 captioned train videos were dropped at random: max_frames=12" in capsys.readouterr().out
     about = json.loads((tmp_path / "a" / "aligner.json").read_text())
     assert about["settings"]["steps"] >= 1
     assert about["seconds"] < 30
@@ -253,7 +255,7 @@ def test_a_number_of_seconds_becomes_a_number_of_steps(corpus: Corpus, tmp_path:
 def test_what_cannot_be_aligned_is_said_with_the_remedy(corpus: Corpus, capsys, tmp_path: Path) -> None:
     from tubelet.cli import main
 
-    assert main(["align", str(corpus.folder), "--source", "subjects"]) == 2
+    assert main(["align", str(corpus.folder), "sources=subjects"]) == 2
     assert "has no captions of source 'subjects'; it has: other, subject" in capsys.readouterr().err
     assert main(["align", str(tmp_path)]) == 2
     assert "no corpus" in capsys.readouterr().err
@@ -262,11 +264,11 @@ def test_what_cannot_be_aligned_is_said_with_the_remedy(corpus: Corpus, capsys, 
     )
     assert main(["align", str(silent.folder)]) == 2
     assert "needs at least 2 captioned train videos" in capsys.readouterr().err
-    with pytest.raises(RecipeError, match="--steps must be at least 1"):
+    with pytest.raises(RecipeError, match="steps must be at least 1"):
         replace_steps(0)
 
 
-def replace_steps(steps: int) -> Alignment:
+def replace_steps(steps: int) -> SmallAlignerTraining:
     return chz.replace(SMALL, steps=steps)
 
 
@@ -286,7 +288,7 @@ def test_real_captioned_clips_train_an_aligner_that_maps_their_frames(real_data:
     examples = read_examples(corpus, "train", settings)
     assert not examples.failed
     assert len(examples.videos) == 7
-    aligner = train(examples, settings)
+    aligner = train(examples, settings)[0]
     frame = examples.frames[0]
     patches = aligner.patches(frame[None])
     assert patches.shape[1] == 12

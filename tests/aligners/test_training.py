@@ -13,12 +13,12 @@ from test_scorers import random_model, tokenizer
 
 from tubelet.aligners import open_aligner
 from tubelet.aligners.clip import ClipAligner
-from tubelet.aligners.examples import divide
-from tubelet.aligners.lesson import Alignment
-from tubelet.aligners.matching import contrast
+from tubelet.aligners.config import SmallAlignerTraining
+from tubelet.aligners.examples import split_validation
+from tubelet.aligners.finetuning import ClipFinetuning, TrainableClip, opened, tune
+from tubelet.aligners.matching import info_nce
 from tubelet.aligners.siglip import SiglipAligner
-from tubelet.aligners.training import Keep, learn, look
-from tubelet.aligners.tuning import Tuned, Tuning, opened, tune
+from tubelet.aligners.training import TrainingCheckpoint, train, validate
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, RecipeError
@@ -45,30 +45,30 @@ def test_hard_negatives_count_by_their_likelihood_as_a_loop_over_the_paper_says(
             negative = float((np.exp(others) * weights / weights.mean()).sum()) if others else 0.0
             total += math.log(math.exp(own) + negative) - own
     tensors = torch.from_numpy(scores).requires_grad_(), torch.from_numpy(column), torch.from_numpy(belongs)
-    got = contrast(*tensors, beta)
+    got = info_nce(*tensors, beta)
     assert float(got.detach()) == pytest.approx(total / 10)
     got.backward()
     assert torch.isfinite(tensors[0].grad).all()
-    assert float(contrast(*tensors, 0.0).detach()) < float(got.detach())
+    assert float(info_nce(*tensors, 0.0).detach()) < float(got.detach())
 
 
 def test_early_stop_keeps_the_weights_that_were_best_for_pairs_it_never_trained_on() -> None:
     examples = coloured(20)[0]
-    settings = chz.replace(TINY, steps=200, lr=0.05, patience=2, every=1, held=0.3)
-    aligner, curve = learn(examples, settings)
+    settings = chz.replace(TINY, steps=200, lr=0.05, patience=2, eval_every=1, val_fraction=0.3)
+    aligner, curve = train(examples, settings)
     looks = [row for row in curve.rows if "held_out" in row]
     assert len(curve.rows) < 200
     assert curve.best == min(looks, key=lambda row: row["held_out"])["step"] == looks[-3]["step"]
-    own, held = divide(examples, settings)
+    own, held = split_validation(examples, settings)
     assert not {video.group for video in own.videos} & {video.group for video in held.videos}
     assert len(own.videos) == 14
-    again = look(Still(aligner), held, settings)
+    again = validate(Still(aligner), held, settings)
     best = next(row for row in looks if row["step"] == curve.best)
     assert again["held_out"] == pytest.approx(best["held_out"], rel=1e-5)
 
 
 class Still:
-    """An aligner that is not trained any more, as `look` asks for one."""
+    """An aligner that is not trained any more, as `validate` asks for one."""
 
     def __init__(self, aligner) -> None:
         self.trained, self.module = aligner, aligner.towers
@@ -85,28 +85,30 @@ class Still:
 
 
 def test_too_few_videos_for_early_stop_are_said() -> None:
-    with pytest.raises(CorpusError, match="train without --patience, or hold out more with --held"):
-        learn(coloured(4)[0], chz.replace(TINY, patience=1))
-    with pytest.raises(RecipeError, match="--held must lie between 0 and 1"):
-        Alignment(held=1.0)
+    with pytest.raises(CorpusError, match="train without patience, or hold out more with val_fraction"):
+        train(coloured(4)[0], chz.replace(TINY, patience=1))
+    with pytest.raises(RecipeError, match="val_fraction must lie between 0 and 1"):
+        SmallAlignerTraining(val_fraction=1.0)
 
 
 def test_an_interrupted_training_goes_on_bit_for_bit_and_takes_up_no_other(tmp_path: Path) -> None:
     examples = coloured(20)[0]
-    settings = chz.replace(TINY, patience=9, every=2, held=0.3)
-    whole, curve = learn(examples, settings)
+    settings = chz.replace(TINY, patience=9, eval_every=2, val_fraction=0.3)
+    whole, curve = train(examples, settings)
 
     def stop(done: int, total: int) -> None:
         if done == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn(examples, settings, stop, Keep(tmp_path / "training.pt", "this"))
-    other, _ = learn(examples, chz.replace(settings, seed=1), keep=Keep(tmp_path / "training.pt", "another"))
-    assert other.identity == learn(examples, chz.replace(settings, seed=1))[0].identity
+        train(examples, settings, stop, TrainingCheckpoint(tmp_path / "training.pt", "this"))
+    other, _ = train(
+        examples, chz.replace(settings, seed=1), checkpoint=TrainingCheckpoint(tmp_path / "training.pt", "another")
+    )
+    assert other.identity == train(examples, chz.replace(settings, seed=1))[0].identity
     steps: list[int] = []
-    rest, curve_of_rest = learn(
-        examples, settings, lambda done, _: steps.append(done), Keep(tmp_path / "training.pt", "this")
+    rest, curve_of_rest = train(
+        examples, settings, lambda done, _: steps.append(done), TrainingCheckpoint(tmp_path / "training.pt", "this")
     )
     assert steps[0] == 6
     assert rest.identity == whole.identity
@@ -128,7 +130,7 @@ def test_fine_tuning_lowers_the_contrast_and_trains_only_the_blocks_that_were_as
     examples = coloured(24)[0]
     for blocks in (None, 1, 0):
         aligner, settings = opened(
-            Tuning(model=str(folder), steps=12, batch=8, lr=2e-3, blocks=blocks, frames=1), device="cpu"
+            ClipFinetuning(model=str(folder), steps=12, batch=8, lr=2e-3, blocks=blocks, frames=1), device="cpu"
         )
         before = {name: value.clone() for name, value in aligner.model.state_dict().items()}
         tuned, curve = tune(aligner, examples, settings)
@@ -149,9 +151,9 @@ def test_fine_tuning_lowers_the_contrast_and_trains_only_the_blocks_that_were_as
 
 def test_what_is_trained_is_what_maps_are_made_of(folder: Path) -> None:
     """The patches of a step are those of `patches` at the model's own size."""
-    aligner, _ = opened(Tuning(model=str(folder)), device="cpu")
+    aligner, _ = opened(ClipFinetuning(model=str(folder)), device="cpu")
     frames = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
-    trained = Tuned(aligner, ["a dog"]).patches(torch.from_numpy(frames))
+    trained = TrainableClip(aligner, ["a dog"]).patches(torch.from_numpy(frames))
     torch.testing.assert_close(trained.reshape(2, 4, 4, -1), aligner.tokens(frames, 16, 16), atol=1e-5, rtol=1e-5)
 
 
@@ -159,15 +161,15 @@ def test_what_is_trained_is_what_maps_are_made_of(folder: Path) -> None:
 def test_the_command_fine_tunes_makes_a_report_and_its_folder_is_the_aligner(folder: Path, tmp_path, capsys) -> None:
     corpus = str(tmp_path / "corpus")
     assert main(["synth", "--out", corpus, "--train", "8", "--test", "3", "--size", "32", "--frames", "8"]) == 0
-    command = ["align", corpus, "--from", str(folder), "--blocks", "1", "--steps", "4", "--batch", "4", "--lr", "0.001"]
-    command += ["--patience", "1", "--every", "2", "--held", "0.3", "--hardness", "0.5"]
+    command = ["align", corpus, "--from", str(folder), "blocks=1", "steps=4", "batch=4", "lr=0.001"]
+    command += ["patience=1", "eval_every=2", "val_fraction=0.3", "hardness=0.5"]
     assert main(command) == 0
     said = capsys.readouterr().out
     assert "recall at 1" in said
-    assert "the best for held-out pairs" in said
+    assert "lowest validation loss" in said
     made = Path(corpus) / "aligner"
     about, page = json.loads((made / "aligner.json").read_text()), (made / "report.html").read_text()
-    assert about["from"] == {"name": str(folder), "identity": opened(Tuning(model=str(folder)))[0].identity}
+    assert about["from"] == {"name": str(folder), "identity": opened(ClipFinetuning(model=str(folder)))[0].identity}
     for words in ("Retrieval on the test split", "the map of its caption", "data:image/jpeg", "hardness 0.5", "<svg"):
         assert words in page
     assert not (made / "training.pt").exists()
@@ -190,10 +192,9 @@ def test_options_that_do_not_go_together_are_said(tmp_path, capsys, monkeypatch)
     monkeypatch.setattr("tubelet.aligners.pretrained.reachable", lambda: False)
     for words, reason in (
         (["--from", "no-such/clip"], "offline, give a local folder that holds them: --from PATH"),
-        (["--blocks", "1"], "--blocks concerns a CLIP or SigLIP"),
-        (["--every", "5"], "give --patience too"),
-        (["--from", "x", "--seconds", "3"], "with --from, give --steps"),
-        (["--hardness", "-1"], "--hardness must be at least 0"),
+        (["blocks=1"], "there is no option blocks"),
+        (["--from", "x", "--seconds", "3"], "give steps= instead"),
+        (["hardness=-1"], "hardness must be at least 0"),
     ):
         assert main(["align", str(tmp_path), *words]) == 2
         assert reason in capsys.readouterr().err

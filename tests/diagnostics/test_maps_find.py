@@ -95,7 +95,7 @@ def test_an_oracle_has_area_1_everywhere_and_every_clip_is_counted(corpus: Corpu
 
 
 def test_the_command_prints_a_table_and_keeps_figures_and_a_picture(corpus: Corpus, capsys, tmp_path: Path) -> None:
-    assert main(["align", str(corpus.folder), "--source", "subject", "--steps", "2", "--batch", "4"]) == 0
+    assert main(["align", str(corpus.folder), "sources=subject", "steps=2", "batch=4"]) == 0
     assert main(["saliency", "check", str(corpus.folder), "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     for row in ("text map", "shuffled caption", "colour word", "centre"):

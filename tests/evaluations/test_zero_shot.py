@@ -7,8 +7,8 @@ import torch
 from torch.nn.functional import normalize
 
 from support.aligners import JOINT, aligned
-from tubelet.aligners.learned import Learned, Shape, Towers
-from tubelet.aligners.words import Words
+from tubelet.aligners.small import Shape, SmallAligner, Towers
+from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.corpus.table import write_corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations import Context, Features, ZeroShot
@@ -57,7 +57,7 @@ def test_the_vector_of_a_class_is_the_mean_of_its_prompts():
 
 def test_a_clip_gets_the_class_that_is_nearest_through_the_head(context):
     result = ZeroShot(samples=50).run(context)
-    head, aligner = context.task.objectives["c"], Learned.load(context.corpus.folder / "aligner")
+    head, aligner = context.task.objectives["c"], SmallAligner.load(context.corpus.folder / "aligner")
     vectors = prompts(aligner, ["falls", "rises"], ZeroShot().templates)
     features = context.features("test").with_label()
     with torch.no_grad():
@@ -70,7 +70,7 @@ def test_a_clip_gets_the_class_that_is_nearest_through_the_head(context):
 
 def test_features_that_point_at_their_prompt_are_all_right_and_labels_change_no_answer(context):
     head = context.task.objectives["c"]
-    vectors = prompts(Learned.load(context.corpus.folder / "aligner"), ["falls", "rises"], ZeroShot().templates)
+    vectors = prompts(SmallAligner.load(context.corpus.folder / "aligner"), ["falls", "rises"], ZeroShot().templates)
     with torch.no_grad():
         mean = head.embed_text(vectors)[[0, 1, 0, 1, 1, 0]] @ torch.linalg.pinv(head.video.weight).T
     made = Features(mean, mean, torch.zeros(6).long(), tuple("abcdef"), tuple("abcdef"))
@@ -112,7 +112,7 @@ def test_the_doors_say_what_to_do(context, tmp_path):
     with pytest.raises(CorpusError, match="needs labels"):
         ZeroShot().run(replace(context, labels={"nobody": "x"}))
     torch.manual_seed(5)
-    words, shape = Words.of(["one two"]), Shape(side=16, width=8, depth=1, text_width=8, joint=6)
-    Learned(shape, words, Towers(shape, words.size)).save(tmp_path / "other")
+    words, shape = Vocabulary.of(["one two"]), Shape(side=16, width=8, depth=1, text_width=8, joint=6)
+    SmallAligner(shape, words, Towers(shape, words.size)).save(tmp_path / "other")
     with pytest.raises(CorpusError, match="name the same model"):
         ZeroShot(aligner=str(tmp_path / "other")).run(context)

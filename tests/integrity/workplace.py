@@ -54,7 +54,7 @@ COMMANDS: dict[str, list[str]] = {
     "index": ["index", "videos", "--labels", "labels.csv", "--captions", "captions.csv", "--out", "c"],
     "caption": ["caption", "c", "captioner=Templates"],
     "captions": ["captions", "c", "--samples", "2"],
-    "align": ["align", "c", "--steps", "3", "--frames", "2", "--batch", "8"],
+    "align": ["align", "c", "steps=3", "frames=2", "batch=8"],
     "saliency text": ["saliency", "text", "c"],
     "saliency motion": ["saliency", "motion", "c"],
     "pretrain": ["pretrain", "mine.py:both", "--on", "c", "--out", "run"],

@@ -99,7 +99,7 @@ def test_an_index_killed_before_it_wrote_its_last_table_goes_on(tmp_path, corpus
 
 def test_an_aligner_killed_before_its_page_gets_it_from_the_same_command(tmp_path, capsys):
     corpus = make_corpus(tmp_path / "c").folder
-    words = ["align", str(corpus), "--steps", "3", "--frames", "2", "--batch", "8"]
+    words = ["align", str(corpus), "steps=3", "frames=2", "batch=8"]
     assert main(words) == 0
     page = (corpus / "aligner" / "report.html").read_bytes()
     for name in ("report.html", "training.json", "maps.jpg"):

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from support import killed
-from tubelet.aligners.learned import Learned, Shape, Towers
-from tubelet.aligners.words import Words
+from tubelet.aligners.small import Shape, SmallAligner, Towers
+from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.corpus.index import index
 from tubelet.corpus.table import write_corpus
 from tubelet.video.reader import write_video
@@ -38,8 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     captions = [{"video": row["id"], "text": f"a red {'half' if n % 2 else 'bar'}"} for n, row in enumerate(rows)]
     write_corpus(folder / "corpus", "killed", rows, captions)
     torch.manual_seed(0)
-    shape, words = Shape(side=32, width=8, depth=1, text_width=8, joint=8), Words.of(["a red half", "a red bar"])
-    Learned(shape, words, Towers(shape, words.size)).save(folder / "aligner")
+    shape, words = Shape(side=32, width=8, depth=1, text_width=8, joint=8), Vocabulary.of(["a red half", "a red bar"])
+    SmallAligner(shape, words, Towers(shape, words.size)).save(folder / "aligner")
     return folder
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from support.small_runs import CAPTIONS, make_corpus
-from tubelet.aligners.learned import Learned, Shape, Towers
-from tubelet.aligners.words import Words
+from tubelet.aligners.small import Shape, SmallAligner, Towers
+from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.stores.embeddings import EmbeddingsWriter
@@ -18,10 +18,10 @@ from tubelet.stores.embeddings import EmbeddingsWriter
 LEARNED = ("a red square", "a blue disc", "a red star", "a green square", "a blue star", "verb 0", "verb 1")
 
 
-def aligner_of(texts) -> Learned:
+def aligner_of(texts) -> SmallAligner:
     torch.manual_seed(0)
-    shape, words = Shape(side=32, width=8, depth=1, text_width=8, joint=8), Words.of(texts)
-    return Learned(shape, words, Towers(shape, words.size))
+    shape, words = Shape(side=32, width=8, depth=1, text_width=8, joint=8), Vocabulary.of(texts)
+    return SmallAligner(shape, words, Towers(shape, words.size))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_a_search_reads_texts_as_the_run_was_trained_with_whatever_aligner_came_
     for width in (8, 16):
         torch.manual_seed(width)
         shape = Shape(side=32, width=8, depth=1, text_width=8, joint=width)
-        other = Learned(shape, Words.of(LEARNED), Towers(shape, Words.of(LEARNED).size))
+        other = SmallAligner(shape, Vocabulary.of(LEARNED), Towers(shape, Vocabulary.of(LEARNED).size))
         other.save(folder / "aligner")
         with EmbeddingsWriter(Corpus.open(folder), other.identity, width) as embeddings:
             embeddings.add("a red star", other.texts(["a red star"])[0].numpy().astype(np.float32))
@@ -126,7 +126,7 @@ def test_maps_of_captions_with_strange_words_are_counted(corpus, tmp_path, capsy
 
 
 def test_nothing_is_claimed_of_a_model_without_a_list_of_words_or_a_script_without_spaces():
-    from tubelet.aligners.known import of_classes, of_text, unlearned
+    from tubelet.aligners.unknown_words import check_classes, check_text, unknown_words
 
     class Clip:
         identity, width = "clip:1", 8
@@ -135,7 +135,7 @@ def test_nothing_is_claimed_of_a_model_without_a_list_of_words_or_a_script_witho
 
         def texts(self, texts): ...
 
-    assert of_text(Clip(), "qwerty zzz") == []
-    assert of_classes(Clip(), ["qwerty"]) == []
-    assert unlearned(aligner_of(["一只狗在跑"]), "一只猫在跑") == []
-    assert of_text(aligner_of(["a dog"]), "a dog") == []
+    assert check_text(Clip(), "qwerty zzz") == []
+    assert check_classes(Clip(), ["qwerty"]) == []
+    assert unknown_words(aligner_of(["一只狗在跑"]), "一只猫在跑") == []
+    assert check_text(aligner_of(["a dog"]), "a dog") == []

@@ -87,7 +87,7 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small corpus with an aligner, its maps and its embeddings."""
     folder = tmp_path_factory.mktemp("aligned") / "corpus"
     assert main(["synth", "--out", str(folder), "--train", "12", "--test", "4"]) == 0
-    assert main(["align", str(folder), "--source", "subject", "--steps", "3"]) == 0
+    assert main(["align", str(folder), "sources=subject", "steps=3"]) == 0
     assert main(["saliency", "text", str(folder), "--source", "subject"]) == 0
     return folder
 

@@ -136,12 +136,12 @@ def test_unknown_sources_and_silent_corpora_are_said(corpus: Corpus, colours) ->
 def save_aligner(folder: Path) -> None:
     import torch
 
-    from tubelet.aligners.learned import Learned, Shape, Towers
-    from tubelet.aligners.words import Words
+    from tubelet.aligners.small import Shape, SmallAligner, Towers
+    from tubelet.aligners.vocabulary import Vocabulary
 
     torch.manual_seed(0)
-    shape, words = Shape(side=32, width=8, depth=1, text_width=8, joint=8), Words.of(["a red half"])
-    Learned(shape, words, Towers(shape, words.size)).save(folder)
+    shape, words = Shape(side=32, width=8, depth=1, text_width=8, joint=8), Vocabulary.of(["a red half"])
+    SmallAligner(shape, words, Towers(shape, words.size)).save(folder)
 
 
 def test_the_command_names_failed_videos_and_its_exit_code_tells(corpus: Corpus, capsys) -> None:

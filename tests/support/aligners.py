@@ -3,19 +3,19 @@
 import numpy as np
 import torch
 
-from tubelet.aligners.learned import Learned, Shape, Towers
-from tubelet.aligners.words import Words
+from tubelet.aligners.small import Shape, SmallAligner, Towers
+from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.stores.embeddings import EmbeddingsWriter
 
 JOINT = 6
 
 
-def aligned(corpus: Corpus) -> Learned:
+def aligned(corpus: Corpus) -> SmallAligner:
     torch.manual_seed(0)
-    words = Words.of([caption.text for caption in corpus.captions])
+    words = Vocabulary.of([caption.text for caption in corpus.captions])
     shape = Shape(side=16, width=8, depth=1, text_width=8, joint=JOINT)
-    aligner = Learned(shape, words, Towers(shape, words.size))
+    aligner = SmallAligner(shape, words, Towers(shape, words.size))
     aligner.save(corpus.folder / "aligner")
     with EmbeddingsWriter(corpus, aligner.identity, aligner.width) as writer:
         for text in sorted({normalise_text(caption.text) for caption in corpus.captions}):

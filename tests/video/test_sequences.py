@@ -212,7 +212,7 @@ def test_sequences_are_trained_on_embedded_mapped_and_labelled(
     told = ["--captions", str(tmp_path / "captions.csv"), "--labels-from-folders"]
     works("index", str(tmp_path / "all"), "--out", corpus, *told)
     works("saliency", "flow", corpus)
-    works("align", corpus, "--steps", "2")
+    works("align", corpus, "steps=2")
     works("saliency", "text", corpus)
     few = ["--on", corpus, "data.cache=False"]
     works("pretrain", "tiny", "--out", run, "steps=2", "data.split=all", *few)

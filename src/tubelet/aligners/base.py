@@ -37,11 +37,11 @@ def open_aligner(name: str | Path, reading: str = "dense", scorer: str = "raw") 
 
     `reading` and `scorer` concern CLIP and SigLIP alone. `WeightsError` where nothing can be loaded, or not so.
     """
-    from tubelet.aligners.learned import Learned
+    from tubelet.aligners.small import SmallAligner
 
     folder = Path(name).expanduser()
     if (folder / "aligner.json").is_file() and not tuned(folder):
-        return Learned.load(folder)
+        return SmallAligner.load(folder)
     if folder.exists() and not (folder / "config.json").is_file():
         raise WeightsError(
             f"{folder} holds neither an aligner (aligner.json, from `tubelet align`) nor a CLIP model (config.json)"

@@ -66,7 +66,7 @@ class ClipAligner:
         """
         if self.reading == "crop":
             raise WeightsError("attention is read of whole frames: take the reading dense or upsample, not crop")
-        return self.read(frames, *self.size(frames), lambda tokens: self.heed(tokens)[..., None])[..., 0]
+        return self.read(frames, *self.size(frames), lambda tokens: self.attention_weights(tokens)[..., None])[..., 0]
 
     @torch.inference_mode()
     def texts(self, texts: list[str]) -> Float[Tensor, "b e"]:
@@ -141,7 +141,7 @@ class ClipAligner:
         """Each token after the last block, in the joint space."""
         return self.model.visual_projection(self.model.vision_model.post_layernorm(tokens))
 
-    def heed(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n"]:
+    def attention_weights(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n"]:
         """The attention of the class token to every token in the last block, the mean over heads."""
         *early, last = self.model.vision_model.encoder.layers
         for block in early:

@@ -1,6 +1,6 @@
-"""Frames of a corpus in memory beside the captions of their videos: what an aligner learns from and is measured on."""
+"""Frames of a corpus in memory with the captions of their videos: what an aligner is trained and measured on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,18 +10,16 @@ from jaxtyping import Bool, Float64, UInt8
 from torch import Tensor
 
 from tubelet import seeds
-from tubelet.aligners.learned import fit
-from tubelet.aligners.lesson import Lesson
+from tubelet.aligners.config import AlignerTraining
+from tubelet.aligners.small import fit
 from tubelet.corpus.table import Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, VideoError
 from tubelet.jobs.pool import Failure, cores, run_each
+from tubelet.jobs.runner import Progress, quiet
 from tubelet.video.limits import Limits, limits
 from tubelet.video.reader import open_reader
 
 LIMIT = 120.0  # seconds that the frames of one video may take
-
-Progress = Callable[[int, int], None]
-quiet: Progress = lambda done, total: None  # noqa: E731
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,10 @@ class Examples:
     failed: dict[str, str]
 
 
-def read_examples(corpus: Corpus, split: str, settings: Lesson, progress: Progress = quiet) -> Examples:
+def read_examples(corpus: Corpus, split: str, settings: AlignerTraining, progress: Progress = quiet) -> Examples:
     """Frames of the captioned videos of a split, decoded once, at the aligner's size. Videos that fail are named."""
     captioned = with_texts(corpus, split, settings)
-    most = max(settings.most_frames // settings.frames, 2)
+    most = max(settings.max_frames // settings.frames, 2)
     if len(captioned) > most:
         kept = seeds.generator(settings.seed, "align videos").permutation(len(captioned))[:most]
         captioned = [captioned[place] for place in sorted(kept)]
@@ -68,7 +66,7 @@ def read_examples(corpus: Corpus, split: str, settings: Lesson, progress: Progre
     return Examples(frames, of_video, captions, list(numbers), videos, failed)
 
 
-def with_texts(corpus: Corpus, split: str, settings: Lesson) -> list[tuple[Video, list[str]]]:
+def with_texts(corpus: Corpus, split: str, settings: AlignerTraining) -> list[tuple[Video, list[str]]]:
     """The captioned videos of a split, each with its different texts."""
     found = []
     for video in corpus.select(split):
@@ -83,43 +81,44 @@ def with_texts(corpus: Corpus, split: str, settings: Lesson) -> list[tuple[Video
 
 
 def decode(job: tuple[Path, float, float, str | None, int, int]) -> UInt8[np.ndarray, "t h w 3"]:
-    """So many frames of a span, evenly spread, with the short side resized."""
+    """So many frames of a span, evenly spaced, with the short side resized."""
     path, start, end, reading, count, side = job
     with open_reader(path, start, end, reading=reading) as reader:
         times = reader.times
         if not times.size:
             raise VideoError(f"no frame from {start:g} s to {end:g} s")
-        wanted = spread(times, count)
+        wanted = evenly_spaced(times, count)
         return np.concatenate([fit(reader.frames(wanted[at : at + 1]), side) for at in range(len(wanted))])
 
 
-def spread(times: Float64[np.ndarray, "t"], count: int) -> Float64[np.ndarray, "c"]:
+def evenly_spaced(times: Float64[np.ndarray, "t"], count: int) -> Float64[np.ndarray, "c"]:
     """The middles of `count` equal parts; each frame once."""
     middles = ((np.arange(count) + 0.5) / count * len(times)).astype(int)
     return times[np.unique(middles)]
 
 
-def divide(examples: Examples, settings: Lesson) -> tuple[Examples, Examples | None]:
-    """The examples to train on and those held out to say when it is enough: whole groups, by lot."""
+def split_validation(examples: Examples, settings: AlignerTraining) -> tuple[Examples, Examples | None]:
+    """The examples to train on and those held out for early stopping: whole groups, drawn at random."""
     if not settings.patience:
         return examples, None
     groups = sorted({video.group for video in examples.videos})
     lot = seeds.generator(settings.seed, "align held out").permutation(len(groups))
-    out = {groups[place] for place in lot[: max(round(settings.held * len(groups)), 1)]}
+    out = {groups[place] for place in lot[: max(round(settings.val_fraction * len(groups)), 1)]}
     parts = [
-        some_of(examples, [place for place, video in enumerate(examples.videos) if (video.group in out) == held])
+        subset(examples, [place for place, video in enumerate(examples.videos) if (video.group in out) == held])
         for held in (False, True)
     ]
     if any(len(part.videos) < 2 or len(part.texts) < 2 for part in parts):
         raise CorpusError(
-            f"held-out pairs need at least 2 videos that differ in text beside 2 to train on, and {settings.held:g} of "
-            f"{len(groups)} groups leaves too few: train without --patience, or hold out more with --held"
+            "early stopping needs at least 2 videos with different captions to train on and 2 to validate on, and "
+            f"{settings.val_fraction:g} of {len(groups)} groups leaves too few: "
+            "train without patience, or hold out more with val_fraction"
         )
     return parts[0], parts[1]
 
 
-def some_of(examples: Examples, chosen: Sequence[int]) -> Examples:
-    """These videos alone, with the texts that they have."""
+def subset(examples: Examples, chosen: Sequence[int]) -> Examples:
+    """These videos only, with the texts they have."""
     numbers: dict[int, int] = {}
     frames: list[np.ndarray] = []
     of_video, captions = [], []
@@ -131,7 +130,7 @@ def some_of(examples: Examples, chosen: Sequence[int]) -> Examples:
     return Examples(frames, of_video, captions, [examples.texts[number] for number in numbers], videos, {})
 
 
-def enough(examples: Examples, corpus: Corpus) -> None:
+def check_enough(examples: Examples, corpus: Corpus) -> None:
     """`CorpusError` where there is nothing to contrast."""
     if len(examples.videos) < 2 or len(examples.texts) < 2:
         reason = next(iter(examples.failed.values()), "")

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from tubelet.aligners.base import Aligner
+from tubelet.aligners.config import AlignerTraining
 from tubelet.aligners.examples import Examples, membership
-from tubelet.aligners.lesson import Lesson
 
 
 def smooth_max(similarity: Float[Tensor, "b p c"], sharpness: float) -> Float[Tensor, "b c"]:
@@ -21,7 +21,7 @@ def smooth_max(similarity: Float[Tensor, "b p c"], sharpness: float) -> Float[Te
     return (torch.logsumexp(sharpness * similarity, dim=1) - math.log(count)) / sharpness
 
 
-def contrast(
+def info_nce(
     scores: Float[Tensor, "b c"], column: Int64[Tensor, "b"], belongs: Bool[Tensor, "b c"], hardness: float = 0.0
 ) -> Float[Tensor, ""]:
     """InfoNCE both ways. `column` says which of the distinct captions was drawn with each frame.
@@ -30,12 +30,12 @@ def contrast(
     """
     own = scores.gather(1, column[:, None])  # b 1
     others = scores.masked_fill(belongs, -torch.inf)
-    of_captions = torch.logsumexp(torch.cat([own, harder(others, hardness)], 1), dim=1) - own[:, 0]
-    of_frames = torch.logsumexp(torch.cat([own, harder(others.T[column], hardness)], 1), dim=1) - own[:, 0]
+    of_captions = torch.logsumexp(torch.cat([own, weight_negatives(others, hardness)], 1), dim=1) - own[:, 0]
+    of_frames = torch.logsumexp(torch.cat([own, weight_negatives(others.T[column], hardness)], 1), dim=1) - own[:, 0]
     return (of_captions.mean() + of_frames.mean()) / 2
 
 
-def harder(others: Float[Tensor, "b c"], hardness: float) -> Float[Tensor, "b c"]:
+def weight_negatives(others: Float[Tensor, "b c"], hardness: float) -> Float[Tensor, "b c"]:
     """Negatives weighted by exp(hardness * score), the weights of a row 1 in the mean and constants to the gradient.
 
     The weights of Robinson et al. (ICLR 2021, arXiv 2010.04592), without their correction for false negatives: captions
@@ -61,7 +61,7 @@ class Retrieval:
     chance_frame_to_text: float
 
 
-def retrieval(aligner: Aligner, examples: Examples, settings: Lesson) -> Retrieval:
+def retrieval(aligner: Aligner, examples: Examples, settings: AlignerTraining) -> Retrieval:
     """Recall at 1 with the middle frame of every video: a video counts as right for any text that it has."""
     return recall(score_table(aligner, examples, settings.sharpness), membership(examples))
 

@@ -37,7 +37,7 @@ def read_tokens(blocks: nn.ModuleList, tokens: Float[Tensor, "b n d"], scorer: s
         return last.self_attn.out_proj(values(last, tokens))
     corrected = tokens
     for block in list(blocks)[first:]:
-        corrected = corrected + alike(block, tokens)
+        corrected = corrected + value_attention(block, tokens)
         tokens = block(tokens, None)
     return corrected
 
@@ -46,7 +46,7 @@ def values(block: Any, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]
     return block.self_attn.v_proj(block.layer_norm1(tokens))
 
 
-def alike(block: Any, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+def value_attention(block: Any, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
     """Attention in which a token heeds those whose values are like its own."""
     v = rearrange(values(block, tokens), "b n (h c) -> b h n c", h=block.self_attn.num_heads)
     heeded = functional.scaled_dot_product_attention(v, v, v)

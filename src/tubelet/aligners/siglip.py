@@ -34,7 +34,7 @@ class SiglipAligner(ClipAligner):
         vision = self.model.vision_model
         return alone(vision.head, vision.post_layernorm(tokens))
 
-    def heed(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n"]:
+    def attention_weights(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n"]:
         """SigLIP has no class token: the attention of the pooling head's probe to every token."""
         vision = self.model.vision_model
         for block in vision.encoder.layers:

@@ -1,8 +1,8 @@
-"""Training an aligner: frames against captions, nothing but which belongs to which.
+"""Training an aligner by contrast of frames and captions; the only supervision is which caption belongs to which video.
 
-A frame's score for a caption is a smooth maximum over its patches, so the contrast must be won by some patch; in
-all the other frames the patches of the same caption must lose. What is left for a caption to light up is the place it
-names. Start reading at `train`, for the small aligner, then `teach`, which `tubelet.aligners.tuning` shares.
+A frame's score for a caption is a smooth maximum over its patches, so some patch must score high; in all other frames
+the patches of the same caption must score low. What is left for a caption to match is the region it names. Start
+reading at `train`, for the small aligner, then `optimize`, which `tubelet.aligners.finetuning` shares.
 """
 
 import io
@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import chz
 import numpy as np
@@ -24,13 +24,14 @@ from torch.nn import functional
 
 from tubelet import seeds
 from tubelet.aligners.base import Aligner
-from tubelet.aligners.examples import Examples, Progress, divide, membership, quiet
-from tubelet.aligners.learned import Learned, Towers
-from tubelet.aligners.lesson import Alignment, Lesson
-from tubelet.aligners.matching import contrast, recall, score_table, smooth_max
-from tubelet.aligners.words import Words
+from tubelet.aligners.config import AlignerTraining, SmallAlignerTraining
+from tubelet.aligners.examples import Examples, membership, split_validation
+from tubelet.aligners.matching import info_nce, recall, score_table, smooth_max
+from tubelet.aligners.small import SmallAligner, Towers
+from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.errors import WeightsError
 from tubelet.files import write_atomically
+from tubelet.jobs.runner import Progress, quiet
 from tubelet.loading.augment import names_a_side
 
 SIDES = ("left", "right", "clockwise")
@@ -40,12 +41,12 @@ Row = dict[str, int | float]
 
 
 @runtime_checkable
-class Pupil(Protocol):
-    """Two towers while they are trained."""
+class TrainableAligner(Protocol):
+    """An aligner in training: its two towers, differentiable."""
 
     @property
     def module(self) -> nn.Module:
-        """Whose parameters are trained, where they need a gradient."""
+        """The parameters that require a gradient are trained."""
 
     def patches(self, frames: UInt8[Tensor, "b h w 3"]) -> Float[Tensor, "b p e"]: ...
 
@@ -55,41 +56,38 @@ class Pupil(Protocol):
     def log_scale(self) -> Float[Tensor, "*one"]: ...
 
     def aligner(self) -> Aligner:
-        """What it is by now."""
+        """The aligner with the current weights."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """How a training went: a row a step, and the step whose weights were kept where held-out pairs chose it."""
+    """The training curve: a row per step; with early stopping, the step with the lowest validation loss."""
 
     rows: list[Row]
     best: int | None = None
 
 
 def train(
-    examples: Examples, settings: Alignment, progress: Progress = quiet, about: dict[str, Any] | None = None
-) -> Learned:
-    """An aligner of these examples: a function of them and of the settings."""
-    aligner = learn(examples, settings, progress)[0]
-    aligner.about = dict(about or {})
-    return aligner
+    examples: Examples,
+    settings: SmallAlignerTraining,
+    progress: Progress = quiet,
+    checkpoint: "TrainingCheckpoint | None" = None,
+) -> tuple[SmallAligner, Curve]:
+    """The small aligner of these examples, a function of them and of the settings, and how its training went.
+
+    With `settings.patience`, part of the videos is held out for early stopping.
+    """
+    own, held = split_validation(examples, settings)
+    model = TrainableSmallAligner(own.texts, settings)
+    curve = optimize(model, own, settings, held, progress, checkpoint)
+    return model.aligner(), curve
 
 
-def learn(
-    examples: Examples, settings: Alignment, progress: Progress = quiet, keep: "Keep | None" = None
-) -> tuple[Learned, Curve]:
-    """The same, with how it went. With `settings.patience`, some videos are held out, to say when it is enough."""
-    own, held = divide(examples, settings)
-    pupil = Small(own.texts, settings)
-    curve = teach(pupil, own, settings, held, progress, keep)
-    return pupil.aligner(), curve
+class TrainableSmallAligner:
+    """The small aligner in training."""
 
-
-class Small:
-    """The small aligner while it is trained."""
-
-    def __init__(self, texts: Sequence[str], settings: Alignment) -> None:
-        self.settings, self.words = settings, Words.of(texts)
+    def __init__(self, texts: Sequence[str], settings: SmallAlignerTraining) -> None:
+        self.settings, self.words = settings, Vocabulary.of(texts)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeds.key(settings.seed, "align weights"))
             self.module = Towers(settings.shape, self.words.size)
@@ -107,72 +105,72 @@ class Small:
     def log_scale(self) -> Float[Tensor, ""]:
         return self.module.log_scale
 
-    def aligner(self) -> Learned:
-        return Learned(self.settings.shape, self.words, self.module)
+    def aligner(self) -> SmallAligner:
+        return SmallAligner(self.settings.shape, self.words, self.module)
 
 
-def teach(
-    pupil: Pupil,
+def optimize(
+    model: TrainableAligner,
     examples: Examples,
-    settings: Lesson,
+    settings: AlignerTraining,
     held: Examples | None = None,
     progress: Progress = quiet,
-    keep: "Keep | None" = None,
+    checkpoint: "TrainingCheckpoint | None" = None,
 ) -> Curve:
     """Trains the towers in place; of the weights on the way the best for the held-out pairs stay, else the last."""
     belongs = membership(examples)
     may_flip = names_a_side(examples.texts, SIDES) is None
     optimizer = torch.optim.AdamW(
-        [weight for weight in pupil.module.parameters() if weight.requires_grad],
+        [weight for weight in model.module.parameters() if weight.requires_grad],
         lr=settings.lr,
         betas=(0.9, 0.98),
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    on_the_way = OnTheWay()
-    if keep is not None:
-        on_the_way = keep.resume(pupil.module, optimizer) or on_the_way
+    state = TrainingState()
+    if checkpoint is not None:
+        state = checkpoint.resume(model.module, optimizer) or state
     try:
-        while on_the_way.step < settings.steps and not on_the_way.enough(settings):
-            row = one_step(pupil, optimizer, examples, settings, on_the_way.step, belongs, may_flip)
-            on_the_way.step += 1
-            on_the_way.rows.append(row)
-            if held is not None and (on_the_way.step % settings.every == 0 or on_the_way.step == settings.steps):
-                row |= look(pupil, held, settings)
-                on_the_way.judge(row, pupil.module)
-            progress(on_the_way.step, settings.steps)
-            if keep is not None:
-                keep.now_and_then(on_the_way, pupil.module, optimizer)
+        while state.step < settings.steps and not state.should_stop(settings):
+            row = one_step(model, optimizer, examples, settings, state.step, belongs, may_flip)
+            state.step += 1
+            state.rows.append(row)
+            if held is not None and (state.step % settings.eval_every == 0 or state.step == settings.steps):
+                row |= validate(model, held, settings)
+                state.update(row, model.module)
+            progress(state.step, settings.steps)
+            if checkpoint is not None:
+                checkpoint.maybe_save(state, model.module, optimizer)
     except KeyboardInterrupt:
-        if keep is not None:
-            keep.write(on_the_way, pupil.module, optimizer)
+        if checkpoint is not None:
+            checkpoint.write(state, model.module, optimizer)
         raise
-    if on_the_way.best_state is not None:
-        pupil.module.load_state_dict(on_the_way.best_state)
-    return Curve(on_the_way.rows, on_the_way.best)
+    if state.best_state is not None:
+        model.module.load_state_dict(state.best_state)
+    return Curve(state.rows, state.best)
 
 
 def one_step(
-    pupil: Pupil,
+    model: TrainableAligner,
     optimizer: torch.optim.Optimizer,
     examples: Examples,
-    settings: Lesson,
+    settings: AlignerTraining,
     step: int,
     belongs: Bool[Tensor, "videos texts"],
     may_flip: bool,
 ) -> Row:
-    pupil.module.train()
+    model.module.train()
     for group in optimizer.param_groups:
-        group["lr"] = rate(step, settings)
+        group["lr"] = learning_rate(step, settings)
     rng = seeds.generator(settings.seed, "align", step)
-    videos, frames, texts = draw(examples, settings, step, rng, may_flip)
+    videos, frames, texts = sample_batch(examples, settings, step, rng, may_flip)
     chosen, column = torch.from_numpy(texts).unique(return_inverse=True)
-    named = functional.normalize(pupil.texts(chosen, rng), dim=-1)
-    patches = functional.normalize(pupil.patches(torch.from_numpy(frames)), dim=-1)
+    named = functional.normalize(model.texts(chosen, rng), dim=-1)
+    patches = functional.normalize(model.patches(torch.from_numpy(frames)), dim=-1)
     scores = smooth_max(patches @ named.T, settings.sharpness)
-    scale = pupil.log_scale().exp().clamp(max=100.0)
+    scale = model.log_scale().exp().clamp(max=100.0)
     mine = belongs[torch.from_numpy(videos)][:, chosen].to(scores.device)
-    loss = contrast(scale * scores, column.to(scores.device), mine, settings.hardness)
+    loss = info_nce(scale * scores, column.to(scores.device), mine, settings.hardness)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -180,72 +178,72 @@ def one_step(
 
 
 @torch.no_grad()
-def look(pupil: Pupil, held: Examples, settings: Lesson) -> Row:
-    """The contrast and the retrieval of held-out pairs: the middle frame of every video, its first caption."""
-    table = score_table(pupil.aligner(), held, settings.sharpness)
+def validate(model: TrainableAligner, held: Examples, settings: AlignerTraining) -> Row:
+    """Loss and retrieval on the validation pairs: the middle frame of every video, its first caption."""
+    table = score_table(model.aligner(), held, settings.sharpness)
     first = torch.tensor([numbers[0] for numbers in held.captions])
     chosen, column = first.unique(return_inverse=True)
     belongs = membership(held)
-    scale = pupil.log_scale().exp().clamp(max=100.0).cpu()
-    loss = contrast(scale * table[:, chosen], column, belongs[:, chosen])
+    scale = model.log_scale().exp().clamp(max=100.0).cpu()
+    loss = info_nce(scale * table[:, chosen], column, belongs[:, chosen])
     found = recall(table, belongs)
     return {"held_out": float(loss), "text_to_frame": found.text_to_frame, "frame_to_text": found.frame_to_text}
 
 
 @dataclass
-class OnTheWay:
-    """How far a training is."""
+class TrainingState:
+    """The state of a training, without weights."""
 
     step: int = 0
     rows: list[Row] = field(default_factory=list)
     best: int | None = None
     best_loss: float = math.inf
     best_state: dict[str, Tensor] | None = None
-    waited: int = 0
+    stale: int = 0
 
-    def judge(self, row: Row, module: nn.Module) -> None:
+    def update(self, row: Row, module: nn.Module) -> None:
         if row["held_out"] < self.best_loss:
-            self.best, self.best_loss, self.waited = self.step, row["held_out"], 0
+            self.best, self.best_loss, self.stale = self.step, row["held_out"], 0
             self.best_state = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
         else:
-            self.waited += 1
+            self.stale += 1
 
-    def enough(self, settings: Lesson) -> bool:
-        return 0 < settings.patience <= self.waited
+    def should_stop(self, settings: AlignerTraining) -> bool:
+        return 0 < settings.patience <= self.stale
 
 
-class Keep:
-    """Where a training stands on disk while it lasts, so that the same command goes on after an interruption."""
+class TrainingCheckpoint:
+    """A checkpoint that exists while an aligner is trained, so that the same command resumes after an interruption."""
 
-    def __init__(self, path: Path, mark: str, seconds: float = 300.0) -> None:
-        """`mark` names all that decides the training: of another one nothing is taken up."""
-        self.path, self.mark, self.seconds = path, mark, seconds
+    def __init__(self, path: Path, fingerprint: str, seconds: float = 300.0) -> None:
+        """`fingerprint` identifies the training: the checkpoint of any other is ignored."""
+        self.path, self.fingerprint, self.seconds = path, fingerprint, seconds
         self.written = time.monotonic()
 
-    def resume(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> OnTheWay | None:
+    def resume(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState | None:
         if not self.path.exists():
             return None
         try:
             content = self.path.read_bytes()
             if content[:4] != zlib.crc32(content[4:]).to_bytes(4, "big"):
-                return None  # damaged: it begins anew
+                return None  # damaged: training starts over
             kept = torch.load(io.BytesIO(content[4:]), weights_only=True, map_location="cpu")
-            if kept["mark"] != self.mark:
+            if kept["fingerprint"] != self.fingerprint:
                 return None
             module.load_state_dict(kept["module"])
             optimizer.load_state_dict(kept["optimizer"])
-            return OnTheWay(**kept["on_the_way"])
+            return TrainingState(**kept["state"])
         except (RuntimeError, KeyError, EOFError, OSError, pickle.UnpicklingError):
-            raise WeightsError(f"{self.path} cannot be read: delete it, and the training begins anew") from None
+            raise WeightsError(f"{self.path} cannot be read; delete it, and training starts over") from None
 
-    def now_and_then(self, on_the_way: OnTheWay, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def maybe_save(self, state: TrainingState, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         if time.monotonic() - self.written >= self.seconds:
-            self.write(on_the_way, module, optimizer)
+            self.write(state, module, optimizer)
 
-    def write(self, on_the_way: OnTheWay, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        state = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "on_the_way": vars(on_the_way)}
+    def write(self, state: TrainingState, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        weights = {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
         content = io.BytesIO()
-        torch.save({"mark": self.mark, **state}, content)
+        torch.save({"fingerprint": self.fingerprint, "state": vars(state), **weights}, content)
         written = content.getvalue()
         write_atomically(self.path, zlib.crc32(written).to_bytes(4, "big") + written)
         self.written = time.monotonic()
@@ -254,22 +252,22 @@ class Keep:
         self.path.unlink(missing_ok=True)
 
 
-def rate(step: int, settings: Lesson) -> float:
-    """Warm-up over a twentieth, then a cosine to nothing."""
+def learning_rate(step: int, settings: AlignerTraining) -> float:
+    """Linear warm-up over a twentieth of the steps, then cosine decay to zero."""
     warm = max(settings.steps // 20, 1)
     done = min(max(step - warm, 0) / max(settings.steps - warm, 1), 1.0)
     return settings.lr * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def draw(
-    examples: Examples, settings: Lesson, step: int, rng: np.random.Generator, may_flip: bool
+def sample_batch(
+    examples: Examples, settings: AlignerTraining, step: int, rng: np.random.Generator, may_flip: bool
 ) -> tuple[Int64[np.ndarray, "b"], UInt8[np.ndarray, "b h w 3"], Int64[np.ndarray, "b"]]:
-    """The videos of a step, one frame and one caption of each; every video once before any comes again."""
+    """The videos of a step with one frame and one caption each; every video is drawn once per epoch."""
     count, side = len(examples.videos), settings.side
     videos = np.empty(settings.batch, np.int64)
     for slot in range(settings.batch):
         epoch, place = divmod(step * settings.batch + slot, count)
-        videos[slot] = order(settings.seed, epoch, count)[place]
+        videos[slot] = epoch_order(settings.seed, epoch, count)[place]
     frames = np.empty((settings.batch, side, side, 3), np.uint8)
     texts = np.empty(settings.batch, np.int64)
     for slot, video in enumerate(videos):
@@ -282,22 +280,22 @@ def draw(
     return videos, frames, texts
 
 
-ORDERS: dict[tuple[int, int, int], Int64[np.ndarray, "n"]] = {}
+EPOCH_ORDERS: dict[tuple[int, int, int], Int64[np.ndarray, "n"]] = {}
 
 
-def order(seed: int, epoch: int, count: int) -> Int64[np.ndarray, "n"]:
-    """The order of the videos in an epoch."""
-    if (seed, epoch, count) not in ORDERS:
-        if len(ORDERS) > 2:
-            ORDERS.clear()
-        ORDERS[seed, epoch, count] = seeds.generator(seed, "align order", epoch).permutation(count)
-    return ORDERS[seed, epoch, count]
+def epoch_order(seed: int, epoch: int, count: int) -> Int64[np.ndarray, "n"]:
+    """The permutation of the videos in an epoch."""
+    if (seed, epoch, count) not in EPOCH_ORDERS:
+        if len(EPOCH_ORDERS) > 2:
+            EPOCH_ORDERS.clear()
+        EPOCH_ORDERS[seed, epoch, count] = seeds.generator(seed, "align order", epoch).permutation(count)
+    return EPOCH_ORDERS[seed, epoch, count]
 
 
-def seconds_to_steps(examples: Examples, settings: Alignment, seconds: float) -> int:
-    """How many steps fit: from the pace of a few, whose result is thrown away."""
+def seconds_to_steps(examples: Examples, settings: SmallAlignerTraining, seconds: float) -> int:
+    """How many steps fit into this time, from the speed of a few that are discarded."""
     trial = chz.replace(settings, steps=6, patience=0)
     stamps: list[float] = []
-    train(examples, trial, lambda done, total: stamps.append(time.perf_counter()))
+    train(examples, trial, lambda done, total, remark="": stamps.append(time.perf_counter()))
     pace = float(np.median(np.diff(stamps[1:])))
     return max(int(seconds / pace), 1)

@@ -81,7 +81,7 @@ def commands(args: argparse.Namespace) -> list[tuple[str, list[str]]]:
         ),
         (
             "Learn which patches a caption names, from the corpus's own frames and captions.",
-            ["align", corpus, "--source", "subject"],
+            ["align", corpus, "sources=subject"],
         ),
         (
             "Score every patch of every frame against its captions, once.",

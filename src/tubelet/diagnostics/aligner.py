@@ -4,7 +4,7 @@
 pictures are of held-out videos where there are some. Start reading at `write_training`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,15 +15,15 @@ from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from tubelet.aligners import Aligner
-from tubelet.aligners.examples import spread
-from tubelet.aligners.lesson import Lesson
+from tubelet.aligners.config import AlignerTraining
+from tubelet.aligners.examples import evenly_spaced
 from tubelet.aligners.training import Curve
 from tubelet.checksums import write_json
 from tubelet.corpus.table import Corpus, Video, normalise_text
 from tubelet.diagnostics.maps import check, plain
 from tubelet.errors import VideoError
 from tubelet.files import writing
-from tubelet.saliency_maps.filling import quiet
+from tubelet.saliency_maps.filling import Progress, quiet
 from tubelet.saliency_maps.text import embed, likeness
 from tubelet.video.limits import limits, within
 from tubelet.video.reader import open_reader
@@ -50,8 +50,8 @@ def write_training(
     corpus: Corpus,
     aligner: Aligner,
     curve: Curve,
-    settings: Lesson,
-    progress: Callable[[int, int], None] = quiet,
+    settings: AlignerTraining,
+    progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Writes both files and returns what `training.json` says."""
     captioned = {split: with_captions(corpus, split, settings) for split in ("test", "train")}
@@ -75,7 +75,7 @@ def write_training(
     return told
 
 
-def with_captions(corpus: Corpus, split: str, settings: Lesson) -> list[tuple[Video, str]]:
+def with_captions(corpus: Corpus, split: str, settings: AlignerTraining) -> list[tuple[Video, str]]:
     """The videos of a split with the first caption of each."""
     found = []
     for video in corpus.select(split):
@@ -104,7 +104,7 @@ def look_at_some(some: Sequence[tuple[Video, str]], every: Sequence[tuple[Video,
 
 def some_frames(video: Video) -> list[UInt8[np.ndarray, "h w 3"]]:
     with open_reader(video.path, video.start, video.end, reading=video.reading) as reader:
-        return list(reader.frames(spread(reader.times, FRAMES)))
+        return list(reader.frames(evenly_spaced(reader.times, FRAMES)))
 
 
 def sheet(shown: Sequence[Seen]) -> Image.Image:

@@ -6,7 +6,7 @@ clips. *Distractor patches* are the negatives that other things cover at least h
 text maps of an aligner beside its controls, or at `check_maps`, for maps that a corpus holds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from tubelet.corpus.table import Corpus, Video, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.escape import one_line
 from tubelet.files import writing
-from tubelet.saliency_maps.filling import quiet
+from tubelet.saliency_maps.filling import Progress, quiet
 from tubelet.saliency_maps.text import embed, likeness
 from tubelet.stores.maps import Maps
 from tubelet.stores.resample import area_weights
@@ -79,7 +79,7 @@ def check(
     most: int | None = None,
     pictures: int = 8,
     seed: int = 0,
-    progress: Callable[[int, int], None] = quiet,
+    progress: Progress = quiet,
 ) -> Checked:
     """Scores every `every`-th frame of the clips of a split with the caption of this source."""
     clips = with_truth(corpus, source, split)[:most]
@@ -121,7 +121,7 @@ def check_maps(
     every: int = 4,
     most: int | None = None,
     pictures: int = 8,
-    progress: Callable[[int, int], None] = quiet,
+    progress: Progress = quiet,
 ) -> Checked:
     """The maps of these names at every `every`-th frame; the speed of vector maps, as it is and compensated.
 

@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from tubelet.aligners import open_aligner
 from tubelet.aligners.base import Aligner
-from tubelet.aligners.known import of_classes
+from tubelet.aligners.unknown_words import check_classes
 from tubelet.corpus.captions import label_words
 from tubelet.corpus.table import normalise_text
 from tubelet.errors import CorpusError, RecipeError
@@ -54,7 +54,7 @@ class ZeroShot(Evaluation):
             raise CorpusError(f"zero_shot needs labels to count what is right, and split {self.split} has none")
         aligner = self.open(context)
         names = [label_words(name) for name in test.classes]
-        warnings = of_classes(aligner, names)
+        warnings = check_classes(aligner, names)
         vectors = prompts(aligner, names, self.templates)
         expected = head.text_width
         if vectors.shape[1] != expected:

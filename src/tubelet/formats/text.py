@@ -15,8 +15,8 @@ from torch.nn.functional import normalize
 
 from tubelet.aligners import Aligner
 from tubelet.aligners.clip import ClipAligner
-from tubelet.aligners.learned import Learned, TextTower
-from tubelet.aligners.words import BUCKETS, LONGEST
+from tubelet.aligners.small import SmallAligner, TextTower
+from tubelet.aligners.vocabulary import BUCKETS, LONGEST
 from tubelet.errors import WeightsError
 from tubelet.formats.graphs import write_onnx
 from tubelet.objectives.contrast import ContrastLoss
@@ -51,7 +51,7 @@ class ClipText(nn.Module):
 def write_text(aligner: Aligner, head: ContrastLoss, folder: Path) -> float:
     """Writes the text side; returns how far ONNX Runtime is from PyTorch."""
     head = head.eval().cpu()
-    if isinstance(aligner, Learned):
+    if isinstance(aligner, SmallAligner):
         batch, words, parts = Dim("batch"), Dim("words", max=LONGEST), Dim("parts_of_a_word")
         difference = write_onnx(
             LearnedText(aligner.towers.text, head).eval(),

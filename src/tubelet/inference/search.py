@@ -12,7 +12,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from tubelet.aligners.known import of_text
+from tubelet.aligners.unknown_words import check_text
 from tubelet.corpus.rows import seconds
 from tubelet.corpus.table import Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, RunError, WeightsError
@@ -81,7 +81,7 @@ def words_unlearned(text: str, aligner: Any | None, trained_with: str) -> list[s
     """A sentence about words of the text that the run's aligner never learned; refused where it learned none."""
     if aligner is None or not same_texts(aligner.identity, trained_with):
         return []
-    return of_text(aligner, text)
+    return check_text(aligner, text)
 
 
 def same_texts(one: str, other: str) -> bool:

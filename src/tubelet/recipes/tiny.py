@@ -73,7 +73,7 @@ def tiny_text_guided() -> Pretrain:
     captions say other things: data.captions.source=None.
 
     tubelet synth --out corpora/synth
-    tubelet align corpora/synth --source subject
+    tubelet align corpora/synth sources=subject
     tubelet saliency text corpora/synth --source subject
     tubelet pretrain tiny_text_guided --on corpora/synth --out runs/tiny_text_guided
 

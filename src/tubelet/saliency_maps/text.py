@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tubelet.aligners import Aligner
-from tubelet.aligners.known import of_captions
+from tubelet.aligners.unknown_words import caption_notes
 from tubelet.corpus.captions import exchanged
 from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, VideoError
@@ -73,7 +73,7 @@ def fill(
         vectors = embed(aligner, sorted({text for task in tasks for text in task.about}))
         work = Work(look, partial(score, aligner=aligner, vectors=vectors), joined)
         filled = fill_maps({NAME: maps}, videos, tasks, work, lambda task: not task.about, running, progress)
-    return FilledText(**vars(filled), captions=len(texts), remarks=tuple(of_captions(aligner, texts)))
+    return FilledText(**vars(filled), captions=len(texts), remarks=tuple(caption_notes(aligner, texts)))
 
 
 def captioned(corpus: Corpus, sources: Sequence[str], another: bool = False) -> list[tuple[Video, list[str]]]:

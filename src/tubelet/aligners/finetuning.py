@@ -21,25 +21,26 @@ from torch.nn import functional
 
 from tubelet.aligners.base import discard
 from tubelet.aligners.clip import ClipAligner
-from tubelet.aligners.examples import Examples, Progress, divide, quiet
-from tubelet.aligners.learned import FORMAT, STRIDE
-from tubelet.aligners.lesson import Lesson
+from tubelet.aligners.config import AlignerTraining
+from tubelet.aligners.examples import Examples, split_validation
 from tubelet.aligners.pretrained import load, silent
 from tubelet.aligners.scorers import read_tokens
-from tubelet.aligners.training import Curve, Keep, teach
+from tubelet.aligners.small import FORMAT, STRIDE
+from tubelet.aligners.training import Curve, TrainingCheckpoint, optimize
 from tubelet.checksums import write_json
 from tubelet.errors import RecipeError
 from tubelet.files import commit, sync, writing
+from tubelet.jobs.runner import Progress, quiet
 
 
 @chz.chz
-class Tuning(Lesson):
-    """How a CLIP or SigLIP is fine-tuned."""
+class ClipFinetuning(AlignerTraining):
+    """Fine-tune a CLIP or SigLIP."""
 
     model: str = chz.field(doc="hub name or local folder of a CLIP or SigLIP of transformers")
-    size: int = chz.field(default=224, doc="pixels of its own square image; `opened` sets it")
+    size: int = chz.field(default=224, doc="pixels of its square input; set from the checkpoint")
     blocks: int | None = chz.field(
-        default=None, doc="last blocks of both towers that are trained, with all that follows them (none given: all)"
+        default=None, doc="number of last blocks of both towers to train, with the layers after them (none given: all)"
     )
 
     @property
@@ -49,27 +50,31 @@ class Tuning(Lesson):
     @chz.validate
     def _blocks(self) -> None:
         if self.blocks is not None and self.blocks < 0:
-            raise RecipeError(f"--blocks cannot be negative, got {self.blocks}")
+            raise RecipeError(f"blocks cannot be negative, not {self.blocks}")
 
 
-def opened(settings: Tuning, device: str | None = None) -> tuple[ClipAligner, Tuning]:
+def opened(settings: ClipFinetuning, device: str | None = None) -> tuple[ClipAligner, ClipFinetuning]:
     """The model, and the settings with its size."""
     aligner = load(settings.model, reading="upsample", device=device, option="--from")
     return aligner, chz.replace(settings, size=aligner.native)
 
 
 def tune(
-    aligner: ClipAligner, examples: Examples, settings: Tuning, progress: Progress = quiet, keep: Keep | None = None
+    aligner: ClipAligner,
+    examples: Examples,
+    settings: ClipFinetuning,
+    progress: Progress = quiet,
+    checkpoint: TrainingCheckpoint | None = None,
 ) -> tuple[ClipAligner, Curve]:
     """Trains the model that the aligner holds, in place; the aligner that comes back has the new identity."""
-    own, held = divide(examples, settings)
-    pupil = Tuned(aligner, own.texts, settings.blocks)
-    curve = teach(pupil, own, settings, held, progress, keep)
+    own, held = split_validation(examples, settings)
+    model = TrainableClip(aligner, own.texts, settings.blocks)
+    curve = optimize(model, own, settings, held, progress, checkpoint)
     return type(aligner)(aligner.model, aligner.tokenizer, aligner.reading, aligner.scorer, str(aligner.device)), curve
 
 
-class Tuned:
-    """A CLIP or SigLIP while it is trained."""
+class TrainableClip:
+    """A CLIP or SigLIP in training."""
 
     def __init__(self, aligner: ClipAligner, texts: Sequence[str], blocks: int | None = None) -> None:
         self.read, self.all_texts = aligner, list(texts)

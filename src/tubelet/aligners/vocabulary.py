@@ -18,13 +18,13 @@ LONGEST = 32  # words of a caption that are read
 
 
 @dataclass(frozen=True)
-class Words:
+class Vocabulary:
     """The words seen in training, in a fixed order."""
 
     seen: tuple[str, ...]
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> "Words":
+    def of(cls, texts: Iterable[str]) -> "Vocabulary":
         counts = Counter(word for text in texts for word in split(text))
         return cls(tuple(sorted(counts)))
 
@@ -53,7 +53,7 @@ class Words:
 
 
 def split(text: str) -> list[str]:
-    """Words and numbers; other signs separate. Scripts without spaces come out as long words, read by letter groups."""
+    """Words and numbers; other characters separate. Scripts without spaces come out as long words."""
     return re.findall(r"\w+", normalise_text(text))
 
 

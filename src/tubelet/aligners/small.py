@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tubelet.aligners.base import discard, read_about
-from tubelet.aligners.words import Words
+from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.checksums import read_safetensors, write_json, write_safetensors
 from tubelet.errors import WeightsError
 
@@ -106,10 +106,10 @@ class Towers(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
 
-class Learned:
-    """An `Aligner` from `tubelet align`."""
+class SmallAligner:
+    """The small `Aligner` that `tubelet align` trains."""
 
-    def __init__(self, shape: Shape, words: Words, towers: Towers, about: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, shape: Shape, words: Vocabulary, towers: Towers, about: Mapping[str, Any] | None = None) -> None:
         self.shape, self.words, self.towers = shape, words, towers.eval()
         self.about = dict(about or {})
         self.width = shape.joint
@@ -139,7 +139,7 @@ class Learned:
         write_json(folder / "aligner.json", about)
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Learned":
+    def load(cls, folder: str | Path) -> "SmallAligner":
         folder = Path(folder)
         try:
             about = read_about(folder)
@@ -150,7 +150,7 @@ class Learned:
             ) from None
         if about.get("format") != FORMAT:
             raise WeightsError(f"{folder} holds an aligner of format {about.get('format')}; train it anew")
-        shape, words = Shape(**about["shape"]), Words(tuple(about["words"]))
+        shape, words = Shape(**about["shape"]), Vocabulary(tuple(about["words"]))
         towers = Towers(shape, words.size)
         wrong = towers.load_state_dict(state, strict=False)
         if wrong.missing_keys or wrong.unexpected_keys:
@@ -172,7 +172,7 @@ def fit(frames: UInt8[np.ndarray, "b h w 3"], side: int) -> UInt8[np.ndarray, "b
     return planes.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def digest(shape: Shape, words: Words, towers: Towers) -> str:
+def digest(shape: Shape, words: Vocabulary, towers: Towers) -> str:
     """A name for exactly these weights."""
     made = hashlib.blake2b(repr((FORMAT, sorted(chz.asdict(shape).items()), words.seen)).encode(), digest_size=8)
     for name, tensor in sorted(towers.state_dict().items()):

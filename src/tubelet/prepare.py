@@ -1,0 +1,218 @@
+"""What a corpus needs before text-guided pretraining: an aligner of its captions. Start reading at `align`."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import chz
+
+from tubelet.aligners import finetuning
+from tubelet.aligners.base import Aligner, open_aligner, read_about
+from tubelet.aligners.clip import ClipAligner
+from tubelet.aligners.config import AlignerTraining, SmallAlignerTraining
+from tubelet.aligners.examples import Examples, check_enough, check_sources, read_examples, with_texts
+from tubelet.aligners.finetuning import ClipFinetuning, opened, tune
+from tubelet.aligners.matching import Retrieval, retrieval
+from tubelet.aligners.small import SmallAligner
+from tubelet.aligners.training import Curve, TrainingCheckpoint, seconds_to_steps, train
+from tubelet.corpus.table import Corpus
+from tubelet.diagnostics.aligner import write_training
+from tubelet.errors import CorpusError, RecipeError, WeightsError
+from tubelet.evaluations.trained_on import ALIGNER, FILE, TrainedOn, clips_of
+from tubelet.files import remove_leftovers
+from tubelet.jobs.runner import Progress, quiet
+from tubelet.report.aligner import write_page
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """An aligner in its folder, and how it was trained: `new` is False where the folder held it before."""
+
+    folder: Path
+    identity: str
+    page: Path  # its report.html
+    new: bool
+    videos: int  # of the train split
+    texts: int  # distinct captions
+    words: int | None  # in the vocabulary of a small aligner
+    steps: int
+    best: int | None  # the step whose weights were kept, with early stopping
+    seconds: float
+    processor_seconds: float
+    retrieval: Retrieval | None  # on the test split, where it has two captioned videos or more
+    dropped: int  # captioned train videos beyond max_frames
+    failed: Mapping[str, str]  # id: reason
+
+    def open(self) -> Aligner:
+        return open_aligner(self.folder)
+
+
+def align(
+    corpus: Corpus | str | Path,
+    training: AlignerTraining | None = None,
+    *,
+    out: str | Path | None = None,
+    seconds: float | None = None,
+    force: bool = False,
+    progress: Progress = quiet,
+) -> Aligned:
+    """Trains an aligner on the train split of a corpus into `out` (default: CORPUS/aligner) and writes its report.
+
+    `training` is a `SmallAlignerTraining` (the default) or a `ClipFinetuning`. With `seconds`, the small aligner is
+    trained for as many steps as fit into that time. An aligner of the same corpus and settings is not trained again;
+    any other in the folder raises `CorpusError`, unless `force`. Interrupted, the same call resumes.
+    """
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+    settings, clip = training or SmallAlignerTraining(), None
+    check_sources(corpus, settings.sources)
+    if isinstance(settings, ClipFinetuning):
+        if seconds is not None:
+            raise RecipeError("a time limit in seconds needs the small aligner; to fine-tune, give steps= instead")
+        clip, settings = opened(settings)
+    folder = Path(out) if out else corpus.folder / "aligner"
+    made_from = record(corpus, settings, seconds, clip)
+    remove_leftovers(folder)
+    if is_there(folder, made_from, force):
+        return finished(folder, corpus, settings, progress)
+    examples = read_examples(corpus, "train", settings, phase(progress, "decoding train videos"))
+    held_out = read_examples(corpus, "test", settings, phase(progress, "decoding test videos"))
+    check_enough(examples, corpus)
+    trained_on = clips_of(corpus, examples.videos, ALIGNER, "captions")
+    if seconds is not None:
+        assert isinstance(settings, SmallAlignerTraining)
+        settings = chz.replace(settings, steps=seconds_to_steps(examples, settings, seconds))
+    identity = json.dumps(record(corpus, settings, None, clip), sort_keys=True).encode()
+    checkpoint = TrainingCheckpoint(folder / "training.pt", hashlib.sha256(identity).hexdigest())
+    began, spent = time.monotonic(), time.process_time()
+    aligner, curve = trained(examples, settings, clip, checkpoint, phase(progress, "training"))
+    about: dict[str, Any] = {
+        **record(corpus, settings, seconds, clip),
+        "videos": len(examples.videos),
+        "texts": len(examples.texts),
+        "dropped": len(with_texts(corpus, "train", settings)) - len(examples.videos) - len(examples.failed),
+        "failed": {**examples.failed, **held_out.failed},
+        "seconds": round(time.monotonic() - began, 1),
+        "processor_seconds": round(time.process_time() - spent, 1),
+        "curve": curve.rows,
+        "best": curve.best,
+    }
+    if len(held_out.videos) > 1:
+        about["held_out"] = vars(retrieval(aligner, held_out, settings))
+    unknown: tuple[str, ...] = ()
+    if isinstance(settings, ClipFinetuning):
+        unknown = (f"{ALIGNER} began with {settings.model}: what that was trained on is not known here",)
+    TrainedOn(trained_on, unknown).with_looks(corpus, examples.videos).write(folder / FILE)
+    save(aligner, folder, about)
+    checkpoint.done()
+    write_training(folder, corpus, aligner, curve, settings, phase(progress, "measuring maps"))
+    return result(folder, write_page(folder), new=True)
+
+
+def phase(progress: Progress, what: str) -> Progress:
+    """The progress of one part of the work, which is named with every call."""
+    return partial(named, progress, what)
+
+
+def named(progress: Progress, what: str, done: int, total: int, remark: str = "") -> None:
+    progress(done, total, ", ".join(filter(None, (what, remark))))
+
+
+def trained(
+    examples: Examples,
+    settings: AlignerTraining,
+    clip: ClipAligner | None,
+    checkpoint: TrainingCheckpoint,
+    progress: Progress,
+) -> tuple[SmallAligner | ClipAligner, Curve]:
+    if clip is None:
+        assert isinstance(settings, SmallAlignerTraining)
+        return train(examples, settings, progress, checkpoint)
+    assert isinstance(settings, ClipFinetuning)
+    return tune(clip, examples, settings, progress, checkpoint)
+
+
+def save(aligner: SmallAligner | ClipAligner, folder: Path, about: dict[str, Any]) -> None:
+    if isinstance(aligner, SmallAligner):
+        aligner.about = about
+        aligner.save(folder)
+    else:
+        finetuning.save(aligner, folder, about)
+
+
+def finished(folder: Path, corpus: Corpus, settings: AlignerTraining, progress: Progress) -> Aligned:
+    """The aligner that is there; a report that an interruption left unwritten is written."""
+    page = folder / "report.html"
+    if not page.exists():
+        about = read_about(folder)
+        curve = Curve(about["curve"], about["best"])
+        write_training(folder, corpus, open_aligner(folder), curve, settings, phase(progress, "measuring maps"))
+        write_page(folder)
+    (folder / "training.pt").unlink(missing_ok=True)
+    return result(folder, page, new=False)
+
+
+def result(folder: Path, page: Path, new: bool) -> Aligned:
+    about = read_about(folder)
+    return Aligned(
+        folder=folder,
+        identity=about["identity"],
+        page=page,
+        new=new,
+        videos=about["videos"],
+        texts=about["texts"],
+        words=len(about["words"]) if "words" in about else None,
+        steps=len(about["curve"]),
+        best=about["best"],
+        seconds=about["seconds"],
+        processor_seconds=about["processor_seconds"],
+        retrieval=Retrieval(**about["held_out"]) if "held_out" in about else None,
+        dropped=about.get("dropped", 0),
+        failed=about["failed"],
+    )
+
+
+def record(
+    corpus: Corpus, settings: AlignerTraining, seconds: float | None, clip: ClipAligner | None = None
+) -> dict[str, Any]:
+    """What an aligner is made from: two with the same record are the same."""
+    begun = {}
+    if clip is not None:
+        assert isinstance(settings, ClipFinetuning)
+        begun = {"from": {"name": settings.model, "identity": clip.identity}}
+    return {
+        **begun,
+        "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint(), "splits": ["train"]},
+        "settings": {**chz.asdict(settings), "sources": sorted(set(settings.sources))},
+        "seconds_asked": seconds,
+    }
+
+
+def is_there(folder: Path, made_from: dict[str, Any], force: bool) -> bool:
+    """Whether this very aligner is in the folder. Another one there is an error, unless it may be replaced."""
+    if not (folder / "aligner.json").exists():
+        return False
+    try:
+        about = read_about(folder)
+    except WeightsError:
+        if not force:
+            raise
+        return False
+    was, now = ({**one, "settings": dict(one.get("settings", {}))} for one in (about, made_from))
+    if made_from["seconds_asked"] is not None:  # then the number of steps is the machine's, not the user's
+        for one in (was, now):
+            one["settings"].pop("steps", None)
+    differ = [name for name in {**now, "from": None} if was.get(name) != now.get(name)]
+    if not differ:
+        return True
+    if force:
+        return False
+    settings = [name for name in now["settings"] if was["settings"].get(name) != now["settings"][name]]
+    raise CorpusError(
+        f"{folder} holds another aligner (different {', '.join(settings or differ)}): "
+        "keep it and give --out NEW, or replace it with --force"
+    )
