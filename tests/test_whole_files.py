@@ -106,3 +106,19 @@ def test_a_lock_is_waited_for_and_ends_with_its_process_though_a_worker_of_it_li
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     assert not held.exists()
+
+
+def test_the_lock_of_a_dead_process_is_a_leftover_and_that_of_a_living_one_is_not(tmp_path):
+    dead, living = holding("lock", tmp_path / ".lock"), holding("lock", tmp_path / ".results.lock")
+    try:
+        os.killpg(dead.pid, signal.SIGKILL)
+        dead.communicate()
+        remove_leftovers(tmp_path)
+        assert [found.name for found in tmp_path.iterdir()] == [".results.lock"]
+    finally:
+        os.killpg(living.pid, signal.SIGKILL)
+        living.communicate()
+    with lock(tmp_path / ".lock", TubeletError("this process has it")):
+        remove_leftovers(tmp_path)
+        assert [found.name for found in tmp_path.iterdir()] == [".lock"]
+    assert not list(tmp_path.iterdir())

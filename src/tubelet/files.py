@@ -66,9 +66,10 @@ def commit(part: Path, path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what writers that are dead left in this folder; what a living one is writing stays."""
-    for part in folder.glob(".*.part"):
-        cleared(part)
+    """Removes what writers that are dead left in this folder, their locks too; what a living one holds stays."""
+    if os.access(folder, os.W_OK):
+        for left in (*folder.glob(".*.part"), *folder.glob(".*lock")):
+            cleared(left)
 
 
 @contextlib.contextmanager

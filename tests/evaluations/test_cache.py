@@ -216,6 +216,17 @@ def test_two_commands_can_fill_one_series(corpus, clip, data, tmp_path):
     assert torch.equal(torch.from_numpy(found.find(videos[5]).parts["mean"].copy()), features.mean[5])
 
 
+def test_the_lock_of_a_command_killed_after_its_last_row_goes_though_nothing_is_left_to_write(
+    corpus, clip, data, tmp_path
+):
+    encoder = MeanImage(clip)
+    Context(encoder, corpus, clip, data, keep=tmp_path).features("train")
+    [about] = tmp_path.rglob("about.json")
+    (about.parent / ".lock").touch()
+    Context(encoder, corpus, clip, data, keep=tmp_path).features("train")
+    assert not list(tmp_path.rglob(".*"))
+
+
 def test_what_is_kept_says_in_words_what_made_it(corpus, clip, data, tmp_path):
     context = mean_image(Context(Vit(width=32, depth=1, heads=2).build(clip), corpus, clip, data, keep=tmp_path))
     measured(Knn(), context)

@@ -22,6 +22,7 @@ from tubelet.checksums import read_json, write_json
 from tubelet.corpus.content import content_key, content_now, file_content
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, VideoError
+from tubelet.files import remove_leftovers
 from tubelet.jobs.shards import Series, Writer, opened, repaired, series_folder
 from tubelet.jobs.sharing import shared
 from tubelet.loading.loader import Data
@@ -50,6 +51,7 @@ class Store:
     def __init__(self, root: Path, view: Mapping[str, Any], name: str = "features") -> None:
         self.about = {"name": name, **view}
         self.folder = series_folder(root, self.about)
+        remove_leftovers(self.folder)  # here, since a folder in which every row is found is never written to
         self.series = repaired(self.folder, self.about) if (self.folder / "about.json").exists() else None
         own = [] if self.series is None else [self.series]
         self.kept = [
