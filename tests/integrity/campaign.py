@@ -1,18 +1,28 @@
-"""Runs both campaigns and writes their tables: python tests/integrity/campaign.py docs/results/integrity.md"""
+"""Runs both campaigns and writes their tables: python tests/integrity/campaign.py docs/results/integrity.md
 
+Every row is kept in a file as soon as it is measured, and the page is written once all are there. The same call given
+again goes on with what is missing, so one that was cut off loses nothing; rows of another commit are measured anew.
+`--only` takes some of the commands and kinds of file: several processes that name one file of rows share the work.
+"""
+
+import argparse
+import json
 import os
 import platform
-import sys
+import subprocess
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from damage import flip, kinds
-from kills import Home
+import torch
+from damage import FLIPS, Flips, flip, kinds
+from kills import Counts, Home
 from workplace import COMMANDS
 
 TEXT = """# Kills and damaged files
 
-Measured here ({cores} cores, {system}) by
+Measured at {commit} ({machine}) by
 
     python tests/integrity/campaign.py docs/results/integrity.md
 
@@ -41,33 +51,79 @@ it was made again.
 """
 
 
-def main(out: Path) -> None:
+class Rows:
+    """What was measured at one commit, by the name of a command or of a kind of file."""
+
+    def __init__(self, path: Path, commit: str) -> None:
+        self.path, self.commit = path, commit
+
+    def read(self) -> dict[str, Any]:
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        rows = [json.loads(line) for line in lines]
+        return {row["of"]: row for row in rows if row["commit"] == self.commit}
+
+    def add(self, of: str, row: Counts | Flips) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps({"commit": self.commit, "of": of, **asdict(row)}) + "\n")
+        print(row, flush=True)
+
+
+def measure(rows: Rows, only: list[str]) -> tuple[list[str], list[str]]:
+    """Every row that is asked for and not there yet; the names of all commands, and of all kinds of file."""
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder))
-        kills = []
-        for name in COMMANDS:
-            row = home.campaign(name)
-            kills.append((name, row.commits, row.removals, row.kills, row.equal, row.leftovers, row.refusals))
-            print(*kills[-1], *row.faults, sep="\n  ", flush=True)
-        kills.append(("all", *(sum(column) for column in list(zip(*kills, strict=True))[1:])))
-        damage = []
-        for kind, found in kinds(home.work).items():
-            flips = flip(home.work, kind, *found)
-            damage.append((kind, flips.flips, flips.refused, flips.equal, flips.other))
-            print(*damage[-1], *flips.faults[:3], sep="\n  ", flush=True)
-        damage.append(("all", *(sum(column) for column in list(zip(*damage, strict=True))[1:])))
-        home.close()
-    out.write_text(
+        try:
+            for name in COMMANDS:
+                if name not in rows.read() and (not only or name in only):
+                    rows.add(name, home.campaign(name))
+            home.finish()
+            found = kinds(home.work)
+            for kind, how in found.items():
+                if kind not in rows.read() and (not only or kind in only):
+                    rows.add(kind, flip(home.work, kind, *how))
+        finally:
+            home.close()
+    return list(COMMANDS), list(found)
+
+
+def table(rows: dict[str, Any], names: list[str], columns: tuple[str, ...]) -> str:
+    lines = [(name, *(rows[name][column] for column in columns)) for name in names]
+    lines.append(("all", *(sum(column) for column in list(zip(*lines, strict=True))[1:])))
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def machine() -> str:
+    cores = (
+        f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, torch {torch.__version__}"
+    )
+    return f"{cores}, one thread a command"
+
+
+def source() -> str:
+    """The commit of this source, with a mark where it was changed since."""
+    told = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude", "*"]
+    return subprocess.run(told, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", type=Path, help="the page to write")
+    parser.add_argument("--rows", type=Path, default=Path("integrity.jsonl"), help="keeps the rows; integrity.jsonl")
+    parser.add_argument("--only", nargs="+", default=[], help="these rows alone, and no page")
+    words = parser.parse_args()
+    rows = Rows(words.rows, source())
+    commands, files = measure(rows, words.only)
+    if words.only:
+        return
+    found = rows.read()
+    words.page.write_text(
         TEXT.format(
-            cores=os.cpu_count(), system=platform.system(), flips=damage[0][1],
-            kills=table(kills), damage=table(damage),
+            commit=rows.commit, machine=machine(), flips=FLIPS,
+            kills=table(found, commands, ("commits", "removals", "kills", "equal", "leftovers", "refusals")),
+            damage=table(found, files, ("flips", "refused", "equal", "other")),
         )
     )  # fmt: skip
 
 
-def table(rows: list[tuple]) -> str:
-    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -127,7 +127,10 @@ def watch(points: Path, kill: tuple[int, str] | None) -> None:
         ours = name.startswith("tubelet.") and name != "tubelet.files" and path.exists()
         passing(f"remove {path.name}" if ours else "tubelet.files", lambda: real_unlink(path, missing_ok=missing_ok))
 
-    files.commit, shutil.rmtree = commit, rmtree  # type: ignore[assignment]
+    for module in [module for name, module in sys.modules.items() if name.startswith("tubelet.")]:
+        if getattr(module, "commit", None) is real_commit:  # also where it was imported by name
+            module.commit = commit  # type: ignore[attr-defined]
+    shutil.rmtree = rmtree
     Path.unlink = unlink  # type: ignore[method-assign]
 
 

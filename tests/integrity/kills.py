@@ -1,7 +1,7 @@
 """Every command, killed before and after every commit and every removal that it makes, and given again.
 
 What stands then is compared with what the uninterrupted command leaves. A command that was killed after its last commit
-may say that its result is there already; any other refusal counts. `Home` keeps the state before each command.
+may say that its result is there already; any other refusal counts. `Home` keeps the state after each command.
 """
 
 import shutil
@@ -32,21 +32,25 @@ class Counts:
 class Home:
     def __init__(self, folder: Path) -> None:
         self.folder, self.work = folder, folder / "work"
-        furnish(self.work)
+        furnish(folder / "furnished")
         self.forks = Forks(folder)
         self.points: dict[str, list[str]] = {}
 
     def prepare(self, name: str) -> list[str]:
-        """The state before this command, that after it, and the points on the way between."""
-        for command in COMMANDS:
-            if command in self.points:
-                continue
-            shutil.copytree(self.work, self.folder / f"before {command}")
+        """The states before this command and after it, and the points on the way between."""
+        names = list(COMMANDS)
+        for command in names[len(self.points) : names.index(name) + 1]:
+            self.restore(command)
             self.whole(command)
             self.points[command] = self.forks.points.read_text().splitlines()
-            if command == name:
-                break
+            shutil.copytree(self.work, self.folder / f"after {command}")
         return self.points[name]
+
+    def finish(self) -> None:
+        """Every command was given once."""
+        last = list(COMMANDS)[-1]
+        self.prepare(last)
+        self.put(self.folder / f"after {last}")
 
     def whole(self, name: str) -> None:
         """The command without a kill of ours. One that a signal of others ends says nothing, so the code is told."""
@@ -54,8 +58,14 @@ class Home:
         assert code == 0, f"{name} ended with {code} and said: {self.forks.said.read_text()}"
 
     def restore(self, name: str) -> None:
-        shutil.rmtree(self.work)
-        shutil.copytree(self.folder / f"before {name}", self.work)
+        """The state before this command."""
+        names = list(COMMANDS)
+        earlier = names[: names.index(name)]
+        self.put(self.folder / (f"after {earlier[-1]}" if earlier else "furnished"))
+
+    def put(self, state: Path) -> None:
+        shutil.rmtree(self.work, ignore_errors=True)
+        shutil.copytree(state, self.work)
 
     def campaign(self, name: str) -> Counts:
         points = self.prepare(name)
@@ -67,8 +77,6 @@ class Home:
         for number, point in enumerate(points):
             for moment in MOMENTS:
                 self.kill(name, number, moment, point, wanted, found)
-        self.restore(name)
-        self.whole(name)
         return found
 
     def kill(self, name: str, number: int, moment: str, point: str, wanted: dict, found: Counts) -> None:

@@ -31,7 +31,7 @@ def test_a_command_killed_at_any_commit_ends_as_if_it_had_not_been(home: Home, n
 
 
 def test_no_flipped_bit_of_any_file_is_read_as_other_content(home: Home) -> None:
-    home.prepare(list(COMMANDS)[-1])
+    home.finish()
     rows = [flip(home.work, kind, *found) for kind, found in kinds(home.work).items()]
     assert not [fault for row in rows for fault in row.faults]
     assert all(row.flips == row.refused + row.equal >= 40 for row in rows)
