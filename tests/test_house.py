@@ -11,6 +11,7 @@ FLOORS = (
     ("errors", "escape", "seeds", "trust"),
     ("launchers", "terminal", "threads", "types"),
     ("console", "files"),
+    ("progress",),
     ("checksums", "config", "distributed"),
     ("report", "video"),
     ("jobs",),

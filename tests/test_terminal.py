@@ -13,10 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from tubelet import cli, log
-from tubelet.cli import bar as bar_module
+from tubelet import cli, log, progress
 from tubelet.cli import main
-from tubelet.cli.bar import Bar
+from tubelet.progress import Bar
 
 STEERS = "\x1b]0;owned\x07\x1b[2J\x1b[31m\x9b1A\r\u202eexe"
 OWN = re.compile(
@@ -112,7 +111,7 @@ def on_a_terminal(work) -> str:
 def test_what_is_printed_beside_a_live_bar_is_shown_and_the_bar_keeps_its_own_movements(kind, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setattr(bar_module, "EVERY", 0.0)
+    monkeypatch.setattr(progress, "EVERY", 0.0)
 
     from tubelet.terminal import shown_streams
 

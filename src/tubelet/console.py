@@ -30,7 +30,7 @@ class Console(rich.console.Console):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
 
-class Progress(rich.progress.Progress):
+class Display(rich.progress.Progress):
     """A bar above which `print` goes on line by line."""
 
     def start(self) -> None:

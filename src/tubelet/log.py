@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NotRequired, TypedDict
 from rich.progress import BarColumn, TextColumn
 
 from tubelet.checksums import json_line, misfit, open_json_lines, read_json_lines
-from tubelet.console import Console, Progress
+from tubelet.console import Console, Display
 from tubelet.errors import RunError, TubeletError
 
 Record = dict[str, Any]
@@ -188,7 +188,7 @@ class Bar:
             TextColumn("{task.completed}/{task.total}"),
             TextColumn("{task.description}", markup=False),
         )
-        self.progress = Progress(*columns, console=self.console, disable=not self.live)
+        self.progress = Display(*columns, console=self.console, disable=not self.live)
         self.task = self.progress.add_task("", total=total, completed=first)
 
     def show(self, done: int, terms: Mapping[str, float], clips_per_second: float) -> None:

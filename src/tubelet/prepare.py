@@ -25,7 +25,7 @@ from tubelet.diagnostics.aligner import write_training
 from tubelet.errors import CorpusError, RecipeError, WeightsError
 from tubelet.evaluations.trained_on import ALIGNER, FILE, TrainedOn, clips_of
 from tubelet.files import remove_leftovers
-from tubelet.jobs.runner import Progress, quiet
+from tubelet.progress import Progress, silent
 from tubelet.report.aligner import write_page
 
 
@@ -59,7 +59,7 @@ def align(
     out: str | Path | None = None,
     seconds: float | None = None,
     force: bool = False,
-    progress: Progress = quiet,
+    progress: Progress = silent,
 ) -> Aligned:
     """Trains an aligner on the train split of a corpus into `out` (default: CORPUS/aligner) and writes its report.
 

@@ -120,7 +120,7 @@ def test_what_an_interrupted_command_computed_is_kept(corpus, clip, data, clips_
     with pytest.raises(KeyboardInterrupt):
         context.features("train")
     clips_seen()
-    again = replace(context, progress=lambda done, total: None).features("train")
+    again = replace(context, progress=lambda done, total, what: None).features("train")
     assert clips_seen() < 24
     assert torch.equal(again.mean, replace(context, keep=None, progress=lambda d, t: None).features("train").mean)
 

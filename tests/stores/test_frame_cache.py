@@ -44,10 +44,10 @@ def test_they_are_made_once_and_again_when_a_file_changes(fresh: Corpus, tmp_pat
     own.write_bytes(fresh.videos[0].path.read_bytes())
     corpus = write_corpus(tmp_path / "c", "c", [{"id": "x", "path": own, "end": 2.0}])
     for _ in range(2):
-        Frames.of(corpus, 40, progress=lambda done, total: made.append(done))
+        Frames.of(corpus, 40, progress=lambda done, total, what: made.append(done))
     assert made == [0, 1]
     own.write_bytes(fresh.videos[4].path.read_bytes())
-    Frames.of(corpus, 40, progress=lambda done, total: made.append(done))
+    Frames.of(corpus, 40, progress=lambda done, total, what: made.append(done))
     assert made == [0, 1, 0, 1]
 
 

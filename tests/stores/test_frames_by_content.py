@@ -32,7 +32,7 @@ def test_a_file_that_is_renamed_touched_or_moved_is_not_decoded_again(
         return write_corpus(tmp_path / name, name, rows)
 
     def kept(some: Corpus) -> list[np.ndarray]:
-        frames = Frames.of(some, 40, progress=lambda done, total: made.append(total))
+        frames = Frames.of(some, 40, progress=lambda done, total, what: made.append(total))
         return [frames.open(video).all.copy() for video in some.videos]
 
     first, second = kept(corpus("c", "0.mp4", "1.mp4"))

@@ -22,6 +22,7 @@ from tubelet.jobs import pool as processes
 from tubelet.jobs import runner as jobs
 from tubelet.loading.loader import Data
 from tubelet.models.encoder import Vit
+from tubelet.progress import Progress, silent
 from tubelet.saliency_maps import text
 from tubelet.types import Clip
 from tubelet.video.sampling import Sampling
@@ -29,7 +30,7 @@ from tubelet.video.sampling import Sampling
 IN_THE_MIDDLE = 7  # of 13 videos, the fourth shard of two in hand
 
 
-def do(job: str, folder: Path, out: Path, progress: jobs.Progress = jobs.quiet) -> jobs.Done:
+def do(job: str, folder: Path, out: Path, progress: Progress = silent) -> jobs.Done:
     """One of the jobs, on two workers."""
     running = jobs.Running(jobs.Limits(workers=2))
     if job == "index":

@@ -15,7 +15,7 @@ from tubelet.aligners.small import fit
 from tubelet.corpus.table import Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, VideoError
 from tubelet.jobs.pool import Failure, cores, run_each
-from tubelet.jobs.runner import Progress, quiet
+from tubelet.progress import Progress, silent
 from tubelet.video.limits import Limits, limits
 from tubelet.video.reader import open_reader
 
@@ -34,7 +34,7 @@ class Examples:
     failed: dict[str, str]
 
 
-def read_examples(corpus: Corpus, split: str, settings: AlignerTraining, progress: Progress = quiet) -> Examples:
+def read_examples(corpus: Corpus, split: str, settings: AlignerTraining, progress: Progress = silent) -> Examples:
     """Frames of the captioned videos of a split, decoded once, at the aligner's size. Videos that fail are named."""
     captioned = with_texts(corpus, split, settings)
     most = max(settings.max_frames // settings.frames, 2)
@@ -53,7 +53,7 @@ def read_examples(corpus: Corpus, split: str, settings: AlignerTraining, progres
             failed[captioned[place][0].id] = outcome.reason
         else:
             found[place] = outcome
-        progress(done, len(jobs))
+        progress(done, len(jobs), "")
     numbers: dict[str, int] = {}
     frames: list[np.ndarray] = []
     of_video, captions, videos = [], [], []

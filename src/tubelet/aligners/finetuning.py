@@ -23,14 +23,14 @@ from tubelet.aligners.base import discard
 from tubelet.aligners.clip import ClipAligner
 from tubelet.aligners.config import AlignerTraining
 from tubelet.aligners.examples import Examples, split_validation
-from tubelet.aligners.pretrained import load, silent
+from tubelet.aligners.pretrained import load, quiet_transformers
 from tubelet.aligners.scorers import read_tokens
 from tubelet.aligners.small import FORMAT, STRIDE
 from tubelet.aligners.training import Curve, TrainingCheckpoint, optimize
 from tubelet.checksums import write_json
 from tubelet.errors import RecipeError
 from tubelet.files import commit, sync, writing
-from tubelet.jobs.runner import Progress, quiet
+from tubelet.progress import Progress, silent
 
 
 @chz.chz
@@ -63,7 +63,7 @@ def tune(
     aligner: ClipAligner,
     examples: Examples,
     settings: ClipFinetuning,
-    progress: Progress = quiet,
+    progress: Progress = silent,
     checkpoint: TrainingCheckpoint | None = None,
 ) -> tuple[ClipAligner, Curve]:
     """Trains the model that the aligner holds, in place; the aligner that comes back has the new identity."""
@@ -129,7 +129,7 @@ def save(aligner: ClipAligner, folder: Path, about: Mapping[str, Any]) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     discard(folder)
-    with writing(folder / "new", folder=True) as part, silent(transformers):
+    with writing(folder / "new", folder=True) as part, quiet_transformers(transformers):
         aligner.model.save_pretrained(part)
         aligner.tokenizer.save_pretrained(part)
         files = {path.name: zlib.crc32(path.read_bytes()) for path in sorted(part.iterdir())}

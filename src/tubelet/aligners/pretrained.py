@@ -33,7 +33,7 @@ def load(
     offline = local or not reachable()
     kind = ""
     try:
-        with silent(transformers):
+        with quiet_transformers(transformers):
             kind = transformers.AutoConfig.from_pretrained(
                 name, local_files_only=offline, trust_remote_code=False
             ).model_type
@@ -92,7 +92,7 @@ def reachable() -> bool:
 
 
 @contextmanager
-def silent(transformers: Any) -> Iterator[None]:
+def quiet_transformers(transformers: Any) -> Iterator[None]:
     """Without the library's own bars and warnings: what goes wrong is said once, by us."""
     import logging as python_logging
 

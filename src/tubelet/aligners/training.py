@@ -31,8 +31,8 @@ from tubelet.aligners.small import SmallAligner, Towers
 from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.errors import WeightsError
 from tubelet.files import write_atomically
-from tubelet.jobs.runner import Progress, quiet
 from tubelet.loading.augment import names_a_side
+from tubelet.progress import Progress, silent
 
 SIDES = ("left", "right", "clockwise")
 
@@ -70,7 +70,7 @@ class Curve:
 def train(
     examples: Examples,
     settings: SmallAlignerTraining,
-    progress: Progress = quiet,
+    progress: Progress = silent,
     checkpoint: "TrainingCheckpoint | None" = None,
 ) -> tuple[SmallAligner, Curve]:
     """The small aligner of these examples, a function of them and of the settings, and how its training went.
@@ -114,7 +114,7 @@ def optimize(
     examples: Examples,
     settings: AlignerTraining,
     held: Examples | None = None,
-    progress: Progress = quiet,
+    progress: Progress = silent,
     checkpoint: "TrainingCheckpoint | None" = None,
 ) -> Curve:
     """Trains the towers in place; of the weights on the way the best for the held-out pairs stay, else the last."""
@@ -138,7 +138,7 @@ def optimize(
             if held is not None and (state.step % settings.eval_every == 0 or state.step == settings.steps):
                 row |= validate(model, held, settings)
                 state.update(row, model.module)
-            progress(state.step, settings.steps)
+            progress(state.step, settings.steps, "")
             if checkpoint is not None:
                 checkpoint.maybe_save(state, model.module, optimizer)
     except KeyboardInterrupt:

@@ -8,7 +8,8 @@ import chz
 
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
-from tubelet.jobs.runner import Progress, Running
+from tubelet.jobs.runner import Running
+from tubelet.progress import Progress
 
 Row = dict[str, Any]  # a row of the captions table: video, text, time, model, prompt; its source where it has its own
 

@@ -23,7 +23,8 @@ from tubelet.corpus.rows import named_rows, seconds
 from tubelet.corpus.table import Corpus, Video, file_id
 from tubelet.corpus.tables import COLUMNS, Table
 from tubelet.errors import CorpusError
-from tubelet.jobs.runner import Progress, Running
+from tubelet.jobs.runner import Running
+from tubelet.progress import Progress
 from tubelet.video.reader import SAME
 
 SUBTITLES = (".srt", ".vtt")

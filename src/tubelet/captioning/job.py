@@ -12,7 +12,8 @@ from tubelet.captioning.quality import Faults, Filters, faults
 from tubelet.corpus.table import Corpus, write_captions
 from tubelet.errors import CorpusError
 from tubelet.files import lock
-from tubelet.jobs.runner import Progress, Running, quiet
+from tubelet.jobs.runner import Running
+from tubelet.progress import Progress, silent
 
 
 @chz.chz
@@ -39,7 +40,7 @@ class Captioned:
     remarks: tuple[str, ...]
 
 
-def caption(corpus: Corpus, job: Captioning, progress: Progress = quiet, running: Running | None = None) -> Captioned:
+def caption(corpus: Corpus, job: Captioning, progress: Progress = silent, running: Running | None = None) -> Captioned:
     """Runs the captioner and puts what it says into the captions table, in place of what it said before."""
     refuse_others(corpus, job)
     own = {"source": job.source} if job.source else {}

@@ -17,7 +17,8 @@ from tubelet.corpus.rows import named_rows
 from tubelet.corpus.table import FROM_LABEL, Corpus, Video
 from tubelet.corpus.tables import Table
 from tubelet.errors import CorpusError
-from tubelet.jobs.runner import Progress, Running
+from tubelet.jobs.runner import Running
+from tubelet.progress import Progress
 
 
 @chz.chz

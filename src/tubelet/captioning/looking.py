@@ -19,8 +19,9 @@ from tubelet.captioning.base import Looking, Written
 from tubelet.corpus.content import content_key, file_content
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, VideoError
-from tubelet.jobs.runner import FAILED, Failures, Progress, Running, Task, Work, file_key, run_job
+from tubelet.jobs.runner import FAILED, Failures, Running, Task, Work, file_key, run_job
 from tubelet.jobs.shards import Writer, series_folder
+from tubelet.progress import Progress
 from tubelet.seeds import key as draw_key
 from tubelet.video.content import state_of
 from tubelet.video.reader import SAME, open_reader

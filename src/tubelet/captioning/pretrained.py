@@ -17,7 +17,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from tubelet.aligners.clip import digest
-from tubelet.aligners.pretrained import reachable, silent
+from tubelet.aligners.pretrained import quiet_transformers, reachable
 from tubelet.captioning.base import Looking
 from tubelet.errors import WeightsError
 
@@ -57,7 +57,7 @@ class Describer:
         local = os.path.isdir(name)
         offline = local or not reachable()
         try:
-            with silent(transformers):
+            with quiet_transformers(transformers):
                 model, report = transformers.AutoModelForImageTextToText.from_pretrained(
                     name, local_files_only=offline, trust_remote_code=False, output_loading_info=True
                 )

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from tubelet.cli.bar import Bar
     from tubelet.prepare import align
+    from tubelet.progress import Bar
 
     with Bar("align", "done") as bar:
         made = align(

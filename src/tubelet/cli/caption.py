@@ -25,11 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from tubelet.captioning import Captioning, caption
-    from tubelet.cli.bar import Bar
     from tubelet.config import override
     from tubelet.corpus.listing import plural
     from tubelet.corpus.table import Corpus
     from tubelet.errors import VideoError
+    from tubelet.progress import Bar
 
     corpus = Corpus.open(args.corpus)
     job = override(Captioning(), args.overrides)

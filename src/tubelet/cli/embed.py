@@ -48,7 +48,6 @@ def run(args: argparse.Namespace) -> None:
 
     import torch
 
-    from tubelet.cli.bar import Bar
     from tubelet.corpus.listing import told_of_lists
     from tubelet.errors import RecipeError, RunError
     from tubelet.inference.embed import load_encoder, sampling_of
@@ -56,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.inference.kinds import FeatureKind, parse_layer
     from tubelet.inference.windows import Windows, too_short
     from tubelet.loading.loader import Data
+    from tubelet.progress import Bar
 
     out = Path(args.out)
     running = running_of(args)

@@ -61,7 +61,6 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from tubelet.checkpoint import checkpoint_step
-    from tubelet.cli.bar import Bar
     from tubelet.console import Console
     from tubelet.corpus.table import Corpus
     from tubelet.errors import RecipeError, RunError, TubeletError
@@ -76,6 +75,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations.results import complete, entry_name, merge_result
     from tubelet.evaluations.trained_on import PROBES
     from tubelet.files import file_name, within
+    from tubelet.progress import Bar
     from tubelet.runs.folder import load_task, read_run_config, weights_file
     from tubelet.runs.record import of_probe, of_run
 

@@ -42,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     import sys
 
-    from tubelet.cli.bar import Bar
     from tubelet.cli.evaluate import remarks, table
     from tubelet.console import Console
     from tubelet.corpus.table import Corpus
@@ -50,6 +49,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations.labels import other_labels
     from tubelet.evaluations.results import read_results
     from tubelet.launchers import launched
+    from tubelet.progress import Bar
     from tubelet.runs.finetune import finetune
     from tubelet.runs.folder import read_run_config
 

@@ -81,10 +81,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from tubelet.cli.bar import Bar
     from tubelet.corpus.index import index
     from tubelet.corpus.listing import seconds
     from tubelet.errors import TubeletError
+    from tubelet.progress import Bar
 
     segment = None if args.segment is None else seconds(args.segment, "--segment", "length")
     if segment is not None and segment <= 0:

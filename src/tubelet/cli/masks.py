@@ -82,12 +82,12 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from tubelet.checksums import write_json
-    from tubelet.cli.bar import Bar
     from tubelet.console import Console
     from tubelet.corpus.table import Corpus
     from tubelet.diagnostics.masks import measure
     from tubelet.diagnostics.sheet import write_sheet
     from tubelet.errors import RecipeError
+    from tubelet.progress import Bar
     from tubelet.runs.folder import hardware, versions
 
     for name in ("clips", "pictures"):

@@ -30,10 +30,10 @@ def run(args: argparse.Namespace) -> None:
 
     import torch
 
-    from tubelet.cli.bar import Bar
     from tubelet.corpus.listing import told_of_lists
     from tubelet.errors import RunError
     from tubelet.inference.predict import write_predictions
+    from tubelet.progress import Bar
     from tubelet.runs.classifier import load_classifier
     from tubelet.video.views import parse
 

@@ -112,7 +112,7 @@ def text(args: argparse.Namespace, corpus: "Corpus") -> None:
     """`tubelet saliency text`"""
     from pathlib import Path
 
-    from tubelet.cli.bar import Bar
+    from tubelet.progress import Bar
     from tubelet.runs.record import keep_with_series
     from tubelet.saliency_maps import text as saliency
 
@@ -135,7 +135,7 @@ def text(args: argparse.Namespace, corpus: "Corpus") -> None:
 
 def motion(args: argparse.Namespace, corpus: "Corpus") -> None:
     """`tubelet saliency motion`"""
-    from tubelet.cli.bar import Bar
+    from tubelet.progress import Bar
     from tubelet.saliency_maps import motion as saliency
 
     fallback = the_engine(args) if args.fallback else None
@@ -153,7 +153,7 @@ def motion(args: argparse.Namespace, corpus: "Corpus") -> None:
 
 def flow(args: argparse.Namespace, corpus: "Corpus") -> None:
     """`tubelet saliency flow`"""
-    from tubelet.cli.bar import Bar
+    from tubelet.progress import Bar
     from tubelet.saliency_maps import flow as saliency
 
     engine = the_engine(args)
@@ -166,8 +166,8 @@ def flow(args: argparse.Namespace, corpus: "Corpus") -> None:
 def attention(args: argparse.Namespace, corpus: "Corpus") -> None:
     """`tubelet saliency attention`"""
     from tubelet.aligners.clip import ClipAligner
-    from tubelet.cli.bar import Bar
     from tubelet.errors import RecipeError
+    from tubelet.progress import Bar
     from tubelet.saliency_maps import attention as saliency
 
     rate = layers_a_second(args.rate, corpus)
@@ -184,7 +184,7 @@ def attention(args: argparse.Namespace, corpus: "Corpus") -> None:
 
 def oracle(args: argparse.Namespace, corpus: "Corpus") -> None:
     """`tubelet saliency oracle`"""
-    from tubelet.cli.bar import Bar
+    from tubelet.progress import Bar
     from tubelet.saliency_maps import oracle as saliency
 
     with Bar("oracle maps", "videos") as bar:
@@ -195,7 +195,7 @@ def oracle(args: argparse.Namespace, corpus: "Corpus") -> None:
 
 def noise(args: argparse.Namespace, corpus: "Corpus") -> None:
     """`tubelet saliency noise`"""
-    from tubelet.cli.bar import Bar
+    from tubelet.progress import Bar
     from tubelet.saliency_maps import noise as saliency
 
     with Bar("noise maps", "videos") as bar:
@@ -207,8 +207,8 @@ def import_(args: argparse.Namespace, corpus: "Corpus") -> None:
     """`tubelet saliency import`"""
     from pathlib import Path
 
-    from tubelet.cli.bar import Bar
     from tubelet.errors import RecipeError
+    from tubelet.progress import Bar
     from tubelet.saliency_maps.imported import import_maps
 
     if not args.files:
@@ -261,10 +261,10 @@ def check(args: argparse.Namespace, corpus: "Corpus") -> None:
     from rich.table import Table
 
     from tubelet.checksums import write_json
-    from tubelet.cli.bar import Bar
     from tubelet.console import Console
     from tubelet.diagnostics import maps as checking
     from tubelet.errors import RecipeError
+    from tubelet.progress import Bar
 
     if len(args.source) > 1:
         raise RecipeError("saliency check looks at one caption a clip: give one --source")
@@ -319,10 +319,10 @@ def exact(args: argparse.Namespace, corpus: "Corpus") -> None:
     """`tubelet saliency exact`"""
     import statistics
 
-    from tubelet.cli.bar import Bar
     from tubelet.config import override
     from tubelet.diagnostics.masks import plain_data
     from tubelet.errors import RecipeError
+    from tubelet.progress import Bar
     from tubelet.recipes import Pretrain
     from tubelet.saliency_maps.exact import compare
 

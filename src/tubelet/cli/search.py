@@ -43,7 +43,6 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from tubelet.checkpoint import checkpoint_step
-    from tubelet.cli.bar import Bar
     from tubelet.corpus.table import Corpus
     from tubelet.errors import RecipeError, RunError
     from tubelet.evaluations import Context
@@ -53,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.evaluations.trained_on import roles
     from tubelet.files import file_name, within
     from tubelet.inference.search import draw, told
+    from tubelet.progress import Bar
     from tubelet.runs.folder import load_task, read_run_config, weights_file
     from tubelet.runs.record import of_run
 

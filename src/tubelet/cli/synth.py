@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
 def render_corpus(args: argparse.Namespace, workers: int) -> None:
     from pathlib import Path
 
-    from tubelet.cli.bar import Bar
+    from tubelet.progress import Bar
     from tubelet.synthetic import VERSION, Size, write_synth
 
     size = Size(args.train, args.test, args.seed, args.size, args.frames)
@@ -57,11 +57,11 @@ def render_corpus(args: argparse.Namespace, workers: int) -> None:
 def measure_ceiling(path: str, workers: int) -> None:
     from pathlib import Path
 
-    from tubelet.cli.bar import Bar
+    from tubelet.progress import Bar
     from tubelet.synthetic.ceiling import Reference, measure, write_ceiling
 
     with Bar("training", "steps") as bar:
-        result = measure(Reference(), workers, lambda step, total, loss: bar(step, total, f"loss {loss:.2f}"))
+        result = measure(Reference(), workers, bar)
     write_ceiling(Path(path), result)
     print(f"accuracy {result['metrics']['accuracy']:.3f} on the test clips: {result['conditions']}")
     print(f"written to {path}")

@@ -27,8 +27,9 @@ from tubelet.corpus.table import TABLES, Corpus, Video, file_id, read_table, wri
 from tubelet.corpus.update import CHANGED, MISSING, look_again
 from tubelet.errors import CorpusError
 from tubelet.files import remove_leftovers
-from tubelet.jobs.runner import FAILED, Done, Failures, Progress, Running, Task, Work, file_key, quiet, run_job
+from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, file_key, run_job
 from tubelet.jobs.shards import Writer
+from tubelet.progress import Progress, silent
 from tubelet.video.content import state_or_none
 from tubelet.video.limits import Limits, Undecodable
 from tubelet.video.reader import SAME
@@ -73,7 +74,7 @@ def index(
     videos: str | Path | None = None,
     reading: Reading | None = None,
     running: Running | None = None,
-    progress: Progress = quiet,
+    progress: Progress = silent,
 ) -> Indexed:
     """Looks into every video of the sources and writes the corpus folder `out`.
 

@@ -17,7 +17,8 @@ from tubelet.corpus.content import content_columns
 from tubelet.corpus.listing import Entry, walk
 from tubelet.corpus.table import DEFAULTS, Video, file_id
 from tubelet.jobs.pool import Failure, cores, run_each
-from tubelet.jobs.runner import Progress, Running
+from tubelet.jobs.runner import Running
+from tubelet.progress import Progress
 from tubelet.video.content import state_of, state_or_none
 
 CHANGED = "changed"  # the status of a row between finding that its file changed and looking into it

@@ -23,7 +23,7 @@ from tubelet.corpus.table import Corpus, Video, normalise_text
 from tubelet.diagnostics.maps import check, plain
 from tubelet.errors import VideoError
 from tubelet.files import writing
-from tubelet.saliency_maps.filling import Progress, quiet
+from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.text import embed, likeness
 from tubelet.video.limits import limits, within
 from tubelet.video.reader import open_reader
@@ -51,7 +51,7 @@ def write_training(
     aligner: Aligner,
     curve: Curve,
     settings: AlignerTraining,
-    progress: Progress = quiet,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Writes both files and returns what `training.json` says."""
     captioned = {split: with_captions(corpus, split, settings) for split in ("test", "train")}

@@ -19,7 +19,7 @@ from tubelet.corpus.table import Corpus, Video, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.escape import one_line
 from tubelet.files import writing
-from tubelet.saliency_maps.filling import Progress, quiet
+from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.text import embed, likeness
 from tubelet.stores.maps import Maps
 from tubelet.stores.resample import area_weights
@@ -79,7 +79,7 @@ def check(
     most: int | None = None,
     pictures: int = 8,
     seed: int = 0,
-    progress: Progress = quiet,
+    progress: Progress = silent,
 ) -> Checked:
     """Scores every `every`-th frame of the clips of a split with the caption of this source."""
     clips = with_truth(corpus, source, split)[:most]
@@ -106,7 +106,7 @@ def check(
         subject = add_areas(areas, scores, owner)
         if len(examples) < pictures and number % max(len(clips) // pictures, 1) == 0:
             examples.append(Example(video.id, caption, frames, both[0], subject, areas["text map"]["all"][-1]))
-        progress(number + 1, len(clips))
+        progress(number + 1, len(clips), "")
     about = {"source": source, "grid": list(shape), "aligner": aligner.identity, "rows": ROWS}
     return Checked(
         [video.id for video, _ in clips], cameras, areas, examples, protocol_of(corpus, split, every) | about
@@ -121,7 +121,7 @@ def check_maps(
     every: int = 4,
     most: int | None = None,
     pictures: int = 8,
-    progress: Progress = quiet,
+    progress: Progress = silent,
 ) -> Checked:
     """The maps of these names at every `every`-th frame; the speed of vector maps, as it is and compensated.
 
@@ -158,7 +158,7 @@ def check_maps(
             examples.append(
                 Example(video.id, about_clip, shown_frames, scores[first], subject, areas[first]["all"][-1])
             )
-        progress(number + 1, len(videos))
+        progress(number + 1, len(videos), "")
     methods = {name: maps.about["method"] for name, maps in opened.items()}
     about = {"source": source, "grid": grids, "maps": methods, "rows": rows}
     return Checked([video.id for video in videos], cameras, areas, examples, protocol_of(corpus, split, every) | about)

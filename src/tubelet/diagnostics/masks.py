@@ -33,7 +33,7 @@ from tubelet.maskers.vectors import per_slot, speed
 from tubelet.models import Base, Encoder
 from tubelet.models.encoder import Vit
 from tubelet.models.patches import cut
-from tubelet.saliency_maps.filling import Progress, quiet
+from tubelet.progress import Progress, silent
 from tubelet.synthetic import Truth, truth
 from tubelet.types import Batch, Clip, Grid, Mask
 from tubelet.video.crop import Crop
@@ -141,7 +141,7 @@ def measure(
     seed: int = 0,
     pictures: int = 6,
     crops: bool = False,
-    progress: Progress = quiet,
+    progress: Progress = silent,
 ) -> Measured:
     """Every masker (by default every listed one) on the same clips of `data.split`, drawn by the seed if not all.
 
@@ -171,7 +171,7 @@ def measure(
                 rows = [] if batch.source is None else batch.source.tolist()
                 keys = torch.tensor([seeds.key(seed, "masks", row) for row in rows])
                 tally.add(replace(batch, key=keys), corpus, data, known)
-            progress(done, len(videos))
+            progress(done, len(videos), "")
     if not tally.videos:
         raise CorpusError(f"none of {len(videos)} clips could be read (first: {tally.failed[0]})")
     remarks = {name: LEARNED for name, artist in artists.items() if artist.policy is not None}

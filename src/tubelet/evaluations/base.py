@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from tubelet.corpus.table import Corpus
-from tubelet.evaluations.features import Features, Progress, Settings, Tokens, extract, extract_tokens, quiet
+from tubelet.evaluations.features import Features, Settings, Tokens, extract, extract_tokens
 from tubelet.loading.loader import Data
+from tubelet.progress import Progress, silent
 from tubelet.tasks import Pretraining
 from tubelet.types import Clip
 
@@ -34,7 +35,7 @@ class Context:
     batch: int = 16
     labels: Mapping[str, str] | None = None  # video id -> label, in place of the table's
     limit: int | None = None  # at most so many videos of a split (a keyed choice), for a glance while training
-    progress: Progress = quiet  # told how many clips of how many are read
+    progress: Progress = silent  # told how many clips of how many are read
     computed: dict[str, Features] = field(default_factory=dict, compare=False, repr=False)
 
     def features(self, split: str) -> Features:

@@ -21,16 +21,12 @@ from tubelet.errors import CorpusError
 from tubelet.evaluations.cache import Row, Store, view_of
 from tubelet.loading.loader import Data, eval_batches
 from tubelet.loading.subset import filter_videos
+from tubelet.progress import Progress, silent
 from tubelet.seeds import key
 from tubelet.types import Batch, Clip
 
 POOLS = ("mean", "slots")
 LOOKS, LOOK = 4, 16  # frames of a clip that are kept small, and their side
-Progress = Callable[[int, int], None]
-
-
-def quiet(done: int, total: int) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -147,7 +143,7 @@ class Settings:
     limit: int | None = None
     seed: int = 0
     folder: Path | None = None  # where rows are kept
-    progress: Progress = quiet
+    progress: Progress = silent
 
 
 def extract(
@@ -301,7 +297,7 @@ def compute(
                     for place, name in enumerate(some.ids)
                 ]
             done += len(some) + len(some.failed)
-            progress(done, len(videos))
+            progress(done, len(videos), "")
             yield some, made
     finally:
         encoder.train(training)

@@ -12,8 +12,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tubelet.corpus.table import Corpus, Video
-from tubelet.evaluations.features import Progress, quiet
 from tubelet.loading.loader import Data, eval_batches
+from tubelet.progress import Progress, silent
 from tubelet.types import Clip
 from tubelet.video.views import CENTRE, View
 
@@ -45,7 +45,7 @@ def predict(
     views: Sequence[View] = (CENTRE,),
     batch: int = 16,
     device: torch.device | str = "cpu",
-    progress: Progress = quiet,
+    progress: Progress = silent,
 ) -> Predicted:
     """The class probabilities of these videos, in the order of the table."""
     ids: list[str] = []
@@ -64,7 +64,7 @@ def predict(
                 scored.append(scores(some.video.to(device)).float().cpu())
             if some.short is not None:
                 short |= dict.fromkeys(name for name, is_short in zip(some.ids, some.short, strict=True) if is_short)
-            progress(done, len(videos))
+            progress(done, len(videos), "")
     if not ids:
         return Predicted((), torch.empty(0, 0), tuple(failed))
     merged = merge(ids, torch.cat(seen), torch.cat(scored))

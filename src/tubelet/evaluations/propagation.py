@@ -72,7 +72,7 @@ class Propagation(Evaluation):
             for measure, value in measured(tokens, true, context.clip, self).items():
                 found[measure].append(value)
             groups.append(features.groups[place])
-            context.progress(place + 1, len(features))
+            context.progress(place + 1, len(features), "")
         if not groups:
             raise CorpusError(f"no clip of {self.split} has a mask; first: {failed[0]}")
         counts = features.counts() | {"used": len(groups), "failed": len(failed), "groups": len(set(groups))}

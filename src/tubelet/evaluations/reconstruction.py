@@ -139,7 +139,7 @@ def measure(context: Context, videos: list[Video], shown: set[str]) -> Measured:
                 for place, name in enumerate(batch.ids):
                     if name in shown:
                         done.shown.append(keep(place, keyed, rebuilt, near, context, done))
-                context.progress(len(done.loss) + len(done.failed), len(videos))
+                context.progress(len(done.loss) + len(done.failed), len(videos), "")
     finally:
         task.train(training)
     if not done.loss:

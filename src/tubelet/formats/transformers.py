@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tubelet.aligners.pretrained import silent
+from tubelet.aligners.pretrained import quiet_transformers
 from tubelet.errors import WeightsError
 from tubelet.formats.graphs import CLOSE, needed, random_clips
 from tubelet.models.classifier import ScoreHead
@@ -40,7 +40,7 @@ def write_transformers(
         kind = "VideoMAEForPreTraining"
         ours |= {f"{DECODER}.{name}": value for name, value in decoder.state_dict().items()}
     config = transformers.VideoMAEConfig(**settings(encoder, None if decoder is None else decoder.config, classes))
-    with silent(transformers):
+    with quiet_transformers(transformers):
         model = getattr(transformers, kind)(config)
         state = to_layout({name: value.detach().cpu() for name, value in ours.items()}, TRANSFORMERS, encoder.clip)
         if kind == "VideoMAEModel":

@@ -27,10 +27,11 @@ from tubelet.inference.reading import Piece, clips_of, measured, piece_of
 from tubelet.inference.rows import Row, Sources
 from tubelet.inference.windows import Length, Measuring, Windows, length_of, pieces_of
 from tubelet.jobs.pool import Failure
-from tubelet.jobs.runner import FAILED, Done, Failures, Progress, Running, Task, Work, quiet, run_job
+from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, run_job
 from tubelet.jobs.shards import Series, Writer, series_folder
 from tubelet.loading.loader import Data
 from tubelet.models.encoder import Encoder
+from tubelet.progress import Progress, silent
 
 HELD = 256 << 20  # bytes of decoded clips, or of features, that wait for their shard
 MADE_BY = b"tubelet"  # in the table's metadata: the encoder, the clip, the sampling, what of it is kept
@@ -49,7 +50,7 @@ def write_features(
     kind: FeatureKind | None = None,
     windows: Windows | None = None,
     running: Running | None = None,
-    progress: Progress = quiet,
+    progress: Progress = silent,
 ) -> tuple[int, list[Row], Done]:
     """Writes the table whole or not at all. Returns how many rows it has, those without a feature, and what was done.
 

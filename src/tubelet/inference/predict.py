@@ -15,7 +15,8 @@ from tubelet.evaluations.familiarity import caution
 from tubelet.evaluations.trained_on import roles, video_of
 from tubelet.inference.reading import clips_of, measured, piece_of
 from tubelet.inference.rows import Row, Sources
-from tubelet.jobs.runner import Done, Progress, Running, Task, Work, quiet, run_job
+from tubelet.jobs.runner import Done, Running, Task, Work, run_job
+from tubelet.progress import Progress, silent
 from tubelet.runs.classifier import SavedClassifier
 from tubelet.video.views import View
 
@@ -36,7 +37,7 @@ def write_predictions(
     every_class: bool = False,
     batch: int = 16,
     running: Running | None = None,
-    progress: Progress = quiet,
+    progress: Progress = silent,
 ) -> tuple[list[Row], int, Done]:
     """Writes the table whole or not at all. Returns its rows, how many stand under a caution, and what was done.
 

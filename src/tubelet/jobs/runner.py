@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypedDict, runtime_checkable
+from typing import Any, TypedDict
 
 from tubelet.checksums import json_line, misfit, open_json_lines, read_json_lines
 from tubelet.errors import TubeletError
 from tubelet.jobs.pool import Failure, attempt, cores, run_each
+from tubelet.progress import Progress, silent
 from tubelet.video.content import state_of
 from tubelet.video.limits import Limits
 
@@ -60,17 +61,6 @@ class Work:
     look: Callable[[Any], Any]
     then: Callable[[Task, Any], Any] = as_found
     whole: Callable[[Task, list[Any]], Any] = as_found
-
-
-@runtime_checkable
-class Progress(Protocol):
-    """Told what is done, of how much, and a remark."""
-
-    def __call__(self, done: int, total: int, remark: str = "") -> object: ...
-
-
-def quiet(done: int, total: int, remark: str = "") -> None:
-    pass
 
 
 Engine = Callable[[Work, Sequence[Shard], Limits], Iterable[tuple[int, int, Any]]]
@@ -164,7 +154,7 @@ def run_job(
     there: Callable[[Task], bool] = lambda task: False,
     failures: "Failures | None" = None,
     running: Running | None = None,
-    progress: Progress = quiet,
+    progress: Progress = silent,
     most: int = MOST,
 ) -> Done:
     """Does all tasks but those that are `there` already; `keep` gets the results of a shard and stores them at once.
@@ -201,7 +191,7 @@ def run_job(
         return len(good)
 
     kept = 0
-    progress(done, len(tasks))
+    progress(done, len(tasks), "")
     try:
         for number, place, result in running.engine(work, shards, running.limits):
             made.setdefault(number, []).append((place, result))

@@ -26,9 +26,10 @@ from tubelet.errors import CorpusError, RecipeError, TubeletError, VideoError
 from tubelet.jobs.pool import start_method
 from tubelet.loading.augment import Augment, names_a_side
 from tubelet.loading.subset import filter_videos
+from tubelet.progress import Progress, silent
 from tubelet.seeds import generator, key
 from tubelet.stores.embeddings import Embeddings
-from tubelet.stores.frame_cache import Frames, Kept, Progress
+from tubelet.stores.frame_cache import Frames, Kept
 from tubelet.stores.maps import Maps, remedy
 from tubelet.types import Batch, Clip
 from tubelet.video.content import State, content_digest, state_or_none
@@ -106,7 +107,7 @@ def train_batches(
     world: int = 1,
     videos: Sequence[Video] | None = None,
     classes: Sequence[str] | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Iterator[Batch]:
     """The batches of micro-steps `first_step` to `last_step` (excluded), of this rank's slice.
 
@@ -133,7 +134,7 @@ def eval_batches(
     text: bool = False,
     views: Sequence[View] = (CENTRE,),
     crop: CropOf | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Iterator[Batch]:
     """One clip of every video for every view (the middle of its time and place), in the order given.
 

@@ -26,7 +26,7 @@ from tubelet.evaluations.classification import chance, measure_scores
 from tubelet.evaluations.contamination import Leaks
 from tubelet.evaluations.duplicates import Shared, looked_at
 from tubelet.evaluations.familiarity import familiar_with, write_familiarity
-from tubelet.evaluations.features import Progress, outline, quiet
+from tubelet.evaluations.features import outline
 from tubelet.evaluations.intervals import TOLD
 from tubelet.evaluations.multiview import Predicted, predict
 from tubelet.evaluations.results import merge_result, view
@@ -34,6 +34,7 @@ from tubelet.evaluations.trained_on import FILE, TrainedOn
 from tubelet.files import remove_leftovers, write_atomically
 from tubelet.loading.loader import train_batches
 from tubelet.log import Log, read_log, versions
+from tubelet.progress import Progress, silent
 from tubelet.recipes.finetune import Finetune
 from tubelet.runs.division import Division
 from tubelet.runs.folder import (
@@ -67,7 +68,7 @@ def finetune(
     folder: Path | str,
     command: Iterable[str] = (),
     labels: Mapping[str, str] | None = None,
-    progress: Progress = quiet,
+    progress: Progress = silent,
     allow_seen: bool = False,
     allow_changed: bool = False,
 ) -> bool:
@@ -250,7 +251,7 @@ CENTRE_ONLY = (CENTRE,)
 
 
 def on_videos(
-    tuning: Tuning, scores: Any, videos: Iterable[Video], views: Any, progress: Progress = quiet
+    tuning: Tuning, scores: Any, videos: Iterable[Video], views: Any, progress: Progress = silent
 ) -> Predicted:
     config, context = tuning.config, tuning.context
 

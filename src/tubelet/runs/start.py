@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from tubelet.evaluations.results import complete, merge_result
 from tubelet.evaluations.trained_on import FILE, TrainedOn
 from tubelet.loading.loader import Data, shorter, train_batches
 from tubelet.log import Log, against_trivial, read_log
+from tubelet.progress import Progress
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.folder import LOG, RunConfig, RunLock, lock_run, write_run_config
 from tubelet.runs.init import load_init_weights, resolve_init
@@ -148,11 +149,11 @@ def measure(config: Pretrain, context: Context, leaks: Leaks, log: Log, step: in
     return results
 
 
-def reading(context: DistributedContext, corpus: Corpus, clip: Clip, data: Data) -> Callable[[int, int], None]:
+def reading(context: DistributedContext, corpus: Corpus, clip: Clip, data: Data) -> Progress:
     """Says what the cache of decoded frames takes before it is made, and how far that is."""
     spoke = [time.monotonic()]
 
-    def progress(done: int, total: int) -> None:
+    def progress(done: int, total: int, what: str) -> None:
         if done == 0:
             videos, short_side = corpus.select("all"), data.kept_side(clip)
             say(

@@ -14,7 +14,8 @@ from torch import Tensor
 from tubelet.corpus.table import Corpus
 from tubelet.errors import VideoError
 from tubelet.jobs.runner import Task, Work
-from tubelet.saliency_maps.filling import Filled, Map, Progress, Running, fill_maps, quiet, task_of, usable
+from tubelet.progress import Progress, silent
+from tubelet.saliency_maps.filling import Filled, Map, Running, fill_maps, task_of, usable
 from tubelet.saliency_maps.frames import Seen, look, pieces
 from tubelet.stores.maps import MapsWriter
 
@@ -33,7 +34,7 @@ class Teacher(Protocol):
 
 
 def fill(
-    corpus: Corpus, teacher: Teacher, rate: float | None, running: Running | None = None, progress: Progress = quiet
+    corpus: Corpus, teacher: Teacher, rate: float | None, running: Running | None = None, progress: Progress = silent
 ) -> Filled:
     """Maps of all usable videos; `rate` layers a second, or every frame (None)."""
     videos = usable(corpus)

@@ -22,7 +22,7 @@ from tubelet.aligners import Aligner, open_aligner
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
 from tubelet.loading.loader import Data, train_batches
-from tubelet.saliency_maps.filling import Progress, quiet
+from tubelet.progress import Progress, silent
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.resample import area_weights
 from tubelet.types import Batch, Budget, Clip, Mask
@@ -116,7 +116,7 @@ def compare(
     clips: int = 64,
     ratio: float = 0.6,
     seed: int = 0,
-    progress: Progress = quiet,
+    progress: Progress = silent,
 ) -> Compared:
     """The two maps of so many training clips of `data.split`, each with its own crop and time, hidden slot by slot."""
     exact = Exact(TextMaps(), clip, aligner)
@@ -135,7 +135,7 @@ def compare(
             kept = batch.maps["text"]
             correlation += [float(np.corrcoef(a, b)[0, 1]) for a, b in zip(kept.numpy(), found.numpy(), strict=True)]
             agreement += shared(Mask.hide_top(kept, budget).hidden, Mask.hide_top(found, budget).hidden)
-        progress(len(correlation) + len(failed), clips)
+        progress(len(correlation) + len(failed), clips, "")
     share = budget.total / clip.num_tubelets
     return Compared(correlation, agreement, share / (2 - share), 1000 * spent / max(len(correlation), 1), failed)
 

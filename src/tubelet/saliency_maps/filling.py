@@ -14,10 +14,11 @@ from jaxtyping import Float, Float64
 
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, VideoError
-from tubelet.jobs.runner import FAILED, Done, Failures, Progress, Running, Task, Work, file_key, quiet, run_job
+from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, file_key, run_job
+from tubelet.progress import Progress, silent
 from tubelet.stores.maps import MapsWriter
 
-__all__ = ["Filled", "Map", "Progress", "Running", "alone", "fill_maps", "quiet", "task_of", "usable"]
+__all__ = ["Filled", "Map", "Running", "alone", "fill_maps", "task_of", "usable"]
 
 Map = tuple[Float[np.ndarray, "..."], Float64[np.ndarray, "_"]]
 """The values and timestamps of one map."""
@@ -57,7 +58,7 @@ def fill_maps(
     work: Work,
     there: Callable[[Task], bool],
     running: Running | None = None,
-    progress: Progress = quiet,
+    progress: Progress = silent,
 ) -> Filled:
     """Writes the maps of each video, by name of the series and text: that is what `work.whole` makes of a task."""
     of_task = {task.key: video for task, video in zip(tasks, videos, strict=True)}

@@ -16,8 +16,9 @@ from jaxtyping import Float, Float32, UInt8
 
 from tubelet.corpus.table import Corpus
 from tubelet.errors import TubeletError, WeightsError
+from tubelet.progress import Progress, silent
 from tubelet.saliency_maps import vectors
-from tubelet.saliency_maps.filling import Filled, Progress, Running, quiet
+from tubelet.saliency_maps.filling import Filled, Running
 from tubelet.saliency_maps.frames import Piece, pieces
 from tubelet.saliency_maps.vectors import Moving, to_cells
 from tubelet.stores.maps import map_grid
@@ -42,7 +43,7 @@ class Engine(Protocol):
 
 
 def fill(
-    corpus: Corpus, engine: Engine, cells: int = 14, running: Running | None = None, progress: Progress = quiet
+    corpus: Corpus, engine: Engine, cells: int = 14, running: Running | None = None, progress: Progress = silent
 ) -> Filled:
     """Flow maps of every usable video, from each frame to the next, with `cells` along the short side."""
     method = {"flow": dict(engine.identity), "side": SIDE, "cells": cells}

@@ -20,7 +20,8 @@ from jaxtyping import Float64
 from tubelet.corpus.names import Names
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, RecipeError
-from tubelet.saliency_maps.filling import Map, Progress, quiet, usable
+from tubelet.progress import Progress, silent
+from tubelet.saliency_maps.filling import Map, usable
 from tubelet.stores.maps import KINDS, Kind, MapsWriter
 from tubelet.video.reader import SAME, timestamps
 
@@ -36,7 +37,7 @@ class Imported:
     computed: int  # maps kept by this call
 
 
-def import_maps(corpus: Corpus, name: str, files: Sequence[Path], progress: Progress = quiet) -> Imported:
+def import_maps(corpus: Corpus, name: str, files: Sequence[Path], progress: Progress = silent) -> Imported:
     """The arrays of these files as the maps of this name, instead of those it had."""
     check_name(name)
     if not files:
@@ -62,7 +63,7 @@ def import_maps(corpus: Corpus, name: str, files: Sequence[Path], progress: Prog
         new = [videos[video] for video in found if not maps.has(videos[video], "")]
         for number, video in enumerate(new, 1):
             maps.add(video, "", *found[video.id][0])
-            progress(number, len(new))
+            progress(number, len(new), "")
         maps.finish()
     return Imported(len(found), len(new))
 

@@ -20,8 +20,9 @@ from jaxtyping import Float32, Float64
 
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import VideoError
+from tubelet.progress import Progress, silent
 from tubelet.saliency_maps import vectors
-from tubelet.saliency_maps.filling import Filled, Progress, Running, quiet
+from tubelet.saliency_maps.filling import Filled, Running
 from tubelet.saliency_maps.flow import Engine, look_at_flow
 from tubelet.saliency_maps.frames import Piece, pieces
 from tubelet.saliency_maps.vectors import Moving, to_cells
@@ -43,7 +44,7 @@ def fill(
     fallback: Engine | None = None,
     cells: int = 14,
     running: Running | None = None,
-    progress: Progress = quiet,
+    progress: Progress = silent,
 ) -> Filled:
     """Motion maps of every usable video, with `cells` along the short side; without vectors by the fallback."""
     method: dict[str, Any] = {"vectors": "codec", "cells": cells}

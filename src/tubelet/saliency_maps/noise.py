@@ -12,7 +12,8 @@ from scipy.ndimage import gaussian_filter
 
 from tubelet.corpus.table import Corpus, Video
 from tubelet.jobs.runner import Work
-from tubelet.saliency_maps.filling import Filled, Map, Progress, Running, alone, fill_maps, quiet, task_of, usable
+from tubelet.progress import Progress, silent
+from tubelet.saliency_maps.filling import Filled, Map, Running, alone, fill_maps, task_of, usable
 from tubelet.seeds import generator
 from tubelet.stores.maps import MapsWriter, map_grid
 
@@ -22,7 +23,7 @@ REACH = 0.15  # of the short side: the standard deviation of the smoothing in sp
 SECONDS = 0.25  # and in time
 
 
-def fill(corpus: Corpus, cells: int = 14, running: Running | None = None, progress: Progress = quiet) -> Filled:
+def fill(corpus: Corpus, cells: int = 14, running: Running | None = None, progress: Progress = silent) -> Filled:
     """One map of every usable video, with `cells` along the short side."""
     videos = usable(corpus)
     with MapsWriter(corpus, NAME, "scalar", {"cells": cells, "rate": RATE, "reach": REACH, "seconds": SECONDS}) as maps:

@@ -12,7 +12,8 @@ import numpy as np
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, VideoError
 from tubelet.jobs.runner import Work
-from tubelet.saliency_maps.filling import Filled, Map, Progress, Running, alone, fill_maps, quiet, task_of, usable
+from tubelet.progress import Progress, silent
+from tubelet.saliency_maps.filling import Filled, Map, Running, alone, fill_maps, task_of, usable
 from tubelet.saliency_maps.vectors import to_cells
 from tubelet.stores.maps import MapsWriter, map_grid
 from tubelet.synthetic import VERSION, truth
@@ -22,7 +23,7 @@ NAME, FLOW = "oracle", "oracle_flow"
 Job = tuple[Path, str, Path, float, str | None]
 
 
-def fill(corpus: Corpus, cells: int = 14, running: Running | None = None, progress: Progress = quiet) -> Filled:
+def fill(corpus: Corpus, cells: int = 14, running: Running | None = None, progress: Progress = silent) -> Filled:
     """Both maps of every usable video, with `cells` along the short side."""
     if "synth" not in corpus.about:
         raise CorpusError(f"{corpus.folder} holds no truth about its clips; only corpora of `tubelet synth` do")

@@ -21,7 +21,8 @@ from tubelet.corpus.captions import exchanged
 from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, VideoError
 from tubelet.jobs.runner import Task, Work
-from tubelet.saliency_maps.filling import Filled, Map, Progress, Running, fill_maps, quiet, task_of
+from tubelet.progress import Progress, silent
+from tubelet.saliency_maps.filling import Filled, Map, Running, fill_maps, task_of
 from tubelet.saliency_maps.frames import Seen, look, pieces
 from tubelet.stores.embeddings import EmbeddingsWriter
 from tubelet.stores.maps import MapsWriter
@@ -46,7 +47,7 @@ def fill(
     about: Mapping[str, Any] | None = None,
     another: bool = False,
     running: Running | None = None,
-    progress: Progress = quiet,
+    progress: Progress = silent,
 ) -> FilledText:
     """Maps and embeddings for the captions of all usable videos; `rate` layers a second, or every frame (None).
 

@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Float32, Float64
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import VideoError
 from tubelet.jobs.runner import Task, Work
-from tubelet.saliency_maps.filling import Filled, Map, Progress, Running, fill_maps, quiet, task_of, usable
+from tubelet.progress import Progress, silent
+from tubelet.saliency_maps.filling import Filled, Map, Running, fill_maps, task_of, usable
 from tubelet.saliency_maps.frames import Piece
 from tubelet.stores.maps import MapsWriter
 from tubelet.stores.resample import area_weights
@@ -32,7 +33,7 @@ def fill(
     look: Callable[[Piece], Moving],
     pieces: Callable[[Video], Sequence[Piece]],
     running: Running | None = None,
-    progress: Progress = quiet,
+    progress: Progress = silent,
 ) -> Filled:
     """A vector map of every usable video: `look` sees its pieces in worker processes."""
     videos = usable(corpus)

@@ -11,7 +11,7 @@ import io
 import math
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ from tubelet.errors import CorpusError, VideoError
 from tubelet.files import lock, remove_leftovers, writing
 from tubelet.jobs.pool import Failure, cores, run_each
 from tubelet.jobs.sharing import shared
+from tubelet.progress import Progress, silent
 from tubelet.video.content import state_of
 from tubelet.video.crop import resize
 from tubelet.video.limits import Limits, limits
@@ -50,8 +51,6 @@ INDEX = np.dtype(
     ]
 )
 DAMAGED = (OSError, ValueError, KeyError, CorpusError)
-
-Progress = Callable[[int, int], None]
 
 
 class About(TypedDict):
@@ -78,7 +77,7 @@ class Frames:
         cls,
         corpus: Corpus,
         short_side: int,
-        progress: Progress = lambda done, total: None,
+        progress: Progress = silent,
         limit: float = math.inf,
     ) -> "Frames":
         """The frames of this corpus at this short side; made now where they are missing or damaged."""
@@ -238,7 +237,7 @@ def check_room(root: Path, videos: Sequence[Video], short_side: int, limit: floa
 def build(root: Path, videos: Mapping[bytes, Video], short_side: int, progress: Progress) -> Path:
     """Decodes every video once, into a folder that appears when all is there."""
     index, times, failed, written, stamped = [], [], {}, 0, 0
-    progress(0, len(videos))
+    progress(0, len(videos), "")
     folder = root / hashlib.blake2b(repr((FORMAT, *videos)).encode(), digest_size=8).hexdigest()
     with writing(folder, folder=True) as part:
         with (part / "frames.bin").open("wb") as file:
@@ -257,7 +256,7 @@ def build(root: Path, videos: Mapping[bytes, Video], short_side: int, progress: 
                     times.append(stamps)
                     written += frames.size
                     stamped += len(stamps)
-                progress(done, len(videos))
+                progress(done, len(videos), "")
         np.savez(part / "index.npz", index=np.array(index, INDEX), times=np.concatenate([np.empty(0), *times]))
         check = zlib.crc32((part / "index.npz").read_bytes())
         about = {"short_side": short_side, "bytes": written, "index": check, "failed": failed}

@@ -8,7 +8,6 @@ table of results prints beside its own. The network sees neither caption nor tru
 import multiprocessing
 import platform
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tubelet.checksums import write_json
+from tubelet.progress import Progress, silent
 from tubelet.synthetic.render import render
 from tubelet.synthetic.scene import VERBS, draw_scene
 
@@ -64,9 +64,7 @@ CEILING = Ceiling(
 )
 
 
-def measure(
-    how: Reference, workers: int = 1, progress: Callable[[int, int, float], None] = lambda step, total, loss: None
-) -> dict[str, Any]:
+def measure(how: Reference, workers: int = 1, progress: Progress = silent) -> dict[str, Any]:
     """Renders, trains, tests; the content of the result file."""
     started = time.perf_counter()
     clips, labels = render_clips(how, "train", how.train, FRESH_SEED + how.seed, workers)
@@ -118,7 +116,7 @@ def train(
     how: Reference,
     clips: UInt8[Tensor, "b t h w 3"],
     labels: Int64[Tensor, "b"],
-    progress: Callable[[int, int, float], None],
+    progress: Progress,
 ) -> nn.Module:
     """AdamW, one cycle; clips are mirrored, played backwards and their colours exchanged, the label with them."""
     random = torch.Generator().manual_seed(how.seed)
@@ -146,7 +144,7 @@ def train(
             optimizer.step()
             schedule.step()
             step += 1
-            progress(step, total, loss.item())
+            progress(step, total, f"loss {loss.item():.2f}")
     return net.eval()
 
 

@@ -5,7 +5,7 @@
 """
 
 import multiprocessing
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from tubelet.checksums import Damaged, read_json, read_npz, read_parquet, write_json, write_npz, write_parquet
 from tubelet.errors import CorpusError
 from tubelet.files import remove_leftovers, within
+from tubelet.progress import Progress, silent
 from tubelet.synthetic.render import Rendered, Truth, render
 from tubelet.synthetic.scene import draw_captions, draw_scene
 
@@ -45,9 +46,7 @@ class Size:
         return [("train", index) for index in range(self.train)] + [("test", index) for index in range(self.test)]
 
 
-def write_synth(
-    folder: Path, size: Size, workers: int = 1, progress: Callable[[int, int], None] = lambda done, total: None
-) -> int:
+def write_synth(folder: Path, size: Size, workers: int = 1, progress: Progress = silent) -> int:
     """Renders what is missing of the corpus and writes its tables; returns how many clips were rendered now.
 
     A folder that holds anything else, or a `synth-1` drawn otherwise or larger, is left alone: `CorpusError`.
@@ -56,7 +55,7 @@ def write_synth(
     claim(folder, size)
     missing = [clip for clip in size.clips if not is_done(folder, *clip)]
     total = len(size.clips)
-    progress(total - len(missing), total)
+    progress(total - len(missing), total, "")
     work = partial(write_clip, folder, size)
     if workers > 1 and len(missing) > 2 * workers:
         # spawned, not forked: a fork of a process that runs threads can hang
@@ -113,9 +112,9 @@ def claim(folder: Path, size: Size) -> None:
         (folder / name).mkdir(exist_ok=True)
 
 
-def count(results: Iterable[None], done: int, total: int, progress: Callable[[int, int], None]) -> None:
+def count(results: Iterable[None], done: int, total: int, progress: Progress) -> None:
     for number, _ in enumerate(results, start=done + 1):
-        progress(number, total)
+        progress(number, total, "")
 
 
 def clip_id(split: str, index: int) -> str:
