@@ -3,18 +3,24 @@
 import contextlib
 import gc
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal, TypeVar
+from itertools import count, islice, zip_longest
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
-from tubelet.errors import RunError
+from tubelet.errors import OtherRankError, RunError, TubeletError
 from tubelet.launchers import Launch, launched
 
 PATIENCE = timedelta(minutes=10)  # for the last of them to start
+POLL = 0.05  # seconds between two questions of a rank that waits for the first
+TURNS = count()  # of the first rank to compute for all
+ALONE: list[str] = []  # not empty while the first rank computes what no other has a part in
+MISSING: Any = object()  # where one rank has an item fewer than another
 T = TypeVar("T")
 
 
@@ -27,7 +33,7 @@ def process_group() -> Iterator[None]:
     After an error the group is left as it is: its threads may wait for a rank that never answers (`cli.entry`).
     """
     launch = launched()
-    if launch.world == 1:
+    if launch.world == 1 or distributed.is_initialized():
         yield
         return
     hold_no_group()
@@ -84,8 +90,7 @@ class DistributedContext:
 
     @classmethod
     def here(cls, precision: Literal["auto", "bf16", "fp32"] = "auto") -> "DistributedContext":
-        joined = distributed.is_initialized()
-        rank, world_size = (distributed.get_rank(), distributed.get_world_size()) if joined else (0, 1)
+        rank, world_size = rank_and_world_size()
         device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
         return cls(device, resolve_precision(precision, device), rank, world_size)
 
@@ -127,16 +132,71 @@ def resolve_precision(precision: Literal["auto", "bf16", "fp32"], device: torch.
     return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
 
 
-def broadcast_from_rank0(compute: Callable[[], T], context: DistributedContext) -> T:
-    """What the first rank computes, on every rank; where it fails there, the others leave without a message."""
-    if context.world_size == 1:
+def rank_and_world_size() -> tuple[int, int]:
+    """0 and 1 where no processes were started together."""
+    if not distributed.is_initialized() or ALONE:
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def is_rank0() -> bool:
+    """Whether this process writes and prints what all ranks compute."""
+    return rank_and_world_size()[0] == 0
+
+
+def broadcast_from_rank0(compute: Callable[[], T]) -> T:
+    """What the first rank computes, on every rank; an error there is an error of all.
+
+    The others wait as long as it takes: they ask the store of the group, and no collective waits that could time out.
+    """
+    rank, world_size = rank_and_world_size()
+    if world_size == 1:
         return compute()
-    found: list[T | None] = [None]
-    try:
-        if context.rank == 0:
-            found[0] = compute()
-    finally:
-        distributed.broadcast_object_list(found)
-    if found[0] is None:
-        raise SystemExit(2)
-    return found[0]
+    store, name = distributed.distributed_c10d._get_default_store(), f"tubelet/{next(TURNS)}"
+    outcome: list[Any] = [None, ""]
+    if rank == 0:
+        try:
+            ALONE.append(name)
+            try:
+                outcome = [compute(), None]
+            finally:
+                ALONE.pop()
+        except BaseException as error:
+            outcome = [None, f"{error}"]
+            raise
+        finally:
+            store.set(name, "computed")
+            distributed.broadcast_object_list(outcome)
+        return outcome[0]
+    while not store.check([name]):
+        time.sleep(POLL)
+    distributed.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise OtherRankError(outcome[1])
+    return outcome[0]
+
+
+def gather_in_order(own: Iterator[T], total: int, every: int = 4) -> Iterator[T]:
+    """Of `total` items, of which rank r makes number r, r + world size and so on: all of them, in order, on every rank.
+
+    They are exchanged when each rank has made `every` of them. An error of one rank is an error of all.
+    """
+    _, world_size = rank_and_world_size()
+    if world_size == 1:
+        yield from own
+        return
+    for _ in range(0, total, every * world_size):
+        made: list[T] = []
+        failure: TubeletError | None = None
+        try:
+            made = list(islice(own, every))
+        except TubeletError as error:
+            failure = error
+        found: list[Any] = [None] * world_size
+        distributed.all_gather_object(found, (made, None if failure is None else str(failure)))
+        if failure is not None:
+            raise failure
+        if messages := [message for _, message in found if message is not None]:
+            raise OtherRankError(messages[0])
+        for round_of_ranks in zip_longest(*(some for some, _ in found), fillvalue=MISSING):
+            yield from (item for item in round_of_ranks if item is not MISSING)

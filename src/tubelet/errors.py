@@ -33,5 +33,9 @@ class PartlyMeasured(TubeletError):
     code = 1
 
 
+class OtherRankError(TubeletError):
+    """Another rank has failed and said why; this one ends with it, without a word."""
+
+
 class WeightsError(TubeletError):
     """Weights are missing, offline, or do not fit the model; names the tensors concerned."""

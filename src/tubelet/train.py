@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import chz
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tubelet.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
@@ -82,7 +82,7 @@ def train(
     config: Training,
     task: nn.Module,
     batches: Iterator[Batch],  # one a forward pass, from the checkpoint's step on
-    evaluate: Callable[[int], object],  # measures the task after this step, and logs it
+    evaluate: Callable[[int], object],  # measures the task after this step, on all ranks, and logs it
     folder: Path,
     log: Log,
     total: int,
@@ -102,7 +102,7 @@ def train(
 
     with Interruption() as interruption, Bar(last, first, context.rank == 0, config.evaluate_every) as bar:
         if first == 0 and config.evaluate_every:
-            bar.pace.evaluated(evaluate_on_rank0(evaluate, 0, task, context))
+            bar.pace.evaluated(timed(evaluate, 0, task))
         began, counted = time.monotonic(), 0
         for step in range(first, last):
             torch.manual_seed(key(config.seed, "step", step, context.rank))  # for modules that draw without a key
@@ -150,7 +150,7 @@ def train(
                 if failed > config.max_failed * max(wanted, 100):
                     raise too_many(failed, wanted, names, config.max_failed)
             if config.evaluate_every and done % config.evaluate_every == 0 and done < last:
-                bar.pace.evaluated(evaluate_on_rank0(evaluate, done, task, context))
+                bar.pace.evaluated(timed(evaluate, done, task))
                 began, counted = time.monotonic(), 0
             if (done % config.save_every == 0 or done == last or stop) and context.rank == 0:
                 log.sync()
@@ -181,17 +181,12 @@ def gradients(model: nn.Module, reduce: bool) -> contextlib.AbstractContextManag
     return contextlib.nullcontext()
 
 
-def evaluate_on_rank0(
-    evaluate: Callable[[int], object], step: int, task: nn.Module, context: DistributedContext
-) -> float:
-    """The first rank measures, the others wait; in how many seconds."""
+def timed(evaluate: Callable[[int], object], step: int, task: nn.Module) -> float:
+    """Measures the task, on all ranks; in how many seconds."""
     began = time.monotonic()
-    if context.rank == 0:
-        task.eval()
-        evaluate(step)
-        task.train()
-    if context.world_size > 1:
-        distributed.barrier()
+    task.eval()
+    evaluate(step)
+    task.train()
     return time.monotonic() - began
 
 

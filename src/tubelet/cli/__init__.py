@@ -13,7 +13,7 @@ import traceback
 from types import ModuleType
 from typing import NoReturn
 
-from tubelet.errors import TubeletError
+from tubelet.errors import OtherRankError, TubeletError
 from tubelet.escape import one_line
 from tubelet.launchers import first_alone
 from tubelet.terminal import shown, shown_streams
@@ -43,7 +43,7 @@ VERBS = {
 }
 
 
-TOGETHER = ("pretrain", "finetune")  # what several processes do as one; of all else the first does it alone
+TOGETHER = ("pretrain", "finetune", "evaluate")  # what several processes do as one; of all else the first does it alone
 
 
 # Commands that rebuild the model of a run folder, which may name code.
@@ -87,6 +87,8 @@ def answered(argv: list[str]) -> int:
         code = run(argv)
         sys.stdout.flush()
         return code
+    except OtherRankError as error:
+        return error.code
     except TubeletError as error:
         print(f"tubelet: {one_line(str(error))}", file=sys.stderr)
         return error.code

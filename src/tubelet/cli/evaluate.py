@@ -3,6 +3,7 @@ reconstruction. Writes RUN/results.json and prints a table with 95 % intervals.
 Settings are key=value: linear.grid=0.01,0.1 retrieval.source=subject data.sampling.stride=2"""
 
 import argparse
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from tubelet.distributed import process_group
+
+    with process_group():
+        measure(args)
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Of several processes each reads its share of the clips; the first writes and prints."""
     from pathlib import Path
 
     import torch
@@ -63,12 +72,14 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.checkpoint import checkpoint_step
     from tubelet.console import Console
     from tubelet.corpus.table import Corpus
-    from tubelet.errors import RecipeError, RunError, TubeletError
+    from tubelet.distributed import is_rank0
+    from tubelet.errors import OtherRankError, RecipeError, RunError, TubeletError
     from tubelet.evaluations import Context, Linear
     from tubelet.evaluations.baselines import BASELINES
     from tubelet.evaluations.cache import FOLDER
     from tubelet.evaluations.contamination import Leaks
     from tubelet.evaluations.familiarity import Familiarity, write_familiarity
+    from tubelet.progress import silent
     from tubelet.evaluations.heads import FOLDER as CLASSIFIERS
     from tubelet.evaluations.heads import best_head, write_head
     from tubelet.evaluations.labels import other_labels
@@ -98,8 +109,8 @@ def run(args: argparse.Namespace) -> None:
         corpus, record := of_run(folder),
         guided=config.guided_by_text, compared=config.needs_text, source=config.data.captions.source, labels=labels,
     )  # fmt: skip
-    task.to("cuda" if torch.cuda.is_available() else "cpu")
-    with Bar("reading", "clips") as bar:
+    task.to(torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else "cpu")
+    with Bar("reading", "clips") if is_rank0() else contextlib.nullcontext(silent) as bar:
         context = Context(
             encoder=task.encoder, corpus=corpus, clip=config.clip, data=data, task=task, folder=folder,
             keep=folder / FOLDER, seed=config.seed, batch=args.batch, labels=labels, progress=bar,
@@ -126,9 +137,12 @@ def run(args: argparse.Namespace) -> None:
                 known = Familiarity.of(train.pooled(head.pool), train.ids, train.groups)
                 write_familiarity(folder, file_name(name), known)
                 write_head(head, within(folder, CLASSIFIERS, f"{file_name(name)}.safetensors"))
-                (record + of_probe(context)).write(within(folder, PROBES, f"{file_name(name)}.parquet"))
+                if is_rank0():
+                    (record + of_probe(context)).write(within(folder, PROBES, f"{file_name(name)}.parquet"))
     if not results:
-        raise not_measured(refused)
+        raise not_measured(refused) if is_rank0() else OtherRankError("nothing is measured")
+    if not is_rank0():
+        return
     console = Console()
     for name, result in results.items():
         console.print(table(name, result, console.width))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tubelet.corpus.table import Corpus
+from tubelet.distributed import is_rank0
 from tubelet.evaluations.features import Features, Settings, Tokens, extract, extract_tokens
 from tubelet.loading.loader import Data
 from tubelet.progress import Progress, silent
@@ -57,6 +58,11 @@ class Context:
         values = tuple(rows[name].parts["tokens"] for name in features.ids if name in rows)
         width = features.slots.shape[1] // self.clip.grid[0]
         return replace(features.rows(index), tokens=Tokens(values, width))
+
+    @property
+    def pictures(self) -> Path | None:
+        """The run's folder on the first rank, which writes what all of them see; None on the others."""
+        return self.folder if is_rank0() else None
 
     @property
     def source(self) -> tuple[nn.Module, Corpus, Clip, Data]:

@@ -21,6 +21,7 @@ from torch import nn
 from tubelet.checksums import read_json, write_json
 from tubelet.corpus.content import content_key, content_now, file_content
 from tubelet.corpus.table import Corpus, Video
+from tubelet.distributed import broadcast_from_rank0, is_rank0
 from tubelet.errors import CorpusError, VideoError
 from tubelet.files import remove_leftovers
 from tubelet.jobs.shards import Series, Writer, opened, repaired, series_folder
@@ -184,17 +185,24 @@ def remembered(
     """
     text = json.dumps({**question, "code": digest_of_code(who)}, sort_keys=True)
     path = folder / f"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}.json"
-    try:
-        known = read_json(path, Answer, CorpusError, "it is made again")
-        if all(inputs(name) == digest for name, digest in known["inputs"].items()):
-            return known["answer"]
-    except (OSError, CorpusError):
-        pass  # not there, or not whole: it is made again
+    known = broadcast_from_rank0(lambda: read_answer(path))
+    if known is not None and all(inputs(name) == digest for name, digest in known["inputs"].items()):
+        return known["answer"]
     answer, names = ask()
+    if not is_rank0():
+        return answer
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"question": question, "inputs": {name: inputs(name) for name in names}, "answer": answer}
     write_json(path, content, indent=None)
     return answer
+
+
+def read_answer(path: Path) -> Answer | None:
+    """None where it is not there, or not whole: then it is made again."""
+    try:
+        return read_json(path, Answer, CorpusError, "it is made again")
+    except (OSError, CorpusError):
+        return None
 
 
 def digest_of_code(who: type) -> str:

@@ -16,8 +16,9 @@ from torch import Tensor
 from tubelet.corpus.content import content_of
 from tubelet.corpus.table import Corpus, Video
 from tubelet.evaluations.features import LOOKS, Features, looks_of
-from tubelet.loading.loader import Data, eval_batches
-from tubelet.types import Clip
+from tubelet.evaluations.sharded import map_batches
+from tubelet.loading.loader import Data
+from tubelet.types import Batch, Clip
 
 CORRELATION = 0.97  # of grey values at 8x8, at least
 DIFFERENCE = 4.0  # of colours at 16x16, of 255, at most
@@ -70,11 +71,15 @@ def looked_at(corpus: Corpus, videos: Features, clip: Clip, data: Data, batch: i
     """Those of the videos that can be read, with the few small frames of their centre clip."""
     known = {video.id: replace(video, label=None) for video in corpus.videos}
     ids: list[str] = []
-    looks = []
-    for some in eval_batches(corpus, [known[name] for name in videos.ids], clip, data, batch=batch):
-        if len(some):
-            ids += some.ids
-            looks.append(looks_of(some.video))
+    looks: list[Tensor] = []
+    chosen = [known[name] for name in videos.ids]
+
+    def look(some: Batch) -> tuple[tuple[str, ...], Tensor | None]:
+        return some.ids, looks_of(some.video) if len(some) else None
+
+    for names, small in map_batches(look, corpus, chosen, clip, data, batch=batch):
+        ids += names
+        looks += [] if small is None else [small]
     place = {name: number for number, name in enumerate(videos.ids)}
     found = videos.rows(torch.tensor([place[name] for name in ids], dtype=torch.int64))
     return replace(found, looks=torch.cat(looks) if looks else None)

@@ -18,10 +18,12 @@ from torch.nn.functional import normalize
 
 from tubelet.checksums import Damaged, read_safetensors, write_safetensors
 from tubelet.corpus.table import Corpus, Video
+from tubelet.distributed import is_rank0
 from tubelet.errors import WeightsError
-from tubelet.loading.loader import Data, eval_batches
+from tubelet.evaluations.sharded import map_batches
+from tubelet.loading.loader import Data
 from tubelet.seeds import key
-from tubelet.types import Clip
+from tubelet.types import Batch, Clip
 
 FOLDER = "familiarity"  # of a run, one file a classifier
 MOST = 2000  # clips whose features are kept, by a keyed choice
@@ -78,11 +80,14 @@ def familiar_with(
     some = sorted(of_id, key=lambda name: key(0, "familiarity " + name))[:MOST]
     features: list[Tensor] = []
     ids: list[str] = []
-    for read in eval_batches(corpus, [of_id[name] for name in some], clip, data, batch=batch) if some else ():
-        if len(read):
-            with torch.no_grad():
-                features.append(encode(read.video.to(device)).float().cpu())
-            ids += read.ids
+
+    def encoded(read: Batch) -> tuple[tuple[str, ...], Tensor | None]:
+        with torch.no_grad():
+            return read.ids, encode(read.video.to(device)).float().cpu() if len(read) else None
+
+    for names, found in map_batches(encoded, corpus, [of_id[name] for name in some], clip, data, batch=batch):
+        ids += names
+        features += [] if found is None else [found]
     return Familiarity.of(torch.cat(features), ids, [of_id[name].group for name in ids]) if ids else None
 
 
@@ -95,6 +100,8 @@ def caution(distance: float) -> str:
 
 def write_familiarity(run: Path, classifier: str, familiarity: Familiarity | None) -> None:
     """Beside the run's classifier of this name; of one that has none the file goes."""
+    if not is_rank0():
+        return
     path = run / FOLDER / f"{classifier}.safetensors"
     if familiarity is None:
         path.unlink(missing_ok=True)

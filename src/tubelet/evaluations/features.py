@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from tubelet.corpus.table import Corpus, Video
+from tubelet.distributed import broadcast_from_rank0, is_rank0
 from tubelet.errors import CorpusError
 from tubelet.evaluations.cache import Row, Store, view_of
-from tubelet.loading.loader import Data, eval_batches
+from tubelet.evaluations.sharded import map_batches
+from tubelet.loading.loader import Data
 from tubelet.loading.subset import filter_videos
 from tubelet.progress import Progress, silent
 from tubelet.seeds import key
@@ -238,22 +240,24 @@ def read(
     readable = [video for video in videos if video.status == "ok"]
     if settings.folder is None:
         rows: dict[str, Row] = {}
-        for some, made in compute(encoder, corpus, clip, data, readable, kind, settings):
-            failed += some.failed
+        for missing, made in compute(encoder, corpus, clip, data, readable, kind, settings):
+            failed += missing
             rows |= dict(made)
     else:
         where = settings.folder, {**view_of(encoder, clip, data), **kind.about}, kind.name
         store = Store(*where)
         rows = {video.id: row for video in readable if (row := store.find(video)) is not None}
-        new = {video.id: video for video in readable if video.id not in rows}
+        known = broadcast_from_rank0(lambda: frozenset(rows))  # the others may have looked a moment earlier or later
+        new = {video.id: video for video in readable if video.id not in known}
         try:
-            for some, made in compute(encoder, corpus, clip, data, list(new.values()), kind, settings):
-                failed += some.failed
-                for name, row in made:
+            for missing, made in compute(encoder, corpus, clip, data, list(new.values()), kind, settings):
+                failed += missing
+                for name, row in made if is_rank0() else ():
                     store.add(new[name], row)
         finally:
             store.flush()  # of an interrupted command, too
         if new:
+            broadcast_from_rank0(lambda: None)  # the first rank has written
             store = Store(*where)
             rows |= {video.id: row for video in new.values() if (row := store.find(video)) is not None}
     if not rows:
@@ -276,28 +280,30 @@ def choose(corpus: Corpus, split: str, limit: int | None, seed: int, where: str 
 
 def compute(
     encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, videos: list[Video], kind: Kind, settings: Settings
-) -> Iterator[tuple[Batch, list[tuple[str, Row]]]]:
-    """Batches, with what is kept of the videos that could be read, by id."""
-    if not videos:
-        return
+) -> Iterator[tuple[tuple[str, ...], list[tuple[str, Row]]]]:
+    """Of each batch: why videos could not be read, and what is kept of the others, by id."""
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
-    done, progress = 0, settings.progress
-    training = encoder.training
+    done, training = 0, encoder.training
+
+    def encoded(some: Batch) -> tuple[tuple[str, ...], list[tuple[str, Row]]]:
+        if not len(some):
+            return some.failed, []
+        with torch.inference_mode():
+            tokens = encoder.encode(some.video.to(device)).float()  # type: ignore[operator]  # b n d
+            parts = kind.parts(tokens, some)
+        short = [False] * len(some) if some.short is None else some.short.tolist()
+        return some.failed, [
+            (name, Row(short[place], {part: values[place] for part, values in parts.items()}))
+            for place, name in enumerate(some.ids)
+        ]
+
     encoder.eval()
     try:
-        for some in eval_batches(corpus, videos, clip, data, batch=settings.batch, progress=progress):
-            made: list[tuple[str, Row]] = []
-            if len(some):
-                with torch.inference_mode():
-                    tokens = encoder.encode(some.video.to(device)).float()  # type: ignore[operator]  # b n d
-                    parts = kind.parts(tokens, some)
-                short = [False] * len(some) if some.short is None else some.short.tolist()
-                made = [
-                    (name, Row(short[place], {part: values[place] for part, values in parts.items()}))
-                    for place, name in enumerate(some.ids)
-                ]
-            done += len(some) + len(some.failed)
-            progress(done, len(videos), "")
-            yield some, made
+        for failed, made in map_batches(
+            encoded, corpus, videos, clip, data, batch=settings.batch, progress=settings.progress
+        ):
+            done += len(made) + len(failed)
+            settings.progress(done, len(videos), "")
+            yield failed, made
     finally:
         encoder.train(training)

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tubelet.checksums import read_safetensors, write_safetensors
+from tubelet.distributed import is_rank0
 from tubelet.errors import WeightsError
 from tubelet.evaluations.base import Context
 from tubelet.evaluations.linear import Head, Linear
@@ -69,6 +70,8 @@ def best_head(probe: Linear, context: Context, result: Mapping[str, Any], step: 
 
 
 def write_head(kept: KeptHead, path: Path) -> None:
+    if not is_rank0():
+        return
     about = {"pool": kept.pool, "classes": kept.classes, "step": kept.step, "layer": kept.head.layer}
     tensors = {name: getattr(kept.head, name).contiguous() for name in PARTS}
     write_safetensors(path, tensors, {"about": json.dumps(about, ensure_ascii=False)})

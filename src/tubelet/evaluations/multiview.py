@@ -6,15 +6,17 @@ clip that comes twice (as samplers of several processes pad their last batch), c
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tubelet.corpus.table import Corpus, Video
-from tubelet.loading.loader import Data, eval_batches
+from tubelet.evaluations.sharded import map_batches
+from tubelet.loading.loader import Data
 from tubelet.progress import Progress, silent
-from tubelet.types import Clip
+from tubelet.types import Batch, Clip
 from tubelet.video.views import CENTRE, View
 
 Scores = Callable[[Tensor], Tensor]
@@ -35,6 +37,22 @@ class Predicted:
         return self.probabilities[[place[name] for name in ids]]
 
 
+@dataclass(frozen=True)
+class Outline:
+    """Of a batch, all but its pixels."""
+
+    ids: tuple[str, ...]
+    view: Int64[Tensor, "b"]
+    short: tuple[str, ...]
+    failed: tuple[str, ...]
+
+    @classmethod
+    def of(cls, batch: Batch) -> "Outline":
+        assert batch.view is not None
+        short = () if batch.short is None else compress(batch.ids, batch.short.tolist())
+        return cls(batch.ids, batch.view, tuple(short), batch.failed)
+
+
 def predict(
     scores: Scores,
     corpus: Corpus,
@@ -52,24 +70,26 @@ def predict(
     failed: list[str] = []
     short: dict[str, None] = {}
     seen, scored, done = [], [], 0
+
+    def score(some: Batch) -> tuple[Outline, Tensor | None]:
+        return Outline.of(some), scores(some.video.to(device)).float().cpu() if len(some) else None
+
     videos = [replace(video, label=None) for video in videos]  # whatever the labels are called, they are not read here
     with torch.inference_mode():
-        for some in eval_batches(corpus, videos, clip, data, batch=batch, views=views, progress=progress):
+        for some, found in map_batches(score, corpus, videos, clip, data, batch=batch, views=views, progress=progress):
             failed += some.failed
-            done += len(some) // len(views) + len(some.failed)
-            if len(some):
-                assert some.view is not None
+            done += len(some.ids) // len(views) + len(some.failed)
+            if found is not None:
                 ids += some.ids
                 seen.append(some.view)
-                scored.append(scores(some.video.to(device)).float().cpu())
-            if some.short is not None:
-                short |= dict.fromkeys(name for name, is_short in zip(some.ids, some.short, strict=True) if is_short)
+                scored.append(found)
+            short |= dict.fromkeys(some.short)
             progress(done, len(videos), "")
     if not ids:
         return Predicted((), torch.empty(0, 0), tuple(failed))
     merged = merge(ids, torch.cat(seen), torch.cat(scored))
-    found = [video.id for video in videos if video.id in merged]
-    return Predicted(tuple(found), torch.stack([merged[name] for name in found]), tuple(failed), tuple(short))
+    there = [video.id for video in videos if video.id in merged]
+    return Predicted(tuple(there), torch.stack([merged[name] for name in there]), tuple(failed), tuple(short))
 
 
 def merge(

@@ -9,6 +9,7 @@ nearest to it, normalised by its own statistics. Means are over clips, and `skil
 A clip that cannot be read is named and counted; nothing takes its place.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -24,11 +25,12 @@ from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import choose
 from tubelet.evaluations.intervals import BOUNDS, FEW, TOLD, drawn_again, of_few
-from tubelet.loading.loader import eval_batches
+from tubelet.evaluations.sharded import map_batches
 from tubelet.models.patches import gather
 from tubelet.objectives.pixels import normalise
 from tubelet.report.pictures import Samples, save
 from tubelet.seeds import key
+from tubelet.tasks import Pretraining
 from tubelet.tasks import Reconstruction as Rebuilt
 from tubelet.types import Batch, Clip, Mask
 
@@ -49,8 +51,8 @@ class Reconstruction(Evaluation):
         videos = choose(context.corpus, self.split, limit, 0, context.data.where)
         shown = first_by_key([video for video in videos if video.status == "ok"], self.pictures)
         done = measure(context, videos, {video.id for video in shown})
-        if done.shown and context.folder is not None:
-            save(collect(done.shown, context), context.folder)
+        if done.shown and context.pictures is not None:
+            save(collect(done.shown, context), context.pictures)
         rows = np.stack([done.loss, done.trivial, done.nearest])
         intervals = bootstrap(rows, done.groups, seed=context.seed, samples=self.samples)
         loss, trivial, near = rows.mean(1)
@@ -104,48 +106,66 @@ class Measured:
     hidden: int = 0
     scored: int = 0
 
+    def add(self, other: "Measured") -> None:
+        """The clips of another batch."""
+        for mine, more in (
+            (self.loss, other.loss), (self.trivial, other.trivial), (self.nearest, other.nearest),
+            (self.flat, other.flat), (self.groups, other.groups), (self.failed, other.failed),
+            (self.shown, other.shown),
+        ):  # fmt: skip
+            mine.extend(more)  # type: ignore[arg-type]
+        self.short += other.short
+        self.hidden, self.scored = other.hidden or self.hidden, other.scored or self.scored
+
 
 def measure(context: Context, videos: list[Video], shown: set[str]) -> Measured:
     """Every clip through the task, in fp32, and its mode as it was."""
     task = context.task
     assert task is not None
-    device = next(task.parameters()).device
     group = {video.id: video.group for video in videos}
     done = Measured([], [], [], [], [], [], [])
     training = task.training
     task.eval()
     try:
-        with torch.inference_mode():
-            for batch in eval_batches(
-                context.corpus, videos, context.clip, context.data,
-                batch=context.batch, needs=task.needs, text=bool(task.online_maps), progress=context.progress,
-            ):  # fmt: skip
-                done.failed += batch.failed
-                if not len(batch):
-                    continue
-                keyed = replace(batch, key=torch.tensor([key(0, "reconstruction of " + name) for name in batch.ids]))
-                rebuilt = task.reconstruct(keyed.to(device))
-                mask = rebuilt.seen.mask
-                near = nearest_visible(mask, context.clip)
-                target = rebuilt.target.values  # b q p
-                copied = normalise(gather(rebuilt.seen.tubelets, near)).values
-                done.loss += clip_means((rebuilt.prediction - target).square())
-                done.trivial += clip_means(target.square())
-                done.nearest += clip_means((copied - target).square())
-                done.flat += rebuilt.target.flat.float().mean(1).tolist()
-                done.groups += [group[name] for name in batch.ids]
-                done.short += 0 if batch.short is None else int(batch.short.sum())
-                done.hidden, done.scored = mask.hidden.shape[1], mask.decode.shape[1]
-                for place, name in enumerate(batch.ids):
-                    if name in shown:
-                        done.shown.append(keep(place, keyed, rebuilt, near, context, done))
-                context.progress(len(done.loss) + len(done.failed), len(videos), "")
+        for some in map_batches(
+            lambda batch: measure_batch(context, task, batch, group, shown), context.corpus, videos, context.clip,
+            context.data, batch=context.batch, needs=task.needs, text=bool(task.online_maps), progress=context.progress,
+        ):  # fmt: skip
+            done.add(some)
+            context.progress(len(done.loss) + len(done.failed), len(videos), "")
     finally:
         task.train(training)
     if not done.loss:
         raise CorpusError(
             f"none of {len(videos)} videos of {context.corpus.name} could be read; first: {done.failed[0]}"
         )
+    return done
+
+
+@torch.inference_mode()
+def measure_batch(
+    context: Context, task: Pretraining, batch: Batch, group: Mapping[str, str], shown: set[str]
+) -> Measured:
+    done = Measured([], [], [], [], [], [*batch.failed], [])
+    if not len(batch):
+        return done
+    device = next(task.parameters()).device
+    keyed = replace(batch, key=torch.tensor([key(0, "reconstruction of " + name) for name in batch.ids]))
+    rebuilt = task.reconstruct(keyed.to(device))
+    mask = rebuilt.seen.mask
+    near = nearest_visible(mask, context.clip)
+    target = rebuilt.target.values  # b q p
+    copied = normalise(gather(rebuilt.seen.tubelets, near)).values
+    done.loss += clip_means((rebuilt.prediction - target).square())
+    done.trivial += clip_means(target.square())
+    done.nearest += clip_means((copied - target).square())
+    done.flat += rebuilt.target.flat.float().mean(1).tolist()
+    done.groups += [group[name] for name in batch.ids]
+    done.short += 0 if batch.short is None else int(batch.short.sum())
+    done.hidden, done.scored = mask.hidden.shape[1], mask.decode.shape[1]
+    for place, name in enumerate(batch.ids):
+        if name in shown:
+            done.shown.append(keep(place, keyed, rebuilt, near, context, done))
     return done
 
 
@@ -168,7 +188,6 @@ def keep(
 ) -> dict[str, Any]:
     """One clip as the arrays of `Samples`."""
     clip, name = context.clip, batch.ids[place]
-    offset = len(done.loss) - len(batch) + place
     heat = batch.maps.get("text")
     inside = {"c": 3, "t": clip.tubelet_frames, "y": clip.tubelet_size}
     video = next(video for video in context.corpus.videos if video.id == name)
@@ -180,8 +199,8 @@ def keep(
         "prediction": rearrange(rebuilt.prediction[place].half().cpu(), "q (c t y x) -> q t y x c", **inside).numpy(),
         "mean": rebuilt.target.mean[place].cpu().numpy(),
         "std": rebuilt.target.std[place].cpu().numpy(),
-        "loss": np.float64(done.loss[offset]),
-        "trivial": np.float64(done.trivial[offset]),
+        "loss": np.float64(done.loss[place]),
+        "trivial": np.float64(done.trivial[place]),
         "ids": name,
         "captions": caption_of(batch, place, video, context),
         "labels": video.label or "",

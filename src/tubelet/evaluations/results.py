@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from tubelet.checksums import read_json, write_json
+from tubelet.distributed import is_rank0
 from tubelet.errors import RunError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.contamination import Leaks
@@ -81,6 +82,8 @@ SAME = ("corpus", "counts", "settings", "view", "classes")  # of two measurement
 
 def merge_result(run: Path, name: str, result: Mapping[str, Any]) -> dict[str, Any]:
     """Writes one entry beside the others. Baselines measured before stay, where they were measured in the same way."""
+    if not is_rank0():
+        return plain(dict(result))
     with lock(run / ".results.lock", RunError(f"another command is writing the results of {run}: wait until it ends")):
         results = read_results(run)
         before = results.get(name, {})

@@ -63,8 +63,8 @@ class Retrieval(Evaluation):
         self.text_and_video(context, queries, result)
         if not result["metrics"]:
             raise CorpusError("retrieval has nothing to measure: " + "; ".join(result["remarks"]))
-        if context.folder is not None:
-            keep_thumbnails(context.corpus, named_videos(result["examples"]), context.folder)
+        if context.pictures is not None:
+            keep_thumbnails(context.corpus, named_videos(result["examples"]), context.pictures)
         return result
 
     def video_to_video(self, context: Context, queries: Features, result: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from tubelet.corpus.table import Corpus, Video
+from tubelet.distributed import broadcast_from_rank0, gather_in_order, rank_and_world_size
 from tubelet.errors import VideoError
 from tubelet.evaluations.cache import Row, Store, beside
 from tubelet.evaluations.features import LOOK, LOOKS
@@ -33,14 +34,17 @@ def looks_of_videos(corpus: Corpus, videos: Sequence[Video], tell: Tell = quiet)
     """By id; videos that cannot be read are left out. `tell` is told where that takes time."""
     root = beside(corpus)
     store = Store(root, VIEW, "looks")
-    found = {video.id: row for video in videos if (row := store.find(video)) is not None}
+    found = broadcast_from_rank0(lambda: {video.id: row for video in videos if (row := store.find(video)) is not None})
     new = [video for video in videos if video.id not in found]
     if len(new) > FEW:
         tell(f"looking once at {len(new)} clips of {corpus.name}, so that copies of them are recognised")
-    for video, frames in looked_at(new):
-        row = Row(False, {"looks": frames.reshape(-1)})
-        found[video.id] = row
-        store.add(video, row)
+    rank, world_size = rank_and_world_size()
+    for some in gather_in_order(iter([looked_at(new[rank::world_size])]), world_size):
+        for video, frames in some:
+            found[video.id] = Row(False, {"looks": frames.reshape(-1)})
+    for video in new if rank == 0 else ():
+        if video.id in found:
+            store.add(video, found[video.id])
     store.flush()
     return {name: np.array(row.parts["looks"]).reshape(LOOKS, LOOK, LOOK, 3) for name, row in found.items()}
 

@@ -135,17 +135,20 @@ def eval_batches(
     views: Sequence[View] = (CENTRE,),
     crop: CropOf | None = None,
     progress: Progress = silent,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Iterator[Batch]:
     """One clip of every video for every view (the middle of its time and place), in the order given.
 
     A batch holds whole videos: at least one, else as many as fit with all their views. `crop` says which part of the
-    frame is shown, in place of the view's square.
+    frame is shown, in place of the view's square. Ranks take turns at the batches, which hold the same clips on any
+    number of ranks.
     """
     usable = [video for video in videos if video.status == "ok"]
     source = Source.make(corpus, usable, clip, data, needs, text)
     size = max(1, batch // len(views))
     steps = EvaluationSteps(source.with_frames(progress), list(videos), size, views, crop)
-    return iterate(steps, range(-(-len(videos) // size)), data.workers)
+    return iterate(steps, range(rank, -(-len(videos) // size), world_size), data.workers)
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from typing import Any
 
 import chz
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn.functional import nll_loss
 
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part
 from tubelet.checksums import Damaged, read_safetensors, write_safetensors
 from tubelet.corpus.table import Corpus, Video
-from tubelet.distributed import DistributedContext, broadcast_from_rank0, process_group
+from tubelet.distributed import DistributedContext, broadcast_from_rank0, is_rank0, process_group
 from tubelet.errors import RecipeError, RunError, WeightsError
 from tubelet.evaluations.classification import chance, measure_scores
 from tubelet.evaluations.contamination import Leaks
@@ -101,18 +101,17 @@ def finetune(
             recipe, config, where(table), steps, context.world_size, context.precision, None, decided, tuple(command)
         )
         parts = {"fit": division.fit, "select": division.select}
-        record, tell = TrainedOn(), partial(say, context)
+        tell = partial(say, context)
 
-        def take() -> RunLock[Finetune]:
-            nonlocal record
+        def take() -> tuple[RunLock[Finetune], bool, TrainedOn]:
             held = stack.enter_context(lock_run(folder, plan))
-            if not (folder / CLASSIFIER).exists():
-                init = None if config.scratch else config.init
-                record = begin_tuning(folder, table, parts, init, held.begun, allow_changed, tell)
-            return held
+            if (folder / CLASSIFIER).exists():
+                return held, True, TrainedOn()
+            init = None if config.scratch else config.init
+            return held, False, begin_tuning(folder, table, parts, init, held.begun, allow_changed, tell)
 
-        held = broadcast_from_rank0(take, context)
-        if (folder / CLASSIFIER).exists():
+        held, finished, record = broadcast_from_rank0(take)
+        if finished:
             if context.rank == 0:
                 tidy(config, folder)
             say(context, f"{folder} is finished; {following(folder)}")
@@ -126,18 +125,16 @@ def finetune(
             if not tune(Tuning(config, table, division, rate, steps, folder, context)):
                 say(context, "stopped and saved; the same command goes on from there")
                 return False
-        if context.world_size > 1:
-            distributed.barrier()  # the first rank has measured the last step
-        chosen = best(rates, folder, len(division.select))
+        chosen = broadcast_from_rank0(lambda: best(rates, folder, len(division.select)))
         kept = Tuning(config, table, division, chosen.rate, steps, folder, context)
         if config.refit and division.select:
             kept = refitted(kept, chosen.step)
             if not tune(kept):
                 say(context, "stopped and saved; the same command goes on from there")
                 return False
+        finish(folder, record, table, tell)
+        conclude(kept, division, leaks, chosen, folder, progress)
         if context.rank == 0:
-            finish(folder, record, table, tell)
-            conclude(kept, division, leaks, chosen, folder, progress)
             print(f"{folder}: {chosen.told}; {following(folder)}")
         return True
 
@@ -179,10 +176,12 @@ def tune(tuning: Tuning) -> bool:
     config, context, steps, folder = tuning.config, tuning.context, tuning.steps, tuning.folder
     last = tuning.last
     folder.mkdir(exist_ok=True, parents=True)
-    first = checkpoint_step(folder / CHECKPOINT)
-    finished = first == last and any(record["step"] == last for record in measured(folder))
-    if context.world_size > 1:
-        distributed.barrier()  # every rank has looked before one of them writes
+
+    def standing_of() -> tuple[int, bool]:
+        first = checkpoint_step(folder / CHECKPOINT)
+        return first, first == last and any(record["step"] == last for record in measured(folder))
+
+    first, finished = broadcast_from_rank0(standing_of)
     if finished:
         return True
     what = "" if tuning.until is None else "all of train, "
@@ -203,9 +202,8 @@ def tune(tuning: Tuning) -> bool:
         look = Looking(tuning, task, log)
         if train(loop, task, batches, look, folder, log, steps, context, tuning.until) < last:
             return False
-        if context.rank == 0:
-            task.eval()
-            look(last)
+        task.eval()
+        look(last)
     return True
 
 
@@ -226,7 +224,7 @@ class Looking:
 
     def __init__(self, tuning: Tuning, task: Classification, log: Log) -> None:
         self.tuning, self.task, self.log = tuning, task, log
-        self.top = max((standing(record) for record in measured(tuning.folder)), default=None)
+        self.top = broadcast_from_rank0(lambda: max((standing(one) for one in measured(tuning.folder)), default=None))
 
     def __call__(self, step: int) -> None:
         tuning, model = self.tuning, self.task.tested
@@ -243,6 +241,8 @@ class Looking:
         self.log.write("evaluation", step, name=HELD_OUT, metrics=metrics, failed=list(found.failed))
 
     def keep(self, step: int) -> None:
+        if not is_rank0():
+            return
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.task.tested.state_dict().items()}
         write_safetensors(self.tuning.folder / BEST, tensors, {"step": str(step)})
 
@@ -285,7 +285,7 @@ def conclude(
     goes. `division` is that of the selection."""
     config, corpus = tuning.config, tuning.corpus
     step = chosen.step if tuning.until is None else tuning.until
-    weights = best_weights(tuning.folder, step)
+    weights = broadcast_from_rank0(lambda: best_weights(tuning.folder, step))
     model = config.build(len(division.classes)).model
     load_strictly(model, weights, tuning.folder / BEST)
     model.to(tuning.context.device).eval()
@@ -298,11 +298,13 @@ def conclude(
         known = f"was trained on (data.split={split})" if split in ("all", "test") else "has no labelled video"
         result["remarks"] = [f"the test split of {corpus.name} {known}: nothing is measured on it"]
     merge_result(folder, "finetune", result)
-    write_atomically(folder / LOG, (below(folder, chosen.rate) / LOG).read_bytes())
     familiarity = familiar_with(
         model.features, corpus, tuning.division.fit, config.clip, config.data, config.batch, tuning.context.device
     )
     write_familiarity(folder, "finetune", familiarity)
+    if not is_rank0():
+        return
+    write_atomically(folder / LOG, (below(folder, chosen.rate) / LOG).read_bytes())
     about = {"classes": "\n".join(division.classes), "step": str(step), "rate": f"{chosen.rate:g}"}
     write_safetensors(folder / CLASSIFIER, weights, about)
     tidy(config, folder)

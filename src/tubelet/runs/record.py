@@ -7,6 +7,7 @@ from typing import Any
 from tubelet.aligners.base import read_about
 from tubelet.corpus.listing import plural
 from tubelet.corpus.table import Corpus, Video
+from tubelet.distributed import is_rank0
 from tubelet.errors import RunError, TubeletError
 from tubelet.evaluations.base import Context
 from tubelet.evaluations.thumbnails import FEW, Tell
@@ -91,7 +92,8 @@ def say_unread(videos: Sequence[Video], tell: Tell) -> None:
 def finish(folder: Path, record: TrainedOn, corpus: Corpus, tell: Tell) -> TrainedOn:
     """With how the clips look, so that those encoded anew are known without this corpus."""
     record = record.with_looks(corpus, corpus.select("all"), tell)
-    record.write(folder / FILE)
+    if is_rank0():
+        record.write(folder / FILE)
     return record
 
 

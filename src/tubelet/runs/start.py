@@ -13,7 +13,7 @@ import torch
 
 from tubelet.corpus.estimate import size
 from tubelet.corpus.table import Corpus
-from tubelet.distributed import DistributedContext, broadcast_from_rank0, process_group
+from tubelet.distributed import DistributedContext, broadcast_from_rank0, is_rank0, process_group
 from tubelet.errors import RecipeError, TubeletError
 from tubelet.evaluations import Context
 from tubelet.evaluations.cache import FOLDER
@@ -58,17 +58,16 @@ def pretrain(
         config.check(table)
         text_width = Embeddings.open(table).width if config.needs_text else None
         plan = RunConfig.make(recipe, config, table, context, text_width, list(command))
-        record, tell = TrainedOn(), partial(say, context)
+        tell = partial(say, context)
 
-        def take() -> RunLock[Pretrain]:
-            nonlocal record
+        def take() -> tuple[RunLock[Pretrain], TrainedOn]:
             held = stack.enter_context(lock_run(folder, plan))
-            if not held.finished:
-                say_unread(config.data.select(table), tell)
-                record = begin(folder, config, table, held.step > 0, allow_changed, tell)
-            return held
+            if held.finished:
+                return held, TrainedOn()
+            say_unread(config.data.select(table), tell)
+            return held, begin(folder, config, table, held.step > 0, allow_changed, tell)
 
-        held = broadcast_from_rank0(take, context)
+        held, record = broadcast_from_rank0(take)
         if held.finished:
             done = f"all {plan.steps} steps are done and measured"
             say(context, f"{folder} is finished: {done}; {following(folder, corpus, table, config)}")
@@ -117,13 +116,13 @@ def pretrain(
         if reached < plan.steps:
             say(context, f"stopped and saved at step {reached} of {plan.steps}; the same command goes on from there")
             return False
+        task.eval()
+        whole = evaluated(folder=folder, keep=folder / FOLDER)
+        known = leaks(finish(folder, record, table, tell))
+        for name, result in measure(config, whole, known, log, plan.steps).items():
+            merge_result(folder, name, complete(config.evaluations[name], result, whole, known, plan.steps))
+        log.write("end", plan.steps)
         if context.rank == 0:
-            task.eval()
-            whole = evaluated(folder=folder, keep=folder / FOLDER)
-            known = leaks(finish(folder, record, table, tell))
-            for name, result in measure(config, whole, known, log, plan.steps).items():
-                merge_result(folder, name, complete(config.evaluations[name], result, whole, known, plan.steps))
-            log.write("end", plan.steps)
             print(f"{folder}: {summary(folder)}; {following(folder, corpus, table, config)}")
         return True
 
@@ -143,7 +142,8 @@ def measure(config: Pretrain, context: Context, leaks: Leaks, log: Log, step: in
             leaks.refuse(getattr(evaluation, "split", "test"), False, evaluation.compares_text)
             results[name] = evaluation.run(context)
         except TubeletError as error:
-            print(f"{name} is not measured: {error}", file=sys.stderr)
+            if is_rank0():
+                print(f"{name} is not measured: {error}", file=sys.stderr)
         else:
             log.write("evaluation", step, name=name, metrics=results[name]["metrics"])
     return results

@@ -1,0 +1,42 @@
+"""What every rank computes of its share of the clips, on all ranks: the result of one rank, in a part of its time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from tubelet.corpus.table import Corpus, Video
+from tubelet.distributed import gather_in_order, rank_and_world_size
+from tubelet.loading.loader import Data, eval_batches
+from tubelet.progress import Progress, silent
+from tubelet.types import Batch, Clip
+from tubelet.video.views import CENTRE, View
+
+T = TypeVar("T")
+
+
+def map_batches(
+    compute: Callable[[Batch], T],
+    corpus: Corpus,
+    videos: Sequence[Video],
+    clip: Clip,
+    data: Data,
+    *,
+    batch: int,
+    needs: Sequence[str] = (),
+    text: bool = False,
+    views: Sequence[View] = (CENTRE,),
+    progress: Progress = silent,
+) -> Iterator[T]:
+    """`compute` of every batch of `eval_batches`, in order, on every rank.
+
+    A rank takes whole batches, so a batch holds the same clips on any number of ranks, and none is padded or comes
+    twice: the figures are those of one rank, bit for bit. What is computed travels between ranks: let it be small, and
+    on the CPU.
+    """
+    if not videos:
+        return
+    rank, world_size = rank_and_world_size()
+    own = eval_batches(
+        corpus, videos, clip, data, batch=batch, needs=needs, text=text, views=views, progress=progress,
+        rank=rank, world_size=world_size,
+    )  # fmt: skip
+    yield from gather_in_order(map(compute, own), -(-len(videos) // max(1, batch // len(views))))
