@@ -10,13 +10,28 @@ WHERE = {
     "Budget": "tubelet.types",
     "Clip": "tubelet.types",
     "Mask": "tubelet.types",
+    "Run": "tubelet.runs.run",
     "TubeletError": "tubelet.errors",
     "align": "tubelet.prepare",
     "embed": "tubelet.inference.embed",
+    "finetune": "tubelet.runs.finetune",
     "load_encoder": "tubelet.inference.embed",
+    "pretrain": "tubelet.runs.pretrain",
 }
 
-__all__ = ["Batch", "Budget", "Clip", "Mask", "TubeletError", "align", "embed", "load_encoder"]
+__all__ = [
+    "Batch",
+    "Budget",
+    "Clip",
+    "Mask",
+    "Run",
+    "TubeletError",
+    "align",
+    "embed",
+    "finetune",
+    "load_encoder",
+    "pretrain",
+]
 
 
 def __getattr__(name: str) -> object:

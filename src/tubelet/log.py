@@ -1,6 +1,7 @@
 """The record of a run: JSON lines on disk, TensorBoard beside them where it is asked for, a bar on the terminal."""
 
 import contextlib
+import math
 import os
 import platform
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NotRequired, TypedDict
 
-from rich.progress import BarColumn, TextColumn
+from rich.progress import BarColumn, TaskID, TextColumn
 
 from tubelet.checksums import json_line, misfit, open_json_lines, read_json_lines
 from tubelet.console import Console, Display
@@ -172,41 +173,31 @@ def clock(left: float) -> str:
 
 
 class Bar:
-    """How far, how fast, how good against the trivial loss, and when it ends.
+    """Progress of a training: a bar on a terminal; elsewhere a line every half minute, and at the ends."""
 
-    Off a terminal it prints a line at the first step, every half minute and at the end.
-    """
-
-    def __init__(self, total: int, first: int, shown: bool = True, evaluate_every: int = 0):
-        self.total, self.done, self.shown = total, first, shown
+    def __init__(self) -> None:
         self.console = Console(file=sys.stderr)
-        self.live = shown and self.console.is_terminal
-        self.spoke, self.first = 0.0, first
-        self.pace = Pace(total, first, evaluate_every, time.monotonic())
+        self.live = self.console.is_terminal
+        self.spoke = -math.inf
         columns = (
             BarColumn(),
             TextColumn("{task.completed}/{task.total}"),
             TextColumn("{task.description}", markup=False),
         )
         self.progress = Display(*columns, console=self.console, disable=not self.live)
-        self.task = self.progress.add_task("", total=total, completed=first)
+        self.task: TaskID | None = None
 
-    def show(self, done: int, terms: Mapping[str, float], clips_per_second: float) -> None:
-        if not self.shown:
-            return
-        text = f"{against_trivial(terms)}  {clips_per_second:.0f} clips/s  ends {self.end(done)}"
+    def __call__(self, done: int, total: int, text: str) -> None:
         if self.live:
-            self.progress.update(self.task, completed=done, description=text)
-        elif done == self.total or done == self.first + 1 or time.monotonic() - self.spoke >= 30:
+            if self.task is None:
+                self.task = self.progress.add_task("", total=total)
+                self.progress.start()
+            self.progress.update(self.task, completed=done, total=total, description=text)
+        elif done == total or time.monotonic() - self.spoke >= 30:
             self.spoke = time.monotonic()
-            self.console.print(f"step {done}/{self.total}  {text}", soft_wrap=True)
-
-    def end(self, done: int) -> str:
-        """The time of day of the last step."""
-        return clock(self.pace.left(done, time.monotonic()))
+            self.console.print(f"step {done}/{total}  {text}", soft_wrap=True)
 
     def __enter__(self) -> "Bar":
-        self.progress.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

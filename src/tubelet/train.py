@@ -25,10 +25,11 @@ from torch.nn.parallel import DistributedDataParallel
 from tubelet.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from tubelet.distributed import DistributedContext
 from tubelet.errors import RecipeError, RunError
-from tubelet.log import Bar, Log
+from tubelet.log import Log, Pace, against_trivial, clock
 from tubelet.models.blocks import Block
 from tubelet.models.encoder import Encoder
 from tubelet.optim import Optim
+from tubelet.progress import Progress
 from tubelet.seeds import key
 from tubelet.types import Batch
 
@@ -87,6 +88,7 @@ def train(
     log: Log,
     total: int,
     context: DistributedContext,
+    progress: Progress,  # told the steps done, those in all, and the losses
     until: int | None = None,  # the step at which the schedule of `total` steps is left; None: at its end
 ) -> int:
     """Trains up to step `total` from the folder's checkpoint, if there is one. Returns the step it came to:
@@ -100,9 +102,10 @@ def train(
     clips = config.batch * config.accumulate * context.world_size
     wanted = failed = 0
 
-    with Interruption() as interruption, Bar(last, first, context.rank == 0, config.evaluate_every) as bar:
+    pace = Pace(last, first, config.evaluate_every, time.monotonic())
+    with Interruption() as interruption:
         if first == 0 and config.evaluate_every:
-            bar.pace.evaluated(timed(evaluate, 0, task))
+            pace.evaluated(timed(evaluate, 0, task))
         began, counted = time.monotonic(), 0
         for step in range(first, last):
             torch.manual_seed(key(config.seed, "step", step, context.rank))  # for modules that draw without a key
@@ -145,12 +148,13 @@ def train(
                 log.write(
                     "step", done, **record, lr=rate, clips_per_second=round(speed, 2), short=short, failed=names
                 )  # fmt: skip
-                bar.show(done, record, speed)
+                ends = clock(pace.left(done, time.monotonic()))
+                progress(done, last, f"{against_trivial(record)}  {speed:.0f} clips/s  ends {ends}")
                 began, counted = time.monotonic(), 0
                 if failed > config.max_failed * max(wanted, 100):
                     raise too_many(failed, wanted, names, config.max_failed)
             if config.evaluate_every and done % config.evaluate_every == 0 and done < last:
-                bar.pace.evaluated(timed(evaluate, done, task))
+                pace.evaluated(timed(evaluate, done, task))
                 began, counted = time.monotonic(), 0
             if (done % config.save_every == 0 or done == last or stop) and context.rank == 0:
                 log.sync()

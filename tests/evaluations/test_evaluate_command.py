@@ -20,7 +20,7 @@ from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast, Pixels
 from tubelet.recipes import Pretrain
-from tubelet.runs.start import pretrain
+from tubelet.runs.pretrain import pretrain
 from tubelet.stores.embeddings import EmbeddingsWriter
 from tubelet.video.sampling import Sampling
 
@@ -64,8 +64,8 @@ def config(clip, source, **objectives):
 def trained(corpus, clip, tmp_path_factory):
     """Reconstruction alone; and with a contrast whose captions say the label."""
     folder = tmp_path_factory.mktemp("runs")
-    pretrain("tiny", config(clip, "subject"), corpus.folder, folder / "pixels")
-    pretrain("tiny", config(clip, "verb", contrast=Contrast()), corpus.folder, folder / "guided")
+    pretrain(config(clip, "subject"), on=corpus.folder, out=folder / "pixels")
+    pretrain(config(clip, "verb", contrast=Contrast()), on=corpus.folder, out=folder / "guided")
     return folder
 
 
@@ -184,7 +184,7 @@ def test_the_corpus_of_the_run_it_began_with_counts_as_seen(runs, corpus, clip, 
     rows = [{name: getattr(video, name) for name in same} for video in corpus.select("train")]
     other = write_corpus(tmp_path / "other", "train alone", [{**row, "split": "train"} for row in rows])
     recipe = chz.replace(config(clip, "subject"), init=str(runs / "pixels"))
-    pretrain("tiny", recipe, other.folder, runs / "again")
+    pretrain(recipe, on=other.folder, out=runs / "again")
     status, out, _ = evaluate(capsys, runs / "again", "--on", corpus.folder, "linear")
     assert status == 0
     assert "encoder has seen of small: train (trained on train alone)" in out
@@ -223,7 +223,7 @@ def test_a_test_split_that_the_aligner_has_seen_is_refused_unless_allowed(runs, 
     trained_on(corpus, ["test", "train"])
     shutil.rmtree(runs / "guided")
     try:
-        pretrain("tiny", config(clip, "verb", contrast=Contrast()), corpus.folder, runs / "guided")
+        pretrain(config(clip, "verb", contrast=Contrast()), on=corpus.folder, out=runs / "guided")
         status, _, err = evaluate(capsys, runs / "guided", "linear")
         assert status == 2
         assert "--allow-seen" in err

@@ -115,7 +115,7 @@ def test_the_mean_image_is_the_mean_of_the_clip_and_its_slots_are_in_order(small
 
 def test_the_untrained_baseline_is_the_encoder_as_pretraining_begins(small, clip, data):
     from tubelet.recipes.pretrain import Pretrain
-    from tubelet.runs.start import fresh
+    from tubelet.runs.pretrain import fresh
 
     config = Pretrain(clip=clip, data=data, encoder=Vit(width=32, depth=1, heads=2), steps=1, seed=5)
     task = fresh(config, None)

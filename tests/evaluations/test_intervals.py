@@ -90,11 +90,11 @@ def test_two_test_clips_are_not_told_as_a_hundred_percent_for_sure(two_test_clip
 def two_test_clips(tmp_path_factory, clip):
     from test_what_selects import config, make
 
-    from tubelet.runs.start import pretrain
+    from tubelet.runs.pretrain import pretrain
 
     folder = tmp_path_factory.mktemp("two")
     corpus = make(folder / "corpus", [f"g{i}" for i in range(8)], count=6)
-    pretrain("tiny", config(clip), corpus.folder, folder / "run")
+    pretrain(config(clip), on=corpus.folder, out=folder / "run")
     import contextlib
     import io
 

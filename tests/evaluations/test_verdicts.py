@@ -7,7 +7,7 @@ import pytest
 from test_what_selects import config, make
 
 from tubelet import cli
-from tubelet.runs.start import pretrain
+from tubelet.runs.pretrain import pretrain
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def run(tmp_path_factory, clip):
     """One step of training, and labels that say nothing of the clips, twice as often no as yes."""
     folder = tmp_path_factory.mktemp("verdicts")
     corpus = make(folder / "corpus", [f"g{number}" for number in range(24)], count=36)
-    pretrain("tiny", config(clip), corpus.folder, folder / "run")
+    pretrain(config(clip), on=corpus.folder, out=folder / "run")
     rng = random.Random(1)
     rows = [f"{video.id},{rng.choice(['no', 'no', 'yes'])}" for video in corpus.videos]
     (folder / "random.csv").write_text("\n".join(["video,label", *rows]))

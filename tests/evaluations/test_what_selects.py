@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tubelet import cli
+from tubelet.cli.options import tell
 from tubelet.corpus.table import write_corpus
 from tubelet.evaluations import Attentive, FewShot, Knn, Linear
 from tubelet.evaluations.results import read_results
@@ -15,7 +16,7 @@ from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Pixels
 from tubelet.recipes import Pretrain
-from tubelet.runs.start import pretrain
+from tubelet.runs.pretrain import pretrain
 from tubelet.video.reader import write_video
 from tubelet.video.sampling import Sampling
 
@@ -60,7 +61,7 @@ def one_person(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(one_person, clip, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    pretrain("tiny", config(clip), one_person, folder)
+    pretrain(config(clip), on=one_person, out=folder)
     return folder
 
 
@@ -129,7 +130,7 @@ def test_a_share_of_the_labels_of_one_group_is_measured(run, capsys):
 
 def test_pretraining_says_before_its_first_step_what_it_will_not_be_able_to_measure(one_person, clip, tmp_path, capsys):
     evaluations = {"linear": Linear(), "fixed": Linear(grid=(1.0,)), "attentive": Attentive(), "shots": FewShot()}
-    pretrain("tiny", config(clip, **evaluations), one_person, tmp_path / "run")
+    pretrain(config(clip, **evaluations), on=one_person, out=tmp_path / "run", tell=tell)
     before, _, _ = capsys.readouterr().err.partition("linear is not measured")
     assert "linear will not be measured: selection on a held-out part of train needs two groups" in before
     assert "attentive will not be measured" in before
@@ -137,7 +138,7 @@ def test_pretraining_says_before_its_first_step_what_it_will_not_be_able_to_meas
     assert "shots will not" not in before
     assert set(read_results(tmp_path / "run")) == {"fixed", "shots"}
     unlabelled = make(tmp_path / "unlabelled", ["a", "b"], labels=None)
-    pretrain("tiny", config(clip, knn=Knn()), unlabelled.folder, tmp_path / "other")
+    pretrain(config(clip, knn=Knn()), on=unlabelled.folder, out=tmp_path / "other", tell=tell)
     assert "knn will not be measured: knn needs labels" in capsys.readouterr().err
 
 
@@ -179,7 +180,7 @@ def test_fine_tuning_says_so_before_it_trains_and_one_rate_needs_no_selection(ru
 
 def test_all_of_train_may_fit_where_there_is_one_rate(clip, tmp_path, capsys):
     corpus = make(tmp_path / "corpus", list("abcd")).folder
-    pretrain("tiny", config(clip), corpus, tmp_path / "run")
+    pretrain(config(clip), on=corpus, out=tmp_path / "run")
     words = ["finetune", tmp_path / "run", "tiny", "steps=3", "batch=4", "samples=20", "data.cache=False", "held_out=0"]
     status, _, err = tubelet(capsys, *words, "optim.base_lr=0.1", "--on", corpus, "--out", tmp_path / "tuned")
     assert status == 0, err
@@ -190,7 +191,7 @@ def test_all_of_train_may_fit_where_there_is_one_rate(clip, tmp_path, capsys):
 
 def test_a_tie_in_a_selection_is_said_and_the_simpler_setting_is_taken(clip, tmp_path, capsys):
     corpus = make(tmp_path / "corpus", [f"group {number}" for number in range(8)]).folder
-    pretrain("tiny", config(clip), corpus, tmp_path / "run")
+    pretrain(config(clip), on=corpus, out=tmp_path / "run")
     status, out, _ = tubelet(capsys, "evaluate", tmp_path / "run", "linear", "knn", "knn.grid=1,2", "linear.grid=1,10")
     assert status == 0
     found = read_results(tmp_path / "run")
@@ -216,7 +217,7 @@ def test_a_tie_in_a_selection_is_said_and_the_simpler_setting_is_taken(clip, tmp
 
 def test_a_setting_that_is_clearly_better_is_no_tie(clip, tmp_path, capsys):
     corpus = make(tmp_path / "corpus", [f"group {number}" for number in range(24)], count=36).folder
-    pretrain("tiny", config(clip), corpus, tmp_path / "run")
+    pretrain(config(clip), on=corpus, out=tmp_path / "run")
     status, _, err = tubelet(capsys, "evaluate", tmp_path / "run", "knn", "knn.grid=1,18", "knn.vote=majority")
     assert status == 0, err
     found = read_results(tmp_path / "run")["knn"]

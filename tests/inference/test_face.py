@@ -21,7 +21,7 @@ from tubelet.models.encoder import Vit
 from tubelet.objectives import Pixels
 from tubelet.recipes import Pretrain
 from tubelet.runs.folder import load_task
-from tubelet.runs.start import pretrain
+from tubelet.runs.pretrain import pretrain
 from tubelet.types import Clip
 from tubelet.video.reader import read_span, write_video
 from tubelet.video.sampling import Sampling
@@ -52,7 +52,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    pretrain("tiny", CONFIG, corpus.folder, folder)
+    pretrain(CONFIG, on=corpus.folder, out=folder)
     return folder
 
 
@@ -177,7 +177,7 @@ def test_the_command_writes_what_embed_gives(run, corpus, tmp_path, capsys):
 
 def test_a_run_without_its_checkpoint_or_with_another_models_is_one_line(run, tmp_path, corpus):
     other = tmp_path / "other"
-    pretrain("tiny", chz.replace(CONFIG, encoder=Vit(width=16, depth=1, heads=2)), corpus.folder, other)
+    pretrain(chz.replace(CONFIG, encoder=Vit(width=16, depth=1, heads=2)), on=corpus.folder, out=other)
     checkpoint = (other / CHECKPOINT).read_bytes()
     (other / CHECKPOINT).write_bytes((run / CHECKPOINT).read_bytes())
     with pytest.raises(WeightsError, match=r"do not fit.*\(32, "):

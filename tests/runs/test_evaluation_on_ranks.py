@@ -45,8 +45,8 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = tmp_path_factory.mktemp("rendered") / "corpus"
     for words in (
         f"synth --out {corpus} --train 27 --test 19 --size 64 --frames 16 --workers 2",
-        f"align {corpus} sources=subject steps=3 batch=8",
-        f"saliency text {corpus} --source subject --workers 1",
+        f"align {corpus} steps=3 batch=8",
+        f"saliency text {corpus} --workers 1",
     ):
         assert main(words.split()) == 0
     return corpus

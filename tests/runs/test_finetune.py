@@ -23,7 +23,7 @@ from tubelet.log import read_log
 from tubelet.recipes import tiny as tiny_pretraining
 from tubelet.recipes.finetune import FINETUNES
 from tubelet.runs.division import Division
-from tubelet.runs.finetune import best_weights
+from tubelet.runs.measure_test import best_weights
 from tubelet.runs.record import of_run
 from tubelet.video.reader import write_video
 

@@ -149,7 +149,7 @@ def begin(recipe, init, *words):
     from tubelet.config import override
     from tubelet.recipes import RECIPES
     from tubelet.recipes.find import find
-    from tubelet.runs.start import fresh
+    from tubelet.runs.pretrain import fresh
 
     config, found = resolve_init(
         override(find(f"{recipe}:same", RECIPES)[1](), [f"init={init}", *words]), recipe.parent / "x"

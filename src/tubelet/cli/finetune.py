@@ -6,13 +6,10 @@ The same command again goes on from the last checkpoint. `tubelet finetune RUN -
 
 import argparse
 import inspect
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from tubelet.cli.options import add_limits
-
-if TYPE_CHECKING:
-    from tubelet.recipes.finetune import Finetune
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,70 +33,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-changed", action="store_true", help="go on with a run of which videos hold something else by now"
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="train nothing and write nothing: say what it would be, and what it takes",
+    )
     add_limits(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    import sys
-
     from tubelet.cli.evaluate import remarks, table
+    from tubelet.cli.options import tell
     from tubelet.console import Console
     from tubelet.corpus.table import Corpus
-    from tubelet.errors import RunError
+    from tubelet.distributed import is_rank0, process_group
     from tubelet.evaluations.labels import other_labels
-    from tubelet.evaluations.results import read_results
-    from tubelet.launchers import launched
-    from tubelet.progress import Bar
-    from tubelet.runs.finetune import finetune
-    from tubelet.runs.folder import read_run_config
+    from tubelet.log import Bar
+    from tubelet.runs.dry_run import dry_run_finetune
+    from tubelet.runs.finetune import corpus_of, finetune
+    from tubelet.runs.run import next_commands
 
-    origin = read_run_config(args.run)
-    name, config = configured(args, origin.config)
-    if not (args.on or origin.corpus["path"]):
-        raise RunError(f"{args.run} was imported and trained on no corpus here; name one with --on CORPUS")
-    on = Path(args.on or origin.corpus["path"])
-    labels = None
+    words = words_of(args)
     said: list[str] = []  # of the table of labels
+    labels = None
     if args.labels or args.label:
-        labels = other_labels(Corpus.open(on), args.labels and Path(args.labels), args.label, said, args.strict)
+        corpus = Corpus.open(corpus_of(Path(args.run), args.on))
+        labels = other_labels(corpus, args.labels and Path(args.labels), args.label, said, args.strict)
+    if args.dry_run:
+        print("\n".join(dry_run_finetune(args.run, *words, on=args.on, labels=labels)))
+        return
     command = ["tubelet", *sys.argv[1:]] if sys.argv[1:2] == ["finetune"] else spoken(args)
-    with Bar("testing", "videos") as bar:
-        done = finetune(name, config, on, args.out, command, labels, bar, args.allow_seen, args.allow_changed)
-    if not done:
-        raise SystemExit(130)
-    if launched().rank:
-        return  # one of several processes tells
+    with process_group(), Bar() as bar:
+        done = finetune(
+            args.run, *words, on=args.on, out=args.out, labels=labels, allow_seen=args.allow_seen,
+            allow_changed=args.allow_changed, command=command, progress=bar, tell=tell,
+        )  # fmt: skip
+        if not done.finished:
+            raise SystemExit(130)
+        if not is_rank0():
+            return
+    print(f"{args.out}: {done.summary}; {next_commands(done)}")
     console = Console()
-    result = read_results(Path(args.out)).get("finetune")
-    if result is not None:
+    if (result := done.results.get("finetune")) is not None:
         console.print(table("finetune", result, console.width))
         for line in (*said, *remarks(result)):
             console.print(line, soft_wrap=True)
         console.print(f"written to {Path(args.out) / 'results.json'}", soft_wrap=True)
 
 
-def configured(args: argparse.Namespace, origin: Any) -> "tuple[str, Finetune]":
-    """The recipe's name and the config that the words ask for."""
-    import chz
-
-    from tubelet.config import override
-    from tubelet.errors import RecipeError
-    from tubelet.recipes.find import find
-    from tubelet.recipes.finetune import FINETUNES
-
-    named = [word for word in args.words if "=" not in word]
-    if len(named) > 1:
-        raise RecipeError(f"{' and '.join(named)}: name one recipe; fields are written key=value")
-    name, recipe = find(named[0] if named else "videomae", FINETUNES)
-    words = [word for word in args.words if "=" in word]
-    if args.labels_share is not None:
-        words.append(f"labels_share={args.labels_share}")
-    words += ["scratch=True"] if args.scratch else []
-    config = override(recipe(origin), words)
-    given = {word.partition("=")[0] for word in words}
-    if "optim.base_lr" in given and "rates" not in given:  # one learning rate, in place of the recipe's grid
-        config = chz.replace(config, rates=())
-    return name, chz.replace(config, init=str(Path(args.run)))
+def words_of(args: argparse.Namespace) -> list[str]:
+    """The recipe and its fields, those that have an option of their own among them."""
+    share = [] if args.labels_share is None else [f"labels_share={args.labels_share}"]
+    return [*args.words, *share, *(["scratch=True"] if args.scratch else [])]
 
 
 def spoken(args: argparse.Namespace) -> list[str]:

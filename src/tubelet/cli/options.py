@@ -1,6 +1,7 @@
 """The options that commands share: what reading a file may take, how many processes, what failed before."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,3 +70,8 @@ def failures(done: "Done", what: str) -> list[str]:
     lines = [f"{what}: {done.names[key]}: {failure.reason}" for key, failure in done.failed.items()]
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     return lines[:SHOWN] + more
+
+
+def tell(line: str) -> None:
+    """What is told while a command works."""
+    print(line, file=sys.stderr)

@@ -7,7 +7,6 @@ key=value can override. On several GPUs: `torchrun --nproc-per-node 8 -m tubelet
 import argparse
 import inspect
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tubelet.cli.options import add_limits
@@ -35,20 +34,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from tubelet.config import override
-    from tubelet.recipes import RECIPES
-    from tubelet.recipes.find import find
+    from tubelet.cli.options import tell
+    from tubelet.distributed import is_rank0, process_group
+    from tubelet.log import Bar
+    from tubelet.recipes import resolve_recipe
     from tubelet.runs.dry_run import dry_run
-    from tubelet.runs.start import pretrain
+    from tubelet.runs.pretrain import pretrain
+    from tubelet.runs.run import next_commands
 
-    name, recipe = find(args.recipe, RECIPES)
-    config = override(recipe(), args.overrides)
     if args.dry_run:
-        print("\n".join(dry_run(config, args.on, args.out)))
+        print("\n".join(dry_run(resolve_recipe(args.recipe, *args.overrides)[1], args.on, args.out)))
         return
     command = ["tubelet", "pretrain", args.recipe, *args.overrides, "--on", args.on, "--out", args.out]
-    if not pretrain(name, config, Path(args.on), Path(args.out), command, args.allow_changed):
-        raise SystemExit(130)
+    with process_group(), Bar() as bar:
+        done = pretrain(
+            args.recipe, *args.overrides, on=args.on, out=args.out, allow_changed=args.allow_changed, command=command,
+            progress=bar, tell=tell,
+        )  # fmt: skip
+        if not done.finished:
+            raise SystemExit(130)
+        if is_rank0():
+            print(f"{args.out}: {done.summary}; {next_commands(done, args.on)}")
 
 
 def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:

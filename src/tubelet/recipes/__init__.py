@@ -1,6 +1,9 @@
 """A recipe is a function that returns a typed `Pretrain`. The list below is the registry, in the order of the help."""
 
-from tubelet.recipes.find import Recipe, find
+from typing import Any
+
+from tubelet.config import override
+from tubelet.recipes.find import Recipe, find, name_of
 from tubelet.recipes.paper import PAPER
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.text_guided import text_guided
@@ -9,6 +12,17 @@ from tubelet.recipes.videomae import videomae
 
 RECIPES: tuple[Recipe, ...] = (tiny, tiny_text_guided, miniature, miniature_whole, videomae, text_guided, *PAPER)
 
+
+def resolve_recipe(recipe: str | Pretrain | Recipe, *words: str, **fields: Any) -> tuple[str, Pretrain]:
+    """The name of a recipe and its config: by name, of a file, a function, or a config as it is; with fields set."""
+    if isinstance(recipe, Pretrain):
+        name, config = type(recipe).__name__, recipe
+    else:
+        name, function = find(recipe, RECIPES) if isinstance(recipe, str) else (name_of(recipe), recipe)
+        config = function()
+    return name, override(config, [*words, *(f"{name}={value}" for name, value in fields.items())])
+
+
 __all__ = [
     "RECIPES",
     "Pretrain",
@@ -16,6 +30,7 @@ __all__ = [
     "find",
     "miniature",
     "miniature_whole",
+    "resolve_recipe",
     "text_guided",
     "tiny",
     "tiny_text_guided",

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,13 @@ def find(name: str, known: Sequence[R], kind: str = "recipe") -> tuple[str, R]:
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(recipes)}, or your own file.py:function"
         raise RecipeError(f"there is no {kind} {name!r}; {hint}")
     return name, recipes[name]
+
+
+def name_of(recipe: Callable[..., Any]) -> str:
+    """Under which `find` finds a function again: that of tubelet's own, else its file and name."""
+    if recipe.__module__.partition(".")[0] == "tubelet":
+        return recipe.__name__
+    return f"{Path(inspect.getfile(recipe)).resolve()}:{recipe.__name__}"
 
 
 def is_file(name: str) -> bool:

@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import chz
 
+from tubelet.config import override
 from tubelet.errors import RecipeError
 from tubelet.loading.finetune_augment import FinetuneAugment
 from tubelet.loading.loader import Data
@@ -12,6 +15,7 @@ from tubelet.loading.mix import Mix
 from tubelet.loading.randaugment import RandAugment
 from tubelet.models import Classifier, Vit
 from tubelet.optim import LayerDecay, Optim
+from tubelet.recipes.find import find
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.tasks import Classification
 from tubelet.train import Training
@@ -139,3 +143,17 @@ def read_as(run: Pretrain, augment: FinetuneAugment) -> Data:
 
 FinetuneRecipe = Callable[[Pretrain], Finetune]
 FINETUNES: tuple[FinetuneRecipe, ...] = (videomae, tiny)
+
+
+def resolve_finetune(run: Path, origin: Pretrain, *words: str, **fields: Any) -> tuple[str, Finetune]:
+    """The name of the recipe that words name (`videomae` where none does) and its config, for the encoder of a run."""
+    named = [word for word in words if "=" not in word]
+    if len(named) > 1:
+        raise RecipeError(f"{' and '.join(named)}: name one recipe; fields are written key=value")
+    name, recipe = find(named[0] if named else "videomae", FINETUNES)
+    given = [*(word for word in words if "=" in word), *(f"{field}={value}" for field, value in fields.items())]
+    config = override(recipe(origin), given)
+    set_fields = {word.partition("=")[0] for word in given}
+    if "optim.base_lr" in set_fields and "rates" not in set_fields:  # one learning rate, in place of the recipe's grid
+        config = chz.replace(config, rates=())
+    return name, chz.replace(config, init=str(run))

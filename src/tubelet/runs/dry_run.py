@@ -2,12 +2,13 @@
 
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import chz
 import torch
+from torch import nn
 
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step
 from tubelet.corpus.estimate import size, spell
@@ -17,12 +18,15 @@ from tubelet.errors import TubeletError
 from tubelet.jobs.pool import cores
 from tubelet.loading.loader import train_batches
 from tubelet.log import clock
+from tubelet.recipes.finetune import Finetune, resolve_finetune
 from tubelet.recipes.pretrain import Pretrain
+from tubelet.runs.division import Division
+from tubelet.runs.finetune import corpus_of
+from tubelet.runs.folder import read_run_config
 from tubelet.runs.init import resolve_init
-from tubelet.runs.start import fresh
+from tubelet.runs.pretrain import fresh
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.frame_cache import decode, expected_bytes
-from tubelet.tasks import Pretraining
 from tubelet.train import wrap
 from tubelet.types import Batch
 
@@ -30,51 +34,89 @@ STEPS = 3  # the first is not counted: it is slow
 DECODED = 3  # videos that are decoded to see how fast that is
 
 
-def dry_run(config: Pretrain, corpus: Path | str, folder: Path | str) -> list[str]:
+def dry_run(config: Pretrain, on: Path | str, out: Path | str) -> list[str]:
     """The lines that `tubelet pretrain --dry-run` prints. Whatever would refuse the training refuses this."""
-    config, _ = resolve_init(config, Path(folder))
-    context, table = DistributedContext.here(config.precision), Corpus.open(Path(corpus))
-    config.check(table)
-    task = fresh(config, Embeddings.open(table).width if config.needs_text else None).to(context.device)
-    videos = config.data.select(table)
-    total = config.total(len(videos), 1)
-    done = checkpoint_step(Path(folder) / CHECKPOINT)
+    config, _ = resolve_init(config, Path(out))
+    corpus = Corpus.open(Path(on))
+    config.check(corpus)
+    context = DistributedContext.here(config.precision)
+    task = fresh(config, Embeddings.open(corpus).width if config.needs_text else None).to(context.device)
+    videos = config.data.select(corpus)
     began = time.monotonic()
     batch = next(
         train_batches(
-            table, config.clip, chz.replace(config.data, cache=False, workers=0), needs=task.needs,
+            corpus, config.clip, chz.replace(config.data, cache=False, workers=0), needs=task.needs,
             text=task.needs_text, batch=config.batch, seed=config.seed, first_step=0, last_step=1,
         )
     )  # fmt: skip
-    if not len(batch):
-        raise TubeletError(f"not one clip of the first step could be read: {batch.failed[0]}")
     cost = Cost.of(config, task, batch, time.monotonic() - began, context)
+    clip, hidden = config.clip, config.masker.budget(config.clip).total
+    tokens = f"{clip.num_tubelets - hidden} of {clip.num_tubelets} tokens are visible"
+    steps = config.total(len(videos), 1) - checkpoint_step(Path(out) / CHECKPOINT)
+    measured = f"; its evaluations ({', '.join(config.evaluations)}) come on top" if config.evaluations else ""
+    return lines(config, corpus, cost, videos, tokens, task, steps, measured)
+
+
+def dry_run_finetune(
+    run: Path | str, *words: str, on: Path | str | None = None, labels: Mapping[str, str] | None = None
+) -> list[str]:
+    """The same of `tubelet finetune --dry-run`."""
+    _, config = resolve_finetune(Path(run), read_run_config(run).config, *words)
+    corpus = Corpus.open(corpus_of(Path(run), on))
+    context = DistributedContext.here(config.precision)
+    division = Division.of(
+        corpus, config.data, labels, config.labels_share, config.held_out, config.seed, config.grid
+    )  # fmt: skip
+    task = config.build(len(division.classes)).to(context.device)
+    began = time.monotonic()
+    batch = next(
+        train_batches(
+            corpus, config.clip, chz.replace(config.data, cache=False, workers=0), videos=division.fit,
+            classes=division.classes, batch=config.batch, seed=config.seed, first_step=0, last_step=1,
+        )
+    )  # fmt: skip
+    cost = Cost.of(config, task, batch, time.monotonic() - began, context)
+    tokens = f"{config.clip.num_tubelets} tokens; {len(division.select)} clips select, {len(division.test)} test"
+    trainings = len(config.grid) + (1 if config.refit and division.select else 0)
+    steps = trainings * config.total(len(division.fit), 1)
+    measured = f"; {trainings} trainings of {steps // trainings} steps; the test of {config.views} views comes on top"
+    return lines(config, corpus, cost, division.fit, tokens, task, steps, measured)
+
+
+def lines(
+    config: Pretrain | Finetune,
+    corpus: Corpus,
+    cost: "Cost",
+    videos: Sequence[Video],
+    tokens: str,
+    task: nn.Module,
+    steps: int,
+    measured: str,
+) -> list[str]:
     clip, parameters = config.clip, sum(value.numel() for value in task.parameters())
-    visible = clip.num_tubelets - config.masker.budget(clip).total
     step = cost.step(config)
-    left = (total - done) * step
-    lines = [
-        f"clips: {len(videos)} to train on, {clip.frames}x{clip.size}x{clip.size}; {visible} of {clip.num_tubelets} "
-        "tokens are visible",
-        f"model: {parameters / 1e6:.1f} million parameters, with heads and decoder; {context.precision} on "
-        f"{context.device.type}",
-        f"steps: {total - done} of {config.batch * config.accumulate} clips, {step:.2f} s each on this machine "
+    left = steps * step
+    told = [
+        f"clips: {len(videos)} to train on, {clip.frames}x{clip.size}x{clip.size}; {tokens}",
+        f"model: {parameters / 1e6:.1f} million parameters, with heads and decoder; {cost.context.precision} on "
+        f"{cost.context.device.type}",
+        f"steps: {steps} of {config.batch * config.accumulate} clips, {step:.2f} s each on this machine "
         f"({cost.compute * config.accumulate:.2f} s computing, {cost.read * config.accumulate:.2f} s reading without "
         "the cache)",
+        f"memory: {cost.memory}",
+        f"checkpoint: {size(12 * parameters)} on disk",
     ]
-    lines += [f"memory: {cost.memory}", f"checkpoint: {size(12 * parameters)} on disk"]
     if config.data.cache:
         short_side = config.data.kept_side(clip)
-        every = table.select("all")
+        every = corpus.select("all")
         first = decoding(every, short_side)
         left += first
-        lines.append(
+        told.append(
             f"data.cache: {size(expected_bytes(every, short_side))} of decoded frames of {len(every)} videos in "
-            f"{table.folder / 'frames'}, made once in {spell(first)}; what is there already is used"
+            f"{corpus.folder / 'frames'}, made once in {spell(first)}; what is there already is used"
         )
-    measured = f"; its evaluations ({', '.join(config.evaluations)}) come on top" if config.evaluations else ""
-    lines.append(f"training takes {spell(left)} in one process here, and would end at {clock(left)}{measured}")
-    return lines
+    told.append(f"training takes {spell(left)} in one process here, and would end at {clock(left)}{measured}")
+    return told
 
 
 @dataclass(frozen=True)
@@ -86,8 +128,12 @@ class Cost:
     context: DistributedContext
 
     @classmethod
-    def of(cls, config: Pretrain, task: Pretraining, batch: Batch, read: float, context: DistributedContext) -> "Cost":
+    def of(
+        cls, config: Pretrain | Finetune, task: nn.Module, batch: Batch, read: float, context: DistributedContext
+    ) -> "Cost":
         """By a few steps on one batch, with weights that nobody keeps."""
+        if not len(batch):
+            raise TubeletError(f"not one clip of the first step could be read: {batch.failed[0]}")
         wrap(task, context, config)
         optimizer = config.optim.build(task)
         for group in optimizer.param_groups:
@@ -105,7 +151,7 @@ class Cost:
             took.append(time.monotonic() - began)
         return cls(min(took[1:]), read, context)
 
-    def step(self, config: Pretrain) -> float:
+    def step(self, config: Pretrain | Finetune) -> float:
         """Loader processes read while the others compute; a cache of decoded frames takes next to nothing to read."""
         workers = min(config.data.workers, cores())
         if config.data.cache:

@@ -1,0 +1,177 @@
+"""What test says of a classifier that was fine-tuned without it: last of all. Start reading at `conclude`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tubelet.checkpoint import CHECKPOINT, load_strictly
+from tubelet.checksums import Damaged, read_safetensors, write_safetensors
+from tubelet.distributed import broadcast_from_rank0, is_rank0
+from tubelet.errors import RunError, WeightsError
+from tubelet.evaluations.classification import chance, measure_scores
+from tubelet.evaluations.contamination import Leaks
+from tubelet.evaluations.duplicates import Shared, looked_at
+from tubelet.evaluations.familiarity import familiar_with, write_familiarity
+from tubelet.evaluations.features import outline
+from tubelet.evaluations.intervals import TOLD
+from tubelet.evaluations.multiview import Predicted
+from tubelet.evaluations.results import merge_result, view
+from tubelet.files import remove_leftovers, write_atomically
+from tubelet.log import read_log, versions
+from tubelet.recipes.finetune import Finetune
+from tubelet.runs.candidate import BEST, REFIT, Candidate, on_videos
+from tubelet.runs.division import Division
+from tubelet.runs.folder import CLASSIFIER, LOG
+from tubelet.runs.selection import Chosen, below
+from tubelet.video.views import parse
+
+
+def conclude(candidate: Candidate, division: Division, leaks: Leaks, chosen: Chosen, folder: Path) -> None:
+    """Measures the weights that are kept on test, writes the result, and last the classifier; then the scaffolding
+    goes. `division` is that of the selection."""
+    config, corpus = candidate.config, candidate.corpus
+    step = chosen.step if candidate.until is None else candidate.until
+    weights = broadcast_from_rank0(lambda: best_weights(candidate.folder, step))
+    model = config.build(len(division.classes)).model
+    load_strictly(model, weights, candidate.folder / BEST)
+    model.to(candidate.context.device).eval()
+    result = result_of(candidate, division, leaks, chosen, step)
+    if division.test:
+        found = on_videos(candidate, model.forward, division.test, parse(config.views), candidate.progress)
+        result |= tested(found, candidate, result) | (shared(candidate, found, result) if found.ids else {})
+    else:
+        split = config.data.split
+        known = f"was trained on (data.split={split})" if split in ("all", "test") else "has no labelled video"
+        result["remarks"] = [f"the test split of {corpus.name} {known}: nothing is measured on it"]
+    merge_result(folder, "finetune", result)
+    familiarity = familiar_with(
+        model.features, corpus, candidate.division.fit, config.clip, config.data, config.batch, candidate.context.device
+    )
+    write_familiarity(folder, "finetune", familiarity)
+    if not is_rank0():
+        return
+    write_atomically(folder / LOG, (below(folder, chosen.rate) / LOG).read_bytes())
+    about = {"classes": "\n".join(division.classes), "step": str(step), "rate": f"{chosen.rate:g}"}
+    write_safetensors(folder / CLASSIFIER, weights, about)
+    tidy(config, folder)
+
+
+def tidy(config: Finetune, folder: Path) -> None:
+    """Removes what was needed on the way: the weights of every rate."""
+    for root in (folder, folder / REFIT):
+        for rate in config.grid:
+            for name in (CHECKPOINT, BEST):
+                (below(root, rate) / name).unlink(missing_ok=True)
+            remove_leftovers(below(root, rate))
+
+
+def best_weights(folder: Path, step: int) -> dict[str, Tensor]:
+    """Of the step that the log calls the best."""
+    path = folder / BEST
+    try:
+        weights, metadata = read_safetensors(path)
+        kept = metadata["step"]
+    except (OSError, KeyError, Damaged) as error:
+        raise WeightsError(f"{path} is damaged ({error}); delete {folder} and give the same command again") from None
+    if kept != str(step):
+        raise RunError(
+            f"{path} holds the weights of step {kept} and step {step} was the best that is logged; delete "
+            f"{folder} and give the same command again"
+        )
+    return weights
+
+
+def result_of(candidate: Candidate, division: Division, leaks: Leaks, chosen: Chosen, step: int) -> dict[str, Any]:
+    """What was decided, before test is looked at; `division` is that of the selection."""
+    config = candidate.config
+    contamination = leaks.of_split("test")
+    fit, select = (outline(part, division.classes) for part in (division.fit, division.select))
+    failed = unread(candidate)
+    names = {line.partition(": ")[0] for line in failed}
+    used = fit.rows(torch.tensor([name not in names for name in fit.ids]))
+    return {
+        "step": step,
+        "seed": config.seed,
+        "versions": versions(),
+        "view": view(config.clip, config.data),
+        "corpus": {"name": candidate.corpus.name, "fingerprint": candidate.corpus.fingerprint()},
+        "seen": leaks.seen,
+        "trained_on": contamination.as_json(),
+        "marks": [] if config.scratch else [*leaks.marks(), *contamination.marks()],
+        "protocol": {
+            "encoder": "fresh weights" if config.scratch else f"all weights, beginning with {config.init}",
+            "head": "mean of all tokens, LayerNorm, linear",
+            "labels": f"{config.labels_share:.0%} of train's labelled groups of every class: {len(fit)} clips fit, "
+            f"{len(select)} select",
+            "selection": f"learning rate and step of the highest accuracy on the {len(select)} held-out clips of train "
+            f"({config.held_out:.0%} of the groups of every label, by a keyed hash), ties by cross-entropy"
+            if len(select)
+            else "none: one learning rate, and its last step",
+            "refit": "no: the selected weights, which the held-out clips did not fit"
+            if candidate.until is None
+            else f"trained once more on all {len(fit) + len(select)} clips at the selected rate, left at the same "
+            f"share of its schedule: step {step} of {candidate.steps}",
+            "steps": candidate.steps,
+            "selected": {"rate": chosen.rate, "step": chosen.step},
+            "held_out_accuracy": {f"{rate:g}": f"{top:.4f} at step {at}" for rate, (top, at) in chosen.grid.items()},
+            "test": f"{config.views} views (pieces x squares), softmax, then the mean, by video id",
+            "intervals": f"95 %, {config.samples} bootstrap samples of whole test groups; {TOLD}",
+            "seed": config.seed,
+        },
+        "metrics": {} if chosen.accuracy is None else {"held_out.accuracy": chosen.accuracy},
+        "intervals": {},
+        "counts": {
+            "train": {
+                "used": len(used), "failed": len(failed), "unlabelled": division.unlabelled[config.data.split],
+                "groups": len(set(used.groups)),
+            },
+            "selecting": sum(name not in names for name in select.ids),
+        },
+        "failed": {"train": failed},
+        "warnings": list(chosen.ties),
+        "classes": list(division.classes),
+    }  # fmt: skip
+
+
+def unread(candidate: Candidate) -> list[str]:
+    """The labelled videos of train that could not be read, by indexing or on the way: "id: reason", each once."""
+    found = {video.id: f"{video.id}: {video.reason or video.status}" for video in candidate.division.unreadable}
+    for record in read_log(candidate.folder / LOG):
+        found |= {line.partition(": ")[0]: line for line in record.get("failed") or ()}
+    return list(found.values())
+
+
+def shared(candidate: Candidate, found: Predicted, result: Mapping[str, Any]) -> dict[str, Any]:
+    """What train and test have in common though they should not."""
+    config, division, there = candidate.config, candidate.division, set(found.ids)
+    test = [video for video in division.test if video.id in there]
+    parts = [
+        looked_at(candidate.corpus, outline(part, division.classes), config.clip, config.data, config.batch)
+        for part in ((*division.fit, *division.select), test)
+    ]
+    said = Shared.between(candidate.corpus, *parts)
+    return {"shared": said.as_json(), "marks": [*result["marks"], *said.marks(len(test))]}
+
+
+def tested(found: Predicted, candidate: Candidate, result: Mapping[str, Any]) -> dict[str, Any]:
+    """What test says of the weights that were chosen without it."""
+    division = candidate.division
+    there = set(found.ids)
+    missing = [video for video in division.test if video.id not in there and not video.path.exists()]
+    test = outline([video for video in division.test if video.id in there], division.classes)
+    fit = outline(division.fit, division.classes)
+    count = {
+        "used": len(test), "failed": len(found.failed), "missing": len(missing),
+        "unlabelled": division.unlabelled["test"], "short": len(found.short), "groups": len(set(test.groups)),
+    }  # fmt: skip
+    named = {
+        "counts": {**result["counts"], "test": count},
+        "failed": {**result["failed"], "test": list(found.failed)},
+    }
+    if not there:
+        return {**named, "remarks": [f"none of {len(division.test)} test videos could be read: nothing is measured"]}
+    numbers = measure_scores(found.probabilities, test, seed=candidate.config.seed, samples=candidate.config.samples)
+    return {**numbers, **named, "metrics": {**result["metrics"], **numbers["metrics"], **chance(fit, test)}}

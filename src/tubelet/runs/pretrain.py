@@ -1,0 +1,168 @@
+"""From a recipe and a corpus to a pretrained run. Start reading at `pretrain`."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tubelet.corpus.table import Corpus
+from tubelet.errors import RecipeError, TubeletError
+from tubelet.evaluations import Context
+from tubelet.evaluations.cache import FOLDER
+from tubelet.evaluations.contamination import Leaks
+from tubelet.evaluations.results import complete, merge_result
+from tubelet.evaluations.trained_on import TrainedOn
+from tubelet.loading.loader import shorter, train_batches
+from tubelet.log import Log
+from tubelet.progress import Progress, silent
+from tubelet.recipes import resolve_recipe
+from tubelet.recipes.pretrain import Pretrain
+from tubelet.runs.folder import LOG, RunConfig, RunLock
+from tubelet.runs.init import load_init_weights, resolve_init
+from tubelet.runs.record import begin, finish, say_unread
+from tubelet.runs.run import Run
+from tubelet.runs.start import Tell, decoding, quiet, session, start
+from tubelet.seeds import key
+from tubelet.stores.embeddings import Embeddings
+from tubelet.tasks import Pretraining
+from tubelet.train import train
+
+
+def pretrain(
+    recipe: str | Pretrain | Callable[[], Pretrain],
+    *words: str,
+    on: Path | str,
+    out: Path | str,
+    allow_changed: bool = False,
+    command: Iterable[str] = (),
+    progress: Progress = silent,
+    tell: Tell = quiet,
+    **fields: Any,
+) -> Run:
+    """Trains an encoder on the corpus `on` into the run folder `out`, or resumes the same run there.
+
+    The recipe is one of tubelet's by its name, `path/to/file.py:function`, a function or a `Pretrain`. Its fields are
+    set as on the command line: `pretrain("tiny", "masker.ratio=0.9", on=corpus, out=folder, steps=20)`. Asked to stop
+    (Ctrl-C, SIGTERM) it saves, and the run that it returns is not `finished`. Refused where videos hold something else
+    than when the run began, unless `allow_changed`. `progress` is called with the steps done, those in all, and the
+    losses; `tell` with each line that the command line prints.
+    """
+    name, config = resolve_recipe(recipe, *words, **fields)
+    folder, run = Path(out), Run(out)
+    if not any(objective.factor for objective in config.objectives.values()):
+        raise RecipeError("nothing to train: give one of the objectives a weight above 0")
+    config, found = resolve_init(config, folder)
+    with session(config.precision, tell, progress) as ranks:
+        corpus, tell = Corpus.open(Path(on)), ranks.tell
+        config.check(corpus)
+        text_width = Embeddings.open(corpus).width if config.needs_text else None
+
+        def record(lock: RunLock[Pretrain]) -> TrainedOn:
+            say_unread(config.data.select(corpus), tell)
+            return begin(folder, config, corpus, lock.step > 0, allow_changed, tell)
+
+        run_config = RunConfig.make(name, config, corpus, ranks.context, text_width, list(command))
+        steps = run_config.steps
+        with start(folder, run_config, ranks, lambda lock: lock.finished, record) as begun:
+            if begun.finished:
+                tell(f"{folder} is finished: all {steps} steps are done and measured")
+                return run
+            task = fresh(config, text_width)
+            for line in [] if found is None or begun.step else load_init_weights(task, found):
+                tell(line)
+            batches = train_batches(
+                corpus, config.clip, config.data, needs=task.needs, text=task.needs_text,
+                batch=config.batch, seed=config.seed, rank=begun.context.rank, world=begun.context.world_size,
+                first_step=begun.step * config.accumulate, last_step=steps * config.accumulate,
+                progress=decoding(tell, corpus, config.clip, config.data),
+            )  # fmt: skip
+            begun.write()
+            leaks = partial(
+                Leaks.of, corpus, guided=config.guided_by_text, compared=config.needs_text,
+                source=config.data.captions.source,
+            )  # fmt: skip
+            while_training = leaks(begun.record)
+            tell_short(tell, corpus, config)
+            tell_negatives(tell, config, ranks.context.world_size)
+            tell_refused(tell, corpus, config)
+            if begun.step:
+                tell(f"{folder}: going on from step {begun.step} of {steps}")
+            context = partial(
+                Context, encoder=task.encoder, task=task, corpus=corpus, clip=config.clip, data=config.data,
+                seed=config.seed,
+            )  # fmt: skip
+            path = folder / LOG if begun.context.rank == 0 else None
+            with Log(path, begun.step, config.tensorboard, again=begun.step == steps) as log:
+
+                def evaluate(step: int) -> None:
+                    measure(config, context(limit=config.evaluate_limit), while_training, log, step, tell)
+
+                reached = train(
+                    config, task, batches, evaluate, folder, log, steps, begun.context, progress=ranks.progress
+                )
+                if reached < steps:
+                    tell(f"stopped and saved at step {reached} of {steps}; the same command goes on from there")
+                    return run
+                task.eval()
+                whole = context(folder=folder, keep=folder / FOLDER)
+                known = leaks(finish(folder, begun.record, corpus, tell))
+                for evaluation, result in measure(config, whole, known, log, steps, tell).items():
+                    entry = complete(config.evaluations[evaluation], result, whole, known, steps)
+                    merge_result(folder, evaluation, entry)
+                log.write("end", steps)
+        return run
+
+
+def fresh(config: Pretrain, text_width: int | None) -> Pretraining:
+    """The task at step 0, its weights from the seed."""
+    torch.manual_seed(key(config.seed, "weights"))
+    return config.build(text_width)
+
+
+def measure(
+    config: Pretrain, context: Context, leaks: Leaks, log: Log, step: int, tell: Tell
+) -> dict[str, dict[str, Any]]:
+    """Runs the recipe's evaluations and logs their metrics. What this corpus does not allow is said, and left out:
+    training needs no labels."""
+    results = {}
+    for name, evaluation in config.evaluations.items():
+        try:
+            leaks.refuse(getattr(evaluation, "split", "test"), False, evaluation.compares_text)
+            results[name] = evaluation.run(context)
+        except TubeletError as error:
+            tell(f"{name} is not measured: {error}")
+        else:
+            log.write("evaluation", step, name=name, metrics=results[name]["metrics"])
+    return results
+
+
+def tell_short(tell: Tell, corpus: Corpus, config: Pretrain) -> None:
+    """How many videos cannot fill a clip, and what is done about it."""
+    videos, sampling = config.data.select(corpus), config.data.sampling
+    if short := shorter(videos, config.clip, sampling):
+        done = "their last frame is repeated" if sampling.short == "repeat" else "their frames are spread over it"
+        tell(f"{len(short)} of {len(videos)} videos are shorter than a clip's span (first: {short[0]}); {done}")
+
+
+def tell_refused(tell: Tell, corpus: Corpus, config: Pretrain) -> None:
+    """Which of the recipe's evaluations the tables do not allow, before the time of a training is spent."""
+    for name, evaluation in config.evaluations.items():
+        try:
+            evaluation.check(corpus, config.data, None, config.seed)
+        except TubeletError as error:
+            tell(f"{name} will not be measured: {error}")
+
+
+def tell_negatives(tell: Tell, config: Pretrain, world_size: int) -> None:
+    """What accumulation does not enlarge."""
+    together = config.batch * world_size
+    ranks = f" on each of {world_size} ranks" if world_size > 1 else ""
+    for name, objective in config.objectives.items():
+        if config.accumulate > 1 and objective.needs_text and objective.factor:
+            tell(
+                f"objectives.{name} compares each clip with the {together - 1} others of its forward pass (batch="
+                f"{config.batch}{ranks}), not with the {config.accumulate * together - 1} of its step: "
+                f"accumulate={config.accumulate} adds no negatives; a larger batch does"
+            )
