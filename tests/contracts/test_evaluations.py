@@ -31,7 +31,7 @@ from tubelet.evaluations import (
 from tubelet.evaluations.baselines import MeanImage
 from tubelet.evaluations.features import Tokens
 from tubelet.evaluations.propagation import MASKS
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit

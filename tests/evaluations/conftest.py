@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tubelet.corpus.table import Corpus, write_corpus
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.types import Clip
 from tubelet.video.reader import write_video
 from tubelet.video.sampling import Sampling

@@ -14,7 +14,7 @@ from tubelet import cli
 from tubelet.corpus.captions import CaptionChoice
 from tubelet.corpus.table import Corpus, normalise_text, write_corpus
 from tubelet.evaluations.results import read_results
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit

@@ -9,7 +9,7 @@ from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations import Context, Propagation
 from tubelet.evaluations.baselines import MeanImage, RawPixels
 from tubelet.evaluations.propagation import MASKS, enlarge, overlap, propagate
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.synthetic.corpus import Size, write_synth
 from tubelet.types import Clip
 from tubelet.video.sampling import Sampling

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tubelet.corpus.captions import CaptionChoice
 from tubelet.corpus.table import normalise_text, write_corpus
 from tubelet.errors import CorpusError
 from tubelet.evaluations import Context, Retrieval
 from tubelet.evaluations.retrieval import average_precision, hit, interval, ranks
-from tubelet.loading.loader import CaptionChoice
 from tubelet.maskers import Tube
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast

@@ -10,7 +10,7 @@ from tubelet.cli.options import tell
 from tubelet.corpus.table import write_corpus
 from tubelet.evaluations import Attentive, FewShot, Knn, Linear
 from tubelet.evaluations.results import read_results
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit

@@ -26,7 +26,8 @@ from tubelet.video.reader import Reader
 from tubelet.weights import read_weights
 
 RECIPE = '''
-from tubelet.loading.loader import CaptionChoice, Data
+from tubelet.corpus.captions import CaptionChoice
+from tubelet.loading.data import Data
 from tubelet.video.sampling import Sampling
 from tubelet.maskers import Text
 from tubelet.models.decoder import Decoder

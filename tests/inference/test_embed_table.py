@@ -11,7 +11,7 @@ from tubelet.errors import CorpusError, RunError
 from tubelet.inference.embed import embed
 from tubelet.inference.features import write_features
 from tubelet.jobs.runner import Running
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.models.encoder import Vit
 from tubelet.types import Clip
 from tubelet.video.reader import write_video

@@ -14,7 +14,8 @@ from tubelet import cli
 from tubelet.checkpoint import CHECKPOINT
 from tubelet.corpus.table import write_corpus
 from tubelet.errors import VideoError, WeightsError
-from tubelet.loading.loader import Data, eval_batches
+from tubelet.loading.data import Data
+from tubelet.loading.loader import eval_batches
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit

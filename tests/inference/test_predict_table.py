@@ -21,7 +21,7 @@ from tubelet.runs.record import of_run
 from tubelet.video.reader import Reader, write_video
 
 RECIPE = """
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.video.sampling import Sampling
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder

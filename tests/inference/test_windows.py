@@ -14,7 +14,7 @@ from tubelet.errors import RecipeError, VideoError
 from tubelet.inference.features import write_features
 from tubelet.inference.kinds import FeatureKind, parse_layer
 from tubelet.inference.windows import Length, Windows, too_short
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.models.encoder import Vit
 from tubelet.types import Clip
 from tubelet.video.crop import Crop, crop_frames

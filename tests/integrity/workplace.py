@@ -8,7 +8,8 @@ import numpy as np
 from tubelet.video.reader import write_video
 
 RECIPE = '''
-from tubelet.loading.loader import CaptionChoice, Data
+from tubelet.corpus.captions import CaptionChoice
+from tubelet.loading.data import Data
 from tubelet.video.sampling import Sampling
 from tubelet.evaluations import Knn
 from tubelet.maskers import Text

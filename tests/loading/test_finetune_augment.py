@@ -8,8 +8,9 @@ import torch
 from support.bars import moving
 from tubelet.corpus.table import write_corpus
 from tubelet.errors import RecipeError
+from tubelet.loading.data import Data
 from tubelet.loading.finetune_augment import FinetuneAugment, erased
-from tubelet.loading.loader import Data, train_batches
+from tubelet.loading.loader import train_batches
 from tubelet.loading.randaugment import RandAugment
 from tubelet.types import Clip
 from tubelet.video.reader import write_video

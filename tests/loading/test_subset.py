@@ -7,7 +7,7 @@ from tubelet.corpus.captions import CaptionChoice, exchanged
 from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.features import choose
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.saliency_maps import noise
 from tubelet.synthetic import Size, write_synth
 

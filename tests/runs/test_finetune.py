@@ -18,7 +18,7 @@ from support.small_runs import kill_ranks, pretrain, start_ranks, wait_for_step
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import RunError
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.log import read_log
 from tubelet.recipes import tiny as tiny_pretraining
 from tubelet.recipes.finetune import FINETUNES

@@ -13,7 +13,8 @@ from tubelet.corpus.captions import CaptionChoice
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
 from tubelet.loading.augment import Augment
-from tubelet.loading.loader import Data, train_batches
+from tubelet.loading.data import Data
+from tubelet.loading.loader import train_batches
 from tubelet.log import read_log
 from tubelet.recipes import Pretrain
 from tubelet.saliency_maps.exact import Exact, TextMaps, compare

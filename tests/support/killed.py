@@ -20,7 +20,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.inference.features import write_features
 from tubelet.jobs import pool as processes
 from tubelet.jobs import runner as jobs
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.models.encoder import Vit
 from tubelet.progress import Progress, silent
 from tubelet.saliency_maps import text

@@ -21,7 +21,8 @@ from tubelet.stores.maps import MapsWriter
 from tubelet.video.reader import write_video
 
 RECIPE = '''
-from tubelet.loading.loader import CaptionChoice, Data
+from tubelet.corpus.captions import CaptionChoice
+from tubelet.loading.data import Data
 from tubelet.video.sampling import Sampling
 from tubelet.maskers import Adaptive, RunningCell, Schedule, Text, Tube
 from tubelet.models.decoder import Decoder

@@ -14,7 +14,8 @@ from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import VideoError
 from tubelet.jobs.pool import run_each
-from tubelet.loading.loader import Data, eval_batches, train_batches
+from tubelet.loading.data import Data
+from tubelet.loading.loader import eval_batches, train_batches
 from tubelet.types import Clip
 from tubelet.video.limits import Limits, limited, within
 from tubelet.video.reader import Reader, read_frames, write_video

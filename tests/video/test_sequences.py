@@ -19,7 +19,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.errors import VideoError
 from tubelet.inference.features import write_features
 from tubelet.inference.windows import Windows
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.models.encoder import Vit
 from tubelet.types import Clip
 from tubelet.video.crop import Crop, crop_frames

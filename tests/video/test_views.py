@@ -9,7 +9,8 @@ import torch
 from support.bars import moving
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
-from tubelet.loading.loader import Data, eval_batches
+from tubelet.loading.data import Data
+from tubelet.loading.loader import eval_batches
 from tubelet.types import Clip
 from tubelet.video.crop import Crop, crop_frames
 from tubelet.video.reader import read_frames, timestamps, write_video

@@ -17,7 +17,7 @@ from tubelet.runs.init import load_init_weights, resolve_init, source
 from tubelet.video.reader import write_video
 
 RECIPE = '''
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.video.sampling import Sampling
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder

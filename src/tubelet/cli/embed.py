@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.inference.features import write_features
     from tubelet.inference.kinds import FeatureKind, parse_layer
     from tubelet.inference.windows import Windows, too_short
-    from tubelet.loading.loader import Data
+    from tubelet.loading.data import Data
     from tubelet.progress import Bar
 
     out = Path(args.out)

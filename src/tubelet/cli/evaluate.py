@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tubelet.corpus.table import Corpus
     from tubelet.errors import TubeletError
     from tubelet.evaluations import Context, Evaluation
-    from tubelet.loading.loader import Data
+    from tubelet.loading.data import Data
     from tubelet.recipes import Pretrain
 
 
@@ -79,14 +79,13 @@ def measure(args: argparse.Namespace) -> None:
     from tubelet.evaluations.cache import FOLDER
     from tubelet.evaluations.contamination import Leaks
     from tubelet.evaluations.familiarity import Familiarity, write_familiarity
-    from tubelet.progress import silent
     from tubelet.evaluations.heads import FOLDER as CLASSIFIERS
     from tubelet.evaluations.heads import best_head, write_head
     from tubelet.evaluations.labels import other_labels
     from tubelet.evaluations.results import complete, entry_name, merge_result
     from tubelet.evaluations.trained_on import PROBES
     from tubelet.files import file_name, within
-    from tubelet.progress import Bar
+    from tubelet.progress import Bar, silent
     from tubelet.runs.folder import load_task, read_run_config, weights_file
     from tubelet.runs.record import of_probe, of_run
 

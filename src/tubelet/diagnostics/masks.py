@@ -27,7 +27,10 @@ from tubelet.diagnostics.maps import areas_of, by_camera, coverage, plain
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.flops import step_flops
 from tubelet.loading.augment import Augment
-from tubelet.loading.loader import CropOf, Data, check_length, eval_batches, nothing_in, open_maps
+from tubelet.loading.data import Data
+from tubelet.loading.loader import eval_batches
+from tubelet.loading.reader import check_length, nothing_in, open_maps
+from tubelet.loading.requests import CropOf
 from tubelet.maskers import MASKERS, TOKENS, Masker, Policy, Schedule
 from tubelet.maskers.vectors import per_slot, speed
 from tubelet.models import Base, Encoder

@@ -12,7 +12,7 @@ from torch import nn
 from tubelet.corpus.table import Corpus
 from tubelet.distributed import is_rank0
 from tubelet.evaluations.features import Features, Settings, Tokens, extract, extract_tokens
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.progress import Progress, silent
 from tubelet.tasks import Pretraining
 from tubelet.types import Clip

@@ -26,7 +26,7 @@ from tubelet.errors import CorpusError, VideoError
 from tubelet.files import remove_leftovers
 from tubelet.jobs.shards import Series, Writer, opened, repaired, series_folder
 from tubelet.jobs.sharing import shared
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.types import Clip
 
 FORMAT = 1  # one more when the same weights and clips come to give other features

@@ -15,7 +15,7 @@ from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLS, Features, outline_of
 from tubelet.evaluations.intervals import BOUNDS, TOLD, drawn_again, exact, of_mean, says_too_little
 from tubelet.evaluations.selection import best, hold_out_for, tie
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 
 TOP = 5  # answers that count, where there are more classes
 WHAT = "frozen encoder, one centre clip a video; mean: of all tokens; slots: per-slot means"

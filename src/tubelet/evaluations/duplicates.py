@@ -17,7 +17,7 @@ from tubelet.corpus.content import content_of
 from tubelet.corpus.table import Corpus, Video
 from tubelet.evaluations.features import LOOKS, Features, looks_of
 from tubelet.evaluations.sharded import map_batches
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.types import Batch, Clip
 
 CORRELATION = 0.97  # of grey values at 8x8, at least

@@ -21,7 +21,7 @@ from tubelet.corpus.table import Corpus, Video
 from tubelet.distributed import is_rank0
 from tubelet.errors import WeightsError
 from tubelet.evaluations.sharded import map_batches
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.seeds import key
 from tubelet.types import Batch, Clip
 

@@ -21,7 +21,7 @@ from tubelet.distributed import broadcast_from_rank0, is_rank0
 from tubelet.errors import CorpusError
 from tubelet.evaluations.cache import Row, Store, view_of
 from tubelet.evaluations.sharded import map_batches
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.loading.subset import filter_videos
 from tubelet.progress import Progress, silent
 from tubelet.seeds import key

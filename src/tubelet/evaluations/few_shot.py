@@ -23,7 +23,7 @@ from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import WHAT, labelled, two_splits
 from tubelet.evaluations.features import POOLS, Features
 from tubelet.evaluations.intervals import TOLD, of_mean
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.seeds import generator
 
 

@@ -26,7 +26,7 @@ from tubelet.evaluations.features import Features
 from tubelet.evaluations.intervals import TOLD, of_mean
 from tubelet.evaluations.linear import Linear
 from tubelet.evaluations.selection import best, hold_out
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.seeds import key
 
 

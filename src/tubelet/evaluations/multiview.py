@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tubelet.corpus.table import Corpus, Video
 from tubelet.evaluations.sharded import map_batches
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.progress import Progress, silent
 from tubelet.types import Batch, Clip
 from tubelet.video.views import CENTRE, View

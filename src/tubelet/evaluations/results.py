@@ -12,7 +12,7 @@ from tubelet.evaluations.contamination import Leaks
 from tubelet.evaluations.duplicates import Shared
 from tubelet.evaluations.verdicts import verdicts
 from tubelet.files import lock
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.log import plain, versions
 from tubelet.types import Clip
 

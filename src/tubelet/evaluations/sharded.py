@@ -5,7 +5,8 @@ from typing import TypeVar
 
 from tubelet.corpus.table import Corpus, Video
 from tubelet.distributed import gather_in_order, rank_and_world_size
-from tubelet.loading.loader import Data, eval_batches
+from tubelet.loading.data import Data
+from tubelet.loading.loader import eval_batches
 from tubelet.progress import Progress, silent
 from tubelet.types import Batch, Clip
 from tubelet.video.views import CENTRE, View

@@ -19,7 +19,7 @@ from tubelet.evaluations.features import choose
 from tubelet.evaluations.heads import best_head
 from tubelet.evaluations.linear import Linear
 from tubelet.evaluations.multiview import predict
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.video.views import parse
 
 

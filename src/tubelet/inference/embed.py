@@ -17,7 +17,7 @@ from tubelet.inference.kinds import FeatureKind
 from tubelet.inference.reading import Look, Moment, Piece, piece_of, read_here, with_path
 from tubelet.inference.rows import Row, absolute
 from tubelet.inference.windows import Measuring, Windows, length_of, pieces_of
-from tubelet.loading.loader import LONG
+from tubelet.loading.reader import LONG
 from tubelet.models.encoder import Encoder
 from tubelet.runs.folder import CLASSIFIER, RECIPE, load_task
 from tubelet.trust import trusting_code

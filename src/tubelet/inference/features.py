@@ -29,7 +29,7 @@ from tubelet.inference.windows import Length, Measuring, Windows, length_of, pie
 from tubelet.jobs.pool import Failure
 from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, run_job
 from tubelet.jobs.shards import Series, Writer, series_folder
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.models.encoder import Encoder
 from tubelet.progress import Progress, silent
 

@@ -15,7 +15,7 @@ from tubelet.corpus.table import Video
 from tubelet.errors import VideoError
 from tubelet.inference.rows import Row
 from tubelet.jobs.runner import Task
-from tubelet.loading.loader import around
+from tubelet.loading.reader import around
 from tubelet.types import Clip
 from tubelet.video.crop import Crop, crop_frames
 from tubelet.video.limits import Undecodable, limits, within

@@ -9,8 +9,8 @@ import chz
 
 from tubelet.config import override
 from tubelet.errors import RecipeError
+from tubelet.loading.data import Data
 from tubelet.loading.finetune_augment import FinetuneAugment
-from tubelet.loading.loader import Data
 from tubelet.loading.mix import Mix
 from tubelet.loading.randaugment import RandAugment
 from tubelet.models import Classifier, Vit

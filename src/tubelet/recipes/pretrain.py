@@ -7,7 +7,7 @@ import chz
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
 from tubelet.evaluations import Evaluation
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.maskers import All, Decode, Masker, Tube
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Objective, Pixels

@@ -2,9 +2,10 @@
 
 import chz
 
+from tubelet.corpus.captions import CaptionChoice
 from tubelet.evaluations import Linear
 from tubelet.loading.augment import Augment
-from tubelet.loading.loader import CaptionChoice, Data
+from tubelet.loading.data import Data
 from tubelet.maskers import Frame, Text, Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit

@@ -1,7 +1,7 @@
 """VideoMAE (Tong et al., NeurIPS 2022, arXiv 2203.12602) as a recipe."""
 
 from tubelet.jobs.pool import cores
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.maskers import Tube
 from tubelet.models.encoder import Base
 from tubelet.objectives import Pixels

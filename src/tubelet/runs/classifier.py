@@ -17,7 +17,7 @@ from tubelet.evaluations.familiarity import Familiarity, read_familiarity
 from tubelet.evaluations.heads import FOLDER, read_head
 from tubelet.evaluations.trained_on import CLASSIFIER, FILE, PROBES, TrainedOn
 from tubelet.files import file_name
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.models import Classifier
 from tubelet.models.classifier import ScoreHead
 from tubelet.recipes.finetune import Finetune

@@ -8,7 +8,7 @@ from tubelet.errors import CorpusError
 from tubelet.evaluations.features import outline
 from tubelet.evaluations.low_label import chosen
 from tubelet.evaluations.selection import hold_out_for
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.loading.subset import filter_videos
 
 

@@ -11,7 +11,7 @@ from tubelet.checksums import read_json, read_safetensors, write_json, write_saf
 from tubelet.config import override
 from tubelet.errors import RecipeError, RunError, WeightsError
 from tubelet.files import writing
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.models.classifier import ScoreHead
 from tubelet.objectives import Pixels
 from tubelet.recipes.pretrain import Pretrain

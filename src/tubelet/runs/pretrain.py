@@ -14,7 +14,8 @@ from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.contamination import Leaks
 from tubelet.evaluations.results import complete, merge_result
 from tubelet.evaluations.trained_on import TrainedOn
-from tubelet.loading.loader import shorter, train_batches
+from tubelet.loading.loader import train_batches
+from tubelet.loading.reader import shorter
 from tubelet.log import Log
 from tubelet.progress import Progress, silent
 from tubelet.recipes import resolve_recipe

@@ -12,7 +12,7 @@ from tubelet.corpus.estimate import size
 from tubelet.corpus.table import Corpus
 from tubelet.distributed import DistributedContext, broadcast_from_rank0, process_group
 from tubelet.evaluations.trained_on import FILE, TrainedOn
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.progress import Progress, silent
 from tubelet.runs.folder import C, RunConfig, RunLock, lock_run, write_run_config
 from tubelet.stores.frame_cache import FOLDER as FRAMES

@@ -21,7 +21,8 @@ from torch.nn import functional
 from tubelet.aligners import Aligner, open_aligner
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
-from tubelet.loading.loader import Data, train_batches
+from tubelet.loading.data import Data
+from tubelet.loading.loader import train_batches
 from tubelet.progress import Progress, silent
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.resample import area_weights

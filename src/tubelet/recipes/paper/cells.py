@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import chz
 
 from tubelet.jobs.pool import cores
-from tubelet.loading.loader import Data
+from tubelet.loading.data import Data
 from tubelet.maskers import Masker, Motion, Text, Tube
 from tubelet.objectives import Contrast, Pixels
 from tubelet.recipes.paper.cost import GPU, hours, step_flops

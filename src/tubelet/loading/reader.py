@@ -1,0 +1,249 @@
+"""From requests to samples: the pixels of a clip, and what travels with them. Start reading at `ClipReader.batch`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import av.error
+import numpy as np
+from jaxtyping import UInt8
+
+from tubelet.corpus.captions import CaptionChoice, flatten
+from tubelet.corpus.table import Caption, Corpus, Video, normalise_text, number_texts
+from tubelet.errors import CorpusError, VideoError
+from tubelet.loading.collate import Sample, collate
+from tubelet.loading.data import Data
+from tubelet.loading.requests import PieceRequest
+from tubelet.progress import Progress
+from tubelet.stores.embeddings import Embeddings
+from tubelet.stores.frame_cache import Frames, Kept
+from tubelet.stores.maps import Maps, remedy
+from tubelet.types import Batch, Clip
+from tubelet.video.content import State, content_digest, state_or_none
+from tubelet.video.crop import Crop, resize
+from tubelet.video.limits import Limits, limits, within
+from tubelet.video.reader import SAME, Reader, open_reader
+from tubelet.video.sampling import Sampled, Sampling
+from tubelet.video.sequences import Stills
+
+LONG = 60.0  # seconds: of a longer row only the part around the clip is read
+SLACK = 4.0  # seconds read beyond twice the clip's span, for rates that vary
+OF_CAPTIONS = ("text",)  # maps that belong to a caption, not to the video alone
+
+
+@dataclass(frozen=True)
+class ClipReader:
+    """Makes samples of requests: opens, decodes, crops, adds labels, captions and maps, all of which are there."""
+
+    corpus: Corpus
+    videos: Sequence[Video]
+    clip: Clip
+    data: Data
+    labels: Mapping[str, int]
+    captions: Mapping[int, Sequence[Caption]]  # by row; empty where captions are not used
+    numbers: Mapping[str, int]
+    maps: Mapping[str, Maps]
+    embeddings: Embeddings | None
+    kept: Frames | None = None  # all frames, decoded before
+    states: Mapping[int, State] | None = None  # by row, of the files when the run began; None: they may change
+    limits: Limits = field(default_factory=Limits)  # of one clip
+
+    @classmethod
+    def make(
+        cls,
+        corpus: Corpus,
+        videos: Sequence[Video],
+        clip: Clip,
+        data: Data,
+        needs: Sequence[str],
+        text: bool,
+        classes: Sequence[str] | None = None,
+    ) -> "ClipReader":
+        if not videos:
+            raise CorpusError(nothing_in(corpus, data.split))
+        check_length(videos, clip, data.sampling)
+        captions: dict[int, Sequence[Caption]] = {}
+        if text or set(needs) & set(OF_CAPTIONS):
+            lists = data.captions.candidates(corpus, videos)
+            captions = {video.row: some for video, some in zip(videos, lists, strict=True)}
+        return cls(
+            corpus=corpus,
+            videos=videos,
+            clip=clip,
+            data=data,
+            labels={label: number for number, label in enumerate(corpus.labels if classes is None else classes)},
+            captions=captions,
+            numbers=number_texts(corpus.captions) if captions else {},
+            maps={name: open_maps(corpus, name, videos, captions, data.captions) for name in needs},
+            embeddings=open_embeddings(corpus, videos, captions) if text else None,
+            limits=limits(),
+        )
+
+    def with_frames(self, progress: Progress) -> "ClipReader":
+        """Decodes every video once, where that is asked for: the slow part, after all that could refuse."""
+        if not self.data.cache:
+            return self
+        kept = Frames.of(self.corpus, self.data.kept_side(self.clip), progress, self.data.cache_limit)
+        return replace(self, kept=kept)
+
+    def as_it_is(self) -> "ClipReader":
+        """With how its files are now: one that changes from here on is not read. Frames decoded before cannot."""
+        if self.kept is not None:
+            return self
+        states = {video.row: state for video in self.videos if (state := state_or_none(video.path)) is not None}
+        return replace(self, states=states)
+
+    def samples(self, piece: PieceRequest) -> list[Sample]:
+        """The clips of a piece, each with its own crop."""
+        video, read = piece.video, partial(self.read, piece)
+        sampled, crops, shown = read() if self.kept is not None else within(self.limits, read)
+        caption = None
+        if self.captions:
+            moment = float(sampled.times[0] + sampled.times[-1]) / 2
+            caption = self.data.captions.choose(self.captions[video.row], piece.pick, moment)
+        made = []
+        for one, crop, frames in zip(piece.clips, crops, shown, strict=True):
+            resized = resize(frames, self.clip.size, self.clip.size)
+            sample = Sample(
+                video=resized if one.rng is None else self.data.augment.apply(resized, one.rng),
+                key=one.key,
+                id=video.id,
+                label=-1 if video.label is None else self.labels[video.label],
+                caption=-1 if caption is None else self.numbers[normalise_text(caption.text)],
+                text=None if self.embeddings is None or caption is None else self.embeddings.vector(caption),
+                source=video.row,
+                maps={
+                    name: maps.sample(video, caption if name in OF_CAPTIONS else None, sampled.times, crop, self.clip)
+                    for name, maps in self.maps.items()
+                },
+                short=sampled.short,
+                view=one.view,
+            )
+            made.append(sample)
+        return made
+
+    def read(self, piece: PieceRequest) -> tuple[Sampled, list[Crop], list[UInt8[np.ndarray, "t h w 3"]]]:
+        """The frames of each clip, cut to its crop."""
+        video, begin = piece.video, piece.begin
+        with self.open(video, 0.5 if begin is None else begin) as reader:
+            moments = self.data.sampling.times(
+                reader.times, self.clip, "centre" if begin is None else begin, piece.jitter
+            )
+            size = (video.height, video.width)
+            if not video.height:  # the table does not know it
+                size = reader.frames(moments.times[:1]).shape[1:3]
+            crops = [one.crop(*size) for one in piece.clips]
+            if len(crops) == 1:
+                shown = [reader.frames(moments.times, crops[0].cut)]
+            else:
+                frames = reader.frames(moments.times)
+                shown = [crop.cut(frames) for crop in crops]
+        return moments, crops, shown
+
+    def batch(self, wanted: Sequence[Sequence[PieceRequest]]) -> Batch:
+        """Of the videos of which all pieces can be read, with the names of the others. Clips stand in order of view."""
+        samples: list[Sample] = []
+        failed: list[str] = []
+        for pieces in wanted:
+            video = pieces[0].video
+            if video.status != "ok":
+                failed.append(f"{video.id}: {video.reason or video.status}")
+                continue
+            try:
+                made = [sample for piece in pieces for sample in self.samples(piece)]
+            except (VideoError, OSError, av.error.FFmpegError) as error:
+                failed.append(f"{video.id}: {' '.join(str(error).split())}")
+            else:
+                samples += sorted(made, key=lambda sample: sample.view)
+        return collate(samples, tuple(failed), self.clip, self.maps, self.embeddings, bool(self.captions))
+
+    def open(self, video: Video, begin: float) -> "Reader | Stills | Kept":
+        """The frames of the row; of a long one, those around the clip that begins at this share of it."""
+        if self.kept is not None:
+            return self.kept.open(video)
+        if self.states is not None and changed(video, self.states.get(video.row)):
+            raise VideoError("changed since the run began")
+        start, end = around(video, self.data.sampling.seconds(self.clip, video.fps), begin)
+        return open_reader(video.path, start, end, reading=video.reading)
+
+
+def changed(video: Video, before: State | None) -> bool:
+    """Whether a file holds something else than when its state was this; a touched one holds what it held."""
+    now = state_or_none(video.path)
+    if before is None or now is None or now == before:
+        return False  # one that is not there says so itself
+    return video.content is None or content_digest(video.path).hex() != video.content
+
+
+def around(video: Video, span: float, begin: float) -> tuple[float, float]:
+    """From when to when a row is read for a clip of this span that begins at this share of it: a long one in part."""
+    length = video.end - video.start
+    window = 2 * span + SLACK
+    if length <= max(LONG, 2 * window):
+        return video.start, video.end if length > 0 else float("inf")
+    start = video.start + begin * (length - window)
+    return start, min(start + window, video.end)
+
+
+def nothing_in(corpus: Corpus, split: str) -> str:
+    splits: dict[str, int] = {}
+    for video in corpus.select("all"):
+        splits[video.split] = splits.get(video.split, 0) + 1
+    there = ", ".join(f"{name} ({count} videos)" for name, count in sorted(splits.items()))
+    if not there:
+        return f"corpus {corpus.name} has no usable video: see status and reason in {corpus.folder / 'videos.parquet'}"
+    return f"corpus {corpus.name} has no usable video in split {split!r}; it has: {there}; choose one with data.split"
+
+
+def check_length(videos: Sequence[Video], clip: Clip, sampling: Sampling) -> None:
+    """Where short sources are refused, says so of all of them at once."""
+    if sampling.short != "refuse":
+        return
+    if short := shorter(videos, clip, sampling):
+        raise CorpusError(
+            f"{len(short)} of {len(videos)} videos are shorter than the span of a clip (first: {short[0]}); "
+            "use data.sampling.short=repeat or a smaller step"
+        )
+
+
+def shorter(videos: Sequence[Video], clip: Clip, sampling: Sampling) -> list[str]:
+    """Ids of the videos that are shorter than a clip's span, by what the table says of them."""
+    stride = sampling.frames_apart
+    return [
+        video.id
+        for video in videos
+        if video.frames  # else the table does not know
+        and (
+            video.frames < (clip.frames - 1) * stride + 1
+            if stride is not None
+            else (video.frames - 1) / max(video.fps, 1e-3) < sampling.seconds(clip, video.fps) - SAME
+        )
+    ]
+
+
+def open_maps(
+    corpus: Corpus,
+    name: str,
+    videos: Sequence[Video],
+    captions: Mapping[int, Sequence[Caption]],
+    choice: CaptionChoice | None = None,
+) -> Maps:
+    maps = Maps.open(corpus, name)
+    missing = maps.missing(videos, flatten(captions.values()) if name in OF_CAPTIONS else None)
+    if missing:
+        option = " --another" if name in OF_CAPTIONS and choice is not None and choice.whose == "another" else ""
+        raise CorpusError(
+            f"{name.capitalize()} masking needs {name} maps for {len(missing)} of {len(videos)} videos "
+            f"(first: {missing[0]}); make them with `{remedy(name, corpus.folder)}{option}`"
+        )
+    return maps
+
+
+def open_embeddings(corpus: Corpus, videos: Sequence[Video], captions: Mapping[int, Sequence[Caption]]) -> Embeddings:
+    embeddings = Embeddings.open(corpus)
+    if missing := embeddings.missing(flatten(captions.values())):
+        raise CorpusError(
+            f"captions of {len(missing)} of {len(videos)} videos have no embedding (first: {missing[0]}); "
+            f"make them with `tubelet saliency text {corpus.folder}`"
+        )
+    return embeddings
