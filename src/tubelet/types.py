@@ -95,6 +95,11 @@ class Batch:
         return replace(self, **moved, maps={name: change(value) for name, value in self.maps.items()})
 
 
+def floor_share(count: int, share: float) -> int:
+    """`count * share` rounded down, but for what floating point leaves out: 10 * 0.7 is 7."""
+    return int(count * share + 1e-9)
+
+
 @dataclass(frozen=True)
 class Budget:
     """How many tubelets to hide: `hidden` of the whole clip, of every slot, or (a tube) of the places."""

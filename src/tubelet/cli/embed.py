@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
 
     from tubelet.corpus.listing import told_of_lists
     from tubelet.errors import RecipeError, RunError
-    from tubelet.inference.embed import load_encoder, sampling_of
+    from tubelet.inference.embed import load_encoder
     from tubelet.inference.features import write_features
     from tubelet.inference.kinds import FeatureKind, parse_layer
     from tubelet.inference.windows import Windows, too_short
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
             f"{out} exists; name another file with --out, complete it with --only-missing, or replace it with --force"
         )
     encoder = load_encoder(args.run).to("cuda" if torch.cuda.is_available() else "cpu")
-    data = Data(sampling=sampling_of(encoder))
+    data = Data(sampling=encoder.sampling)
     if windows is not None and (line := too_short(windows, data.sampling, encoder.clip)):
         print(line)
     with Bar("embedding", "videos" if windows is None else "pieces") as bar:

@@ -56,7 +56,7 @@ def load_encoder(path: str | Path, *, trust_code: bool = False) -> Encoder:
         raise WeightsError(f"{path} is no checkpoint; name the folder {run} or {run / CHECKPOINT}")
     with trusting_code(trust_code):
         config, task = load_task(run)
-    vars(task.encoder)["sampling"] = config.data.sampling
+    task.encoder.sampling = config.data.sampling
     return task.encoder
 
 
@@ -102,7 +102,7 @@ def embed(
     kind.check(encoder)
     cut = None if windows is None else Windows.of(windows, overlap)
     sources: list[Source] = [source] if isinstance(source, str | Path | np.ndarray | Tensor) else list(source)
-    reading = Reading(encoder, sampling or sampling_of(encoder), kind, max(1, batch))
+    reading = Reading(encoder, sampling or encoder.sampling, kind, max(1, batch))
     with limited(limits or Limits()):
         if cut is not None:
             return [reading.in_windows(one, cut) for one in sources]
@@ -123,12 +123,6 @@ def embed_at(encoder: Encoder, path: Path, start: float | None, sampling: Sampli
     if start is not None:
         piece = Piece((row,), (Look(Path(row.path), start, start + LONG, (Moment(start, start + LONG, 0.0),)),))
     return FeatureKind().of(encoder, read_here(piece, encoder.clip, sampling))["feature"][0]
-
-
-def sampling_of(encoder: Encoder) -> Sampling:
-    """What the encoder was trained with, where it came from a run."""
-    found = vars(encoder).get("sampling", None)
-    return found if isinstance(found, Sampling) else Sampling()
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tubelet.errors import RecipeError
 from tubelet.maskers.base import TOKENS, Masker, Policy
 from tubelet.models.blocks import Block, initialise
 from tubelet.seeds import gumbel
-from tubelet.types import Batch, Budget, Clip, Loss, Mask
+from tubelet.types import Batch, Budget, Clip, Loss, Mask, floor_share
 
 
 @chz.chz
@@ -41,7 +41,7 @@ class Adaptive(Masker):
             raise RecipeError(f"masker.heads={self.heads} must be at least 1")
 
     def budget(self, clip: Clip) -> Budget:
-        visible = int(clip.num_tubelets * (1 - self.ratio) + 1e-9)
+        visible = floor_share(clip.num_tubelets, 1 - self.ratio)
         return Budget(clip.num_tubelets - visible, "clip", clip.grid)
 
     def build(self, clip: Clip, width: int) -> "Sampler":

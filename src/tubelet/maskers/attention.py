@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tubelet.maskers.base import Masker
 from tubelet.seeds import gumbel
-from tubelet.types import Batch, Budget, Clip
+from tubelet.types import Batch, Budget, Clip, floor_share
 
 
 @chz.chz
@@ -29,7 +29,7 @@ class Attention(Masker):
     )
 
     def budget(self, clip: Clip) -> Budget:
-        return Budget(int(clip.num_places * self.ratio + 1e-9), "slot", clip.grid)
+        return Budget(floor_share(clip.num_places, self.ratio), "slot", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

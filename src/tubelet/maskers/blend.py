@@ -17,7 +17,7 @@ from tubelet.errors import RecipeError
 from tubelet.maskers.base import Masker
 from tubelet.maskers.soft import check_temperature, soften, standardise
 from tubelet.maskers.vectors import per_slot, speed
-from tubelet.types import Batch, Budget, Clip
+from tubelet.types import Batch, Budget, Clip, floor_share
 
 
 @chz.chz
@@ -42,7 +42,7 @@ class Blend(Masker):
         return tuple(sorted(name for name, weight in self.weights.items() if weight))
 
     def budget(self, clip: Clip) -> Budget:
-        return Budget(int(clip.num_places * self.ratio + 1e-9), "slot", clip.grid)
+        return Budget(floor_share(clip.num_places, self.ratio), "slot", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

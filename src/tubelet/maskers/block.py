@@ -12,7 +12,7 @@ from torch import Tensor
 from tubelet.maskers.base import Masker
 from tubelet.maskers.boxes import distance_inside
 from tubelet.seeds import uniform
-from tubelet.types import Batch, Budget, Clip
+from tubelet.types import Batch, Budget, Clip, floor_share
 
 
 @chz.chz
@@ -24,7 +24,7 @@ class Block(Masker):
     largest_aspect: float = chz.field(default=1.5, doc="largest height over width of a block")
 
     def budget(self, clip: Clip) -> Budget:
-        return Budget(int(clip.num_places * self.ratio + 1e-9), "place", clip.grid)
+        return Budget(floor_share(clip.num_places, self.ratio), "place", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tubelet.maskers.base import Masker
-from tubelet.types import Batch, Budget, Clip
+from tubelet.types import Batch, Budget, Clip, floor_share
 
 
 @chz.chz
@@ -22,7 +22,7 @@ class Centre(Masker):
     ratio: float = chz.field(default=0.6, doc="share of the places that is hidden, in every slot the same ones")
 
     def budget(self, clip: Clip) -> Budget:
-        return Budget(int(clip.num_places * self.ratio + 1e-9), "place", clip.grid)
+        return Budget(floor_share(clip.num_places, self.ratio), "place", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

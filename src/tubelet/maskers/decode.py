@@ -13,7 +13,7 @@ from torch import Tensor
 from tubelet.errors import RecipeError
 from tubelet.maskers.base import Decode
 from tubelet.seeds import uniform
-from tubelet.types import Clip, split_top
+from tubelet.types import Clip, floor_share, split_top
 
 
 @chz.chz
@@ -43,7 +43,7 @@ class RunningCell(Decode):
             raise RecipeError(f"decode.share={self.share} must be above 0 and at most 1")
 
     def count(self, hidden: int) -> int:
-        count = int(hidden * self.share + 1e-9)
+        count = floor_share(hidden, self.share)
         if count < 1:
             raise RecipeError(f"decode.share={self.share} leaves none of {hidden} hidden tubelets; take a larger share")
         return count

@@ -20,7 +20,7 @@ from tubelet.errors import RecipeError
 from tubelet.maskers.base import Masker
 from tubelet.maskers.vectors import in_places
 from tubelet.seeds import uniform
-from tubelet.types import Batch, Budget, Clip
+from tubelet.types import Batch, Budget, Clip, floor_share
 
 NEAR = 0.5 + 1e-3  # places: what lands within this of a place's centre came to it
 FILLED = 1e-3  # share that the filling of a hole is worth less than what was carried
@@ -47,8 +47,8 @@ class Flow(Masker):
             raise RecipeError(f"masker.width={self.width:g} must be positive")
 
     def budget(self, clip: Clip) -> Budget:
-        visible = int(clip.num_places * (1 - self.ratio) + 1e-9)
-        hidden = int(clip.num_places * self.ratio + 1e-9)
+        visible = floor_share(clip.num_places, 1 - self.ratio)
+        hidden = floor_share(clip.num_places, self.ratio)
         return Budget(clip.num_places - visible if self.official_count else hidden, "slot", clip.grid)
 
     def scores(

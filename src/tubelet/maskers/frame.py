@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tubelet.maskers.base import Masker
 from tubelet.seeds import uniform
-from tubelet.types import Batch, Budget, Clip
+from tubelet.types import Batch, Budget, Clip, floor_share
 
 
 @chz.chz
@@ -20,7 +20,7 @@ class Frame(Masker):
     ratio: float = chz.field(default=0.75, doc="share of the slots that is hidden")
 
     def budget(self, clip: Clip) -> Budget:
-        return Budget(int(clip.grid[0] * self.ratio + 1e-9) * clip.num_places, "clip", clip.grid)
+        return Budget(floor_share(clip.grid[0], self.ratio) * clip.num_places, "clip", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

@@ -18,7 +18,7 @@ from tubelet.errors import RecipeError
 from tubelet.maskers.base import Masker
 from tubelet.maskers.boxes import distance_inside
 from tubelet.maskers.vectors import Compensate, per_slot, speed
-from tubelet.types import Batch, Budget, Clip
+from tubelet.types import Batch, Budget, Clip, floor_share
 
 
 @chz.chz
@@ -46,7 +46,7 @@ class Motion(Masker):
             raise RecipeError(f"masker.aspect={self.aspect:g} must be positive")
 
     def budget(self, clip: Clip) -> Budget:
-        return Budget(int(clip.num_places * self.ratio + 1e-9), "slot", clip.grid)
+        return Budget(floor_share(clip.num_places, self.ratio), "slot", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

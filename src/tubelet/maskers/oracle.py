@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tubelet.maskers.base import Masker
 from tubelet.seeds import uniform
-from tubelet.types import Batch, Budget, Clip
+from tubelet.types import Batch, Budget, Clip, floor_share
 
 
 @chz.chz
@@ -24,7 +24,7 @@ class Oracle(Masker):
     pick: Literal["top", "bottom"] = chz.field(default="top", doc="hide the subject first, or last")
 
     def budget(self, clip: Clip) -> Budget:
-        return Budget(int(clip.num_places * self.ratio + 1e-9), "slot", clip.grid)
+        return Budget(floor_share(clip.num_places, self.ratio), "slot", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tubelet.maskers.base import Masker
 from tubelet.seeds import uniform
-from tubelet.types import Batch, Budget, Clip
+from tubelet.types import Batch, Budget, Clip, floor_share
 
 
 @chz.chz
@@ -14,7 +14,7 @@ class Random(Masker):
     ratio: float = chz.field(default=0.9, doc="share of the clip's tubelets that is hidden")
 
     def budget(self, clip: Clip) -> Budget:
-        visible = int(clip.num_tubelets * (1 - self.ratio) + 1e-9)
+        visible = floor_share(clip.num_tubelets, 1 - self.ratio)
         return Budget(clip.num_tubelets - visible, "clip", clip.grid)
 
     def scores(

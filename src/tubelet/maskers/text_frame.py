@@ -19,7 +19,7 @@ from tubelet.errors import RecipeError
 from tubelet.maskers.base import Masker
 from tubelet.maskers.soft import check_temperature, soften, standardise
 from tubelet.seeds import fold, gumbel
-from tubelet.types import Batch, Budget, Clip
+from tubelet.types import Batch, Budget, Clip, floor_share
 
 
 @chz.chz
@@ -39,7 +39,7 @@ class TextFrame(Masker):
             raise RecipeError(f"masker.slots={self.slots} must be 0 (no slot is preferred) or more")
 
     def budget(self, clip: Clip) -> Budget:
-        return Budget(int(clip.num_tubelets * self.ratio + 1e-9), "clip", clip.grid)
+        return Budget(floor_share(clip.num_tubelets, self.ratio), "clip", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

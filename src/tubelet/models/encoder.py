@@ -12,6 +12,7 @@ from tubelet.errors import RecipeError
 from tubelet.models.blocks import Block, initialise
 from tubelet.models.patches import cut, pixel_scale, position_table, stretch
 from tubelet.types import Clip, Grid
+from tubelet.video.sampling import Sampling
 
 POSITIONS_OF = "slots,rows,columns of the clips whose position table is stretched over these; None: these clips' own"
 
@@ -115,6 +116,7 @@ class Encoder(nn.Module):
         self.config = config
         self.clip = clip
         self.width = config.width
+        self.sampling = Sampling()  # which frames made a clip in training; `load_encoder` fills it
         self.gradient_checkpointing = False  # keep what enters a block, and compute the block again for its gradient
         self.embed = nn.Linear(clip.tubelet_values, config.width)
         self.blocks = nn.ModuleList(

@@ -4,13 +4,12 @@ from typing import Any
 
 from tubelet.config import override
 from tubelet.recipes.find import Recipe, find, name_of
-from tubelet.recipes.paper import PAPER
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.text_guided import text_guided
 from tubelet.recipes.tiny import miniature, miniature_whole, tiny, tiny_text_guided
 from tubelet.recipes.videomae import videomae
 
-RECIPES: tuple[Recipe, ...] = (tiny, tiny_text_guided, miniature, miniature_whole, videomae, text_guided, *PAPER)
+RECIPES: tuple[Recipe, ...] = (tiny, tiny_text_guided, miniature, miniature_whole, videomae, text_guided)
 
 
 def resolve_recipe(recipe: str | Pretrain | Recipe, *words: str, **fields: Any) -> tuple[str, Pretrain]:
