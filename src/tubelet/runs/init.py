@@ -13,6 +13,7 @@ from tubelet.errors import WeightsError
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit, size_of
 from tubelet.objectives import Pixels
+from tubelet.objectives.pixels import PixelLoss
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.folder import RECIPE, read_kind, read_run_config, read_run_config_of, read_weights_of, weights_file
 from tubelet.tasks import Pretraining
@@ -157,24 +158,25 @@ def other_size(one: Vit, other: Vit) -> bool:
 
 def other_decoder(module: nn.Module, found: Source) -> str:
     """Why a decoder whose tensors may fit is another one; empty where it is not."""
-    ours = getattr(getattr(module, "config", None), "decoder", None)
-    if not isinstance(ours, Decoder) or found.decoder is None:
+    if not isinstance(module, PixelLoss) or found.decoder is None:
         return ""
-    for name in ("heads", "positions"):
-        if (theirs := getattr(found.decoder, name)) != getattr(ours, name):
-            return f"its decoder has {name} {theirs}, this one {getattr(ours, name)}"
+    ours, theirs = module.config.decoder, found.decoder
+    if theirs.heads != ours.heads:
+        return f"its decoder has heads {theirs.heads}, this one {ours.heads}"
+    if theirs.positions != ours.positions:
+        return f"its decoder has positions {theirs.positions}, this one {ours.positions}"
     return ""
 
 
 def positions_lines(task: Pretraining) -> list[str]:
     """Which position tables are stretched over the clips of this run, and how to have their own."""
     own, lines = task.clip.grid, []
-    head = getattr(dict(task.objectives.items()).get(PIXELS), "config", None)
-    for name, config in (
-        ("encoder", task.encoder.config),
-        (f"objectives.{PIXELS}.decoder", getattr(head, "decoder", None)),
-    ):
-        if config is not None and config.positions_of not in (None, own):
+    head = dict(task.objectives.items()).get(PIXELS)
+    tables: dict[str, Vit | Decoder] = {"encoder": task.encoder.config}
+    if isinstance(head, PixelLoss):
+        tables[f"objectives.{PIXELS}.decoder"] = head.config.decoder
+    for name, config in tables.items():
+        if config.positions_of not in (None, own):
             spelled = "x".join(map(str, config.positions_of)), "x".join(map(str, own))
             lines.append(
                 f"init: {name}: the position table of {spelled[0]} is interpolated to {spelled[1]}, linearly in time "
