@@ -275,16 +275,60 @@ def test_a_file_in_two_splits_is_kept_in_the_measured_one_and_what_was_left_out_
     assert not [remark for remark in made.remarks if "leak" in remark]
 
 
-def test_names_that_could_be_several_files_or_are_folders_of_pictures_are_said(tmp_path: Path) -> None:
-    for place in ("a/9223.mp4", "b/9223.mp4"):
-        (tmp_path / place).parent.mkdir()
-        (tmp_path / place).touch()
+def shelf_of(folder: Path, *places: str) -> Shelf:
+    for place in places:
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).touch()
+    return Shelf(folder)
+
+
+def test_a_name_that_could_be_several_files_is_none_of_them(tmp_path: Path) -> None:
+    shelf = shelf_of(tmp_path, "v/a/1.mp4", "v/b/1.mp4", "v/c/2.mp4", "v/c/2.webm", "3.avi", "v/3.avi")
+    (tmp_path / "v" / "link.mp4").symlink_to(tmp_path / "v" / "a" / "1.mp4")
+    found = {name: shelf.find(name) for name in ("1", "1.mp4", "b/1.mp4", "a/1.avi", "z/1.mp4", "2", "2.webm", "3.avi")}
+    assert {name: path and path.relative_to(tmp_path).as_posix() for name, path in found.items()} == {
+        "1": None, "1.mp4": None, "b/1.mp4": "v/b/1.mp4", "a/1.avi": "v/a/1.mp4", "z/1.mp4": None, "2": None,
+        "2.webm": "v/c/2.webm", "3.avi": "3.avi",
+    }  # fmt: skip
+    assert shelf.doubts(["1", "b/1.mp4", "4"]) == {"1": "could be v/a/1.mp4 or v/b/1.mp4"}
+    [remark] = shelf.remarks(["1", "b/1.mp4", "2"])
+    assert remark.startswith("2 names left without a file, because no file is meant for sure (first: 1 could be v/a/1.")
+
+
+def test_two_names_do_not_share_a_file_that_only_one_of_them_can_be(tmp_path: Path) -> None:
+    shelf = shelf_of(tmp_path, "a/1.mp4", "2.mp4")
+    assert shelf.doubts(["a/1.mp4", "b/1.mp4"]) == {"b/1.mp4": "is not there, or is a/1.mp4, which could be a/1.mp4"}
+    assert list(shelf.doubts(["a/2.mp4", "b/2.mp4"])) == ["a/2.mp4", "b/2.mp4"]
+    assert not shelf.doubts(["1.mp4", "a/2.mp4"])
+
+
+def test_a_row_whose_file_is_in_doubt_keeps_its_label_for_itself(tmp_path: Path, run: Run) -> None:
+    """Each of two files of one name is of another class; the first one found is not taken for the second."""
+    write(tmp_path / "lists", official.UCF101)
+    for place in ("one/v_YoYo_g07_c03.avi", "two/v_YoYo_g07_c03.avi", "two/v_YoYo_g25_c04.avi"):
+        (tmp_path / "v" / place).parent.mkdir(parents=True, exist_ok=True)
+        write_video(tmp_path / "v" / place, moving(8, HEIGHT, WIDTH, len(place)), FPS)
+    options = ("--dataset", "ucf101", "--videos", tmp_path / "v", "--out", tmp_path / "c")
+    code, out, err = run(tmp_path / "lists", *options)
+    assert code == 0, err
+    doubt = "could be one/v_YoYo_g07_c03.avi or two/v_YoYo_g07_c03.avi"
+    assert (
+        f"1 name left without a file, because no file is meant for sure (first: YoYo/v_YoYo_g07_c03.avi {doubt}" in out
+    )
+    rows = {video.id: video for video in Corpus.open(tmp_path / "c").videos}
+    assert (rows["YoYo/v_YoYo_g07_c03.avi"].status, rows["YoYo/v_YoYo_g07_c03.avi"].reason) == ("missing", doubt)
+    assert rows["YoYo/v_YoYo_g25_c04.avi"].status == "ok"
+    (tmp_path / "v" / "one" / "v_YoYo_g07_c03.avi").unlink()
+    assert run(tmp_path / "lists", *options, "--update")[0] == 0
+    rows = {video.id: video for video in Corpus.open(tmp_path / "c").videos}
+    assert rows["YoYo/v_YoYo_g07_c03.avi"].path == tmp_path / "v" / "two" / "v_YoYo_g07_c03.avi"
+
+
+def test_folders_of_pictures_in_place_of_files_are_said(tmp_path: Path) -> None:
     (tmp_path / "34870").mkdir()
     shelf = Shelf(tmp_path)
-    assert shelf.find("9223") == tmp_path / "a" / "9223.mp4"
     assert shelf.find("34870") is None
-    several, folders = shelf.remarks(["9223", "34870", "1"])
-    assert several == "1 names could be several files, the first was taken (first: 9223: a/9223.mp4, b/9223.mp4)"
+    [folders] = shelf.remarks(["34870", "1"])
     assert "1 videos lie as folders of pictures (first: 34870)" in folders
     assert "ffmpeg -framerate RATE -i 34870/%05d.jpg 34870.mp4" in folders
 

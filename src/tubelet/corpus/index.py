@@ -288,7 +288,12 @@ def look_into(
     progress: Progress,
 ) -> tuple[dict[Path, Look], Done]:
     """Looks into the files in other processes; what an interrupted call found out is not found out again."""
-    jobs = [Job(path, tuple((e.start, e.end) for e in entries), segment, reading) for path, entries in files.items()]
+    doubtful = {path: Look(MISSING, entries[0].doubt) for path, entries in files.items() if entries[0].doubt}
+    jobs = [
+        Job(path, tuple((e.start, e.end) for e in entries), segment, reading)
+        for path, entries in files.items()
+        if path not in doubtful
+    ]
     tasks = [
         Task(file_key(job.path, job.spans, segment, *([reading] if reading else [])), str(job.path), (job,))
         for job in jobs
@@ -313,7 +318,7 @@ def look_into(
             progress=progress,
         )
     looked |= {key: Look(failure.status, failure.reason) for key, failure in done.failed.items()}
-    return {job.path: looked[task.key] for job, task in zip(jobs, tasks, strict=True)}, done
+    return {job.path: looked[task.key] for job, task in zip(jobs, tasks, strict=True)} | doubtful, done
 
 
 def examine(job: Job) -> Look:

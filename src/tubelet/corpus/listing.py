@@ -27,6 +27,7 @@ class Entry:
     group: str | None = None
     split: str | None = None
     name: str | None = None  # of a segment that has one
+    doubt: str = ""  # why no file is meant for sure
 
     @property
     def id(self) -> str:

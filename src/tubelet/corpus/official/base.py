@@ -75,16 +75,19 @@ def list_dataset(
     if not items:
         raise CorpusError(f"the annotation files of {dataset.name} name no videos")
     shelf = Shelf(folder, leave_out)
+    doubts = shelf.doubts([item.file for item in items])
     for item in items:
+        found = None if item.file in doubts else shelf.find(item.file)
         entry = Entry(
             video=item.file,
-            path=shelf.find(item.file) or folder / item.file,
+            path=found or folder / item.file,
             start=item.start,
             end=item.end,
             label=item.label,
             group=item.group,
             split=item.split,
             name=item.name,
+            doubt=doubts.get(item.file, ""),
         )
         listing.entries.append(entry)
         if item.captions:
@@ -146,23 +149,59 @@ class Shelf:
                 self.paths.setdefault(key, []).append(path)
 
     def find(self, file: str) -> Path | None:
-        for key in keys_of(file):
-            if key in self.paths:
-                return self.paths[key][0]
-        return None
+        """The file that is meant; None where there is none, or where it could be several."""
+        meant = self.meant(file)
+        return meant[0] if len(meant) == 1 else None
+
+    def meant(self, file: str) -> list[Path]:
+        """All that could be meant; of files of one name those in the folders that the data set names, if any are."""
+        found = next((self.paths[key] for key in keys_of(file) if key in self.paths), [])
+        if len(found) > 1:
+            found = [path for path in found if self.is_called(path, file)] or found
+        if self.folder / file in found:
+            return [self.folder / file]
+        return list({path.resolve(): path for path in found}.values()) if len(found) > 1 else found
+
+    def is_called(self, path: Path, file: str) -> bool:
+        """Whether the path ends in all that the data set says, its ending aside where that is another."""
+        place = PurePosixPath(self.below(path))
+        ends = keys_of(file)[:2] if has_ending(file) else (file,)
+        return any(f"/{name}".endswith(f"/{end}") for end in ends for name in (place, place.with_suffix("")))
+
+    def below(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def doubts(self, files: Iterable[str]) -> dict[str, str]:
+        """The names that could be several files, and those of which the only file is another's: each with both."""
+        doubts: dict[str, str] = {}
+        claims: dict[Path, list[str]] = {}
+        for file in dict.fromkeys(files):
+            meant = self.meant(file)
+            if len(meant) > 1:
+                doubts[file] = f"could be {self.below(meant[0])} or {self.below(meant[1])}"
+            elif meant:
+                claims.setdefault(meant[0], []).append(file)
+        for path, claiming in claims.items():
+            called = [file for file in claiming if self.folder / file == path] or [
+                file for file in claiming if self.is_called(path, file)
+            ]
+            for file in claiming if len(claiming) > 1 else ():
+                if called != [file]:
+                    other = next(name for name in (*called, *claiming) if name != file)
+                    doubts[file] = f"is not there, or is {self.below(path)}, which could be {other}"
+        return doubts
 
     def remarks(self, files: Iterable[str]) -> list[str]:
         """What the user should know of where files were found."""
-        several, folders = [], []
-        for file in dict.fromkeys(files):
-            found = next((self.paths[key] for key in keys_of(file) if key in self.paths), [])
-            if len(found) > 1:
-                several.append(f"{file}: {', '.join(path.relative_to(self.folder).as_posix() for path in found[:2])}")
-            elif not found and (self.folder / file).is_dir():
-                folders.append(file)
+        files = dict.fromkeys(files)
+        folders = [file for file in files if not self.meant(file) and (self.folder / file).is_dir()]
         lines = []
-        if several:
-            lines.append(f"{len(several)} names could be several files, the first was taken (first: {several[0]})")
+        if doubts := self.doubts(files):
+            first = next(iter(doubts))
+            lines.append(
+                f"{plural(len(doubts), 'name')} left without a file, because no file is meant for sure (first: {first} "
+                f"{doubts[first]}); keep one file of each name below {self.folder}, or the folders of the data set"
+            )
         if folders:
             lines.append(
                 f"{len(folders)} videos lie as folders of pictures (first: {folders[0]}); make files of them with "
@@ -174,9 +213,12 @@ class Shelf:
 def keys_of(file: str) -> tuple[str, ...]:
     """What a file may be called on disk, the surest first; a name without an ending keeps its dots."""
     plain = PurePosixPath(file)
-    ending = plain.suffix.lower() in (".avi", ".mp4", ".webm", ".mkv", ".mov")
-    shorter = (plain.with_suffix("").as_posix(), plain.name, plain.stem) if ending else (plain.name,)
+    shorter = (plain.with_suffix("").as_posix(), plain.name, plain.stem) if has_ending(file) else (plain.name,)
     return tuple(dict.fromkeys((file, *shorter)))
+
+
+def has_ending(file: str) -> bool:
+    return PurePosixPath(file).suffix.lower() in (".avi", ".mp4", ".webm", ".mkv", ".mov")
 
 
 def lines_of(path: Path) -> list[str]:
