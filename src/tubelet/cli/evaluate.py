@@ -111,8 +111,8 @@ def measure(args: argparse.Namespace) -> None:
     task.to(torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else "cpu")
     with Bar("reading", "clips") if is_rank0() else contextlib.nullcontext(silent) as bar:
         context = Context(
-            encoder=task.encoder, corpus=corpus, clip=config.clip, data=data, task=task, folder=folder,
-            keep=folder / FOLDER, seed=config.seed, batch=args.batch, labels=labels, progress=bar,
+            encoder=task.encoder, corpus=corpus, clip=config.clip, data=data, task=task, texts=plan.texts,
+            folder=folder, keep=folder / FOLDER, seed=config.seed, batch=args.batch, labels=labels, progress=bar,
         )  # fmt: skip
         others = {name: BASELINES[name](context) for name in asked_for(args)}
         results = {}

@@ -86,13 +86,12 @@ def write_words(args: argparse.Namespace, out: "Path", opened: "Opened") -> bool
     from tubelet.corpus.table import Corpus
     from tubelet.errors import TubeletError
     from tubelet.formats.text import check_aligner, write_text
-    from tubelet.stores.embeddings import Embeddings
 
     if opened.contrast is None:
         return False
     corpus, made_by = Path(opened.plan.corpus["path"]), None
     try:
-        made_by = str(Embeddings.open(Corpus.open(corpus)).about["model"])
+        made_by = opened.plan.texts.identity(Corpus.open(corpus))
     except TubeletError:
         if args.aligner is None:
             print(f"no text.onnx: {corpus} holds no embeddings of captions; name the aligner with --aligner")

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     warnings: list[str] = []
     with Bar("reading", "clips") as bar:
         context = Context(
-            encoder=task.encoder, corpus=corpus, clip=config.clip, data=config.data, task=task,
+            encoder=task.encoder, corpus=corpus, clip=config.clip, data=config.data, task=task, texts=plan.texts,
             keep=folder / FOLDER, seed=config.seed, batch=args.batch, progress=bar,
         )  # fmt: skip
         if args.like is None:
@@ -120,16 +120,13 @@ def by_text(
 
     from tubelet.corpus.table import Corpus
     from tubelet.inference.search import head_of, nearest, text_vector, words_unlearned
-    from tubelet.runs.folder import read_run_config
-    from tubelet.stores.embeddings import Embeddings
 
     corpora = [context.corpus, *([Corpus.open(home)] if home else [])]
     head = head_of(task, Path(args.run))
-    series = read_run_config(Path(args.run)).derived.get("caption embeddings")  # another may have been chosen since
-    trained_with = str(Embeddings.open(corpora[-1], series).about["model"])
+    trained_with = context.texts.identity(corpora[-1])
     aligner = aligner_of(args, *corpora)
     warnings += words_unlearned(args.text, aligner, trained_with)
-    vector = text_vector(args.text, aligner, trained_with, *corpora, series=series)
+    vector = text_vector(args.text, aligner, trained_with, *corpora, series=context.texts.series)
     videos = {video.id: video for video in context.corpus.videos}
     return lambda features: nearest(head, features, vector, videos, args.top)
 

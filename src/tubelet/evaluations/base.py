@@ -14,6 +14,7 @@ from tubelet.distributed import is_rank0
 from tubelet.evaluations.features import Features, Settings, Tokens, extract, extract_tokens
 from tubelet.loading.data import Data
 from tubelet.progress import Progress, silent
+from tubelet.stores.embeddings import ANY_TEXTS, TextModel
 from tubelet.tasks import Pretraining
 from tubelet.types import Clip
 
@@ -30,6 +31,7 @@ class Context:
     clip: Clip
     data: Data
     task: Pretraining | None = None
+    texts: TextModel = ANY_TEXTS  # the one that the task was trained with
     folder: Path | None = None  # the run's, where pictures go; None: nowhere
     keep: Path | None = None  # the folder in which features are kept for the next command; None: nowhere
     seed: int = 0

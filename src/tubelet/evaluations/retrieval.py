@@ -24,7 +24,6 @@ from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLS, Features
 from tubelet.evaluations.intervals import TOLD, of_mean
 from tubelet.evaluations.pictures import keep_thumbnails, named_videos
-from tubelet.stores.embeddings import Embeddings
 
 CUTS = (1, 5, 10)
 
@@ -122,7 +121,7 @@ class Retrieval(Evaluation):
                 "other to tell it from; give a split column when indexing, or take all with retrieval.split=all"
             )
             return
-        embeddings = Embeddings.open(context.corpus)
+        embeddings = context.texts.embeddings(context.corpus)
         if missing := embeddings.missing([caption for some in captions for caption in some]):
             raise CorpusError(
                 f"captions of {len(missing)} of {len(features)} videos have no embedding (first: {missing[0]}); "

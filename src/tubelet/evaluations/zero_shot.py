@@ -22,7 +22,7 @@ from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import measure_scores
 from tubelet.evaluations.intervals import TOLD
-from tubelet.stores.embeddings import Embeddings
+from tubelet.stores.embeddings import same_texts
 
 TEMPLATES = ("{}", "a video of {}", "a clip that shows {}")
 
@@ -90,18 +90,18 @@ class ZeroShot(Evaluation):
         }
 
     def open(self, context: Context) -> Aligner:
-        """The model of the caption embeddings, or a sentence that says which one it is."""
+        """The model that embedded the captions of the run, or a sentence that says which one it is."""
         folder = context.corpus.folder / "aligner"
-        wanted = Embeddings.open(context.corpus).about["model"]
+        wanted = context.texts.identity(context.corpus)
         if self.aligner is None and not (folder / "aligner.json").is_file():
             raise CorpusError(
-                f"the captions of {context.corpus.folder} were embedded by {wanted}, which also has to read the "
+                f"the captions that the run was trained with were embedded by {wanted}, which also has to read the "
                 "prompts; name it as zero_shot.aligner=PATH"
             )
         aligner = open_aligner(self.aligner or folder)
-        if aligner.identity.split(":")[:2] != wanted.split(":")[:2]:  # a CLIP's reading of pictures aside
+        if not same_texts(aligner.identity, wanted):
             raise CorpusError(
-                f"the captions of {context.corpus.folder} were embedded by {wanted}, and the prompts would be by "
+                f"the captions that the run was trained with were embedded by {wanted}, and the prompts would be by "
                 f"{aligner.identity}; name the same model as zero_shot.aligner=PATH"
             )
         return aligner

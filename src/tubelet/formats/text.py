@@ -20,6 +20,7 @@ from tubelet.aligners.vocabulary import BUCKETS, LONGEST
 from tubelet.errors import WeightsError
 from tubelet.formats.graphs import write_onnx
 from tubelet.objectives.contrast import ContrastLoss
+from tubelet.stores.embeddings import same_texts
 
 PROBES = ["a red square", "two dogs run after a ball on the beach", "x"]
 SEARCH = Path(__file__).with_name("search.py.txt")
@@ -87,7 +88,7 @@ def check_aligner(aligner: Aligner, head: ContrastLoss, made_by: str | None) -> 
     expected = head.text_width
     if aligner.width != expected:
         raise WeightsError(f"the contrast head reads texts of width {expected}, the aligner gives {aligner.width}")
-    if made_by is not None and made_by.split(":")[:2] != aligner.identity.split(":")[:2]:
+    if made_by is not None and not same_texts(made_by, aligner.identity):
         raise WeightsError(
             f"the captions that the run learned from were embedded by {made_by}, and this aligner is "
             f"{aligner.identity}; name the one it was with --aligner"

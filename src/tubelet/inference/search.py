@@ -22,7 +22,7 @@ from tubelet.evaluations.knn import neighbours
 from tubelet.evaluations.pictures import middle_frame
 from tubelet.files import writing
 from tubelet.objectives.base import TextHead
-from tubelet.stores.embeddings import Embeddings
+from tubelet.stores.embeddings import Embeddings, same_texts
 from tubelet.tasks import Pretraining
 
 COLUMNS, TILE, MARGIN, LINE = 4, 224, 12, 17
@@ -82,11 +82,6 @@ def words_unlearned(text: str, aligner: Any | None, trained_with: str) -> list[s
     if aligner is None or not same_texts(aligner.identity, trained_with):
         return []
     return check_text(aligner, text)
-
-
-def same_texts(one: str, other: str) -> bool:
-    """Whether two identities embed texts alike: how a CLIP's patches are read says nothing of its texts."""
-    return one.split(":")[:2] == other.split(":")[:2]
 
 
 def nearest(

@@ -26,6 +26,7 @@ from tubelet.objectives import Pixels
 from tubelet.recipes.find import is_file, load_file
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
+from tubelet.stores.embeddings import TextModel
 from tubelet.tasks import Pretraining
 from tubelet.train import Training
 from tubelet.trust import trusts_code
@@ -36,6 +37,8 @@ IMPORTED = "imported"  # in place of a recipe's name: weights from elsewhere
 # Fields that may change when a run goes on: they decide no weight.
 FREE = ("data.workers", "log_every", "save_every", "tensorboard")
 MADE_BY = {"pretrain": "tubelet pretrain", "finetune": "tubelet finetune"}  # kind of run -> the command that makes it
+
+EMBEDDINGS = "caption embeddings"  # what a plan calls their series
 
 C = TypeVar("C", bound=Training)
 
@@ -57,6 +60,11 @@ class RunConfig(Generic[C]):
     @property
     def kind(self) -> str:
         return type(self.config).__name__.lower()
+
+    @property
+    def texts(self) -> TextModel:
+        """The model of the caption embeddings that the run was trained with, whatever its corpus was given since."""
+        return TextModel(self.derived.get(EMBEDDINGS), Path(self.corpus["path"]) if self.corpus["path"] else None)
 
     @staticmethod
     def make(
@@ -106,7 +114,7 @@ def series_in_use(corpus: Corpus, config: Pretrain) -> dict[str, str]:
     kept = [name for name in config.masker.maps if not (config.online_text and name == "text")]
     roots = {f"{name} maps": corpus.folder / "maps" / file_name(name) for name in kept}
     if config.needs_text or config.online_text:
-        roots["caption embeddings"] = corpus.folder / "embeddings"
+        roots[EMBEDDINGS] = corpus.folder / "embeddings"
     found = {name: chosen(root) for name, root in roots.items()}
     return {name: folder.name for name, folder in found.items() if folder is not None}
 

@@ -24,7 +24,7 @@ from tubelet.evaluations.trained_on import (
 from tubelet.jobs.shards import chosen
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.folder import IMPORTED, RECIPE, RunConfig, read_kind, read_run_config
-from tubelet.stores.embeddings import Embeddings
+from tubelet.stores.embeddings import Embeddings, same_texts
 from tubelet.stores.maps import Maps
 
 NAMED = 3  # videos that a refusal names
@@ -168,7 +168,7 @@ def of_aligner_in(folder: Path, identity: str, corpus: Corpus) -> TrainedOn:
         own, name = str(about["identity"]), about["corpus"]["fingerprint"]
     except (KeyError, TypeError):
         return unknown
-    if identity and own.split(":")[:2] != identity.split(":")[:2]:
+    if identity and not same_texts(own, identity):
         return unknown
     if (record := TrainedOn.read(folder / FILE)) is not None:
         return record

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,9 +27,7 @@ class Embeddings:
     @classmethod
     def open(cls, corpus: Corpus, series: str | None = None) -> "Embeddings":
         """Those that are read now, or those of this series where they are still there."""
-        root = corpus.folder / "embeddings"
-        kept = within(root, file_name(series)) if series else None
-        folder = kept if kept is not None and (kept / "about.json").is_file() else chosen(root)
+        folder = kept_series(corpus.folder, series) or chosen(corpus.folder / "embeddings")
         if folder is None:
             raise CorpusError(
                 f"{corpus.folder} has no caption embeddings; make them with `tubelet saliency text {corpus.folder}`"
@@ -57,6 +57,56 @@ class Embeddings:
         """Ids of the videos that have a caption without an embedding."""
         without = {c.video for c in captions if text_key(normalise_text(c.text)) not in self.series}
         return sorted(without)
+
+
+def kept_series(corpus: Path, series: str | None) -> Path | None:
+    """The folder of this series of caption embeddings, where the corpus has it."""
+    folder = within(corpus / "embeddings", file_name(series)) if series else None
+    return folder if folder is not None and (folder / "about.json").is_file() else None
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """The model whose caption embeddings a run was trained with; those of another say nothing to its contrast head.
+
+    The series of a model is called alike in every corpus, and stays where another is chosen. Without one the model is
+    not known, and what a corpus has now is taken.
+    """
+
+    series: str | None = None
+    home: Path | None = None  # the corpus that the run was trained on
+
+    def identity(self, corpus: Corpus) -> str:
+        """The model itself; `corpus` is the one that is read."""
+        for folder in (corpus.folder, self.home):
+            if folder is not None and (kept := kept_series(folder, self.series)) is not None:
+                return str(Series(kept).about["model"])
+        if self.series is not None:
+            raise CorpusError(
+                f"the caption embeddings that the run was trained with ({self.series}) are no longer in "
+                f"{(self.home or corpus.folder) / 'embeddings'}; make them again with `tubelet saliency text` and the "
+                "aligner of that time"
+            )
+        return str(Embeddings.open(corpus).about["model"])
+
+    def embeddings(self, corpus: Corpus) -> Embeddings:
+        """The caption embeddings of this corpus by that model."""
+        trained_with = self.identity(corpus)
+        found = Embeddings.open(corpus, self.series)
+        if not same_texts(made := str(found.about["model"]), trained_with):
+            raise CorpusError(
+                f"the captions of {corpus.folder} were embedded by {made} and those that the run was trained with by "
+                f"{trained_with}; embed them with that one: `tubelet saliency text {corpus.folder} --aligner PATH`"
+            )
+        return found
+
+
+ANY_TEXTS = TextModel()
+
+
+def same_texts(one: str, other: str) -> bool:
+    """Whether two identities embed texts alike: how a CLIP's patches are read says nothing of its texts."""
+    return one.split(":")[:2] == other.split(":")[:2]
 
 
 class EmbeddingsWriter:
