@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.log import Bar, Log, against_trivial, read_log
+from tubelet.log import Bar, Log, read_log, relative_losses
 
 
 def write(path, steps, keep=0):
@@ -77,10 +77,10 @@ def test_tensorboard_gets_the_numbers_when_it_is_asked_for(tmp_path):
     assert [event.value for event in events.Scalars("linear/accuracy")] == [0.25]
 
 
-def test_losses_stand_against_their_trivial_level():
+def test_losses_are_shown_relative_to_their_baseline():
     terms = {"loss": 3.0, "pixels": 0.6, "pixels.trivial": 0.8, "contrast": 1.2, "contrast.trivial": 2.4, "other": 1.0}
-    assert against_trivial(terms) == "pixels 0.750 of trivial  contrast 0.500 of trivial"
-    assert against_trivial({"loss": 2.0}) == "loss 2.000"
+    assert relative_losses(terms) == "pixels 0.750 of baseline  contrast 0.500 of baseline"
+    assert relative_losses({"loss": 2.0}) == "loss 2.000"
 
 
 def test_off_a_terminal_the_bar_prints_first_and_last_step(capsys):

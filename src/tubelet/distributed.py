@@ -45,7 +45,7 @@ def process_group() -> Iterator[None]:
             raise
         raise RunError(
             f"rank {launch.rank} of {launch.world} lost another rank, whose own message says why; the same command "
-            "goes on from the last checkpoint"
+            "resumes from the last checkpoint"
         ) from error
     gc.collect()  # a model in a cycle of references holds the group, and with it the threads
     distributed.destroy_process_group()

@@ -204,10 +204,10 @@ class Bar:
         self.progress.stop()
 
 
-def against_trivial(terms: Mapping[str, Any]) -> str:
-    """Each term that logs its trivial level, as a share of it: `pixels .83 of trivial`; without one, the loss."""
+def relative_losses(terms: Mapping[str, Any]) -> str:
+    """Each loss that logs a baseline, relative to it: `pixels 0.83 of baseline`; without one, the loss."""
     shares = [
-        f"{name} {value / terms[f'{name}.trivial']:.3f} of trivial"
+        f"{name} {value / terms[f'{name}.trivial']:.3f} of baseline"
         for name, value in terms.items()
         if terms.get(f"{name}.trivial")
     ]

@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tubelet.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from tubelet.distributed import DistributedContext
 from tubelet.errors import RecipeError, RunError
-from tubelet.log import Log, Pace, against_trivial, clock
+from tubelet.log import Log, Pace, clock, relative_losses
 from tubelet.models.blocks import Block
 from tubelet.models.encoder import Encoder
 from tubelet.optim import Optim
@@ -149,7 +149,7 @@ def train(
                     "step", done, **record, lr=rate, clips_per_second=round(speed, 2), short=short, failed=names
                 )  # fmt: skip
                 ends = clock(pace.left(done, time.monotonic()))
-                progress(done, last, f"{against_trivial(record)}  {speed:.0f} clips/s  ends {ends}")
+                progress(done, last, f"{relative_losses(record)}  {speed:.0f} clips/s  ends {ends}")
                 began, counted = time.monotonic(), 0
                 if failed > config.max_failed * max(wanted, 100):
                     raise too_many(failed, wanted, names, config.max_failed)

@@ -348,7 +348,7 @@ def test_two_processes_one_of_which_tells_are_killed_and_go_on_bit_for_bit(tmp_p
     assert 7 <= stopped < 24
     said, error = start_ranks(*command, cut).communicate(timeout=900)
     assert said.count("written to") == 1, error
-    assert "learning rate 0.1: going on from step" in error
+    assert "learning rate 0.1: resuming from step" in error
     same(cut, whole)
     for part in ("predicted", "metrics", "protocol"):
         assert result(cut)[part] == result(whole)[part]

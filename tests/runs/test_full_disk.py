@@ -24,7 +24,7 @@ def limited(size: int, words: list[str]) -> str:
     assert done.returncode == 2, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("tubelet: ")
-    assert "file too large; make room, and the same command goes on from what is done" in last
+    assert "file too large; make room, and the same command resumes from what is done" in last
     assert "Traceback" not in done.stderr
     return last
 

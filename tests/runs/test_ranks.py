@@ -180,7 +180,7 @@ def test_two_ranks_go_on_bit_for_bit_after_a_kill(tmp_path, corpus, recipes):
     kill_ranks(process)
     code, said = torchrun(*words, "--out", cut)
     assert code == 0, said
-    assert "going on from step" in said
+    assert "resuming from step" in said
     assert_identical(whole, cut)
 
 

@@ -50,7 +50,7 @@ def test_a_run_killed_at_a_random_step_ends_with_the_same_weights(
         log.write(b'{"kind": "step", "st')  # as a power cut may leave it
 
     assert pretrain(*command) == 0
-    assert (f"going on from step {saved} of {STEPS}" in capsys.readouterr().err) == (saved > 0)
+    assert (f"resuming from step {saved} of {STEPS}" in capsys.readouterr().err) == (saved > 0)
     assert [record["step"] for record in steps(run)] == list(range(1, STEPS + 1))
     assert_identical(run, uninterrupted)
     for one, other in zip(steps(run), steps(uninterrupted), strict=True):
@@ -133,10 +133,10 @@ def test_ctrl_c_in_a_terminal_saves_the_step_and_says_how_to_go_on(tmp_path, cor
     assert process.returncode == 130, said
     stopped = steps(run)[-1]["step"]
     assert 3 <= stopped < STEPS
-    assert f"stopped and saved at step {stopped} of {STEPS}; the same command goes on from there" in said
+    assert f"stopped and saved at step {stopped} of {STEPS}; the same command resumes from there" in said
     assert "Traceback" not in said
     assert pretrain(*command) == 0
-    assert f"going on from step {stopped} of {STEPS}" in capsys.readouterr().err
+    assert f"resuming from step {stopped} of {STEPS}" in capsys.readouterr().err
     assert_identical(run, uninterrupted)
 
 

@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
         raise TubeletError(f"{message} (see `{self.prog} --help`)")
 
 
-FREE = "make room, and the same command goes on from what is done"
+FREE = "make room, and the same command resumes from what is done"
 ALLOW = "give a folder that may be written, or change its rights"
 DISK = {  # what a disk or its owner refuses, and what to do about it
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FREE),
@@ -107,7 +107,7 @@ def answered(argv: list[str]) -> int:
         print(f"tubelet: {at}{os.strerror(error.errno or 0).lower()}; {remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("tubelet: interrupted; the same command goes on from what is done", file=sys.stderr)
+        print("tubelet: interrupted; the same command resumes from what is done", file=sys.stderr)
         return 130
 
 

@@ -1,6 +1,6 @@
 """Fine-tune a pretrained encoder to labels: select on a part of train, measure on test, keep the classifier.
 
-The same command again goes on from the last checkpoint. `tubelet finetune RUN --help` lists the recipes,
+The same command again resumes from the last checkpoint. `tubelet finetune RUN --help` lists the recipes,
 `tubelet finetune RUN RECIPE --help` every field that key=value can override.
 """
 

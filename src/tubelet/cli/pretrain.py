@@ -1,6 +1,6 @@
 """Pretrain an encoder by a recipe: train, checkpoint, measure.
 
-The same command again goes on from the last checkpoint. `tubelet pretrain RECIPE --help` lists every field that
+The same command again resumes from the last checkpoint. `tubelet pretrain RECIPE --help` lists every field that
 key=value can override. On several GPUs: `torchrun --nproc-per-node 8 -m tubelet pretrain ...`, or `srun tubelet ...`.
 """
 

@@ -1,7 +1,7 @@
 """Rows found by a 16-byte key, in Arrow IPC files that are memory-mapped: any language can read them, no copy is made.
 
 A series is a folder: `about.json` says what made the rows, `shard-*.arrow` hold them. A shard appears whole, so a
-killed writer leaves whole shards or none, and the next one goes on from there. Several series (two models, say) stand
+killed writer leaves whole shards or none, and the next one resumes from there. Several series (two models, say) stand
 side by side; the file `current` names the one that is read.
 
 A shard's metadata carry a checksum of what is read when it is opened, and its last column, `check`, one of the lists

@@ -83,7 +83,7 @@ def tune(candidate: Candidate) -> bool:
         return True
     what = "" if candidate.until is None else "all of train, "
     candidate.tell(
-        f"{what}learning rate {candidate.rate:g}: {f'going on from step {first}' if first else f'{last} steps'}"
+        f"{what}learning rate {candidate.rate:g}: {f'resuming from step {first}' if first else f'{last} steps'}"
     )
     task = fresh(config, len(candidate.division.classes), first == 0)
     batches = train_batches(

@@ -103,14 +103,14 @@ def finetune(
             )
             for rate in rates:
                 if not tune(replace(first, rate=rate)):
-                    tell("stopped and saved; the same command goes on from there")
+                    tell("stopped and saved; the same command resumes from there")
                     return Run(folder)
             chosen = broadcast_from_rank0(lambda: best(rates, folder, len(division.select)))
             kept = replace(first, rate=chosen.rate)
             if config.refit and division.select:
                 kept = refitted(kept, chosen.step)
                 if not tune(kept):
-                    tell("stopped and saved; the same command goes on from there")
+                    tell("stopped and saved; the same command resumes from there")
                     return Run(folder)
             finish(folder, begun.record, corpus, tell)
             conclude(kept, division, leaks, chosen, folder)

@@ -34,7 +34,7 @@ from tubelet.trust import trusts_code
 RECIPE, LOG, LOCK = "recipe.json", "log.jsonl", ".lock"
 CLASSIFIER = "classifier.safetensors"  # the weights that fine-tuning keeps; it comes last, so a run with it is finished
 IMPORTED = "imported"  # in place of a recipe's name: weights from elsewhere
-# Fields that may change when a run goes on: they decide no weight.
+# Fields that may change when a run resumes: they decide no weight.
 FREE = ("data.workers", "log_every", "save_every", "tensorboard")
 MADE_BY = {"pretrain": "tubelet pretrain", "finetune": "tubelet finetune"}  # kind of run -> the command that makes it
 
@@ -91,9 +91,13 @@ class RunConfig(Generic[C]):
     def differences(self, other: "RunConfig[C]") -> list[str]:
         """What decides the weights and is not the same: `field: old -> new`."""
         old, new = plain(self.config), plain(other.config)
-        for values, plan in ((old, self), (new, other)):
-            values |= {"corpus": plan.corpus["fingerprint"], "total steps": plan.steps, "processes": plan.world}
-            values |= plan.derived
+        for values, run_config in ((old, self), (new, other)):
+            values |= {
+                "corpus": run_config.corpus["fingerprint"],
+                "total steps": run_config.steps,
+                "processes": run_config.world,
+            }
+            values |= run_config.derived
         if self.corpus["name"] != other.corpus["name"] and old["corpus"] != new["corpus"]:
             old["corpus"], new["corpus"] = self.corpus["name"], other.corpus["name"]
         absent = "absent"
@@ -105,7 +109,7 @@ class RunConfig(Generic[C]):
 
 
 def where(corpus: Corpus) -> dict[str, str]:
-    """How a plan names its corpus."""
+    """How a run names its corpus."""
     return {"path": str(corpus.folder.resolve()), "name": corpus.name, "fingerprint": corpus.fingerprint()}
 
 
@@ -124,23 +128,23 @@ def shorten(value: object) -> str:
     return text if len(text) <= 40 else f"{text[:12]}..."
 
 
-def write_run_config(folder: Path, plan: RunConfig[Any]) -> None:
+def write_run_config(folder: Path, run_config: RunConfig[Any]) -> None:
     content = {
         "format": 1,
-        "kind": plan.kind,
-        "recipe": plan.recipe,
-        "corpus": dict(plan.corpus),
-        "values": plain(plan.config),
-        "changed": list(changed(plan.config)),  # for readers: which of them are not the defaults
-        "own": own_parts(plan.config),  # which of them name classes that are not tubelet's
-        "steps": plan.steps,
-        "processes": plan.world,
-        "precision": plan.precision,
-        "text_width": plan.text_width,
-        "derived": dict(plan.derived),
+        "kind": run_config.kind,
+        "recipe": run_config.recipe,
+        "corpus": dict(run_config.corpus),
+        "values": plain(run_config.config),
+        "changed": list(changed(run_config.config)),  # for readers: which of them are not the defaults
+        "own": own_parts(run_config.config),  # which of them name classes that are not tubelet's
+        "steps": run_config.steps,
+        "processes": run_config.world,
+        "precision": run_config.precision,
+        "text_width": run_config.text_width,
+        "derived": dict(run_config.derived),
         "versions": versions(),
         "hardware": hardware(),
-        "command": list(plan.command),
+        "command": list(run_config.command),
     }
     write_json(folder / RECIPE, content, indent=2)
 
@@ -178,8 +182,8 @@ def read_run_config(folder: Path | str) -> RunConfig[Pretrain]:
     takes."""
     if read_kind(folder) != "finetune":
         return read_run_config_of(folder, Pretrain)
-    plan = read_run_config_of(folder, Finetune)
-    return replace(plan, config=as_encoder_alone(plan.config))  # type: ignore[arg-type,return-value]
+    run_config = read_run_config_of(folder, Finetune)
+    return replace(run_config, config=as_encoder_alone(run_config.config))  # type: ignore[arg-type,return-value]
 
 
 def as_encoder_alone(tuned: Finetune) -> Pretrain:
@@ -255,14 +259,14 @@ def own_parts(config: object) -> list[str]:
 
 def load_task(run: Path | str) -> tuple[Pretrain, Pretraining]:
     """The config of a run and its task with the weights of the checkpoint, on the CPU and in evaluation mode."""
-    plan = read_run_config(run)
+    run_config = read_run_config(run)
     try:
-        task = plan.config.build(plan.text_width)
+        task = run_config.config.build(run_config.text_width)
     except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(f"{run} asks for a model that cannot be made here ({reason}); restore its {RECIPE}") from error
     load_strictly(task, read_weights_of(run), weights_file(run))
-    return plan.config, task.eval()
+    return run_config.config, task.eval()
 
 
 def weights_file(run: Path | str) -> Path:
@@ -289,15 +293,15 @@ def read_weights_of(run: Path | str) -> dict[str, Tensor]:
 class RunLock(Generic[C]):
     """The right to write a folder, what stands in it, and how far that has come."""
 
-    plan: RunConfig[C]
+    run_config: RunConfig[C]
     begun: bool
     step: int = 0
     finished: bool = False
 
 
 @contextlib.contextmanager
-def lock_run(folder: Path, plan: RunConfig[C]) -> Iterator[RunLock[C]]:
-    """Takes the folder for this plan: a new run, or the same one going on. Anything else is refused untouched.
+def lock_run(folder: Path, run_config: RunConfig[C]) -> Iterator[RunLock[C]]:
+    """Takes the folder for this run: a new one, or the same one resuming. Anything else is refused untouched.
 
     A new run has begun once `write_run_config` has; when it fails before that, it leaves nothing behind.
     """
@@ -306,7 +310,7 @@ def lock_run(folder: Path, plan: RunConfig[C]) -> Iterator[RunLock[C]]:
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         try:
-            yield look(folder, plan)
+            yield inspect_run(folder, run_config)
         finally:
             if not (folder / RECIPE).exists():
                 (folder / LOCK).unlink(missing_ok=True)
@@ -315,11 +319,11 @@ def lock_run(folder: Path, plan: RunConfig[C]) -> Iterator[RunLock[C]]:
                         folder.rmdir()
 
 
-def look(folder: Path, plan: RunConfig[C]) -> RunLock[C]:
+def inspect_run(folder: Path, run_config: RunConfig[C]) -> RunLock[C]:
     if not (folder / RECIPE).exists():
-        return RunLock(plan, begun=False)
-    old = read_run_config_of(folder, type(plan.config))
-    if differences := old.differences(plan):
+        return RunLock(run_config, begun=False)
+    old = read_run_config_of(folder, type(run_config.config))
+    if differences := old.differences(run_config):
         raise RunError(
             f"{folder} holds another run ({'; '.join(differences)}); "
             f"give a new folder with --out, or start from its weights with init={folder} and a new --out"
@@ -327,7 +331,7 @@ def look(folder: Path, plan: RunConfig[C]) -> RunLock[C]:
     step = checkpoint_step(folder / CHECKPOINT)
     refuse_step(step, old.steps, folder / CHECKPOINT)
     ended = any(record["kind"] == "end" for record in read_log(folder / LOG))
-    return RunLock(old, begun=True, step=step, finished=ended and step >= plan.steps)
+    return RunLock(old, begun=True, step=step, finished=ended and step >= run_config.steps)
 
 
 def refuse_step(step: int, steps: int, path: Path) -> None:

@@ -59,7 +59,7 @@ def resolve_init(config: Pretrain, folder: Path) -> tuple[Pretrain, Source | Non
     """The config with what a warm start decides, and the weights to start from, where there is a start.
 
     Decided are the position tables: those of the clips that the weights were trained on, stretched over these. A run
-    that goes on keeps what it found at its beginning.
+    that resumes keeps what it found at its beginning.
     """
     init = config.init
     if init is None:

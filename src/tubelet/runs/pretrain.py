@@ -89,7 +89,7 @@ def pretrain(
             tell_negatives(tell, config, ranks.context.world_size)
             tell_refused(tell, corpus, config)
             if begun.step:
-                tell(f"{folder}: going on from step {begun.step} of {steps}")
+                tell(f"{folder}: resuming from step {begun.step} of {steps}")
             context = partial(
                 Context, encoder=task.encoder, task=task, corpus=corpus, clip=config.clip, data=config.data,
                 seed=config.seed,
@@ -104,7 +104,7 @@ def pretrain(
                     config, task, batches, evaluate, folder, log, steps, begun.context, progress=ranks.progress
                 )
                 if reached < steps:
-                    tell(f"stopped and saved at step {reached} of {steps}; the same command goes on from there")
+                    tell(f"stopped and saved at step {reached} of {steps}; the same command resumes from there")
                     return run
                 task.eval()
                 whole = context(folder=folder, keep=folder / FOLDER)

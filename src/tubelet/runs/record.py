@@ -31,7 +31,7 @@ NAMED = 3  # videos that a refusal names
 
 
 def begin(folder: Path, config: Pretrain, corpus: Corpus, begun: bool, allow_changed: bool, tell: Tell) -> TrainedOn:
-    """The record of a run that begins, or (it has `begun`) goes on: then what it is trained on must be what it was.
+    """The record of a run that begins, or (it has `begun`) resumes: then what it is trained on must be what it was.
 
     Another content of a video is refused by name unless `allow_changed`, and counts as trained on beside the first.
     A video that is gone is named, and fails when it is read.
@@ -102,12 +102,12 @@ def of_run(run: Path | str) -> TrainedOn:
     run = Path(run)
     if (record := TrainedOn.read(run / FILE)) is not None:
         return record
-    plan = read_run_config(run)
-    if plan.recipe == IMPORTED:
+    run_config = read_run_config(run)
+    if run_config.recipe == IMPORTED:
         return TrainedOn(unknown=(f"{ENCODER} of {run} was imported: what it was trained on is not known here",))
     found = TrainedOn(unknown=(f"{ENCODER} of {run} keeps no record: what it was trained on is unknown",))
     role = CLASSIFIER if read_kind(run) == "finetune" else ENCODER
-    return found + by_table(plan, role) + of_start(plan.config.init)
+    return found + by_table(run_config, role) + of_start(run_config.config.init)
 
 
 def of_start(init: str | None) -> TrainedOn:
@@ -120,13 +120,13 @@ def of_start(init: str | None) -> TrainedOn:
     return TrainedOn(unknown=(f"{ENCODER} began with {init}: what that was trained on is not known here",))
 
 
-def by_table(plan: RunConfig[Any], role: str) -> TrainedOn:
+def by_table(run_config: RunConfig[Any], role: str) -> TrainedOn:
     """What a run without a record was trained on, if its corpus is still the one that it names."""
     try:
-        corpus = Corpus.open(plan.corpus["path"])
-        if corpus.fingerprint() != plan.corpus["fingerprint"]:
+        corpus = Corpus.open(run_config.corpus["path"])
+        if corpus.fingerprint() != run_config.corpus["fingerprint"]:
             return TrainedOn()
-        config = plan.config
+        config = run_config.config
         told = "captions" if config.guided_by_text and config.needs_text else None
         return TrainedOn(clips_of(corpus, config.data.select(corpus), role, told)) + of_aligner(config, corpus)
     except TubeletError:

@@ -13,7 +13,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.errors import RunError
 from tubelet.evaluations.results import read_results
 from tubelet.loading.loader import eval_batches
-from tubelet.log import against_trivial, read_log
+from tubelet.log import read_log, relative_losses
 from tubelet.models.encoder import Encoder
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
@@ -22,8 +22,8 @@ from tubelet.runs.folder import (
     IMPORTED,
     LOG,
     RunConfig,
+    inspect_run,
     load_task,
-    look,
     read_kind,
     read_run_config_of,
     weights_file,
@@ -83,7 +83,7 @@ class Run:
         if not kind:
             return False
         recorded = read_run_config_of(self.folder, Pretrain)
-        return recorded.recipe == IMPORTED or look(self.folder, recorded).finished
+        return recorded.recipe == IMPORTED or inspect_run(self.folder, recorded).finished
 
     @property
     def corpus(self) -> Corpus:
@@ -113,13 +113,13 @@ class Run:
 
     @property
     def summary(self) -> str:
-        """Its last losses against their trivial levels; of fine-tuning, what was selected."""
+        """Its last losses relative to their baselines; of fine-tuning, what was selected."""
         if isinstance(config := self.config, Finetune):
             return best(config.grid, self.folder, 0).told
         steps = [record for record in read_log(self.folder / LOG) if record["kind"] == "step"]
         if not steps:
             return "its log of steps is lost"
-        return f"{steps[-1]['step']} steps, {against_trivial(steps[-1])}"
+        return f"{steps[-1]['step']} steps, {relative_losses(steps[-1])}"
 
     def evaluate(self, *protocols: str, on: Path | str | None = None, **options: Any) -> Any:
         """`tubelet.evaluate` of this run."""

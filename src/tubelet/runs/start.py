@@ -84,7 +84,7 @@ def start(
             return lock, finished, TrainedOn() if finished else begin(lock)
 
         lock, finished, record = broadcast_from_rank0(take)
-        context = replace(session.context, precision=lock.plan.precision)
+        context = replace(session.context, precision=lock.run_config.precision)
         yield Started(folder, config, lock, finished, record, context)
 
 
