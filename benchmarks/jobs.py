@@ -32,10 +32,10 @@ from tubelet.aligners.clip import ClipAligner
 from tubelet.corpus.index import Job, examine, index
 from tubelet.corpus.table import Corpus, Video
 from tubelet.jobs.runner import Limits, Running, Work, run_job
-from tubelet.saliency_maps.filling import task_of
-from tubelet.saliency_maps.frames import Piece, look, pieces
+from tubelet.saliency_maps.base import task_of
+from tubelet.saliency_maps.frames import Piece, decode_piece, pieces
 from tubelet.saliency_maps.motion import codec_motion
-from tubelet.saliency_maps.text import likeness
+from tubelet.saliency_maps.text import similarity_maps
 from tubelet.saliency_maps.vectors import whole_map
 from tubelet.video.reader import open_video, read_span
 
@@ -63,8 +63,8 @@ def text_job(aligner: ClipAligner, layers: int) -> Callable[[Video], int]:
     caption = np.random.default_rng(0).normal(size=(1, aligner.width)).astype(np.float32)
 
     def job(video: Video) -> int:
-        seen = [look(piece) for piece in pieces(video, layers / max(video.duration, 1e-3))]
-        return sum(likeness(aligner, frames, caption).shape[1] for frames, times in seen if times.size)
+        seen = [decode_piece(piece) for piece in pieces(video, layers / max(video.duration, 1e-3))]
+        return sum(similarity_maps(aligner, frames, caption).shape[1] for frames, times in seen if times.size)
 
     return job
 
@@ -148,7 +148,7 @@ def mutants(folder: Path, files: list[Path], count: int) -> None:
     tell(held)
     held.clear()
     tasks = [task_of(video, pieces(video, 4.0)) for video in found.corpus.select("all")]
-    done = run_job(Work(look, whole=length), tasks, lambda some: None, running=running, progress=weigh)
+    done = run_job(Work(decode_piece, whole=length), tasks, lambda some: None, running=running, progress=weigh)
     print(f"frames: {done.told('files')}")
     for reason, times in Counter(failure.status for failure in done.failed.values()).most_common():
         print(f"  {reason}: {times}")

@@ -17,7 +17,7 @@ from tubelet.aligners import open_aligner
 from tubelet.aligners.examples import spread
 from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.diagnostics.maps import roc_area
-from tubelet.saliency_maps.text import embed, likeness
+from tubelet.saliency_maps.text import similarity_maps
 from tubelet.video.reader import Reader
 
 CLIP = "8mSUD7JGNO0_174_181.avi"
@@ -42,7 +42,7 @@ def main(folder: Path, out: Path) -> None:
     own = sorted({normalise_text(caption.text) for caption in corpus.captions_of(video)})
     other = sorted({normalise_text(caption.text) for caption in corpus.captions} - set(own))
     vectors = embed(aligner, own + other)
-    maps = likeness(aligner, frames, np.stack([vectors[text] for text in own + other]))
+    maps = similarity_maps(aligner, frames, np.stack([vectors[text] for text in own + other]))
     rows, columns = maps.shape[2:]
     y, x = (np.arange(rows)[:, None] + 0.5) / rows, (np.arange(columns) + 0.5) / columns
     inside = np.stack([(x > left) & (x < right) & (y > top) & (y < bottom) for left, top, right, bottom in BOXES])

@@ -17,6 +17,7 @@ WHERE = {
     "finetune": "tubelet.runs.finetune",
     "load_encoder": "tubelet.inference.embed",
     "pretrain": "tubelet.runs.pretrain",
+    "saliency": "tubelet.prepare",
 }
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "finetune",
     "load_encoder",
     "pretrain",
+    "saliency",
 ]
 
 

@@ -1,11 +1,10 @@
-"""What a corpus needs before text-guided pretraining: an aligner of its captions. Start reading at `align`."""
+"""What a corpus needs before guided pretraining: an aligner and saliency maps. Start at `align` and `saliency`."""
 
 import hashlib
 import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,14 @@ from tubelet.diagnostics.aligner import write_training
 from tubelet.errors import CorpusError, RecipeError, WeightsError
 from tubelet.evaluations.trained_on import ALIGNER, FILE, TrainedOn, clips_of
 from tubelet.files import remove_leftovers
-from tubelet.progress import Progress, silent
+from tubelet.jobs.runner import Running
+from tubelet.jobs.shards import chosen
+from tubelet.progress import Progress, named, silent
 from tubelet.report.aligner import write_page
+from tubelet.runs.record import keep_with_series
+from tubelet.saliency_maps import Filled, Source, Text
+from tubelet.saliency_maps.text import aligner_folder
+from tubelet.stores.maps import Maps
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,8 @@ def align(
     remove_leftovers(folder)
     if is_there(folder, made_from, force):
         return finished(folder, corpus, settings, progress)
-    examples = read_examples(corpus, "train", settings, phase(progress, "decoding train videos"))
-    held_out = read_examples(corpus, "test", settings, phase(progress, "decoding test videos"))
+    examples = read_examples(corpus, "train", settings, named(progress, "decoding train videos"))
+    held_out = read_examples(corpus, "test", settings, named(progress, "decoding test videos"))
     check_enough(examples, corpus)
     trained_on = clips_of(corpus, examples.videos, ALIGNER, "captions")
     if seconds is not None:
@@ -89,7 +94,7 @@ def align(
     identity = json.dumps(record(corpus, settings, None, clip), sort_keys=True).encode()
     checkpoint = TrainingCheckpoint(folder / "training.pt", hashlib.sha256(identity).hexdigest())
     began, spent = time.monotonic(), time.process_time()
-    aligner, curve = trained(examples, settings, clip, checkpoint, phase(progress, "training"))
+    aligner, curve = trained(examples, settings, clip, checkpoint, named(progress, "training"))
     about: dict[str, Any] = {
         **record(corpus, settings, seconds, clip),
         "videos": len(examples.videos),
@@ -109,17 +114,8 @@ def align(
     TrainedOn(trained_on, unknown).with_looks(corpus, examples.videos).write(folder / FILE)
     save(aligner, folder, about)
     checkpoint.done()
-    write_training(folder, corpus, aligner, curve, settings, phase(progress, "measuring maps"))
+    write_training(folder, corpus, aligner, curve, settings, named(progress, "measuring maps"))
     return result(folder, write_page(folder), new=True)
-
-
-def phase(progress: Progress, what: str) -> Progress:
-    """The progress of one part of the work, which is named with every call."""
-    return partial(named, progress, what)
-
-
-def named(progress: Progress, what: str, done: int, total: int, remark: str = "") -> None:
-    progress(done, total, ", ".join(filter(None, (what, remark))))
 
 
 def trained(
@@ -150,7 +146,7 @@ def finished(folder: Path, corpus: Corpus, settings: AlignerTraining, progress: 
     if not page.exists():
         about = read_about(folder)
         curve = Curve(about["curve"], about["best"])
-        write_training(folder, corpus, open_aligner(folder), curve, settings, phase(progress, "measuring maps"))
+        write_training(folder, corpus, open_aligner(folder), curve, settings, named(progress, "measuring maps"))
         write_page(folder)
     (folder / "training.pt").unlink(missing_ok=True)
     return result(folder, page, new=False)
@@ -216,3 +212,45 @@ def is_there(folder: Path, made_from: dict[str, Any], force: bool) -> bool:
         f"{folder} holds another aligner (different {', '.join(settings or differ)}): "
         "keep it and give --out NEW, or replace it with --force"
     )
+
+
+def saliency(
+    corpus: Corpus | str | Path,
+    source: Source,
+    *,
+    running: Running | None = None,
+    progress: Progress = silent,
+) -> Filled:
+    """Computes the saliency maps of a source, as `Text(scorer="surgery")`, for the videos of a corpus that lack them.
+
+    What exists is not computed again; a video that fails is in `failed` with its reason. Interrupted, the same call
+    resumes. `running` sets the number of processes, their limits, and whether failed videos are tried again.
+    """
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+    filled = source.fill(corpus, running, progress)
+    if isinstance(source, Text) and filled.model is not None:
+        keep_with_series(corpus, aligner_folder(corpus, source.aligner), filled.model)
+    return filled
+
+
+@dataclass(frozen=True)
+class Available:
+    """Saliency maps that a corpus has."""
+
+    name: str
+    kind: str  # scalar or vector
+    videos: int  # usable videos that have all of them
+    total: int  # usable videos
+    method: Mapping[str, Any]
+
+
+def maps_of(corpus: Corpus) -> list[Available]:
+    """The current maps of every name."""
+    videos = corpus.select("all")
+    found = []
+    for folder in sorted(path for path in (corpus.folder / "maps").glob("*") if chosen(path)):
+        maps = Maps.open(corpus, folder.name)
+        missing = maps.missing(videos, corpus.captions if maps.about["name"] == "text" else None)
+        about = maps.about
+        found.append(Available(about["name"], about["kind"], len(videos) - len(missing), len(videos), about["method"]))
+    return found

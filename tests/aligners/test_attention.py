@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_scorers import random_model, tokenizer
 
+from support.random_clips import random_model, tokenizer
 from tubelet.aligners.clip import ClipAligner
 from tubelet.aligners.siglip import SiglipAligner
 from tubelet.cli import main
@@ -79,7 +79,7 @@ def test_the_command_keeps_maps_and_the_masker_shows_what_is_attended_to(
     model = random_model("clip", 2)
     model.save_pretrained(tmp_path / "teacher")
     tokenizer().save_pretrained(tmp_path / "teacher")
-    words = ["saliency", "attention", str(tmp_path), "--aligner", str(tmp_path / "teacher"), "--rate", "all"]
+    words = ["saliency", str(tmp_path), "Attention", f"aligner={tmp_path / 'teacher'}", "rate=all"]
     assert main(words) == 0
     assert "3 maps computed now" in capsys.readouterr().out
     layers, times = Maps.open(Corpus.open(tmp_path), "attention").layers(corpus.videos[1])
@@ -96,5 +96,5 @@ def test_without_a_transformer_to_ask_it_says_which_option_names_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_corpus(tmp_path, "empty", [])
-    assert main(["saliency", "attention", str(tmp_path)]) == 2
-    assert "name a CLIP or SigLIP, as --aligner" in capsys.readouterr().err
+    assert main(["saliency", str(tmp_path), "Attention"]) == 2
+    assert "name a CLIP or SigLIP, as aligner=" in capsys.readouterr().err

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from test_learned import SMALL, coloured
-from test_scorers import random_model, tokenizer
 
+from support.random_clips import random_model, tokenizer
 from tubelet.aligners import open_aligner
 from tubelet.aligners.clip import ClipAligner
 from tubelet.aligners.config import SmallAlignerTraining
@@ -177,7 +177,7 @@ def test_the_command_fine_tunes_makes_a_report_and_its_folder_is_the_aligner(fol
     assert "holds this aligner already" in capsys.readouterr().out
     assert main(["align", corpus]) == 2
     assert "holds another aligner" in capsys.readouterr().err
-    assert main(["saliency", "text", corpus, "--reading", "upsample", "--scorer", "value"]) == 0
+    assert main(["saliency", corpus, "Text", "reading=upsample", "scorer=value"]) == 0
     opened_again = open_aligner(made, "upsample", "value")
     assert isinstance(opened_again, ClipAligner if about["family"] == "clip" else SiglipAligner)
     assert Maps.open(Corpus.open(corpus), "text").about["method"]["model"] == opened_again.identity

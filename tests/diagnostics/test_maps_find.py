@@ -96,22 +96,22 @@ def test_an_oracle_has_area_1_everywhere_and_every_clip_is_counted(corpus: Corpu
 
 def test_the_command_prints_a_table_and_keeps_figures_and_a_picture(corpus: Corpus, capsys, tmp_path: Path) -> None:
     assert main(["align", str(corpus.folder), "sources=subject", "steps=2", "batch=4"]) == 0
-    assert main(["saliency", "check", str(corpus.folder), "--out", str(tmp_path)]) == 0
+    assert main(["maps", str(corpus.folder), "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     for row in ("text map", "shuffled caption", "colour word", "centre"):
         assert row in said
-    kept = json.loads((tmp_path / "check.json").read_text())
+    kept = json.loads((tmp_path / "maps.json").read_text())
     assert kept["protocol"]["corpus"] == "synth-1"
     assert kept["protocol"]["source"] == "subject"
     assert kept["protocol"]["grid"] == [12, 12]
     assert len(kept["clips"]) == 6
     mean = np.mean([clip["areas"]["centre"]["all"] for clip in kept["clips"]])
     assert kept["areas"]["centre"]["all"]["overall"]["mean"] == pytest.approx(mean)
-    assert (tmp_path / "check.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "maps.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_corpus_without_truth_or_captions_is_refused(corpus: Corpus, tmp_path: Path, capsys) -> None:
     with pytest.raises(CorpusError, match="fewer than 2 different captions of source 'nobody'"):
         check(corpus, Oracle(corpus), source="nobody")
-    assert main(["saliency", "check", str(corpus.folder), "--source", "subject", "--every", "0"]) == 2
+    assert main(["maps", str(corpus.folder), "--source", "subject", "--every", "0"]) == 2
     assert "--every must be at least 1" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tubelet import saliency_maps
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus
 from tubelet.diagnostics.masks import (
@@ -25,7 +26,6 @@ from tubelet.diagnostics.masks import (
 from tubelet.loading.augment import Augment
 from tubelet.maskers import Adaptive, Centre, Motion, Oracle, Random, Text, Tube
 from tubelet.models.encoder import Vit
-from tubelet.saliency_maps import oracle
 from tubelet.synthetic import Size, Truth, truth, write_synth
 from tubelet.types import Clip
 from tubelet.video.crop import Crop
@@ -44,7 +44,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     folder = tmp_path_factory.mktemp("synth") / "corpus"
     write_synth(folder, Size(train=1, test=CLIPS, frames=16, pixels=48))
     corpus = Corpus.open(folder)
-    assert not oracle.fill(corpus, cells=12).failed
+    assert not saliency_maps.Oracle(cells=12).fill(corpus).failed
     return corpus
 
 
@@ -160,8 +160,8 @@ def test_a_tube_stays_and_every_masks_entropy_is_told(measured: Measured) -> Non
 def test_what_cannot_be_measured_is_left_out_with_the_command_that_helps(measured: Measured, corpus: Corpus) -> None:
     assert set(measured.left_out) == {"Text", "Motion"}, measured.left_out
     assert list(measured.fixed) == [*MASKERS, "Adaptive"]
-    assert f"`tubelet saliency text {corpus.folder}`" in measured.left_out["Text"]
-    assert f"`tubelet saliency motion {corpus.folder}`" in measured.left_out["Motion"]
+    assert f"`tubelet saliency {corpus.folder} Text`" in measured.left_out["Text"]
+    assert f"`tubelet saliency {corpus.folder} Motion`" in measured.left_out["Motion"]
     assert measured.remarks == {"Adaptive": LEARNED}
 
 

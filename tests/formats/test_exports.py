@@ -60,7 +60,7 @@ def corpus(tmp_path_factory):
     given = ["--train", "32", "--test", "16", "--size", "32", "--frames", "12", "--workers", "1"]
     assert main(["synth", "--out", str(folder), *given]) == 0
     assert main(["align", str(folder), "sources=subject", "steps=4", "batch=8"]) == 0
-    assert main(["saliency", "text", str(folder), "--source", "subject"]) == 0
+    assert main(["saliency", str(folder), "Text", "sources=subject"]) == 0
     return folder
 
 

@@ -30,7 +30,7 @@ GOLDEN = Path(__file__).with_name("golden.json")
 
 INDEX = "index VIDEOS --labels LABELS --captions CAPTIONS --out CORPUS --name golden --workers 1 --threads 1"
 ALIGN = "align CORPUS sources=subject steps=12 batch=16 seed=0 --threads 1"
-MAPS = "saliency text CORPUS --source subject --workers 1 --threads 1"
+MAPS = "saliency CORPUS Text sources=subject --workers 1 --threads 1"
 SHORT = "steps=20 batch=6 log_every=1 precision=fp32 seed=0 --on CORPUS --out RUN --threads 1"
 PRETRAIN = {
     "miniature": f"pretrain miniature {SHORT}",

@@ -8,7 +8,7 @@ from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.features import choose
 from tubelet.loading.data import Data
-from tubelet.saliency_maps import noise
+from tubelet.saliency_maps import Noise, noise
 from tubelet.synthetic import Size, write_synth
 
 
@@ -90,8 +90,8 @@ def test_where_all_captions_are_alike_there_is_no_other_to_take(tmp_path):
 def test_noise_maps_are_a_function_of_the_video_smooth_and_of_unit_variance(corpus):
     from tubelet.stores.maps import Maps
 
-    assert noise.fill(corpus).computed == 36
-    assert noise.fill(corpus).computed == 0
+    assert Noise().fill(corpus).computed == 36
+    assert Noise().fill(corpus).computed == 0
     maps = Maps.open(corpus, "noise")
     one, other = (maps.layers(video)[0] for video in corpus.videos[:2])
     assert one.shape[1:] == (14, 14)

@@ -253,7 +253,7 @@ def test_maps_that_are_missing_are_counted_before_the_first_step(tmp_path, recip
     corpus = make_corpus(tmp_path / "corpus", maps_for=4).folder
     line = refused(capsys, f"{recipes}:both", "data.cache=False", "--on", corpus, "--out", tmp_path / "run")
     assert "Text masking needs text maps for 2 of 6 videos" in line
-    assert f"tubelet saliency text {corpus}" in line
+    assert f"tubelet saliency {corpus} Text" in line
     assert not (tmp_path / "run").exists()
 
 
@@ -261,7 +261,7 @@ def test_embeddings_that_are_missing_are_named_with_the_remedy(tmp_path, recipes
     corpus = make_corpus(tmp_path / "corpus").folder
     shutil.rmtree(corpus / "embeddings")
     line = refused(capsys, f"{recipes}:both", "--on", corpus, "--out", tmp_path / "run")
-    assert f"has no caption embeddings; make them with `tubelet saliency text {corpus}`" in line
+    assert f"has no caption embeddings; make them with `tubelet saliency {corpus} Text`" in line
 
 
 def test_a_mirror_that_would_lie_is_refused(tmp_path, corpus, recipes, capsys):

@@ -60,7 +60,7 @@ def test_the_five_commands_of_the_readme_work_on_a_folder_of_videos(tmp_path, mo
         words = [word for word in words if word.partition("=")[0] not in given] + SMALLER.get(words[0], [])
         if words[0] == "pretrain":
             assert main(["align", "corpora/both", "steps=30", "frames=2", "batch=16"]) == 0
-            assert main(["saliency", "text", "corpora/both"]) == 0
+            assert main(["saliency", "corpora/both", "Text"]) == 0
         assert main(words) == 0, capsys.readouterr().err
 
     corpus = Corpus.open("corpora/both")

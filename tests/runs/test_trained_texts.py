@@ -21,7 +21,7 @@ from tubelet.stores.embeddings import EmbeddingsWriter
 
 
 def embed(corpus: Corpus, seed: int) -> SmallAligner:
-    """As `tubelet align` and `tubelet saliency text` do it: the corpus has this aligner and its embeddings now."""
+    """As `tubelet align` and `tubelet saliency` do it: the corpus has this aligner and its embeddings now."""
     torch.manual_seed(seed)
     shape = Shape(side=32, width=8, depth=1, text_width=8, joint=8)
     texts = sorted({normalise_text(caption.text) for caption in corpus.captions})
@@ -102,7 +102,7 @@ def test_captions_that_another_model_embedded_are_refused_on_another_corpus(trai
     assert main([*words, *labels(other, tmp_path)]) == 2
     said = capsys.readouterr().err
     assert f"those that the run was trained with by {SmallAligner.load(first).identity}" in said
-    assert f"tubelet saliency text {other.folder} --aligner" in said
+    assert f"tubelet saliency {other.folder} Text aligner=" in said
     embed(other, 0)
     assert main([*words, *labels(other, tmp_path)]) == 0, capsys.readouterr().err
 

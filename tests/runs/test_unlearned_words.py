@@ -119,7 +119,7 @@ def test_classes_that_no_caption_named_are_said_by_zero_shot(run, corpus, tmp_pa
 
 
 def test_maps_of_captions_with_strange_words_are_counted(corpus, tmp_path, capsys):
-    status, out, err = tubelet(capsys, "saliency", "text", corpus.folder, "--source", "subject", "--workers", 1)
+    status, out, err = tubelet(capsys, "saliency", corpus.folder, "Text", "sources=subject", "--workers", 1)
     assert status == 0, err
     distinct = len(set(CAPTIONS))
     assert f"NOTE: 2 of {distinct} captions have words that the aligner never learned, 'ring', 'x'; of 2 it" in out

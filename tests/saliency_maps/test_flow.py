@@ -8,8 +8,9 @@ import pytest
 
 from support.moving import HEIGHT, WIDTH, Shift, moving_corpus, translated
 from tubelet.cli import main
+from tubelet.saliency_maps import Flow
 from tubelet.saliency_maps import frames as looking
-from tubelet.saliency_maps.flow import Dis, Farneback, fill
+from tubelet.saliency_maps.engines import Dis, Farneback
 from tubelet.saliency_maps.frames import pieces
 from tubelet.stores.maps import Maps
 
@@ -26,7 +27,7 @@ def test_every_frame_has_its_displacement_in_shares_of_the_frame_also_across_pie
     monkeypatch.setattr(looking, "PIECE_BYTES", bytes_at_once)
     corpus = moving_corpus(tmp_path)
     assert len(pieces(corpus.videos[0], None)) == (1 if bytes_at_once == 64 << 20 else 4)
-    filled = fill(corpus, Shift(), cells=6)
+    filled = Flow(engine=Shift(), cells=6).fill(corpus)
     assert (filled.videos, filled.computed, dict(filled.failed)) == (4, 4, {})
     maps = Maps.open(corpus, "flow")
     assert maps.kind == "vector"
@@ -37,14 +38,14 @@ def test_every_frame_has_its_displacement_in_shares_of_the_frame_also_across_pie
         np.testing.assert_allclose(times, np.arange(17) / 10, atol=1e-6)
         expected = np.array([(number - 1) / WIDTH, (2 - number) / HEIGHT])
         assert (np.abs(layers - expected).max((1, 2, 3)) < 1e-4).mean() > 0.8, "but where a key frame misleads it"
-    assert fill(corpus, Shift(), cells=6).computed == 0
+    assert Flow(engine=Shift(), cells=6).fill(corpus).computed == 0
 
 
 @without_opencv
 def test_without_opencv_the_extra_is_named_before_anything_is_read(tmp_path: Path, capsys) -> None:
     moving_corpus(tmp_path, 1)
-    for words in (["flow"], ["flow", "--engine", "farneback"], ["motion", "--fallback", "flow"]):
-        assert main(["saliency", words[0], str(tmp_path), *words[1:]]) == 2
+    for words in (["Flow"], ["Flow", "engine=Farneback"], ["Motion", "fallback=Dis"]):
+        assert main(["saliency", str(tmp_path), *words]) == 2
         assert "install it with `pip install 'tubelet[flow]'`" in capsys.readouterr().err
     assert not (tmp_path / "maps").exists()
 
@@ -52,9 +53,9 @@ def test_without_opencv_the_extra_is_named_before_anything_is_read(tmp_path: Pat
 @without_torchvision
 def test_raft_asks_for_weights_and_for_torchvision(tmp_path: Path, capsys) -> None:
     moving_corpus(tmp_path, 1)
-    assert main(["saliency", "flow", str(tmp_path), "--engine", "raft"]) == 2
-    assert "--engine raft and --weights FILE belong together" in capsys.readouterr().err
-    assert main(["saliency", "flow", str(tmp_path), "--engine", "raft", "--weights", "raft.pt"]) == 2
+    assert main(["saliency", str(tmp_path), "Flow", "engine=Raft"]) == 2
+    assert "give engine.weights=FILE" in capsys.readouterr().err
+    assert main(["saliency", str(tmp_path), "Flow", "engine=Raft", "engine.weights=raft.pt"]) == 2
     assert "RAFT needs torchvision" in capsys.readouterr().err
 
 

@@ -28,8 +28,8 @@ def test_one_file_by_id_with_times_of_its_own_or_those_of_the_frames(corpus: Cor
     rng = np.random.default_rng(0)
     arrays = {"clip 0": rng.random((16, 3, 4)), "clip 1": rng.random((4, 6, 8)), "clip 2": rng.random((2, 5, 5))}
     path = save(tmp_path / "mine.npz", **arrays, **{"clip 2:times": np.array([0.5, 1.0])})
-    assert main(["saliency", "import", str(tmp_path), "mine", str(path)]) == 0
-    assert "3 maps kept now; 3 of 4 videos have mine maps" in capsys.readouterr().out
+    assert main(["saliency", str(tmp_path), "Imported", "name=mine", f"files={path}"]) == 0
+    assert "3 maps computed now; 3 videos are complete (imported, 3 of 4 videos)" in capsys.readouterr().out
     maps = Maps.open(corpus, "mine")
     assert maps.kind == "scalar"
     for video in corpus.videos[:3]:
@@ -39,8 +39,8 @@ def test_one_file_by_id_with_times_of_its_own_or_those_of_the_frames(corpus: Cor
     np.testing.assert_allclose(stamps[1], [0.2, 0.6, 1.0, 1.4])
     np.testing.assert_allclose(stamps[2], [0.5, 1.0])
     assert maps.missing(corpus.videos, None) == ["clip 3"]
-    assert main(["saliency", "import", str(tmp_path), "mine", str(path)]) == 0
-    assert "0 maps kept now; 3 of 4" in capsys.readouterr().out
+    assert main(["saliency", str(tmp_path), "Imported", "name=mine", f"files={path}"]) == 0
+    assert "0 maps computed now; 3 videos are complete" in capsys.readouterr().out
 
 
 def test_a_file_a_video_named_after_it_and_vectors_with_or_without_an_end(corpus: Corpus, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ WRONG = {
     "nothing": (np.zeros((0, 3, 4)), "has shape 0x3x4; it must be"),
     "text": (np.array([[["a"]]]), "holds <U1, not numbers"),
     "NaN": (GOOD + np.nan, "holds NaN or infinite values"),
-    "too much": (GOOD + 1e6, "holds 1e[+]06, beyond the largest number that is kept"),
+    "too much": (GOOD + 1e6, "holds 1e[+]06, beyond the largest number that can be stored"),
     "pixels": (np.full((2, 3, 4, 2), 5.0), "moves by up to 5 frames a step; divide pixels"),
 }
 
@@ -113,7 +113,7 @@ def test_an_array_that_is_no_map_is_refused_in_one_line_and_nothing_is_written(
     path = save(tmp_path / "mine.npz", **{"clip 0": values})
     with pytest.raises(CorpusError, match=message):
         import_maps(corpus, "mine", [path])
-    assert main(["saliency", "import", str(tmp_path), "mine", str(path)]) == 2
+    assert main(["saliency", str(tmp_path), "Imported", "name=mine", f"files={path}"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "maps").exists()
 
@@ -138,7 +138,7 @@ def test_what_does_not_fit_together_is_refused(corpus: Corpus, tmp_path: Path) -
     twice = [save(tmp_path / "one.npz", **{"clip 0": GOOD}), save(tmp_path / "two.npz", **{"clip 0": GOOD})]
     with pytest.raises(CorpusError, match="both hold a map of clip 0"):
         import_maps(corpus, "mine", twice)
-    for name, message in (("text", "text maps belong to captions"), ("../mine", "is no name for maps")):
+    for name, message in (("text", "text maps belong to captions"), ("../mine", "is not a name for maps")):
         with pytest.raises(RecipeError, match=message):
             import_maps(corpus, name, twice[:1])
     with pytest.raises(RecipeError, match="no file to import mine maps from"):

@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from support.moving import HEIGHT, WIDTH, Shift, moving_corpus, row_of, translated, write_moving
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
-from tubelet.saliency_maps import motion
+from tubelet.saliency_maps import Motion, motion
 from tubelet.saliency_maps.frames import pieces
-from tubelet.saliency_maps.motion import fill
 from tubelet.saliency_maps.vectors import nearest_in_time
 from tubelet.stores.maps import Maps
 from tubelet.types import Clip
@@ -53,7 +52,7 @@ def in_pixels(corpus: Corpus) -> np.ndarray:
 def test_a_moving_texture_moves_by_the_known_vector_at_every_frame(tmp_path: Path, arrangement: str) -> None:
     name, how = ARRANGEMENTS[arrangement]
     corpus = one_corpus(tmp_path, name, -3, 1, **how)
-    filled = fill(corpus, cells=6)
+    filled = Motion(cells=6).fill(corpus)
     assert (filled.videos, filled.computed, dict(filled.failed)) == (1, 1, {})
     got = in_pixels(corpus)
     assert got.shape == (16, 6, 8, 2), "key frames too have a layer"
@@ -71,7 +70,7 @@ def test_the_map_is_that_of_a_plain_loop_over_the_same_vectors(tmp_path: Path, o
     write_video(tmp_path / "clip.mp4", frames, 10, times=times, gop=8, options=options)
     row = {"id": "clip", "path": "clip.mp4", "end": 1.5, "fps": 10.0, "frames": 14, "height": 90, "width": 118}
     corpus = write_corpus(tmp_path, "one", [row], [])
-    fill(corpus, cells=5)
+    Motion(cells=5).fill(corpus)
     got, stamps = Maps.open(corpus, "motion").layers(corpus.videos[0])
     rows, columns = 5, 7
     with av.open(str(tmp_path / "clip.mp4")) as container:
@@ -117,7 +116,7 @@ def overlap(start: float, length: float, other: float, extent: float, limit: flo
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_the_vectors_of_a_turned_file_are_those_of_what_a_viewer_sees(tmp_path: Path, rotation: int) -> None:
     corpus = one_corpus(tmp_path, "clip.mp4", -3, 1, rotation=rotation)
-    fill(corpus, cells=6)
+    Motion(cells=6).fill(corpus)
     layers, _ = Maps.open(corpus, "motion").layers(corpus.videos[0])
     shown, _ = read_span(corpus.videos[0].path)
     height, width = shown.shape[1:3]
@@ -129,7 +128,7 @@ def test_the_vectors_of_a_turned_file_are_those_of_what_a_viewer_sees(tmp_path: 
 
 def test_crop_flip_and_stride_of_a_real_files_vectors(tmp_path: Path) -> None:
     corpus = one_corpus(tmp_path, "clip.mp4", -3, 1, options={"bf": "0", "refs": "1"})
-    fill(corpus)
+    Motion().fill(corpus)
     maps, clip = Maps.open(corpus, "motion"), Clip(frames=4, size=32, tubelet_size=8)
     for stride in (1, 3):
         times = 0.1 * (2 + stride * np.arange(4))
@@ -156,21 +155,21 @@ def test_a_frame_without_vectors_takes_the_nearest_in_time_and_of_two_the_later(
 def test_a_video_in_pieces_has_the_map_of_the_whole(tmp_path: Path, monkeypatch) -> None:
     how = {"gop": 5, "options": PYRAMID}
     corpus = one_corpus(tmp_path, "clip.mp4", -3, 1, frames=24, **how)
-    fill(corpus, cells=6)
+    Motion(cells=6).fill(corpus)
     whole = in_pixels(corpus)
     monkeypatch.setattr(motion, "SECONDS", 0.7)
     assert len(pieces(corpus.videos[0], None, motion.SECONDS)) == 4
     (corpus.folder / "maps" / "motion" / "current").unlink()
-    fill(corpus, cells=6)
+    Motion(cells=6).fill(corpus)
     again = write_corpus(tmp_path / "again", "again", [row_of(corpus.videos[0])], [])
-    fill(again, cells=6)
+    Motion(cells=6).fill(again)
     assert np.abs(in_pixels(again) - whole).max() < 0.05
 
 
 def test_a_segment_of_a_long_video_has_its_own_frames(tmp_path: Path) -> None:
     corpus = one_corpus(tmp_path, "clip.mp4", -3, 1, frames=24, options=PYRAMID)
     part = write_corpus(tmp_path / "part", "part", [row_of(corpus.videos[0], id="clip#1", start=1.0, end=1.8)], [])
-    fill(part, cells=6)
+    Motion(cells=6).fill(part)
     layers, times = Maps.open(part, "motion").layers(part.videos[0])
     np.testing.assert_allclose(times, np.arange(10, 19) / 10, atol=1e-6)
     np.testing.assert_allclose(np.median(layers * [WIDTH, HEIGHT], axis=(1, 2))[:, 0], -3, atol=0.2)
@@ -183,14 +182,16 @@ def test_a_codec_that_tells_of_no_vectors_is_named_and_flow_is_offered(tmp_path:
     rows = [write_moving(tmp_path, "good.mp4", 4, 0), write_moving(tmp_path, "other.webm", 4, 0, codec="libvpx-vp9")]
     rows.append(write_moving(tmp_path, "still.mp4", 4, 0, gop=1, crf=8))
     corpus = write_corpus(tmp_path, "mixed", rows, [])
-    assert main(["saliency", "motion", str(tmp_path)]) == 2
+    assert main(["saliency", str(tmp_path), "Motion"]) == 2
     said = capsys.readouterr()
     assert "1 maps computed now; 1 videos are complete (codec motion vectors)" in said.out
-    assert "no map: other: vp9 tells of no motion vectors; optical flow can stand in: --fallback flow" in said.out
-    assert "no map: still: h264 of key frames alone holds no motion vectors" in said.out
+    assert (
+        "no map: other: vp9 has no motion vectors in FFmpeg; optical flow can be used instead: fallback=Dis" in said.out
+    )
+    assert "no map: still: h264 with key frames only has no motion vectors" in said.out
     assert "2 of 3 videos have no motion maps (first: " in said.err
-    assert "run this again with --fallback flow" in said.err
-    filled = fill(corpus, Shift(), cells=6)
+    assert "optical flow can be used instead: fallback=Dis" in said.err
+    filled = Motion(fallback=Shift(), cells=6).fill(corpus)
     assert (filled.videos, dict(filled.failed)) == (3, {})
     maps = Maps.open(corpus, "motion")
     assert maps.about["method"] == {"vectors": "codec", "cells": 6, "fallback": {"engine": "Shift"}}
@@ -203,28 +204,28 @@ def test_what_exists_is_not_computed_again_and_a_bad_file_costs_its_own_map(tmp_
     corpus = moving_corpus(tmp_path)
     good = corpus.videos[1].path.read_bytes()
     corpus.videos[1].path.write_bytes(b"no video")
-    assert main(["saliency", "motion", str(tmp_path)]) == 2
+    assert main(["saliency", str(tmp_path), "Motion"]) == 2
     said = capsys.readouterr()
     assert "3 maps computed now; 3 videos are complete" in said.out
     assert "1 of 4 videos have no motion maps (first: clip 1: cannot be opened" in said.err
     corpus.videos[1].path.write_bytes(good)
-    assert main(["saliency", "motion", str(tmp_path)]) == 0
+    assert main(["saliency", str(tmp_path), "Motion"]) == 0
     assert "1 maps computed now; 4 videos are complete" in capsys.readouterr().out
-    assert main(["saliency", "motion", str(tmp_path), "more"]) == 2
-    assert "saliency motion takes a corpus and nothing else, not 'more'" in capsys.readouterr().err
+    assert main(["saliency", str(tmp_path), "Motion", "more"]) == 2
+    assert "name one source of maps" in capsys.readouterr().err
 
 
 SLOW = """
 import sys, time
 from tubelet.corpus.table import Corpus
 from tubelet.jobs import runner as jobs
-from tubelet.saliency_maps import motion
+from tubelet.saliency_maps import Motion, motion
 jobs.FEWEST = 1
 def progress(done, total, remark=""):
     print(done, flush=True)
     if done == 2:
         time.sleep(100)
-motion.fill(Corpus.open(sys.argv[1]), progress=progress)
+motion.Motion().fill(Corpus.open(sys.argv[1]), progress=progress)
 """
 
 
@@ -237,6 +238,6 @@ def test_a_killed_call_is_gone_on_with(tmp_path: Path, capsys) -> None:
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     child.stdout.close()
-    assert main(["saliency", "motion", str(tmp_path)]) == 0
+    assert main(["saliency", str(tmp_path), "Motion"]) == 0
     assert "2 maps computed now; 4 videos are complete" in capsys.readouterr().out
     assert Maps.open(corpus, "motion").missing(corpus.videos, None) == []

@@ -7,7 +7,7 @@ import pytest
 
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus
-from tubelet.saliency_maps.oracle import fill
+from tubelet.saliency_maps import Oracle
 from tubelet.stores.maps import Maps
 from tubelet.synthetic import Size, truth, write_synth
 from tubelet.types import Clip
@@ -19,7 +19,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     folder = tmp_path_factory.mktemp("synth") / "corpus"
     write_synth(folder, Size(train=3, test=1, frames=6))
     found = Corpus.open(folder)
-    assert fill(found, cells=12).computed == 8
+    assert Oracle(cells=12).fill(found).computed == 8
     return found
 
 
@@ -46,12 +46,12 @@ def test_a_clip_finds_the_subject_where_its_pixels_are(corpus: Corpus) -> None:
 
 
 def test_what_exists_is_kept_and_a_corpus_without_truth_is_refused(corpus: Corpus, tmp_path: Path, capsys) -> None:
-    assert fill(corpus, cells=12).computed == 0
-    assert main(["saliency", "oracle", str(corpus.folder)]) == 0
+    assert Oracle(cells=12).fill(corpus).computed == 0
+    assert main(["saliency", str(corpus.folder), "Oracle"]) == 0
     assert "8 maps computed now; 4 videos are complete" in capsys.readouterr().out, "on the grid of 14"
     (tmp_path / "videos").mkdir()
     from tubelet.corpus.table import write_corpus
 
     write_corpus(tmp_path, "plain", [{"id": "a", "path": "a.mp4", "end": 1.0}], [])
-    assert main(["saliency", "oracle", str(tmp_path)]) == 2
-    assert "holds no truth about its clips; only corpora of `tubelet synth` do" in capsys.readouterr().err
+    assert main(["saliency", str(tmp_path), "Oracle"]) == 2
+    assert "has no ground truth; only corpora of `tubelet synth` have" in capsys.readouterr().err

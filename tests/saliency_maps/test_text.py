@@ -16,8 +16,8 @@ from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, VideoError
 from tubelet.jobs.runner import Limits, Running
 from tubelet.saliency_maps import frames as looking
-from tubelet.saliency_maps.frames import look, look_at_one, pieces
-from tubelet.saliency_maps.text import fill
+from tubelet.saliency_maps.frames import decode_piece, decode_whole, pieces
+from tubelet.saliency_maps.text import fill_text
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.maps import Maps
 from tubelet.types import Clip
@@ -26,7 +26,7 @@ from tubelet.video.reader import read_span
 
 
 def test_every_caption_of_every_video_gets_the_cosine_of_each_patch_at_each_frame(corpus: Corpus, colours) -> None:
-    filled = fill(corpus, colours, rate=None)
+    filled = fill_text(corpus, colours, rate=None)
     assert (filled.videos, filled.computed, filled.captions, dict(filled.failed)) == (4, 8, 6, {})
     maps, embeddings = Maps.open(corpus, "text"), Embeddings.open(corpus)
     assert maps.about["method"] == {"model": "colours", "rate": "all"}
@@ -45,7 +45,7 @@ def test_every_caption_of_every_video_gets_the_cosine_of_each_patch_at_each_fram
 
 
 def test_a_clip_reads_the_named_half_through_its_flip_and_its_time(corpus: Corpus, colours) -> None:
-    fill(corpus, colours, rate=None)
+    fill_text(corpus, colours, rate=None)
     maps = Maps.open(corpus, "text")
     clip = Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=8)
     video, caption = corpus.videos[0], corpus.captions[0]  # red on the left until second 1
@@ -57,13 +57,13 @@ def test_a_clip_reads_the_named_half_through_its_flip_and_its_time(corpus: Corpu
 
 
 def test_what_exists_is_not_looked_at_again(corpus: Corpus, colours) -> None:
-    fill(corpus, colours, rate=None, sources=["left"])
+    fill_text(corpus, colours, rate=None, sources=["left"])
     assert colours.looked == 64
-    assert fill(corpus, colours, rate=None, sources=["left"]).computed == 0
+    assert fill_text(corpus, colours, rate=None, sources=["left"]).computed == 0
     assert colours.looked == 64, "nothing is missing"
-    assert fill(corpus, colours, rate=None).computed == 4
+    assert fill_text(corpus, colours, rate=None).computed == 4
     assert colours.looked == 128, "the other captions need the frames once more"
-    fill(corpus, colours, rate=4.0)
+    fill_text(corpus, colours, rate=4.0)
     assert colours.looked == 160, "another rate is another method"
     assert Maps.open(corpus, "text").about["method"]["rate"] == 4.0
 
@@ -71,7 +71,7 @@ def test_what_exists_is_not_looked_at_again(corpus: Corpus, colours) -> None:
 @pytest.mark.parametrize("rate", [4.0, 3.0, 100.0, 0.1])
 def test_layers_are_the_frames_shown_at_the_rate_each_once(corpus: Corpus, rate: float) -> None:
     video = corpus.videos[0]
-    shown, times = look_at_one(video, rate)
+    shown, times = decode_whole(video, rate)
     every, stamps = read_span(video.path)
     asked = np.arange(0, 2, 1 / rate)
     places = np.unique(np.searchsorted(stamps, asked + 1e-6, side="right") - 1)
@@ -82,28 +82,28 @@ def test_layers_are_the_frames_shown_at_the_rate_each_once(corpus: Corpus, rate:
 @pytest.mark.parametrize("rate", [None, 4.0, 3.0])
 def test_a_video_in_pieces_is_the_same_video(corpus: Corpus, monkeypatch, rate: float | None) -> None:
     video = corpus.videos[1]
-    whole, times = look_at_one(video, rate)
+    whole, times = decode_whole(video, rate)
     monkeypatch.setattr(looking, "PIECE_BYTES", 32 * 48 * 3 * 3)
     assert len(pieces(video, rate)) > 1
-    parts, stamps = look_at_one(video, rate)
+    parts, stamps = decode_whole(video, rate)
     np.testing.assert_allclose(stamps, times)
     assert (parts == whole).all()
 
 
 def test_a_segment_is_looked_at_from_its_own_start(corpus: Corpus) -> None:
     segment = replace(corpus.videos[0], id="clip 0#1", start=1.0, end=2.0)
-    times = look_at_one(segment, 4.0)[1]
+    times = decode_whole(segment, 4.0)[1]
     np.testing.assert_allclose(times, [1.0, 1.25, 1.5, 1.75])
     with pytest.raises(VideoError, match="no frame of clip 0#1"):
-        look_at_one(replace(segment, start=7.0, end=8.0), 4.0)
-    assert look(pieces(segment, None)[0])[0].shape == (8, 32, 48, 3)
+        decode_whole(replace(segment, start=7.0, end=8.0), 4.0)
+    assert decode_piece(pieces(segment, None)[0])[0].shape == (8, 32, 48, 3)
 
 
 def test_a_video_in_pieces_gets_one_map_and_a_broken_piece_no_map_at_all(corpus: Corpus, colours, monkeypatch) -> None:
     monkeypatch.setattr(looking, "PIECE_BYTES", 32 * 48 * 3 * 4)
     path = corpus.videos[2].path
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
-    filled = fill(corpus, colours, rate=None)
+    filled = fill_text(corpus, colours, rate=None)
     assert list(filled.failed) == ["clip 2"]
     maps = Maps.open(corpus, "text")
     assert maps.missing(corpus.videos, corpus.captions) == ["clip 2"]
@@ -119,15 +119,15 @@ def test_a_file_that_goes_or_a_map_of_no_numbers_costs_that_video_alone(corpus: 
         return patches(frames) * (np.nan if colours.looked == 32 else 1.0)
 
     monkeypatch.setattr(colours, "patches", spoilt)
-    filled = fill(corpus, colours, rate=None, running=Running(Limits(workers=1)))
-    assert "gone since it was looked at" in filled.failed["clip 0"]
-    assert "values that are no numbers" in filled.failed["clip 1"]
+    filled = fill_text(corpus, colours, rate=None, running=Running(Limits(workers=1)))
+    assert "disappeared during the job" in filled.failed["clip 0"]
+    assert "NaN or values beyond float16" in filled.failed["clip 1"]
     assert (filled.videos, len(filled.failed)) == (2, 2)
 
 
 def test_unknown_sources_and_silent_corpora_are_said(corpus: Corpus, colours) -> None:
     with pytest.raises(CorpusError, match="no captions of source 'middle'; it has: left, right"):
-        fill(corpus, colours, None, ["middle"])
+        fill_text(corpus, colours, None, ["middle"])
 
 
 # The command
@@ -145,23 +145,23 @@ def save_aligner(folder: Path) -> None:
 
 
 def test_the_command_names_failed_videos_and_its_exit_code_tells(corpus: Corpus, capsys) -> None:
-    assert main(["saliency", "text", str(corpus.folder)]) == 2
+    assert main(["saliency", str(corpus.folder), "Text"]) == 2
     assert "has no aligner; train one with `tubelet align" in capsys.readouterr().err
     save_aligner(corpus.folder / "aligner")
     good = corpus.videos[1].path.read_bytes()
     corpus.videos[1].path.write_bytes(b"no video")
-    assert main(["saliency", "text", str(corpus.folder)]) == 2
+    assert main(["saliency", str(corpus.folder), "Text"]) == 2
     said = capsys.readouterr()
     assert "6 maps computed now; 3 videos and 6 captions are complete" in said.out
-    assert "4 layers a second" in said.out
+    assert "4 maps a second" in said.out
     assert "no map: clip 1: " in said.out
     assert "1 of 4 videos have no text maps (first: clip 1:" in said.err
     corpus.videos[1].path.write_bytes(good)
-    assert main(["saliency", "text", str(corpus.folder)]) == 0
+    assert main(["saliency", str(corpus.folder), "Text"]) == 0
     assert "2 maps computed now; 4 videos" in capsys.readouterr().out
-    assert main(["saliency", "text", str(corpus.folder), "--rate", "all"]) == 0
-    assert main(["saliency", "text", str(corpus.folder), "--rate", "often"]) == 2
-    assert '--rate must be a positive number or "all"' in capsys.readouterr().err
+    assert main(["saliency", str(corpus.folder), "Text", "rate=all"]) == 0
+    assert main(["saliency", str(corpus.folder), "Text", "rate=often"]) == 2
+    assert "rate=often does not fit: it must be float | all | None" in capsys.readouterr().err
 
 
 SLOW = """
@@ -177,7 +177,7 @@ def progress(done, total, remark=""):
     print(done, flush=True)
     if done == 2:
         time.sleep(100)
-text.fill(corpus, aligner, 4.0, progress=progress)
+text.fill_text(corpus, aligner, 4.0, progress=progress)
 """
 
 
@@ -190,7 +190,7 @@ def test_a_killed_call_is_gone_on_with(corpus: Corpus, capsys) -> None:
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     child.stdout.close()
-    assert main(["saliency", "text", str(corpus.folder)]) == 0, "at once, though its workers may live for a moment"
+    assert main(["saliency", str(corpus.folder), "Text"]) == 0, "at once, though its workers may live for a moment"
     said = capsys.readouterr().out
     assert "4 maps computed now; 4 videos" in said
     assert Maps.open(corpus, "text").missing(corpus.videos, corpus.captions) == []

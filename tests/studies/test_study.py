@@ -79,7 +79,7 @@ def test_the_page_and_the_tables_say_what_is_shown_and_what_is_not(done):
     assert re.search(r"^(\| --- )+\|$", text, flags=re.MULTILINE), "a table of Markdown has its rule"
     for line in ("half random − tube", "untrained", "mean image", "no maps | 0 | not run", "verb", "tubelet pretrain"):
         assert line in text
-    for part in ("Which of two?", "not shown at 2 seeds", "Left out", "tubelet saliency motion", "<svg"):
+    for part in ("Which of two?", "not shown at 2 seeds", "Left out", "tubelet saliency", "<svg"):
         assert part in page
     assert "| shape |" not in text  # this corpus has no truth to ask for it
 

@@ -37,7 +37,7 @@ def do(job: str, folder: Path, out: Path, progress: Progress = silent) -> jobs.D
         return index([folder / "videos"], out, running=running, name="killed", progress=progress).done
     if job == "text":
         aligner = open_aligner(folder / "aligner")
-        return text.fill(Corpus.open(out), aligner, 4.0, running=running, progress=progress).done
+        return text.fill_text(Corpus.open(out), aligner, 4.0, running=running, progress=progress).done
     torch.manual_seed(0)
     encoder = Vit(width=32, depth=1, heads=2).build(Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=16))
     data = Data(sampling=Sampling(stride=1))

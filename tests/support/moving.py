@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import chz
 import numpy as np
 
 from tubelet.corpus.probe import probe
 from tubelet.corpus.table import Corpus, Video, write_corpus
+from tubelet.saliency_maps.base import Engine
 from tubelet.video.crop import resize
 from tubelet.video.reader import write_video
 
@@ -40,10 +42,13 @@ def moving_corpus(folder: Path, count: int = 4, **how: object) -> Corpus:
     return write_corpus(folder, "moving", rows, [])
 
 
-class Shift:
+@chz.chz
+class Shift(Engine):
     """Phase correlation: the one whole vector by which a picture moved, the same for every pixel."""
 
-    identity = {"engine": "Shift"}  # noqa: RUF012
+    @property
+    def identity(self) -> dict[str, str]:
+        return {"engine": "Shift"}
 
     def __call__(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         soft = np.outer(np.hanning(one.shape[0]), np.hanning(one.shape[1]))

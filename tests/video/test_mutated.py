@@ -11,8 +11,8 @@ from support.bars import FPS, HEIGHT, WIDTH, moving
 from support.mutated import WAYS, mutate, resident, write_mutants
 from tubelet.corpus.index import index
 from tubelet.jobs.runner import Limits, Running, Work, run_job
-from tubelet.saliency_maps.filling import task_of
-from tubelet.saliency_maps.frames import look, pieces
+from tubelet.saliency_maps.base import task_of
+from tubelet.saliency_maps.frames import decode_piece, pieces
 from tubelet.video.reader import write_video
 
 GROWTH = 100.0  # MiB that a process may hold more at the end than after the first tenth
@@ -48,7 +48,7 @@ def run(files: list[Path], folder: Path, count: int) -> None:
     good = found.corpus.select("all")
     assert count / 20 < len(good) < count
     tasks = [task_of(video, pieces(video, 4.0)) for video in good]
-    done = run_job(Work(look, whole=counted), tasks, lambda some: None, running=running, progress=weigh)
+    done = run_job(Work(decode_piece, whole=counted), tasks, lambda some: None, running=running, progress=weigh)
     assert done.made + len(done.failed) == len(good)
     assert all(failure.status == "unreadable" for failure in done.failed.values())
     for process in zip(*held, strict=True):

@@ -211,9 +211,9 @@ def test_sequences_are_trained_on_embedded_mapped_and_labelled(
 
     told = ["--captions", str(tmp_path / "captions.csv"), "--labels-from-folders"]
     works("index", str(tmp_path / "all"), "--out", corpus, *told)
-    works("saliency", "flow", corpus)
+    works("saliency", corpus, "Flow")
     works("align", corpus, "steps=2")
-    works("saliency", "text", corpus)
+    works("saliency", corpus, "Text")
     few = ["--on", corpus, "data.cache=False"]
     works("pretrain", "tiny", "--out", run, "steps=2", "data.split=all", *few)
     works("embed", run, plain, "--out", str(tmp_path / "e.parquet"))
@@ -225,5 +225,5 @@ def test_sequences_are_trained_on_embedded_mapped_and_labelled(
     assert {row["label"] for row in rows} <= {"walk", "run"}
     assert set(pq.read_table(tmp_path / "w.parquet").column("status").to_pylist()) == {"ok"}
     capsys.readouterr()
-    cli.main(["saliency", "motion", corpus])
+    cli.main(["saliency", corpus, "Motion"])
     assert "an image sequence holds no motion vectors" in capsys.readouterr().out.replace("\n", " ")

@@ -65,7 +65,7 @@ class Looking(Captioner):
     def write(self, corpus: Corpus, progress: Progress, running: Running | None = None) -> Written:
         from tubelet.captioning.looking import look_at_all
         from tubelet.captioning.pretrained import Describer
-        from tubelet.saliency_maps.filling import usable
+        from tubelet.saliency_maps.base import usable
 
         if not self.model:
             raise RecipeError("name the model that writes captions: captioner.model=HUB_NAME_OR_FOLDER")

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.prepare import align
     from tubelet.progress import Bar
 
-    with Bar("align", "done") as bar:
+    with Bar() as bar:
         made = align(
             args.corpus,
             training_of(args.model, args.overrides),
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
             force=args.force,
             progress=bar,
         )
-    following = f"next: tubelet saliency text {args.corpus}" + (f" --aligner {args.out}" if args.out else "")
+    following = f"next: tubelet saliency {args.corpus} Text" + (f" aligner={args.out}" if args.out else "")
     if not made.new:
         print(f"{made.folder} holds this aligner already; its report: {made.page}\n{following}")
         return

@@ -85,7 +85,7 @@ def commands(args: argparse.Namespace) -> list[tuple[str, list[str]]]:
         ),
         (
             "Score every patch of every frame against its captions, once.",
-            ["saliency", "text", corpus, "--source", "subject"],
+            ["saliency", corpus, "Text", "sources=subject"],
         ),
         *(
             (purposes[run], ["pretrain", RUNS[run], f"seed={seed}", *words, "--on", corpus, "--out", out])

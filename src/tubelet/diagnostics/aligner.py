@@ -24,7 +24,7 @@ from tubelet.diagnostics.maps import check, plain
 from tubelet.errors import VideoError
 from tubelet.files import writing
 from tubelet.progress import Progress, silent
-from tubelet.saliency_maps.text import embed, likeness
+from tubelet.saliency_maps.text import embed_texts, similarity_maps
 from tubelet.video.limits import limits, within
 from tubelet.video.reader import open_reader
 
@@ -96,8 +96,8 @@ def look_at_some(some: Sequence[tuple[Video, str]], every: Sequence[tuple[Video,
             frames = within(limits(), partial(some_frames, video))
         except VideoError:
             continue
-        vectors = embed(aligner, sorted({caption, other}))
-        both = likeness(aligner, np.stack(frames), np.stack([vectors[caption], vectors[other]]))
+        vectors = embed_texts(aligner, sorted({caption, other}))
+        both = similarity_maps(aligner, np.stack(frames), np.stack([vectors[caption], vectors[other]]))
         shown.append(Seen(video, caption, other, frames, both))
     return shown
 

@@ -20,7 +20,7 @@ from tubelet.errors import CorpusError
 from tubelet.escape import one_line
 from tubelet.files import writing
 from tubelet.progress import Progress, silent
-from tubelet.saliency_maps.text import embed, likeness
+from tubelet.saliency_maps.text import embed_texts, similarity_maps
 from tubelet.stores.maps import Maps
 from tubelet.stores.resample import area_weights
 from tubelet.synthetic import COLOURS, truth
@@ -84,7 +84,7 @@ def check(
     """Scores every `every`-th frame of the clips of a split with the caption of this source."""
     clips = with_truth(corpus, source, split)[:most]
     captions = [text for _, text in clips]
-    vectors = embed(aligner, sorted(set(captions)))
+    vectors = embed_texts(aligner, sorted(set(captions)))
     strangers = shuffled(captions, seed)
     areas: Areas = {}
     examples: list[Example] = []
@@ -95,7 +95,7 @@ def check(
         known = truth(corpus, video)
         cameras.append(known.camera)
         owner = known.owner[::every]
-        both = likeness(aligner, frames, np.stack([vectors[caption], vectors[strangers[number]]]))
+        both = similarity_maps(aligner, frames, np.stack([vectors[caption], vectors[strangers[number]]]))
         shape = both.shape[2:]
         scores = {
             "text map": both[0],

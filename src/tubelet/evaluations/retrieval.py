@@ -125,7 +125,7 @@ class Retrieval(Evaluation):
         if missing := embeddings.missing([caption for some in captions for caption in some]):
             raise CorpusError(
                 f"captions of {len(missing)} of {len(features)} videos have no embedding (first: {missing[0]}); "
-                f"make them with `tubelet saliency text {context.corpus.folder}`"
+                f"make them with `tubelet saliency {context.corpus.folder} Text`"
             )
         vectors = torch.from_numpy(np.stack([embeddings.of_text(name) for name in texts]))
         expected = head.text_width

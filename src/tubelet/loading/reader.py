@@ -231,7 +231,8 @@ def open_maps(
     maps = Maps.open(corpus, name)
     missing = maps.missing(videos, flatten(captions.values()) if name in OF_CAPTIONS else None)
     if missing:
-        option = " --another" if name in OF_CAPTIONS and choice is not None and choice.whose == "another" else ""
+        shuffled = name in OF_CAPTIONS and choice is not None and choice.whose == "another"
+        option = " shuffled_captions=True" if shuffled else ""
         raise CorpusError(
             f"{name.capitalize()} masking needs {name} maps for {len(missing)} of {len(videos)} videos "
             f"(first: {missing[0]}); make them with `{remedy(name, corpus.folder)}{option}`"
@@ -244,6 +245,6 @@ def open_embeddings(corpus: Corpus, videos: Sequence[Video], captions: Mapping[i
     if missing := embeddings.missing(flatten(captions.values())):
         raise CorpusError(
             f"captions of {len(missing)} of {len(videos)} videos have no embedding (first: {missing[0]}); "
-            f"make them with `tubelet saliency text {corpus.folder}`"
+            f"make them with `tubelet saliency {corpus.folder} Text`"
         )
     return embeddings

@@ -55,7 +55,7 @@ class Contrast(Objective):
         if text_width is None:
             raise RecipeError(
                 "the objective Contrast needs caption embeddings; make them with `tubelet align CORPUS` and "
-                "`tubelet saliency text CORPUS`, or leave it out with objectives.contrast.weight=0"
+                "`tubelet saliency CORPUS Text`, or leave it out with objectives.contrast.weight=0"
             )
         return ContrastLoss(self, width, text_width)
 

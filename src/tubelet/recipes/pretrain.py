@@ -11,7 +11,7 @@ from tubelet.loading.data import Data
 from tubelet.maskers import All, Decode, Masker, Tube
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Objective, Pixels
-from tubelet.saliency_maps.exact import TextMaps
+from tubelet.saliency_maps.online import TextMaps
 from tubelet.stores.embeddings import Embeddings
 from tubelet.tasks import Pretraining
 from tubelet.train import Training
@@ -56,12 +56,12 @@ class Pretrain(Training):
     @property
     def online_text(self) -> bool:
         """Whether clips are scored against their captions while training."""
-        return self.text.exact and "text" in self.masker.maps
+        return self.text.online and "text" in self.masker.maps
 
     def check(self, corpus: Corpus) -> None:
         """`RecipeError` where clips would be scored by another model than made the captions' embeddings."""
-        if self.online_text and (exact := self.text.build(self.clip)) is not None:
-            exact.fits(Embeddings.open(corpus))
+        if self.online_text and (online := self.text.build(self.clip)) is not None:
+            online.fits(Embeddings.open(corpus))
 
     def build(self, text_width: int | None) -> Pretraining:
         """The task with fresh weights, for caption embeddings of this width."""
@@ -70,6 +70,6 @@ class Pretrain(Training):
         # Fresh weights depend neither on the order that objectives are named in nor on one that is detached.
         objectives = dict(sorted(self.objectives.items(), key=lambda item: (item[1].detached, item[0])))
         encoder = self.encoder.build(self.clip)
-        exact = self.text.build(self.clip)
-        online_maps = {} if exact is None else {"text": exact}
+        online = self.text.build(self.clip)
+        online_maps = {} if online is None else {"text": online}
         return Pretraining(self.clip, encoder, self.masker, objectives, text_width, self.decode, online_maps)

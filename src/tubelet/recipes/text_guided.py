@@ -13,7 +13,7 @@ def text_guided() -> Pretrain:
 
     tubelet index videos/ --captions captions.csv --out corpora/mine
     tubelet align corpora/mine
-    tubelet saliency text corpora/mine
+    tubelet saliency corpora/mine Text
     torchrun --nproc-per-node 8 -m tubelet pretrain text_guided --on corpora/mine --out runs/text_guided
 
     The paper trains 200 epochs in its main table. Negatives of the contrast are those of one forward pass over all

@@ -75,7 +75,7 @@ def tiny_text_guided() -> Pretrain:
 
     tubelet synth --out corpora/synth
     tubelet align corpora/synth sources=subject
-    tubelet saliency text corpora/synth --source subject
+    tubelet saliency corpora/synth Text sources=subject
     tubelet pretrain tiny_text_guided --on corpora/synth --out runs/tiny_text_guided
 
     Expected: docs/results/demo.md; why this one: docs/results/what-we-found.md.

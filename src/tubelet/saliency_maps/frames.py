@@ -1,6 +1,6 @@
-"""The frames that a saliency method looks at: every one of a video, or so many a second, in pieces that fit in memory.
+"""The frames that maps are made of: every one of a video, or so many a second, in pieces that fit in memory.
 
-Made for worker processes: it imports nothing heavy.
+For worker processes: it imports nothing heavy.
 """
 
 import math
@@ -32,7 +32,7 @@ class Piece:
     reading: str | None = None  # of its row
 
 
-Seen = tuple[UInt8[np.ndarray, "t h w 3"], Float64[np.ndarray, "t"]]
+Frames = tuple[UInt8[np.ndarray, "t h w 3"], Float64[np.ndarray, "t"]]
 
 
 def pieces(video: Video, rate: float | None, seconds: float | None = None) -> list[Piece]:
@@ -52,8 +52,8 @@ def pieces(video: Video, rate: float | None, seconds: float | None = None) -> li
     ]
 
 
-def look(piece: Piece) -> Seen:
-    """The frames of a piece, each once, with the moment at which it is shown. A piece may hold none."""
+def decode_piece(piece: Piece) -> Frames:
+    """The frames of a piece, each once, with their timestamps. A piece may hold none."""
     with open_reader(piece.path, piece.start, piece.end, reading=piece.reading) as reader:
         times = reader.times
         if piece.rate is not None and times.size:
@@ -68,9 +68,9 @@ def look(piece: Piece) -> Seen:
         return reader.frames(times), times
 
 
-def look_at_one(video: Video, rate: float | None) -> Seen:
+def decode_whole(video: Video, rate: float | None) -> Frames:
     """A whole video in this process."""
-    seen = [found for piece in pieces(video, rate) if (found := look(piece))[1].size]
-    if not seen:
+    decoded = [found for piece in pieces(video, rate) if (found := decode_piece(piece))[1].size]
+    if not decoded:
         raise VideoError(f"no frame of {video.id} can be decoded")
-    return np.concatenate([frames for frames, _ in seen]), np.concatenate([times for _, times in seen])
+    return np.concatenate([frames for frames, _ in decoded]), np.concatenate([times for _, times in decoded])

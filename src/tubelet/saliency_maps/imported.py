@@ -1,27 +1,30 @@
-"""A user's own maps: arrays from files, checked whole before anything is written, kept like the maps made here.
+"""Imported: a user's own arrays from files, all checked before anything is written, stored like any other maps.
 
 An array is (layers, rows, columns), or (layers, rows, columns, 2) where each layer says how far every place moves
 (dx, dy) in shares of the frame. One `.npz` holds arrays by video id, `ID:times` beside `ID` where layers have times of
 their own; or every file is one video's, named after it: an `.npy`, or an `.npz` with `values` and perhaps `times`.
-Start reading at `import_maps`.
+Start reading at `Imported`.
 """
 
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import chz
 import numpy as np
 from jaxtyping import Float64
 
 from tubelet.corpus.names import Names
 from tubelet.corpus.table import Corpus, Video
-from tubelet.errors import CorpusError, RecipeError
+from tubelet.errors import CorpusError, RecipeError, VideoError
+from tubelet.jobs.pool import Failure
+from tubelet.jobs.runner import Done
 from tubelet.progress import Progress, silent
-from tubelet.saliency_maps.filling import Map, usable
+from tubelet.saliency_maps.base import Filled, Map, Running, Source, usable
 from tubelet.stores.maps import KINDS, Kind, MapsWriter
 from tubelet.video.reader import SAME, timestamps
 
@@ -29,21 +32,43 @@ TIMES = ":times"
 LARGEST = 65504.0  # of float16
 
 
-@dataclass(frozen=True)
-class Imported:
-    """What a call did."""
+@chz.chz
+class Imported(Source):
+    """Maps of your own, from .npy and .npz files."""
 
-    videos: int  # that have a map now
-    computed: int  # maps kept by this call
+    name: str = chz.field(default="", doc="what the maps are called: a new name, or that of maps to replace")
+    files: tuple[str, ...] = chz.field(default=(), doc=".npy and .npz files, or folders of them, by commas")
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return (self.name,) if self.name else ()
+
+    def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
+        if not self.name:
+            raise RecipeError("imported maps need a name: give name=NAME, as name=mine")
+        return import_maps(corpus, self.name, files_below(self.files), progress)
 
 
-def import_maps(corpus: Corpus, name: str, files: Sequence[Path], progress: Progress = silent) -> Imported:
-    """The arrays of these files as the maps of this name, instead of those it had."""
+def files_below(names: Sequence[str]) -> list[Path]:
+    """The files, and the .npy and .npz files of folders."""
+    found: list[Path] = []
+    for path in (Path(name).expanduser() for name in names):
+        inside = sorted(file for file in path.rglob("*.np[yz]") if file.is_file()) if path.is_dir() else [path]
+        if not inside:
+            raise CorpusError(f"{path} has no .npy or .npz file")
+        found += inside
+    return found
+
+
+def import_maps(corpus: Corpus, name: str, files: Sequence[Path], progress: Progress = silent) -> Filled:
+    """Stores the arrays of these files as the maps of this name, in place of those it had."""
+    began = time.monotonic()
     check_name(name)
     if not files:
-        raise RecipeError(f"no file to import {name} maps from; name .npy or .npz files")
+        raise RecipeError(f"no file to import {name} maps from; give files=FILE_OR_FOLDER, .npy or .npz")
     videos = {video.id: video for video in usable(corpus)}
     found: dict[str, tuple[Map, Path]] = {}
+    failed: dict[str, Failure] = {}
     kind: Kind | None = KINDS.get(name)
     first = ""
     for path, video, values, times in arrays(files, videos):
@@ -56,7 +81,10 @@ def import_maps(corpus: Corpus, name: str, files: Sequence[Path], progress: Prog
             raise CorpusError(f"{where} is a {mine} map, of shape {shape(values)}, but {other} {kind}")
         kind, first = mine, first or video.id
         check_values(where, values, mine)
-        found[video.id] = (values.astype(np.float32), stamps(where, video, len(values), times, mine)), path
+        try:
+            found[video.id] = (values.astype(np.float32), stamps(where, video, len(values), times, mine)), path
+        except VideoError as error:  # its frames tell when the layers are
+            failed[video.id] = Failure(str(error), getattr(error, "status", "unreadable"))
     assert kind is not None
     method = {"imported": digest((video, values, times) for video, ((values, times), _) in sorted(found.items()))}
     with MapsWriter(corpus, name, kind, method) as maps:
@@ -65,14 +93,17 @@ def import_maps(corpus: Corpus, name: str, files: Sequence[Path], progress: Prog
             maps.add(video, "", *found[video.id][0])
             progress(number, len(new), "")
         maps.finish()
-    return Imported(len(found), len(new))
+    total, seconds = len(found) + len(failed), time.monotonic() - began
+    done = Done(total, len(found) - len(new), len(new), failed, {key: key for key in failed}, 0, seconds)
+    reasons = {video: failure.reason for video, failure in failed.items()}
+    return Filled((name,), len(found), len(new), reasons, done, f"imported, {len(found)} of {len(videos)} videos")
 
 
 def check_name(name: str) -> None:
     if name == "text":
         raise RecipeError("text maps belong to captions and cannot be imported; give the maps another name")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise RecipeError(f"{name!r} is no name for maps; use small letters, digits and _, a letter first")
+        raise RecipeError(f"{name!r} is not a name for maps; use lower-case letters, digits and _, a letter first")
 
 
 def arrays(
@@ -86,7 +117,7 @@ def arrays(
             yield path, of_name(path, root, videos), held, None
         elif "values" in held and "values" not in videos:
             if extra := sorted(held.keys() - {"values", "times"}):
-                raise CorpusError(f"{path} holds {extra[0]!r} beside values and times")
+                raise CorpusError(f"{path} holds {extra[0]!r} next to values and times")
             yield path, of_name(path, root, videos), held["values"], held.get("times")
         else:
             for key, values in held.items():
@@ -149,7 +180,7 @@ def check_values(where: str, values: np.ndarray, kind: Kind) -> None:
             f"{where} moves by up to {largest:.4g} frames a step; divide pixels by the frame's width and height"
         )
     if largest > LARGEST:
-        raise CorpusError(f"{where} holds {largest:.4g}, beyond the largest number that is kept, {LARGEST:g}")
+        raise CorpusError(f"{where} holds {largest:.4g}, beyond the largest number that can be stored, {LARGEST:g}")
 
 
 def stamps(where: str, video: Video, layers: int, times: np.ndarray | None, kind: Kind) -> Float64[np.ndarray, "edges"]:

@@ -1,19 +1,20 @@
-"""Codec motion: how the encoder says that the picture moved, read from the compressed file without any optical flow.
+"""Motion: the motion vectors of the video codec, read from the compressed file without optical flow.
 
-A coded block points at the place in another frame from which it was predicted. Every pointer is divided by the time
-between the two frames, so those of P-frames, of B-frames in both directions and of pyramids are velocities alike;
-blocks are weighted by the area they cover of a cell. FFmpeg says of a pointer only whether it leads to the past or to
-the future: it is taken to lead to the nearest frame, on that side, that others may refer to and that was decoded
-before. Blocks of an encoder with several reference frames that lead farther come out too fast.
+A coded block points at the place in another frame from which it was predicted. Every vector is divided by the time
+between the two frames, so those of P-frames, of B-frames in both directions and of pyramids are all velocities;
+blocks are weighted by the area they cover of a cell. FFmpeg says of a vector only whether it points to the past or to
+the future: it is taken to point to the nearest frame, on that side, that others may refer to and that was decoded
+before. Blocks of an encoder with several reference frames that point farther come out too fast.
 
-Frames and places without pointers (key frames, blocks coded anew) take those nearest in time. Start reading at `fill`.
+Frames and places without vectors (key frames, intra-coded blocks) take those nearest in time. Start at `Motion`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import chz
 import numpy as np
 from av.video.frame import PictureType
 from jaxtyping import Float32, Float64
@@ -21,11 +22,11 @@ from jaxtyping import Float32, Float64
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import VideoError
 from tubelet.progress import Progress, silent
-from tubelet.saliency_maps import vectors
-from tubelet.saliency_maps.filling import Filled, Running
-from tubelet.saliency_maps.flow import Engine, look_at_flow
+from tubelet.saliency_maps.base import Cells, Engine, Filled, Running
+from tubelet.saliency_maps.engines import NoFlow
+from tubelet.saliency_maps.flow import look_at_flow
 from tubelet.saliency_maps.frames import Piece, pieces
-from tubelet.saliency_maps.vectors import Moving, to_cells
+from tubelet.saliency_maps.vectors import Moving, fill_vectors, to_cells
 from tubelet.stores.maps import map_grid
 from tubelet.video.packets import H264_PICTURES, unit_length, units
 from tubelet.video.reader import SAME, Reader, Turn, open_reader, turn_of
@@ -33,52 +34,61 @@ from tubelet.video.sequences import Stills
 
 NAME = "motion"
 SECONDS = 60.0  # of a video in one piece
-BLOCK = 8  # pixels: the smallest block that FFmpeg tells of
-SILENT = ("av1", "hevc", "vp8", "vp9")  # codecs of which it tells nothing; others are found out by trying
-LIE = ("mpeg4",)  # codecs of whose B-frames it tells zeros
+BLOCK = 8  # pixels: the smallest block of FFmpeg
+WITHOUT_VECTORS = ("av1", "hevc", "vp8", "vp9")  # codecs without vectors in FFmpeg; others are found by trying
+WRONG_B_FRAMES = ("mpeg4",)  # codecs whose B-frames have zero vectors in FFmpeg
 B_FRAME, KEY_FRAME = "B", "I"
 
 
-def fill(
-    corpus: Corpus,
-    fallback: Engine | None = None,
-    cells: int = 14,
-    running: Running | None = None,
-    progress: Progress = silent,
-) -> Filled:
-    """Motion maps of every usable video, with `cells` along the short side; without vectors by the fallback."""
-    method: dict[str, Any] = {"vectors": "codec", "cells": cells}
-    if fallback is not None:
-        method["fallback"] = fallback.identity
-    look = partial(look_at_motion, cells=cells, fallback=fallback)
-    return vectors.fill(corpus, NAME, method, look, partial(stretches, fallback=fallback), running, progress)
+@chz.chz
+class Motion(Cells):
+    """Motion to the next frame, from the motion vectors that the video codec stores."""
+
+    fallback: Engine = chz.field(
+        default_factory=NoFlow, doc="optical flow for videos without motion vectors (NoFlow: they have no map)"
+    )
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return (NAME,)
+
+    def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
+        fallback = None if isinstance(self.fallback, NoFlow) else self.fallback
+        method: dict[str, Any] = {"vectors": "codec", "cells": self.cells}
+        words = "codec motion vectors"
+        if fallback is not None:
+            method["fallback"] = fallback.identity
+            words += f", else {fallback.identity['engine']} flow"
+        look = partial(look_at_motion, cells=self.cells, fallback=fallback)
+        filled = fill_vectors(corpus, NAME, method, look, partial(stretches, fallback=fallback), running, progress)
+        return replace(filled, method=words)
 
 
 def stretches(video: Video, fallback: Engine | None) -> Sequence[Piece]:
-    """Long ones, because nothing is kept of the frames, unless optical flow may have to look at them."""
+    """Long ones, because no frame is held in memory, unless optical flow may need the frames."""
     return pieces(video, None, SECONDS if fallback is None else None)
 
 
 def look_at_motion(piece: Piece, cells: int, fallback: Engine | None = None) -> Moving:
-    """The velocities of a piece; `VideoError` where the codec tells of none and there is no fallback."""
+    """The velocities of a piece; `VideoError` where it has no motion vectors and there is no fallback."""
     try:
         return codec_motion(piece, cells)
-    except SilentCodec:
+    except NoMotionVectors:
         if fallback is None:
             raise
         return look_at_flow(piece, fallback, cells)
 
 
-class SilentCodec(VideoError):
+class NoMotionVectors(VideoError):
     """This file has no motion vectors."""
 
     def __init__(self, codec: str, why: str) -> None:
-        super().__init__(f"{codec} {why}; optical flow can stand in: --fallback flow")
+        super().__init__(f"{codec} {why}; optical flow can be used instead: fallback=Dis")
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a frame tells: where its blocks point, per side and cell, summed by area, and the share they cover."""
+class FrameVectors:
+    """The motion vectors of a frame, per direction and cell, summed by area, and the share of the cell they cover."""
 
     stamp: int | None
     kind: str
@@ -88,21 +98,21 @@ class Told:
 def codec_motion(piece: Piece, cells: int) -> Moving:
     with open_reader(piece.path, piece.start, piece.end, reading=piece.reading, vectors=True) as reader:
         if isinstance(reader, Stills):
-            raise SilentCodec("an image sequence", "holds no motion vectors")
-        if reader.codec in SILENT:
-            raise SilentCodec(reader.codec, "tells of no motion vectors")
-        told, times = reader.each(partial(listen, cells=cells, skip_b=reader.codec in LIE))
+            raise NoMotionVectors("an image sequence", "holds no motion vectors")
+        if reader.codec in WITHOUT_VECTORS:
+            raise NoMotionVectors(reader.codec, "has no motion vectors in FFmpeg")
+        frames, times = reader.each(partial(read_vectors, cells=cells, skip_b=reader.codec in WRONG_B_FRAMES))
         order = decoding_order(reader)
-    if told and not any(frame.pointers for frame in told) and (piece.whole or len(told) > 1):
-        why = "of key frames alone holds" if all(frame.kind == KEY_FRAME for frame in told) else "tells of"
-        raise SilentCodec(reader.codec, f"{why} no motion vectors")
-    found = velocities(told, times, order)
+    if frames and not any(frame.pointers for frame in frames) and (piece.whole or len(frames) > 1):
+        why = "with key frames only has" if all(frame.kind == KEY_FRAME for frame in frames) else "has"
+        raise NoMotionVectors(reader.codec, f"{why} no motion vectors")
+    found = velocities(frames, times, order)
     inside = (times >= piece.start - SAME) & (times < piece.end - SAME)
     return found[inside], times[inside]
 
 
-def listen(frame: Any, cells: int, skip_b: bool) -> Told:
-    """Reads the pointers of a decoded frame."""
+def read_vectors(frame: Any, cells: int, skip_b: bool) -> FrameVectors:
+    """Reads the motion vectors of a decoded frame."""
     data = frame.side_data.get("MOTION_VECTORS")
     kind = PictureType(frame.pict_type).name
     pointers = {}
@@ -111,7 +121,7 @@ def listen(frame: Any, cells: int, skip_b: bool) -> Told:
         array = data.to_ndarray()
         for source in np.unique(array["source"]).tolist():
             pointers[source] = on_cells(array[array["source"] == source], frame.height, frame.width, turn, cells)
-    return Told(frame.pts, kind, pointers)
+    return FrameVectors(frame.pts, kind, pointers)
 
 
 def on_cells(
@@ -147,17 +157,17 @@ def on_cells(
 
 
 def velocities(
-    told: Sequence[Told], times: Float64[np.ndarray, "t"], order: dict[int, tuple[int, bool]]
+    frames: Sequence[FrameVectors], times: Float64[np.ndarray, "t"], order: dict[int, tuple[int, bool]]
 ) -> Float32[np.ndarray, "t gh gw 2"]:
     """Shares of the frame per second at every frame, in display order; NaN where no block points anywhere."""
-    grid = next((cover.shape for frame in told for _, cover in frame.pointers.values()), (1, 1))
-    found = np.full((len(told), *grid, 2), np.nan, np.float32)
-    decoded = [None if frame.stamp is None else order.get(frame.stamp) for frame in told]
+    grid = next((cover.shape for frame in frames for _, cover in frame.pointers.values()), (1, 1))
+    found = np.full((len(frames), *grid, 2), np.nan, np.float32)
+    decoded = [None if frame.stamp is None else order.get(frame.stamp) for frame in frames]
     known = None not in decoded
-    for number, frame in enumerate(told):
+    for number, frame in enumerate(frames):
         moved, covered = np.zeros((*grid, 2)), np.zeros(grid)
         for source, (pointed, cover) in frame.pointers.items():
-            other = reference(told, number, source, decoded if known else None)
+            other = reference(frames, number, source, decoded if known else None)
             span = 0.0 if other is None else float(times[other] - times[number])
             if abs(span) > SAME:
                 moved += pointed / span
@@ -168,15 +178,15 @@ def velocities(
 
 
 def reference(
-    told: Sequence[Told], number: int, source: int, decoded: Sequence[tuple[int, bool] | None] | None
+    frames: Sequence[FrameVectors], number: int, source: int, decoded: Sequence[tuple[int, bool] | None] | None
 ) -> int | None:
     """The frame at which blocks point: -1 the nearest before theirs that is a reference, -2 the one before that."""
     step = -1 if source < 0 else 1
     left = abs(source)
     other = number + step
-    while 0 <= other < len(told):
+    while 0 <= other < len(frames):
         if decoded is None:
-            refers = told[other].kind != B_FRAME
+            refers = frames[other].kind != B_FRAME
         else:
             mine, theirs = decoded[number], decoded[other]
             refers = mine is not None and theirs is not None and theirs[1] and theirs[0] < mine[0]

@@ -1,11 +1,13 @@
-"""Maps that know nothing: noise as smooth in space and time as maps of things are. A control of every guided mask.
+"""Noise: maps that depend on nothing in the video, as smooth in space and time as maps of things. A control.
 
-What a mask that hides the top of these teaches is what its shape teaches: exact counts slot by slot, whole areas, the
-same all through training. A map is a function of the video's id.
+A mask that hides the top of such a map has the shape of a guided mask (exact counts per time step, whole areas, the
+same throughout training) without its content. A map is a function of the video's id.
 """
 
+from dataclasses import replace
 from functools import partial
 
+import chz
 import numpy as np
 from jaxtyping import Float32
 from scipy.ndimage import gaussian_filter
@@ -13,28 +15,37 @@ from scipy.ndimage import gaussian_filter
 from tubelet.corpus.table import Corpus, Video
 from tubelet.jobs.runner import Work
 from tubelet.progress import Progress, silent
-from tubelet.saliency_maps.filling import Filled, Map, Running, alone, fill_maps, task_of, usable
+from tubelet.saliency_maps.base import Cells, Filled, Map, Running, fill_maps, single, task_of, usable
 from tubelet.seeds import generator
 from tubelet.stores.maps import MapsWriter, map_grid
 
 NAME = "noise"
-RATE = 4.0  # layers a second
+RATE = 4.0  # maps a second
 REACH = 0.15  # of the short side: the standard deviation of the smoothing in space
 SECONDS = 0.25  # and in time
 
 
-def fill(corpus: Corpus, cells: int = 14, running: Running | None = None, progress: Progress = silent) -> Filled:
-    """One map of every usable video, with `cells` along the short side."""
-    videos = usable(corpus)
-    with MapsWriter(corpus, NAME, "scalar", {"cells": cells, "rate": RATE, "reach": REACH, "seconds": SECONDS}) as maps:
-        has = {video.id: maps.has(video, "") for video in videos}
-        tasks = [task_of(video, [video]) for video in videos]
-        work = Work(partial(make, cells=cells), whole=alone)
-        return fill_maps({NAME: maps}, videos, tasks, work, lambda task: has[task.name], running, progress)
+@chz.chz
+class Noise(Cells):
+    """Noise that is smooth in space and time: a control for guided masks."""
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return (NAME,)
+
+    def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
+        videos = usable(corpus)
+        method = {"cells": self.cells, "rate": RATE, "reach": REACH, "seconds": SECONDS}
+        with MapsWriter(corpus, NAME, "scalar", method) as maps:
+            has = {video.id: maps.has(video, "") for video in videos}
+            tasks = [task_of(video, [video]) for video in videos]
+            work = Work(partial(make, cells=self.cells), whole=single)
+            filled = fill_maps({NAME: maps}, videos, tasks, work, lambda task: has[task.name], running, progress)
+        return replace(filled, method="noise seeded by the video's id")
 
 
 def make(video: Video, cells: int) -> dict[tuple[str, str], Map]:
-    """The map of a video, which is not looked at."""
+    """The map of a video, which is not decoded."""
     seconds = max(video.end - video.start, 0.0)
     times = video.start + np.arange(layers(seconds)) / RATE
     return {(NAME, ""): (drawn(video.id, seconds, *map_grid(video.height or 1, video.width or 1, cells)), times)}
@@ -45,7 +56,7 @@ def layers(seconds: float) -> int:
 
 
 def drawn(video: str, seconds: float, rows: int, columns: int) -> Float32[np.ndarray, "t rows columns"]:
-    """Unit variance in the mean; wrapped around at the borders, so that none of them is special."""
+    """Unit variance; wrapped around at the borders, so that none of them is special."""
     noise = generator(0, "noise map " + video).standard_normal((layers(seconds), rows, columns))
     reach = REACH * min(rows, columns)
     smooth = gaussian_filter(noise, (SECONDS * RATE, reach, reach), mode=("nearest", "wrap", "wrap"))

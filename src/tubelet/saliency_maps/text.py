@@ -1,68 +1,127 @@
-"""Text saliency: how much every place of every frame is like a video's caption, computed once and kept.
+"""Text: the cosine similarity of every patch of every frame with the captions of its video.
 
-A video is decoded once, its patches are embedded once, and every caption costs one small product more. What exists
-is not computed again; stopped at any moment, the same call goes on. Start reading at `fill`.
+A video is decoded once and its patches are embedded once; each further caption costs one small matrix product. Caption
+embeddings are stored too. Start reading at `Text`, or at `fill_text` for an aligner of your own.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Literal
 
+import chz
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, UInt8
-from torch import Tensor
-from torch.nn import functional
 
-from tubelet.aligners import Aligner
+from tubelet.aligners import Aligner, open_aligner, similarity
 from tubelet.aligners.unknown_words import caption_notes
 from tubelet.corpus.captions import exchanged
 from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
-from tubelet.errors import CorpusError, VideoError
+from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.jobs.runner import Task, Work
 from tubelet.progress import Progress, silent
-from tubelet.saliency_maps.filling import Filled, Map, Running, fill_maps, task_of
-from tubelet.saliency_maps.frames import Seen, look, pieces
+from tubelet.saliency_maps.base import Filled, Map, Running, Source, fill_maps, task_of
+from tubelet.saliency_maps.frames import Frames, decode_piece, pieces
 from tubelet.stores.embeddings import EmbeddingsWriter
 from tubelet.stores.maps import MapsWriter
 
 NAME = "text"
 
+Rate = float | Literal["all"] | None
 Vector = Float32[np.ndarray, "e"]
 Part = tuple[Float32[np.ndarray, "c t gh gw"], Float64[np.ndarray, "t"]]
 
 
-@dataclass(frozen=True)
-class FilledText(Filled):
-    captions: int  # distinct texts with an embedding
-    remarks: tuple[str, ...] = ()
+@chz.chz
+class Text(Source):
+    """Similarity of each patch to each caption, by an aligner; caption embeddings too."""
+
+    aligner: str | None = chz.field(
+        default=None, doc="an aligner's folder, or the folder or hub name of a CLIP or SigLIP (None: CORPUS/aligner)"
+    )
+    reading: Literal["dense", "upsample", "crop"] = chz.field(
+        default="dense",
+        doc="of CLIP: dense, the frame enlarged until its tokens make the grid; upsample, tokens at its own size, "
+        "interpolated; crop, every patch encoded as an image (slow)",
+    )
+    scorer: Literal["raw", "value", "surgery"] = chz.field(
+        default="raw",
+        doc="of CLIP: tokens that are scored; value, the last block's value path (MaskCLIP); surgery, value-value "
+        "attention (CLIP Surgery)",
+    )
+    sources: tuple[str, ...] = chz.field(default=(), doc="caption sources to use, by commas (none given: all)")
+    shuffled_captions: bool = chz.field(
+        default=False, doc="captions of another video too, for the control data.captions.whose=another"
+    )
+    rate: Rate = chz.field(default=None, doc="maps per second, or all frames (None: 4; all of the synthetic dataset)")
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return (NAME,)
+
+    def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
+        rate = maps_per_second(self.rate, corpus)
+        captioned(corpus, self.sources)
+        aligner = aligner_of(corpus, self.aligner, self.reading, self.scorer)
+        return fill_text(corpus, aligner, rate, self.sources, self.shuffled_captions, running, progress)
 
 
-def fill(
+def maps_per_second(rate: Rate, corpus: Corpus) -> float | None:
+    """None for every frame, the default of the synthetic dataset, whose videos are short."""
+    if rate is None:
+        return None if "synth" in corpus.about else 4.0
+    if rate == "all":
+        return None
+    if not 0 < rate < float("inf"):
+        raise RecipeError(f"rate must be a positive number or all, not {rate}")
+    return rate
+
+
+def rate_in_words(rate: float | None) -> str:
+    return f"{rate:g} maps a second" if rate else "every frame"
+
+
+def aligner_of(corpus: Corpus, name: str | None, reading: str = "dense", scorer: str = "raw") -> Aligner:
+    """The aligner of this name, or that of the corpus."""
+    if name:
+        return open_aligner(name, reading, scorer)
+    folder = corpus.folder / "aligner"
+    if not (folder / "aligner.json").is_file():
+        raise CorpusError(
+            f"{corpus.folder} has no aligner; train one with `tubelet align {corpus.folder}`, "
+            "or name a CLIP or SigLIP with aligner=PATH_OR_HUB_NAME"
+        )
+    return open_aligner(folder, reading, scorer)
+
+
+def aligner_folder(corpus: Corpus, name: str | None) -> Path:
+    return Path(name).expanduser() if name else corpus.folder / "aligner"
+
+
+def fill_text(
     corpus: Corpus,
     aligner: Aligner,
     rate: float | None,
     sources: Sequence[str] = (),
-    about: Mapping[str, Any] | None = None,
-    another: bool = False,
+    shuffled_captions: bool = False,
     running: Running | None = None,
     progress: Progress = silent,
-) -> FilledText:
-    """Maps and embeddings for the captions of all usable videos; `rate` layers a second, or every frame (None).
+) -> Filled:
+    """Maps and embeddings for the captions of all usable videos; `rate` maps a second, or every frame (None).
 
-    With `another`, for those of another video too, as `data.captions.whose=another` takes them. `about` says more of
-    the model to people who read the maps' `about.json`; it must follow from the model alone.
+    With `shuffled_captions`, for those of another video too, as `data.captions.whose=another` takes them.
     """
-    wanted = captioned(corpus, sources, another)
+    wanted = captioned(corpus, sources, shuffled_captions)
     texts = sorted({text for _, video_texts in wanted for text in video_texts})
-    method = {"model": aligner.identity, "rate": rate or "all", **(about or {})}
+    method = {"model": aligner.identity, "rate": rate or "all"}
     with (
         EmbeddingsWriter(corpus, aligner.identity, aligner.width) as embeddings,
         MapsWriter(corpus, NAME, "scalar", method) as maps,
     ):
         new = [text for text in texts if not embeddings.has(text)]
-        vectors = embed(aligner, new)
+        vectors = embed_texts(aligner, new)
         for text in new:
             embeddings.add(text, vectors[text])
         embeddings.finish()
@@ -71,13 +130,19 @@ def fill(
             task_of(video, pieces(video, rate), tuple(text for text in video_texts if not maps.has(video, text)))
             for video, video_texts in wanted
         ]
-        vectors = embed(aligner, sorted({text for task in tasks for text in task.about}))
-        work = Work(look, partial(score, aligner=aligner, vectors=vectors), joined)
+        vectors = embed_texts(aligner, sorted({text for task in tasks for text in task.about}))
+        work = Work(decode_piece, partial(score, aligner=aligner, vectors=vectors), joined)
         filled = fill_maps({NAME: maps}, videos, tasks, work, lambda task: not task.about, running, progress)
-    return FilledText(**vars(filled), captions=len(texts), remarks=tuple(caption_notes(aligner, texts)))
+    return replace(
+        filled,
+        method=f"{aligner.identity}, {rate_in_words(rate)}",
+        model=aligner.identity,
+        captions=len(texts),
+        notes=tuple(caption_notes(aligner, texts)),
+    )
 
 
-def captioned(corpus: Corpus, sources: Sequence[str], another: bool = False) -> list[tuple[Video, list[str]]]:
+def captioned(corpus: Corpus, sources: Sequence[str], shuffled_captions: bool = False) -> list[tuple[Video, list[str]]]:
     """Every usable video that has captions, with their distinct normalised texts (and those of another video)."""
     if unknown := set(sources) - set(corpus.sources):
         there = ", ".join(corpus.sources) or "none"
@@ -85,7 +150,7 @@ def captioned(corpus: Corpus, sources: Sequence[str], another: bool = False) -> 
     found, videos = [], corpus.select("all")
     borrowed: dict[int, list[Caption]] = {}
     asked: list[str | None] = [*sources] or [None]
-    for source in asked if another else ():
+    for source in asked if shuffled_captions else ():
         for video, captions in zip(videos, exchanged(corpus, videos, source), strict=True):
             borrowed.setdefault(video.row, []).extend(captions)
     for video in videos:
@@ -105,7 +170,7 @@ def captioned(corpus: Corpus, sources: Sequence[str], another: bool = False) -> 
     return found
 
 
-def embed(aligner: Aligner, texts: Sequence[str]) -> dict[str, Vector]:
+def embed_texts(aligner: Aligner, texts: Sequence[str]) -> dict[str, Vector]:
     vectors: dict[str, Vector] = {}
     for at in range(0, len(texts), 256):
         some = list(texts[at : at + 256])
@@ -113,10 +178,12 @@ def embed(aligner: Aligner, texts: Sequence[str]) -> dict[str, Vector]:
     return vectors
 
 
-def score(task: Task, seen: Seen, aligner: Aligner, vectors: Mapping[str, Vector]) -> Part | None:
-    """The likeness of a piece to the captions that the task is about."""
-    frames, times = seen
-    return (likeness(aligner, frames, np.stack([vectors[text] for text in task.about])), times) if times.size else None
+def score(task: Task, decoded: Frames, aligner: Aligner, vectors: Mapping[str, Vector]) -> Part | None:
+    """The similarity of a piece to the captions of the task."""
+    frames, times = decoded
+    if not times.size:
+        return None
+    return similarity_maps(aligner, frames, np.stack([vectors[text] for text in task.about])), times
 
 
 def joined(task: Task, found: list[Part | None]) -> dict[tuple[str, str], Map]:
@@ -128,13 +195,11 @@ def joined(task: Task, found: list[Part | None]) -> dict[tuple[str, str], Map]:
     return {(NAME, text): (value, stamps) for text, value in zip(task.about, values, strict=True)}
 
 
-def likeness(
+def similarity_maps(
     aligner: Aligner, frames: UInt8[np.ndarray, "t h w 3"], texts: Float32[np.ndarray, "c e"]
 ) -> Float32[np.ndarray, "c t gh gw"]:
     """The cosine of every patch of every frame with every text."""
-    named = functional.normalize(torch.from_numpy(texts), dim=-1)
-    found: list[Tensor] = []
-    for at in range(0, len(frames), 64):
-        patches = functional.normalize(aligner.patches(frames[at : at + 64]).float(), dim=-1)
-        found.append((patches @ named.T).permute(3, 0, 1, 2))
+    named = torch.from_numpy(texts)
+    batches = [frames[at : at + 64] for at in range(0, len(frames), 64)]
+    found = [similarity(aligner.patches(batch).float(), named) for batch in batches]
     return torch.cat(found, dim=1).contiguous().numpy()

@@ -1,7 +1,7 @@
 """What sources of vector maps share: velocities in pieces of a video become one layer per frame, without gaps.
 
-A worker looks at a piece and returns velocities in shares of the frame per second, NaN where it knows none. A layer
-of the map is what that velocity moves until the next frame. Start reading at `fill`.
+A worker reads a piece and returns velocities in shares of the frame per second, NaN where unknown. A layer of the map
+is the displacement by that velocity until the next frame. Start reading at `fill_vectors`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import VideoError
 from tubelet.jobs.runner import Task, Work
 from tubelet.progress import Progress, silent
-from tubelet.saliency_maps.filling import Filled, Map, Running, fill_maps, task_of, usable
+from tubelet.saliency_maps.base import Filled, Map, Running, fill_maps, task_of, usable
 from tubelet.saliency_maps.frames import Piece
 from tubelet.stores.maps import MapsWriter
 from tubelet.stores.resample import area_weights
@@ -26,7 +26,7 @@ Moving = tuple[Float32[np.ndarray, "_ _ _ 2"], Float64[np.ndarray, "_"]]
 """Velocities at each frame of a piece, in shares of the frame per second, NaN where unknown; when it is shown."""
 
 
-def fill(
+def fill_vectors(
     corpus: Corpus,
     name: str,
     method: Mapping[str, Any],
@@ -35,7 +35,7 @@ def fill(
     running: Running | None = None,
     progress: Progress = silent,
 ) -> Filled:
-    """A vector map of every usable video: `look` sees its pieces in worker processes."""
+    """A vector map of every usable video: `look` reads its pieces in worker processes."""
     videos = usable(corpus)
     with MapsWriter(corpus, name, "vector", method) as maps:
         has = {video.id: maps.has(video, "") for video in videos}

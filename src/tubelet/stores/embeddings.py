@@ -30,7 +30,7 @@ class Embeddings:
         folder = kept_series(corpus.folder, series) or chosen(corpus.folder / "embeddings")
         if folder is None:
             raise CorpusError(
-                f"{corpus.folder} has no caption embeddings; make them with `tubelet saliency text {corpus.folder}`"
+                f"{corpus.folder} has no caption embeddings; make them with `tubelet saliency {corpus.folder} Text`"
             )
         return cls(Series(folder))
 
@@ -48,7 +48,7 @@ class Embeddings:
     def of_text(self, text: str) -> Float32[np.ndarray, "e"]:
         place = self.series.rows.get(text_key(normalise_text(text)))
         if place is None:
-            raise CorpusError(f"no embedding of the caption {text!r}; make it with `tubelet saliency text CORPUS`")
+            raise CorpusError(f"no embedding of the caption {text!r}; make it with `tubelet saliency CORPUS Text`")
         shard, row = place
         self.series.verify(shard, row)
         return self.vectors[shard][row]
@@ -84,8 +84,8 @@ class TextModel:
         if self.series is not None:
             raise CorpusError(
                 f"the caption embeddings that the run was trained with ({self.series}) are no longer in "
-                f"{(self.home or corpus.folder) / 'embeddings'}; make them again with `tubelet saliency text` and the "
-                "aligner of that time"
+                f"{(self.home or corpus.folder) / 'embeddings'}; make them again with "
+                "`tubelet saliency CORPUS Text` and the aligner of that time"
             )
         return str(Embeddings.open(corpus).about["model"])
 
@@ -96,7 +96,7 @@ class TextModel:
         if not same_texts(made := str(found.about["model"]), trained_with):
             raise CorpusError(
                 f"the captions of {corpus.folder} were embedded by {made} and those that the run was trained with by "
-                f"{trained_with}; embed them with that one: `tubelet saliency text {corpus.folder} --aligner PATH`"
+                f"{trained_with}; embed them with that one: `tubelet saliency {corpus.folder} Text aligner=PATH`"
             )
         return found
 

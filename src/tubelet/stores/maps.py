@@ -182,8 +182,9 @@ def map_grid(height: int, width: int, short: int = SHORT) -> tuple[int, int]:
 def remedy(name: str, corpus: Path | str = "CORPUS") -> str:
     """The command that makes the maps of this name."""
     if name not in KINDS:
-        return f"tubelet saliency import {corpus} {name} FILE..."
-    return f"tubelet saliency {name.removesuffix('_flow')} {corpus}"
+        return f"tubelet saliency {corpus} Imported name={name} files=FOLDER"
+    source = name.removesuffix("_flow").capitalize()
+    return f"tubelet saliency {corpus} {source}" + " aligner=CLIP" * (name == "attention")
 
 
 class MapsWriter:

@@ -55,7 +55,7 @@ def start() -> Study:
 
 def scorer() -> Study:
     """Who says what is like the caption: the aligner, CLIP raw or corrected, the truth, or nobody."""
-    exact = f"{MASKS['text']} text.exact=True text.aligner=clip text.scorer="
+    exact = f"{MASKS['text']} text.online=True text.aligner=clip text.scorer="
     return Study(
         question="How much does it matter who scores the patches?",
         ways={

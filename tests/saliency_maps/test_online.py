@@ -11,14 +11,15 @@ from tubelet.cli import main
 from tubelet.config import override
 from tubelet.corpus.captions import CaptionChoice
 from tubelet.corpus.table import Corpus
+from tubelet.diagnostics.online import compare
 from tubelet.errors import RecipeError
 from tubelet.loading.augment import Augment
 from tubelet.loading.data import Data
 from tubelet.loading.loader import train_batches
 from tubelet.log import read_log
 from tubelet.recipes import Pretrain
-from tubelet.saliency_maps.exact import Exact, TextMaps, compare
-from tubelet.saliency_maps.text import fill
+from tubelet.saliency_maps.online import OnlineTextMaps, TextMaps
+from tubelet.saliency_maps.text import fill_text
 from tubelet.stores.embeddings import Embeddings
 from tubelet.types import Clip
 from tubelet.video.sampling import Sampling
@@ -32,10 +33,10 @@ CROPPED = Data(
 
 
 def test_every_tubelet_gets_the_mean_cosine_of_the_patches_that_lie_in_it(corpus: Corpus, colours) -> None:
-    fill(corpus, colours, rate=None)
+    fill_text(corpus, colours, rate=None)
     coarse = Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=16)  # 2x2 places of 2x2 patches
     (batch,) = train_batches(corpus, coarse, CROPPED, text=True, batch=3, seed=0, first_step=0, last_step=1)
-    found = Exact(TextMaps(), coarse, colours)(batch)
+    found = OnlineTextMaps(TextMaps(), coarse, colours)(batch)
     assert found.shape == (3, 8)
     frames, texts = batch.video.permute(0, 2, 3, 4, 1).numpy(), batch.text.numpy().astype(np.float64)
     for clip in range(3):
@@ -50,13 +51,13 @@ def test_every_tubelet_gets_the_mean_cosine_of_the_patches_that_lie_in_it(corpus
             assert found[clip, tubelet].item() == pytest.approx(np.mean(cosines), abs=1e-5)
 
 
-def test_the_kept_map_of_a_crop_is_nearly_the_map_of_the_cropped_frames(corpus: Corpus, colours) -> None:
-    """The law of maps, through crop, flip and time; and what is left of it with another caption's map."""
-    fill(corpus, colours, rate=None)
+def test_the_cached_map_of_a_crop_is_nearly_the_map_of_the_cropped_frames(corpus: Corpus, colours) -> None:
+    """Equal but for resampling, through crop, flip and time; and what is left of it with another caption's map."""
+    fill_text(corpus, colours, rate=None)
     found = compare(corpus, colours, CLIP, CROPPED, clips=12)
     assert len(found.correlation) >= 12
     assert np.median(found.correlation) > 0.95
-    assert np.mean(found.agreement) > 0.8 > found.chance
+    assert np.mean(found.iou) > 0.8 > found.chance
     other = compare(corpus, Backwards(colours), CLIP, CROPPED, clips=12)
     assert np.mean(other.correlation) < 0
 
@@ -72,15 +73,15 @@ class Backwards:
 
 
 def test_captions_embedded_by_another_model_are_refused(corpus: Corpus, colours) -> None:
-    fill(corpus, colours, rate=None)
+    fill_text(corpus, colours, rate=None)
     colours.identity = "other colours"
     with pytest.raises(RecipeError, match="other colours, and the caption embeddings of the corpus were made by colou"):
-        Exact(TextMaps(), CLIP, colours).fits(Embeddings.open(corpus))
+        OnlineTextMaps(TextMaps(), CLIP, colours).fits(Embeddings.open(corpus))
 
 
-def test_exact_maps_need_an_aligner_to_be_named() -> None:
+def test_online_maps_need_an_aligner_to_be_named() -> None:
     with pytest.raises(RecipeError, match=r"name it, as text\.aligner=CORPUS/aligner"):
-        override(Pretrain(steps=1), ["text.exact=True"])
+        override(Pretrain(steps=1), ["text.online=True"])
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +90,14 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("aligned") / "corpus"
     assert main(["synth", "--out", str(folder), "--train", "12", "--test", "4"]) == 0
     assert main(["align", str(folder), "sources=subject", "steps=3"]) == 0
-    assert main(["saliency", "text", str(folder), "--source", "subject"]) == 0
+    assert main(["saliency", str(folder), "Text", "sources=subject"]) == 0
     return folder
 
 
 def test_a_run_scores_its_clips_as_it_trains_and_needs_no_kept_map(aligned: Path, tmp_path: Path) -> None:
     words = [
         "pretrain", "tiny_text_guided", "--on", str(aligned), "batch=4", "encoder.depth=1", "evaluate_every=0",
-        "text.exact=True", f"text.aligner={aligned / 'aligner'}", "log_every=1",
+        "text.online=True", f"text.aligner={aligned / 'aligner'}", "log_every=1",
         "evaluations.reconstruction=Reconstruction",
     ]  # fmt: skip
     maps = aligned / "maps"
@@ -116,10 +117,10 @@ def test_a_run_scores_its_clips_as_it_trains_and_needs_no_kept_map(aligned: Path
 
 def test_the_command_says_what_caching_costs(aligned: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    assert main(["saliency", "exact", str(aligned), "clip.size=64", "--clips", "8"]) == 0
+    assert main(["maps", str(aligned), "--online", "clip.size=64", "--clips", "8"]) == 0
     said = capsys.readouterr().out
     assert "8 randomly cropped test clips" in said
     assert "correlation over the tubelets" in said
     assert "ms a clip" in said
-    assert main(["saliency", "exact", str(aligned), "optim.base_lr=1"]) == 2
-    assert "only fields of clip and data" in capsys.readouterr().err
+    assert main(["maps", str(aligned), "--online", "optim.base_lr=1"]) == 2
+    assert "fields of clip and data can be set" in capsys.readouterr().err
