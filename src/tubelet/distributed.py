@@ -176,10 +176,11 @@ def broadcast_from_rank0(compute: Callable[[], T]) -> T:
     return outcome[0]
 
 
-def gather_in_order(own: Iterator[T], total: int, every: int = 4) -> Iterator[T]:
+def gather_in_order(own: Iterator[T], total: int, what: str, every: int = 4) -> Iterator[T]:
     """Of `total` items, of which rank r makes number r, r + world size and so on: all of them, in order, on every rank.
 
-    They are exchanged when each rank has made `every` of them. An error of one rank is an error of all.
+    They are exchanged when each rank has made `every` of them. An error of one rank is an error of all. `what` they are
+    must be the same everywhere: ranks that do different work would take each other's for their own.
     """
     _, world_size = rank_and_world_size()
     if world_size == 1:
@@ -193,10 +194,11 @@ def gather_in_order(own: Iterator[T], total: int, every: int = 4) -> Iterator[T]
         except TubeletError as error:
             failure = error
         found: list[Any] = [None] * world_size
-        distributed.all_gather_object(found, (made, None if failure is None else str(failure)))
+        distributed.all_gather_object(found, (what, made, None if failure is None else str(failure)))
+        assert {name for name, _, _ in found} == {what}, f"ranks do different work: {[name for name, _, _ in found]}"
         if failure is not None:
             raise failure
-        if messages := [message for _, message in found if message is not None]:
+        if messages := [message for _, _, message in found if message is not None]:
             raise OtherRankError(messages[0])
-        for round_of_ranks in zip_longest(*(some for some, _ in found), fillvalue=MISSING):
+        for round_of_ranks in zip_longest(*(some for _, some, _ in found), fillvalue=MISSING):
             yield from (item for item in round_of_ranks if item is not MISSING)

@@ -98,8 +98,10 @@ def test_every_protocol_gives_on_two_ranks_the_figures_of_one(tmp_path, rendered
 def test_evaluations_while_training_are_those_of_one_rank_that_goes_on_from_the_same_weights(tmp_path, rendered):
     """At step 0 all ranks have the weights of the seed, and so has one process."""
     one, two = tmp_path / "one", tmp_path / "two"
+    several = [f"evaluations.{name.lower()}={name}" for name in ("Knn", "Retrieval", "Reconstruction", "FewShot")]
     words = (
         "tiny_text_guided",
+        *several,
         "data.cache=False",
         "data.sampling.stride=1",
         "evaluate_every=1",
@@ -113,8 +115,9 @@ def test_evaluations_while_training_are_those_of_one_rank_that_goes_on_from_the_
     first, second = (
         [record for record in read_log(run / "log.jsonl") if record["kind"] == "evaluation"] for run in (one, two)
     )
-    assert [record["step"] for record in first] == [record["step"] for record in second] == [0, 1, 2]
-    assert first[0]["metrics"] == second[0]["metrics"]
+    assert [record["step"] for record in first] == [record["step"] for record in second] == [0] * 5 + [1] * 5 + [2] * 5
+    for ours, theirs in zip(first[:5], second[:5], strict=True):
+        assert (ours["name"], ours["metrics"]) == (theirs["name"], theirs["metrics"])
     assert len(steps(two)) == 2
 
 

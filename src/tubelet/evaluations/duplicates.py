@@ -77,7 +77,7 @@ def looked_at(corpus: Corpus, videos: Features, clip: Clip, data: Data, batch: i
     def look(some: Batch) -> tuple[tuple[str, ...], Tensor | None]:
         return some.ids, looks_of(some.video) if len(some) else None
 
-    for names, small in map_batches(look, corpus, chosen, clip, data, batch=batch):
+    for names, small in map_batches("small frames", look, corpus, chosen, clip, data, batch=batch):
         ids += names
         looks += [] if small is None else [small]
     place = {name: number for number, name in enumerate(videos.ids)}

@@ -85,7 +85,9 @@ def familiar_with(
         with torch.no_grad():
             return read.ids, encode(read.video.to(device)).float().cpu() if len(read) else None
 
-    for names, found in map_batches(encoded, corpus, [of_id[name] for name in some], clip, data, batch=batch):
+    for names, found in map_batches(
+        "features to be familiar with", encoded, corpus, [of_id[name] for name in some], clip, data, batch=batch
+    ):
         ids += names
         features += [] if found is None else [found]
     return Familiarity.of(torch.cat(features), ids, [of_id[name].group for name in ids]) if ids else None

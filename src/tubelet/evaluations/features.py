@@ -300,7 +300,7 @@ def compute(
     encoder.eval()
     try:
         for failed, made in map_batches(
-            encoded, corpus, videos, clip, data, batch=settings.batch, progress=settings.progress
+            kind.name, encoded, corpus, videos, clip, data, batch=settings.batch, progress=settings.progress
         ):
             done += len(made) + len(failed)
             settings.progress(done, len(videos), "")

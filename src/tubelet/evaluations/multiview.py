@@ -76,7 +76,9 @@ def predict(
 
     videos = [replace(video, label=None) for video in videos]  # whatever the labels are called, they are not read here
     with torch.inference_mode():
-        for some, found in map_batches(score, corpus, videos, clip, data, batch=batch, views=views, progress=progress):
+        for some, found in map_batches(
+            "scores", score, corpus, videos, clip, data, batch=batch, views=views, progress=progress
+        ):
             failed += some.failed
             done += len(some.ids) // len(views) + len(some.failed)
             if found is not None:

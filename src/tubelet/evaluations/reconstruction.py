@@ -128,7 +128,8 @@ def measure(context: Context, videos: list[Video], shown: set[str]) -> Measured:
     task.eval()
     try:
         for some in map_batches(
-            lambda batch: measure_batch(context, task, batch, group, shown), context.corpus, videos, context.clip,
+            "reconstructions", lambda batch: measure_batch(context, task, batch, group, shown),
+            context.corpus, videos, context.clip,
             context.data, batch=context.batch, needs=task.needs, text=bool(task.online_maps), progress=context.progress,
         ):  # fmt: skip
             done.add(some)

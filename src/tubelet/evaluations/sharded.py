@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 
 def map_batches(
+    what: str,
     compute: Callable[[Batch], T],
     corpus: Corpus,
     videos: Sequence[Video],
@@ -27,7 +28,7 @@ def map_batches(
     views: Sequence[View] = (CENTRE,),
     progress: Progress = silent,
 ) -> Iterator[T]:
-    """`compute` of every batch of `eval_batches`, in order, on every rank.
+    """`compute` of every batch of `eval_batches`, in order, on every rank; it makes `what` of them.
 
     A rank takes whole batches, so a batch holds the same clips on any number of ranks, and none is padded or comes
     twice: the figures are those of one rank, bit for bit. What is computed travels between ranks: let it be small, and
@@ -40,4 +41,5 @@ def map_batches(
         corpus, videos, clip, data, batch=batch, needs=needs, text=text, views=views, progress=progress,
         rank=rank, world_size=world_size,
     )  # fmt: skip
-    yield from gather_in_order(map(compute, own), -(-len(videos) // max(1, batch // len(views))))
+    count = -(-len(videos) // max(1, batch // len(views)))
+    yield from gather_in_order(map(compute, own), count, f"{what} of {len(videos)} videos")

@@ -39,7 +39,7 @@ def looks_of_videos(corpus: Corpus, videos: Sequence[Video], tell: Tell = quiet)
     if len(new) > FEW:
         tell(f"looking once at {len(new)} clips of {corpus.name}, so that copies of them are recognised")
     rank, world_size = rank_and_world_size()
-    for some in gather_in_order(iter([looked_at(new[rank::world_size])]), world_size):
+    for some in gather_in_order(iter([looked_at(new[rank::world_size])]), world_size, "thumbnails"):
         for video, frames in some:
             found[video.id] = Row(False, {"looks": frames.reshape(-1)})
     for video in new if rank == 0 else ():

@@ -128,7 +128,7 @@ def measure(
     """Runs the recipe's evaluations and logs their metrics. What this corpus does not allow is said, and left out:
     training needs no labels."""
     results = {}
-    for name, evaluation in config.evaluations.items():
+    for name, evaluation in sorted(config.evaluations.items()):  # in one order on all ranks
         try:
             leaks.refuse(getattr(evaluation, "split", "test"), False, evaluation.compares_text)
             results[name] = evaluation.run(context)
