@@ -2,6 +2,8 @@
 
 import contextlib
 import gc
+import math
+import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +19,7 @@ from tubelet.errors import OtherRankError, RunError, TubeletError
 from tubelet.launchers import Launch, launched
 
 PATIENCE = timedelta(minutes=10)  # for the last of them to start
+LAST_WORDS = 60.0  # seconds in which the others read what the first rank left, before it ends
 POLL = 0.05  # seconds between two questions of a rank that waits for the first
 TURNS = count()  # of the first rank to compute for all
 ALONE: list[str] = []  # not empty while the first rank computes what no other has a part in
@@ -47,6 +50,12 @@ def process_group() -> Iterator[None]:
             f"rank {launch.rank} of {launch.world} lost another rank, whose own message says why; the same command "
             "resumes from the last checkpoint"
         ) from error
+    rank, world_size = distributed.get_rank(), distributed.get_world_size()
+    store = distributed.distributed_c10d._get_default_store()
+    with contextlib.suppress(distributed.DistError):  # the first rank may be gone
+        store.set(f"tubelet/ended/{rank}", "")
+    if rank == 0:  # it may hold the store, which the others may still be reading
+        wait_for(store, [f"tubelet/ended/{other}" for other in range(world_size)], LAST_WORDS)
     gc.collect()  # a model in a cycle of references holds the group, and with it the threads
     distributed.destroy_process_group()
 
@@ -147,33 +156,38 @@ def is_rank0() -> bool:
 def broadcast_from_rank0(compute: Callable[[], T]) -> T:
     """What the first rank computes, on every rank; an error there is an error of all.
 
-    The others wait as long as it takes: they ask the store of the group, and no collective waits that could time out.
+    It goes by the store of the group: the first rank waits for nobody, and the others for as long as it takes, in no
+    collective that could time out. What is computed should be small.
     """
     rank, world_size = rank_and_world_size()
     if world_size == 1:
         return compute()
     store, name = distributed.distributed_c10d._get_default_store(), f"tubelet/{next(TURNS)}"
-    outcome: list[Any] = [None, ""]
     if rank == 0:
+        ALONE.append(name)
         try:
-            ALONE.append(name)
-            try:
-                outcome = [compute(), None]
-            finally:
-                ALONE.pop()
+            outcome = compute()
         except BaseException as error:
-            outcome = [None, f"{error}"]
+            store.set(name, pickle.dumps((None, str(error))))  # type: ignore[arg-type]  # bytes are taken too
+            wait_for(store, [f"{name}/{other}" for other in range(1, world_size)], LAST_WORDS)
             raise
         finally:
-            store.set(name, "computed")
-            distributed.broadcast_object_list(outcome)
-        return outcome[0]
-    while not store.check([name]):
+            ALONE.pop()
+        store.set(name, pickle.dumps((outcome, None)))  # type: ignore[arg-type]
+        return outcome
+    wait_for(store, [name])
+    received, message = pickle.loads(store.get(name))
+    if message is not None:
+        store.set(f"{name}/{rank}", "read")
+        raise OtherRankError(message)
+    return received
+
+
+def wait_for(store: distributed.Store, names: list[str], seconds: float = math.inf) -> None:
+    """Until the store has these, or so long."""
+    end = time.monotonic() + seconds
+    while not store.check(names) and time.monotonic() < end:
         time.sleep(POLL)
-    distributed.broadcast_object_list(outcome)
-    if outcome[1] is not None:
-        raise OtherRankError(outcome[1])
-    return outcome[0]
 
 
 def gather_in_order(own: Iterator[T], total: int, what: str, every: int = 4) -> Iterator[T]:

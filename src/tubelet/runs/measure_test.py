@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tubelet.checkpoint import CHECKPOINT, load_strictly
 from tubelet.checksums import Damaged, read_safetensors, write_safetensors
-from tubelet.distributed import broadcast_from_rank0, is_rank0
+from tubelet.distributed import is_rank0
 from tubelet.errors import RunError, WeightsError
 from tubelet.evaluations.classification import chance, measure_scores
 from tubelet.evaluations.contamination import Leaks
@@ -34,7 +34,7 @@ def conclude(candidate: Candidate, division: Division, leaks: Leaks, chosen: Cho
     goes. `division` is that of the selection."""
     config, corpus = candidate.config, candidate.corpus
     step = chosen.step if candidate.until is None else candidate.until
-    weights = broadcast_from_rank0(lambda: best_weights(candidate.folder, step))
+    weights = best_weights(candidate.folder, step)
     model = config.build(len(division.classes)).model
     load_strictly(model, weights, candidate.folder / BEST)
     model.to(candidate.context.device).eval()
