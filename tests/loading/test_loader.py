@@ -23,7 +23,8 @@ from tubelet.errors import CorpusError, RecipeError
 from tubelet.loading import loader
 from tubelet.loading.augment import Augment
 from tubelet.loading.data import Data
-from tubelet.loading.loader import eval_batches, permutation, train_batches
+from tubelet.loading.loader import eval_batches, train_batches
+from tubelet.loading.requests import permutation
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.maps import Maps, MapsWriter
 from tubelet.types import Batch, Clip
