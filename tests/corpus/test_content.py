@@ -9,11 +9,11 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from tubelet.corpus import content
 from tubelet.corpus.content import content_columns, content_of
 from tubelet.corpus.index import index
 from tubelet.corpus.table import LATER, Corpus
 from tubelet.synthetic import Size, write_synth
+from tubelet.video import content
 
 
 def digest(path: Path) -> str:

@@ -156,8 +156,8 @@ def test_in_bf16_its_probabilities_stay_in_fp32_and_sum_to_one():
     assert loss.isfinite()
 
 
-def test_without_an_objective_that_prices_tubelets_it_is_refused():
-    with pytest.raises(RecipeError, match=r"Adaptive learns from what each tubelet costs; .*objectives\.pixels=Pixels"):
+def test_without_an_objective_that_gives_the_loss_of_each_token_it_is_refused():
+    with pytest.raises(RecipeError, match=r"Adaptive learns from the loss of each token; .*objectives\.pixels=Pixels"):
         task_of(contrast=Contrast())
 
 

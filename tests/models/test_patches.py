@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -103,3 +105,17 @@ def test_the_grid_table_tells_every_tubelet_apart_and_its_nearness_is_that_of_sl
         + distance[0, 0, :, 0, 0, :][None, None, :, None, None, :]
     )
     torch.testing.assert_close(distance, expected.expand_as(distance), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("table", [lambda: position_table(6, 12), lambda: grid_table((2, 2, 2), 12)])
+def test_tables_follow_the_device_after_transformers_has_loaded_a_model(table: Callable[[], torch.Tensor]):
+    initialization = pytest.importorskip("transformers.initialization")
+    kept = torch.utils._device._device_constructors
+    kept.cache_clear()
+    try:
+        with initialization.meta_device_safe_creation_ops(), torch.device("meta"):
+            torch.zeros(1)  # the first call under a device keeps the functions that follow it: linspace is patched now
+        with torch.device("meta"):
+            assert table().device.type == "meta"
+    finally:
+        kept.cache_clear()

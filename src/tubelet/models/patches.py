@@ -46,9 +46,10 @@ def gather(rows: Shaped[Tensor, "b n p"], where: Int64[Tensor, "b k"]) -> Shaped
 
 def position_table(count: int, width: int) -> Float[Tensor, "{count} {width}"]:
     """Sine on even and cosine on odd columns of the flat tubelet index. Computed in float64: float32 is off by 1e-4."""
-    column = torch.arange(width, dtype=torch.float64)
+    device = torch.get_default_device()
+    column = torch.arange(width, dtype=torch.float64, device=device)
     rate = torch.pow(10000.0, -2 * (column // 2) / width)
-    angle = torch.arange(count, dtype=torch.float64)[:, None] * rate
+    angle = torch.arange(count, dtype=torch.float64, device=device)[:, None] * rate
     return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
 
 
@@ -60,13 +61,15 @@ def grid_table(grid: Grid, width: int) -> Float[Tensor, "n {width}"]:
     in the flat table nothing says so.
     """
     pairs = width // 6
+    # Given to every call: transformers keeps linspace from following `with torch.device(...)` once it loaded a model.
+    device = torch.get_default_device()
     codes = []
     for size in grid:
-        rate = torch.pi * torch.linspace(0.5 / size, 1 - 0.5 / size, pairs, dtype=torch.float64)
-        angle = torch.arange(size, dtype=torch.float64)[:, None] * rate
+        rate = torch.pi * torch.linspace(0.5 / size, 1 - 0.5 / size, pairs, dtype=torch.float64, device=device)
+        angle = torch.arange(size, dtype=torch.float64, device=device)[:, None] * rate
         codes.append(torch.cat((angle.sin(), angle.cos()), dim=1))
     slots, rows, columns = grid
-    table = torch.zeros(slots, rows, columns, width, dtype=torch.float64)
+    table = torch.zeros(slots, rows, columns, width, dtype=torch.float64, device=device)
     for axis, code in enumerate(codes):
         shape = [1, 1, 1, 2 * pairs]
         shape[axis] = grid[axis]
