@@ -29,7 +29,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support import mutated
 from tubelet.aligners.clip import ClipAligner
-from tubelet.corpus.index import Job, examine, index
+from tubelet.corpus.index import index_videos
+from tubelet.corpus.look import Job, examine
 from tubelet.corpus.table import Corpus, Video
 from tubelet.jobs.runner import Limits, Running, Work, run_job
 from tubelet.saliency_maps.base import task_of
@@ -139,7 +140,7 @@ def mutants(folder: Path, files: list[Path], count: int) -> None:
 
     running = Running(Limits(seconds=60.0))
     began = time.monotonic()
-    found = index([folder / "mutants"], folder / "corpus", running=running, progress=weigh)
+    found = index_videos([folder / "mutants"], folder / "corpus", running=running, progress=weigh)
     print(f"index: {found.done.told('files')}, {time.monotonic() - began:.0f} s in all")
     by_way = Counter((video.id.split()[1], video.status) for video in found.corpus.videos)
     for way in mutated.WAYS:

@@ -80,9 +80,15 @@ def test_the_report_imports_no_torch_and_no_room_that_does():
 
 def test_the_public_face_is_exactly_what_it_says():
     assert sorted(tubelet.__all__) == sorted(tubelet.WHERE)
-    assert dir(tubelet) == sorted(tubelet.__all__)
+    assert dir(tubelet) == sorted([*tubelet.__all__, "__version__"])
     for name in tubelet.__all__:
         assert getattr(tubelet, name).__name__ == name
+
+
+def test_editors_see_the_same_public_face_as_users():
+    (seen,) = (node for node in ast.parse(Path(tubelet.__file__).read_text()).body if isinstance(node, ast.If))
+    imported = {a.name: node.module for node in seen.body if isinstance(node, ast.ImportFrom) for a in node.names}
+    assert imported == tubelet.WHERE
 
 
 def test_no_module_is_a_drawer_for_anything():

@@ -1,35 +1,74 @@
 """tubelet: pretrain video encoders by hiding what the caption names.
 
-Names are imported when they are first used (PEP 562), so that `import tubelet` costs nothing.
+    import tubelet
+    from tubelet.saliency_maps import Text
+
+    corpus = tubelet.index("~/videos", "corpora/mine", labels="labels.csv", captions="captions.csv")
+    tubelet.align(corpus)                                     # a small image-text aligner of your own captions
+    tubelet.saliency(corpus, Text())                          # what each caption names, in every frame
+    run = tubelet.pretrain("tiny_text_guided", on="corpora/mine", out="runs/mine")
+
+    encoder = tubelet.load_encoder("runs/mine")               # a torch.nn.Module
+    features = tubelet.embed(encoder, "clip.mp4")             # 1 x width
+
+Functions return values and print nothing; long ones take `progress=`, for which `tubelet.Bar()` draws a bar. The
+command line (`tubelet --help`) has the same words. Names are imported when they are first used (PEP 562), so that
+`import tubelet` costs nothing.
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what editors and type checkers see of the table below
+    from tubelet.corpus.index import index as index
+    from tubelet.corpus.table import Corpus as Corpus
+    from tubelet.errors import TubeletError as TubeletError
+    from tubelet.inference.embed import embed as embed
+    from tubelet.inference.embed import load_encoder as load_encoder
+    from tubelet.prepare import align as align
+    from tubelet.prepare import saliency as saliency
+    from tubelet.progress import Bar as Bar
+    from tubelet.runs.finetune import finetune as finetune
+    from tubelet.runs.pretrain import pretrain as pretrain
+    from tubelet.runs.run import Run as Run
+    from tubelet.types import Batch as Batch
+    from tubelet.types import Budget as Budget
+    from tubelet.types import Clip as Clip
+    from tubelet.types import Mask as Mask
+
+    __version__: str
 
 WHERE = {
+    "Bar": "tubelet.progress",
     "Batch": "tubelet.types",
     "Budget": "tubelet.types",
     "Clip": "tubelet.types",
+    "Corpus": "tubelet.corpus.table",
     "Mask": "tubelet.types",
     "Run": "tubelet.runs.run",
     "TubeletError": "tubelet.errors",
     "align": "tubelet.prepare",
     "embed": "tubelet.inference.embed",
     "finetune": "tubelet.runs.finetune",
+    "index": "tubelet.corpus.index",
     "load_encoder": "tubelet.inference.embed",
     "pretrain": "tubelet.runs.pretrain",
     "saliency": "tubelet.prepare",
 }
 
 __all__ = [
+    "Bar",
     "Batch",
     "Budget",
     "Clip",
+    "Corpus",
     "Mask",
     "Run",
     "TubeletError",
     "align",
     "embed",
     "finetune",
+    "index",
     "load_encoder",
     "pretrain",
     "saliency",
@@ -37,10 +76,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tubelet")
     if name not in WHERE:
         raise AttributeError(f"module 'tubelet' has no attribute {name!r}")
-    return getattr(importlib.import_module(WHERE[name]), name)
+    value = globals()[name] = getattr(importlib.import_module(WHERE[name]), name)
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])

@@ -157,3 +157,27 @@ def test_texts_are_numbered_by_first_appearance(tmp_path: Path) -> None:
     texts = [{"video": "a/one.mp4", "text": text} for text in ("b", "a", "B.", "c")]
     corpus = write_corpus(tmp_path, "mine", ROWS, texts)
     assert number_texts(corpus.captions) == {"b": 0, "a": 1, "c": 2}
+
+
+def test_a_corpus_gives_its_tables_as_data_frames(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path, "mine", ROWS, TEXTS)
+    videos = corpus.to_pandas()
+    assert videos["id"].tolist() == [video.id for video in corpus.videos]
+    assert videos["path"].tolist() == [str(video.path) for video in corpus.videos]
+    assert corpus.to_pandas("captions")["text"].tolist() == ["Someone walks.", "a walk"]
+
+
+def test_a_corpus_says_what_it_holds_and_no_name_of_it_becomes_html(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c", "<b>mine</b>", [{**row, "split": "train"} for row in ROWS], TEXTS)
+    assert repr(corpus).splitlines() == [
+        f"Corpus <b>mine</b> in {tmp_path / 'c'}",
+        "  videos: 3, usable: train 2",
+        "  not usable: empty 1",
+        "  classes: 2",
+        "  captions: 2 (caption 1, human 1)",
+    ]
+    page = corpus._repr_html_()
+    assert "<b>" not in page
+    assert "&lt;b&gt;mine&lt;/b&gt;" in page
+    (tmp_path / "c" / "videos.parquet").unlink()
+    assert "missing or damaged" in repr(Corpus.open(tmp_path / "c"))

@@ -9,7 +9,7 @@ import pytest
 
 from support.bars import FPS, HEIGHT, WIDTH, moving
 from support.mutated import WAYS, mutate, resident, write_mutants
-from tubelet.corpus.index import index
+from tubelet.corpus.index import index_videos
 from tubelet.jobs.runner import Limits, Running, Work, run_job
 from tubelet.saliency_maps.base import task_of
 from tubelet.saliency_maps.frames import decode_piece, pieces
@@ -39,7 +39,7 @@ def run(files: list[Path], folder: Path, count: int) -> None:
         held.append((resident(), max(workers, default=0.0)))
 
     running = Running(Limits(seconds=60.0))
-    found = index([folder / "mutants"], folder / "corpus", running=running, progress=weigh)
+    found = index_videos([folder / "mutants"], folder / "corpus", running=running, progress=weigh)
     videos = found.corpus.videos
     assert {video.path for video in videos} == set(made)
     assert len(videos) == count

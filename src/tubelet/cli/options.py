@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tubelet.jobs.runner import Done, Running
@@ -63,6 +63,12 @@ def running_of(args: argparse.Namespace) -> "Running":
     from tubelet.video.limits import Limits
 
     return Running(limits_of(args) or Limits(), getattr(args, "retry_failed", False))
+
+
+def fields_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of this command alone, under the names that they have in Python."""
+    shared = ("workers", "limit", "memory", "retry_failed", "threads", "trust_code")
+    return {name: value for name, value in vars(args).items() if name not in shared}
 
 
 def failures(done: "Done", what: str) -> list[str]:

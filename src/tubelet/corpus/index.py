@@ -1,46 +1,34 @@
 """Makes a corpus of videos: every file is looked into, none is fatal, each keeps its row. Start reading at `index`."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import chz
-import numpy as np
-import pyarrow as pa
-from jaxtyping import Float64
 
 from tubelet.corpus.annotations import annotations, numbers_hint
-from tubelet.corpus.content import content_columns
-from tubelet.corpus.listing import Entry, Listing, list_sources, plural, segment_id
+from tubelet.corpus.listing import Entry, Listing, list_sources, plural, seconds
+from tubelet.corpus.look import LOOKED, files_of, look_into, rows_of
 from tubelet.corpus.merge import captions_of_rows, give_splits, merged, new_captions, old_rows, vars_of
 from tubelet.corpus.names import Names
-from tubelet.corpus.official import Dataset, list_dataset
+from tubelet.corpus.official import Dataset, find_dataset, list_dataset
 from tubelet.corpus.overlap import same_files
-from tubelet.corpus.probe import Probe, probe
 from tubelet.corpus.table import TABLES, Corpus, Video, file_id, read_table, write_corpus
 from tubelet.corpus.update import CHANGED, MISSING, look_again
 from tubelet.errors import CorpusError
 from tubelet.files import remove_leftovers
-from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, file_key, run_job
-from tubelet.jobs.shards import Writer
+from tubelet.jobs.runner import FAILED, Done, Running
 from tubelet.progress import Progress, silent
 from tubelet.video.content import state_or_none
-from tubelet.video.limits import Limits, Undecodable
-from tubelet.video.reader import SAME
+from tubelet.video.limits import Limits
 from tubelet.video.reading import FRAME_RATE, Reading
 from tubelet.video.sequences import is_sequence
 
 LIMIT = 120.0  # seconds that one file may take
-LOOKED = "index.partial"  # what an interrupted call has looked into
-LOOKED_SCHEMA = pa.schema([("key", pa.binary(16)), ("look", pa.string())])
-
-Span = tuple[float | None, float | None]  # (None, None): the whole file
 Row = dict[str, Any]
 
 
@@ -58,37 +46,86 @@ class Indexed:
 
 
 def index(
-    sources: Sequence[str | Path],
+    sources: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     labels: str | Path | None = None,
     captions: str | Path | None = None,
     labels_from_folders: bool = False,
     strict: bool = False,
-    segment: float | None = None,
+    segment: float | int | str | None = None,
     name: str | None = None,
     update: bool = False,
     verify: bool = False,
     root: str | Path | None = None,
-    dataset: Dataset | None = None,
+    dataset: Dataset | str | None = None,
     videos: str | Path | None = None,
-    reading: Reading | None = None,
+    split: str | None = None,
+    target: str | None = None,
+    frame_rate: float | int | None = None,
+    deinterlace: bool | None = None,
+    square_pixels: bool | None = None,
+    running: Running | None = None,
+    progress: Progress = silent,
+) -> Corpus:
+    """Looks into every video of the sources (folders, video files, lists) and writes the corpus folder `out`.
+
+    `labels` and `captions` are tables, `path,label[,group][,split]` and `path,caption[,source][,time]`; rows that name
+    no video are counted and named, and refused by `strict`. `labels_from_folders` takes the name of the folder that a
+    file lies in as its label. `segment` makes a row of every so many seconds ("10s").
+
+    With `update`, the rows of a corpus stay, their files are looked at again, and new sources are added: `verify` reads
+    each file whole, `root` is the folder in which the files are now.
+
+    With a `dataset` ("ucf101", or a `Dataset` with its choices), the sources are its official annotation files and
+    `videos` the folder that holds its files; some have a `split` or a `target` to choose. `frame_rate` is that of image
+    sequences; `deinterlace` and `square_pixels` change how frames are read.
+    """
+    return index_videos(
+        sources, out,
+        labels=labels, captions=captions, labels_from_folders=labels_from_folders, strict=strict, segment=segment,
+        name=name, update=update, verify=verify, root=root, dataset=dataset, videos=videos, split=split, target=target,
+        frame_rate=frame_rate, deinterlace=deinterlace, square_pixels=square_pixels, running=running, progress=progress,
+    ).corpus  # fmt: skip
+
+
+def index_videos(
+    sources: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    labels: str | Path | None = None,
+    captions: str | Path | None = None,
+    labels_from_folders: bool = False,
+    strict: bool = False,
+    segment: float | int | str | None = None,
+    name: str | None = None,
+    update: bool = False,
+    verify: bool = False,
+    root: str | Path | None = None,
+    dataset: Dataset | str | None = None,
+    videos: str | Path | None = None,
+    split: str | None = None,
+    target: str | None = None,
+    frame_rate: float | int | None = None,
+    deinterlace: bool | None = None,
+    square_pixels: bool | None = None,
     running: Running | None = None,
     progress: Progress = silent,
 ) -> Indexed:
-    """Looks into every video of the sources and writes the corpus folder `out`.
+    """As `index`, with what the user should know of how the corpus came about.
 
-    What can be wrong with the request is said before the first file is opened, and then nothing is written. With
-    `update`, the rows that are there stay and their files are looked at again (`tubelet.corpus.update`): `verify` reads
-    each whole, `root` is the folder in which they lie now. Those of unreadable files are tried again where the file
-    has changed (or `running` asks for it), and new ones follow, where there are sources. `labels_from_folders` takes
-    the name of the folder that a file lies in as its label. Rows of tables that name no video are counted and named,
-    and refused by `strict`. With a `dataset`, the sources are its official annotation files and `videos` the folder
-    that holds its files. `reading` says how frames are read; rows that are there keep theirs, so
-    another one is refused.
+    What can be wrong with the request is said before the first file is opened, and then nothing is written.
     """
     out = Path(out).expanduser().absolute()
+    sources = [sources] if isinstance(sources, str | Path) else list(sources)
     running = running or Running(Limits(seconds=LIMIT))
+    update = update or verify or root is not None
+    check_request(sources, update, labels_from_folders, root)
+    length = segment_length(segment)
+    dataset = find_dataset(
+        dataset, videos, segmented=length is not None, labelled=labels_from_folders, split=split, target=target
+    )
+    reading = reading_of(out, frame_rate, deinterlace, square_pixels)
     old = existing(out, update)
     same_dataset(dataset, old)
     same_reading(reading, old)
@@ -127,7 +164,7 @@ def index(
     how = reading or Reading.parse(old.about.get("reading") if old else None)
     make_folder(out)
     files = files_of(entries)
-    looked, done = look_into(files, segment, how.words, out, running, progress)
+    looked, done = look_into(files, length, how.words, out, running, progress)
     rows = merged(old_rows(known), [row for path, look in looked.items() for row in rows_of(files[path], look)])
     for row in rows:
         row.update({**given.get(row["video"], {}), **given.get(row["id"], {})})
@@ -164,6 +201,37 @@ def index(
         seconds=sum((look.seconds for look in looked.values()), 0.0),
         done=done,
     )
+
+
+def check_request(
+    sources: Sequence[str | Path], update: bool, labels_from_folders: bool, root: str | Path | None
+) -> None:
+    if not sources and not update:
+        raise CorpusError("name a SOURCE: a folder, video files or lists of videos; --update alone needs none")
+    if labels_from_folders and not sources:
+        raise CorpusError("--labels-from-folders needs the SOURCE whose folders are the labels")
+    if root is not None and not Path(root).is_dir():
+        raise CorpusError(f"--root {root} is no folder; name the one below which the videos lie now")
+
+
+def segment_length(segment: float | int | str | None) -> float | None:
+    if segment is None:
+        return None
+    length = seconds(segment, "--segment", "length") if isinstance(segment, str) else float(segment)
+    if length is None or not length > 0:
+        raise CorpusError("--segment must be positive")
+    return length
+
+
+def reading_of(
+    out: Path, frame_rate: float | int | None, deinterlace: bool | None, square_pixels: bool | None
+) -> Reading | None:
+    """What is asked for, and where nothing is, what was when the corpus was made; None where nothing is asked for."""
+    if frame_rate is not None and not 0.0 < float(frame_rate) < 100_000:
+        raise CorpusError(f"--frame-rate {frame_rate:g} must be frames a second, as 12 or 29.97")
+    asked = {"rate": frame_rate, "deinterlace": deinterlace, "square": square_pixels}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    return replace(said_before(out), **asked) if asked else None  # type: ignore[arg-type]
 
 
 def existing(out: Path, update: bool) -> Corpus | None:
@@ -247,159 +315,6 @@ def unknown_entries(entries: Iterable[Entry], known: Sequence[Video]) -> list[En
     ]
     files, ids = {video.path for video in stands}, {video.id for video in stands}
     return [entry for entry in entries if (entry.path not in files if entry.start is None else entry.id not in ids)]
-
-
-def files_of(entries: Iterable[Entry]) -> dict[Path, list[Entry]]:
-    files: dict[Path, list[Entry]] = {}
-    for entry in entries:
-        files.setdefault(entry.path, []).append(entry)
-    return files
-
-
-@dataclass(frozen=True)
-class Look:
-    """What was found in a file: one list of pieces for every span asked for, or why there is none."""
-
-    status: str
-    reason: str
-    codec: str = ""
-    width: int = 0
-    height: int = 0
-    pieces: list[list[Row]] = field(default_factory=list)
-    decoded: int = 0
-    seconds: float = 0.0
-    file: Row = field(default_factory=dict)  # content, size and time of change
-
-
-@dataclass(frozen=True)
-class Job:
-    path: Path
-    spans: tuple[Span, ...]
-    segment: float | None
-    reading: str | None = None  # what is asked for (tubelet.video.reading)
-
-
-def look_into(
-    files: Mapping[Path, Sequence[Entry]],
-    segment: float | None,
-    reading: str | None,
-    out: Path,
-    running: Running,
-    progress: Progress,
-) -> tuple[dict[Path, Look], Done]:
-    """Looks into the files in other processes; what an interrupted call found out is not found out again."""
-    doubtful = {path: Look(MISSING, entries[0].doubt) for path, entries in files.items() if entries[0].doubt}
-    jobs = [
-        Job(path, tuple((e.start, e.end) for e in entries), segment, reading)
-        for path, entries in files.items()
-        if path not in doubtful
-    ]
-    tasks = [
-        Task(file_key(job.path, job.spans, segment, *([reading] if reading else [])), str(job.path), (job,))
-        for job in jobs
-    ]
-    with Writer(out / LOOKED, {"name": LOOKED}, LOOKED_SCHEMA) as writer:
-        looked = {key.hex(): Look(**json.loads(text)) for key, text in writer.series.columns("key", "look")}
-
-        def keep(results: Sequence[tuple[Task, list[Look]]]) -> None:
-            for task, (look,) in results:
-                looked[task.key] = look
-                text = json.dumps(asdict(look))
-                writer.add({"key": bytes.fromhex(task.key), "look": text}, len(text))
-            writer.flush()
-
-        done = run_job(
-            Work(examine),
-            tasks,
-            keep,
-            there=lambda task: task.key in looked,
-            failures=Failures(out / FAILED),
-            running=running,
-            progress=progress,
-        )
-    looked |= {key: Look(failure.status, failure.reason) for key, failure in done.failed.items()}
-    return {job.path: looked[task.key] for job, task in zip(jobs, tasks, strict=True)} | doubtful, done
-
-
-def examine(job: Job) -> Look:
-    """Runs in a worker: what the file holds, and how much of it lies in each span."""
-    try:
-        found, file = probe(job.path, reading=Reading.parse(job.reading)), content_columns(job.path)
-    except OSError as error:
-        raise Undecodable("unreadable", error.strerror or type(error).__name__) from None
-    spans = [cut(span, found, job.segment) for span in job.spans]
-    return Look(
-        status="ok",
-        reason=found.note,
-        codec=found.codec,
-        width=found.width,
-        height=found.height,
-        pieces=[[piece(found, start, end, named) for named, start, end in pieces] for pieces in spans],
-        decoded=found.decoded,
-        seconds=found.seconds,
-        file={
-            **file,
-            "reading": found.reading,
-            "pixel_aspect": found.pixel_aspect,
-            "field_order": found.field_order,
-        },
-    )
-
-
-def cut(span: Span, found: Probe, segment: float | None) -> list[tuple[float | None, float, float]]:
-    """(start in the id, start, end) of the rows that this span becomes."""
-    start, end = span
-    if start is not None:
-        return [(start, max(start, found.start), min(end if end is not None else found.end, found.end))]
-    if segment is None:
-        return [(None, found.start, found.end)]
-    starts = np.arange(np.floor(found.start / segment) * segment, found.end - SAME, segment)
-    if len(starts) > 1 and found.end - starts[-1] < segment / 2:
-        starts = starts[:-1]  # a short rest belongs to the segment before it
-    edges = [*starts.tolist(), found.end]
-    return [(first, max(first, found.start), last) for first, last in pairwise(edges)]
-
-
-def piece(found: Probe, start: float, end: float, named: float | None) -> Row:
-    times = found.times[(found.times >= start - SAME) & (found.times < end - SAME)]
-    return {"named": named, "start": start, "end": end, "frames": len(times), "fps": rate(times, found.fps)}
-
-
-def rate(times: Float64[np.ndarray, "t"], otherwise: float) -> float:
-    span = float(times[-1] - times[0]) if len(times) else 0.0
-    return (len(times) - 1) / span if span > SAME else otherwise
-
-
-def rows_of(entries: Iterable[Entry], look: Look) -> list[Row]:
-    """The rows of a file: one for each piece of each entry, or one that says why there is none."""
-    rows = []
-    for number, entry in enumerate(entries):
-        row = {
-            "video": entry.video,
-            "id": entry.id,
-            "path": str(entry.path),
-            "label": entry.label,
-            "group": entry.group or entry.video,
-            "split": entry.split,
-            "status": look.status,
-            "reason": look.reason,
-            "codec": look.codec,
-            "width": look.width,
-            "height": look.height,
-            **look.file,
-        }
-        if look.status != "ok":
-            rows.append(row)
-            continue
-        for found in look.pieces[number]:
-            values = {key: found[key] for key in ("start", "end", "frames", "fps")}
-            made = {**row, **values, "duration": max(found["end"] - found["start"], 0.0)}
-            if found["named"] is not None and entry.name is None:
-                made["id"] = segment_id(entry.video, found["named"])
-            if not found["frames"]:
-                made.update(status="empty", reason=f"no frame from {found['start']:g} s to {found['end']:g} s")
-            rows.append(made)
-    return rows
 
 
 def reading_remarks(rows: Sequence[Row], how: Reading) -> list[str]:

@@ -6,17 +6,23 @@ with a status other than "ok" and the reason. Everything derived (maps, embeddin
 
 import hashlib
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from html import escape
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 import pyarrow as pa
 
 from tubelet.checksums import Damaged, read_json, read_parquet, write_json, write_parquet
 from tubelet.errors import CorpusError
+from tubelet.escape import one_line
 from tubelet.seeds import key
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 TEST_SHARE = 0.2
@@ -209,8 +215,36 @@ class Corpus:
     def __reduce__(self) -> tuple[Any, ...]:
         return Corpus, (self.folder, self.about)
 
+    def to_pandas(self, table: Literal["videos", "captions"] = "videos") -> "pd.DataFrame":
+        """One of the two tables as a data frame, a row per video (with the full path) or per caption."""
+        schema = {"videos": VIDEOS, "captions": CAPTIONS}[table]
+        frame: pd.DataFrame = read_table(self.folder / f"{table}.parquet", schema).to_pandas()
+        if table == "videos":
+            frame["path"] = [str(self.folder / path) for path in frame["path"]]
+        return frame
+
     def __repr__(self) -> str:
-        return f"Corpus({str(self.folder)!r})"
+        try:
+            return "\n".join([f"Corpus {one_line(self.name)} in {one_line(str(self.folder))}", *self._overview()])
+        except CorpusError as error:
+            return f"Corpus {one_line(self.name)} in {one_line(str(self.folder))}: {one_line(str(error))}"
+
+    def _repr_html_(self) -> str:
+        return "<br>".join(escape(line) for line in repr(self).splitlines())
+
+    def _overview(self) -> list[str]:
+        """Videos by split and status, classes and captions, a line each."""
+        usable = Counter(video.split for video in self.select("all"))
+        bad = Counter(video.status for video in self.videos if video.status != "ok")
+        lines = [f"  videos: {len(self.videos)}, usable: " + (counts(usable) or "none")]
+        lines += [f"  not usable: {counts(bad)}"] if bad else []
+        lines += [f"  classes: {len(self.labels)}"] if self.labels else []
+        by_source = Counter(caption.source for caption in self.captions)
+        return lines + ([f"  captions: {len(self.captions)} ({counts(by_source)})"] if by_source else [])
+
+
+def counts(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{one_line(name)} {count}" for name, count in sorted(found.items()))
 
 
 def write_corpus(
