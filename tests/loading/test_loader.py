@@ -20,7 +20,7 @@ from tubelet.corpus.captions import CaptionChoice
 from tubelet.corpus.index import index_videos
 from tubelet.corpus.table import Corpus, number_texts, write_corpus
 from tubelet.errors import CorpusError, RecipeError
-from tubelet.loading import loader
+from tubelet.loading import reader as reading
 from tubelet.loading.augment import Augment
 from tubelet.loading.data import Data
 from tubelet.loading.loader import eval_batches, train_batches
@@ -194,15 +194,15 @@ def test_a_long_row_is_read_around_its_clip_alone(
 ) -> None:
     read = []
 
-    real = loader.open_reader
+    real = reading.open_reader
 
     def watched(path: Path, start: float, end: float, reading: str | None) -> Any:
         read.append((start, end))
         return real(path, start, end, reading=reading)
 
-    monkeypatch.setattr(loader, "open_reader", watched)
-    monkeypatch.setattr(loader, "LONG", 0.5)
-    monkeypatch.setattr(loader, "SLACK", 0.1)
+    monkeypatch.setattr(reading, "open_reader", watched)
+    monkeypatch.setattr(reading, "LONG", 0.5)
+    monkeypatch.setattr(reading, "SLACK", 0.1)
     data = chz.replace(DATA, sampling=Sampling(stride=1))
     train(corpus, data)
     assert read
@@ -282,7 +282,7 @@ def test_the_caption_drawn_travels_with_its_map_and_embedding(corpus: Corpus, st
             caption = corpus.captions[row]
             assert caption.video == name
             assert batch.maps["text"][place, 1] == row
-            assert batch.caption[place] == numbers[loader.normalise_text(caption.text)]
+            assert batch.caption[place] == numbers[reading.normalise_text(caption.text)]
             rows.setdefault(int(batch.maps["text"][place, 0]), set()).add(row)
     assert sum(len(drawn) == 2 for drawn in rows.values()) >= 3, "both captions of a video are drawn in time"
     assert len({int(n) for n in numbers.values()}) == 11  # ten of their own, one that all share
