@@ -1,4 +1,4 @@
-"""Threads that wait sleep, and `--threads` says how many there are."""
+"""Threads that wait spin for a moment or sleep, and `--threads` says how many there are."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tubelet.cli import main
+from tubelet.threads import SLEEPING, SPINNING, waiting
 
 RECIPE = """
 import json, os
@@ -46,3 +47,26 @@ def test_threads_are_given_back_after_a_command_of_a_python_program(tmp_path, ca
     assert (dict(os.environ), torch.get_num_threads()) == (before, count)
     assert main(["compare", str(tmp_path), "--threads", "0"]) == 2
     assert "--threads 0 must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("running", "threads", "spins"),
+    [
+        ("1", 2, True),  # this one alone
+        ("2", 2, False),  # a neighbour, and two threads on two processors
+        ("2", None, False),  # a thread a processor
+        ("3", 2, False),
+        ("1", 3, False),  # more threads than processors
+        ("1", 1, False),  # nobody to wait for
+        ("", 2, False),  # a machine that does not say it
+    ],
+)
+def test_threads_spin_where_each_has_a_processor_to_itself_and_sleep_beside_neighbours(
+    tmp_path, monkeypatch, running, threads, spins
+):
+    (tmp_path / "loadavg").write_text(f"0.08 0.03 0.05 {running}/297 4711\n" if running else "")
+    monkeypatch.setattr("tubelet.threads.LOAD", tmp_path / "loadavg")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delitem(sys.modules, "torch")
+    assert waiting(threads) == (SPINNING if spins else SLEEPING)

@@ -1,19 +1,27 @@
-"""How many threads compute, and that they sleep while they wait.
+"""How many threads compute, and whether they spin or sleep while they wait.
 
-Threads of OpenMP spin while they wait for one another. Beside busy neighbours one of them is always without a
-processor, and the others burn theirs until it has one again: `tiny` takes three times the processor time, most of it
-for nothing. OpenMP reads how to wait once, when it is loaded with torch, so this comes before the first import of it.
+Threads of OpenMP spin while they wait for one another, as it takes long to wake one. Beside busy neighbours one of them
+is always without a processor, and the others burn theirs until it has one again: `tiny` takes three times the processor
+time, most of it for nothing. So they spin for a moment where each has a processor to itself, and sleep at once where it
+has not. OpenMP reads how to wait once, when it is loaded with torch, so this comes before the first import of it.
 """
 
 import contextlib
 import os
+import statistics
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from tubelet.errors import RecipeError
 
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}  # of GNU's, of LLVM's and Intel's
+# Of GNU's OpenMP the turns of a loop, about half a millisecond; of LLVM's and Intel's milliseconds.
+SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+SPINNING = SLEEPING | {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+LOAD = Path("/proc/loadavg")  # its fourth field says how many threads run or wait for a processor, this one among them
+LOOKS, APART = 5, 0.004  # how often it is read, and the seconds between
 
 
 @contextlib.contextmanager
@@ -24,7 +32,7 @@ def computing(threads: int | None = None) -> Iterator[None]:
     """
     if threads is not None and threads < 1:
         raise RecipeError(f"--threads {threads} must be at least 1")
-    chosen = {} if set(WAITING) & set(os.environ) else dict(WAITING)
+    chosen = {} if set(SLEEPING) & set(os.environ) else waiting(threads)
     if threads is not None:
         chosen |= dict.fromkeys(COUNTS, str(threads))
     torch = sys.modules.get("torch")
@@ -42,3 +50,26 @@ def computing(threads: int | None = None) -> Iterator[None]:
                 os.environ[name] = value
         if torch and threads is not None:
             torch.set_num_threads(count)
+
+
+def waiting(threads: int | None = None) -> dict[str, str]:
+    """The variables that say how so many threads wait; once torch is loaded they change nothing, and nobody looks."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    count = threads or (int(given) if given.isdecimal() else processors)
+    if count < 2 or "torch" in sys.modules:
+        return dict(SLEEPING)
+    others = neighbours()
+    return dict(SLEEPING if others is None or others + count > processors else SPINNING)
+
+
+def neighbours() -> int | None:
+    """How many other threads of this machine run or wait for a processor now; None where no file says it."""
+    found = []
+    try:
+        for look in range(LOOKS):
+            time.sleep(APART if look else 0)
+            found.append(int(LOAD.read_text().split()[3].partition("/")[0]) - 1)
+    except (OSError, ValueError, IndexError):
+        return None
+    return max(0, round(statistics.median(found)))
