@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tubelet.maskers import Masker
+from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.models.patches import cut
 from tubelet.types import Batch, Clip
@@ -46,6 +47,18 @@ def policy_flops(encoder: Vit, masker: Masker, clip: Clip) -> int:
             log_prob = policy(Batch(video, key, ("",)), clip, key, tokens).log_prob
             assert log_prob is not None
             log_prob.sum().backward()
+    return counter.get_total_flops()
+
+
+@lru_cache(maxsize=64)
+def decoder_flops(decoder: Decoder, width: int, clip: Clip, visible: int, decoded: int) -> int:
+    """Of one clip, forward and backward: a decoder on the visible tokens of an encoder of this width."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.device("meta"):
+        model = decoder.build(width, clip)
+        tokens = torch.zeros(1, visible, width, requires_grad=True)
+        seen, asked = (torch.zeros(1, count, dtype=torch.int64) for count in (visible, decoded))
+        with counted() as counter:
+            model(tokens, seen, asked).sum().backward()
     return counter.get_total_flops()
 
 
