@@ -86,6 +86,9 @@ def start(
         lock, finished, record = broadcast_from_rank0(take)
         context = replace(session.context, precision=lock.run_config.precision)
         yield Started(folder, config, lock, finished, record, context)
+        broadcast_from_rank0(
+            lambda: None
+        )  # it has written all: what any rank reads of the folder from here on is there
 
 
 def decoding(tell: Tell, corpus: Corpus, clip: Clip, data: Data) -> Progress:
