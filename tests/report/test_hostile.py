@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as xml
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,9 +15,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.hostile import pages, poison_run
+from support.hostile import aligner_page, pages, poison_run
 from support.strangers import PAYLOADS, content_of, rewrite
+from tubelet.captioning import overview
 from tubelet.cli import main
+from tubelet.corpus.table import Caption
+from tubelet.diagnostics import aligner, maps, sheet
+from tubelet.diagnostics.masks import Measured, Picture
+from tubelet.errors import RunError
+from tubelet.evaluations.trained_on import video_of
+from tubelet.inference import search
+from tubelet.report.aligner import write_page
+from tubelet.report.figures import literal_text
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ALONE = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -171,6 +181,13 @@ def test_results_that_no_command_writes_are_one_line_and_no_traceback(make_run, 
     assert code == 0 or (code == 2 and error.count("\n") == 1)
 
 
+def test_an_aligner_with_values_that_no_command_writes_is_one_error_that_says_what_to_do(tmp_path):
+    folder = aligner_page(tmp_path).parent
+    rewrite(folder / "aligner.json", videos="three")
+    with pytest.raises(RunError, match=r"holds what no command of tubelet writes .*align --force"):
+        write_page(folder)
+
+
 def test_json_nested_beyond_all_reason_is_one_line(make_run, tmp_path, capsys):
     run = make_run(tmp_path / "run", steps=50)
     for name, content in (("results.json", '{"a":' * 100_000), ("recipe.json", "[" * 200_000)):
@@ -187,6 +204,34 @@ def test_a_page_holds_nothing_of_what_a_link_in_the_run_points_to(make_run, tmp_
     assert main(["report", str(run), "--out", str(tmp_path / "r.html")]) == 2
     assert "leads out of" in capsys.readouterr().err
     assert not (tmp_path / "r.html").exists()
+
+
+def test_pictures_with_a_strangers_texts_are_drawn_and_no_text_runs_into_what_is_beside_it(tmp_path, monkeypatch):
+    """Contact sheets of masks, of maps, of a search and of captions: white is left at the right of every text."""
+    frames = np.full((16, 32, 48, 3), 90, np.uint8)
+    videos = [replace(video_of(text, "a.mp4", 0.0, 1.0), label=text, split=text) for text in PAYLOADS]
+    seen = [
+        aligner.Seen(video, video.id, video.id, list(frames[:6]), np.ones((2, 6, 4, 4), np.float32)) for video in videos
+    ]
+    aligner.sheet(seen).save(tmp_path / "aligner.png")
+    hidden = {"tube": np.ones((4, 2, 2), bool)}
+    pictures = [Picture(text, text, text, frames[:4, :, :32], hidden) for text in PAYLOADS]
+    measured = Measured([], [], {"tube": {"chance": 0.9}}, {}, {}, {}, {}, [], pictures, {})
+    sheet.write_sheet(measured, tmp_path / "masks.png")
+    monkeypatch.setattr(search, "middle_frame", lambda video: frames[0])
+    search.draw("a", [search.Hit(video, 0.5) for video in videos], tmp_path / "search.png")
+    for name, margin in (("aligner", aligner.MARGIN), ("masks", sheet.MARGIN), ("search", search.MARGIN)):
+        picture = np.asarray(Image.open(tmp_path / f"{name}.png"))
+        assert (picture[:, -margin + 2 :] == 255).all(), name
+        assert (picture < 255).any(-1).mean() > 0.05
+    score = np.linspace(0, 1, 16 * 4 * 4, dtype=np.float32).reshape(16, 4, 4)
+    examples = [maps.Example(text, text, frames, score, score, 0.5) for text in PAYLOADS[-3:]]
+    maps.contact_sheet(examples, tmp_path / "maps.png", columns=4)
+    captions = [Caption(0, text, text, text, None) for text in PAYLOADS]
+    with literal_text():
+        overview.draw_samples(list(zip(frames, videos, captions, strict=False)), tmp_path / "captions.png", 4)
+    for name in ("maps", "captions"):
+        assert np.asarray(Image.open(tmp_path / f"{name}.png")).std() > 10
 
 
 @pytest.mark.slow

@@ -10,6 +10,11 @@ import numpy as np
 from support.strangers import PAYLOADS, content_of
 from tubelet.report import aligner, page, study
 from tubelet.report.pictures import Thumbnails, load_samples, save
+from tubelet.report.tables import LARGEST
+
+NAMES = (
+    "metrics", "baselines", "counts", "failed", "pools", "examples", "seen", "trained_on", "protocol", "intervals"
+)  # fmt: skip
 
 
 class Poison:
@@ -48,6 +53,9 @@ def poison_run(folder: Path, first: int = 0) -> Path:
     recipe = content_of(folder / "recipe.json")
     recipe = poison(recipe, lambda key: key == "kind")
     recipe["values"] |= {poison.text("optim.name"): poison.text("value"), "evaluate_limit": 100}
+    recipe["corpus"]["fingerprint"] = PAYLOADS[first % 2]  # so that some of several runs can be compared
+    for part in ("precision", "processes", "derived"):
+        recipe[part] = {poison.text(part): poison.text("value")}
     recipe["changed"] = list(recipe["values"])
     recipe["versions"] = {poison.text(name): value for name, value in recipe["versions"].items()}
     (folder / "recipe.json").write_text(json.dumps(recipe))
@@ -60,12 +68,18 @@ def poison_run(folder: Path, first: int = 0) -> Path:
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     results = {}
     for name, result in content_of(folder / "results.json").items():
-        made = named(poison(result), poison, "metrics", "baselines", "counts", "failed", "pools", "examples", "seen")
+        result["trained_on"] = trained_on()
+        made = named(poison(result), poison, *NAMES)
         made["metrics"] |= {f"{payload}.accuracy": 0.25 for payload in PAYLOADS}
         made["asked"] = {"on": poison.text("corpus"), "settings": [poison.text("a=")], "evaluation": poison.text(name)}
+        searched = {
+            "asked": {"command": ["search", *PAYLOADS]},
+            "counts": {payload: {"used": 1} for payload in PAYLOADS},
+        }
         results |= {
             name: result | {"marks": PAYLOADS, "remarks": PAYLOADS, "warnings": PAYLOADS},
             poison.text(name): made,
+            poison.text("search"): searched | many_classes(poison),
         }
     (folder / "results.json").write_text(json.dumps(results))
     samples = load_samples(folder)
@@ -80,13 +94,70 @@ def poison_run(folder: Path, first: int = 0) -> Path:
     return folder
 
 
+def trained_on() -> dict[str, Any]:
+    """What a result says of the clips that were trained on."""
+    clip = {"role": "encoder", "told": "captions", "part": "train", "origin": "run", "corpus": "synth", "id": "v_0001"}
+    return {
+        "split": "test",
+        "clips": 3,
+        "same_content": {"v_0001": [clip], **{payload: [clip] for payload in PAYLOADS}},
+        "looks_alike": {"v_0002": clip, **dict.fromkeys(PAYLOADS, clip)},
+        "unknown": ["encoder: nobody recorded it"],
+    }
+
+
+def many_classes(poison: Poison) -> dict[str, Any]:
+    """A confusion of more classes than a matrix shows, so that its pairs are named."""
+    classes = [poison.text(f"class {place}") for place in range(LARGEST + 1)]
+    confusion = [[(row + column) % 5 for column in range(len(classes))] for row in range(len(classes))]
+    return {"classes": classes, "confusion": confusion}
+
+
+def tuned_runs(folder: Path) -> list[Path]:
+    """One that was measured, and one that is not finished."""
+    runs = []
+    for place, name in enumerate(("measured", "unfinished")):
+        poison, run = Poison(place), folder / f"{name} <script>"
+        run.mkdir(parents=True)
+        values = {"init": poison.text("runs/a"), "labels_share": 0.1, "seed": place, poison.text("optim"): PAYLOADS}
+        recipe = {
+            "kind": "finetune",
+            "recipe": poison.text("tiny"),
+            "corpus": {"name": poison.text("corpus"), "path": poison.text("path"), "fingerprint": "f"},
+            "values": values,
+            "command": ["tubelet", "finetune", *PAYLOADS],
+        }
+        (run / "recipe.json").write_text(json.dumps(recipe))
+        steps = [
+            {
+                "kind": "step",
+                "step": step,
+                "cross_entropy": 2.0 / step,
+                "cross_entropy.trivial": 1.0,
+                "failed": PAYLOADS,
+            }
+            for step in range(1, 60)
+        ]
+        held_out = {"kind": "evaluation", "step": 59, "name": poison.text("held_out"), "metrics": {"accuracy": 0.5}}
+        (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (*steps, held_out)))
+        if name == "measured":
+            result = {"metrics": {"accuracy": 0.5, "majority": 0.2}, "trained_on": trained_on(), "marks": PAYLOADS}
+            (run / "results.json").write_text(json.dumps({"finetune": result | many_classes(poison)}))
+        runs.append(run)
+    return runs
+
+
 def report_pages(write_run: Callable[..., Path], folder: Path) -> list[Path]:
     """Of one run, and of several."""
     runs = [
         poison_run(write_run(folder / f"{place} <script>{'$x^{' * place}", seed=place, steps=100, weight=1.0), place)
         for place in range(3)
     ]
-    return [page.write_report(runs[:1], folder / "one.html"), page.write_report(runs, folder / "several.html")]
+    return [
+        page.write_report(runs[:1], folder / "one.html"),
+        page.write_report(runs, folder / "several.html"),
+        page.write_report(tuned_runs(folder / "tuned"), folder / "tuned.html"),
+    ]
 
 
 def study_page(folder: Path) -> Path:
@@ -103,7 +174,7 @@ def study_page(folder: Path) -> Path:
             cells[way, seed] = {
                 "results": {PAYLOADS[0]: result},
                 "corpus": {"name": poison.text("corpus"), "fingerprint": poison.text("f")},
-                "hardware": {"processor": poison.text("cpu"), "threads": 2},
+                "hardware": {"processor": poison.text("cpu"), "gpu": poison.text("gpu") * (seed == 1), "threads": 2},
                 "steps": 10,
                 "processor_seconds": {"train": 1.0},
                 "versions": {"torch": poison.text("2")},
@@ -136,16 +207,20 @@ def aligner_page(folder: Path) -> Path:
         "corpus": {"name": poison.text("corpus")},
         "identity": poison.text("learned"),
         "from": {"name": poison.text("clip")},
-        "settings": {"steps": 8, "batch": 4, "sources": PAYLOADS, "hardness": 0.0},
+        "settings": {"steps": poison.text("8"), "batch": poison.text("4"), "sources": PAYLOADS, "hardness": 0.0},
         "videos": 3,
         "texts": 2,
         "seconds": 1.0,
         "processor_seconds": 1.0,
         "failed": {payload: payload for payload in PAYLOADS},
-    }
+        "held_out": {
+            "texts": poison.text("2"), "videos": poison.text("3"), "text_to_frame": 0.5, "frame_to_text": 0.5,
+            "chance_text_to_frame": 0.3, "chance_frame_to_text": 0.3,
+        },
+    }  # fmt: skip
     side = {"overall": {"mean": 0.5}}
     areas = {"clips": poison.text("3"), "rows": {payload: {"all": side, "distractors": side} for payload in PAYLOADS}}
-    training = {"curve": rows, "best": 4, "areas": areas, "pictures": {"split": poison.text("train")}}
+    training = {"curve": rows, "best": poison.text("4"), "areas": areas, "pictures": {"split": poison.text("train")}}
     (own / "aligner.json").write_text(json.dumps(about))
     (own / "training.json").write_text(json.dumps(training))
     (own / "maps.jpg").write_bytes(b"\xff\xd8\xff\xd9")

@@ -162,6 +162,8 @@ def draw_samples(seen: Sequence[tuple[Any, Video, Caption]], path: Path, columns
 
     from matplotlib import pyplot
 
+    from tubelet.report.figures import caption as shortened
+
     lines = -(-len(seen) // columns)
     figure, axes = pyplot.subplots(lines, columns, figsize=(3.2 * columns, 3.2 * lines), squeeze=False)
     for axis in axes.flat:
@@ -169,7 +171,7 @@ def draw_samples(seen: Sequence[tuple[Any, Video, Caption]], path: Path, columns
     for axis, (frame, video, caption) in zip(axes.flat, seen, strict=False):
         axis.imshow(frame[:: max(len(frame) // TALL, 1), :: max(len(frame) // TALL, 1)])
         where = video.id if len(video.id) <= 40 else "..." + video.id[-37:]
-        axis.set_title(one_line(f"{where}  [{caption.source}]"), fontsize=7, loc="left", color="0.4")
+        axis.set_title(shortened(f"{where}  [{caption.source}]", 50), fontsize=7, loc="left", color="0.4")
         said = textwrap.wrap(one_line(caption.text), 44)
         text = "\n".join([*said[:4], *(["..."] if len(said) > 4 else [])])
         axis.text(0, -0.03, text, transform=axis.transAxes, fontsize=8, va="top")

@@ -21,7 +21,9 @@ from tubelet.aligners.training import Curve
 from tubelet.checksums import write_json
 from tubelet.corpus.table import Corpus, Video, normalise_text
 from tubelet.diagnostics.maps import check, plain
+from tubelet.diagnostics.sheet import shortened
 from tubelet.errors import VideoError
+from tubelet.escape import one_line
 from tubelet.files import writing
 from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.text import embed_texts, similarity_maps
@@ -127,7 +129,9 @@ def sheet(shown: Sequence[Seen]) -> Image.Image:
         ]
         for row, (title, tiles) in enumerate(rows):
             top = MARGIN + number * block + row * (LINE + TALL)
-            pen.text((MARGIN, top), shortened(title, font, width - 2 * MARGIN), INK if row < 2 else GREY, font)
+            pen.text(
+                (MARGIN, top), shortened(one_line(title), font, width - 2 * MARGIN), INK if row < 2 else GREY, font
+            )
             for column, tile in enumerate(tiles):
                 page.paste(Image.fromarray(tile), (MARGIN + column * (wide[number] + GAP), top + LINE))
     return page
@@ -153,9 +157,3 @@ def overlay(
     smooth = np.asarray(Image.fromarray(scaled).resize(fitted(frame), Image.Resampling.BILINEAR))
     colour, grey = colormaps["inferno"](smooth)[..., :3], fit(frame).mean(-1, keepdims=True) / 255
     return np.rint((0.62 * colour + 0.38 * grey) * 255).astype(np.uint8)
-
-
-def shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    while len(text) > 1 and font.getlength(text) > width:
-        text = text[:-2] + "…"
-    return text

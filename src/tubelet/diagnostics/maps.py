@@ -17,7 +17,6 @@ from tubelet import seeds
 from tubelet.aligners import Aligner
 from tubelet.corpus.table import Corpus, Video, normalise_text
 from tubelet.errors import CorpusError
-from tubelet.escape import one_line
 from tubelet.files import writing
 from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.text import embed_texts, similarity_maps
@@ -34,6 +33,7 @@ ROWS = {
 }
 CENTRE = {"centre": ROWS["centre"]}
 AGAINST = ("all", "distractors")
+WORDS = 64  # characters of a caption above its frames
 SPEEDS = {
     "speed": "the length of the map's vector",
     "compensated": "the length of its difference from the frame's median vector",
@@ -294,26 +294,29 @@ def contact_sheet(examples: Sequence[Example], path: Any, columns: int = 4) -> N
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(
-        len(examples), 3 * columns, figsize=(1.1 * 3 * columns, 1.25 * len(examples)), squeeze=False
-    )
-    for line, example in zip(axes, examples, strict=True):
-        chosen = np.linspace(0, len(example.frames) - 1, columns).round().astype(int)
-        low, high = np.percentile(example.score, [1, 99.5])
-        for column, frame in enumerate(chosen):
-            line[column].imshow(example.frames[frame])
-            line[columns + column].imshow(example.score[frame], vmin=low, vmax=high, cmap="magma")
-            line[2 * columns + column].imshow(example.cover[frame], vmin=0, vmax=1, cmap="gray")
-        line[0].set_title(
-            one_line(f"{example.caption}  ({example.area:.3f})"), fontsize=7, loc="left", parse_math=False
+    from tubelet.report.figures import caption, literal_text
+
+    with literal_text():
+        figure, axes = pyplot.subplots(
+            len(examples), 3 * columns, figsize=(1.1 * 3 * columns, 1.25 * len(examples)), squeeze=False
         )
-        line[columns].set_title("map", fontsize=7, loc="left")
-        line[2 * columns].set_title("truth: share of the subject", fontsize=7, loc="left")
-    for axis in axes.flat:
-        axis.set_axis_off()
-    figure.tight_layout(pad=0.3)
-    with writing(path) as part:
-        figure.savefig(part, format="png", dpi=110)
+        for line, example in zip(axes, examples, strict=True):
+            chosen = np.linspace(0, len(example.frames) - 1, columns).round().astype(int)
+            low, high = np.percentile(example.score, [1, 99.5])
+            for column, frame in enumerate(chosen):
+                line[column].imshow(example.frames[frame])
+                line[columns + column].imshow(example.score[frame], vmin=low, vmax=high, cmap="magma")
+                line[2 * columns + column].imshow(example.cover[frame], vmin=0, vmax=1, cmap="gray")
+            line[0].set_title(f"{caption(example.caption, WORDS)}  ({example.area:.3f})", fontsize=7, loc="left")
+            line[columns].set_title("map", fontsize=7, loc="left")
+            line[2 * columns].set_title("truth: share of the subject", fontsize=7, loc="left")
+        for axis in axes.flat:
+            axis.set_axis_off()
+        # A layout that makes room for the texts has none for the frames where a caption is long.
+        top = 1 - 0.2 / (1.25 * len(examples))
+        figure.subplots_adjust(left=0.005, right=0.995, bottom=0.01, top=top, wspace=0.04, hspace=0.2)
+        with writing(path) as part:
+            figure.savefig(part, format="png", dpi=110)
     pyplot.close(figure)
 
 

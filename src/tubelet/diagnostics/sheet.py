@@ -43,7 +43,12 @@ def write_sheet(measured: Measured, path: Path) -> None:
     for row, picture in enumerate(measured.pictures):
         begin = top + row * line
         about = [picture.video, f"{picture.camera} camera" if picture.camera else "", picture.caption]
-        pen.text((MARGIN, begin), one_line("   ".join(filter(None, about))), INK, small)
+        pen.text(
+            (MARGIN, begin),
+            shortened(one_line("   ".join(filter(None, about))), small, size[0] - 2 * MARGIN),
+            INK,
+            small,
+        )
         for column, name in enumerate((None, *names)):
             tiles = masked(picture, None if name is None else picture.hidden[name])
             sheet.paste(Image.fromarray(cell(tiles)), (MARGIN + column * (CELL + MARGIN), begin + SMALL + 8))
@@ -84,3 +89,10 @@ def wrapped(words: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.Image
         else:
             lines.append(word)
     return lines
+
+
+def shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """The beginning of a text that is too long for so many pixels."""
+    while len(text) > 1 and font.getlength(text) > width:
+        text = text[:-2] + "…"
+    return text

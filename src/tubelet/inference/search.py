@@ -161,7 +161,10 @@ def draw(text: str, hits: Sequence[Hit], path: Path) -> None:
         if frame is not None:
             sheet.paste(Image.fromarray(frame).resize((TILE, TILE), Image.Resampling.BICUBIC), (left, high))
         label = "".join(f"   {one_line(word)}" for word in (hit.video.split, hit.video.label) if word)
-        pen.text((left, high + TILE + 3), f"{place + 1}   {hit.score:.3f}{label}", INK, small)
+        said = f"{place + 1}   {hit.score:.3f}{label}"
+        while small.getlength(said) > TILE:
+            said = f"{said[:-2]}…"
+        pen.text((left, high + TILE + 3), said, INK, small)
         pen.text((left, high + TILE + 3 + LINE), shortened(one_line(hit.video.id), small), GREY, small)
     with writing(path) as part:
         sheet.save(part, format="PNG", optimize=True)

@@ -13,6 +13,7 @@ from tubelet.errors import RunError
 from tubelet.files import within, write_atomically
 from tubelet.report.document import document
 from tubelet.report.figures import Line, curves, smoothed
+from tubelet.report.folder import UNREADABLE
 
 JPEG = b"\xff\xd8\xff"  # how such a file begins
 AGAINST = {"all": "every other patch", "distractors": "patches of distractors"}
@@ -41,7 +42,21 @@ def write_page(folder: Path) -> Path:
     if content and not content.startswith(JPEG):
         raise RunError(f"{picture} is no JPEG; delete it, and give the `tubelet align` command again")
     shown = base64.b64encode(content).decode("ascii")
-    page = document(
+    try:
+        page = compose(about, training, shown)
+    except UNREADABLE as error:
+        raise RunError(
+            f"aligner.json or training.json in {folder} holds what no command of tubelet writes "
+            f"({type(error).__name__}: {error}); {remedy}"
+        ) from error
+    out = folder / "report.html"
+    write_atomically(out, page.encode())
+    return out
+
+
+def compose(about: dict[str, Any], training: dict[str, Any], picture: str) -> str:
+    """The page as text; the picture is in base64."""
+    return document(
         "aligner.html",
         "tubelet align",
         corpus=about["corpus"]["name"],
@@ -51,13 +66,10 @@ def write_page(folder: Path) -> Path:
         retrieval=retrieval(about.get("held_out")),
         areas=areas(training["areas"]),
         measured=(training["areas"] or {}).get("clips"),
-        picture=Markup(shown),
+        picture=Markup(picture),
         split=training["pictures"]["split"],
         left_out=about.get("failed") or {},
     )
-    out = folder / "report.html"
-    write_atomically(out, page.encode())
-    return out
 
 
 def facts(about: dict[str, Any], training: dict[str, Any]) -> list[tuple[str, str]]:
@@ -95,7 +107,11 @@ def charts(training: dict[str, Any]) -> list[Chart]:
             for n, (label, name) in enumerate(kinds)
         ]
         about = "Recall at 1 among the held-out part of the train split: frame to caption, then caption to frame."
-        found.append(Chart("Retrieval while training", about, curves("aligner-recall", lines, percent=True, floor=0.0)))
+        found.append(
+            Chart(
+                "Retrieval while training", about, curves("aligner-recall", lines, percent=True, floor=0.0, named=True)
+            )
+        )
     return found
 
 

@@ -233,10 +233,10 @@ def literal_text() -> Iterator[None]:
         yield
 
 
-def caption(text: str) -> str:
+def caption(text: str, longest: int = LONGEST) -> str:
     """A text as a chart shows it: one line, without its middle where there is no room for all."""
-    line, half = one_line(text), LONGEST // 2
-    return line if len(line) <= LONGEST else f"{line[: half - 1]}…{line[-half:]}"
+    line, half = one_line(text), longest // 2
+    return line if len(line) <= longest else f"{line[: half - 1]}…{line[-half:]}"
 
 
 def themed(figure: Figure, name: str) -> Markup:

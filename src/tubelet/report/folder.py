@@ -12,6 +12,8 @@ from tubelet.errors import RunError
 from tubelet.files import within
 from tubelet.report.pictures import Samples, Thumbnails, load_samples, load_thumbnails
 
+# What values of other types come to, in files that a hand has changed.
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 Record = dict[str, Any]
 Series = tuple[np.ndarray, np.ndarray]
 

@@ -15,7 +15,7 @@ from tubelet.report import sheets
 from tubelet.report.compare import Comparison, Value, compare, difference_table, label, value_table
 from tubelet.report.document import document, is_another
 from tubelet.report.figures import SERIES, Level, Line, Span, curves, smoothed, spans
-from tubelet.report.folder import Run, number, read_runs
+from tubelet.report.folder import UNREADABLE, Run, number, read_runs
 from tubelet.report.notices import notices
 from tubelet.report.pictures import Samples
 from tubelet.report.tables import (
@@ -32,8 +32,6 @@ from tubelet.report.tables import (
 GENERATOR = "tubelet report"
 SHOWN = 8  # sample clips on the page
 DRAWN = 20  # metrics of a comparison that are drawn; the table has all
-# What values of other types come to, in files that a hand has changed.
-UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 PROBED = ("accuracy", "skill", "r@1")  # metrics that are drawn over training time
 
 
