@@ -216,7 +216,7 @@ def test_an_interrupted_corpus_is_completed_and_a_larger_one_keeps_its_clips(tmp
     (folder / "corpus.json").unlink()
     seen: list[tuple[int, int]] = []
     assert write_synth(folder, Size(3, 1, pixels=32, frames=4), progress=lambda *at: seen.append(at)) == 1
-    assert seen == [(3, 4), (4, 4)]
+    assert seen == [(3, 4, ""), (4, 4, "")]
     assert write_synth(folder, Size(train=5, test=1, pixels=32, frames=4)) == 2
     assert len(Corpus.open(folder).videos) == 6
     assert {name: (folder / "videos" / name).read_bytes() for name in kept} == kept
