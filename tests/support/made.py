@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
+from support.altered import ALTERED, EDITS
 from support.bars import moving
 
 VOP = b"\0\0\1\xb6"  # the start of a picture in MPEG-4 part 2
@@ -30,13 +31,20 @@ class Kind:
     start: float = 0.0
     options: tuple[tuple[str, str], ...] = ()
     packed: bool = False
+    uneven: bool = False  # frames at uneven times
+    muxer: tuple[tuple[str, str], ...] = ()
+    altered: str = ""  # what became of it (altered.py)
 
     @property
     def name(self) -> str:
-        more = "".join(f" {name}={value}" for name, value in self.options).replace("/", "-").replace(":", "+")
+        more = (
+            "".join(f" {name}={value}" for name, value in self.options + self.muxer).replace("/", "-").replace(":", "+")
+        )
         start = f" from {self.start:g} s" if self.start else ""
-        packed = " packed" if self.packed else ""
-        return f"{self.codec} bf={self.b_frames} g={self.gop}{start}{packed}{more}.{self.container}"
+        words = "".join(
+            [" packed"] * self.packed + [" uneven"] * self.uneven + [f" {self.altered}"] * bool(self.altered)
+        )
+        return f"{self.codec} bf={self.b_frames} g={self.gop}{start}{words}{more}.{self.container}"
 
 
 def kinds() -> Iterator[Kind]:
@@ -83,6 +91,36 @@ def kinds() -> Iterator[Kind]:
         for container in containers:
             for gop in (12,) if codec in ALL_KEYS else (6, 40):
                 yield Kind(codec, container, 0, gop)
+    yield from as_they_come()
+
+
+WRAP = 2**33 / 90_000  # seconds after which the clock of a transport stream begins anew
+
+
+def as_they_come() -> Iterator[Kind]:
+    """Uneven times, starts before 0, clocks that wrap, pieces, and what `altered` makes of files."""
+    for codec, b_frames in (("libx264", 3), ("mpeg4", 2)):
+        for container in ("mp4", "mov", "mkv", "ts", "avi"):
+            yield Kind(codec, container, b_frames, 12, uneven=True)
+        for container in ("mp4", "mkv", "ts"):
+            yield Kind(codec, container, b_frames, 12, start=-0.6)
+        for before in (0.3, 1.0):
+            yield Kind(codec, "ts", b_frames, 12, start=WRAP - before, muxer=(("mpegts_copyts", "1"),))
+        for altered in ("joined", "cut", "holed"):
+            yield Kind(codec, "ts", b_frames, 12, altered=altered)
+        yield Kind(codec, "avi", b_frames, 12, altered="without index")
+        yield Kind(codec, "mkv", b_frames, 12, muxer=(("live", "1"),))  # no cues
+        for flags in (
+            "frag_keyframe+empty_moov+default_base_moof",
+            "frag_every_frame+empty_moov",
+            "frag_keyframe+delay_moov",
+        ):
+            yield Kind(codec, "mp4", b_frames, 12, muxer=(("movflags", flags),))
+        for name in EDITS:
+            yield Kind(codec, "mp4", b_frames, 12, altered=f"edits {name}")
+    for name in EDITS:
+        yield Kind("libx264", "mov", 0, 6, altered=f"edits {name}")
+    yield Kind("mpeg2video", "mpg", 2, 12, altered="joined")
 
 
 ALL_KEYS = ("ffv1", "mjpeg", "png", "prores", "rawvideo", "utvideo")  # codecs whose every frame stands alone
@@ -109,13 +147,17 @@ def make(folder: Path, kind: Kind, count: int = 40, rate: int = 25) -> Path:
         plain = make(folder, Kind(kind.codec, kind.container, kind.b_frames, kind.gop, options=kind.options), count)
         pack(plain, path)
         return path
+    if kind.altered:
+        ALTERED[kind.altered](make(folder, replace(kind, altered=""), count, rate), path)
+        return path
     height, width = SIZES.get(kind.codec, (40, 48))
     encode(path, kind, moving(count, height, width), rate)
     return path
 
 
 def encode(path: Path, kind: Kind, frames: UInt8[np.ndarray, "t h w 3"], rate: int) -> None:
-    with av.open(str(path), "w", **({"format": "vob"} if kind.container == "vob" else {})) as container:
+    how = {"format": "vob"} if kind.container == "vob" else {}
+    with av.open(str(path), "w", options=dict(kind.muxer), **how) as container:
         stream: Any = container.add_stream(kind.codec, rate=rate)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = FORMATS.get(kind.codec, "yuv420p")
@@ -126,11 +168,20 @@ def encode(path: Path, kind: Kind, frames: UInt8[np.ndarray, "t h w 3"], rate: i
             stream.codec_context.max_b_frames = kind.b_frames
         if kind.codec in ("mpeg4", "mpeg1video", "mpeg2video"):
             stream.bit_rate = 400_000
+        if kind.uneven:
+            stream.codec_context.time_base = Fraction(1, 1000)
         for number, values in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format="rgb24")
             frame.pts, frame.time_base = number + round(kind.start * rate), Fraction(1, rate)
+            if kind.uneven:
+                frame.pts, frame.time_base = uneven(number), Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+def uneven(number: int) -> int:
+    """The milliseconds at which a frame of an uneven file is shown: with steps of 27 to 87, and pauses."""
+    return 40 * number + 20 * (number % 3 > 1) + 900 * (number // 17) + 7 * (number // 5)
 
 
 def pack(source: Path, path: Path) -> None:

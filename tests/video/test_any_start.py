@@ -123,11 +123,26 @@ def test_key_frames_that_are_none_are_found_out_and_the_file_is_read_from_its_be
     assert not disagreements(path)
 
 
+@pytest.mark.parametrize("altered", ["joined", "holed"])
+def test_streams_joined_or_with_holes_are_read_from_their_beginning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], altered: str
+) -> None:
+    path = make(tmp_path, Kind("libx264", "ts", 3, 12, altered=altered))
+    assert cli.main(["index", str(path), "--out", str(tmp_path / "corpus")]) == 0, capsys.readouterr().err
+    video = Corpus.open(tmp_path / "corpus").videos[0]
+    assert (video.status, video.reading) == ("ok", "sequential")
+    told = {"joined": "several recordings or edits follow each other in it", "holed": "a part of it is damaged"}
+    assert told[altered] in video.reason
+    assert not disagreements(path)
+    assert video.end == pytest.approx(3.2 if altered == "joined" else 1.6)
+
+
 def sample(every: Sequence[Kind]) -> list[Kind]:
     """One kind of each codec in each container, with all that its group varies in turn."""
-    groups: dict[tuple[str, str, bool], list[Kind]] = {}
+    groups: dict[tuple[str | bool, ...], list[Kind]] = {}
     for kind in every:
-        groups.setdefault((kind.codec, kind.container, bool(kind.options)), []).append(kind)
+        particular = (bool(kind.options), kind.uneven, bool(kind.muxer), kind.altered, kind.start < 0)
+        groups.setdefault((kind.codec, kind.container, *particular), []).append(kind)
     return [group[-1 - number % min(len(group), 2)] for number, group in enumerate(groups.values())]
 
 

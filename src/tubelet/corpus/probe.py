@@ -2,8 +2,8 @@
 
 import time
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from jaxtyping import Float64
 from tubelet.errors import VideoError
 from tubelet.video.decoding import Decoding, open_video, pixel_aspect, turn_of
 from tubelet.video.limits import Undecodable, regular_file
+from tubelet.video.order import in_order
 from tubelet.video.packets import Showing
 from tubelet.video.reader import AS_DECODED, SAME, Reader, frame_duration, open_reader, read_frames
 from tubelet.video.reading import FRAME_RATE, Reading, square_size
@@ -25,6 +26,7 @@ TRIED = 3  # key frames at which decoding is tried
 BESIDE = (0, 2, -1)  # where, counted from the key frame
 LONG_STRETCH = 300  # frames before a key frame of a long file from which it is decoded as well
 CHEAP = 150_000_000  # pixels that a probe decodes without thinking: 490 frames of 640x480
+DAMAGED = "a part of it is damaged"
 ENCRYPTED = ("encrypted", "the video track is encrypted")
 
 
@@ -70,17 +72,17 @@ def probe(path: str | Path, cheap: int = CHEAP, reading: Reading = AS_DECODED) -
         origin, unit = stream.start_time or 0, float(stream.time_base)
         rate = float(stream.average_rate or stream.guessed_rate or 0)
         size = stream.codec_context.width * stream.codec_context.height
-        claimed = stream.frames
+        claimed, is_avi = stream.frames, container.format.name == "avi"
         aspect = pixel_aspect(stream)
-        keys: list[int] = []
-        stamps, encrypted = packet_stamps(container, stream, keys)
+        packets = look_at_packets(container, stream)
+    stamps, encrypted = packets.stamps, packets.encrypted
     if not stamps:
         if encrypted or names_encrypted_track(path):
             raise Undecodable(*ENCRYPTED)
         promise = f", though its header promises {claimed} frames" if claimed else ""
         raise Undecodable("empty", f"the video stream holds no frame{promise}")
-    regular = None not in stamps and len(set(stamps)) == len(stamps)
-    note = ""
+    regular = packets.in_order and None not in stamps and len(set(stamps)) == len(stamps)
+    note, doubt = "", packets.doubt
     promised = len(stamps)
     whole = not regular or size * promised <= cheap
     times = np.empty(0) if not regular else (np.array(sorted(stamps), dtype=np.int64) - origin) * unit  # type: ignore[type-var]
@@ -101,17 +103,24 @@ def probe(path: str | Path, cheap: int = CHEAP, reading: Reading = AS_DECODED) -
             times = np.arange(len(read.stamps)) / (rate or 25.0)
         else:
             # an AVI's frames may name other packets than those in whose places they are shown
-            decoded = (np.array(sorted(known), dtype=np.int64) - origin) * unit
-            times = times if len(times) == len(decoded) else decoded
+            decoded = (in_order(np.array(known, dtype=np.int64), unit) - origin) * unit
+            times = times if regular and len(times) == len(decoded) else decoded
         backwards = sum(late <= early for early, late in pairwise(known))
         if read.error and len(times) < promised:
             note = f"ends after {len(times)} of {promised} frames: {read.error}"
         elif backwards:
             note = f"timestamps run backwards at {backwards} frames; put in order"
-    if not trustworthy(path, read, times, (np.array(sorted(keys), dtype=np.int64) - origin) * unit):
+            if not (regular and is_avi):  # there frames name other packets, and those are in order
+                doubt = doubt or "a frame is not shown at the time of its packet"
+    if not doubt and read.corrupt:
+        doubt = DAMAGED
+    if not doubt and not trustworthy(
+        path, read, times, (np.array(sorted(packets.keys), dtype=np.int64) - origin) * unit
+    ):
+        doubt = "frames differ where decoding begins at a key frame"
+    if doubt:
         reading = replace(reading, sequential=True)
-        doubt = "frames differ where decoding begins at a key frame; decoded from its beginning, which is slow"
-        note = f"{note}; {doubt}" if note else doubt
+        note = "; ".join(filter(None, [note, f"{doubt}; decoded from its beginning, which is slow"]))
     last = frame_duration(times, rate)
     height, width = read.shape
     if reading.square:
@@ -141,22 +150,51 @@ def probe(path: str | Path, cheap: int = CHEAP, reading: Reading = AS_DECODED) -
     )
 
 
-def packet_stamps(container: Any, stream: Any, keys: list[int] | None = None) -> tuple[list[int | None], bool]:
-    """The timestamps of the packets that show a frame, and whether any packet is encrypted; `keys` gets the flagged."""
-    stamps: list[int | None] = []
-    encrypted = False
+@dataclass
+class PacketsSeen:
+    """What the packets of a stream say, read one after another."""
+
+    stamps: list[int | None] = field(default_factory=list)  # of those that show a frame
+    keys: list[int] = field(default_factory=list)  # those of them that are flagged as key frames
+    encrypted: bool = False
+    in_order: bool = True  # the decoder's clock never runs backwards
+    again: bool = False  # a key frame in the middle is decoded and not shown: an edit list shows parts of it
+    corrupt: bool = False
+
+    @property
+    def doubt(self) -> str:
+        """Why no start but the first can be trusted."""
+        if not self.in_order:
+            return "several recordings or edits follow each other in it"
+        if self.again:
+            return "an edit list shows parts of it"
+        return DAMAGED if self.corrupt else ""
+
+
+def look_at_packets(container: Any, stream: Any) -> PacketsSeen:
+    """None is kept, so a long file takes no more memory than a short one."""
+    seen, last, hidden = PacketsSeen(), None, False
     context = stream.codec_context
     showing = Showing(context.codec.canonical_name, bytes(context.extradata or b""))
     try:
         for packet in container.demux(stream):
-            if packet.size and showing.of(packet) and not packet.is_discard:
-                stamps.append(packet.pts)
-                if keys is not None and packet.is_keyframe and packet.pts is not None:
-                    keys.append(packet.pts)
-                encrypted = encrypted or packet.has_sidedata("encryption_info")
+            if not packet.size:
+                continue
+            seen.corrupt = seen.corrupt or packet.is_corrupt
+            seen.in_order = seen.in_order and (last is None or packet.dts is None or packet.dts >= last)
+            last = packet.dts if packet.dts is not None else last
+            is_shown = showing.of(packet)
+            if packet.is_discard:
+                hidden = hidden or (packet.is_keyframe and bool(seen.stamps))
+            elif is_shown:
+                seen.again = seen.again or hidden
+                seen.stamps.append(packet.pts)
+                if packet.is_keyframe and packet.pts is not None:
+                    seen.keys.append(packet.pts)
+                seen.encrypted = seen.encrypted or packet.has_sidedata("encryption_info")
     except av.error.FFmpegError:
         pass
-    return stamps, encrypted
+    return seen
 
 
 def moments(path: Path, start: float, end: float, reading: str | None = None) -> tuple[Float64[np.ndarray, "t"], float]:
@@ -164,12 +202,12 @@ def moments(path: Path, start: float, end: float, reading: str | None = None) ->
 
     The packets are read one by one and none is kept, so a long file takes no more memory than a short one.
     """
-    stamps: list[int | None] = [None]
+    stamps: Sequence[int | None] = [None]
     rate = 0.0
     if not is_sequence(path) and not Reading.parse(reading).sequential:
         container, stream = open_video(path)
         with container:
-            stamps, _ = packet_stamps(container, stream)
+            stamps = look_at_packets(container, stream).stamps
             origin, unit = stream.start_time or 0, float(stream.time_base)
             rate = float(stream.average_rate or stream.guessed_rate or 0)
     if None in stamps or len(set(stamps)) < len(stamps):  # then only decoding tells
@@ -196,6 +234,7 @@ class Decoded:
     turned: bool = False  # by a quarter
     interlaced: str = ""  # the order of the fields, where any frame has two
     sums: tuple[int, ...] = ()  # what tells each frame from others
+    corrupt: bool = False  # the decoder made up a part of some frame
 
 
 def decode_all(path: Path, most: int | None = None) -> Decoded:
@@ -205,7 +244,7 @@ def decode_all(path: Path, most: int | None = None) -> Decoded:
         packets = (packet for packet in sound(container.demux(stream)) if packet.size)
         decoding = Decoding(stream.codec_context, packets)
         stamps: list[int | None] = []
-        shape, turned, interlaced = (0, 0), False, False
+        shape, turned, interlaced, corrupt = (0, 0), False, False, False
         sums = []
         for frame in decoding:
             if not stamps:
@@ -214,10 +253,11 @@ def decode_all(path: Path, most: int | None = None) -> Decoded:
             stamps.append(frame.pts)
             sums.append(sum_of(frame))
             interlaced = interlaced or frame.interlaced_frame
+            corrupt = corrupt or frame.is_corrupt
             if len(stamps) == most:
                 break
         order = field_order(stream) if interlaced else ""
-        return Decoded(stamps, shape, decoding.error, turned, order, tuple(sums))
+        return Decoded(stamps, shape, decoding.error, turned, order, tuple(sums), corrupt)
 
 
 def sum_of(frame: Any) -> int:

@@ -32,6 +32,7 @@ from tubelet.video.decoding import (
     turn_of,
 )
 from tubelet.video.limits import check_time, limits, within
+from tubelet.video.order import in_order
 from tubelet.video.packets import Packets
 from tubelet.video.reading import Reading
 from tubelet.video.sequences import Stills, is_sequence
@@ -175,6 +176,8 @@ class Reader:
         self._origin = stream.start_time or 0
         self._unit = float(stream.time_base)
         self._from_beginning = self._whole = False
+        if self._reading.sequential:
+            start, end = -math.inf, math.inf  # all packets, to learn all times
         seekable = start > 0 and self._container.format.name != "mpeg"  # program streams guess their times after a seek
         fields = int(self._reading.deinterlace)  # what makes them whole takes the frame before as well
         for earlier in EARLIER[fields:] if seekable else ():
@@ -345,10 +348,11 @@ class Reader:
             rate = float(self._stream.average_rate or self._stream.guessed_rate or 25)
             self._times = np.arange(len(stamps)) / rate
         else:
-            self._times = self._seconds(np.array(sorted(stamps), dtype=np.int64))
+            self._times = self._seconds(in_order(np.array(stamps, dtype=np.int64), self._unit))
         self._ordered = True
         if not stamps:
             raise self._undecodable(0)
+        self._reopen()  # a decoder that has seen the file does not begin with its middle as a new one does
 
     def _by_count(self, kept: "Keeping") -> None:
         """Keeps the frames at these places, counted from the first of the file."""
