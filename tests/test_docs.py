@@ -133,3 +133,16 @@ def test_the_page_of_masks_names_every_one_and_its_pictures_are_there():
         assert any(Path(picture).stem.startswith(masker.__name__) for picture in pictures), masker
     for picture in pictures:
         assert 0 < (DOCS / picture).stat().st_size < 20_000, picture
+
+
+def test_the_page_on_python_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for _, source in blocks(DOCS / "python.md", "python"):
+        exec(compile(source, "docs/python.md", "exec"), names)
+    shown = capsys.readouterr().out
+    assert "videos: 32, usable: test 8, train 24" in shown
+    assert len(names["features"]) == 1
+    assert set(names["labels"]["status"]) == {"ok"}
+    assert list(names["found"]["score"]) == sorted(names["found"]["score"], reverse=True)
+    assert {path.name for path in names["files"]} >= {"encoder.safetensors", "README.md"}

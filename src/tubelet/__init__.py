@@ -20,17 +20,24 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what editors and type checkers see of the table below
+    from tubelet.captioning.job import caption as caption
+    from tubelet.captioning.overview import captions as captions
     from tubelet.corpus.index import index as index
     from tubelet.corpus.table import Corpus as Corpus
     from tubelet.errors import TubeletError as TubeletError
+    from tubelet.formats.export import export as export
     from tubelet.inference.embed import embed as embed
     from tubelet.inference.embed import load_encoder as load_encoder
+    from tubelet.inference.predict import predict as predict
+    from tubelet.inference.search import search as search
     from tubelet.prepare import align as align
     from tubelet.prepare import saliency as saliency
     from tubelet.progress import Bar as Bar
     from tubelet.runs.finetune import finetune as finetune
+    from tubelet.runs.imported import import_weights as import_weights
     from tubelet.runs.pretrain import pretrain as pretrain
     from tubelet.runs.run import Run as Run
+    from tubelet.synthetic.corpus import synth as synth
     from tubelet.types import Batch as Batch
     from tubelet.types import Budget as Budget
     from tubelet.types import Clip as Clip
@@ -48,12 +55,19 @@ WHERE = {
     "Run": "tubelet.runs.run",
     "TubeletError": "tubelet.errors",
     "align": "tubelet.prepare",
+    "caption": "tubelet.captioning.job",
+    "captions": "tubelet.captioning.overview",
     "embed": "tubelet.inference.embed",
+    "export": "tubelet.formats.export",
     "finetune": "tubelet.runs.finetune",
+    "import_weights": "tubelet.runs.imported",
     "index": "tubelet.corpus.index",
     "load_encoder": "tubelet.inference.embed",
+    "predict": "tubelet.inference.predict",
     "pretrain": "tubelet.runs.pretrain",
     "saliency": "tubelet.prepare",
+    "search": "tubelet.inference.search",
+    "synth": "tubelet.synthetic.corpus",
 }
 
 __all__ = [
@@ -66,12 +80,19 @@ __all__ = [
     "Run",
     "TubeletError",
     "align",
+    "caption",
+    "captions",
     "embed",
+    "export",
     "finetune",
+    "import_weights",
     "index",
     "load_encoder",
+    "predict",
     "pretrain",
     "saliency",
+    "search",
+    "synth",
 ]
 
 

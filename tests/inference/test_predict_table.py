@@ -108,7 +108,7 @@ def test_a_table_says_what_the_result_says(tuned, corpus, tmp_path):
 
 
 def test_the_rest_is_what_was_not_learned_from(tuned, corpus, tmp_path):
-    rows = predict(tuned, corpus.folder, "--rest", tmp_path / "labels.parquet")
+    rows = predict(tuned, corpus.folder, "--unseen", tmp_path / "labels.parquet")
     learned = {clip.id for clip in of_run(tuned).of("classifier").clips}
     assert len(learned) == 8
     assert {row["id"] for row in rows} == {video.id for video in corpus.videos} - learned

@@ -10,7 +10,8 @@ from PIL import Image
 from tubelet.corpus.table import Corpus
 from tubelet.errors import WeightsError
 from tubelet.evaluations.features import Features
-from tubelet.inference.search import Hit, draw, nearest, text_vector, told
+from tubelet.inference.hits import Hit, draw
+from tubelet.inference.search import nearest, text_vector, told
 from tubelet.objectives import Contrast
 from tubelet.stores.embeddings import EmbeddingsWriter
 from tubelet.types import Clip

@@ -204,5 +204,5 @@ def test_labels_that_are_predicted_say_which_clips_the_classifier_and_the_encode
     ]
     write_corpus(place / "c", "c", rows)
     out = place / "rest.parquet"
-    assert command(capsys, "predict", place / "run", place / "c", "--rest", "--out", out)[0] == 0
+    assert command(capsys, "predict", place / "run", place / "c", "--unseen", "--out", out)[0] == 0
     assert pandas.read_parquet(out)["id"].tolist() == ["6.mp4"]

@@ -10,7 +10,7 @@ from PIL import Image
 from tubelet.aligners import open_aligner
 from tubelet.corpus.table import Corpus
 from tubelet.evaluations import Context, Knn
-from tubelet.runs.imported import import_weights
+from tubelet.runs.imported import write_imported
 from tubelet.weights import read_weights
 
 TEXTS = ["a red square", "a blue disc", "a dog on a beach"]
@@ -76,7 +76,7 @@ def check_videomae(folder: Path) -> str:
 
 def knn_figure(folder: Path, corpus: Corpus, scratch: Path) -> str:
     """kNN of the imported encoder on the embedded corpus: a figure to look at, no threshold."""
-    config, _ = import_weights(str(folder), scratch / "run", ["data.sampling.stride=2"])
+    config, _ = write_imported(str(folder), scratch / "run", ["data.sampling.stride=2"])
     from tubelet import load_encoder
 
     context = Context(encoder=load_encoder(scratch / "run"), corpus=corpus, clip=config.clip, data=config.data, batch=4)

@@ -40,8 +40,29 @@ class Captioned:
     remarks: tuple[str, ...]
 
 
-def caption(corpus: Corpus, job: Captioning, progress: Progress = silent, running: Running | None = None) -> Captioned:
-    """Runs the captioner and puts what it says into the captions table, in place of what it said before."""
+def caption(
+    corpus: Corpus | str | Path,
+    captioner: Captioner | Captioning | None = None,
+    *,
+    source: str | None = None,
+    replace: bool = False,
+    filters: Filters | None = None,
+    running: Running | None = None,
+    progress: Progress = silent,
+) -> Captioned:
+    """Writes a caption for every video of a corpus, by a model that looks at it, from a file, or of its label
+    (`tubelet.captioning.CAPTIONERS`; the default is BLIP-2).
+
+    What it says goes into the captions table in place of what it said before. `source` is what the captions are called
+    there, `replace` leaves out those that have this source now, `filters` say which captions stay out. A `Captioning`
+    holds all of it. A video that gets none is in `failed`, with the reason.
+    """
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+    job = (
+        captioner
+        if isinstance(captioner, Captioning)
+        else Captioning(captioner=captioner or Blip2(), source=source, replace=replace, filters=filters or Filters())
+    )
     refuse_others(corpus, job)
     own = {"source": job.source} if job.source else {}
     written = job.captioner.write(corpus, progress, running)

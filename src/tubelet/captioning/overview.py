@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from tubelet.captioning.quality import Faults, faults, words
+from tubelet.checksums import write_json
 from tubelet.corpus.listing import plural
 from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, VideoError
@@ -38,6 +39,14 @@ class Source:
     middle: float
     longest: int
     faults: Faults
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files of an overview, and the samples of which no frame could be read, with the reason."""
+
+    files: list[Path]
+    failed: list[str]
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,9 @@ class Overview:
             lines.append(f"  without any: {plural(len(self.without), 'video')} (first: {self.without[0]})")
         return lines
 
+    def __repr__(self) -> str:
+        return "\n".join(map(one_line, self.lines()))
+
     def as_json(self) -> dict[str, Any]:
         return {
             "corpus": {"name": self.corpus.name, "fingerprint": self.corpus.fingerprint()},
@@ -80,6 +92,30 @@ class Overview:
             "common": dict(self.common),
             "without": self.without,
         }
+
+
+def captions(corpus: Corpus | str | Path, source: str | None = None) -> Overview:
+    """What the captions of a corpus are like, all of them or those of one source: coverage, lengths, words, faults."""
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+    if not corpus.captions:
+        raise CorpusError(
+            f"{corpus.folder} has no captions; write some with `tubelet caption {corpus.folder} captioner=...`"
+        )
+    return overview(corpus, source)
+
+
+def write_overview(found: Overview, out: Path | None = None, count: int = SAMPLES, seed: int = 0) -> Written:
+    """Writes captions.json and, of so many samples, captions.png into a folder (that of the corpus's captions)."""
+    if count < 0:
+        raise CorpusError(f"--samples must be 0 or more, not {count}")
+    out = out or found.corpus.folder / "captions"
+    out.mkdir(parents=True, exist_ok=True)
+    files, failed = [out / "captions.json"], []
+    write_json(files[0], found.as_json())
+    if count and found.captions:
+        failed = draw(samples(found, count, seed), out / "captions.png")
+        files.append(out / "captions.png")
+    return Written(files, failed)
 
 
 def overview(corpus: Corpus, source: str | None = None, common: int = 15) -> Overview:

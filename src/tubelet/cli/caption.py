@@ -27,14 +27,12 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.captioning import Captioning, caption
     from tubelet.config import override
     from tubelet.corpus.listing import plural
-    from tubelet.corpus.table import Corpus
     from tubelet.errors import VideoError
     from tubelet.progress import Bar
 
-    corpus = Corpus.open(args.corpus)
     job = override(Captioning(), args.overrides)
     with Bar("captions", "videos") as bar:
-        done = caption(corpus, job, bar, running_of(args))
+        done = caption(args.corpus, job, running=running_of(args), progress=bar)
     looked = f", {done.computed} looked at now" if done.computed else ""
     print(f"{plural(done.captions, 'caption')} of {plural(done.videos, 'video')} in {args.corpus}{looked}")
     for line in done.faults.lines():

@@ -21,25 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from tubelet.captioning.overview import draw, overview, samples
-    from tubelet.checksums import write_json
-    from tubelet.corpus.table import Corpus
-    from tubelet.errors import CorpusError
+    from tubelet.captioning.overview import captions, write_overview
 
-    if args.samples < 0:
-        raise CorpusError(f"--samples must be 0 or more, not {args.samples}")
-    corpus = Corpus.open(args.corpus)
-    if not corpus.captions:
-        raise CorpusError(f"{args.corpus} has no captions; write some with `tubelet caption {args.corpus}`")
-    found = overview(corpus, args.source)
-    for line in found.lines():
-        print(line)
-    out = Path(args.out) if args.out else corpus.folder / "captions"
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "captions.json", found.as_json())
-    written = [out / "captions.json"]
-    if args.samples and found.captions:
-        for line in draw(samples(found, args.samples, args.seed), out / "captions.png"):
-            print(f"  no frame of {line}")
-        written.append(out / "captions.png")
-    print(", ".join(map(str, written)))
+    found = captions(args.corpus, args.source)
+    print("\n".join(found.lines()))
+    written = write_overview(found, Path(args.out) if args.out else None, args.samples, args.seed)
+    for line in written.failed:
+        print(f"  no frame of {line}")
+    print(", ".join(map(str, written.files)))

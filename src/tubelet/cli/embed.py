@@ -6,7 +6,7 @@ list of videos, or a corpus."""
 
 import argparse
 
-from tubelet.cli.options import SHOWN, add_running, running_of
+from tubelet.cli.options import add_running, running_of, shortened
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,53 +44,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from pathlib import Path
-
-    import torch
-
     from tubelet.corpus.listing import told_of_lists
-    from tubelet.errors import RecipeError, RunError
-    from tubelet.inference.embed import load_encoder
-    from tubelet.inference.features import write_features
+    from tubelet.inference.features import embed_sources
     from tubelet.inference.kinds import FeatureKind, parse_layer
-    from tubelet.inference.windows import Windows, too_short
-    from tubelet.loading.data import Data
     from tubelet.progress import Bar
 
-    out = Path(args.out)
-    running = running_of(args)
-    kind = FeatureKind(args.features, parse_layer(args.layer), args.attention, args.float16)
-    windows = None if args.windows is None else Windows.of(args.windows, args.overlap)
-    if windows is None and args.overlap != "0":
-        raise RecipeError("--overlap is of windows; say how long they are with --windows SECONDS")
-    if out.exists() and not (args.force or args.only_missing):
-        raise RunError(
-            f"{out} exists; name another file with --out, complete it with --only-missing, or replace it with --force"
-        )
-    encoder = load_encoder(args.run).to("cuda" if torch.cuda.is_available() else "cpu")
-    data = Data(sampling=encoder.sampling)
-    if windows is not None and (line := too_short(windows, data.sampling, encoder.clip)):
+    unit = "videos" if args.windows is None else "pieces of videos"
+    with Bar("embedding", unit.split()[0]) as bar:
+        made = embed_sources(
+            args.run, args.sources, args.out,
+            kind=FeatureKind(args.features, parse_layer(args.layer), args.attention, args.float16),
+            windows=args.windows, overlap=args.overlap, batch=args.batch, only_missing=args.only_missing,
+            force=args.force, running=running_of(args), progress=bar, tell=print,
+        )  # fmt: skip
+    for line in shortened(
+        [f"no feature: {row.id}: {row.reason}" for row in made.failed], ", each with its reason in the table"
+    ):
         print(line)
-    with Bar("embedding", "videos" if windows is None else "pieces") as bar:
-        rows, failed, done = write_features(
-            encoder,
-            args.sources,
-            out,
-            data,
-            batch=args.batch,
-            only_missing=args.only_missing,
-            kind=kind,
-            windows=windows,
-            running=running,
-            progress=bar,
-        )
-    for row in failed[:SHOWN]:
-        print(f"no feature: {row.id}: {row.reason}")
-    if len(failed) > SHOWN:
-        print(f"and {len(failed) - SHOWN} more, each with its reason in the table")
-    *axes, width = kind.shape(encoder)
-    of = f"{' x '.join(map(str, axes))} x {width}" if axes else f"width {width}"
-    print(f"{out}: {rows} rows, {rows - len(failed)} features of {of}")
-    print(done.told("videos" if windows is None else "pieces of videos"))
-    for line in told_of_lists(args.sources):
-        print(line)
+    of = f"{' x '.join(map(str, made.shape))}" if len(made.shape) > 1 else f"width {made.shape[0]}"
+    print(f"{args.out}: {made.rows} rows, {made.rows - len(made.failed)} features of {of}")
+    print("\n".join([made.done.told(unit), *told_of_lists(args.sources)]))

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from tubelet.errors import RecipeError
-    from tubelet.runs.imported import import_weights
+    from tubelet.runs.imported import write_imported
 
     out = Path(args.out)
     trained_on = None
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
         if not (sizes := re.fullmatch(r"(\d+)x(\d+)", args.trained_on)):
             raise RecipeError(f"--trained-on {args.trained_on} must be frames x size, as in 16x224")
         trained_on = int(sizes[1]), int(sizes[2])
-    config, found = import_weights(args.source, out, args.words, trained_on)
+    config, found = write_imported(args.source, out, args.words, trained_on)
     clip, encoder = config.clip, config.encoder
     print(f"{found.origin}: {found.layout} layout, {len(found.tensors)} tensors, all of them taken")
     print(

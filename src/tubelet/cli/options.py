@@ -2,7 +2,10 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tubelet.errors import RunError
 
 if TYPE_CHECKING:
     from tubelet.jobs.runner import Done, Running
@@ -71,11 +74,22 @@ def fields_of(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(args).items() if name not in shared}
 
 
+def new_file(path: str, force: bool) -> Path:
+    """The file that a command is to write: a new one, unless an old one may be replaced."""
+    if Path(path).exists() and not force:
+        raise RunError(f"{path} exists; name another file with --out, or replace it with --force")
+    return Path(path)
+
+
+def shortened(lines: list[str], more: str = "") -> list[str]:
+    """The first lines, and one that counts the others."""
+    return lines[:SHOWN] + ([f"and {len(lines) - SHOWN} more{more}"] if len(lines) > SHOWN else [])
+
+
 def failures(done: "Done", what: str) -> list[str]:
     """A line for each of the first that failed, and one for the others."""
     lines = [f"{what}: {done.names[key]}: {failure.reason}" for key, failure in done.failed.items()]
-    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return lines[:SHOWN] + more
+    return shortened(lines)
 
 
 def tell(line: str) -> None:

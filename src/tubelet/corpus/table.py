@@ -212,6 +212,10 @@ class Corpus:
             found.setdefault(caption.video, []).append(caption)
         return found
 
+    def __fspath__(self) -> str:
+        """A corpus stands wherever the path of its folder does."""
+        return str(self.folder)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Corpus, (self.folder, self.about)
 

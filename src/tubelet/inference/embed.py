@@ -1,6 +1,6 @@
 """The Python face: `encoder = tubelet.load_encoder("RUN")`, `features = tubelet.embed(encoder, "clip.mp4")`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -19,7 +19,9 @@ from tubelet.inference.rows import Row, absolute
 from tubelet.inference.windows import Measuring, Windows, length_of, pieces_of
 from tubelet.loading.reader import LONG
 from tubelet.models.encoder import Encoder
+from tubelet.progress import Progress, silent
 from tubelet.runs.folder import CLASSIFIER, RECIPE, load_task
+from tubelet.runs.run import Run
 from tubelet.trust import trusting_code
 from tubelet.video.limits import Limits, limited, within
 from tubelet.video.limits import limits as chosen_limits
@@ -38,13 +40,13 @@ class Embedding:
     attention: Float[Tensor, "w nt nh nw"] | None = None
 
 
-def load_encoder(path: str | Path, *, trust_code: bool = False) -> Encoder:
+def load_encoder(path: str | Path | Run, *, trust_code: bool = False) -> Encoder:
     """The encoder of a run folder, also a fine-tuned one, or of its weights file, on the CPU, in evaluation mode.
 
     A run whose own classes stand in a file of code is opened only with `trust_code`, which runs that file. The encoder
     carries the clip size (`encoder.clip`) and the frame sampling (`encoder.sampling`) that it was trained with.
     """
-    path = Path(path).expanduser()
+    path = path.folder if isinstance(path, Run) else Path(path).expanduser()
     run = path.parent if path.is_file() else path
     if not path.exists():
         raise WeightsError(f"there is no run folder and no checkpoint at {path}; train one with `tubelet pretrain`")
@@ -62,21 +64,23 @@ def load_encoder(path: str | Path, *, trust_code: bool = False) -> Encoder:
 
 @overload
 def embed(
-    encoder: Encoder, source: Source | Sequence[Source], *, sampling: Sampling | None = None, batch: int = 8,
-    features: str = "mean", layer: int | Literal["all"] | None = None, limits: Limits | None = None,
+    encoder: Encoder | Run | str | Path, source: Source | Sequence[Source], *, sampling: Sampling | None = None,
+    batch: int = 8, features: str = "mean", layer: int | Literal["all"] | None = None, limits: Limits | None = None,
+    progress: Progress = silent,
 ) -> Float[Tensor, "v *shape"]: ...  # fmt: skip
 
 
 @overload
 def embed(
-    encoder: Encoder, source: Source | Sequence[Source], *, sampling: Sampling | None = None, batch: int = 8,
-    features: str = "mean", layer: int | Literal["all"] | None = None, limits: Limits | None = None,
+    encoder: Encoder | Run | str | Path, source: Source | Sequence[Source], *, sampling: Sampling | None = None,
+    batch: int = 8, features: str = "mean", layer: int | Literal["all"] | None = None, limits: Limits | None = None,
     windows: float | int | None = None, overlap: float | int | str = 0.0, attention: bool = False,
+    progress: Progress = silent,
 ) -> list[Embedding]: ...  # fmt: skip
 
 
 def embed(
-    encoder: Encoder,
+    encoder: Encoder | Run | str | Path,
     source: Source | Sequence[Source],
     *,
     sampling: Sampling | None = None,
@@ -87,25 +91,28 @@ def embed(
     windows: float | int | None = None,
     overlap: float | int | str = 0.0,
     attention: bool = False,
+    progress: Progress = silent,
 ) -> Any:
     """One feature a video: the mean of the encoder's tokens of its centre clip, as in evaluation.
 
-    A video is a path, or frames: uint8 "t h w 3" of which a clip is chosen as of a file, or whole clips, "3 t h w" or
-    "b 3 t h w", as an encoder reads them. Frames are chosen as in training (`encoder.sampling`) unless said otherwise.
-    A video that cannot be read is a `VideoError`; `tubelet embed` makes a row of it instead.
+    The encoder is one of `load_encoder`, or a run, whose encoder is loaded. A video is a path, or frames: uint8
+    "t h w 3" of which a clip is chosen as of a file, or whole clips, "3 t h w" or "b 3 t h w", as an encoder reads
+    them. Frames are chosen as in training (`encoder.sampling`) unless said otherwise. A video that cannot be read is a
+    `VideoError`; `tubelet embed` makes a row of it instead.
 
     `features` "time_step" and "token" give a feature for each of them, `layer` those of a block ("all": of every one).
     With `windows` (seconds) or `attention` it is a list of `Embedding`, one a video, with when each window begins and
     ends, and how much each token is attended to in the last block.
     """
+    encoder = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
     kind = FeatureKind(features, layer, attention)
     kind.check(encoder)
     cut = None if windows is None else Windows.of(windows, overlap)
     sources: list[Source] = [source] if isinstance(source, str | Path | np.ndarray | Tensor) else list(source)
-    reading = Reading(encoder, sampling or encoder.sampling, kind, max(1, batch))
+    reading = Reading(encoder, sampling or encoder.sampling, kind, max(1, batch), progress)
     with limited(limits or Limits()):
         if cut is not None:
-            return [reading.in_windows(one, cut) for one in sources]
+            return [reading.in_windows(one, cut) for one in reading.shown(sources)]
         found = reading.clips(sources)
     if not attention:
         return found["feature"]
@@ -133,12 +140,19 @@ class Reading:
     sampling: Sampling
     kind: FeatureKind
     batch: int
+    progress: Progress = silent
+
+    def shown(self, sources: Sequence[Source]) -> Iterator[Source]:
+        """The sources one by one, each counted as done when the next one is asked for."""
+        for place, one in enumerate(sources):
+            yield one
+            self.progress(place + 1, len(sources), "")
 
     def clips(self, sources: Sequence[Source]) -> dict[str, Tensor]:
         """What is kept of the clip of each video; of arrays that hold several clips, of each."""
         parts: list[dict[str, Tensor]] = []
         waiting: list[UInt8[Tensor, "c 3 t h w"]] = []
-        for place, one in enumerate(sources):
+        for place, one in enumerate(self.shown(sources)):
             waiting.append(self.read(one))
             if len(waiting) == self.batch or place == len(sources) - 1:
                 parts.append(self.measured(torch.cat(waiting)))

@@ -8,30 +8,36 @@ nor the size of a feature matters.
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from jaxtyping import UInt8
 
 from tubelet.checksums import Damaged, parquet_writer, verify
-from tubelet.errors import RunError
+from tubelet.errors import RecipeError, RunError
 from tubelet.evaluations.cache import view_of
+from tubelet.inference.embed import load_encoder
 from tubelet.inference.kinds import FeatureKind
 from tubelet.inference.reading import Piece, clips_of, measured, piece_of
-from tubelet.inference.rows import Row, Sources
-from tubelet.inference.windows import Length, Measuring, Windows, length_of, pieces_of
+from tubelet.inference.rows import Row, Source, Sources, listed
+from tubelet.inference.windows import Length, Measuring, Windows, length_of, pieces_of, too_short
 from tubelet.jobs.pool import Failure
 from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, run_job
 from tubelet.jobs.shards import Series, Writer, series_folder
 from tubelet.loading.data import Data
 from tubelet.models.encoder import Encoder
 from tubelet.progress import Progress, silent
+from tubelet.runs.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HELD = 256 << 20  # bytes of decoded clips, or of features, that wait for their shard
 MADE_BY = b"tubelet"  # in the table's metadata: the encoder, the clip, the sampling, what of it is kept
@@ -100,6 +106,60 @@ def write_features(
         write_table(out, rows, series, columns, about, parts)
     failed = [row for row in rows if row.status != "ok"]
     return len(rows), failed, done
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """A table of features that was written."""
+
+    path: Path
+    rows: int
+    failed: list[Row]  # those without a feature, each with its reason
+    shape: tuple[int, ...]  # of a feature
+    done: Done
+
+    def to_pandas(self) -> "pd.DataFrame":
+        import pandas as pd
+
+        frame: pd.DataFrame = pd.read_parquet(self.path)
+        return frame
+
+
+def embed_sources(
+    run: str | Path | Run,
+    sources: Source | Sequence[Source],
+    out: str | Path,
+    *,
+    kind: FeatureKind | None = None,
+    windows: float | int | None = None,
+    overlap: float | int | str = 0.0,
+    batch: int = 16,
+    only_missing: bool = False,
+    force: bool = False,
+    running: Running | None = None,
+    progress: Progress = silent,
+    tell: Callable[[str], object] = lambda line: None,
+) -> FeatureTable:
+    """Writes the features of videos, folders, lists or corpora, by the encoder of a run, to a Parquet table, a row a
+    video, or a window of so many seconds. A table that is there is replaced with `force`, completed with
+    `only_missing`. `tell` is called with what to know before the work."""
+    out, kind = Path(out), kind or FeatureKind()
+    cut = None if windows is None else Windows.of(windows, overlap)
+    if cut is None and str(overlap) not in ("0", "0.0"):
+        raise RecipeError("--overlap is of windows; say how long they are with --windows SECONDS")
+    if out.exists() and not (force or only_missing):
+        raise RunError(
+            f"{out} exists; name another file with --out, complete it with --only-missing, or replace it with --force"
+        )
+    encoder = load_encoder(run).to("cuda" if torch.cuda.is_available() else "cpu")
+    data = Data(sampling=encoder.sampling)
+    if cut is not None and (line := too_short(cut, data.sampling, encoder.clip)):
+        tell(line)
+    rows, failed, done = write_features(
+        encoder, listed(sources), out, data,
+        batch=batch, only_missing=only_missing, kind=kind, windows=cut, running=running, progress=progress,
+    )  # fmt: skip
+    return FeatureTable(out, rows, failed, tuple(kind.shape(encoder)), done)
 
 
 def asked_for(kind: FeatureKind, windows: Windows | None) -> dict[str, Any]:
@@ -234,7 +294,7 @@ def write_table(
             some = rows[first : first + a_time]
             found = [series.rows.get(bytes.fromhex(row.key)) if row.status == "ok" else None for row in some]
             arrays = [
-                listed(columns[field.name], found, series)
+                arrays_of(columns[field.name], found, series)
                 if field.name in columns
                 else pa.array([getattr(row, field.name) for row in some], field.type)
                 for field in schema
@@ -243,7 +303,7 @@ def write_table(
         shutil.rmtree(parts)
 
 
-def listed(field: pa.Field, places: Sequence[tuple[int, int] | None], series: Series) -> pa.Array:
+def arrays_of(field: pa.Field, places: Sequence[tuple[int, int] | None], series: Series) -> pa.Array:
     """The numbers of these rows of the series; null where there is none."""
     size = field.type.list_size
     flat = np.zeros((len(places), size), field.type.value_type.to_pandas_dtype())

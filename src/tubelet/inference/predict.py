@@ -1,24 +1,29 @@
 """Labels of whole sources as a table: a row a video (or segment), whatever its state."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from jaxtyping import UInt8
 
 from tubelet.checksums import write_parquet
 from tubelet.evaluations.familiarity import caution
 from tubelet.evaluations.trained_on import roles, video_of
 from tubelet.inference.reading import clips_of, measured, piece_of
-from tubelet.inference.rows import Row, Sources
+from tubelet.inference.rows import Row, Source, Sources, listed
 from tubelet.jobs.runner import Done, Running, Task, Work, run_job
 from tubelet.progress import Progress, silent
-from tubelet.runs.classifier import SavedClassifier
-from tubelet.video.views import View
+from tubelet.runs.classifier import SavedClassifier, load_classifier
+from tubelet.runs.run import Run
+from tubelet.video.views import View, parse
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Judged = dict[str, dict[str, Any]]
 """Of a row by its key: `probabilities` "classes" and, of some classifiers, the `distance` from what they know."""
@@ -26,31 +31,85 @@ Judged = dict[str, dict[str, Any]]
 HELD = 256 << 20  # bytes of decoded clips that wait for the classifier
 
 
-def write_predictions(
-    classifier: SavedClassifier,
-    sources: Sequence[str | Path],
-    out: Path,
+@dataclass(frozen=True)
+class Predictions:
+    """Labels of videos, a row each, and what the user should know of them."""
+
+    table: pa.Table
+    classifier: SavedClassifier
+    failed: list[Row]  # those without a label, each with its reason
+    done: Done
+
+    @property
+    def cautions(self) -> int:
+        """How many of the videos are unlike those that the classifier learned from."""
+        return sum(bool(text) for text in self.table["caution"].to_pylist())
+
+    def to_pandas(self) -> "pd.DataFrame":
+        frame: pd.DataFrame = self.table.to_pandas()
+        frame.attrs["classes"] = list(self.classifier.classes)
+        return frame
+
+    def write(self, out: Path) -> None:
+        """As Parquet, whole or not at all."""
+        write_parquet(out, self.table)
+
+
+def predict(
+    run: str | Path | Run,
+    sources: Source | Sequence[Source],
     *,
-    views: Sequence[View] | None = None,
     split: str | None = None,
-    rest: bool = False,
-    every_class: bool = False,
+    unseen: bool = False,
+    views: str | Sequence[View] | None = None,
+    all_classes: bool = False,
+    classifier: str | None = None,
     batch: int = 16,
     running: Running | None = None,
     progress: Progress = silent,
-) -> tuple[list[Row], int, Done]:
-    """Writes the table whole or not at all. Returns its rows, how many stand under a caution, and what was done.
+) -> "pd.DataFrame":
+    """The labels of videos, folders, lists of videos or corpora, by the classifier of a run: a row a video.
 
-    `rest` leaves out the videos of corpora that the classifier was fitted or selected on; `every_class` adds a column
-    with the probability of each class, in the order that the table's metadata names them.
+    Columns: id, path, start, end, label, probability, caution (unlike what the classifier learned from), status,
+    reason, trained_on. A video that cannot be read keeps its row. Of corpora, `split` takes only those videos, and
+    `unseen` only those that the classifier has not learned from. `views` is pieces x squares of a video ("5x3";
+    otherwise as it was tested). `all_classes` adds the probability of every class, in the order of
+    `frame.attrs["classes"]`. `classifier` names one where a run has several.
     """
-    clip, sampling, views = classifier.clip, classifier.data.sampling, views or classifier.views
-    videos = Sources.of(sources, split, *([classifier.learned_from] if rest else [])).videos()
-    pieces = [piece_of(row, video, clip, sampling, views) for row, video in videos]
+    return predictions(
+        run, sources,
+        split=split, unseen=unseen, views=views, all_classes=all_classes, classifier=classifier, batch=batch,
+        running=running, progress=progress,
+    ).to_pandas()  # fmt: skip
+
+
+def predictions(
+    run: str | Path | Run | SavedClassifier,
+    sources: Source | Sequence[Source],
+    *,
+    split: str | None = None,
+    unseen: bool = False,
+    views: str | Sequence[View] | None = None,
+    all_classes: bool = False,
+    classifier: str | None = None,
+    batch: int = 16,
+    running: Running | None = None,
+    progress: Progress = silent,
+) -> Predictions:
+    """As `predict`, with what failed, what was done, and the classifier."""
+    chosen = parse(views) if isinstance(views, str) else views
+    if isinstance(run, SavedClassifier):
+        judge = run
+    else:
+        folder = run.folder if isinstance(run, Run) else run
+        judge = load_classifier(folder, classifier, "cuda" if torch.cuda.is_available() else "cpu")
+    clip, sampling, chosen = judge.clip, judge.data.sampling, chosen or judge.views
+    videos = Sources.of(listed(sources), split, *([judge.learned_from] if unseen else [])).videos()
+    pieces = [piece_of(row, video, clip, sampling, chosen) for row, video in videos]
     found: Judged = {}
 
     def keep(results: Sequence[tuple[Task, Sequence[UInt8[np.ndarray, "c 3 t h w"]]]]) -> None:
-        for task, values in measured(results, batch, classifier.judged):
+        for task, values in measured(results, batch, judge.judged):
             found[task.key] = {name: value.mean(0).float().numpy() for name, value in values.items()}
 
     tasks = {piece.task.key: piece.task for piece in pieces if piece.rows[0].status == "ok"}
@@ -60,7 +119,7 @@ def write_predictions(
         keep,
         running=running,
         progress=progress,
-        most=max(1, HELD // (3 * clip.frames * clip.size**2 * len(views))),
+        most=max(1, HELD // (3 * clip.frames * clip.size**2 * len(chosen))),
     )
     rows = [
         replace(row, status=failure.status, reason=failure.reason) if (failure := done.failed.get(row.key)) else row
@@ -70,10 +129,9 @@ def write_predictions(
         video_of(row.id, row.path, row.start, row.end) if video is None else replace(video, id=row.id)
         for row, video in videos
     ]
-    trained_on = {name: roles(clips) for name, clips in classifier.trained_on.find(named).items()}
-    table = table_of(rows, found, trained_on, classifier, every_class)
-    write_parquet(out, table)
-    return rows, sum(bool(text) for text in table["caution"].to_pylist()), done
+    trained_on = {name: roles(clips) for name, clips in judge.trained_on.find(named).items()}
+    table = table_of(rows, found, trained_on, judge, all_classes)
+    return Predictions(table, judge, [row for row in rows if row.status != "ok"], done)
 
 
 def table_of(

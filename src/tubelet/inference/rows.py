@@ -38,6 +38,16 @@ class Row:
         return hashlib.blake2b(repr(self.place).encode(), digest_size=16).hexdigest()
 
 
+Source = str | Path | Corpus
+"""A video, a folder or a list of videos, or a corpus."""
+
+
+def listed(sources: Source | Sequence[Source]) -> list[str | Path]:
+    """One source or several, as paths."""
+    some = [sources] if isinstance(sources, str | Path | Corpus) else sources
+    return [source.folder if isinstance(source, Corpus) else Path(source).expanduser() for source in some]
+
+
 def none(videos: Sequence[Video]) -> Collection[str]:
     return ()
 

@@ -4,37 +4,177 @@ the encoder's own features."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from tubelet.aligners.base import open_aligner
 from tubelet.aligners.unknown_words import check_text
+from tubelet.checkpoint import checkpoint_step
 from tubelet.corpus.rows import seconds
 from tubelet.corpus.table import Corpus, Video, normalise_text
-from tubelet.errors import CorpusError, RunError, WeightsError
-from tubelet.escape import one_line
+from tubelet.errors import CorpusError, RecipeError, RunError, WeightsError
+from tubelet.evaluations import Context
+from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.features import Features
 from tubelet.evaluations.knn import neighbours
-from tubelet.evaluations.pictures import middle_frame
-from tubelet.files import writing
+from tubelet.evaluations.pictures import keep_thumbnails
+from tubelet.evaluations.results import merge_result
+from tubelet.evaluations.trained_on import roles
+from tubelet.inference.embed import embed_at
+from tubelet.inference.hits import Hit, draw
 from tubelet.objectives.base import TextHead
+from tubelet.progress import Progress, silent
+from tubelet.runs.folder import load_task, read_run_config, weights_file
+from tubelet.runs.record import of_run
+from tubelet.runs.run import Run
 from tubelet.stores.embeddings import Embeddings, same_texts
 from tubelet.tasks import Pretraining
 
-COLUMNS, TILE, MARGIN, LINE = 4, 224, 12, 17
-INK, GREY = (20, 20, 20), (110, 110, 110)
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
-class Hit:
-    """One clip, the nearest first."""
+class Found:
+    """What a search found in a corpus, and what the user should know of it."""
 
-    video: Video
-    score: float  # cosine
+    asked: str
+    hits: list[Hit]
+    corpus: Corpus
+    searched: Features
+    trained_on: dict[str, str]  # id: by whom, of the hits that were trained on
+    warnings: list[str]
+    unknown: tuple[str, ...]  # what is not known of the training of the run
+    context: Context
+
+    def to_pandas(self) -> "pd.DataFrame":
+        import pandas as pd
+
+        columns = ["id", "score", "split", "label", "captions", "trained_on", "path", "start", "end"]
+        rows = [
+            (hit.video.id, hit.score, hit.video.split, hit.video.label, self.captions(hit.video),
+             self.trained_on.get(hit.video.id), str(hit.video.path), hit.video.start, hit.video.end)
+            for hit in self.hits
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=columns)
+
+    def captions(self, video: Video) -> list[str]:
+        return list(dict.fromkeys(caption.text for caption in self.corpus.captions_of(video)))
+
+    def lines(self) -> list[str]:
+        """In words, for the command line."""
+        lines = []
+        for place, hit in enumerate(self.hits, start=1):
+            captions = "; ".join(dict.fromkeys(caption.text for caption in self.corpus.captions_of(hit.video)[:2]))
+            by = self.trained_on.get(hit.video.id)
+            about = "   ".join(filter(None, [hit.video.id, hit.video.label, by and f"trained on: {by}", captions]))
+            lines.append(f"{place:>3}   {hit.score:+.3f}   {hit.video.split:<5}   {about}")
+        lines += [*self.unknown, *(f"NOTE: {line}" for line in self.warnings)]
+        if failed := self.searched.failed:
+            lines.append(f"{len(failed)} videos could not be read, first {failed[0]}")
+        return lines
+
+
+def search(
+    run: str | Path | Run,
+    text: str | None = None,
+    *,
+    like: str | Path | None = None,
+    on: str | Path | Corpus | None = None,
+    split: str = "all",
+    top: int = 12,
+    aligner: str | Path | None = None,
+    batch: int = 16,
+    progress: Progress = silent,
+) -> "pd.DataFrame":
+    """The clips of a corpus that lie nearest to a text, or that look `like` a clip; a row each, the nearest first.
+
+    Columns: id, score (cosine), split, label, captions, trained_on, path, start, end. For a text the run was trained
+    with captions. `like` is a video file or an id of the corpus, with "@12.5" from so many seconds on. `on` is the
+    corpus, that of the run where it is not given. `aligner` is what embeds a text that is no caption of the corpus.
+    """
+    return find(
+        run, text, like=like, on=on, split=split, top=top, aligner=aligner, batch=batch, progress=progress
+    ).to_pandas()
+
+
+def find(
+    run: str | Path | Run,
+    text: str | None = None,
+    *,
+    like: str | Path | None = None,
+    on: str | Path | Corpus | None = None,
+    split: str = "all",
+    top: int = 12,
+    aligner: str | Path | None = None,
+    batch: int = 16,
+    progress: Progress = silent,
+) -> Found:
+    """As `search`, with what was searched and what the user should know."""
+    if top < 1:
+        raise RecipeError(f"--top must be at least 1, not {top}")
+    if (text is None) == (like is None):
+        raise RecipeError('a search is for a text or for a clip: `tubelet search RUN "a red star"`, or --like CLIP')
+    folder = run.folder if isinstance(run, Run) else Path(run)
+    plan = read_run_config(folder)
+    config, task = load_task(folder)
+    home = plan.corpus["path"]
+    if not (on or home):
+        raise RunError(f"{folder} was imported and trained on no corpus here; name one with --on CORPUS")
+    task.to("cuda" if torch.cuda.is_available() else "cpu")
+    corpus = on if isinstance(on, Corpus) else Corpus.open(on or home)
+    context = Context(
+        encoder=task.encoder, corpus=corpus, clip=config.clip, data=config.data, task=task, texts=plan.texts,
+        keep=folder / FOLDER, seed=config.seed, batch=batch, progress=progress,
+    )  # fmt: skip
+    warnings: list[str] = []
+    if text is not None:
+        corpora = [corpus, *([Corpus.open(home)] if home else [])]
+        head = head_of(task, folder)
+        trained_with = context.texts.identity(corpora[-1])
+        embedder = open_aligner(aligner) if aligner else next(filter(None, map(aligner_of, corpora)), None)
+        warnings += words_unlearned(text, embedder, trained_with)
+        vector = text_vector(text, embedder, trained_with, *corpora, series=context.texts.series)
+        features = context.features(split)
+        hits = nearest(head, features, vector, {video.id: video for video in corpus.videos}, top)
+    else:
+        clip = clip_named(str(like), corpus)
+        if clip.video is not None and clip.start is None:
+            vector = context.features("all").mean_of(clip.video)
+        else:
+            vector = embed_at(task.encoder, clip.path, clip.start, config.data.sampling)
+        features = context.features(split)
+        hits = alike(features, vector, corpus, top, clip.video)
+    record = of_run(folder)
+    trained_on = {name: roles(clips) for name, clips in record.find(hit.video for hit in hits).items()}
+    asked = text if text is not None else f"like {like}"
+    return Found(asked, hits, corpus, features, trained_on, warnings, tuple(record.unknown), context)
+
+
+def aligner_of(corpus: Corpus) -> Any | None:
+    """The aligner that lies beside a corpus."""
+    there = (corpus.folder / "aligner" / "aligner.json").is_file()
+    return open_aligner(corpus.folder / "aligner") if there else None
+
+
+def keep(found: Found, folder: Path, out: Path, command: Sequence[str], split: str) -> None:
+    """Draws the contact sheet, and puts the search among the results of the run, whose report shows it."""
+    draw(found.asked, found.hits, out)
+    result = {
+        "corpus": found.context.identity,
+        "step": checkpoint_step(weights_file(folder)),
+        "asked": {"command": list(command)},
+        "counts": {split: {**found.searched.counts(), "used": len(found.searched), "unlabelled": 0}},
+        "failed": {split: list(found.searched.failed)},
+        "examples": {"search": [told(found.asked, found.hits, found.corpus)]},
+        "warnings": found.warnings,
+    }
+    merge_result(folder, f"search {found.asked}", result)
+    keep_thumbnails(found.corpus, [hit.video.id for hit in found.hits], folder)
 
 
 def head_of(task: Pretraining, run: Path) -> TextHead:
@@ -145,35 +285,3 @@ def told(text: str, hits: Sequence[Hit], corpus: Corpus) -> dict[str, Any]:
     right = {caption.video for caption in corpus.captions if normalise_text(caption.text) == said}
     answers = [{"answer": hit.video.id, "score": hit.score, "right": hit.video.id in right or None} for hit in hits]
     return {"query": text, "answers": answers}
-
-
-def draw(text: str, hits: Sequence[Hit], path: Path) -> None:
-    """The middle frames of the hits, four a row, each with its score and its name, as a PNG."""
-    title, small = ImageFont.load_default(18), ImageFont.load_default(13)
-    rows = -(-len(hits) // COLUMNS)
-    top, cell = MARGIN + 34, TILE + 2 * LINE + MARGIN
-    sheet = Image.new("RGB", (MARGIN + COLUMNS * (TILE + MARGIN), top + rows * cell + MARGIN), (255, 255, 255))
-    pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN), one_line(text), INK, title)
-    for place, hit in enumerate(hits):
-        left, high = MARGIN + place % COLUMNS * (TILE + MARGIN), top + place // COLUMNS * cell
-        frame = middle_frame(hit.video)
-        if frame is not None:
-            sheet.paste(Image.fromarray(frame).resize((TILE, TILE), Image.Resampling.BICUBIC), (left, high))
-        label = "".join(f"   {one_line(word)}" for word in (hit.video.split, hit.video.label) if word)
-        said = f"{place + 1}   {hit.score:.3f}{label}"
-        while small.getlength(said) > TILE:
-            said = f"{said[:-2]}…"
-        pen.text((left, high + TILE + 3), said, INK, small)
-        pen.text((left, high + TILE + 3 + LINE), shortened(one_line(hit.video.id), small), GREY, small)
-    with writing(path) as part:
-        sheet.save(part, format="PNG", optimize=True)
-
-
-def shortened(name: str, font: Any) -> str:
-    """The end of a name that is too long for a tile."""
-    if font.getlength(name) <= TILE:
-        return name
-    while name and font.getlength("..." + name) > TILE:
-        name = name[1:]
-    return "..." + name

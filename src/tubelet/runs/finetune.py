@@ -37,7 +37,7 @@ from tubelet.runs.start import Tell, quiet, session, start
 def finetune(
     run: Path | str | Run,
     *words: str,
-    on: Path | str | None = None,
+    on: Path | str | Corpus | None = None,
     out: Path | str,
     labels: Mapping[str, str] | None = None,
     allow_seen: bool = False,
@@ -117,7 +117,7 @@ def finetune(
         return Run(folder)
 
 
-def corpus_of(run: Path, on: Path | str | None) -> Path:
+def corpus_of(run: Path, on: Path | str | Corpus | None) -> Path:
     """The corpus that is named, else that of the run."""
     if not (path := on or read_run_config(run).corpus["path"]):
         raise RunError(f"{run} was imported and trained on no corpus here; name one with --on CORPUS")

@@ -16,6 +16,7 @@ from tubelet.models.classifier import ScoreHead
 from tubelet.objectives import Pixels
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.folder import IMPORTED, RunConfig, write_run_config
+from tubelet.runs.run import Run
 from tubelet.video.sampling import Sampling
 from tubelet.weights import Weights, read_weights
 from tubelet.weights.layouts import DECODER
@@ -25,6 +26,20 @@ FIELDS = ("clip", "data", "encoder")
 
 
 def import_weights(
+    source: str | Path, *words: str, out: str | Path, trained_on: tuple[int, int] | None = None, **fields: Any
+) -> Run:
+    """Writes the run folder `out` of the weights in this file or folder, or on the hub under this name.
+
+    Fields of clip, data and encoder are set as on the command line, `"clip.size=112"`. Where `clip.frames` and
+    `clip.size` are others than the weights were trained on, the position table is interpolated. `trained_on` (frames,
+    size) says what that was, where no config does.
+    """
+    given = [*words, *(f"{name}={value}" for name, value in fields.items())]
+    write_imported(str(source), Path(out), given, trained_on)
+    return Run(out)
+
+
+def write_imported(
     source: str, out: Path, words: Sequence[str] = (), trained_on: tuple[int, int] | None = None
 ) -> tuple[Pretrain, Weights]:
     """Writes the run folder `out` of the weights in this file or folder, or on the hub under this name.

@@ -34,7 +34,7 @@ from tubelet.train import train
 def pretrain(
     recipe: str | Pretrain | Callable[[], Pretrain],
     *words: str,
-    on: Path | str,
+    on: Path | str | Corpus,
     out: Path | str,
     allow_changed: bool = False,
     command: Iterable[str] = (),

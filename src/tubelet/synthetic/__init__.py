@@ -6,7 +6,7 @@ from pixels alone. The name "synth-1" fixes every pixel and every draw: a change
 """
 
 from tubelet.synthetic.ceiling import CEILING
-from tubelet.synthetic.corpus import VERSION, Size, truth, truth_in_words, write_synth
+from tubelet.synthetic.corpus import VERSION, Size, synth, truth, truth_in_words, write_synth
 from tubelet.synthetic.render import Rendered, Truth, render, render_scene
 from tubelet.synthetic.scene import (
     CAMERAS,
@@ -41,6 +41,7 @@ __all__ = [
     "held_out",
     "render",
     "render_scene",
+    "synth",
     "truth",
     "truth_in_words",
     "write_synth",

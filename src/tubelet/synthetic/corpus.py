@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from tubelet.checksums import Damaged, read_json, read_npz, read_parquet, write_json, write_npz, write_parquet
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError
 from tubelet.files import remove_leftovers, within
 from tubelet.progress import Progress, silent
@@ -37,7 +38,7 @@ class Size:
 
     def __post_init__(self) -> None:
         if self.train < 1 or self.test < 0 or self.frames < 2 or self.fps < 1:
-            raise CorpusError("an embedded corpus needs at least 1 training clip, 2 frames and 1 frame a second")
+            raise CorpusError("a synthetic dataset needs at least 1 training clip, 2 frames and 1 frame a second")
         if self.pixels < 32 or self.pixels % 2:
             raise CorpusError(f"frames of {self.pixels} pixels cannot be rendered; --size must be even and at least 32")
 
@@ -66,6 +67,25 @@ def write_synth(folder: Path, size: Size, workers: int = 1, progress: Progress =
     if missing or not (folder / "corpus.json").exists():
         write_tables(folder, size)
     return len(missing)
+
+
+def synth(
+    out: str | Path,
+    train: int = 1200,
+    test: int = 400,
+    *,
+    seed: int = 0,
+    size: int = 96,
+    frames: int = 32,
+    workers: int = 1,
+    progress: Progress = silent,
+) -> Corpus:
+    """Renders the synthetic dataset `synth-1` into the corpus folder `out`: so many training and test clips of so many
+    frames of `size` x `size` pixels, with labels, captions, and the truth of each clip. Interrupted, the same call
+    resumes; more clips may be added later. A script that asks for more `workers` (processes) than one needs the usual
+    `if __name__ == "__main__":`, as they are spawned."""
+    write_synth(Path(out).expanduser(), Size(train, test, seed, size, frames), workers, progress)
+    return Corpus.open(out)
 
 
 class Mark(TypedDict):
