@@ -45,7 +45,7 @@ def test_threads_are_given_back_after_a_command_of_a_python_program(tmp_path, ca
     before, count = dict(os.environ), torch.get_num_threads()
     assert main(["pretrain", "tiny", "--on", str(tmp_path), "--out", str(tmp_path / "run"), "--threads", "2"]) == 2
     assert (dict(os.environ), torch.get_num_threads()) == (before, count)
-    assert main(["compare", str(tmp_path), "--threads", "0"]) == 2
+    assert main(["evaluate", str(tmp_path), "--threads", "0"]) == 2
     assert "--threads 0 must be at least 1" in capsys.readouterr().err
 
 

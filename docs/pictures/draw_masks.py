@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/maskers.md: every listed masker on one clip of the embedded corpus.
+"""Draws the pictures of docs/maskers.md: every listed masker on one clip of the synthetic dataset.
 
     python docs/pictures/draw_masks.py [--clip 5] [--out docs/pictures]
 

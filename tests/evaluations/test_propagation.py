@@ -1,4 +1,4 @@
-"""Label propagation: on made-up tokens whose answer is known, on the embedded corpus, on masks of one's own."""
+"""Label propagation: on made-up tokens whose answer is known, on the synthetic dataset, on masks of one's own."""
 
 import numpy as np
 import pytest

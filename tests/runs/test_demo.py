@@ -1,4 +1,4 @@
-"""`tubelet demo`: the whole line in one command, here with few clips and steps."""
+"""`tubelet demo`: the whole pipeline in one command, here with few clips and steps."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The truth of the embedded corpus as maps."""
+"""The truth of the synthetic dataset as maps."""
 
 from pathlib import Path
 

@@ -75,7 +75,7 @@ def check_videomae(folder: Path) -> str:
 
 
 def knn_figure(folder: Path, corpus: Corpus, scratch: Path) -> str:
-    """kNN of the imported encoder on the embedded corpus: a figure to look at, no threshold."""
+    """kNN of the imported encoder on the synthetic dataset: a figure to look at, no threshold."""
     config, _ = write_imported(str(folder), scratch / "run", ["data.sampling.stride=2"])
     from tubelet import load_encoder
 

@@ -1,4 +1,4 @@
-"""The embedded corpus: what it promises, held against references that do not share its code."""
+"""The synthetic dataset: what it promises, held against references that do not share its code."""
 
 import dataclasses
 import hashlib

@@ -21,11 +21,11 @@ from tubelet.threads import computing
 from tubelet.trust import trusting_code
 
 VERBS = {
-    "demo": "the whole line on the embedded corpus, in minutes on two cores",
-    "synth": "render the embedded corpus: captioned action clips with known subject and motion",
-    "index": "make a corpus of your videos: a table of every file, whatever its state",
-    "caption": "write a caption for every video: by a model that looks, from a file, or of its label",
-    "captions": "look at the captions: coverage, lengths, faults, words, samples beside their frames",
+    "demo": "the whole pipeline on the synthetic dataset, in minutes on two cores",
+    "synth": "render the synthetic dataset: captioned action clips with known subject and motion",
+    "index": "make a corpus of your videos: a table with a row for every file, also those that fail",
+    "caption": "write a caption for every video: by a vision-language model, from a file, or from its label",
+    "captions": "summarize the captions: coverage, lengths, faults, words, samples next to their frames",
     "align": "train a small image-text aligner on the corpus's own frames and captions",
     "saliency": "compute saliency maps once per corpus: text, motion, flow, attention, your own",
     "maps": "measure how well saliency maps find what captions name",
@@ -34,17 +34,20 @@ VERBS = {
     "pretrain": "pretrain an encoder by a recipe, with any field overridden as key=value",
     "finetune": "fine-tune a pretrained encoder to labels, all of them or a share",
     "evaluate": "measure an encoder on a corpus: probes, kNN, few labels, retrieval, reconstruction",
-    "predict": "write the labels of videos to a table, by a classifier that was kept",
-    "search": "find the clips that lie nearest to a text: a list and a contact sheet",
+    "predict": "write predicted labels of videos to a table, by a fine-tuned or linear classifier",
+    "search": "find the clips nearest to a text or to a clip: a list and a contact sheet",
     "study": "run a declared grid of trainings, and say what it shows over seeds",
     "embed": "write the features of videos to a table",
-    "export": "a run for other software: transformers, ONNX, torch.export, safetensors, with a model card",
+    "export": "write a run for other software: transformers, ONNX, torch.export, safetensors",
     "compare": "runs beside each other: means, spread over seeds, paired differences",
     "report": "one self-contained page from run folders",
 }
 
 
 TOGETHER = ("pretrain", "finetune", "evaluate")  # what several processes do as one; of all else the first does it alone
+
+
+READ_ONLY = ("captions", "compare", "report")  # commands that compute with no torch
 
 
 # Commands that rebuild the model of a run folder, which may name code.
@@ -164,7 +167,8 @@ def run(argv: list[str]) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    parser.add_argument("--threads", type=int, metavar="N", help="threads that compute (default: one a core)")
+    if verb not in READ_ONLY:
+        parser.add_argument("--threads", type=int, metavar="N", help="threads that compute (default: one a core)")
     if verb in OPEN_RUNS:
         parser.add_argument("--trust-code", action="store_true", help="run the file of classes that a run folder names")
     if {"-h", "--help"} & set(rest) and hasattr(module, "help_on"):  # a verb whose help depends on its words
@@ -174,7 +178,7 @@ def run(argv: list[str]) -> int:
     together = verb in TOGETHER and not getattr(args, "dry_run", False)
     if not together and not first_alone(verb):
         return 0
-    with computing(args.threads), limits(args), trusting_code(getattr(args, "trust_code", False)):
+    with computing(getattr(args, "threads", None)), limits(args), trusting_code(getattr(args, "trust_code", False)):
         module.run(args)
     return 0
 

@@ -1,4 +1,4 @@
-"""The whole line on the embedded corpus, in minutes on two cores: render, align, score, pretrain twice, report.
+"""The whole pipeline on the synthetic dataset, in minutes on two cores: render, align, score, pretrain twice, report.
 
 Each step is a command that you could type; it is shown before it runs. Run again, it goes on where it stopped. With
 several seeds it also says by how much each run beats what needs no training, seed by seed.

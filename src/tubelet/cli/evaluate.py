@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--labels", metavar="FILE", help="CSV or Parquet with a column video, id or path, and a label")
     parser.add_argument(
-        "--label", metavar="COLUMN", help="the column of --labels, or of the truth beside the embedded corpus"
+        "--label", metavar="COLUMN", help="the column of --labels, or of the truth beside the synthetic dataset"
     )
     parser.add_argument("--strict", action="store_true", help="refuse --labels of which a row names no video")
     parser.add_argument(
@@ -222,7 +222,7 @@ def baselines(
     corpus: "Corpus",
     label: str | None,
 ) -> dict[str, Any]:
-    """The same evaluation of what needs no training; and the ceiling of the embedded corpus, where that is known."""
+    """The same evaluation of what needs no training; and the ceiling of the synthetic dataset, where that is known."""
     from tubelet.errors import CorpusError
     from tubelet.evaluations.baselines import ceiling, measured
 

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scratch", action="store_true", help="the same encoder with fresh weights: the baseline")
     parser.add_argument("--labels", metavar="FILE", help="CSV or Parquet with a column video, id or path, and a label")
     parser.add_argument(
-        "--label", metavar="COLUMN", help="the column of --labels, or of the truth beside the embedded corpus"
+        "--label", metavar="COLUMN", help="the column of --labels, or of the truth beside the synthetic dataset"
     )
     parser.add_argument("--strict", action="store_true", help="refuse --labels of which a row names no video")
     parser.add_argument("--allow-seen", action="store_true", help="test on a split that the aligner was trained on")

@@ -1,6 +1,6 @@
-"""Render the embedded corpus synth-1: short H.264 clips of a coloured shape that spins, bounces, grows ... among
+"""Render the synthetic dataset synth-1: short H.264 clips of a coloured shape that spins, bounces, grows ... among
 distractors, with labels, captions (sources subject, verb, both), train and test splits, and beside each clip the exact
-subject mask and flow. Run again, it goes on where it stopped; more clips may be added later."""
+subject mask and flow. Run again, it resumes; more clips may be added later."""
 
 import argparse
 
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames", type=int, default=32, help="frames of a clip, at 15 a second (default: %(default)s)"
     )
-    parser.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
     parser.add_argument(
         "--ceiling",
         metavar="FILE",

@@ -107,7 +107,7 @@ def asks_for_all(metric: str) -> bool:
 
 
 def ceiling(corpus: Corpus, metrics: Iterable[str]) -> dict[str, Any] | None:
-    """The accuracies among these metrics that a supervised reference reaches on the labels of the embedded corpus,
+    """The accuracies among these metrics that a supervised reference reaches on the labels of the synthetic dataset,
     from pixels alone; None of any other corpus."""
     if corpus.name != VERSION:
         return None

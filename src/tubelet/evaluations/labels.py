@@ -1,4 +1,4 @@
-"""Labels other than the table's: a column of a CSV or Parquet file, or of the truth beside the embedded corpus."""
+"""Labels other than the table's: a column of a CSV or Parquet file, or of the truth beside the synthetic dataset."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,8 @@ KEYS = ("video", "id")  # columns that name rows of a corpus, where a table has 
 def other_labels(
     corpus: Corpus, file: Path | None, column: str | None, remarks: list[str] | None = None, strict: bool = False
 ) -> dict[str, str]:
-    """Video id -> label. Without a file: the column of the embedded corpus's truth. `remarks` is told how many rows of
-    the file were used, and which were not; `strict` refuses a file with such rows."""
+    """Video id -> label. Without a file: the column of the synthetic dataset's truth. `remarks` says how many rows
+    of the file were used, and which were not; `strict` refuses a file with such rows."""
     if file is None:
         file = corpus.folder / "truth" / "clips.parquet"
         if not file.exists():

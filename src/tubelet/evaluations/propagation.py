@@ -127,7 +127,7 @@ def true_masks(corpus: Corpus, video: Video, context: Context) -> TrueMasks:
 
 
 def read_masks(corpus: Corpus, video: Video) -> np.ndarray:
-    """Of every frame of the video: a file of the user's, or the truth of the embedded corpus."""
+    """Of every frame of the video: a file of the user's, or the truth of the synthetic dataset."""
     path = within(corpus.folder / MASKS, f"{video.id}.npy")
     if path.exists():
         return np.load(path, allow_pickle=False) != 0

@@ -1,4 +1,4 @@
-"""Some of a corpus's videos, by what its table, or the truth beside the embedded corpus, says of them."""
+"""Some of a corpus's videos, by what its table, or the truth beside the synthetic dataset, says of them."""
 
 from collections.abc import Sequence
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""Small enough for two cores: what the demo, the tests and the studies on the embedded corpus start from."""
+"""Small enough for two cores: what the demo, the tests and the studies on the synthetic dataset start from."""
 
 import chz
 
@@ -20,7 +20,7 @@ def tiny() -> Pretrain:
     """Reconstruction alone, half of the slots hidden, 16x64x64: minutes on two cores.
 
     On a grid of 4x4 places a hidden tubelet is told from its neighbours; a hidden slot must be told from how things
-    move, and that is what the label of the embedded corpus asks for.
+    move, and that is what the label of the synthetic dataset asks for.
 
     tubelet synth --out corpora/synth
     tubelet pretrain tiny --on corpora/synth --out runs/tiny

@@ -23,8 +23,8 @@ class Way:
 
 @dataclass(frozen=True)
 class Measure:
-    """A column: a metric of an evaluation, on the table's labels or on a column of the truth of the embedded corpus; of
-    `log`, a loss in the last tenth of the steps, over its trivial level."""
+    """A column: a metric of an evaluation, on the table's labels or on a column of the truth of the synthetic dataset;
+    of `log`, a loss in the last tenth of the steps, over its trivial level."""
 
     title: str
     evaluation: str
@@ -44,7 +44,7 @@ MEASURES = (
     Measure("colour", "linear", "mean.accuracy", "colour", ("linear.pools=mean",)),
     Measure("text to video R@10", "retrieval", "text_to_video.r@10"),
 )
-"""Of the embedded corpus: `motion` is the label, which captions of the subject do not name; shape and colour they name.
+"""Synthetic dataset: `motion` is the label, which captions of the subject do not name; shape and colour they name.
 Elsewhere the columns that need its truth are left out."""
 
 

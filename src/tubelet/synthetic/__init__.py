@@ -1,4 +1,4 @@
-"""`synth-1`, the embedded corpus: a subject performs one of eight motions among distractors that do not.
+"""`synth-1`, the synthetic dataset: a subject performs one of eight motions among distractors that do not.
 
 `render(index)` gives a clip in memory; `write_synth(folder)` a corpus of H.264 files with labels, captions, splits and
 the exact truth beside every clip; `truth(corpus, video)` reads that truth. `CEILING` is how well the label can be told
