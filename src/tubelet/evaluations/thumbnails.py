@@ -34,8 +34,9 @@ def looks_of_videos(corpus: Corpus, videos: Sequence[Video], tell: Tell = quiet)
     """By id; videos that cannot be read are left out. `tell` is told where that takes time."""
     root = beside(corpus)
     store = Store(root, VIEW, "looks")
-    found = broadcast_from_rank0(lambda: {video.id: row for video in videos if (row := store.find(video)) is not None})
-    new = [video for video in videos if video.id not in found]
+    found = {video.id: row for video in videos if (row := store.find(video)) is not None}
+    known = broadcast_from_rank0(lambda: frozenset(found))
+    new = [video for video in videos if video.id not in known]
     if len(new) > FEW:
         tell(f"looking once at {len(new)} clips of {corpus.name}, so that copies of them are recognised")
     rank, world_size = rank_and_world_size()
