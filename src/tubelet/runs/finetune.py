@@ -97,7 +97,7 @@ def finetune(
                     tidy(config, folder)
                 tell(f"{folder} is finished")
                 return Run(folder)
-            begun.write()
+            trained_on = begun.write()
             first = Candidate(
                 config, corpus, division, rates[0], steps, folder, begun.context, tell=tell, progress=ranks.progress
             )
@@ -112,7 +112,7 @@ def finetune(
                 if not tune(kept):
                     tell("stopped and saved; the same command resumes from there")
                     return Run(folder)
-            finish(folder, begun.record, corpus, tell)
+            finish(folder, trained_on, corpus, tell)
             conclude(kept, division, leaks, chosen, folder)
         return Run(folder)
 

@@ -79,12 +79,12 @@ def pretrain(
                 first_step=begun.step * config.accumulate, last_step=steps * config.accumulate,
                 progress=decoding(tell, corpus, config.clip, config.data),
             )  # fmt: skip
-            begun.write()
+            trained_on = begun.write()
             leaks = partial(
                 Leaks.of, corpus, guided=config.guided_by_text, compared=config.needs_text,
                 source=config.data.captions.source,
             )  # fmt: skip
-            while_training = leaks(begun.record)
+            while_training = leaks(trained_on)
             tell_short(tell, corpus, config)
             tell_negatives(tell, config, ranks.context.world_size)
             tell_refused(tell, corpus, config)
@@ -108,7 +108,7 @@ def pretrain(
                     return run
                 task.eval()
                 whole = context(folder=folder, keep=folder / FOLDER)
-                known = leaks(finish(folder, begun.record, corpus, tell))
+                known = leaks(finish(folder, trained_on, corpus, tell))
                 for evaluation, result in measure(config, whole, known, log, steps, tell).items():
                     entry = complete(config.evaluations[evaluation], result, whole, known, steps)
                     merge_result(folder, evaluation, entry)

@@ -51,19 +51,26 @@ class Started(Generic[C]):
     config: RunConfig[C]
     lock: RunLock[C]
     finished: bool
-    record: TrainedOn
+    trained_on: TrainedOn | None  # on the first rank
     context: DistributedContext
 
     @property
     def step(self) -> int:
         return self.lock.step
 
-    def write(self) -> None:
-        """What the folder says of a run from its beginning."""
-        if self.context.rank == 0:
+    def write(self) -> TrainedOn:
+        """Writes what the folder says of a run from its beginning. Returns the record of what it is trained on."""
+
+        def write() -> None:
+            assert self.trained_on is not None
             if not self.lock.begun:
                 write_run_config(self.folder, self.config)
-            self.record.write(self.folder / FILE)
+            self.trained_on.write(self.folder / FILE)
+
+        broadcast_from_rank0(write)
+        record = self.trained_on or TrainedOn.read(self.folder / FILE)
+        assert record is not None
+        return record
 
 
 @contextlib.contextmanager
@@ -77,13 +84,16 @@ def start(
     """Takes the folder for this run, or for the same one resuming; one command at a time. Nothing is written before
     `Started.write`, so that what fails earlier leaves nothing behind."""
     with contextlib.ExitStack() as stack:
+        record: TrainedOn | None = None
 
-        def take() -> tuple[RunLock[C], bool, TrainedOn]:
+        def take() -> tuple[RunLock[C], bool]:
+            nonlocal record
             lock = stack.enter_context(lock_run(folder, config))
             finished = is_finished(lock)
-            return lock, finished, TrainedOn() if finished else begin(lock)
+            record = None if finished else begin(lock)
+            return lock, finished
 
-        lock, finished, record = broadcast_from_rank0(take)
+        lock, finished = broadcast_from_rank0(take)
         context = replace(session.context, precision=lock.run_config.precision)
         yield Started(folder, config, lock, finished, record, context)
         broadcast_from_rank0(
