@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.log import Bar, Log, read_log, relative_losses
+from tubelet.results import Metric
 
 
 def write(path, steps, keep=0):
@@ -49,11 +50,11 @@ def test_records_of_one_step_are_kept_together(tmp_path):
 def test_every_line_is_json_that_any_reader_takes(tmp_path):
     path = tmp_path / "log.jsonl"
     with Log(path) as log:
-        log.write("step", 1, loss=float("nan"), failed=["a: bad"], metrics={"x": float("inf")})
+        log.write("step", 1, loss=float("nan"), failed=["a: bad"], metrics={"x": Metric(float("inf"))})
     line = path.read_text().strip()
     record = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert record["loss"] is None
-    assert record["metrics"] == {"x": None}
+    assert record["metrics"] == {"x": {"value": None, "unit": "fraction"}}
     assert record["failed"] == ["a: bad"]
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from tubelet import cli, log, progress
 from tubelet.cli import main
 from tubelet.progress import Bar
+from tubelet.results import Metric, Result, write_result
 
 STEERS = "\x1b]0;owned\x07\x1b[2J\x1b[31m\x9b1A\r\u202eexe"
 OWN = re.compile(
@@ -70,8 +71,8 @@ def test_names_in_a_table_and_in_a_sentence_are_texts_without_markup_or_control(
         run.mkdir()
         recipe = {"recipe": hostile, "corpus": {"name": hostile, "fingerprint": name}, "values": {"seed": seed}}
         (run / "recipe.json").write_text(json.dumps(recipe))
-        result = {"metrics": {f"{hostile}.accuracy": 0.5}, "baselines": {hostile: {"metrics": {}}}}
-        (run / "results.json").write_text(json.dumps({hostile: result}))
+        metrics = {f"{hostile}.accuracy": Metric(0.5)}
+        write_result(run, hostile, Result(metrics, baselines={hostile: Result(metrics)}))
         runs.append(str(run))
     assert main(["compare", *runs]) == 0
     said = capsys.readouterr().out

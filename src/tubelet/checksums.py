@@ -10,9 +10,9 @@ of the field and what its value begins with: one of them may be damaged, and the
 
 import contextlib
 import json
-import math
 import mmap
 import re
+import sys
 import types
 import typing
 import zlib
@@ -246,6 +246,17 @@ def crc32_without(content: mmap.mmap, place: int) -> bytes:
     return f"{digest:08x}".encode()
 
 
+def plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity: such a number is written as null."""
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
 def with_checksum(content: Mapping[str, Any], size: int) -> Record:
     as_read = json.loads(json.dumps({name: value for name, value in content.items() if name != FIELD}, default=str))
     return {**as_read, FIELD: checksum(as_read, size)}
@@ -308,7 +319,7 @@ def misfit(value: Any, shape: Any, name: str = "") -> str | None:
         inner = arguments[1] if arguments else Any
         return first_misfit([(item, inner, f"{name}.{key}".lstrip(".")) for key, item in value.items()])
     right = isinstance(value, (int, float) if shape is float else shape) and isinstance(value, bool) == (shape is bool)
-    if not right or (shape is float and not math.isfinite(value)):
+    if not right or (shape is float and not -sys.float_info.max <= value <= sys.float_info.max):
         return told(name, value, spelled(shape))
     return None
 

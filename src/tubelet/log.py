@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, NotRequired, TypedDict
+from typing import Any, BinaryIO
 
 from rich.progress import BarColumn, TaskID, TextColumn
 
-from tubelet.checksums import json_line, misfit, open_json_lines, read_json_lines
+from tubelet.checksums import json_line, open_json_lines, plain
 from tubelet.console import Console, Display
 from tubelet.errors import RunError, TubeletError
+from tubelet.results import Metric, read_log_records
 
 Record = dict[str, Any]
 
@@ -40,12 +41,14 @@ class Log:
         if self.file is None:
             return
         self.stand()
-        record = {"kind": kind, "step": step, **values, "time": round(time.time(), 3)}
+        metrics: Mapping[str, Metric] = values.get("metrics") or {}
+        told = {"metrics": {name: metric.to_json() for name, metric in metrics.items()}} if "metrics" in values else {}
+        record = {"kind": kind, "step": step, **values, **told, "time": round(time.time(), 3)}
         self.file.write(json_line(plain(record)))
         self.file.flush()
         if self.board is not None:
             prefix = f"{values['name']}/" if kind == "evaluation" else ""
-            for name, value in (values.get("metrics") or values).items():
+            for name, value in ({name: one.value for name, one in metrics.items()} or values).items():
                 if isinstance(value, int | float):
                     self.board.add_scalar(prefix + name, value, step)
 
@@ -81,48 +84,19 @@ class Log:
 
 def read_log(path: Path) -> list[Record]:
     """The whole records of a log; a last line that was cut short is left out."""
-    return [record for record, _ in records(path)]
+    return [record for record, _ in read_log_records(path)]
 
 
 def kept(path: Path, keep: int, again: bool = False) -> int:
     """Where the last record of step `keep` or before ends; 0 keeps nothing. What was measured at that step is not kept
     where it is measured `again`."""
     ends = [0]
-    for record, end in records(path):
+    for record, end in read_log_records(path):
         if keep == 0 or record["step"] > keep:
             break
         if not again or record["kind"] == "step" or record["step"] < keep:
             ends.append(end)
     return ends[-1]
-
-
-class Said(TypedDict):
-    """What every record says."""
-
-    kind: str
-    step: int
-    metrics: NotRequired[dict[str, float | None]]
-
-
-def records(path: Path) -> list[tuple[Record, int]]:
-    """Each record with the place in the file where its line ends; a last line that was cut short is left out."""
-    remedy = "restore it, or train again into a new folder"
-    found = read_json_lines(path, RunError, remedy)
-    for number, (record, _) in enumerate(found, 1):
-        if fault := misfit(record, Said):
-            raise RunError(f"{path} is damaged in line {number} ({fault}); {remedy}")
-    return found
-
-
-def plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity: such a number is written as null."""
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
 
 
 def versions() -> dict[str, str]:

@@ -36,6 +36,7 @@ from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast, Pixels
+from tubelet.results import Result
 from tubelet.tasks import Pretraining
 from tubelet.types import Clip
 from tubelet.video.reader import write_video
@@ -122,13 +123,13 @@ def quick(cls: type[Evaluation], **settings) -> Evaluation:
 
 
 @pytest.fixture(scope="module")
-def plainly(corpus) -> Callable[[type[Evaluation]], dict]:
+def plainly(corpus) -> Callable[[type[Evaluation]], Result]:
     """What an evaluation says of the corpus, asked once."""
     return cache(lambda cls: quick(cls).run(context_of(corpus)))
 
 
-def headlines(result: dict) -> dict[str, float]:
-    found = {name: value for name, value in result["metrics"].items() if name.rpartition(".")[2] in HEADLINES}
+def headlines(result: Result) -> dict[str, float]:
+    found = {name: one.value for name, one in result.metrics.items() if name.rpartition(".")[2] in HEADLINES}
     assert found
     return found
 
@@ -147,9 +148,9 @@ def test_noise_is_at_chance_within_the_interval(evaluation_class, corpus):
             quick(evaluation_class), corpus, made_up("train", 160, 0.0, seed), made_up("test", 160, 0.0, seed)
         )
         for name in headlines(result):
-            low, high = result["intervals"][name]
+            low, high = result.metrics[name].interval
             inside, total = inside + (low <= 1 / CLASSES <= high), total + 1
-            assert abs(result["metrics"][name] - 1 / CLASSES) < 0.15
+            assert abs(result.metrics[name].value - 1 / CLASSES) < 0.15
     assert inside >= 0.75 * total  # of 95 % intervals; 12 or so draws
 
 
@@ -171,9 +172,9 @@ def test_nothing_is_selected_on_test(evaluation_class, corpus):
     other = measured(quick(evaluation_class), corpus, train, replace(test, label=test.label[order]))
     assert headlines(other) != headlines(result)
     for part in ("selected", "held_out_accuracy"):
-        assert result["protocol"].get(part) == other["protocol"].get(part)
-    for pool, part in result.get("pools", {}).items():
-        assert part["predicted"] == other["pools"][pool]["predicted"]
+        assert result.protocol.get(part) == other.protocol.get(part)
+    for pool, part in result.details.items():
+        assert part.get("predicted") == other.details[pool].get("predicted")
 
 
 @every_probe
@@ -183,7 +184,7 @@ def test_a_group_is_never_on_both_sides_of_the_selection(evaluation_class, corpu
     twin = torch.arange(160) // 2 * 2
     train = replace(train, mean=train.mean[twin], slots=train.slots[twin], tokens=train.tokens.rows(twin))
     result = measured(quick(evaluation_class), corpus, train, made_up("test", 80, 0.0, 0))
-    for scores in result["protocol"].get("held_out_accuracy", {}).values():
+    for scores in result.protocol.get("held_out_accuracy", {}).values():
         assert max(scores.values()) < 0.6
 
 
@@ -194,10 +195,10 @@ def test_labels_of_test_decide_nothing_but_what_counts_as_right(evaluation_class
     shifted = {video.id: f"class {(index + index // 3) % 2}" for index, video in enumerate(corpus.select("test"))}
     one, other = plainly(evaluation_class), quick(evaluation_class).run(context_of(corpus, labels=train | shifted))
     for part in ("selected", "held_out_accuracy", "grid", "selection"):
-        assert one["protocol"].get(part) == other["protocol"].get(part)
-    for ours, theirs in [(one, other), *((part, other["pools"][name]) for name, part in one.get("pools", {}).items())]:
-        assert ours.get("predicted") == theirs.get("predicted")
-    assert (one["metrics"] == other["metrics"]) == (evaluation_class in (Propagation, Reconstruction))
+        assert one.protocol.get(part) == other.protocol.get(part)
+    for name, ours in one.details.items():
+        assert ours.get("predicted") == other.details[name].get("predicted")
+    assert (one.metrics == other.metrics) == (evaluation_class in (Propagation, Reconstruction))
 
 
 BY_TEXT_OR_WITHOUT_LABELS = (ZeroShot, Propagation, Reconstruction)
@@ -217,10 +218,12 @@ def test_files_are_told_apart_and_by_shuffled_labels_no_better_than_by_chance(ev
         order = np.random.default_rng(seed).permutation(len(labels))
         shuffled = {name: labels[place] for name, place in zip(names, order, strict=True)}
         result = quick(evaluation_class).run(replace(context, labels=shuffled))
-        for name in result["intervals"].keys() & headlines(result).keys():
-            low, high = result["intervals"][name]
+        for name in headlines(result):
+            if result.metrics[name].interval is None:
+                continue
+            low, high = result.metrics[name].interval
             inside.append(low <= 0.5 <= high)
-            values.append(result["metrics"][name])
+            values.append(result.metrics[name].value)
     assert np.mean(inside) >= 0.75
     assert abs(np.mean(values) - 0.5) < 0.2
 
@@ -229,12 +232,15 @@ def test_files_are_told_apart_and_by_shuffled_labels_no_better_than_by_chance(ev
 def test_the_same_context_gives_the_same_result_as_plain_values(evaluation_class, corpus, plainly):
     one, other = plainly(evaluation_class), quick(evaluation_class).run(context_of(corpus))
     assert one == other
-    assert json.loads(json.dumps(one)) == json.loads(json.dumps(other))
-    assert {"protocol", "metrics", "counts"} <= one.keys()
-    assert all(type(value) is float for value in one["metrics"].values())
-    assert set(one["intervals"]) <= set(one["metrics"])
-    for name, (low, high) in one["intervals"].items():
-        assert low <= one["metrics"][name] <= high, name
+    assert json.loads(json.dumps(one.to_json())) == json.loads(json.dumps(other.to_json()))
+    assert Result.from_json(json.loads(json.dumps(one.to_json()))).to_json() == one.to_json()
+    assert one.protocol
+    assert one.counts
+    for name, metric in one.metrics.items():
+        assert type(metric.value) is float
+        if metric.interval is not None:
+            low, high = metric.interval
+            assert low <= metric.value <= high, name
 
 
 @every_evaluation
@@ -250,14 +256,14 @@ def test_a_corrupt_clip_of_test_lowers_used_is_named_and_is_never_replaced(evalu
         same = ("id", "end", "fps", "frames", "width", "height", "label", "split")
         rows.append({"path": path, **{name: getattr(video, name) for name in same}})
     after = quick(evaluation_class).run(context_of(whole(broken, rows)))
-    used = [counts.get("test", counts)["used"] for counts in (before["counts"], after["counts"])]
-    failed = [counts.get("test", counts)["failed"] for counts in (before["counts"], after["counts"])]
+    used = [counts.get("test", counts)["used"] for counts in (before.counts, after.counts)]
+    failed = [counts.get("test", counts).failed for counts in (before.counts, after.counts)]
     assert used == [8, 7]
     assert failed == [0, 1]
-    names = after["failed"]["test"] if isinstance(after["failed"], dict) else after["failed"]
+    names = after.failed["test"]
     assert len(names) == 1
     assert names[0].startswith("clip 20: ")
-    for part in [*after.get("pools", {}).values(), *([after] if "predicted" in after else [])]:
+    for part in [part for part in after.details.values() if "predicted" in part]:
         assert sorted(part["predicted"]) == sorted(f"clip {i}" for i in range(16, 24) if i != 20)
 
 

@@ -84,7 +84,7 @@ def test_a_width_that_no_number_of_heads_divides_has_fewer():
 
 def test_real_clips_are_probed_with_tokens(context):
     result = Attentive(epochs=1, rates=(1e-3,), samples=50).run(context)
-    assert set(result["pools"]) == {"tokens"}
-    assert result["counts"]["test"]["used"] == 10
-    assert result["protocol"]["selected"]["tokens"] == 1e-3
+    assert set(result.details) == {"tokens"}
+    assert result.counts["test"]["used"] == 10
+    assert result.protocol["selected"]["tokens"] == 1e-3
     assert isinstance(context.features("test"), Features)

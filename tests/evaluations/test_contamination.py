@@ -6,7 +6,7 @@ import pytest
 
 from tubelet.corpus.table import write_corpus
 from tubelet.errors import CorpusError, RunError
-from tubelet.evaluations.contamination import Leaks, names, share_that_names_the_label
+from tubelet.evaluations.contamination import Contamination, names, share_that_names_the_label
 from tubelet.evaluations.trained_on import ALIGNER, CLASSIFIER, ENCODER, TrainedOn, clips_of
 
 
@@ -62,7 +62,7 @@ def trained(corpus, split="train", role=ENCODER, told=None, unknown=()):
 
 
 def leaks_of(corpus, record, source=None, guided=True, compared=True):
-    return Leaks.of(corpus, record, guided=guided, compared=compared, source=source)
+    return Contamination.of(corpus, record, guided=guided, compared=compared, source=source)
 
 
 def test_the_share_is_of_videos_with_caption_and_label_by_source(corpus):
@@ -74,18 +74,18 @@ def test_the_share_is_of_videos_with_caption_and_label_by_source(corpus):
 
 def test_who_has_seen_what_is_known_by_content_and_said(corpus, tmp_path):
     record = trained(corpus) + trained(corpus, role=ALIGNER, told="captions")
-    assert leaks_of(corpus, record).seen == {"encoder": ["train"], "aligner": ["train"]}
+    assert leaks_of(corpus, record).splits == {"encoder": ["train"], "aligner": ["train"]}
     assert "encoder has seen of leaky: train" in leaks_of(corpus, record).lines()
-    assert leaks_of(corpus, trained(corpus, "all")).seen["encoder"] == ["test", "train"]
+    assert leaks_of(corpus, trained(corpus, "all")).splits["encoder"] == ["test", "train"]
     swapped = corpus_with(tmp_path / "swapped", ("v2", "v3", "v0", "v1"))
-    assert leaks_of(swapped, record).seen == {"encoder": ["test"], "aligner": ["test"]}
+    assert leaks_of(swapped, record).splits == {"encoder": ["test"], "aligner": ["test"]}
     others = corpus_with(tmp_path / "others", ("w0", "w1", "w2", "w3"))
-    assert leaks_of(others, record).seen == {"encoder": [], "aligner": []}
+    assert leaks_of(others, record).splits == {"encoder": [], "aligner": []}
 
 
 def test_what_is_not_known_is_said_to_be_unknown_never_nothing(corpus):
     leaks = leaks_of(corpus, TrainedOn(unknown=("encoder of runs/old keeps no record",)), compared=False, guided=False)
-    assert leaks.seen["encoder"] == ["unknown"]
+    assert leaks.splits["encoder"] == ["unknown"]
     assert leaks.lines() == [
         "encoder has seen of leaky: unknown", "aligner: not used by this run", "encoder of runs/old keeps no record",
     ]  # fmt: skip
@@ -94,8 +94,8 @@ def test_what_is_not_known_is_said_to_be_unknown_never_nothing(corpus):
 def test_what_a_run_began_with_has_seen_counts_too_and_is_named(corpus):
     record = trained(corpus) + trained(corpus, "test").inherited("runs/first")
     leaks = leaks_of(corpus, record)
-    assert leaks.seen["encoder"] == ["test", "train"]
-    assert leaks.of_split("test").marks() == [
+    assert leaks.splits["encoder"] == ["test", "train"]
+    assert leaks.of_split("test").warnings() == [
         "2 of 2 clips of test were trained on by the encoder of runs/first (v2, v3)"
     ]
 
@@ -104,23 +104,23 @@ def test_what_a_run_began_with_has_seen_counts_too_and_is_named(corpus):
 def test_clips_whose_answers_were_trained_on_are_refused_by_name_unless_allowed(corpus, role):
     leaks = leaks_of(corpus, trained(corpus, "all", role, "captions"))
     with pytest.raises(CorpusError, match=rf"the {role} was trained on 2 of 2 clips .*\(v2, v3\).*--allow-seen"):
-        leaks.refuse("test", allowed=False)
-    leaks.refuse("test", allowed=True)
+        leaks.raise_if_trained_on("test", allowed=False)
+    leaks.raise_if_trained_on("test", allowed=True)
 
 
 def test_an_encoder_that_was_told_captions_knows_the_answers_where_texts_are_compared(corpus):
     leaks = leaks_of(corpus, trained(corpus, "all", told="captions"))
-    leaks.refuse("test", allowed=False)
+    leaks.raise_if_trained_on("test", allowed=False)
     with pytest.raises(CorpusError, match=r"the encoder was trained on 2 of 2 clips .*--allow-seen"):
-        leaks.refuse("test", allowed=False, compares_text=True)
-    leaks_of(corpus, trained(corpus, "all")).refuse("test", allowed=False, compares_text=True)
+        leaks.raise_if_trained_on("test", allowed=False, compares_text=True)
+    leaks_of(corpus, trained(corpus, "all")).raise_if_trained_on("test", allowed=False, compares_text=True)
 
 
 def test_clips_that_the_aligner_was_not_trained_on_are_measured(corpus):
     leaks = leaks_of(corpus, trained(corpus, role=ALIGNER, told="captions"))
-    leaks.refuse("test", allowed=False)
+    leaks.raise_if_trained_on("test", allowed=False)
     with pytest.raises(CorpusError, match="--allow-seen"):
-        leaks.refuse("all", allowed=False)
+        leaks.raise_if_trained_on("all", allowed=False)
 
 
 def test_another_segment_of_the_same_file_was_not_trained_on(tmp_path):
@@ -152,7 +152,7 @@ def test_a_record_reads_as_it_was_written_and_damage_is_refused(corpus, tmp_path
 
 
 def test_a_run_guided_by_captions_that_name_the_label_is_marked_and_no_other(corpus):
-    [mark] = leaks_of(corpus, trained(corpus), source="both").marks()
+    [mark] = leaks_of(corpus, trained(corpus), source="both").warnings()
     assert mark.startswith("caption names the label in 50%")
-    assert leaks_of(corpus, trained(corpus), source="subject").marks() == []
-    assert leaks_of(corpus, trained(corpus), source="both", guided=False).marks() == []
+    assert leaks_of(corpus, trained(corpus), source="subject").warnings() == []
+    assert leaks_of(corpus, trained(corpus), source="both", guided=False).warnings() == []

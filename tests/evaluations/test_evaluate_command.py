@@ -13,13 +13,13 @@ import torch
 from tubelet import cli
 from tubelet.corpus.captions import CaptionChoice
 from tubelet.corpus.table import Corpus, normalise_text, write_corpus
-from tubelet.evaluations.results import read_results
 from tubelet.loading.data import Data
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast, Pixels
 from tubelet.recipes import Pretrain
+from tubelet.results import Metric, read_results
 from tubelet.runs.pretrain import pretrain
 from tubelet.stores.embeddings import EmbeddingsWriter
 from tubelet.video.sampling import Sampling
@@ -91,24 +91,24 @@ def test_all_evaluations_with_baselines_are_printed_and_written(runs, corpus, ca
     found = results(runs / "pixels")
     assert list(found) == names
     for name in names[:3]:
-        assert set(found[name]["baselines"]) == {"random", "mean_image", "raw_pixels"}
-    assert "baselines" not in found["reconstruction"]
+        assert set(found[name].baselines) == {"random", "mean_image", "raw_pixels"}
+    assert not found["reconstruction"].baselines
     # the mean over time cannot tell rising from falling; the slots side by side can, for it is a change of grey
-    assert found["linear"]["baselines"]["mean_image"]["metrics"]["slots.accuracy"] == 1.0
-    assert found["linear"]["baselines"]["mean_image"]["metrics"]["mean.accuracy"] < 0.9
+    assert found["linear"].baselines["mean_image"].metrics["slots.accuracy"].value == 1.0
+    assert found["linear"].baselines["mean_image"].metrics["mean.accuracy"].value < 0.9
     for result in found.values():
-        assert result["versions"]["torch"] == torch.__version__
-        assert result["seed"] == 0
-        assert result["settings"].startswith(("Linear(", "Knn(", "Retrieval(", "Reconstruction("))
-    assert found["linear"]["protocol"]["split"] == "fitted and selected on train, measured once on test"
-    assert found["linear"]["counts"]["test"]["missing"] == 1
-    assert set(found["linear"]["shared"]) == {"same_file", "same_group", "near_duplicate", "rule"}
-    assert found["linear"]["seen"] == {"encoder": ["train"], "aligner": []}
-    assert found["linear"]["corpus"] == {"name": "small", "fingerprint": corpus.fingerprint()}
-    assert found["linear"]["step"] == 2
+        assert result.versions["torch"] == torch.__version__
+        assert result.seed == 0
+        assert result.settings.startswith(("Linear(", "Knn(", "Retrieval(", "Reconstruction("))
+    assert found["linear"].protocol["split"] == "fitted and selected on train, measured once on test"
+    assert found["linear"].counts["test"]["missing"] == 1
+    assert set(found["linear"].contamination["shared"]) == {"same_file", "same_group", "near_duplicate", "rule"}
+    assert found["linear"].trained_on == {"encoder": ["train"], "aligner": []}
+    assert found["linear"].corpus == {"name": "small", "fingerprint": corpus.fingerprint()}
+    assert found["linear"].step == 2
     for part in ("mean, accuracy", "image", "raw", "chance", "failed test: clip 32: ",
                  "failed test: gone: no such file", "no contrast head",
-                 "encoder has seen of small: train", "aligner: not used"):  # fmt: skip
+                 "encoder was trained on of small: train", "aligner: not used"):  # fmt: skip
         assert part in out, part
 
 
@@ -116,12 +116,12 @@ def test_one_baseline_can_be_asked_for_alone(runs, capsys):
     run = runs / "pixels"
     (run / "results.json").unlink(missing_ok=True)
     assert evaluate(capsys, run, "knn", "--baseline", "mean_image")[0] == 0
-    assert set(results(run)["knn"]["baselines"]) == {"mean_image"}
+    assert set(results(run)["knn"].baselines) == {"mean_image"}
     words = ("knn", "multiview", "multiview.views=2x1", "multiview.linear.pools=mean", "--baseline", "random")
     assert evaluate(capsys, run, *words)[0] == 0
-    assert set(results(run)["knn"]["baselines"]) == {"mean_image", "random"}
-    assert set(results(run)["multiview"]["baselines"]) == {"random"}
-    assert "shared" in results(run)["multiview"]
+    assert set(results(run)["knn"].baselines) == {"mean_image", "random"}
+    assert set(results(run)["multiview"].baselines) == {"random"}
+    assert "shared" in results(run)["multiview"].contamination
 
 
 def test_a_second_command_adds_and_keeps_and_settings_are_obeyed(runs, corpus, capsys):
@@ -132,22 +132,22 @@ def test_a_second_command_adds_and_keeps_and_settings_are_obeyed(runs, corpus, c
     assert status == 0
     found = results(run)
     assert found["linear"] == before
-    assert found["knn"]["protocol"]["vote"] == "majority"
-    assert found["knn"]["protocol"]["grid"] == [1, 3]
+    assert found["knn"].protocol["vote"] == "majority"
+    assert found["knn"].protocol["grid"] == [1, 3]
     settings = ["knn.vote=majority", "knn.grid=1,3", "data.sampling.stride=2"]
-    assert found["knn"]["asked"] == {"evaluation": "knn", "on": str(corpus.folder), "settings": settings}
+    assert found["knn"].asked == {"evaluation": "knn", "on": str(corpus.folder), "settings": settings}
     assert evaluate(capsys, run, "linear")[0] == 0
-    assert results(run)["linear"]["baselines"] == before["baselines"]
+    assert results(run)["linear"].baselines == before.baselines
 
 
 def test_other_settings_stand_beside_no_baseline_of_the_old_ones(runs, capsys):
     run = runs / "pixels"
     for words in (["linear.grid=0.01", "linear.pools=mean"], ["linear", "data.sampling.stride=2"]):
         evaluate(capsys, run, "linear", "--baseline", "random")
-        assert set(results(run)["linear"]["baselines"]) == {"random"}
+        assert set(results(run)["linear"].baselines) == {"random"}
         evaluate(capsys, run, *words)
-        assert "baselines" not in results(run)["linear"] or not results(run)["linear"]["baselines"]
-    assert "stride=2" in results(run)["linear"]["view"]["sampling"]
+        assert not results(run)["linear"].baselines
+    assert "stride=2" in results(run)["linear"].view["sampling"]
 
 
 def test_the_same_with_other_settings_is_kept_under_a_name_of_its_own(runs, corpus, capsys):
@@ -158,8 +158,8 @@ def test_the_same_with_other_settings_is_kept_under_a_name_of_its_own(runs, corp
     assert status == 0
     found = results(run)
     assert found["linear"] == before
-    assert found["linear as sgd"]["protocol"]["head"].startswith("linear, cross-entropy, SGD")
-    assert found["linear as sgd"]["asked"]["settings"] == ["linear.solver=sgd", "linear.epochs=5", "--as", "sgd"]
+    assert found["linear as sgd"].protocol["head"].startswith("linear, cross-entropy, SGD")
+    assert found["linear as sgd"].asked["settings"] == ["linear.solver=sgd", "linear.epochs=5", "--as", "sgd"]
     assert "linear as sgd, small" in out
     assert {path.stem for path in (run / "classifiers").iterdir()} == {"linear", "linear as sgd"}
     status, _, err = evaluate(capsys, run, "linear", "--as", "../sgd")
@@ -176,7 +176,7 @@ def test_another_corpus_has_an_entry_of_its_own(runs, corpus, capsys, tmp_path):
     status, out, _ = evaluate(capsys, runs / "pixels", "--on", other.folder, "linear")
     assert status == 0
     assert list(results(runs / "pixels")) == ["linear", f"linear on fewer-{other.fingerprint()[:8]}"]
-    assert "encoder has seen of fewer: train (trained on small)" in out, "the same files, in another table"
+    assert "encoder was trained on of fewer: train (trained on small)" in out, "the same files, in another table"
 
 
 def test_the_corpus_of_the_run_it_began_with_counts_as_seen(runs, corpus, clip, capsys, tmp_path):
@@ -187,18 +187,18 @@ def test_the_corpus_of_the_run_it_began_with_counts_as_seen(runs, corpus, clip, 
     pretrain(recipe, on=other.folder, out=runs / "again")
     status, out, _ = evaluate(capsys, runs / "again", "--on", corpus.folder, "linear")
     assert status == 0
-    assert "encoder has seen of small: train (trained on train alone)" in out
+    assert "encoder was trained on of small: train (trained on train alone)" in out
 
 
 def test_text_and_video_are_measured_and_a_caption_that_names_the_label_is_marked(runs, corpus, capsys):
     status, out, _ = evaluate(capsys, runs / "guided", "linear", "retrieval")
     assert status == 0
     found = results(runs / "guided")
-    assert "text_to_video.r@1" in found["retrieval"]["metrics"]
-    assert found["retrieval"]["counts"]["text_and_video"]["distinct_captions"] == 2
-    assert found["linear"]["marks"][0].startswith("caption names the label in 100%")
-    assert "NOTE: caption names the label" in out
-    assert found["linear"]["seen"]["aligner"] == ["train"]
+    assert "text_to_video.r@1" in found["retrieval"].metrics
+    assert found["retrieval"].counts["text_and_video"]["distinct_captions"] == 2
+    assert found["linear"].warnings[0].startswith("caption names the label in 100%")
+    assert "WARNING: caption names the label" in out
+    assert found["linear"].trained_on["aligner"] == ["train"]
     assert (runs / "guided" / "pictures").is_dir()
 
 
@@ -212,10 +212,10 @@ def test_without_labels_text_and_video_are_measured_although_no_baseline_can_be(
     status, out, _ = evaluate(capsys, runs / "guided", "--on", unlabelled.folder, "retrieval", "--baselines")
     assert status == 0
     (found,) = [result for name, result in results(runs / "guided").items() if name.startswith("retrieval on ")]
-    assert "text_to_video.r@1" in found["metrics"]
-    assert found["counts"]["test"]["used"] == len(unlabelled.select("test")) - 1, "one cannot be read"
+    assert "text_to_video.r@1" in found.metrics
+    assert found.counts["test"]["used"] == len(unlabelled.select("test")) - 1, "one cannot be read"
     assert not re.search(r"\d unlabelled", out)
-    assert found["baselines"] == {}
+    assert found.baselines == {}
     assert "no baseline random: " in out
 
 
@@ -245,7 +245,7 @@ def test_a_test_split_that_the_aligner_has_seen_is_refused_unless_allowed(runs, 
         assert "--allow-seen" in capsys.readouterr().err
         assert not (runs / "tuned").exists()
         assert cli.main(["finetune", str(runs / "guided"), *map(str, words), "--allow-seen"]) == 0
-        assert results(runs / "tuned")["finetune"]["seen"]["aligner"] == ["test", "train"]
+        assert results(runs / "tuned")["finetune"].trained_on["aligner"] == ["test", "train"]
     finally:
         trained_on(corpus, ["train"])
 
@@ -257,7 +257,7 @@ def test_other_labels_are_measured_under_their_name(runs, corpus, capsys, tmp_pa
     status, _, _ = evaluate(capsys, runs / "pixels", "linear", "--labels", table, "--label", "half")
     assert status == 0
     found = results(runs / "pixels")["linear, label half"]
-    assert found["classes"] == ["one", "two"]
+    assert found.classes == ("one", "two")
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_the_embedded_corpus_shows_its_ceiling_beside_accuracies(small, tmp_path
     from tubelet.synthetic import CEILING, VERSION
 
     embedded = write_corpus(tmp_path / "synth", VERSION, [{"id": "a", "path": "a.mp4", "split": "test"}])
-    found = ceiling(embedded, ["chance", "mean.accuracy", "mean.balanced_accuracy"])
-    assert found["metrics"] == {"mean.accuracy": CEILING.accuracy}
-    assert found["protocol"]["conditions"] == CEILING.conditions
+    found = ceiling(embedded, ["r@1", "mean.accuracy", "mean.balanced_accuracy"])
+    assert found.metrics == {"mean.accuracy": Metric(CEILING.accuracy)}
+    assert found.protocol["conditions"] == CEILING.conditions
     assert ceiling(small, ["mean.accuracy"]) is None

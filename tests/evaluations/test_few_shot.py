@@ -80,16 +80,16 @@ def run(settings: FewShot, train: Features, test: Features, small, clip, data) -
 def test_more_shots_are_better_and_too_many_are_said(small, clip, data):
     train, test = made_up(60, 6, apart=0.7), made_up(120, 6, apart=0.7, seed=1)
     result = run(FewShot(shots=(1, 5, 11), episodes=100, samples=100), train, test, small, clip, data)
-    assert result["metrics"]["5way_1shot.mean.accuracy"] < result["metrics"]["5way_5shot.mean.accuracy"]
-    assert result["metrics"]["chance"] == 0.2
-    assert result["remarks"][0].startswith("11 shots are not measured")
-    assert set(result["per_class"]["5way_1shot.mean"]) == set("abcdef")
+    assert result.metrics["5way_1shot.mean.accuracy"].value < result.metrics["5way_5shot.mean.accuracy"].value
+    assert result.metrics["5way_1shot.mean.accuracy"].chance == 0.2
+    assert result.notes[0].startswith("11 shots are not measured")
+    assert set(result.details["5way_1shot.mean"]["per_class"]) == set("abcdef")
 
 
 def test_with_fewer_classes_than_ways_all_are_taken_and_the_name_says_so(small, clip, data):
     result = run(FewShot(episodes=10, samples=50), made_up(40, 2), made_up(40, 2, seed=1), small, clip, data)
-    assert "2way_5shot.slots.accuracy" in result["metrics"]
-    assert result["metrics"]["chance"] == 0.5
+    assert "2way_5shot.slots.accuracy" in result.metrics
+    assert result.metrics["2way_5shot.slots.accuracy"].chance == 0.5
 
 
 def test_where_every_query_is_of_the_supports_group_nothing_is_measured_and_that_is_said(small, clip, data):

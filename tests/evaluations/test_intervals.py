@@ -1,7 +1,5 @@
 """Intervals say how little a handful of recordings says."""
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +8,7 @@ from scipy import stats
 
 from tubelet import cli
 from tubelet.evaluations.intervals import of_mean
+from tubelet.results import read_results
 
 
 def reference(right: int, of: int) -> list[float]:
@@ -73,15 +72,14 @@ def test_it_covers_where_a_bootstrap_does_not():
 
 def test_two_test_clips_are_not_told_as_a_hundred_percent_for_sure(two_test_clips, capsys):
     run, said = two_test_clips
-    found = json.loads((run / "results.json").read_text())
+    found = read_results(run)
     for name, metric in (("linear", "mean.accuracy"), ("linear", "mean.balanced_accuracy"), ("knn", "mean.accuracy")):
-        assert found[name]["metrics"][metric] == 1.0
-        assert found[name]["intervals"][metric] == pytest.approx(reference(2, 2), abs=1e-6)
-    low, high = found["reconstruction"]["intervals"]["skill"]
-    assert low < found["reconstruction"]["metrics"]["skill"] < high
+        assert found[name].metrics[metric].value == 1.0
+        assert found[name].metrics[metric].interval == pytest.approx(reference(2, 2), abs=1e-6)
+    low, high = found["reconstruction"].metrics["r2"].interval
+    assert low < found["reconstruction"].metrics["r2"].value < high
     assert (
-        found["linear"]["warnings"].count("2 groups of test: the intervals are wide, for so few recordings say little")
-        == 1
+        found["linear"].notes.count("2 groups of test: the intervals are wide, for so few recordings say little") == 1
     )
     assert "NOTE: 2 groups of test" in said
 

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, layer_norm
 
 from tubelet.evaluations import Features, Linear
 from tubelet.evaluations.classification import measure
-from tubelet.evaluations.intervals import drawn_again
+from tubelet.evaluations.intervals import bootstrap_weights
 from tubelet.evaluations.linear import Problem
 from tubelet.evaluations.selection import hold_out
 from tubelet.seeds import generator
@@ -111,17 +111,17 @@ def test_a_feature_that_never_changes_does_no_harm():
 def test_the_numbers_are_those_of_sklearn():
     test = clouds(90, 4, 3, 1.0)
     predicted = torch.randint(0, 3, (90,), generator=torch.Generator().manual_seed(3))
-    measured = measure(predicted, test, seed=0, samples=200)
-    assert measured["metrics"]["accuracy"] == pytest.approx((predicted == test.label).float().mean().item())
-    assert measured["metrics"]["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(test.label, predicted))
-    assert measured["confusion"] == confusion_matrix(test.label, predicted).tolist()
+    measured, details = measure(predicted, test, seed=0, samples=200)
+    assert measured["accuracy"].value == pytest.approx((predicted == test.label).float().mean().item())
+    assert measured["balanced_accuracy"].value == pytest.approx(balanced_accuracy_score(test.label, predicted))
+    assert details["confusion"] == confusion_matrix(test.label, predicted).tolist()
 
 
 def test_intervals_resample_whole_groups():
     test = clouds(120, 4, 2, 1.0, groups=12)
     wrong = torch.tensor([g in ("group-0-0", "group-0-1") for g in test.groups])
     predicted = torch.where(wrong, 1 - test.label, test.label)
-    low, high = measure(predicted, test, seed=0, samples=4000)["intervals"]["accuracy"]
+    low, high = measure(predicted, test, seed=0, samples=4000)[0]["accuracy"].interval
     rng = np.random.default_rng(0)
     right = np.array([0, 0] + [1] * 10)
     reference = np.percentile([right[rng.integers(0, 12, 12)].mean() for _ in range(4000)], [2.5, 97.5])
@@ -134,8 +134,8 @@ def test_the_intervals_of_hundreds_of_classes_and_thousands_of_groups_are_those_
     test = clouds(4200, 2, 700, 1.0, groups=4000)
     rng = np.random.default_rng(1)
     predicted = torch.where(torch.from_numpy(rng.random(4200) < 0.7), test.label, 0)
-    intervals = measure(predicted, test, seed=0, samples=100)["intervals"]
-    draws = drawn_again(4000, seed=0, samples=100)
+    intervals, _ = measure(predicted, test, seed=0, samples=100)
+    draws = bootstrap_weights(4000, seed=0, samples=100)
     names = sorted(set(test.groups))
     place, hit = np.searchsorted(names, test.groups), (predicted == test.label).numpy()
     accuracy, balanced = [], []
@@ -144,14 +144,15 @@ def test_the_intervals_of_hundreds_of_classes_and_thousands_of_groups_are_those_
         accuracy.append((often * hit).sum() / often.sum())
         every = np.bincount(test.label, often, 700)
         balanced.append(np.mean((np.bincount(test.label, often * hit, 700) / np.maximum(every, 1))[every > 0]))
-    assert intervals["accuracy"] == pytest.approx(list(np.percentile(accuracy, [2.5, 97.5])))
-    assert intervals["balanced_accuracy"] == pytest.approx(list(np.percentile(balanced, [2.5, 97.5])))
+    assert intervals["accuracy"].interval == pytest.approx(list(np.percentile(accuracy, [2.5, 97.5])))
+    assert intervals["balanced_accuracy"].interval == pytest.approx(list(np.percentile(balanced, [2.5, 97.5])))
 
 
 def test_one_group_gives_no_interval():
     test = clouds(10, 2, 2, 1.0)
     alone = replace(test, groups=("one",) * 10)
-    assert measure(test.label, alone, seed=0, samples=10)["intervals"] == {}
+    metrics, _ = measure(test.label, alone, seed=0, samples=10)
+    assert {one.interval for one in metrics.values()} == {None}
 
 
 def test_held_out_groups_are_whole_of_every_label_and_do_not_move_when_clips_are_added():

@@ -45,11 +45,11 @@ def test_a_share_takes_whole_groups_of_every_label_and_lies_within_the_larger_sh
 
 def test_the_curve_rises_and_says_how_many_labels_stand_behind_it(small, clip, data):
     result = run(QUICK, made_up("train", 160, 0.5), made_up("test", 120, 0.5), small, clip, data)
-    assert result["metrics"]["5%.mean.accuracy"] < result["metrics"]["100%.mean.accuracy"]
-    assert result["counts"]["labels"] == {"5%": [8, 8], "100%": [160]}
-    assert set(result["protocol"]["spread"]) == {"5%.mean"}
-    low, high = result["intervals"]["5%.mean.accuracy"]
-    assert low < result["metrics"]["5%.mean.accuracy"] < high
+    assert result.metrics["5%.mean.accuracy"].value < result.metrics["100%.mean.accuracy"].value
+    assert result.counts["labels"] == {"5%": [8, 8], "100%": [160]}
+    assert set(result.protocol["spread"]) == {"5%.mean"}
+    low, high = result.metrics["5%.mean.accuracy"].interval
+    assert low < result.metrics["5%.mean.accuracy"].value < high
 
 
 def test_a_label_outside_the_share_changes_nothing(small, clip, data):
@@ -69,8 +69,8 @@ def test_a_label_outside_the_share_changes_nothing(small, clip, data):
         other = run(some, replace(train, label=label), test, small, clip, data)
     finally:
         low_label.chosen = original
-    assert other["metrics"]["5%.mean.accuracy"] == one["metrics"]["5%.mean.accuracy"]
-    assert other["protocol"]["selected"] == one["protocol"]["selected"]
+    assert other.metrics["5%.mean.accuracy"].value == one.metrics["5%.mean.accuracy"].value
+    assert other.protocol["selected"] == one.protocol["selected"]
 
 
 def test_all_labels_are_the_linear_probe(small, clip, data):
@@ -82,8 +82,8 @@ def test_all_labels_are_the_linear_probe(small, clip, data):
     context = Context(torch.nn.Identity(), small, clip, data, labels=labels, computed=computed)
     probe = Linear(pools=("mean",), samples=50).run(context)
     curve = LowLabel(shares=(1.0,), pools=("mean",), samples=50).run(context)
-    assert curve["metrics"]["100%.mean.accuracy"] == probe["metrics"]["mean.accuracy"]
-    assert curve["protocol"]["selected"]["100%.mean"] == [probe["protocol"]["selected"]["mean"]]
+    assert curve.metrics["100%.mean.accuracy"].value == probe.metrics["mean.accuracy"].value
+    assert curve.protocol["selected"]["100%.mean"] == [probe.protocol["selected"]["mean"]]
 
 
 def test_shares_that_cannot_be_are_refused():

@@ -82,11 +82,11 @@ def test_overlap_is_intersection_over_union_and_two_empty_masks_agree():
 
 def test_raw_tubelets_follow_a_subject_and_the_truth_is_the_ceiling(synth):
     result = Propagation(samples=100).run(Context(RawPixels(CLIP), synth, CLIP, DATA))
-    metrics = result["metrics"]
+    metrics = {name: one.value for name, one in {**result.metrics, **result.references}.items()}
     assert 0 < metrics["still"] < metrics["grid"] < 1
     assert 0 < metrics["j"] < metrics["grid"]
-    assert result["counts"]["test"]["used"] == 8
-    low, high = result["intervals"]["j"]
+    assert result.counts["test"]["used"] == 8
+    low, high = result.metrics["j"].interval
     assert low <= metrics["j"] <= high
 
 
@@ -100,11 +100,11 @@ def test_masks_of_ones_own_are_read_and_a_clip_without_is_named(small, clip, dat
         mask[:, 4:20, 10:30] = 255
         np.save(tmp_path / MASKS / f"{video.id}.npy", mask if video.id != "clip 33" else mask[:5])
     result = Propagation(samples=50).run(Context(RawPixels(clip), corpus, clip, data))
-    assert result["counts"]["test"] | {"groups": 0} == {
+    assert result.counts["test"] | {"groups": 0} == {
         "used": len(rows) - 1, "failed": 1, "missing": 0, "short": 1, "groups": 0
     }  # fmt: skip
-    assert result["failed"]["test"] == ["clip 33: the file holds 8 frames and its masks 5"]
-    assert result["metrics"]["still"] == result["metrics"]["grid"]  # nothing moves
+    assert result.failed["test"] == ["clip 33: the file holds 8 frames and its masks 5"]
+    assert result.references["still"].value == result.references["grid"].value  # nothing moves
 
 
 def test_what_cannot_be_propagated_is_one_line(small, synth, clip, data):

@@ -44,26 +44,26 @@ def targets(samples) -> np.ndarray:
 def test_the_figures_are_those_of_the_kept_arrays(small, clip, data, tmp_path):
     result = Reconstruction(pictures=99).run(context_of(small, clip, data, folder=tmp_path))
     samples = load_samples(tmp_path)
-    assert result["counts"]["test"]["used"] == len(samples) == 11
+    assert result.counts["test"]["used"] == len(samples) == 11
     target = targets(samples)
     loss = ((samples.prediction.astype(np.float64) - target) ** 2).mean()
     trivial = (target**2).mean()
-    assert result["metrics"]["loss"] == pytest.approx(loss, rel=2e-3)  # predictions are kept in half precision
-    assert result["metrics"]["trivial"] == pytest.approx(trivial, rel=1e-5)
-    assert result["metrics"]["skill"] == pytest.approx(1 - loss / trivial, abs=2e-3)
+    assert result.metrics["loss"].value == pytest.approx(loss, rel=2e-3)  # predictions are kept in half precision
+    assert result.references["mean_prediction_loss"].value == pytest.approx(trivial, rel=1e-5)
+    assert result.metrics["r2"].value == pytest.approx(1 - loss / trivial, abs=2e-3)
     copied = []
     for frames, near in zip(samples.frames, samples.nearest, strict=True):
         pixels = cut(frames, samples)[near].astype(np.float64)
         flat = pixels.reshape(len(near), -1, 3)
         mean, std = flat.mean(1)[:, None, None, None], flat.std(1, ddof=1)[:, None, None, None]
         copied.append((pixels - mean) / (std + 255e-6))
-    assert result["metrics"]["nearest"] == pytest.approx(((np.stack(copied) - target) ** 2).mean(), rel=1e-4)
+    assert result.references["copy_loss"].value == pytest.approx(((np.stack(copied) - target) ** 2).mean(), rel=1e-4)
 
 
 def test_a_clip_that_cannot_be_read_is_named_and_counted(small, clip, data):
     result = Reconstruction().run(context_of(small, clip, data))
-    assert result["counts"]["test"] == {"used": 11, "failed": 2, "short": 1, "groups": 6}
-    assert [name.split(":")[0] for name in result["failed"]["test"]] == ["clip 32", "gone"]
+    assert result.counts["test"] == {"used": 11, "failed": 2, "short": 1, "groups": 6}
+    assert [name.split(":")[0] for name in result.failed["test"]] == ["clip 32", "gone"]
 
 
 def test_clips_and_masks_are_the_same_for_other_weights_seeds_and_batches(small, clip, data, tmp_path):
@@ -71,7 +71,7 @@ def test_clips_and_masks_are_the_same_for_other_weights_seeds_and_batches(small,
     Reconstruction(pictures=4).run(context_of(small, clip, data, folder=one))
     Reconstruction(pictures=4).run(context_of(small, clip, data, weights=1, seed=7, batch=3, folder=other))
     one, other = load_samples(one), load_samples(other)
-    for name in ("ids", "frames", "hidden", "scored", "nearest", "trivial"):
+    for name in ("ids", "frames", "hidden", "scored", "nearest", "mean_prediction_loss"):
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
     assert not np.array_equal(one.prediction, other.prediction)
 
@@ -87,10 +87,10 @@ def test_measuring_changes_neither_the_weights_nor_the_mode(small, clip, data):
 
 def test_clips_limits_how_many_are_measured_and_the_protocol_says_so(small, clip, data):
     result = Reconstruction(clips=5).run(context_of(small, clip, data, Tube(ratio=0.5)))
-    counts = result["counts"]["test"]
-    assert counts["used"] + counts["failed"] == 5
-    assert "5 videos" in result["protocol"]["clips"]
-    assert "Tube, 4 of 8 tubelets hidden" in result["protocol"]["mask"]
+    counts = result.counts["test"]
+    assert counts["used"] + counts.failed == 5
+    assert "5 videos" in result.protocol["clips"]
+    assert "Tube, 4 of 8 tubelets hidden" in result.protocol["mask"]
 
 
 def test_without_a_folder_nothing_is_written(small, clip, data, tmp_path, monkeypatch):

@@ -13,7 +13,8 @@ from tubelet.corpus.captions import CaptionChoice
 from tubelet.corpus.table import normalise_text, write_corpus
 from tubelet.errors import CorpusError
 from tubelet.evaluations import Context, Retrieval
-from tubelet.evaluations.retrieval import average_precision, hit, interval, ranks
+from tubelet.evaluations.intervals import of_mean
+from tubelet.evaluations.retrieval import average_precision, hit, ranks
 from tubelet.maskers import Tube
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast
@@ -64,9 +65,9 @@ def test_chance_is_what_random_orders_score(right, size, draws):
 
 def test_the_interval_of_a_mean_holds_it_and_needs_two_groups():
     values = torch.tensor([0.0, 1.0] * 20, dtype=torch.float64)
-    low, high = interval("x", values, [str(i) for i in range(40)], seed=0, samples=500)["x"]
+    low, high = of_mean(values.numpy(), [str(i) for i in range(40)], seed=0, samples=500)
     assert 0.3 < low < 0.5 < high < 0.7
-    assert interval("x", values, ["one"] * 40, seed=0, samples=500) == {}
+    assert of_mean(values.numpy(), ["one"] * 40, seed=0, samples=500) is None
 
 
 @pytest.fixture(scope="module")
@@ -120,19 +121,19 @@ def test_text_and_video_are_ranked_as_a_loop_over_pairs_ranks_them(context, sour
         best = max(score[name, text] for text in has[name])
         by_video.append(1 + sum(w >= best for w in wrong))
     for name, found in (("text_to_video", by_text), ("video_to_text", by_video)):
-        assert result["metrics"][f"{name}.median_rank"] == float(np.median(found))
+        assert result.metrics[f"{name}.median_rank"].value == float(np.median(found))
         for cut in (1, 5, 10):
-            assert result["metrics"][f"{name}.r@{cut}"] == pytest.approx(np.mean([r <= cut for r in found]))
+            assert result.metrics[f"{name}.r@{cut}"].value == pytest.approx(np.mean([r <= cut for r in found]))
     group = dict(zip(features.ids, features.groups, strict=True))
     of_first = [next(group[name] for name in features.ids if text in has[name]) for text in texts]
     hits = torch.tensor([rank <= 5 for rank in by_text]).double()
-    drawn = interval("text_to_video.r@5", hits, of_first, seed=0, samples=1000)
-    assert {name: bounds for name, bounds in result["intervals"].items() if name == "text_to_video.r@5"} == drawn
-    counts = result["counts"]["text_and_video"]
+    drawn = of_mean(hits.numpy(), of_first, seed=0, samples=1000)
+    assert result.metrics["text_to_video.r@5"].interval == drawn
+    counts = result.counts["text_and_video"]
     assert counts["distinct_captions"] == len(texts)
     assert counts["captions_per_video"] == (2 if source is None else 1)
     right = np.mean([sum(text in has[name] for name in features.ids) for text in texts])
-    assert result["metrics"]["text_to_video.chance_r@1"] == pytest.approx(right / len(features.ids))
+    assert result.metrics["text_to_video.r@1"].chance == pytest.approx(right / len(features.ids))
 
 
 def test_captions_are_those_of_pretraining_unless_said_otherwise(context):
@@ -140,8 +141,8 @@ def test_captions_are_those_of_pretraining_unless_said_otherwise(context):
 
     data = chz.replace(context.data, captions=CaptionChoice(source="verb"))
     result = Retrieval().run(replace(context, data=data))
-    assert result["counts"]["text_and_video"]["distinct_captions"] == 2
-    assert "verb" in result["protocol"]["text_and_video"]
+    assert result.counts["text_and_video"]["distinct_captions"] == 2
+    assert "verb" in result.protocol["text_and_video"]
 
 
 def test_the_head_sees_the_mean_of_the_tokens(context):
@@ -152,8 +153,8 @@ def test_the_head_sees_the_mean_of_the_tokens(context):
 
 def test_without_a_contrast_head_it_says_so_and_gives_video_to_video_alone(context):
     result = Retrieval().run(replace(context, task=None))
-    assert any("no contrast head" in line for line in result["remarks"])
-    assert all(name.startswith("video_to_video") for name in result["metrics"])
+    assert any("no contrast head" in line for line in result.notes)
+    assert all(name.startswith("video_to_video") for name in result.metrics)
 
 
 def test_without_labels_and_head_nothing_can_be_measured_and_the_reasons_are_given(context):
@@ -181,10 +182,10 @@ def test_a_query_never_finds_its_own_group(context):
     """Gallery and queries from one split: the twin of every clip is in its group, and must not count."""
     result = Retrieval(split="train", gallery="train").run(replace(context, task=None))
     features = context.features("train")
-    for example in result["examples"]["video to video"]:
+    for example in result.examples["video to video"]:
         group = dict(zip(features.ids, features.groups, strict=True))
         assert all(group[a["answer"]] != group[example["query"]] for a in example["answers"])
-    assert result["metrics"]["video_to_video.chance_r@1"] == pytest.approx(11 / 22)
+    assert result.metrics["video_to_video.mean.r@1"].chance == pytest.approx(11 / 22)
 
 
 def test_the_examples_leave_pictures_in_the_run_folder(context, tmp_path):

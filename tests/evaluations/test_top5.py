@@ -5,7 +5,6 @@ import pytest
 import torch
 from sklearn.metrics import top_k_accuracy_score
 
-from tubelet.cli.evaluate import chance_of
 from tubelet.evaluations import Attentive, Context, Features, Knn, Linear
 from tubelet.evaluations.classification import measure_scores
 from tubelet.evaluations.features import Tokens
@@ -27,19 +26,19 @@ def clouds(count, classes, seed):
 def test_it_is_that_of_sklearn():
     test = clouds(120, 8, 1)
     scores = torch.randn(120, 8, generator=torch.Generator().manual_seed(2)) + torch.nn.functional.one_hot(test.label)
-    found = measure_scores(scores, test, seed=0, samples=100)
+    found, _ = measure_scores(scores, test, seed=0, samples=100)
     wanted = top_k_accuracy_score(test.label.numpy(), scores.numpy(), k=5)
-    assert found["metrics"]["top5_accuracy"] == pytest.approx(wanted)
-    assert found["metrics"]["chance_top5_accuracy"] == 5 / 8
-    low, high = found["intervals"]["top5_accuracy"]
+    assert found["top5_accuracy"].value == pytest.approx(wanted)
+    assert found["top5_accuracy"].chance == 5 / 8
+    low, high = found["top5_accuracy"].interval
     assert low <= wanted <= high
 
 
 def test_equal_scores_are_no_answer_and_five_classes_need_none():
     test = clouds(40, 8, 1)
-    assert measure_scores(torch.zeros(40, 8), test, seed=0, samples=10)["metrics"]["top5_accuracy"] == 0
+    assert measure_scores(torch.zeros(40, 8), test, seed=0, samples=10)[0]["top5_accuracy"].value == 0
     five = clouds(40, 5, 1)
-    assert "top5_accuracy" not in measure_scores(torch.zeros(40, 5), five, seed=0, samples=10)["metrics"]
+    assert "top5_accuracy" not in measure_scores(torch.zeros(40, 5), five, seed=0, samples=10)[0]
 
 
 @pytest.mark.parametrize("evaluation", [Linear(), Knn(), Attentive(epochs=2), Linear(solver="sgd", epochs=5)])
@@ -52,8 +51,7 @@ def test_every_probe_of_many_classes_counts_it_beside_its_chance(evaluation, mon
     vars(context).update(seed=0)
     result = evaluation.run(context)
     pool = evaluation.pools[0]
-    metrics = result["metrics"]
-    assert metrics[f"{pool}.accuracy"] <= metrics[f"{pool}.top5_accuracy"] <= 1
-    assert chance_of(f"{pool}.top5_accuracy", metrics) == 5 / 8
-    assert f"{pool}.top5_accuracy" in result["intervals"]
-    assert np.isfinite(result["intervals"][f"{pool}.top5_accuracy"]).all()
+    metrics = result.metrics
+    assert metrics[f"{pool}.accuracy"].value <= metrics[f"{pool}.top5_accuracy"].value <= 1
+    assert metrics[f"{pool}.top5_accuracy"].chance == 5 / 8
+    assert np.isfinite(result.metrics[f"{pool}.top5_accuracy"].interval).all()

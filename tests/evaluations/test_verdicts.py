@@ -1,12 +1,13 @@
 """A figure that shows nothing says so in a sentence: in the terminal, in results.json and on the page."""
 
-import json
 import random
 
 import pytest
 from test_what_selects import config, make
 
 from tubelet import cli
+from tubelet.evaluations.verdicts import verdicts
+from tubelet.results import RATIO, Metric, Result, read_results
 from tubelet.runs.pretrain import pretrain
 
 
@@ -27,12 +28,12 @@ def test_a_run_that_learned_nothing_is_told_so_wherever_its_figures_stand(run, t
     words = ["evaluate", str(run), "knn", "reconstruction", "--labels", labels, "--baseline", "mean_image"]
     assert cli.main(words) == 0
     said = capsys.readouterr().out
-    found = json.loads((run / "results.json").read_text())
+    found = read_results(run)
     [entry] = [name for name in found if name.startswith("knn")]
-    told = [line for line in found[entry]["warnings"] if line.startswith("accuracy (mean)")]
+    told = [line for line in found[entry].notes if line.startswith("accuracy (mean)")]
     assert len(told) == 1
     assert "cannot be told from" in told[0] or "points below" in told[0]
-    copied = found[next(name for name in found if name.startswith("rec"))]["warnings"]
+    copied = found[next(name for name in found if name.startswith("rec"))].notes
     assert any("the decoder explains nothing" in line or "copying" in line for line in copied)
     assert cli.main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
@@ -41,59 +42,48 @@ def test_a_run_that_learned_nothing_is_told_so_wherever_its_figures_stand(run, t
         assert line.partition(" [")[0].partition(" (")[0] in page
 
 
-def verdicts(result):
-    from tubelet.evaluations.verdicts import verdicts
-
-    return verdicts(result)
-
-
 def accuracy(value, bounds, **others):
-    result = {"evaluation": "linear", "metrics": {"mean.accuracy": value, "chance": 0.1, "majority": 0.2},
-              "intervals": {"mean.accuracy": bounds}, "counts": {"test": {"used": 90, "groups": 90}}}  # fmt: skip
-    baselines = {
-        name: {"metrics": {"mean.accuracy": level}, "intervals": {"mean.accuracy": around}}
-        for name, (level, around) in others.items()
-    }
-    return verdicts({**result, "baselines": baselines})
+    baselines = {name: Result({"mean.accuracy": Metric(*level)}) for name, level in others.items()}
+    metrics, counts = {"mean.accuracy": Metric(value, bounds, chance=0.2)}, {"test": {"used": 90, "groups": 90}}
+    return verdicts(Result(metrics, counts=counts, baselines=baselines, evaluation="linear"))
 
 
 def test_points_below_a_baseline_are_counted_and_the_best_baseline_is_named():
-    pixels, untrained = (0.41, [0.36, 0.46]), (0.30, [0.25, 0.35])
-    assert accuracy(0.21, [0.16, 0.26], mean_image=pixels, random=untrained) == [
+    pixels, untrained = (0.41, (0.36, 0.46)), (0.30, (0.25, 0.35))
+    assert accuracy(0.21, (0.16, 0.26), mean_image=pixels, random=untrained) == [
         "accuracy (mean) 21.0 is 20.0 points below the mean-image baseline (41.0): this run learned nothing that "
         "linear finds"
     ]
 
 
 def test_what_is_above_by_less_than_its_interval_is_not_called_better():
-    [said] = accuracy(0.43, [0.35, 0.51], mean_image=(0.41, [0.36, 0.46]))
+    [said] = accuracy(0.43, (0.35, 0.51), mean_image=(0.41, (0.36, 0.46)))
     assert said.startswith("accuracy (mean) 43.0 [35.0, 51.0] cannot be told from the mean-image baseline (41.0)")
-    [said] = accuracy(0.12, [0.07, 0.22])
-    assert "cannot be told from always answering the commonest class of train (20.0)" in said
-    [said] = accuracy(0.12, [0.07, 0.17])
-    assert "8.0 points below always answering the commonest class" in said
+    [said] = accuracy(0.12, (0.07, 0.22))
+    assert "cannot be told from chance (20.0)" in said
+    [said] = accuracy(0.12, (0.07, 0.17))
+    assert "8.0 points below chance (20.0)" in said
 
 
 def test_what_is_clearly_above_everything_needs_no_sentence():
-    assert accuracy(0.8, [0.75, 0.85], mean_image=(0.41, [0.36, 0.46]), ceiling=(1.0, None)) == []
+    assert accuracy(0.8, (0.75, 0.85), mean_image=(0.41, (0.36, 0.46)), ceiling=(1.0, None)) == []
 
 
 def test_a_decoder_is_measured_against_copying_and_against_the_mean():
-    def reconstruction(skill, bounds, near):
-        return verdicts({"metrics": {"skill": skill, "nearest_skill": near}, "intervals": {"skill": bounds}})
+    def reconstruction(r2, bounds, copy):
+        references = {"copy_r2": Metric(copy, unit=RATIO)}
+        return verdicts(Result({"r2": Metric(r2, bounds, unit=RATIO)}, references=references))
 
-    assert reconstruction(0.5, [0.4, 0.6], 0.2) == []
-    [said] = reconstruction(0.21, [0.18, 0.24], 0.3)
+    assert reconstruction(0.5, (0.4, 0.6), 0.2) == []
+    [said] = reconstruction(0.21, (0.18, 0.24), 0.3)
     assert said.startswith("copying the nearest visible patch explains more (R^2 0.300) than this decoder (0.210)")
-    [said] = reconstruction(0.25, [0.18, 0.32], 0.2)
+    [said] = reconstruction(0.25, (0.18, 0.32), 0.2)
     assert "cannot be told from copying" in said
-    assert "explains nothing" in reconstruction(-0.02, [-0.03, -0.01], -0.5)[0]
+    assert "explains nothing" in reconstruction(-0.02, (-0.03, -0.01), -0.5)[0]
 
 
 def test_one_recording_and_a_handful_are_said():
-    few = {"metrics": {"j": 0.9}, "intervals": {"j": [0.5, 1.0]}}
-    assert verdicts({**few, "counts": {"test": {"used": 9, "groups": 3}}}) == [
-        "3 groups of test: the intervals are wide, for so few recordings say little"
-    ]
-    [said] = verdicts({"metrics": {"j": 0.9}, "counts": {"test": {"used": 9, "groups": 1}}})
+    few = Result({"j": Metric(0.9, (0.5, 1.0))}, counts={"test": {"used": 9, "groups": 3}})
+    assert verdicts(few) == ["3 groups of test: the intervals are wide, for so few recordings say little"]
+    [said] = verdicts(Result({"j": Metric(0.9)}, counts={"test": {"used": 9, "groups": 1}}))
     assert said.startswith("one group of test: nothing can be said")

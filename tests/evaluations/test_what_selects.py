@@ -9,13 +9,13 @@ from tubelet import cli
 from tubelet.cli.options import tell
 from tubelet.corpus.table import write_corpus
 from tubelet.evaluations import Attentive, FewShot, Knn, Linear
-from tubelet.evaluations.results import read_results
 from tubelet.loading.data import Data
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Pixels
 from tubelet.recipes import Pretrain
+from tubelet.results import read_results
 from tubelet.runs.pretrain import pretrain
 from tubelet.video.reader import write_video
 from tubelet.video.sampling import Sampling
@@ -114,9 +114,9 @@ def test_a_setting_that_is_given_needs_no_selection(run, capsys, words, fixed):
     status, _, err = tubelet(capsys, "evaluate", run, *words, fixed)
     assert status == 0, err
     [result] = read_results(run).values()
-    assert result["protocol"]["selection"].startswith("none: the setting was given")
-    assert set(result["protocol"]["selected"].values()) == {float(fixed.split("=")[1])}
-    assert any(value == 1.0 for name, value in result["metrics"].items() if name.endswith("accuracy")), "light and dark"
+    assert result.protocol["selection"].startswith("none: the setting was given")
+    assert set(result.protocol["selected"].values()) == {float(fixed.split("=")[1])}
+    assert any(one.value == 1.0 for name, one in result.metrics.items() if name.endswith("accuracy")), "light and dark"
     status, _, err = tubelet(capsys, "evaluate", run, *words)
     assert status == 2
     assert "there is one (anna, 8 clips)" in err
@@ -168,11 +168,11 @@ def test_fine_tuning_says_so_before_it_trains_and_one_rate_needs_no_selection(ru
     status, _, err = tubelet(capsys, *words, "optim.base_lr=0.1", "--out", tmp_path / "one")
     assert status == 0, err
     found = read_results(tmp_path / "one")["finetune"]
-    assert found["protocol"]["selection"] == "none: one learning rate, and its last step"
-    assert found["protocol"]["selected"] == {"rate": 0.1, "step": 3}
-    assert found["counts"]["train"]["used"] == 8
-    assert found["counts"]["selecting"] == 0
-    assert "held_out.accuracy" not in found["metrics"]
+    assert found.protocol["selection"] == "none: one learning rate, and its last step"
+    assert found.protocol["selected"] == {"rate": 0.1, "step": 3}
+    assert found.counts["train"]["used"] == 8
+    assert found.counts["selecting"] == 0
+    assert "held_out.accuracy" not in found.metrics
     status, _, err = tubelet(capsys, *words, "rates=0.1,0.01", "held_out=0", "--out", tmp_path / "none")
     assert status == 2
     assert "held_out=0 leaves no clips to select" in err
@@ -185,8 +185,8 @@ def test_all_of_train_may_fit_where_there_is_one_rate(clip, tmp_path, capsys):
     status, _, err = tubelet(capsys, *words, "optim.base_lr=0.1", "--on", corpus, "--out", tmp_path / "tuned")
     assert status == 0, err
     found = read_results(tmp_path / "tuned")["finetune"]
-    assert found["counts"]["train"]["used"] == 8
-    assert found["step"] == 3
+    assert found.counts["train"]["used"] == 8
+    assert found.step == 3
 
 
 def test_a_tie_in_a_selection_is_said_and_the_simpler_setting_is_taken(clip, tmp_path, capsys):
@@ -196,10 +196,10 @@ def test_a_tie_in_a_selection_is_said_and_the_simpler_setting_is_taken(clip, tmp
     assert status == 0
     found = read_results(tmp_path / "run")
     for name, rule, taken in (("linear", "the stronger regularisation, 1.0", 1.0), ("knn", "the larger k, 2", 2)):
-        scores = found[name]["protocol"]["held_out_accuracy"]["mean"]
+        scores = found[name].protocol["held_out_accuracy"]["mean"]
         assert set(scores.values()) == {1.0}, "dark and light are easily told apart"
-        assert found[name]["protocol"]["selected"]["mean"] == taken
-        [said] = [line for line in found[name]["warnings"] if line.startswith("mean:")]
+        assert found[name].protocol["selected"]["mean"] == taken
+        [said] = [line for line in found[name].notes if line.startswith("mean:")]
         assert said.startswith("mean: all 2 settings tie at 100.0% on the 2 held-out clips")
         assert said.endswith(f"taken is {rule}")
         assert f"NOTE: {said}" in out
@@ -207,7 +207,7 @@ def test_a_tie_in_a_selection_is_said_and_the_simpler_setting_is_taken(clip, tmp
     words += ["data.cache=False", "rates=1e-9,1e-8", "optim.floor_lr=0.0"]
     status, out, err = tubelet(capsys, *words, "--on", corpus, "--out", tmp_path / "tuned")
     assert status == 0, err
-    warnings = read_results(tmp_path / "tuned")["finetune"]["warnings"]
+    warnings = read_results(tmp_path / "tuned")["finetune"].notes
     assert any(
         re.match(r"learning rates 1e-09, 1e-08 tie at \d+.0% on the 2 held-out clips", line) for line in warnings
     )
@@ -221,5 +221,5 @@ def test_a_setting_that_is_clearly_better_is_no_tie(clip, tmp_path, capsys):
     status, _, err = tubelet(capsys, "evaluate", tmp_path / "run", "knn", "knn.grid=1,18", "knn.vote=majority")
     assert status == 0, err
     found = read_results(tmp_path / "run")["knn"]
-    assert found["protocol"]["held_out_accuracy"]["mean"]["1"] > found["protocol"]["held_out_accuracy"]["mean"]["18"]
-    assert found["warnings"] == []
+    assert found.protocol["held_out_accuracy"]["mean"]["1"] > found.protocol["held_out_accuracy"]["mean"]["18"]
+    assert found.notes == []

@@ -63,9 +63,9 @@ def test_a_clip_gets_the_class_that_is_nearest_through_the_head(context):
     with torch.no_grad():
         nearest = (head.embed_video(features.mean[:, None]) @ head.embed_text(vectors).T).argmax(1)
     said = {name: ("falls", "rises")[c] for name, c in zip(features.ids, nearest.tolist(), strict=True)}
-    assert result["pools"]["contrast"]["predicted"] == said
-    assert result["metrics"]["chance"] == 0.5
-    assert result["counts"]["test"]["failed"] == 2
+    assert result.details["contrast"]["predicted"] == said
+    assert result.metrics["accuracy"].chance == 0.5
+    assert result.counts["test"].failed == 2
 
 
 def test_features_that_point_at_their_prompt_are_all_right_and_labels_change_no_answer(context):
@@ -76,11 +76,11 @@ def test_features_that_point_at_their_prompt_are_all_right_and_labels_change_no_
     made = Features(mean, mean, torch.zeros(6).long(), tuple("abcdef"), tuple("abcdef"))
     right = {name: ("falls", "rises")[c] for name, c in zip("abcdef", [0, 1, 0, 1, 1, 0], strict=True)}
     result = ZeroShot(samples=50).run(replace(context, labels=right, computed={"test": made}))
-    assert result["metrics"]["accuracy"] == 1.0
+    assert result.metrics["accuracy"].value == 1.0
     wrong = {name: {"falls": "rises", "rises": "falls"}[label] for name, label in right.items()}
     other = ZeroShot(samples=50).run(replace(context, labels=wrong, computed={"test": made}))
-    assert other["metrics"]["accuracy"] == 0.0
-    assert other["pools"]["contrast"]["predicted"] == result["pools"]["contrast"]["predicted"]
+    assert other.metrics["accuracy"].value == 0.0
+    assert other.details["contrast"]["predicted"] == result.details["contrast"]["predicted"]
 
 
 def test_clips_that_say_nothing_are_at_chance_within_the_interval(context):
@@ -92,16 +92,16 @@ def test_clips_that_say_nothing_are_at_chance_within_the_interval(context):
         labels = {name: ("falls", "rises")[i % 2] for i, name in enumerate(names)}
         made = Features(noise, noise, torch.zeros(120).long(), names, tuple(f"group {i // 2}" for i in range(120)))
         result = ZeroShot(samples=200).run(replace(context, labels=labels, computed={"test": made}))
-        low, high = result["intervals"]["accuracy"]
+        low, high = result.metrics["accuracy"].interval
         inside.append(low <= 0.5 <= high)
     assert sum(inside) >= 6  # of 95 % intervals
 
 
 def test_of_many_classes_the_first_five_count_too(context):
     labels = {video.id: f"way {video.row % 7}" for video in context.corpus.videos}
-    metrics = ZeroShot(samples=50).run(replace(context, labels=labels))["metrics"]
-    assert metrics["accuracy"] <= metrics["top5_accuracy"] <= 1
-    assert metrics["chance"] == pytest.approx(1 / 7)
+    metrics = ZeroShot(samples=50).run(replace(context, labels=labels)).metrics
+    assert metrics["accuracy"].value <= metrics["top5_accuracy"].value <= 1
+    assert metrics["accuracy"].chance == pytest.approx(1 / 7)
 
 
 def test_the_doors_say_what_to_do(context, tmp_path):

@@ -1,6 +1,5 @@
 """What `tubelet export` writes is, for whoever loads it, the model that was trained."""
 
-import json
 import re
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from tubelet.aligners import open_aligner
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus
 from tubelet.evaluations import Context, Knn
+from tubelet.results import read_results
 from tubelet.runs.classifier import load_classifier
 from tubelet.runs.folder import load_task, read_run_config
 from tubelet.video.reader import Reader
@@ -122,9 +122,9 @@ def test_every_export_gives_the_same_knn_accuracy_as_the_run(run, corpus, export
     }
     for name, tokens in others.items():
         found = Knn().run(replace(context, encoder=Encodes(tokens), computed={}))
-        assert found["metrics"] == original["metrics"], name
-        assert found["protocol"]["selected"] == original["protocol"]["selected"], name
-    assert json.loads((run / "results.json").read_text())["knn"]["metrics"] == original["metrics"]
+        assert found.metrics == original.metrics, name
+        assert found.protocol["selected"] == original.protocol["selected"], name
+    assert read_results(run)["knn"].metrics == original.metrics
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
@@ -259,9 +259,8 @@ def test_the_card_says_what_it_is_how_it_was_measured_and_how_it_is_loaded(run, 
     assert card.startswith("---\nlicense: apache-2.0\nlibrary_name: transformers\n")
     for said in ("synth-1", "masker.ratio=0.5", "steps=6", "| knn | mean.accuracy |", "AutoModel", "search.py"):
         assert said in card, said
-    accuracy = json.loads((run / "results.json").read_text())["knn"]
-    low, high = accuracy["intervals"]["mean.accuracy"]
-    assert f"{accuracy['metrics']['mean.accuracy']:.3f} | [{low:.3f}, {high:.3f}]" in card
+    accuracy = read_results(run)["knn"].metrics["mean.accuracy"]
+    assert f"| {accuracy.text} | {' to '.join(accuracy.bounds)} |" in card
 
 
 def test_the_pieces_of_python_on_the_card_run(exported, monkeypatch):

@@ -60,15 +60,14 @@ HEADS = "classifiers/*.safetensors"
 
 RESULTS = "results.json"
 EVALUATIONS = {"knn": "knn", "linear": "linear"}
-METRICS, INTERVALS, BASELINES = "metrics", "intervals", "baselines"
+METRICS, BASELINES, VALUE, INTERVAL, CHANCE = "metrics", "baselines", "value", "interval", "chance"
 MEASURED = {
-    "chance": "chance",
-    "majority": "majority",
     "accuracy of the mean": "mean.accuracy",
     "balanced accuracy of the mean": "mean.balanced_accuracy",
     "accuracy of slots": "slots.accuracy",
     "balanced accuracy of slots": "slots.balanced_accuracy",
 }
+LEVELS = {"chance": "mean.balanced_accuracy", "majority": "mean.accuracy"}  # whose chance they are
 COMPARED = {"random weights": "random", "mean image": "mean_image", "raw pixels": "raw_pixels"}
 
 TABLES_IN, CURVES_IN = ("glance", "results"), ("training",)  # ids of the sections of a report
@@ -167,7 +166,11 @@ def read_metrics(run: Path) -> dict[str, Any]:
         result = results[entry]
         sources = {"run": result, **{name: result[BASELINES][key] for name, key in COMPARED.items()}}
         found[evaluation] = {
-            source: {name: [content[METRICS][key], *content[INTERVALS].get(key, ())] for name, key in MEASURED.items()}
+            source: {name: [content[METRICS][key][CHANCE]] for name, key in LEVELS.items()}
+            | {
+                name: [content[METRICS][key][VALUE], *content[METRICS][key].get(INTERVAL, ())]
+                for name, key in MEASURED.items()
+            }
             for source, content in sources.items()
         }
     return found

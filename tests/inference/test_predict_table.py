@@ -1,6 +1,5 @@
 """`tubelet predict`: a label a video, from files, folders, lists and corpora; what cannot be read says why."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save
 import tubelet
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.results import read_results
 from tubelet.runs.record import of_run
 from tubelet.video.reader import Reader, write_video
 
@@ -103,7 +103,7 @@ def test_every_video_of_a_corpus_has_a_row_and_the_bad_ones_a_reason(tuned, corp
 
 def test_a_table_says_what_the_result_says(tuned, corpus, tmp_path):
     rows = predict(tuned, corpus.folder, "--split", "test", tmp_path / "labels.parquet")
-    kept = json.loads((tuned / "results.json").read_text())["finetune"]["predicted"]
+    kept = read_results(tuned)["finetune"].details["all weights"]["predicted"]
     assert {row["id"]: row["label"] for row in rows if row["label"]} == kept
 
 
@@ -243,11 +243,11 @@ def test_what_stands_there_is_not_overwritten_and_a_run_without_a_classifier_say
 def test_a_linear_probe_is_a_classifier_too(pretrained, corpus, tmp_path, capsys):
     """It labels as the pool labelled whose held-out accuracy was the highest; an encoder of another step is refused."""
     assert main(["evaluate", str(pretrained), "linear", "knn"]) == 0
-    result = json.loads((pretrained / "results.json").read_text())["linear"]
-    held_out = result["protocol"]["held_out_accuracy"]
+    result = read_results(pretrained)["linear"]
+    held_out = result.protocol["held_out_accuracy"]
     pool = max(held_out, key=lambda pool: max(held_out[pool].values()))
     rows = predict(pretrained, corpus.folder, "--split", "test", tmp_path / "labels.parquet")
-    assert {row["id"]: row["label"] for row in rows if row["label"]} == result["pools"][pool]["predicted"]
+    assert {row["id"]: row["label"] for row in rows if row["label"]} == result.details[pool]["predicted"]
     assert [path.name for path in (pretrained / "classifiers").iterdir()] == ["linear.safetensors"]
 
     moved = shutil.copytree(pretrained, tmp_path / "moved")
@@ -259,13 +259,13 @@ def test_a_linear_probe_is_a_classifier_too(pretrained, corpus, tmp_path, capsys
 
 def test_several_views_of_a_linear_probe_are_measured(pretrained, corpus):
     assert main(["evaluate", str(pretrained), "multiview", "multiview.views=2x3"]) == 0
-    result = json.loads((pretrained / "results.json").read_text())["multiview"]
-    assert result["counts"]["test"]["used"] == 5
-    assert 0 <= result["metrics"]["accuracy"] <= 1
-    assert "2x3" in result["protocol"]["test"]
+    result = read_results(pretrained)["multiview"]
+    assert result.counts["test"]["used"] == 5
+    assert 0 <= result.metrics["accuracy"].value <= 1
+    assert "2x3" in result.protocol["test"]
     assert main(["evaluate", str(pretrained), "multiview", "multiview.views=1x1"]) == 0
-    result = json.loads((pretrained / "results.json").read_text())["multiview"]
-    assert result["metrics"]["accuracy"] == result["metrics"]["one_view.accuracy"]
+    result = read_results(pretrained)["multiview"]
+    assert result.metrics["accuracy"].value == result.metrics["one_view.accuracy"].value
 
 
 def test_every_awkward_file_has_a_label_or_a_reason(tuned, real_data, tmp_path):

@@ -21,13 +21,12 @@ from tubelet.checksums import Damaged
 from tubelet.corpus.table import Corpus
 from tubelet.errors import TubeletError
 from tubelet.evaluations.heads import read_head
-from tubelet.evaluations.results import read_results
 from tubelet.evaluations.trained_on import FILE, PROBES, TrainedOn
 from tubelet.jobs.runner import Failures
 from tubelet.jobs.shards import Series, chosen
 from tubelet.log import read_log
-from tubelet.report.folder import read_run
 from tubelet.report.pictures import load_samples, load_thumbnails
+from tubelet.results import RunRecord, read_results
 from tubelet.runs.classifier import tuned_model
 from tubelet.runs.folder import read_run_config
 from tubelet.runs.imported import imported_head, read_about
@@ -134,8 +133,8 @@ def kinds(work: Path) -> dict[str, tuple[str, Callable[[], Any]]]:
         "captions table": ("c/captions.parquet", tables),
         "corpus.json": ("c/corpus.json", tables),
         "recipe.json": ("run/recipe.json", lambda: read_run_config(run)),
-        "log.jsonl": ("run/log.jsonl", lambda: (read_log(run / "log.jsonl"), read_run(run).steps)),
-        "results.json": ("run/results.json", lambda: (read_results(run), read_run(run).results)),
+        "log.jsonl": ("run/log.jsonl", lambda: (read_log(run / "log.jsonl"), RunRecord.read(run).steps)),
+        "results.json": ("run/results.json", lambda: (read_results(run), RunRecord.read(run).results)),
         "failed.jsonl": ("c/failed.jsonl", lambda: Failures(corpus / "failed.jsonl").known),
         "trial of a study": ("study/finished/*.json", lambda: Finished(work / "study" / "finished").cells),
         "seconds.json": ("study/cells/*/seconds.json", clock),

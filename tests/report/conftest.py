@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tubelet.report.pictures import Samples, Thumbnails, save
+from tubelet.results import Metric, Result, write_result
 
 CLASSES = ["bounces", "circles", "falls", "jumps", "rises", "slides", "spins", "zigzags"]
 
@@ -53,57 +54,65 @@ def write_run(
         lines.append(record)
         if step % 100 == 0:
             metrics = {
-                "mean.accuracy": 0.2 + 0.1 * step / steps,
-                "slots.accuracy": 0.25 + 0.2 * step / steps,
-                "chance": 0.125,
+                "mean.accuracy": Metric(0.2 + 0.1 * step / steps, chance=0.125).to_json(),
+                "slots.accuracy": Metric(0.25 + 0.2 * step / steps, chance=0.125).to_json(),
             }
             lines.append({"kind": "evaluation", "step": step, "name": "linear", "metrics": metrics})
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "results.json").write_text(json.dumps(results(rng, text)))
+    for name, result in results(rng, text).items():
+        write_result(folder, name, result)
     save(samples(rng, text, size), folder)
     if weight:
         save(thumbnails(), folder)
     return folder
 
 
-def results(rng: np.random.Generator, text: bool) -> dict:
+def results(rng: np.random.Generator, text: bool) -> dict[str, Result]:
     confusion = (rng.integers(0, 6, (8, 8)) + 9 * np.eye(8, dtype=int)).tolist()
     counts = {"used": 240, "failed": 1, "unlabelled": 0, "short": 5, "groups": 60}
-    linear = {
-        "protocol": {"features": "frozen, one centre clip", "grid": [0.001, 0.01, 0.1], "selected": {"mean": 0.01}},
-        "metrics": {"chance": 0.125, "majority": 0.14, "mean.accuracy": 0.305, "slots.accuracy": 0.447},
-        "intervals": {"mean.accuracy": [0.25, 0.36], "slots.accuracy": [0.39, 0.5]},
-        "counts": {"train": counts, "test": counts},
-        "failed": {"train": [], "test": ["v_0031: truncated file"]},
-        "classes": CLASSES,
-        "pools": {"mean": {"confusion": confusion}, "slots": {"confusion": confusion}},
-        "baselines": {
-            "random": {"metrics": {"mean.accuracy": 0.19, "slots.accuracy": 0.22}},
-            "mean_image": {"metrics": {"mean.accuracy": 0.14, "slots.accuracy": 0.2}},
-            "ceiling": {"metrics": {"mean.accuracy": 0.93, "slots.accuracy": 0.93}},
+    corpus = {"name": "synth-1", "fingerprint": "9f1c2ab04d77e310"}
+    levels = {"random": (0.19, 0.22), "mean_image": (0.14, 0.2), "ceiling": (0.93, 0.93)}
+    linear = Result(
+        protocol={"features": "frozen, one centre clip", "grid": [0.001, 0.01, 0.1], "selected": {"mean": 0.01}},
+        metrics={
+            "mean.accuracy": Metric(0.305, (0.25, 0.36), chance=0.14),
+            "slots.accuracy": Metric(0.447, (0.39, 0.5), chance=0.14),
         },
-    }  # fmt: skip
-    reconstruction = {
-        "protocol": {"clips": "every readable clip of test", "scored": "hidden tubelets"},
-        "metrics": {"skill": 0.31, "loss": 0.64, "trivial": 0.93, "nearest": 1.1, "nearest_skill": -0.183},
-        "intervals": {"skill": [0.29, 0.33]},
-        "counts": {"test": {"used": 240, "failed": 0, "short": 5, "groups": 60}},
-        "failed": {"test": []},
-    }
-    retrieved = {
-        "corpus": {"name": "synth-1", "fingerprint": "9f1c2ab04d77e310"},
-        "protocol": {"rank": "of the first right answer", "text_and_video": "contrast head; 31 distinct captions"},
-        "metrics": {
-            "text_to_video.r@1": 0.12, "text_to_video.r@5": 0.34, "text_to_video.median_rank": 14.0,
-            "text_to_video.chance_r@1": 0.03, "text_to_video.chance_r@5": 0.15,
+        counts={"train": counts, "test": counts},
+        failed={"train": [], "test": ["v_0031: truncated file"]},
+        classes=CLASSES,
+        details={"mean": {"confusion": confusion}, "slots": {"confusion": confusion}},
+        baselines={
+            name: Result({"mean.accuracy": Metric(mean), "slots.accuracy": Metric(slots)})
+            for name, (mean, slots) in levels.items()
         },
-        "counts": {"test": counts},
-        "remarks": ["video to video is not measured: the videos have no labels"],
-        "examples": examples(),
-    }  # fmt: skip
-    linear |= {"seen": {"encoder": ["train"], "aligner": []}, "corpus": retrieved["corpus"]}
-    if text:
-        linear["marks"] = ["caption names the label"]
+        evaluation="linear",
+        trained_on={"encoder": ["train"], "aligner": []},
+        corpus=corpus,
+        warnings=["caption names the label"] if text else [],
+    )
+    reconstruction = Result(
+        protocol={"clips": "every readable clip of test", "scored": "hidden tubelets"},
+        metrics={"r2": Metric(0.31, (0.29, 0.33), unit="ratio"), "loss": Metric(0.64, unit="loss")},
+        references={
+            "mean_prediction_loss": Metric(0.93, unit="loss"),
+            "copy_loss": Metric(1.1, unit="loss"),
+            "copy_r2": Metric(-0.183, unit="ratio"),
+        },
+        counts={"test": {"used": 240, "failed": 0, "short": 5, "groups": 60}},
+    )
+    retrieved = Result(
+        corpus=corpus,
+        protocol={"rank": "of the first right answer", "text_and_video": "contrast head; 31 distinct captions"},
+        metrics={
+            "text_to_video.r@1": Metric(0.12, chance=0.03),
+            "text_to_video.r@5": Metric(0.34, chance=0.15),
+            "text_to_video.median_rank": Metric(14.0, unit="rank"),
+        },
+        counts={"test": counts},
+        notes=["video to video is not measured: the videos have no labels"],
+        examples=examples(),
+    )
     return {"linear": linear, "reconstruction": reconstruction, "retrieval": retrieved}
 
 
@@ -148,7 +157,7 @@ def samples(rng: np.random.Generator, text: bool, size: int = 64, count: int = 3
         mean=mean.astype(np.float32),
         std=std.astype(np.float32),
         loss=((prediction - target) ** 2).mean((1, 2, 3, 4, 5)),
-        trivial=(target**2).mean((1, 2, 3, 4, 5)),
+        mean_prediction_loss=(target**2).mean((1, 2, 3, 4, 5)),
         ids=np.array([f"v_{index:04d}" for index in range(count)]),
         captions=np.array([f"a red disc crosses the ground, take {index}" for index in range(count)]),
         labels=np.array(CLASSES[:count]),

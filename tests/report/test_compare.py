@@ -1,6 +1,6 @@
 """Runs beside each other: the arithmetic against scipy, what is grouped, what is said to be unfair, the three forms."""
 
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ from tubelet import cli
 from tubelet.checksums import write_json
 from tubelet.errors import RunError
 from tubelet.report.compare import as_latex, as_markdown, compare
-from tubelet.report.folder import read_runs
 from tubelet.report.page import compose
+from tubelet.results import Metric, Result, read_results, read_runs, write_result
 
 GRID = [0.01, 1.0]
 
@@ -22,14 +22,13 @@ def write(folder, seed: int, masker: str, accuracy: float, *, steps: int = 100, 
     corpus = {"name": "made_up 100%", "fingerprint": "f"}
     recipe = {"recipe": "tiny", "corpus": corpus, "values": values, "steps": steps}
     write_json(folder / "recipe.json", recipe)
-    result = {
-        "protocol": {"grid": grid},
-        "metrics": {"chance": 0.125, "majority": 0.1, "mean.accuracy": accuracy},
-        "intervals": {"mean.accuracy": [accuracy - 0.05, accuracy + 0.05]},
-        "counts": {"test": {"used": used}},
-        "baselines": {"random": {"metrics": {"mean.accuracy": 0.2 + 0.01 * seed}}},
-    }
-    write_json(folder / "results.json", {"linear": result})
+    result = Result(
+        protocol={"grid": grid},
+        metrics={"mean.accuracy": Metric(accuracy, (accuracy - 0.05, accuracy + 0.05), chance=0.125)},
+        counts={"test": {"used": used}},
+        baselines={"random": Result({"mean.accuracy": Metric(0.2 + 0.01 * seed)})},
+    )
+    write_result(folder, "linear", result)
     return folder
 
 
@@ -50,23 +49,29 @@ def test_seeds_of_one_recipe_are_one_method_with_mean_and_spread(runs):
     assert row["tube"].mean == pytest.approx(np.mean(TUBE))
     assert row["tube"].spread == pytest.approx(np.std(TUBE, ddof=1))
     assert row["random initialisation"].mean == pytest.approx(0.21)
-    assert row["chance"].mean == 0.125  # a guess is better than the commonest class of train
+    assert row["chance"].mean == 0.125
     assert found.unfair == []
 
 
 def test_a_baseline_that_differs_between_methods_is_each_methods_own(tmp_path):
     """As the random initialisations of two sizes of encoder: neither takes the place of the other."""
     small, large = (write(tmp_path / name, 0, name, 0.3) for name in ("small", "large"))
-    results = json.loads((large / "results.json").read_text())
-    results["linear"]["baselines"] = {
-        "random": {"metrics": {"mean.accuracy": 0.27}}, "raw_pixels": {"metrics": {"mean.accuracy": 0.25}}
-    }  # fmt: skip
-    write_json(large / "results.json", results)
+    others = {
+        name: Result({"mean.accuracy": Metric(value)}) for name, value in (("random", 0.27), ("raw_pixels", 0.25))
+    }
+    write_result(large, "linear", replace(read_results(large)["linear"], baselines=others))
     row = compare(read_runs([small, large])).values["linear", "mean.accuracy"]
     assert {name: value.mean for name, value in row.items()} == {
         "small": 0.3, "large": 0.3, "random initialisation of small": 0.2, "random initialisation of large": 0.27,
         "raw pixels": 0.25, "chance": 0.125,
     }  # fmt: skip
+
+
+def test_a_measure_without_a_chance_level_or_an_interval_is_compared_all_the_same(runs):
+    for run in runs:
+        write_result(run, "reconstruction", Result({"loss": Metric(0.5, unit="loss")}))
+    row = compare(read_runs(runs)).values["reconstruction", "loss"]
+    assert {name: value.mean for name, value in row.items()} == {"tube": 0.5, "text": 0.5}
 
 
 def test_a_difference_is_shown_exactly_where_the_paired_t_interval_excludes_zero(runs, tmp_path):

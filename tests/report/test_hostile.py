@@ -164,13 +164,13 @@ def test_markdown_of_a_study_and_a_comparison_holds_no_html_link_or_cell_of_a_st
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"linear": {"metrics": {"a.accuracy": 0.5}, "intervals": {"a.accuracy": 7}}},
+        {"linear": {"metrics": {"a.accuracy": {"value": 0.5, "unit": "fraction", "interval": 7}}}},
         {"linear": {"metrics": []}},
-        {"linear": {"examples": {"text to video": [{"query": 1}]}}},
-        {"linear": {"counts": 3, "failed": 4}},
-        {"linear": {"classes": ["a"], "confusion": [["x"]]}},
-        {"linear": {"baselines": ["a"]}},
-        {"linear": {"metrics": {"a.accuracy": 10**400}}},
+        {"linear": {"metrics": {}, "examples": {"text to video": [{"query": 1}]}}},
+        {"linear": {"metrics": {}, "counts": 3, "failed": 4}},
+        {"linear": {"metrics": {}, "classes": ["a"], "details": {"mean": {"confusion": [["x"]]}}}},
+        {"linear": {"metrics": {}, "baselines": ["a"]}},
+        {"linear": {"metrics": {"a.accuracy": {"value": 10**400, "unit": "fraction"}}}},
     ],
 )
 def test_results_that_no_command_writes_are_one_line_and_no_traceback(make_run, tmp_path, wrong, capsys):

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,14 @@ import pytest
 from tubelet.checksums import write_json
 from tubelet.cli import main
 from tubelet.errors import RunError
-from tubelet.report.folder import read_run, read_runs
 from tubelet.report.page import alike, commands, comparison, compose, glances, write_report
 from tubelet.report.tables import results_tables
+from tubelet.results import Metric, Result, RunRecord, read_results, read_runs, write_result
+
+
+def with_baseline(result, name, value):
+    one = Result({**result.baselines[name].metrics, "mean.accuracy": Metric(value)})
+    return replace(result, baselines={**result.baselines, name: one})
 
 
 class Addresses(html.parser.HTMLParser):
@@ -80,14 +86,14 @@ def test_several_runs_stand_side_by_side_under_their_own_names(make_run, tmp_pat
 
 
 def test_what_a_reader_must_know_is_on_the_page(make_run, tmp_path):
-    text = Addresses(compose([read_run(make_run(tmp_path / "run", steps=60))])).text
+    text = Addresses(compose([RunRecord.read(make_run(tmp_path / "run", steps=60))])).text
     for words in (
         "v_0007: no frame could be decoded",
         "v_0031: truncated file",
         "caption names the label",
         "3 clips in the 6 logged of 60 steps came from a source shorter",
         "9f1c2ab04d77e310",
-        "Of synth-1, the encoder has seen train.",
+        "Of synth-1, the encoder was trained on train.",
         "video to video is not measured",
         "the model alone",
         "true statistics pasted back",
@@ -99,7 +105,7 @@ def test_a_part_that_is_missing_names_the_command_that_makes_it(make_run, tmp_pa
     run = make_run(tmp_path / "run", steps=60)
     (run / "results.json").unlink()
     (run / "pictures" / "samples.npz").unlink()
-    text = Addresses(compose([read_run(run)])).text
+    text = Addresses(compose([RunRecord.read(run)])).text
     assert "No linear probe, kNN, retrieval and held-out reconstruction yet" in text
     assert f"tubelet evaluate {run} --on corpora/synth linear knn retrieval reconstruction" in text
 
@@ -109,7 +115,7 @@ def test_captions_and_names_are_text_and_never_markup(make_run, tmp_path):
     recipe = json.loads((run / "recipe.json").read_text())
     recipe["recipe"] = "<script>alert(1)</script>"
     write_json(run / "recipe.json", recipe)
-    assert "<script" not in compose([read_run(run)])
+    assert "<script" not in compose([RunRecord.read(run)])
 
 
 @pytest.mark.parametrize(
@@ -130,14 +136,14 @@ def test_results_of_the_wrong_shape_are_one_line_too(make_run, tmp_path, capsys)
     run = make_run(tmp_path / "run", steps=60)
     (run / "results.json").write_text('{"linear": 3}')
     assert main(["report", str(run), "--out", str(tmp_path / "r.html")]) == 2
-    assert "'linear' is no object" in capsys.readouterr().err
+    assert "'linear': it is 3, not an object" in capsys.readouterr().err
 
 
 def test_an_evaluation_of_the_users_own_is_shown_as_it_is(make_run, tmp_path):
     run = make_run(tmp_path / "run", steps=60)
-    own = {"metrics": {"effective_rank": 17.25}, "counts": {"used": 4}, "failed": ["clip 9: no frame"]}
-    write_json(run / "results.json", {"rank": own})
-    text = Addresses(compose([read_run(run)])).text
+    failed = {"test": ["clip 9: no frame"]}
+    write_result(run, "rank", Result({"effective_rank": Metric(17.25, unit="directions")}, failed=failed))
+    text = Addresses(compose([RunRecord.read(run)])).text
     assert "effective rank" in text
     assert "17.2" in text
     assert "clip 9: no frame" in text
@@ -147,23 +153,24 @@ def test_a_log_cut_short_by_a_crash_is_read_up_to_there(make_run, tmp_path):
     run = make_run(tmp_path / "run", steps=60)
     log = run / "log.jsonl"
     log.write_bytes(log.read_bytes() + b'{"kind": "step", "st')
-    again = read_run(run)
+    again = RunRecord.read(run)
     assert again.last_step == 60
-    assert "cut short" in again.remarks[0]
+    assert "cut short" in again.notes[0]
 
 
-def test_the_skill_of_copying_stands_beside_that_of_the_run_at_a_glance(make_run, tmp_path):
-    (table,) = glances([read_run(make_run(tmp_path / "run", steps=60))])
-    cells = {row.name: row.cells[0].text for row in table.rows}
-    assert cells["Held-out 1 − loss/trivial"] == "0.31"
-    assert cells["Held-out 1 − loss/trivial of copying the nearest tubelet"] == "-0.183"
+def test_what_copying_explains_is_a_note_to_the_r2_of_the_run_and_no_measure_of_it(make_run, tmp_path):
+    (table,) = glances([RunRecord.read(make_run(tmp_path / "run", steps=60))])
+    cells = {row.name: row.cells[0] for row in table.rows}
+    assert cells["Held-out R²"].text == "0.31"
+    assert cells["Held-out R²"].note == "R² of copying the nearest visible patch -0.183"
+    assert not [name for name in cells if "copying" in name]
 
 
 def test_of_a_step_that_was_logged_twice_the_last_word_holds(make_run, tmp_path):
     run = make_run(tmp_path / "run", steps=60)
     with (run / "log.jsonl").open("a") as file:
         file.write(json.dumps({"kind": "step", "step": 50, "pixels": 0.125}) + "\n")
-    steps, values = read_run(run).series("pixels")
+    steps, values = RunRecord.read(run).series("pixels")
     assert list(steps) == [10, 20, 30, 40, 50, 60]
     assert values[4] == 0.125
 
@@ -195,8 +202,8 @@ def test_a_run_named_twice_is_refused(make_run, tmp_path):
         read_runs([run, run / ".." / "run"])
 
 
-def test_the_curve_is_one_minus_loss_over_the_trivial_level_of_the_same_step(make_run, tmp_path):
-    from tubelet.report.page import trivial_share
+def test_the_curve_is_one_minus_loss_over_that_of_predicting_the_mean_at_the_same_step(make_run, tmp_path):
+    from tubelet.report.page import explained
 
     run = make_run(tmp_path / "run", steps=60)
     (run / "log.jsonl").write_text(
@@ -205,13 +212,13 @@ def test_the_curve_is_one_minus_loss_over_the_trivial_level_of_the_same_step(mak
         '{"kind": "step", "step": 3, "pixels": 0.0, "pixels.trivial": 0.0}\n'
         '{"kind": "step", "step": 4, "pixels": NaN, "pixels.trivial": 1.0}\n'
     )
-    steps, values = trivial_share(read_run(run))
+    steps, values = explained(RunRecord.read(run))
     assert list(steps) == [1, 2]
     assert values == pytest.approx([0.5, 0.25])
 
 
 def test_no_colour_of_a_curve_is_fixed_so_that_it_follows_light_and_dark(make_run, tmp_path):
-    page = compose([read_run(make_run(tmp_path / "run", steps=60))])
+    page = compose([RunRecord.read(make_run(tmp_path / "run", steps=60))])
     charts = re.findall(r"<svg class=\"chart\".*?</svg>", page, flags=re.DOTALL)
     assert len(charts) >= 5
     for chart in charts:
@@ -222,9 +229,8 @@ def test_a_baseline_that_all_runs_share_is_a_column_and_one_that_differs_a_row(m
     from tubelet.report.tables import results_tables
 
     runs = [make_run(tmp_path / name, steps=60) for name in ("a", "b")]
-    results = json.loads((runs[1] / "results.json").read_text())
-    results["linear"]["baselines"]["random"]["metrics"]["mean.accuracy"] = 0.5
-    write_json(runs[1] / "results.json", results)
+    linear = read_results(runs[1])["linear"]
+    write_result(runs[1], "linear", with_baseline(linear, "random", 0.5))
     linear = next(table for table in results_tables(read_runs(runs)) if table.title == "linear")
     assert linear.beside == ["mean image", "ceiling", "chance"]
     texts = {row.name: [cell.text for cell in row.cells] for row in linear.rows if not row.level}
@@ -236,14 +242,14 @@ def test_a_baseline_that_all_runs_share_is_a_column_and_one_that_differs_a_row(m
 
 
 def test_intervals_stand_beside_their_numbers(make_run, tmp_path):
-    text = Addresses(compose([read_run(make_run(tmp_path / "run", steps=60))])).text
+    text = Addresses(compose([RunRecord.read(make_run(tmp_path / "run", steps=60))])).text
     assert "30.5 % 25.0 to 36.0" in text
     assert "0.31 0.29 to 0.33" in text
 
 
 def test_the_page_says_how_to_run_it_again(make_run, tmp_path):
     run = make_run(tmp_path / "run", steps=60)
-    text = Addresses(compose([read_run(run)])).text
+    text = Addresses(compose([RunRecord.read(run)])).text
     assert f"tubelet pretrain tiny --on corpora/synth --out {run} seed=0" in text
     assert f"tubelet evaluate {run} --on corpora/synth linear --baselines" in text
     assert f"tubelet evaluate {run} --on corpora/synth reconstruction retrieval" in text
@@ -251,12 +257,10 @@ def test_the_page_says_how_to_run_it_again(make_run, tmp_path):
 
 def test_every_result_is_measured_again_where_and_how_it_was(make_run, tmp_path):
     run = make_run(tmp_path / "run", steps=60)
-    measured = json.loads((run / "results.json").read_text())
-    other = {**measured["linear"], "baselines": {}}
     asked = {"evaluation": "linear", "on": "corpora/other", "settings": ["linear.grid=0.1", "--label", "camera move"]}
-    measured["linear on other-1234abcd, label camera move"] = {**other, "asked": asked}
-    write_json(run / "results.json", measured)
-    lines = commands(read_run(run))
+    other = replace(read_results(run)["linear"], baselines={}, asked=asked)
+    write_result(run, "linear on other-1234abcd, label camera move", other)
+    lines = commands(RunRecord.read(run))
     assert f"tubelet evaluate {run} --on corpora/other linear linear.grid=0.1 --label 'camera move'" in lines
     assert not [line for line in lines if " on other" in line]
 
@@ -280,13 +284,12 @@ def test_what_differs_from_the_defaults_or_between_the_runs_comes_first(make_run
 
 def test_the_confusion_of_many_classes_names_the_most_frequent_pairs(make_run, tmp_path):
     run = make_run(tmp_path / "run", steps=60)
-    results = json.loads((run / "results.json").read_text())
     matrix = [[9 if i == j else 0 for j in range(40)] for i in range(40)]
     matrix[3][7] = 5
     matrix[8][2] = 6
-    results["linear"] |= {"classes": [f"class {i}" for i in range(40)], "pools": {"mean": {"confusion": matrix}}}
-    write_json(run / "results.json", results)
-    text = " ".join(Addresses(compose([read_run(run)])).text.split())
+    classes, details = [f"class {i}" for i in range(40)], {"mean": {"confusion": matrix}}
+    write_result(run, "linear", replace(read_results(run)["linear"], classes=classes, details=details))
+    text = " ".join(Addresses(compose([RunRecord.read(run)])).text.split())
     assert "class 8 class 2 6".replace(" ", "") in text.replace(" ", "")
     assert text.replace(" ", "").index("class8class26") < text.replace(" ", "").index("class3class75")
 
@@ -302,30 +305,27 @@ def test_levels_that_lie_close_keep_their_names_apart(make_run, tmp_path):
 
 
 def test_runs_that_were_shown_the_same_clip_share_one_sheet_and_others_show_their_own_frames(make_run, tmp_path):
-    from dataclasses import replace
-
     from tubelet.report.page import contact_sheets
-    from tubelet.report.pictures import save
+    from tubelet.report.pictures import load_samples, save
 
     runs = [make_run(tmp_path / name, steps=60) for name in ("a", "b")]
     alike = contact_sheets(read_runs(runs))
     assert len(alike) == 3
     assert [[strip.title for strip in shown.strips].count("Frames") for shown in alike[0].shown] == [0, 0]
-    samples = read_run(runs[1]).samples
+    samples = load_samples(runs[1])
     save(replace(samples, frames=samples.frames[:, ::-1], captions=np.array(["another"] * 3)), runs[1])
     differing = contact_sheets(read_runs(runs))
     assert len(differing) == 3
     assert [[strip.title for strip in shown.strips].count("Frames") for shown in differing[0].shown] == [0, 1]
-    assert "caption: another" in differing[0].shown[1].skill
+    assert "caption: another" in differing[0].shown[1].note
 
 
 def test_levels_beside_a_probe_are_drawn_once_where_runs_agree_and_a_far_ceiling_is_said_in_words(make_run, tmp_path):
     from tubelet.report.page import baselines, probes
 
     runs = [make_run(tmp_path / name, steps=200) for name in ("a", "b")]
-    results = json.loads((runs[1] / "results.json").read_text())
-    results["linear"]["baselines"]["random"]["metrics"]["mean.accuracy"] = 0.17
-    write_json(runs[1] / "results.json", results)
+    linear = read_results(runs[1])["linear"]
+    write_result(runs[1], "linear", with_baseline(linear, "random", 0.17))
     runs = read_runs(runs)
     levels = [(level.label, level.value, level.colour) for level in baselines(runs, "linear", "mean.accuracy")]
     assert levels == [
@@ -352,16 +352,22 @@ def test_a_fine_tuned_run_is_shown_as_what_it_is(tmp_path):
          "lr": 0.1, "clips_per_second": 9.0}
         for step in (1, 2, 3)
     ]  # fmt: skip
-    lines.append({"kind": "evaluation", "step": 3, "name": "held_out", "metrics": {"accuracy": 0.875, "majority": 0.5}})
+    accuracy = Metric(0.875, chance=0.5).to_json()
+    lines.append({"kind": "evaluation", "step": 3, "name": "held_out", "metrics": {"accuracy": accuracy}})
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    result = {
-        "metrics": {"accuracy": 0.75, "held_out.accuracy": 0.875, "majority": 0.5, "top5_accuracy": 0.9375},
-        "intervals": {"accuracy": [0.5, 0.9375]}, "counts": {"test": {"used": 16, "groups": 8}},
-        "protocol": {"selection": "on the held-out part of train"}, "classes": ["dark", "light"],
-        "confusion": [[6, 2], [2, 6]],
-    }  # fmt: skip
-    write_json(folder / "results.json", {"finetune": result})
-    page = compose([read_run(folder)])
+    result = Result(
+        metrics={
+            "accuracy": Metric(0.75, (0.5, 0.9375), chance=0.5),
+            "held_out.accuracy": Metric(0.875),
+            "top5_accuracy": Metric(0.9375),
+        },
+        counts={"test": {"used": 16, "groups": 8}},
+        protocol={"selection": "on the held-out part of train"},
+        classes=["dark", "light"],
+        details={"all weights": {"confusion": [[6, 2], [2, 6]]}},
+    )
+    write_result(folder, "finetune", result)
+    page = compose([RunRecord.read(folder)])
     for words in ("75.0 %", "87.5 %", "93.8 %", "the weights of runs/tiny, 10% of the labels", "Cross-entropy",
                   "on the held-out part of train", "tubelet finetune runs/tiny tiny"):  # fmt: skip
         assert words in page, words
@@ -371,14 +377,13 @@ def test_a_fine_tuned_run_is_shown_as_what_it_is(tmp_path):
 
 def test_a_search_is_shown_with_its_clips_and_measured_by_nothing(make_run, tmp_path):
     run = make_run(tmp_path / "run", steps=60)
-    results = json.loads((run / "results.json").read_text())
     asked = {"command": ["search", str(run), "a red disc", "--on", "corpora/synth"]}
     for right, text in ((True, "a red disc"), (None, "thunder")):
         answers = [{"answer": f"v_000{i}", "score": 0.5 - i / 10, "right": right} for i in range(3)]
         example = {"query": text, "answers": answers}
-        results[f"search {text}"] = {"asked": asked, "counts": {"all": {"used": 3}}, "examples": {"search": [example]}}
-    write_json(run / "results.json", results)
-    page = compose([read_run(run)])
+        found = Result(asked=asked, counts={"all": {"used": 3}}, examples={"search": [example]})
+        write_result(run, f"search {text}", found)
+    page = compose([RunRecord.read(run)])
     text = Addresses(page).text
     assert "thunder" in text
     assert page.count("<h3>Search</h3>") == 1
@@ -394,17 +399,17 @@ def test_nothing_stands_beside_what_was_measured_on_another_corpus(make_run, tmp
     """Two runs on one corpus and two on another, in one report: each table and each comparison is of one corpus."""
     folders = [make_run(tmp_path / name, steps=60, seed=seed, text=False) for seed, name in enumerate("abcd")]
     for folder in folders[2:]:
-        recipe, results = (json.loads((folder / name).read_text()) for name in ("recipe.json", "results.json"))
+        recipe, linear = json.loads((folder / "recipe.json").read_text()), read_results(folder)["linear"]
         recipe["corpus"] = {"name": "clips", "fingerprint": "77", "path": "corpora/clips"}
-        results["linear"] |= {"corpus": {"name": "clips", "fingerprint": "77"}}
-        results["linear"]["metrics"] |= {"chance": 0.5, "majority": 0.395}
+        metrics = {name: replace(metric, chance=0.5) for name, metric in linear.metrics.items()}
         write_json(folder / "recipe.json", recipe)
-        write_json(folder / "results.json", {"linear": results["linear"]})
+        (folder / "results.json").unlink()
+        write_result(folder, "linear", replace(linear, corpus={"name": "clips", "fingerprint": "77"}, metrics=metrics))
     runs = read_runs(folders)
     tables = {table.title: table for table in results_tables(runs)}
     assert tables["linear, synth-1"].columns == [0, 1]
     assert tables["linear, clips"].columns == [2, 3]
-    assert tables["linear, clips"].rows[0].cells[-1].text == "50.0 %"  # a guess, not the commonest class of train
+    assert tables["linear, clips"].rows[0].cells[-1].text == "50.0 %"
     assert tables["linear, synth-1"].rows[0].cells[-1].text == "14.0 %"
     assert tables["reconstruction, synth-1"].columns == [0, 1]
     assert [part.title for part in glances(runs)] == ["Pretrained, synth-1", "Pretrained, clips"]

@@ -1,12 +1,12 @@
 """`tubelet demo`: the whole pipeline in one command, here with few clips and steps."""
 
-import json
 import re
 
 from scipy import stats
 
 from tubelet import cli
 from tubelet.cli.demo import interval, spread
+from tubelet.results import read_results
 
 
 def test_the_demo_runs_the_whole_line_for_each_seed_and_goes_on_where_it_stopped(tmp_path, capsys):
@@ -15,9 +15,9 @@ def test_the_demo_runs_the_whole_line_for_each_seed_and_goes_on_where_it_stopped
     assert cli.main(command) == 0
     shown = capsys.readouterr().out
     for run in ("reconstruction-0", "text-guided-0", "reconstruction-1", "text-guided-1"):
-        results = json.loads((out / run / "results.json").read_text())
+        results = read_results(out / run)
         assert {"linear", "knn", "retrieval", "reconstruction"} <= set(results)
-        assert {"random", "mean_image", "ceiling"} <= set(results["linear"]["baselines"])
+        assert {"random", "mean_image", "ceiling"} <= set(results["linear"].baselines)
     assert (out / "report.html").stat().st_size > 100_000
     rows = {
         "reconstruction": 1,

@@ -43,7 +43,7 @@ def test_a_run_under_this_mask_trains_is_measured_and_reported(tmp_path, mapped,
     assert pretrain(f"{recipes}:both", *words, *measured, "--on", mapped, "--out", run) == 0
     assert len(steps(run)) == 3
     (evaluation,) = [record for record in read_log(run / "log.jsonl") if record["kind"] == "evaluation"]
-    assert np.isfinite(evaluation["metrics"]["skill"])
+    assert np.isfinite(evaluation["metrics"]["r2"]["value"])
     assert main(["report", str(run), "--out", str(tmp_path / "report.html")]) == 0
 
 

@@ -22,6 +22,7 @@ from tubelet.loading.data import Data
 from tubelet.log import read_log
 from tubelet.recipes import tiny as tiny_pretraining
 from tubelet.recipes.finetune import FINETUNES
+from tubelet.results import Evaluated, Result, read_log_parts, read_results
 from tubelet.runs.division import Division
 from tubelet.runs.measure_test import best_weights
 from tubelet.runs.record import of_run
@@ -88,23 +89,26 @@ def tuned(tmp_path_factory, pretrained, labelled) -> Path:
     return out
 
 
-def result(run: Path) -> dict:
-    found: dict = json.loads((run / "results.json").read_text())["finetune"]
-    return found
+def result(run: Path) -> Result:
+    return read_results(run)["finetune"]
 
 
-def held_out(run: Path, rate: str) -> list[dict]:
-    return [record for record in read_log(run / f"rate-{rate}" / "log.jsonl") if record["kind"] == "evaluation"]
+def predicted(run: Path) -> dict[str, str]:
+    return result(run).details["all weights"]["predicted"]
+
+
+def held_out(run: Path, rate: str) -> list[Evaluated]:
+    return read_log_parts(run / f"rate-{rate}" / "log.jsonl")[1]
 
 
 def test_it_tells_light_from_dark_and_says_how(tuned):
     found = result(tuned)
-    assert found["metrics"]["accuracy"] == 1.0
-    assert found["metrics"]["held_out.accuracy"] == 1.0
-    low, high = found["intervals"]["accuracy"]
+    assert found.metrics["accuracy"].value == 1.0
+    assert found.metrics["held_out.accuracy"].value == 1.0
+    low, high = found.metrics["accuracy"].interval
     assert low <= 1 <= high
-    assert found["counts"]["train"]["used"] + found["counts"]["selecting"] == 24
-    protocol = found["protocol"]
+    assert found.counts["train"]["used"] + found.counts["selecting"] == 24
+    protocol = found.protocol
     assert "2x1 views" in protocol["test"]
     assert set(protocol["held_out_accuracy"]) == {"0.3", "0.1"}
     assert protocol["selected"]["rate"] in (0.3, 0.1)
@@ -112,10 +116,10 @@ def test_it_tells_light_from_dark_and_says_how(tuned):
 
 def test_a_corrupt_test_clip_is_named_and_lowers_used(tuned):
     found = result(tuned)
-    assert found["counts"]["test"]["used"] == 7
-    assert found["counts"]["test"]["failed"] == 1
-    assert [line.split(":")[0] for line in found["failed"]["test"]] == ["clip 30.mp4"]
-    assert "clip 30.mp4" not in found["predicted"]
+    assert found.counts["test"]["used"] == 7
+    assert found.counts["test"]["failed"] == 1
+    assert [line.split(":")[0] for line in found.failed["test"]] == ["clip 30.mp4"]
+    assert "clip 30.mp4" not in predicted(tuned)
 
 
 def test_what_cannot_be_read_is_named_wherever_it_was_wanted(tmp_path, pretrained, labelled, tuned):
@@ -138,13 +142,13 @@ def test_what_cannot_be_read_is_named_wherever_it_was_wanted(tmp_path, pretraine
     words = ("tiny", "batch=4", "steps=8", "rates=0.1", "data.cache=False", "max_failed=1", "data.limit=25")
     assert finetune(pretrained, *words, "--on", broken.folder, "--out", tmp_path / "run") == 0
     found = result(tmp_path / "run")
-    assert sorted(line.split(":")[0] for line in found["failed"]["train"]) == sorted(["bad", fits, selects])
-    assert found["counts"]["train"]["failed"] == 3
-    assert found["counts"]["train"]["used"] + found["counts"]["selecting"] == 22
-    test = found["counts"]["test"]
-    assert (test["used"], test["failed"], test["missing"]) == (0, 8, 1)
-    assert found["remarks"] == ["none of 8 test videos could be read: nothing is measured"]
-    assert "accuracy" not in found["metrics"]
+    assert sorted(line.split(":")[0] for line in found.failed["train"]) == sorted(["bad", fits, selects])
+    assert found.counts["train"].failed == 3
+    assert found.counts["train"]["used"] + found.counts["selecting"] == 22
+    test = found.counts["test"]
+    assert (test["used"], test.failed, test["missing"]) == (0, 8, 1)
+    assert found.notes == ["none of 8 test videos could be read: nothing is measured"]
+    assert "accuracy" not in found.metrics
     assert (tmp_path / "run" / "classifier.safetensors").exists()
 
 
@@ -166,14 +170,14 @@ def test_weights_of_another_step_than_the_best_are_not_kept_as_the_best(tmp_path
 
 
 def test_what_is_kept_is_the_best_of_the_grid(tuned):
-    def standing(record: dict) -> tuple[float, float]:
-        return record["metrics"]["accuracy"], -record["metrics"]["cross_entropy"]
+    def standing(record: Evaluated) -> tuple[float, float]:
+        return record.metrics["accuracy"].value, -record.metrics["cross_entropy"].value
 
-    every = [(standing(record), rate, record["step"]) for rate in ("0.3", "0.1") for record in held_out(tuned, rate)]
+    every = [(standing(record), rate, record.step) for rate in ("0.3", "0.1") for record in held_out(tuned, rate)]
     assert {step for _, _, step in every} == {0, 4, 8, 12}
     top = max(standing for standing, _, _ in every)
-    selected = result(tuned)["protocol"]["selected"]
-    assert (top, f"{selected['rate']:g}", selected["step"]) in every
+    selected = result(tuned).protocol["selected"]
+    assert (top, f"{selected['rate']:g}", selected.step) in every
 
 
 def test_no_group_both_fits_and_selects_and_all_are_named(tuned, labelled):
@@ -190,9 +194,9 @@ def test_labels_of_test_change_nothing_of_what_is_selected(tmp_path, tuned, pret
     swapped = make_labelled(tmp_path / "corpus", test_labels=("light", "dark"), like=labelled)
     out = tmp_path / "run"
     assert finetune(pretrained, *SMALL, "average=0.9", "--on", swapped.folder, "--out", out) == 0
-    assert result(out)["metrics"]["accuracy"] == 0.0
+    assert result(out).metrics["accuracy"].value == 0.0
     for part in ("selected", "held_out_accuracy"):
-        assert result(out)["protocol"][part] == result(tuned)["protocol"][part]
+        assert result(out).protocol[part] == result(tuned).protocol[part]
     same(out, tuned)
 
 
@@ -205,7 +209,7 @@ def same(one: Path, other: Path) -> None:
 
 def interrupt_at(log: Path, step: int) -> None:
     for _ in range(20_000):
-        if any(record["step"] >= step for record in read_log(log)):
+        if any(record.step >= step for record in read_log(log)):
             os.kill(os.getpid(), signal.SIGINT)
             return
         time.sleep(0.002)
@@ -224,8 +228,8 @@ def test_a_run_that_was_stopped_and_goes_on_is_the_one_that_never_stopped(
     assert not (out / "classifier.safetensors").exists()
     assert finetune(*command) == 0
     same(out, tuned)
-    assert held_out(out, "0.3")[-1]["metrics"] == held_out(tuned, "0.3")[-1]["metrics"]
-    assert result(out)["predicted"] == result(tuned)["predicted"]
+    assert held_out(out, "0.3")[-1].metrics == held_out(tuned, "0.3")[-1].metrics
+    assert predicted(out) == predicted(tuned)
 
 
 def test_a_finished_run_is_left_alone_and_another_in_its_folder_is_refused(tuned, pretrained, labelled, capsys):
@@ -251,8 +255,8 @@ def test_from_scratch_nothing_of_the_run_is_used_but_its_shape(tmp_path, pretrai
     name = "encoder.embed.weight"
     torch.testing.assert_close(begun[name], task[f"task.{name}"], atol=1e-6, rtol=0)
     assert (fresh[name] - begun[name]).abs().max() > 1e-3
-    assert result(out)["counts"]["train"]["used"] + result(out)["counts"]["selecting"] == 12
-    assert "fresh weights" in result(out)["protocol"]["encoder"]
+    assert result(out).counts["train"]["used"] + result(out).counts["selecting"] == 12
+    assert "fresh weights" in result(out).protocol["encoder"]
 
 
 def test_a_share_of_the_labels_is_of_every_class_and_part_of_a_larger_one(labelled):
@@ -290,8 +294,8 @@ def test_one_learning_rate_takes_the_place_of_the_grid_and_what_is_trained_on_is
 ):
     words = ("tiny", "batch=4", "steps=1", "optim.base_lr=0.2", "data.cache=False", "data.split=all")
     assert finetune(pretrained, *words, "--on", labelled, "--out", tmp_path / "run") == 0
-    assert result(tmp_path / "run")["protocol"]["selected"]["rate"] == 0.2
-    [remark] = result(tmp_path / "run")["remarks"]
+    assert result(tmp_path / "run").protocol["selected"]["rate"] == 0.2
+    [remark] = result(tmp_path / "run").notes
     assert remark == "the test split of labelled was trained on (data.split=all): nothing is measured on it"
     assert [path.name for path in (tmp_path / "run").glob("rate-*")] == ["rate-0.2"]
 
@@ -320,8 +324,8 @@ def test_a_group_on_both_sides_is_said(tmp_path, pretrained):
     cut = write_corpus(tmp_path / "cut", "cut", rows)
     words = ("tiny", "batch=4", "steps=2", "rates=0.1", "data.cache=False")
     assert finetune(pretrained, *words, "--on", cut.folder, "--out", tmp_path / "run") == 0
-    assert result(tmp_path / "run")["shared"]["same_group"] == ["both"]
-    assert result(tmp_path / "run")["marks"] == ["1 group in train and in test at once (first: both)"]
+    assert result(tmp_path / "run").contamination["shared"]["same_group"] == ["both"]
+    assert result(tmp_path / "run").warnings == ["1 group in train and in test at once (first: both)"]
 
 
 SIDES = ("clip 1.mp4", "clip 31.mp4")
@@ -337,7 +341,7 @@ def test_two_processes_one_of_which_tells_are_killed_and_go_on_bit_for_bit(tmp_p
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     said, error = start_ranks(*command, whole).communicate(timeout=900)
     assert said.count("written to") == 1, error
-    assert result(whole)["metrics"]["accuracy"] == 1.0
+    assert result(whole).metrics["accuracy"].value == 1.0
     assert json.loads((whole / "recipe.json").read_text())["processes"] == 2
 
     process = start_ranks(*command, cut)
@@ -350,7 +354,7 @@ def test_two_processes_one_of_which_tells_are_killed_and_go_on_bit_for_bit(tmp_p
     assert said.count("written to") == 1, error
     assert "learning rate 0.1: resuming from step" in error
     same(cut, whole)
-    for part in ("predicted", "metrics", "protocol"):
-        assert result(cut)[part] == result(whole)[part]
+    for part in ("details", "metrics", "protocol"):
+        assert getattr(result(cut), part) == getattr(result(whole), part)
     for rate in ("0.3", "0.1"):
-        assert [one["metrics"] for one in held_out(cut, rate)] == [one["metrics"] for one in held_out(whole, rate)]
+        assert [one.metrics for one in held_out(cut, rate)] == [one.metrics for one in held_out(whole, rate)]

@@ -1,6 +1,5 @@
 """`refit=True`: what was selected on a part of train is trained once more on all of it."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from tubelet.cli import main
+from tubelet.results import Result, read_results
 
 WORDS = ("tiny", "batch=2", "steps=6", "evaluate_every=3", "samples=20", "data.cache=False", "optim.warmup=0.0")
 
@@ -16,9 +16,8 @@ def finetune(*words: object) -> int:
     return main(["finetune", *map(str, words)])
 
 
-def result(run: Path) -> dict:
-    found: dict = json.loads((run / "results.json").read_text())["finetune"]
-    return found
+def result(run: Path) -> Result:
+    return read_results(run)["finetune"]
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +32,13 @@ def test_it_is_the_training_on_all_of_train_at_the_rate_and_the_step_that_were_s
     assert finetune(pretrained, *WORDS, "rates=0.01,0.02", *on, tmp_path / "selected") == 0
     assert finetune(pretrained, *WORDS, "rates=0.01,0.02", "refit=True", *on, tmp_path / "refit") == 0
     before, after = result(tmp_path / "selected"), result(tmp_path / "refit")
-    assert after["protocol"]["selected"] == before["protocol"]["selected"]
-    assert after["metrics"]["held_out.accuracy"] == before["metrics"]["held_out.accuracy"]
-    rate, step = before["protocol"]["selected"]["rate"], before["protocol"]["selected"]["step"]
+    assert after.protocol["selected"] == before.protocol["selected"]
+    assert after.metrics["held_out.accuracy"].value == before.metrics["held_out.accuracy"].value
+    rate, step = before.protocol["selected"]["rate"], before.protocol["selected"].step
     until = max(1, step)
-    assert before["protocol"]["refit"].startswith("no:")
-    assert after["protocol"]["refit"].endswith(f"step {until} of 6")
-    assert after["step"] == until
+    assert before.protocol["refit"].startswith("no:")
+    assert after.protocol["refit"].endswith(f"step {until} of 6")
+    assert after.step == until
     kept = load_file(tmp_path / "refit" / "classifier.safetensors")
     if until == 6:
         whole = ("held_out=0", f"optim.base_lr={rate}")

@@ -1,6 +1,5 @@
 """`search --like`: the clips of a corpus that lie nearest to a clip, for a run that never saw a caption."""
 
-import json
 import os
 import re
 import shutil
@@ -11,6 +10,7 @@ import pytest
 import tubelet
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus
+from tubelet.results import read_results
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def test_a_clip_of_the_corpus_finds_the_others_by_the_encoders_features(run, cor
     assert [name for name, _, _ in hits] == [videos[place].id for place in order]
     assert [score for _, score, _ in hits] == pytest.approx(scores[order], abs=2e-3)
     assert [split for _, _, split in hits] == [videos[place].split for place in order]
-    result = json.loads((run / "results.json").read_text())[f"search like {videos[2].id}"]
-    assert result["asked"]["command"][:4] == ["search", str(run), "--like", videos[2].id]
+    result = read_results(run)[f"search like {videos[2].id}"]
+    assert result.asked["command"][:4] == ["search", str(run), "--like", videos[2].id]
     assert any(path.name.startswith("search like") for path in (run / "pictures").iterdir())
 
 

@@ -10,7 +10,7 @@ import pytest
 from support.small_runs import make_corpus, pretrain
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
-from tubelet.evaluations.results import read_results
+from tubelet.results import read_results
 from tubelet.video.reader import read_span, write_video
 
 FILE = "trained_on.parquet"
@@ -57,9 +57,9 @@ def test_a_run_keeps_what_it_was_trained_on(place: Path) -> None:
 
 def test_nothing_of_the_test_split_was_trained_on(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result, out = measured(place, capsys, place / "small")
-    assert result["seen"] == {"encoder": ["train"], "aligner": []}
+    assert result.trained_on == {"encoder": ["train"], "aligner": []}
     assert not result["trained_on"]["same_content"]
-    assert not result["marks"]
+    assert not result.warnings
     assert "encoder has seen of small: train" in out
 
 
@@ -119,7 +119,7 @@ def test_a_video_that_was_encoded_anew_is_recognised_without_the_corpus_that_was
 def test_a_moved_folder_changes_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "small").rename(place / "elsewhere")
     result, _ = measured(place, capsys, place / "elsewhere")
-    assert result["seen"] == {"encoder": ["train"], "aligner": []}
+    assert result.trained_on == {"encoder": ["train"], "aligner": []}
     assert not result["trained_on"]["same_content"]
 
 
@@ -149,7 +149,7 @@ def test_a_run_without_its_record_says_that_it_is_unknown(place: Path, capsys: p
     shutil.rmtree(place / "small" / "maps")
     (place / "small" / "corpus.json").unlink()
     result, out = measured(place, capsys, place / "c")
-    assert result["seen"]["encoder"] == ["unknown"]
+    assert result.trained_on["encoder"] == ["unknown"]
     assert "keeps no record: what it was trained on is unknown" in out
     assert "encoder has seen of c: nothing" not in out
 

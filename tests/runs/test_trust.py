@@ -1,6 +1,7 @@
 """Opening a run folder of somebody else's executes nothing, unless the user says that he trusts it."""
 
 import json
+import math
 import shutil
 from hashlib import blake2b
 from pathlib import Path
@@ -13,6 +14,7 @@ import tubelet
 from support.small_runs import RECIPE
 from support.strangers import PAYLOADS, content_of, rewrite
 from tubelet.cli import main
+from tubelet.results import Metric, Result, write_result
 
 OWN = '''
 import chz
@@ -181,7 +183,7 @@ def test_a_corpus_of_any_name_makes_an_evaluation_write_into_its_run_alone(stran
     other = tmp_path / "other"
     shutil.copytree(corpus, other)
     rewrite(other / "corpus.json", name=name)
-    trained = content_of(run / "recipe.json")["corpus"] | {"fingerprint": "of another"}
+    trained = content_of(run / "recipe.json").corpus | {"fingerprint": "of another"}
     rewrite(run / "recipe.json", corpus=trained)
 
     def outside() -> set[Path]:
@@ -218,15 +220,11 @@ def test_the_card_of_a_model_holds_no_link_html_heading_or_field_of_a_strangers(
     corpus = told["corpus"] | {"name": payload, "fingerprint": payload}
     values = told["values"] | {"data.split": payload}
     rewrite(run / "recipe.json", corpus=corpus, values=values, changed=[payload], command=["tubelet", payload])
-    result = {
-        "metrics": {payload: 0.5, "none": None},
-        "intervals": {payload: [0.4, 0.6], "none": 7},
-        "marks": [payload],
-    }
-    results = {name: {**result, "corpus": {"name": name}} for name in PAYLOADS}
-    (run / "results.json").write_text(
-        json.dumps({**results, payload: {**result, "corpus": payload, "marks": PAYLOADS}})
-    )
+    metrics = {payload: Metric(0.5, (0.4, 0.6)), "none": Metric(math.nan, unit=payload)}
+    (run / "results.json").unlink(missing_ok=True)
+    for name in PAYLOADS:
+        write_result(run, name, Result(metrics, corpus={"name": name}, warnings=[payload]))
+    write_result(run, payload, Result(metrics, warnings=PAYLOADS))
     words = ["--to", "safetensors", "--license", payload, "--out", str(out)]
     assert main(["export", str(run), *words]) == 0, capsys.readouterr()
     _, front, card = (out / "README.md").read_text(encoding="utf-8").split("---\n", 2)

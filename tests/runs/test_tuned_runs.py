@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import tubelet
 from tubelet.cli import main
-from tubelet.evaluations.results import read_results
+from tubelet.results import read_results
 from tubelet.runs.folder import load_task
 
 TINY = ("tiny", "batch=2", "steps=4", "rates=0.1", "samples=20", "data.cache=False")
@@ -63,8 +63,8 @@ def test_it_is_measured_beside_its_own_result_and_its_probe_predicts_too(tuned, 
     found = read_results(tuned)
     assert found["finetune"] == before
     assert set(found) == {"finetune", "linear", "knn"}
-    assert found["linear"]["step"] == before["step"]
-    assert found["linear"]["seen"]["encoder"] == ["train"]
+    assert found["linear"].step == before.step
+    assert found["linear"].trained_on["encoder"] == ["train"]
     status, printed = said(capsys, "evaluate", tuned, "reconstruction")
     assert status == 2
     assert "no objective `pixels`" in printed

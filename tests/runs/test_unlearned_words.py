@@ -1,6 +1,5 @@
 """A text of words that the aligner never learned is no question: they are named, and with no other it is refused."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tubelet.aligners.small import Shape, SmallAligner, Towers
 from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, normalise_text
+from tubelet.results import read_results
 from tubelet.stores.embeddings import EmbeddingsWriter
 
 LEARNED = ("a red square", "a blue disc", "a red star", "a green square", "a blue star", "verb 0", "verb 1")
@@ -67,9 +67,9 @@ def test_a_search_with_some_strange_words_names_them_and_what_may_be_meant(run, 
     status, out, err = tubelet(capsys, "search", run, "a red squares of zzz")
     assert status == 0, err
     assert "NOTE: the aligner never learned 'squares', 'of', 'zzz' (did you mean 'square'?)" in out
-    results = json.loads((run / "results.json").read_text())
+    results = read_results(run)
     [entry] = [result for name, result in results.items() if "zzz" in name]
-    assert entry["warnings"][0].startswith("the aligner never learned 'squares'")
+    assert entry.notes[0].startswith("the aligner never learned 'squares'")
     status, out, err = tubelet(capsys, "search", run, "A RED  star!")
     assert status == 0, err
     assert "never learned" not in out

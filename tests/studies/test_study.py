@@ -22,8 +22,10 @@ from tubelet.config import override
 from tubelet.log import read_log
 from tubelet.recipes import miniature, tiny_text_guided
 from tubelet.report.statistics import difference, discoveries, paired
+from tubelet.results import read_results
 from tubelet.studies import STUDIES
 from tubelet.studies.price import price
+from tubelet.studies.run import flat
 from tubelet.studies.trials import Finished, cells_of
 
 
@@ -174,9 +176,9 @@ def test_the_commands_of_a_cell_make_the_same_numbers_by_hand(done, corpus, tmp_
     for line in cell["commands"][:2]:
         words = [{"CORPUS": str(corpus.folder), "RUN": str(tmp_path / "run")}.get(w, w) for w in shlex.split(line)]
         assert main(words[1:]) == 0
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    results = read_results(tmp_path / "run")
     for entry in ("reconstruction", "linear"):
-        assert results[entry]["metrics"] == cell["results"][entry]["metrics"]
+        assert flat(results[entry]) == cell["results"][entry]["metrics"]
 
 
 def test_what_is_finished_is_not_run_again_not_even_from_another_folder_or_machine(

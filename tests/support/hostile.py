@@ -11,9 +11,11 @@ from support.strangers import PAYLOADS, content_of
 from tubelet.report import aligner, page, study
 from tubelet.report.pictures import Thumbnails, load_samples, save
 from tubelet.report.tables import LARGEST
+from tubelet.results import Metric
 
 NAMES = (
-    "metrics", "baselines", "counts", "failed", "pools", "examples", "seen", "trained_on", "protocol", "intervals"
+    "metrics", "references", "baselines", "counts", "failed", "details", "examples", "trained_on", "contamination",
+    "protocol",
 )  # fmt: skip
 
 
@@ -64,20 +66,21 @@ def poison_run(folder: Path, first: int = 0) -> Path:
     for line in lines:
         if line["kind"] == "evaluation":
             line["name"] = "linear" + PAYLOADS[first % len(PAYLOADS)]
-            line["metrics"] |= {f"{PAYLOADS[first + place]}.accuracy": 0.3 for place in range(3)}
+            line["metrics"] |= {f"{PAYLOADS[first + place]}.accuracy": Metric(0.3).to_json() for place in range(3)}
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     results = {}
     for name, result in content_of(folder / "results.json").items():
-        result["trained_on"] = trained_on()
+        result["contamination"] = trained_on()
         made = named(poison(result), poison, *NAMES)
-        made["metrics"] |= {f"{payload}.accuracy": 0.25 for payload in PAYLOADS}
+        made["metrics"] |= {f"{payload}.accuracy": Metric(0.25).to_json() for payload in PAYLOADS}
         made["asked"] = {"on": poison.text("corpus"), "settings": [poison.text("a=")], "evaluation": poison.text(name)}
         searched = {
+            "metrics": {},
             "asked": {"command": ["search", *PAYLOADS]},
             "counts": {payload: {"used": 1} for payload in PAYLOADS},
         }
         results |= {
-            name: result | {"marks": PAYLOADS, "remarks": PAYLOADS, "warnings": PAYLOADS},
+            name: result | {"warnings": PAYLOADS, "notes": PAYLOADS},
             poison.text(name): made,
             poison.text("search"): searched | many_classes(poison),
         }
@@ -110,7 +113,7 @@ def many_classes(poison: Poison) -> dict[str, Any]:
     """A confusion of more classes than a matrix shows, so that its pairs are named."""
     classes = [poison.text(f"class {place}") for place in range(LARGEST + 1)]
     confusion = [[(row + column) % 5 for column in range(len(classes))] for row in range(len(classes))]
-    return {"classes": classes, "confusion": confusion}
+    return {"classes": classes, "details": {"mean": {"confusion": confusion}}}
 
 
 def tuned_runs(folder: Path) -> list[Path]:
@@ -138,10 +141,16 @@ def tuned_runs(folder: Path) -> list[Path]:
             }
             for step in range(1, 60)
         ]
-        held_out = {"kind": "evaluation", "step": 59, "name": poison.text("held_out"), "metrics": {"accuracy": 0.5}}
+        accuracy = Metric(0.5, chance=0.2).to_json()
+        held_out = {
+            "kind": "evaluation",
+            "step": 59,
+            "name": poison.text("held_out"),
+            "metrics": {"accuracy": accuracy},
+        }
         (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (*steps, held_out)))
         if name == "measured":
-            result = {"metrics": {"accuracy": 0.5, "majority": 0.2}, "trained_on": trained_on(), "marks": PAYLOADS}
+            result = {"metrics": {"accuracy": accuracy}, "contamination": trained_on(), "warnings": PAYLOADS}
             (run / "results.json").write_text(json.dumps({"finetune": result | many_classes(poison)}))
         runs.append(run)
     return runs

@@ -80,9 +80,10 @@ def knn_figure(folder: Path, corpus: Corpus, scratch: Path) -> str:
     from tubelet import load_encoder
 
     context = Context(encoder=load_encoder(scratch / "run"), corpus=corpus, clip=config.clip, data=config.data, batch=4)
-    metrics = Knn().run(context)["metrics"]
+    metrics = Knn().run(context).metrics
     clips = len(corpus.select("train")), len(corpus.select("test"))
     return (
         f"kNN on {corpus.name}, {clips[0]} train and {clips[1]} test clips, 1 seed: "
-        f"mean {metrics['mean.accuracy']:.3f}, slots {metrics['slots.accuracy']:.3f}, chance {metrics['chance']:.3f}"
+        f"mean {metrics['mean.accuracy']}, slots {metrics['slots.accuracy']}, "
+        f"chance {metrics['mean.accuracy'].chance:.3f}"
     )

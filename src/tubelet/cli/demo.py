@@ -7,20 +7,23 @@ several seeds it also says by how much each run beats what needs no training, se
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tubelet.results import Result
+
+    Results = Mapping[str, Result]  # by entry
+
 RUNS = {"reconstruction": "tiny", "text-guided": "tiny_text_guided"}
 COLUMNS = {  # of the table: evaluation and metric
-    "gain": ("reconstruction", "skill"),
+    "R²": ("reconstruction", "r2"),
     "probe\nslots": ("linear", "slots.accuracy"),
     "probe\nmean": ("linear", "mean.accuracy"),
     "kNN\nslots": ("knn", "slots.accuracy"),
     "text to\nvideo\nR@10": ("retrieval", "text_to_video.r@10"),
 }
-CHANCE = {"linear": "chance", "knn": "chance", "retrieval": "text_to_video.chance_r@10"}
 UNTRAINED = {"random": "random init", "mean_image": "mean image"}
 
 
@@ -100,30 +103,33 @@ def folder(run: str, seed: int, seeds: Sequence[int]) -> str:
     return run if len(seeds) == 1 else f"{run}-{seed}"
 
 
-def read(run: Path) -> dict[str, Any]:
-    from tubelet.evaluations.results import read_results
+def read(run: Path) -> "Results":
+    from tubelet.results import read_results
 
     return read_results(run)
 
 
-def summary(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Table":
+def summary(results: Mapping[str, Sequence["Results"]]) -> "Table":
     """Each run (the mean of its seeds, and the spread), and under it what needs no training."""
     rows: list[tuple[str, list[list[float | None]]]] = []  # per row: per column: per seed
     for run, seeds in results.items():
-        rows.append((run, [[one[part]["metrics"].get(metric) for one in seeds] for part, metric in COLUMNS.values()]))
+        rows.append((run, [[number(one[part], metric) for one in seeds] for part, metric in COLUMNS.values()]))
         rows += [(f"  {title}", of_baseline(seeds, name)) for name, title in UNTRAINED.items()]
     *_, last = results.values()
     rows.append(("supervised ceiling", of_baseline(last, "ceiling")))
-    chance = [[one[part]["metrics"].get(CHANCE.get(part, "")) for one in last] for part, _ in COLUMNS.values()]
+    chance = [
+        [one[part].metrics[metric].chance for one in last if metric in one[part].metrics]
+        for part, metric in COLUMNS.values()
+    ]
     note = "" if len(last) == 1 else f"\nmean of {len(last)} seeds ± standard deviation"
     return drawn(
-        f"held-out clips, percent; gain: 1 - loss/trivial, probe and kNN: motion{note}",
+        f"held-out clips, percent; R² of the reconstruction, probe and kNN: motion{note}",
         list(COLUMNS),
         [(name, [*map(spread, row)]) for name, row in (*rows, ("chance", chance))],
     )
 
 
-def margins(results: Mapping[str, Sequence[Mapping[str, Any]]], seeds: Sequence[int]) -> "Table":
+def margins(results: Mapping[str, Sequence["Results"]], seeds: Sequence[int]) -> "Table":
     """By how many points each run's motion probe beats the baselines of its own seed."""
     rows = []
     for run, found in results.items():
@@ -131,21 +137,24 @@ def margins(results: Mapping[str, Sequence[Mapping[str, Any]]], seeds: Sequence[
             part, metric = COLUMNS[f"probe\n{pool}"]
             for name, title in UNTRAINED.items():
                 points = [
-                    100 * (one[part]["metrics"][metric] - (baseline(one, name, part, metric) or 0)) for one in found
+                    100 * (one[part].metrics[metric].value - (baseline(one, name, part, metric) or 0)) for one in found
                 ]
                 margin = [*(f"{point:+.1f}" for point in points), interval(points)]
                 rows.append((f"{run}, {pool}: over {title}", margin))
     return drawn("margins in points, seed by seed; mean ± 95 % t-interval", [*map(str, seeds), "mean"], rows)
 
 
-def of_baseline(seeds: Sequence[Mapping[str, Any]], name: str) -> list[list[float | None]]:
+def of_baseline(seeds: Sequence["Results"], name: str) -> list[list[float | None]]:
     return [[baseline(one, name, part, metric) for one in seeds] for part, metric in COLUMNS.values()]
 
 
-def baseline(results: Mapping[str, Any], name: str, part: str, metric: str) -> float | None:
-    found = (results[part].get("baselines") or {}).get(name) or {}
-    value: float | None = found.get("metrics", {}).get(metric)
-    return value
+def baseline(results: "Results", name: str, part: str, metric: str) -> float | None:
+    found = results[part].baselines.get(name)
+    return None if found is None else number(found, metric)
+
+
+def number(result: "Result", metric: str) -> float | None:
+    return result.metrics[metric].value if metric in result.metrics else None
 
 
 def spread(values: Sequence[float | None]) -> str:

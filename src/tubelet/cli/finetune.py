@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from tubelet.cli.evaluate import remarks, table
     from tubelet.cli.options import tell
+    from tubelet.cli.tables import print_result
     from tubelet.console import Console
     from tubelet.corpus.table import Corpus
     from tubelet.distributed import is_rank0, process_group
@@ -75,8 +75,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.out}: {done.summary}; {next_commands(done)}")
     console = Console()
     if (result := done.results.get("finetune")) is not None:
-        console.print(table("finetune", result, console.width))
-        for line in (*said, *remarks(result)):
+        print_result(console, "finetune", result)
+        for line in said:
             console.print(line, soft_wrap=True)
         console.print(f"written to {Path(args.out) / 'results.json'}", soft_wrap=True)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import chz
 import torch
@@ -14,6 +14,7 @@ from tubelet.distributed import is_rank0
 from tubelet.evaluations.features import Features, Settings, Tokens, extract, extract_tokens
 from tubelet.loading.data import Data
 from tubelet.progress import Progress, silent
+from tubelet.results import Result
 from tubelet.stores.embeddings import ANY_TEXTS, TextModel
 from tubelet.tasks import Pretraining
 from tubelet.types import Clip
@@ -82,10 +83,10 @@ class Context:
 
 @chz.chz
 class Evaluation:
-    """A frozen config that does the work itself; `run` gives plain values that are written to results.json.
+    """A frozen config that does the work itself; `run` gives a `Result`, which is written to results.json.
 
-    "protocol" says everything that was decided, "metrics" are single numbers by name, "intervals" their 95 %
-    intervals by the same names, "counts" say how many clips were used, failed or had no label.
+    `protocol` says everything that was decided, `metrics` are single numbers by name with their 95 % intervals,
+    `counts` say how many clips were used, failed or had no label.
     """
 
     name: ClassVar[str]
@@ -97,5 +98,5 @@ class Evaluation:
     def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
         """`CorpusError` where the tables alone say that this cannot be measured, before a video is read."""
 
-    def run(self, context: Context) -> dict[str, Any]:
+    def run(self, context: Context) -> Result:
         raise NotImplementedError

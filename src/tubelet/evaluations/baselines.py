@@ -13,8 +13,8 @@ from torch.nn.functional import interpolate
 from tubelet.corpus.table import Corpus
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.cache import beside, remembered, view_of
-from tubelet.log import plain
 from tubelet.models.patches import cut
+from tubelet.results import Metric, Result
 from tubelet.seeds import key
 from tubelet.synthetic import CEILING, VERSION
 from tubelet.types import Clip
@@ -77,15 +77,15 @@ def of_no_run(context: Context, encoder: nn.Module) -> Context:
 BASELINES = {"random": untrained, "mean_image": mean_image, "raw_pixels": raw_pixels}
 
 
-def measured(evaluation: Evaluation, context: Context) -> dict[str, Any]:
+def measured(evaluation: Evaluation, context: Context) -> Result:
     """What the evaluation says of a baseline: kept with its features, so that no run asks twice."""
 
     def ask() -> tuple[dict[str, Any], list[str]]:
         result = evaluation.run(context)
-        return plain({part: result[part] for part in ("metrics", "intervals", "protocol")}), list(context.computed)
+        return Result(metrics=result.metrics, protocol=result.protocol).to_json(), list(context.computed)
 
     if context.keep is None:
-        return ask()[0]
+        return Result.from_json(ask()[0])
     question = {
         "evaluation": repr(evaluation),
         "view": view_of(context.encoder, context.clip, context.data),
@@ -95,10 +95,11 @@ def measured(evaluation: Evaluation, context: Context) -> dict[str, Any]:
         "limit": context.limit,
         "where": context.data.where,
     }
-    found: dict[str, Any] = remembered(
-        context.keep / "baselines", question, type(evaluation), lambda split: context.unlabelled(split).digest(), ask
+    return Result.from_json(
+        remembered(
+            context.keep / "baselines", question, type(evaluation), lambda name: context.unlabelled(name).digest(), ask
+        )
     )
-    return found
 
 
 def asks_for_all(metric: str) -> bool:
@@ -106,12 +107,8 @@ def asks_for_all(metric: str) -> bool:
     return metric.rpartition(".")[2] == "accuracy" and "way_" not in metric
 
 
-def ceiling(corpus: Corpus, metrics: Iterable[str]) -> dict[str, Any] | None:
+def ceiling(corpus: Corpus, metrics: Iterable[str]) -> Result | None:
     """The accuracies among these metrics that a supervised reference reaches on the labels of the synthetic dataset,
-    from pixels alone; None of any other corpus."""
-    if corpus.name != VERSION:
-        return None
-    return {
-        "metrics": {name: CEILING.accuracy for name in metrics if asks_for_all(name)},
-        "protocol": {"conditions": CEILING.conditions},
-    }
+    from pixels alone; None where there are none, and of any other corpus."""
+    known = {name: Metric(CEILING.accuracy) for name in metrics if asks_for_all(name)}
+    return Result(known, {"conditions": CEILING.conditions}) if known and corpus.name == VERSION else None

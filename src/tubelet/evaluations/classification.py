@@ -1,6 +1,7 @@
 """What the linear probe and kNN share: selection on a part of train, one look at test, and a classifier's numbers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import chz
@@ -12,13 +13,22 @@ from torch import Tensor
 from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.features import POOLS, Features, outline_of
-from tubelet.evaluations.intervals import BOUNDS, TOLD, drawn_again, exact, of_mean, says_too_little
+from tubelet.evaluations.features import POOLED, POOLS, Features, outline_of
+from tubelet.evaluations.intervals import (
+    TOLD,
+    Interval,
+    bootstrap_weights,
+    exact,
+    of_mean,
+    percentiles,
+    says_too_little,
+)
 from tubelet.evaluations.selection import best, hold_out_for, tie
 from tubelet.loading.data import Data
+from tubelet.results import Metric, Result
 
 TOP = 5  # answers that count, where there are more classes
-WHAT = "frozen encoder, one centre clip a video; mean: of all tokens; slots: per-slot means"
+WHAT = f"frozen encoder, one centre clip a video; {POOLED}"
 
 
 @chz.chz
@@ -29,7 +39,7 @@ class Probe(Evaluation):
     what: ClassVar[str] = WHAT
     tried: ClassVar[str] = "grid"  # the field that holds the settings
 
-    pools: tuple[str, ...] = chz.field(default=POOLS, doc="mean: of all tokens; slots: per-slot means side by side")
+    pools: tuple[str, ...] = chz.field(default=POOLS, doc=POOLED)
     held_out: float = chz.field(default=0.25, doc="share of train's groups that selects")
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
 
@@ -65,46 +75,50 @@ class Probe(Evaluation):
         """The class of each query by each setting."""
         return [scores.argmax(1) for scores in self.scores(train, queries, pool, settings)]
 
-    def run(self, context: Context) -> dict[str, Any]:
+    def run(self, context: Context) -> Result:
         all_train, all_test = self.given(context, "train"), self.given(context, "test")
         train, test = two_splits(all_train, all_test, self.name)
         held = self.selecting(train, context.seed)
         selecting = 0 if held is None else int(held.sum())
-        result: dict[str, Any] = {
-            "corpus": context.identity,
-            "protocol": {
+        about, levels = self.about(), chance(train, test)
+        selected: dict[str, Any] = {}
+        accuracies: dict[str, dict[str, float]] = {}
+        metrics: dict[str, Metric] = {}
+        details: dict[str, dict[str, Any]] = {}
+        notes: list[str] = []
+        for pool in self.pools:
+            setting, scores = (self.settings(len(train))[0], {}) if held is None else self.select(train, held, pool)
+            notes += tie(pool, scores, selecting, about["ties"])
+            numbers, details[pool] = self.measured(train, test, pool, setting, context.seed)
+            metrics |= with_chance(numbers, levels, f"{pool}.")
+            selected[pool] = setting
+            accuracies[pool] = {str(setting): score for setting, score in scores.items()}
+        return Result(
+            metrics=metrics,
+            protocol={
                 "split": "fitted and selected on train, measured once on test",
                 "features": self.what,
-                **self.about(),
+                **about,
                 "selection": f"highest accuracy on {selecting} held-out clips of train "
                 f"({self.held_out:.0%} of the groups of every label, by a keyed hash); then all of train"
                 if selecting
                 else "none: the setting was given, and train is one group; fitted on all of train",
-                "selected": {},
-                "held_out_accuracy": {},
+                "selected": selected,
+                "held_out_accuracy": accuracies,
+                "chance": CHANCE,
                 "intervals": f"95 %, {self.samples} bootstrap samples of whole test groups; {TOLD}",
                 "seed": context.seed,
             },
-            "metrics": chance(train, test),
-            "intervals": {},
-            "counts": {"train": all_train.counts(), "test": all_test.counts(), "selecting": selecting},
-            "failed": {"train": list(all_train.failed), "test": list(all_test.failed)},
-            "classes": list(train.classes),
-            "pools": {},
-            "warnings": [],
-        }
-        for pool in self.pools:
-            setting, scores = (self.settings(len(train))[0], {}) if held is None else self.select(train, held, pool)
-            result["warnings"] += tie(pool, scores, selecting, result["protocol"]["ties"])
-            measured = self.measured(train, test, pool, setting, context.seed)
-            result["protocol"]["selected"][pool] = setting
-            result["protocol"]["held_out_accuracy"][pool] = {str(setting): score for setting, score in scores.items()}
-            for part in ("metrics", "intervals"):
-                result[part] |= {f"{pool}.{name}": value for name, value in measured.pop(part).items()}
-            result["pools"][pool] = measured
-        return result
+            counts={"train": all_train.counts(), "test": all_test.counts(), "selecting": selecting},
+            failed={"train": list(all_train.failed), "test": list(all_test.failed)},
+            classes=train.classes,
+            details=details,
+            notes=notes,
+        )
 
-    def measured(self, train: Features, test: Features, pool: str, setting: Any, seed: int) -> dict[str, Any]:
+    def measured(
+        self, train: Features, test: Features, pool: str, setting: Any, seed: int
+    ) -> tuple[dict[str, Metric], dict[str, Any]]:
         """The numbers of one setting on test; a probe of one's own need not score, it may only `predict`."""
         if type(self).scores is Probe.scores:
             [predicted] = self.predict(train, test, pool, [setting])
@@ -143,44 +157,55 @@ def labelled(
     return two_splits(first_outline, second_outline, what)[0]
 
 
-def measure(predicted: Int64[Tensor, "v"], test: Features, *, seed: int, samples: int) -> dict[str, Any]:
-    """Accuracy, its mean over classes, each class, the confusion matrix, and intervals over whole groups."""
+def measure(
+    predicted: Int64[Tensor, "v"], test: Features, *, seed: int, samples: int
+) -> tuple[dict[str, Metric], dict[str, Any]]:
+    """Accuracy and its mean over classes, with intervals over whole groups; then each class, the confusion matrix and
+    every prediction."""
     confusion = confusion_matrix(predicted, test.label, len(test.classes))
     totals = confusion.sum(1)
     recall = confusion.diagonal() / totals.clamp(min=1)
     intervals = bootstrap(predicted, test, seed=seed, samples=samples)
-    return {
-        "metrics": {
-            "accuracy": float(confusion.diagonal().sum() / totals.sum()),
-            "balanced_accuracy": float(recall[totals > 0].mean()),
-        },
-        "intervals": intervals,
+    values = {
+        "accuracy": float(confusion.diagonal().sum() / totals.sum()),
+        "balanced_accuracy": float(recall[totals > 0].mean()),
+    }
+    return {name: Metric(value, intervals.get(name)) for name, value in values.items()}, {
         "per_class": {name: float(r) for name, r, t in zip(test.classes, recall, totals, strict=True) if t > 0},
         "confusion": confusion.int().tolist(),
         "predicted": {i: test.classes[p] for i, p in zip(test.ids, predicted.tolist(), strict=True)},
     }
 
 
-def measure_scores(scores: Float[Tensor, "v classes"], test: Features, *, seed: int, samples: int) -> dict[str, Any]:
+def measure_scores(
+    scores: Float[Tensor, "v classes"], test: Features, *, seed: int, samples: int
+) -> tuple[dict[str, Metric], dict[str, Any]]:
     """What `measure` says of the highest scores; of more than five classes also how often the right one is among the
     five highest. Wrong classes of an equal score come before it, so that classes without a vote are no answer."""
-    measured = measure(scores.argmax(1), test, seed=seed, samples=samples)
+    metrics, details = measure(scores.argmax(1), test, seed=seed, samples=samples)
     if scores.shape[1] > TOP:
         own = scores.gather(1, test.label[:, None])
         among = ((scores >= own).sum(1) <= TOP).double().numpy()
-        measured["metrics"] |= {"top5_accuracy": float(among.mean()), "chance_top5_accuracy": TOP / scores.shape[1]}
-        if (bounds := of_mean(among, test.groups, seed=seed, samples=samples)) is not None:
-            measured["intervals"]["top5_accuracy"] = bounds
-    return measured
+        bounds = of_mean(among, test.groups, seed=seed, samples=samples)
+        metrics["top5_accuracy"] = Metric(float(among.mean()), bounds, TOP / scores.shape[1])
+    return metrics, details
+
+
+CHANCE = "of accuracy the commonest class of train, or a guess among the classes of train where that is better"
 
 
 def chance(train: Features, test: Features) -> dict[str, float]:
-    """What needs no features: always the commonest class of train, and a guess among the classes of train."""
-    majority = train.label.mode().values
+    """What needs no features: always the commonest class of train, or a guess among the classes of train."""
+    guess, majority = 1 / len(train.label.unique()), train.label.mode().values
     return {
-        "chance": 1 / len(train.label.unique()),
-        "majority": float((test.label == majority).float().mean()),
+        "accuracy": max(guess, float((test.label == majority).float().mean())),
+        "balanced_accuracy": guess,
     }
+
+
+def with_chance(metrics: Mapping[str, Metric], levels: Mapping[str, float], prefix: str = "") -> dict[str, Metric]:
+    """The metrics under their pool's name, each with what chance scores."""
+    return {prefix + name: replace(metric, chance=levels.get(name, metric.chance)) for name, metric in metrics.items()}
 
 
 def confusion_matrix(
@@ -190,7 +215,7 @@ def confusion_matrix(
     return torch.bincount(actual * classes + predicted, minlength=classes**2).view(classes, classes).double()
 
 
-def bootstrap(predicted: Int64[Tensor, "v"], test: Features, *, seed: int, samples: int) -> dict[str, list[float]]:
+def bootstrap(predicted: Int64[Tensor, "v"], test: Features, *, seed: int, samples: int) -> dict[str, Interval]:
     """95 % intervals of accuracy and balanced accuracy: percentiles, whole groups drawn again with replacement; exact
     where that says too little.
 
@@ -202,7 +227,7 @@ def bootstrap(predicted: Int64[Tensor, "v"], test: Features, *, seed: int, sampl
         return {}
     if says_too_little((predicted == test.label).double().numpy(), test.groups):
         return exactly(predicted, test)
-    draws = drawn_again(len(number), seed=seed, samples=samples)
+    draws = bootstrap_weights(len(number), seed=seed, samples=samples)
     shape = len(number), len(test.classes)
     cell = np.array([number[group] for group in test.groups]) * shape[1] + test.label.numpy()
     hits = (predicted == test.label).double().numpy()
@@ -213,13 +238,10 @@ def bootstrap(predicted: Int64[Tensor, "v"], test: Features, *, seed: int, sampl
     accuracy = right.sum(1) / totals.sum(1)
     recall = np.where(totals > 0, right / np.maximum(totals, 1), np.nan)
     balanced = np.nanmean(recall, axis=1)
-    return {
-        name: [float(v) for v in np.percentile(values, BOUNDS)]
-        for name, values in (("accuracy", accuracy), ("balanced_accuracy", balanced))
-    }
+    return {name: percentiles(values) for name, values in (("accuracy", accuracy), ("balanced_accuracy", balanced))}
 
 
-def exactly(predicted: Int64[Tensor, "v"], test: Features) -> dict[str, list[float]]:
+def exactly(predicted: Int64[Tensor, "v"], test: Features) -> dict[str, Interval]:
     """The exact intervals over groups; of balanced accuracy for as many as its mean over classes is worth."""
     right = (predicted == test.label).double()
     classes = test.label.unique().tolist()

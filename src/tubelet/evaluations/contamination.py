@@ -1,7 +1,7 @@
 """Which clips that are measured on were trained on, and whether captions say what a probe asks.
 
 Clips are known by content: what an encoder, its aligner, a classifier or a run that they began with was trained on
-stands in its record (`tubelet.evaluations.trained_on`). Start reading at `Leaks`.
+stands in its record (`tubelet.evaluations.trained_on`). Start reading at `Contamination`.
 """
 
 import re
@@ -21,7 +21,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
-class Contamination:
+class SplitContamination:
     """The clips of a split that were trained on."""
 
     split: str
@@ -29,7 +29,7 @@ class Contamination:
     same: Mapping[str, list[Trained]]  # id -> what shares a moment of the same content
     alike: Mapping[str, Trained]  # id -> what it looks like, of the others
 
-    def marks(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """What a reader must know beside the number, with the names of the first."""
         lines = []
         for who, ids in by_training(self.same).items():
@@ -54,7 +54,7 @@ class Contamination:
 
 
 @dataclass(frozen=True)
-class Leaks:
+class Contamination:
     """What stands between a number and its meaning."""
 
     corpus: Corpus
@@ -62,7 +62,7 @@ class Leaks:
     guided: bool  # text reached the encoder: through its masks or a contrast
     compared: bool  # a head compares clips with captions
     named: float = 0.0  # share of captioned, labelled videos whose captions name their label
-    found: dict[str, Contamination] = field(default_factory=dict, compare=False, repr=False)
+    found: dict[str, SplitContamination] = field(default_factory=dict, compare=False, repr=False)
     matches: dict[str, list[Trained]] = field(default_factory=dict, compare=False, repr=False)
     looked: set[str] = field(default_factory=set, compare=False, repr=False)
 
@@ -76,14 +76,14 @@ class Leaks:
         compared: bool,
         source: str | None,
         labels: Mapping[str, str] | None = None,
-    ) -> "Leaks":
+    ) -> "Contamination":
         """Of a run with this record, that was trained with captions of this source."""
-        leaks = cls(corpus, trained_on, guided, compared)
-        here = guided and any(clip.role == ENCODER for some in leaks.same("all").values() for clip in some)
-        return replace(leaks, named=share_that_names_the_label(corpus, source, labels)) if here else leaks
+        whole = cls(corpus, trained_on, guided, compared)
+        here = guided and any(clip.role == ENCODER for some in whole.same("all").values() for clip in some)
+        return replace(whole, named=share_that_names_the_label(corpus, source, labels)) if here else whole
 
     @property
-    def seen(self) -> dict[str, list[str]]:
+    def splits(self) -> dict[str, list[str]]:
         """By role, the splits of this corpus of which clips were trained on; "unknown" where that is not known."""
         splits = {video.id: video.split for video in self.corpus.videos}
         found: dict[str, set[str]] = {ENCODER: set(), ALIGNER: set()}
@@ -101,12 +101,12 @@ class Leaks:
         self.looked.update(video.id for video in new)
         return {video.id: self.matches[video.id] for video in videos if video.id in self.matches}
 
-    def of_split(self, split: str) -> Contamination:
+    def of_split(self, split: str) -> SplitContamination:
         """What of a split was trained on, those that only look so among them."""
         if split not in self.found:
             same, videos = self.same(split), self.corpus.select(split)
             others = [video for video in videos if video.id not in same]
-            self.found[split] = Contamination(split, len(videos), same, self.lookalikes(others))
+            self.found[split] = SplitContamination(split, len(videos), same, self.lookalikes(others))
         return self.found[split]
 
     def lookalikes(self, videos: list[Video]) -> dict[str, Trained]:
@@ -114,9 +114,9 @@ class Leaks:
             return {}
         return self.trained_on.lookalikes(looks_of_videos(self.corpus, videos))
 
-    def refuse(self, split: str, allowed: bool, compares_text: bool = False) -> None:
+    def raise_if_trained_on(self, split: str, allowed: bool, compares_text: bool = False) -> None:
         """The door for a split of which the answers were trained on: by an aligner or a classifier, always; by an
-        encoder that was told the captions, where texts are compared with clips."""
+        encoder that was trained with the captions, where texts are compared with clips."""
 
         def knows(clip: Trained) -> bool:
             return clip.role != ENCODER or (clip.told is not None and compares_text)
@@ -137,17 +137,17 @@ class Leaks:
             "--allow-seen"
         )
 
-    def marks(self) -> list[str]:
+    def warnings(self) -> list[str]:
         if not self.named:
             return []
         return [
             f"caption names the label in {self.named:.0%} of the videos; "
-            "show this only beside a run whose captions do not"
+            "compare this only with a run whose captions do not"
         ]
 
     def lines(self) -> list[str]:
         lines = []
-        for who, splits in self.seen.items():
+        for who, splits in self.splits.items():
             if who == ALIGNER and not (splits or self.guided or self.compared):
                 lines.append("aligner: not used by this run")
                 continue
@@ -157,7 +157,7 @@ class Leaks:
                 words = f"{', '.join(known)}, as far as is known" if known else UNKNOWN
             where = sorted({clip.corpus for clip in self.trained_on.clips if clip.role == who} - {self.corpus.name})
             lines.append(
-                f"{who} has seen of {self.corpus.name}: {words}"
+                f"{who} was trained on of {self.corpus.name}: {words}"
                 + (f" (trained on {', '.join(where)})" if where else "")
             )
         return lines + list(self.trained_on.unknown)

@@ -53,7 +53,7 @@ class Shared:
             f"mean difference of colours at 16x16 at most {DIFFERENCE:g} of 255",
         }
 
-    def marks(self, used: int) -> list[str]:
+    def warnings(self, used: int) -> list[str]:
         """What a reader must know beside the number."""
         found = []
         if self.files:

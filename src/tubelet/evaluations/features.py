@@ -28,6 +28,7 @@ from tubelet.seeds import key
 from tubelet.types import Batch, Clip
 
 POOLS = ("mean", "slots")
+POOLED = "mean: of all tokens; slots: per-slot means side by side"
 LOOKS, LOOK = 4, 16  # frames of a clip that are kept small, and their side
 
 

@@ -21,9 +21,10 @@ from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import WHAT, labelled, two_splits
-from tubelet.evaluations.features import POOLS, Features
+from tubelet.evaluations.features import POOLED, POOLS, Features
 from tubelet.evaluations.intervals import TOLD, of_mean
 from tubelet.loading.data import Data
+from tubelet.results import Metric, Result
 from tubelet.seeds import generator
 
 
@@ -38,7 +39,7 @@ class FewShot(Evaluation):
     episodes: int = chz.field(default=600, doc="episodes of each number of shots")
     support: str = chz.field(default="train", doc="the split of the labelled clips")
     split: str = chz.field(default="test", doc="the split of the queries; that of the support keeps groups apart")
-    pools: tuple[str, ...] = chz.field(default=POOLS, doc="mean: of all tokens; slots: per-slot means side by side")
+    pools: tuple[str, ...] = chz.field(default=POOLS, doc=POOLED)
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
 
     @chz.validate
@@ -49,12 +50,43 @@ class FewShot(Evaluation):
     def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
         labelled(corpus, data, labels, self.support, self.split, self.name)
 
-    def run(self, context: Context) -> dict[str, Any]:
+    def run(self, context: Context) -> Result:
         all_support, all_queries = context.features(self.support), context.features(self.split)
         support, queries = two_splits(all_support, all_queries, self.name)
-        result: dict[str, Any] = {
-            "corpus": context.identity,
-            "protocol": {
+        metrics: dict[str, Metric] = {}
+        half_width: dict[str, float] = {}
+        details: dict[str, dict[str, Any]] = {}
+        notes: list[str] = []
+        for shots in self.shots:
+            plan = draw(support, queries, self, shots, context.seed)
+            if plan is None:
+                notes.append(
+                    f"{shots} shots are not measured: fewer than two classes have {shots} labelled clips of "
+                    f"{self.support} and a query of {self.split} in another group"
+                )
+                continue
+            for pool in self.pools:
+                name = f"{plan.ways}way_{shots}shot.{pool}"
+                right, asked, episodes = play(plan, support, queries, pool)
+                if not len(episodes):
+                    notes.append(f"{name} is not measured: every query is of a group of its episode's support")
+                    continue
+                accuracy = right / np.maximum(asked, 1)
+                bounds = of_mean(accuracy, queries.groups, seed=context.seed, samples=self.samples, weights=asked)
+                metrics[f"{name}.accuracy"] = Metric(float(right.sum() / asked.sum()), bounds, 1 / plan.ways)
+                half_width[name] = float(1.96 * episodes.std() / len(episodes) ** 0.5)
+                label = queries.label.numpy()
+                details[name] = {
+                    "per_class": {
+                        queries.classes[c]: float(right[label == c].sum() / asked[label == c].sum())
+                        for c in np.unique(label[asked > 0]).tolist()
+                    }
+                }
+        if not metrics:
+            raise CorpusError("few_shot has nothing to measure: " + "; ".join(notes))
+        return Result(
+            metrics=metrics,
+            protocol={
                 "split": f"shots of {self.support}, queries of {self.split}",
                 "features": WHAT,
                 "classifier": "nearest class mean by cosine, after subtracting the mean feature of the support's split",
@@ -62,58 +94,15 @@ class FewShot(Evaluation):
                 "episodes": self.episodes,
                 "queries": f"at most {self.queries} a class, of no group of the episode's support",
                 "intervals": f"95 %, {self.samples} bootstrap samples of whole groups of query clips; {TOLD}",
-                "half_width": {},
+                "half_width": half_width,
                 "seed": context.seed,
             },
-            "metrics": {},
-            "intervals": {},
-            "counts": {self.support: all_support.counts(), self.split: all_queries.counts()},
-            "failed": {self.support: list(all_support.failed), self.split: list(all_queries.failed)},
-            "classes": list(support.classes),
-            "per_class": {},
-            "remarks": [],
-        }
-        for shots in self.shots:
-            plan = draw(support, queries, self, shots, context.seed)
-            if plan is None:
-                result["remarks"].append(
-                    f"{shots} shots are not measured: fewer than two classes have {shots} labelled clips of "
-                    f"{self.support} and a query of {self.split} in another group"
-                )
-                continue
-            for pool in self.pools:
-                name = f"{plan.ways}way_{shots}shot.{pool}"
-                self.measure(name, plan, support, queries, pool, context.seed, result)
-        if not result["metrics"]:
-            raise CorpusError("few_shot has nothing to measure: " + "; ".join(result["remarks"]))
-        return result
-
-    def measure(
-        self,
-        name: str,
-        plan: "Plan",
-        support: Features,
-        queries: Features,
-        pool: str,
-        seed: int,
-        result: dict[str, Any],
-    ) -> None:
-        right, asked, episodes = play(plan, support, queries, pool)
-        if not len(episodes):
-            result["remarks"].append(f"{name} is not measured: every query is of a group of its episode's support")
-            return
-        result["metrics"]["chance"] = 1 / plan.ways
-        accuracy = right / np.maximum(asked, 1)
-        result["metrics"][f"{name}.accuracy"] = float(right.sum() / asked.sum())
-        bounds = of_mean(accuracy, queries.groups, seed=seed, samples=self.samples, weights=asked)
-        if bounds is not None:
-            result["intervals"][f"{name}.accuracy"] = bounds
-        result["protocol"]["half_width"][name] = float(1.96 * episodes.std() / len(episodes) ** 0.5)
-        label = queries.label.numpy()
-        result["per_class"][name] = {
-            queries.classes[c]: float(right[label == c].sum() / asked[label == c].sum())
-            for c in np.unique(label[asked > 0]).tolist()
-        }
+            counts={self.support: all_support.counts(), self.split: all_queries.counts()},
+            failed={self.support: list(all_support.failed), self.split: list(all_queries.failed)},
+            classes=support.classes,
+            details=details,
+            notes=notes,
+        )
 
 
 @dataclass(frozen=True)

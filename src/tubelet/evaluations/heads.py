@@ -1,10 +1,8 @@
 """The classifier that a linear probe keeps with the run, for new videos: its best pool, learned from all of train."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from einops import reduce
@@ -16,6 +14,7 @@ from tubelet.distributed import is_rank0
 from tubelet.errors import WeightsError
 from tubelet.evaluations.base import Context
 from tubelet.evaluations.linear import Head, Linear
+from tubelet.results import Result
 
 FOLDER = "classifiers"  # of a run, one file an entry of results.json
 PARTS = ("shift", "scale", "weight", "bias")
@@ -59,9 +58,9 @@ class Scores:
         return self.kept.head.scores(features), features
 
 
-def best_head(probe: Linear, context: Context, result: Mapping[str, Any], step: int = 0) -> KeptHead:
+def best_head(probe: Linear, context: Context, result: Result, step: int = 0) -> KeptHead:
     """Of what `probe.run` selected: the pool with the highest held-out accuracy, at its setting, from all of train."""
-    protocol = result["protocol"]
+    protocol = result.protocol
     top = {pool: max(scores.values(), default=0.0) for pool, scores in protocol["held_out_accuracy"].items()}
     pool = max(top, key=lambda pool: top[pool])
     train = context.features("train").with_label()

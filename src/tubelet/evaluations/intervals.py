@@ -18,7 +18,7 @@ from scipy import stats
 
 from tubelet.seeds import generator
 
-BOUNDS = (2.5, 97.5)
+Interval = tuple[float, float]
 FEW = 10  # groups, of which a bootstrap says too little
 TOLD = (
     f"exact (Clopper and Pearson, a group as one outcome) where all outcomes are equal or fewer than {FEW} groups are "
@@ -26,18 +26,24 @@ TOLD = (
 )
 
 
-def drawn_again(groups: int, *, seed: int, samples: int) -> Float64[np.ndarray, "{samples} {groups}"]:
+def bootstrap_weights(groups: int, *, seed: int, samples: int) -> Float64[np.ndarray, "{samples} {groups}"]:
     """How often each group is in each bootstrap sample."""
     chances = np.full(groups, 1 / groups)
     return generator(seed, "bootstrap").multinomial(groups, chances, size=samples).astype(np.float64)
 
 
-def exact(share: float, groups: float | int) -> list[float]:
+def percentiles(values: Float64[np.ndarray, "s"]) -> Interval:
+    """The interval that holds 95 % of the bootstrap samples."""
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def exact(share: float, groups: float | int) -> Interval:
     """Clopper and Pearson's interval of a share among so many independent outcomes; both may be fractions."""
     right = share * groups
     low = float(stats.beta.ppf(0.025, right, groups - right + 1)) if right > 0 else 0.0
     high = float(stats.beta.ppf(0.975, right + 1, groups - right)) if right < groups else 1.0
-    return [low, high]
+    return low, high
 
 
 def of_mean(
@@ -47,7 +53,7 @@ def of_mean(
     seed: int,
     samples: int,
     weights: Float64[np.ndarray, "v"] | None = None,
-) -> list[float] | None:
+) -> Interval | None:
     """The interval of a (weighted) mean; None with fewer than two groups, where nothing can be said."""
     number = {group: place for place, group in enumerate(sorted(set(groups)))}
     if len(number) < 2:
@@ -59,10 +65,10 @@ def of_mean(
     counted = weights > 0
     if says_too_little(values[counted], np.array(groups)[counted].tolist()):
         return of_few(values[counted], totals[sizes > 0], sizes[sizes > 0])
-    draws = drawn_again(len(number), seed=seed, samples=samples)
+    draws = bootstrap_weights(len(number), seed=seed, samples=samples)
     weight = draws @ sizes
     means = (draws @ totals)[weight > 0] / weight[weight > 0]
-    return [float(bound) for bound in np.percentile(means, BOUNDS)]
+    return percentiles(means)
 
 
 def says_too_little(values: Float64[np.ndarray, "v"], groups: Sequence[str]) -> bool:
@@ -72,7 +78,7 @@ def says_too_little(values: Float64[np.ndarray, "v"], groups: Sequence[str]) -> 
 
 def of_few(
     values: Float64[np.ndarray, "v"], totals: Float64[np.ndarray, "g"], sizes: Float64[np.ndarray, "g"]
-) -> list[float] | None:
+) -> Interval | None:
     """By the sums of the values and of the weights of each group."""
     if len(sizes) < 2:
         return None
@@ -83,4 +89,4 @@ def of_few(
     error = float(np.sqrt(len(sizes) / (len(sizes) - 1) * (spread**2).sum()))
     half = float(stats.t.ppf(0.975, len(sizes) - 1)) * error
     low, high = (0.0, 1.0) if values.min() >= 0 and values.max() <= 1 else (-np.inf, np.inf)
-    return [max(low, mean - half), min(high, mean + half)]
+    return max(low, mean - half), min(high, mean + half)

@@ -21,12 +21,13 @@ from torch import Tensor
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context
-from tubelet.evaluations.classification import chance, labelled, two_splits
+from tubelet.evaluations.classification import CHANCE, chance, labelled, two_splits
 from tubelet.evaluations.features import Features
 from tubelet.evaluations.intervals import TOLD, of_mean
 from tubelet.evaluations.linear import Linear
 from tubelet.evaluations.selection import best, hold_out
 from tubelet.loading.data import Data
+from tubelet.results import Metric, Result
 from tubelet.seeds import key
 
 
@@ -48,43 +49,63 @@ class LowLabel(Linear):
     def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
         labelled(corpus, data, labels, "train", "test", self.name)
 
-    def run(self, context: Context) -> dict[str, Any]:
+    def run(self, context: Context) -> Result:
         all_train, all_test = context.features("train"), context.features("test")
         train, test = two_splits(all_train, all_test, self.name)
-        result: dict[str, Any] = {
-            "corpus": context.identity,
-            "protocol": {
+        about, level = self.about(), chance(train, test)["accuracy"]
+        metrics: dict[str, Metric] = {}
+        details: dict[str, dict[str, Any]] = {}
+        labels: dict[str, list[int]] = {}
+        selected: dict[str, list[float]] = {}
+        spread: dict[str, float] = {}
+        notes: list[str] = []
+        for share in sorted(self.shares):
+            parts = [train.rows(chosen(train, share, draw)) for draw in range(1 if share == 1 else self.draws)]
+            labels[f"{100 * share:g}%"] = [len(part) for part in parts]
+            for pool in self.pools:
+                name = f"{100 * share:g}%.{pool}"
+                selected[name], hits, unclear = self.answers(parts, test, pool, context.seed)
+                if unclear:
+                    notes.append(
+                        f"{name}: in {unclear} of {len(parts)} draws several settings tie within the share; taken is "
+                        f"{about['ties']}, or the middle of the grid where none was ever right"
+                    )
+                right = np.mean(hits, axis=0)
+                bounds = of_mean(right, test.groups, seed=context.seed, samples=self.samples)
+                metrics[f"{name}.accuracy"] = Metric(float(right.mean()), bounds, level)
+                label = test.label.numpy()
+                per_class = {test.classes[c]: float(right[label == c].mean()) for c in np.unique(label).tolist()}
+                details[name] = {"per_class": per_class}
+                if len(hits) > 1:
+                    spread[name] = float(np.std([hit.mean() for hit in hits], ddof=1))
+        return Result(
+            metrics=metrics,
+            protocol={
                 "split": "fitted and selected within a share of train, measured on all of test",
                 "features": self.what,
-                **self.about(),
+                **about,
                 "shares": f"of the groups of every label, at least one; {self.draws} draws of every share below all",
                 "selection": f"highest accuracy within the share: on {self.held_out:.0%} held-out groups where every "
                 f"label has {self.folds}, else by {self.folds}-fold cross-validation over groups; the middle of the "
                 "grid where a share is too small for that",
-                "selected": {},
-                "spread": {},
+                "selected": selected,
+                "spread": spread,
+                "chance": CHANCE,
                 "intervals": f"95 %, {self.samples} bootstrap samples of whole test groups, of the mean over "
                 f"draws; {TOLD}",
                 "seed": context.seed,
             },
-            "metrics": chance(train, test),
-            "intervals": {},
-            "counts": {"train": all_train.counts(), "test": all_test.counts(), "labels": {}},
-            "failed": {"train": list(all_train.failed), "test": list(all_test.failed)},
-            "classes": list(train.classes),
-            "per_class": {},
-            "warnings": [],
-        }
-        for share in sorted(self.shares):
-            parts = [train.rows(chosen(train, share, draw)) for draw in range(1 if share == 1 else self.draws)]
-            result["counts"]["labels"][f"{100 * share:g}%"] = [len(part) for part in parts]
-            for pool in self.pools:
-                self.measure(f"{100 * share:g}%.{pool}", parts, test, pool, context.seed, result)
-        return result
+            counts={"train": all_train.counts(), "test": all_test.counts(), "labels": labels},
+            failed={"train": list(all_train.failed), "test": list(all_test.failed)},
+            classes=train.classes,
+            details=details,
+            notes=notes,
+        )
 
-    def measure(
-        self, name: str, parts: Sequence[Features], test: Features, pool: str, seed: int, result: dict[str, Any]
-    ) -> None:
+    def answers(
+        self, parts: Sequence[Features], test: Features, pool: str, seed: int
+    ) -> tuple[list[float], list[np.ndarray], int]:
+        """The setting of each draw, which clips of test it has right, and in how many draws several settings tie."""
         settings, hits, unclear = [], [], 0
         for part in parts:
             setting, equal = self.within(part, pool, seed)
@@ -92,23 +113,7 @@ class LowLabel(Linear):
             [predicted] = self.predict(part, test, pool, [setting])
             settings.append(setting)
             hits.append((predicted == test.label).double().numpy())
-        if unclear:
-            result["warnings"].append(
-                f"{name}: in {unclear} of {len(parts)} draws several settings tie within the share; taken is "
-                f"{result['protocol']['ties']}, or the middle of the grid where none was ever right"
-            )
-        right = np.mean(hits, axis=0)
-        result["metrics"][f"{name}.accuracy"] = float(right.mean())
-        bounds = of_mean(right, test.groups, seed=seed, samples=self.samples)
-        if bounds is not None:
-            result["intervals"][f"{name}.accuracy"] = bounds
-        label = test.label.numpy()
-        result["per_class"][name] = {
-            test.classes[c]: float(right[label == c].mean()) for c in np.unique(label).tolist()
-        }
-        result["protocol"]["selected"][name] = settings
-        if len(hits) > 1:
-            result["protocol"]["spread"][name] = float(np.std([hit.mean() for hit in hits], ddof=1))
+        return settings, hits, unclear
 
     def within(self, part: Features, pool: str, seed: int) -> tuple[float, int]:
         """The setting that is best within these clips, and how many are as good."""

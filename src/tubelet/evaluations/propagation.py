@@ -12,7 +12,7 @@ selected. Beside it: `still`, the first mask left where it is, and
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import chz
 import numpy as np
@@ -27,6 +27,7 @@ from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.intervals import TOLD, of_mean
 from tubelet.files import within
+from tubelet.results import Metric, Result
 from tubelet.synthetic import truth
 from tubelet.types import Clip
 from tubelet.video.crop import Crop
@@ -52,7 +53,7 @@ class Propagation(Evaluation):
         if self.memory < 0 or self.neighbours < 1 or not self.temperature > 0:
             raise RecipeError("propagation needs a memory of 0 or more, 1 neighbour or more, a temperature above 0")
 
-    def run(self, context: Context) -> dict[str, Any]:
+    def run(self, context: Context) -> Result:
         features = context.with_tokens(self.split)
         assert features.tokens is not None
         if features.tokens.values[0].size != context.clip.num_tubelets * features.tokens.width:
@@ -76,31 +77,32 @@ class Propagation(Evaluation):
         if not groups:
             raise CorpusError(f"no clip of {self.split} has a mask; first: {failed[0]}")
         counts = features.counts() | {"used": len(groups), "failed": len(failed), "groups": len(set(groups))}
-        result: dict[str, Any] = {
-            "corpus": context.identity,
-            "protocol": {
+        metrics = {
+            name: Metric(
+                float(np.mean(values)), of_mean(np.array(values), groups, seed=context.seed, samples=self.samples)
+            )
+            for name, values in found.items()
+        }
+        return Result(
+            metrics={"j": metrics["j"]},
+            references={name: metrics[name] for name in ("still", "grid")},
+            protocol={
                 "split": f"measured on {self.split}",
                 "features": f"{features.tokens.width}-wide tokens of one centre clip a video, cosine",
-                "propagation": f"{self.neighbours} nearest places among the first slot and {self.memory} before, "
-                f"temperature {self.temperature:g}, "
-                + ("anywhere" if self.radius is None else f"at most {self.radius:g} places away"),
+                "propagation": f"{self.neighbours} nearest patch positions among the first time step and "
+                f"{self.memory} before, temperature {self.temperature:g}, "
+                + ("anywhere" if self.radius is None else f"at most {self.radius:g} positions away"),
                 "j": "intersection over union at the size of the truth, of as many pixels as the first mask has; mean "
-                "over all slots but the first, over clips",
+                "over all time steps but the first, over clips",
                 "still": "the same of the first mask, left where it is",
-                "grid": "the same of the truth, averaged over the places of the grid",
+                "grid": "the same of the truth, averaged over the patches of the grid",
                 "selection": "none: nothing is trained",
                 "intervals": f"95 %, {self.samples} bootstrap samples of whole groups; {TOLD}",
                 "seed": context.seed,
             },
-            "metrics": {name: float(np.mean(values)) for name, values in found.items()},
-            "intervals": {},
-            "counts": {self.split: {name: value for name, value in counts.items() if name != "unlabelled"}},
-            "failed": {self.split: failed},
-        }
-        for name, values in found.items():
-            bounds = of_mean(np.array(values), groups, seed=context.seed, samples=self.samples)
-            result["intervals"] |= {} if bounds is None else {name: bounds}
-        return result
+            counts={self.split: {name: value for name, value in counts.items() if name != "unlabelled"}},
+            failed={self.split: failed},
+        )
 
 
 @dataclass(frozen=True)

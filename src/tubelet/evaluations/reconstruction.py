@@ -1,16 +1,17 @@
-"""Reconstruction of held-out clips: how much better than predicting nothing, and than copying the nearest tubelet.
+"""Reconstruction of held-out clips: how much of their variance the decoder explains (R^2).
 
 The protocol, whole. One centre clip a video of `split`, the masks of the run's own masker, drawn from a key of the
 video's id alone: the same clips and the same masks at every step, for every seed and for every run with this masker
 (a learned masker's masks are those of its weights, a schedule's those of its end).
-Loss is the mean squared error over exactly the tubelets that are predicted, in normalised pixels; `trivial` is what
-predicting 0 costs there; `nearest` is what copying costs: of every scored tubelet the prediction is the visible tubelet
-nearest to it, normalised by its own statistics. Means are over clips, and `skill` is 1 - loss/trivial of those means.
+Loss is the mean squared error over exactly the tubelets that are predicted, in normalised pixels. Means are over clips,
+and `r2` is 1 - loss / `mean_prediction_loss` of those means, where the latter is what predicting 0 costs. What copying
+the nearest visible tubelet costs is a property of the masks, not of the encoder: it stands among the references.
 A clip that cannot be read is named and counted; nothing takes its place.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import chz
@@ -24,11 +25,12 @@ from tubelet.corpus.table import Video, normalise_text, number_texts
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import choose
-from tubelet.evaluations.intervals import BOUNDS, FEW, TOLD, drawn_again, of_few
+from tubelet.evaluations.intervals import TOLD, Interval, of_mean
 from tubelet.evaluations.sharded import map_batches
 from tubelet.models.patches import gather
 from tubelet.objectives.pixels import normalise
 from tubelet.report.pictures import Samples, save
+from tubelet.results import LOSS, RATIO, Metric, Result
 from tubelet.seeds import key
 from tubelet.tasks import Pretraining
 from tubelet.tasks import Reconstruction as Rebuilt
@@ -44,7 +46,7 @@ class Reconstruction(Evaluation):
     pictures: int = chz.field(default=6, doc="clips that are kept as pictures for the report")
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
 
-    def run(self, context: Context) -> dict[str, Any]:
+    def run(self, context: Context) -> Result:
         if context.task is None:
             raise RecipeError("reconstruction needs a run with the objective `pixels`, not an encoder alone")
         limit = min((n for n in (self.clips, context.limit) if n is not None), default=None)
@@ -53,33 +55,34 @@ class Reconstruction(Evaluation):
         done = measure(context, videos, {video.id for video in shown})
         if done.shown and context.pictures is not None:
             save(collect(done.shown, context), context.pictures)
-        rows = np.stack([done.loss, done.trivial, done.nearest])
-        intervals = bootstrap(rows, done.groups, seed=context.seed, samples=self.samples)
-        loss, trivial, near = rows.mean(1)
-        return {
-            "corpus": context.identity,
-            "protocol": {
+        loss, mean, copy = (np.array(values) for values in (done.loss, done.mean, done.copy))
+        interval = partial(of_r2, mean=mean, groups=done.groups, seed=context.seed, samples=self.samples)
+        return Result(
+            metrics={
+                "r2": Metric(r2(loss, mean), interval(loss), unit=RATIO),
+                "loss": Metric(float(loss.mean()), unit=LOSS),
+            },
+            references={
+                "mean_prediction_loss": Metric(float(mean.mean()), unit=LOSS),
+                "copy_loss": Metric(float(copy.mean()), unit=LOSS),
+                "copy_r2": Metric(r2(copy, mean), interval(copy), unit=RATIO),
+                "flat": Metric(float(np.mean(done.flat))),
+            },
+            protocol={
                 "clips": f"one centre clip of {'every video' if limit is None else f'{len(videos)} videos'} of "
                 f"{self.split}, chosen and masked by keys of the video's id alone",
                 "mask": f"{type(context.task.masker).__name__}, {done.hidden} of {context.clip.num_tubelets} tubelets "
                 f"hidden, {done.scored} scored",
                 "loss": "mean squared error of normalised pixels over the scored tubelets, mean over clips",
-                "trivial": "the same of predicting 0",
-                "nearest": "the same of the nearest visible tubelet, normalised by its own statistics "
-                "(distance in steps of the grid, ties to the lower index)",
-                "skill": "1 - loss/trivial; nearest_skill: 1 - nearest/trivial",
+                "r2": "1 - loss / mean_prediction_loss",
+                "mean_prediction_loss": "the same loss of predicting 0, the mean of every normalised tubelet",
+                "copy_loss": "the same loss of copying the nearest visible tubelet, normalised by its own statistics "
+                "(distance in steps of the grid, ties to the lower index); copy_r2: 1 - copy_loss / "
+                "mean_prediction_loss. Properties of the masks and clips, whatever the encoder",
+                "flat": "the share of the scored tubelets that are of one colour",
                 "intervals": f"95 %, {self.samples} bootstrap samples of whole groups; {TOLD}",
             },
-            "metrics": {
-                "skill": share(loss, trivial),
-                "loss": float(loss),
-                "trivial": float(trivial),
-                "nearest": float(near),
-                "nearest_skill": share(near, trivial),
-                "flat": float(np.mean(done.flat)),
-            },
-            "intervals": intervals,
-            "counts": {
+            counts={
                 self.split: {
                     "used": len(done.loss),
                     "failed": len(done.failed),
@@ -87,8 +90,8 @@ class Reconstruction(Evaluation):
                     "groups": len(set(done.groups)),
                 }
             },
-            "failed": {self.split: done.failed},
-        }
+            failed={self.split: done.failed},
+        )
 
 
 @dataclass
@@ -96,8 +99,8 @@ class Measured:
     """One number a clip, and whole clips for the pictures."""
 
     loss: list[float]
-    trivial: list[float]
-    nearest: list[float]
+    mean: list[float]  # what predicting the mean costs
+    copy: list[float]  # what copying the nearest visible tubelet costs
     flat: list[float]
     groups: list[str]
     failed: list[str]
@@ -109,7 +112,7 @@ class Measured:
     def add(self, other: "Measured") -> None:
         """The clips of another batch."""
         for mine, more in (
-            (self.loss, other.loss), (self.trivial, other.trivial), (self.nearest, other.nearest),
+            (self.loss, other.loss), (self.mean, other.mean), (self.copy, other.copy),
             (self.flat, other.flat), (self.groups, other.groups), (self.failed, other.failed),
             (self.shown, other.shown),
         ):  # fmt: skip
@@ -158,8 +161,8 @@ def measure_batch(
     target = rebuilt.target.values  # b q p
     copied = normalise(gather(rebuilt.seen.tubelets, near)).values
     done.loss += clip_means((rebuilt.prediction - target).square())
-    done.trivial += clip_means(target.square())
-    done.nearest += clip_means((copied - target).square())
+    done.mean += clip_means(target.square())
+    done.copy += clip_means((copied - target).square())
     done.flat += rebuilt.target.flat.float().mean(1).tolist()
     done.groups += [group[name] for name in batch.ids]
     done.short += 0 if batch.short is None else int(batch.short.sum())
@@ -201,7 +204,7 @@ def keep(
         "mean": rebuilt.target.mean[place].cpu().numpy(),
         "std": rebuilt.target.std[place].cpu().numpy(),
         "loss": np.float64(done.loss[place]),
-        "trivial": np.float64(done.trivial[place]),
+        "mean_prediction_loss": np.float64(done.mean[place]),
         "ids": name,
         "captions": caption_of(batch, place, video, context),
         "labels": video.label or "",
@@ -231,29 +234,16 @@ def first_by_key(videos: list[Video], count: int) -> list[Video]:
     return sorted(videos, key=lambda video: key(0, "picture of " + video.id))[:count]
 
 
-def share(loss: float, trivial: float) -> float:
-    """1 - loss/trivial; 0 where every tubelet is flat and there is nothing to predict."""
-    return float(1 - loss / trivial) if trivial > 0 else 0.0
+def r2(loss: Float64[np.ndarray, "v"], mean: Float64[np.ndarray, "v"]) -> float:
+    """The explained variance; 0 where every tubelet is flat and there is nothing to predict."""
+    return float(1 - loss.mean() / mean.mean()) if mean.mean() > 0 else 0.0
 
 
-def bootstrap(
-    rows: Float64[np.ndarray, "3 v"], groups: list[str], *, seed: int, samples: int
-) -> dict[str, list[float]]:
-    """95 % intervals of the two skills, which are means weighted by `trivial`; nothing with fewer than two groups."""
-    number = {group: place for place, group in enumerate(sorted(set(groups)))}
-    if len(number) < 2:
-        return {}
-    place = [number[group] for group in groups]
-    totals = np.stack([np.bincount(place, weights=row, minlength=len(number)) for row in rows])  # 3 g
-    if len(number) < FEW:
-        loss, trivial, near = np.maximum(totals, 1e-30)
-        parts = {"skill": trivial - loss, "nearest_skill": trivial - near}
-        bounds = {name: of_few(part / trivial, part, trivial) for name, part in parts.items()}
-        return {name: pair for name, pair in bounds.items() if pair is not None}
-    draws = drawn_again(len(number), seed=seed, samples=samples)
-    loss, trivial, near = totals @ draws.T
-    trivial = np.maximum(trivial, 1e-30)
-    return {
-        name: [float(bound) for bound in np.percentile(values, BOUNDS)]
-        for name, values in (("skill", 1 - loss / trivial), ("nearest_skill", 1 - near / trivial))
-    }
+def of_r2(
+    loss: Float64[np.ndarray, "v"], mean: Float64[np.ndarray, "v"], groups: list[str], *, seed: int, samples: int
+) -> Interval | None:
+    """Its interval: the mean over groups of each group's R^2, weighted by what predicting the mean costs there."""
+    names, place = np.unique(groups, return_inverse=True)
+    whole = np.maximum(np.bincount(place, mean), 1e-30)
+    left = np.bincount(place, loss)
+    return of_mean(1 - left / whole, names.tolist(), seed=seed, samples=samples, weights=whole)

@@ -7,7 +7,7 @@ right, and every caption of the video. The rank is that of the first right answe
 score counts as before it, so that equal features score nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import comb
 from typing import Any, ClassVar
 
@@ -21,9 +21,10 @@ from torch.nn.functional import normalize
 from tubelet.corpus.table import Caption, Corpus, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.features import POOLS, Features
+from tubelet.evaluations.features import POOLED, POOLS, Features
 from tubelet.evaluations.intervals import TOLD, of_mean
 from tubelet.evaluations.pictures import keep_thumbnails, named_videos
+from tubelet.results import RANK, Metric, Result
 
 CUTS = (1, 5, 10)
 
@@ -40,87 +41,89 @@ class Retrieval(Evaluation):
     source: str | None = chz.field(default=None, doc="captions of this source; as in pretraining where not given")
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
 
-    def run(self, context: Context) -> dict[str, Any]:
+    def run(self, context: Context) -> Result:
         queries = context.features(self.split)
-        result: dict[str, Any] = {
-            "corpus": context.identity,
-            "protocol": {
-                "features": "frozen encoder, one centre clip a video; mean: of all tokens; slots: per-slot means",
+        found, notes = [], []
+        for part in (self.video_to_video, self.text_and_video):
+            try:
+                found.append(part(context, queries))
+            except NotMeasured as reason:
+                notes.append(str(reason))
+        if not found:
+            raise CorpusError("retrieval has nothing to measure: " + "; ".join(notes))
+        examples = joined(part.examples for part in found)
+        if context.pictures is not None:
+            keep_thumbnails(context.corpus, named_videos(examples), context.pictures)
+        return Result(
+            metrics=joined(part.metrics for part in found),
+            protocol={
+                "features": f"frozen encoder, one centre clip a video; {POOLED}",
                 "rank": "of the first right answer, from 1; wrong answers of equal score come before it",
                 "intervals": f"95 %, {self.samples} bootstrap samples of whole groups of query videos; a caption "
                 f"is of the group of the first video that has it; {TOLD}",
                 "seed": context.seed,
+                **joined(part.protocol for part in found),
             },
-            "metrics": {},
-            "intervals": {},
-            "counts": {self.split: with_or_without_label(queries)},
-            "failed": {self.split: list(queries.failed)},
-            "remarks": [],
-            "examples": {},
-        }
-        self.video_to_video(context, queries, result)
-        self.text_and_video(context, queries, result)
-        if not result["metrics"]:
-            raise CorpusError("retrieval has nothing to measure: " + "; ".join(result["remarks"]))
-        if context.pictures is not None:
-            keep_thumbnails(context.corpus, named_videos(result["examples"]), context.pictures)
-        return result
+            counts={self.split: with_or_without_label(queries)} | joined(part.counts for part in found),
+            failed={self.split: list(queries.failed)} | joined(part.failed for part in found),
+            examples=examples,
+            notes=notes,
+        )
 
-    def video_to_video(self, context: Context, queries: Features, result: dict[str, Any]) -> None:
-        gallery = context.features(self.gallery)
-        queries, labelled = queries.with_label(), gallery.with_label()
-        if not len(queries) or not len(labelled):
-            result["remarks"].append("video to video is not measured: the videos have no labels")
-            return
-        result["counts"][self.gallery] = gallery.counts()
-        result["failed"][self.gallery] = list(gallery.failed)
-        gallery = labelled
+    def video_to_video(self, context: Context, queries: Features) -> Result:
+        every = context.features(self.gallery)
+        queries, gallery = queries.with_label(), every.with_label()
+        if not len(queries) or not len(gallery):
+            raise NotMeasured("video to video is not measured: the videos have no labels")
         own = torch.from_numpy(np.array(queries.groups)[:, None] == np.array(gallery.groups))
         correct = (queries.label[:, None] == gallery.label) & ~own
         asked = correct.any(1)
         if not asked.any():
-            result["remarks"].append("video to video is not measured: no query has its label in the gallery")
-            return
-        result["protocol"]["video_to_video"] = (
-            f"{int(asked.sum())} queries of {self.split}, gallery of {len(gallery)} in {self.gallery}; "
-            "right: the same label"
-        )
-        result["counts"]["video_to_video"] = {"queries": int(asked.sum()), "without_answer": int((~asked).sum())}
+            raise NotMeasured("video to video is not measured: no query has its label in the gallery")
         groups = [group for group, ask in zip(queries.groups, asked.tolist(), strict=True) if ask]
+        levels = chance(correct[asked], (~own)[asked])
+        metrics: dict[str, Metric] = {}
         for pool in self.pools:
             shift = gallery.pooled(pool).double().mean(0)
             similarity = cosine(queries.pooled(pool) - shift, gallery.pooled(pool) - shift)
-            similarity = similarity.masked_fill(own, -2.0)
-            self.note(result, f"video_to_video.{pool}", similarity[asked], correct[asked], groups, context.seed)
-            precision = average_precision(similarity[asked], correct[asked])
-            result["metrics"][f"video_to_video.{pool}.map"] = float(precision.mean())
-            result["intervals"] |= interval(
-                f"video_to_video.{pool}.map", precision, groups, seed=context.seed, samples=self.samples
-            )
-        result["metrics"] |= chance("video_to_video", correct[asked], (~own)[asked])
+            similarity = similarity.masked_fill(own, -2.0)[asked]
+            name = f"video_to_video.{pool}"
+            metrics |= self.recalls(name, similarity, correct[asked], groups, levels, context.seed)
+            precision = average_precision(similarity, correct[asked])
+            bounds = of_mean(precision.numpy(), groups, seed=context.seed, samples=self.samples)
+            metrics[f"{name}.map"] = Metric(float(precision.mean()), bounds)
         ids = [i for i, ask in zip(queries.ids, asked.tolist(), strict=True) if ask]
-        result["examples"]["video to video"] = examples(similarity[asked], correct[asked], ids, gallery.ids)
+        return Result(
+            metrics=metrics,
+            protocol={
+                "video_to_video": f"{int(asked.sum())} queries of {self.split}, gallery of {len(gallery)} in "
+                f"{self.gallery}; right: the same label"
+            },
+            counts={
+                self.gallery: every.counts(),
+                "video_to_video": {"queries": int(asked.sum()), "without_answer": int((~asked).sum())},
+            },
+            failed={self.gallery: list(every.failed)},
+            examples={"video to video": examples(similarity, correct[asked], ids, gallery.ids)},
+        )
 
-    def text_and_video(self, context: Context, features: Features, result: dict[str, Any]) -> None:
+    def text_and_video(self, context: Context, features: Features) -> Result:
         head = None if context.task is None else context.task.text_head
         if head is None:
-            result["remarks"].append("text and video are not measured: the encoder has no contrast head")
-            return
+            raise NotMeasured("text and video are not measured: the encoder has no contrast head")
         source = self.source or context.data.captions.source
         captions = captions_of(context.corpus, features, source)
         texts = sorted({normalise_text(caption.text) for some in captions for caption in some})
         if not texts:
-            result["remarks"].append(
+            raise NotMeasured(
                 f"text and video are not measured: no video of split {self.split} has a caption"
                 + (f" of source {source}" if source else "")
             )
-            return
         if sum(map(bool, captions)) < 2:
-            result["remarks"].append(
+            raise NotMeasured(
                 f"text and video are not measured: split {self.split} holds one video with captions, and there is no "
                 "other to tell it from; give a split column when indexing, or take all with retrieval.split=all"
             )
-            return
         embeddings = context.texts.embeddings(context.corpus)
         if missing := embeddings.missing([caption for some in captions for caption in some]):
             raise CorpusError(
@@ -143,43 +146,60 @@ class Retrieval(Evaluation):
         for row, some in enumerate(captions):
             has[row, [number[normalise_text(caption.text)] for caption in some]] = True
         captioned = has.any(1)
-        videos = [f"{int(captioned.sum())} of {len(features)} videos of {self.split} have captions"]
-        result["protocol"]["text_and_video"] = (
-            f"contrast head; {len(texts)} distinct captions"
-            + (f" of source {source}" if source else "")
-            + f", {has.sum() / captioned.sum():.2f} a video; {videos[0]}; right: every video that has the caption"
-        )
-        result["counts"]["text_and_video"] = {
-            "videos": len(features),
-            "captioned": int(captioned.sum()),
-            "captions": sum(map(len, captions)),
-            "distinct_captions": len(texts),
-            "captions_per_video": float(sum(map(len, captions)) / captioned.sum()),
-        }
         groups = [group for group, ask in zip(features.groups, captioned.tolist(), strict=True) if ask]
         first = has.double().argmax(0).tolist()  # of every caption the first video that has it, whose group it is of
-        self.note(result, "text_to_video", similarity, has.T, [features.groups[row] for row in first], context.seed)
-        self.note(result, "video_to_text", similarity.T[captioned], has[captioned], groups, context.seed)
-        result["metrics"] |= chance("text_to_video", has.T) | chance("video_to_text", has[captioned])
-        result["examples"]["text to video"] = examples(similarity, has.T, texts, features.ids)
+        text_groups = [features.groups[row] for row in first]
+        to_text, has_text, seed = similarity.T[captioned], has[captioned], context.seed
         ids = [i for i, ask in zip(features.ids, captioned.tolist(), strict=True) if ask]
-        result["examples"]["video to text"] = examples(similarity.T[captioned], has[captioned], ids, texts)
+        return Result(
+            metrics=self.recalls("text_to_video", similarity, has.T, text_groups, chance(has.T), seed)
+            | self.recalls("video_to_text", to_text, has_text, groups, chance(has_text), seed),
+            protocol={
+                "text_and_video": f"contrast head; {len(texts)} distinct captions"
+                + (f" of source {source}" if source else "")
+                + f", {has.sum() / captioned.sum():.2f} a video; {int(captioned.sum())} of {len(features)} videos of "
+                f"{self.split} have captions; right: every video that has the caption"
+            },
+            counts={
+                "text_and_video": {
+                    "videos": len(features),
+                    "captioned": int(captioned.sum()),
+                    "captions": sum(map(len, captions)),
+                    "distinct_captions": len(texts),
+                    "captions_per_video": float(sum(map(len, captions)) / captioned.sum()),
+                }
+            },
+            examples={
+                "text to video": examples(similarity, has.T, texts, features.ids),
+                "video to text": examples(to_text, has_text, ids, texts),
+            },
+        )
 
-    def note(
+    def recalls(
         self,
-        result: dict[str, Any],
         name: str,
         similarity: Float[Tensor, "q g"],
         correct: Bool[Tensor, "q g"],
         groups: Sequence[str],
+        levels: Mapping[int, float],
         seed: int,
-    ) -> None:
+    ) -> dict[str, Metric]:
+        """The share of the queries with a right answer among the first 1, 5 and 10, and the median rank of it."""
         rank = ranks(similarity, correct)
-        for cut in CUTS:
-            found = (rank <= cut).double()
-            result["metrics"][f"{name}.r@{cut}"] = float(found.mean())
-            result["intervals"] |= interval(f"{name}.r@{cut}", found, groups, seed=seed, samples=self.samples)
-        result["metrics"][f"{name}.median_rank"] = float(np.median(rank.numpy()))
+        found = {}
+        for cut, level in levels.items():
+            hits = (rank <= cut).double()
+            bounds = of_mean(hits.numpy(), groups, seed=seed, samples=self.samples)
+            found[f"{name}.r@{cut}"] = Metric(float(hits.mean()), bounds, level)
+        return found | {f"{name}.median_rank": Metric(float(np.median(rank.numpy())), unit=RANK)}
+
+
+class NotMeasured(Exception):
+    """Why one half of the evaluation has nothing to measure."""
+
+
+def joined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def with_or_without_label(features: Features) -> dict[str, int]:
@@ -213,25 +233,17 @@ def average_precision(similarity: Float[Tensor, "q g"], correct: Bool[Tensor, "q
     return (precision * right).sum(1) / right.sum(1)
 
 
-def chance(name: str, correct: Bool[Tensor, "q g"], allowed: Bool[Tensor, "q g"] | None = None) -> dict[str, float]:
-    """What a random order of the gallery (of its allowed part) scores, exactly."""
+def chance(correct: Bool[Tensor, "q g"], allowed: Bool[Tensor, "q g"] | None = None) -> dict[int, float]:
+    """What a random order of the gallery (of its allowed part) scores at each cut, exactly."""
     sizes = torch.full((len(correct),), correct.shape[1]) if allowed is None else allowed.sum(1)
     pairs = list(zip(correct.sum(1).tolist(), sizes.tolist(), strict=True))
-    return {f"{name}.chance_r@{cut}": float(np.mean([hit(right, size, cut) for right, size in pairs])) for cut in CUTS}
+    return {cut: float(np.mean([hit(right, size, cut) for right, size in pairs])) for cut in CUTS}
 
 
 def hit(right: int, size: int, draws: int) -> float:
     """The probability that one of `right` among `size` is in `draws` drawn without replacement."""
     draws = min(draws, size)
     return 1 - comb(size - right, draws) / comb(size, draws)
-
-
-def interval(
-    name: str, values: Float[Tensor, "q"], groups: Sequence[str], *, seed: int, samples: int
-) -> dict[str, list[float]]:
-    """The 95 % interval of the mean, whole groups drawn again; nothing with fewer than two groups."""
-    bounds = of_mean(values.numpy(), groups, seed=seed, samples=samples)
-    return {} if bounds is None else {name: bounds}
 
 
 def examples(

@@ -7,19 +7,20 @@ along their longer side). A video counts where all its views can be read.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import chz
 import torch
 
 from tubelet.corpus.table import Corpus
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.classification import chance, measure_scores
+from tubelet.evaluations.classification import chance, measure_scores, with_chance
 from tubelet.evaluations.features import choose
 from tubelet.evaluations.heads import best_head
 from tubelet.evaluations.linear import Linear
 from tubelet.evaluations.multiview import predict
 from tubelet.loading.data import Data
+from tubelet.results import Result
 from tubelet.video.views import parse
 
 
@@ -39,7 +40,7 @@ class Multiview(Evaluation):
     def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
         self.linear.check(corpus, data, labels, seed)
 
-    def run(self, context: Context) -> dict[str, Any]:
+    def run(self, context: Context) -> Result:
         probed = self.linear.run(context)
         kept = best_head(self.linear, context, probed)
         asked = context.features("test").with_label()
@@ -60,29 +61,21 @@ class Multiview(Evaluation):
         finally:
             context.encoder.train(training)
         test = asked.rows(torch.tensor([name in set(found.ids) for name in asked.ids]))
-        numbers = measure_scores(found.of(test.ids), test, seed=context.seed, samples=self.samples)
-        held_out = probed["protocol"]["held_out_accuracy"][kept.pool]
+        numbers, details = measure_scores(found.of(test.ids), test, seed=context.seed, samples=self.samples)
+        levels = chance(context.features("train").with_label(), test)
         count = replace(test, failed=found.failed, short=found.short).counts()
-        one_view = probed["metrics"][f"{kept.pool}.accuracy"]
-        return {
-            **numbers,
-            "corpus": context.identity,
-            "protocol": {
-                **{name: value for name, value in probed["protocol"].items() if name != "held_out_accuracy"},
+        unlabelled = probed.counts["test"]["unlabelled"]
+        decided = {name: probed.protocol[name][kept.pool] for name in ("selected", "held_out_accuracy")}
+        return replace(
+            probed,
+            metrics=with_chance(numbers, levels) | {"one_view.accuracy": probed.metrics[f"{kept.pool}.accuracy"]},
+            protocol={
+                **probed.protocol,
                 "test": f"{self.views} views (pieces x squares), softmax, then the mean, by video id",
-                "selected": {kept.pool: probed["protocol"]["selected"][kept.pool]},
-                "held_out_accuracy": {kept.pool: held_out},
+                **{name: {kept.pool: value} for name, value in decided.items()},
             },
-            "metrics": {
-                **numbers["metrics"],
-                "one_view.accuracy": one_view,
-                **chance(context.features("train").with_label(), test),
-            },
-            "counts": {
-                **probed["counts"],
-                "test": {**count, "unlabelled": probed["counts"]["test"]["unlabelled"]},
-            },
-            "failed": {**probed["failed"], "test": list(found.failed)},
-            "classes": list(test.classes),
-            "warnings": [warning for warning in probed["warnings"] if warning.startswith(f"{kept.pool}:")],
-        }
+            counts={**probed.counts, "test": {**count, "unlabelled": unlabelled}},
+            failed={**probed.failed, "test": list(found.failed)},
+            details={kept.pool: details},
+            notes=[note for note in probed.notes if note.startswith(f"{kept.pool}:")],
+        )

@@ -5,7 +5,7 @@ embeddings, each of length 1, by the model that embedded the captions; then the 
 token of one centre clip. No label is used but to count what is right; every class of the labels is a candidate.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import chz
 import torch
@@ -20,8 +20,9 @@ from tubelet.corpus.captions import label_words
 from tubelet.corpus.table import normalise_text
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.classification import measure_scores
+from tubelet.evaluations.classification import measure_scores, with_chance
 from tubelet.evaluations.intervals import TOLD
+from tubelet.results import Result
 from tubelet.stores.embeddings import same_texts
 
 TEMPLATES = ("{}", "a video of {}", "a clip that shows {}")
@@ -44,7 +45,7 @@ class ZeroShot(Evaluation):
         if not self.templates or any("{}" not in template for template in self.templates):
             raise RecipeError("every one of zero_shot.templates holds {} where the class goes")
 
-    def run(self, context: Context) -> dict[str, Any]:
+    def run(self, context: Context) -> Result:
         head = None if context.task is None else context.task.text_head
         if head is None:
             raise RecipeError("zero_shot needs a run with a contrast head, such as one of the recipe tiny_text_guided")
@@ -54,7 +55,7 @@ class ZeroShot(Evaluation):
             raise CorpusError(f"zero_shot needs labels to count what is right, and split {self.split} has none")
         aligner = self.open(context)
         names = [label_words(name) for name in test.classes]
-        warnings = check_classes(aligner, names)
+        notes = check_classes(aligner, names)
         vectors = prompts(aligner, names, self.templates)
         expected = head.text_width
         if vectors.shape[1] != expected:
@@ -66,11 +67,11 @@ class ZeroShot(Evaluation):
         with torch.inference_mode():
             video = head.embed_video(test.mean[:, None].to(device)).double().cpu()
             scores = video @ head.embed_text(vectors.to(device)).double().cpu().T
-        measured = measure_scores(scores, test, seed=context.seed, samples=self.samples)
-        metrics, intervals = measured.pop("metrics"), measured.pop("intervals")
-        return {
-            "corpus": context.identity,
-            "protocol": {
+        numbers, details = measure_scores(scores, test, seed=context.seed, samples=self.samples)
+        guess = 1 / len(test.classes)
+        return Result(
+            metrics=with_chance(numbers, {"accuracy": guess, "balanced_accuracy": guess}),
+            protocol={
                 "split": f"measured on {self.split}; no label is used but to count",
                 "features": "mean of all tokens of one centre clip a video, through the contrast head",
                 "templates": list(self.templates),
@@ -80,14 +81,12 @@ class ZeroShot(Evaluation):
                 "intervals": f"95 %, {self.samples} bootstrap samples of whole groups; {TOLD}",
                 "seed": context.seed,
             },
-            "metrics": {"chance": 1 / len(test.classes), **metrics},
-            "intervals": intervals,
-            "counts": {self.split: every.counts()},
-            "failed": {self.split: list(every.failed)},
-            "classes": list(test.classes),
-            "pools": {"contrast": measured},
-            "warnings": warnings,
-        }
+            counts={self.split: every.counts()},
+            failed={self.split: list(every.failed)},
+            classes=test.classes,
+            details={"contrast": details},
+            notes=notes,
+        )
 
     def open(self, context: Context) -> Aligner:
         """The model that embedded the captions of the run, or a sentence that says which one it is."""

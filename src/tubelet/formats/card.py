@@ -6,10 +6,11 @@ from typing import Any
 
 from tubelet.config import changed, plain
 from tubelet.escape import code_span, markdown, yaml
-from tubelet.evaluations.results import read_results
 from tubelet.formats.opened import Opened
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
+from tubelet.report.tables import pipes
+from tubelet.results import read_results
 from tubelet.runs.folder import IMPORTED, RunConfig
 from tubelet.runs.imported import ABOUT, read_about
 
@@ -173,27 +174,13 @@ def results(run: Path) -> list[str]:
     found = read_results(run)
     if not found:
         return ["Not measured. `tubelet evaluate` measures it."]
-    lines = ["| evaluation | metric | value | 95 % interval | corpus |", "|---|---|---|---|---|"]
-    for name, result in found.items():
-        for metric, value in result.get("metrics", {}).items():
-            interval = as_interval(entry(result, "intervals", metric))
-            corpus = str(entry(result, "corpus", "name") or "")
-            measured = "" if value is None else f"{value:.3f}"
-            cells = (markdown(name), markdown(metric), measured, interval, markdown(corpus))
-            lines.append(f"| {' | '.join(cells)} |")
-    marks = {mark for result in found.values() for mark in result.get("marks") or []}
-    return [*lines, *(["", *(f"Note: {markdown(mark)}." for mark in sorted(marks))] if marks else [])]
-
-
-def entry(result: Mapping[str, Any], field: str, name: str) -> Any:
-    """None where the field is missing, or not what a command writes."""
-    found = result.get(field)
-    return found.get(name) if isinstance(found, dict) else None
-
-
-def as_interval(bounds: Any) -> str:
-    try:
-        low, high = map(float, bounds)
-    except (TypeError, ValueError):
-        return ""
-    return f"[{low:.3f}, {high:.3f}]"
+    rows = [
+        (entry, name, metric.text, " to ".join(metric.bounds or ()), str(result.corpus.get("name", "")))
+        for entry, result in found.items()
+        for name, metric in result.metrics.items()
+    ]
+    warnings = sorted({text for result in found.values() for text in result.warnings})
+    return [
+        *pipes(("evaluation", "metric", "value", "95 % interval", "corpus"), rows),
+        *(["", *(f"Note: {markdown(text)}." for text in warnings)] if warnings else []),
+    ]

@@ -22,12 +22,12 @@ from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.features import Features
 from tubelet.evaluations.knn import neighbours
 from tubelet.evaluations.pictures import keep_thumbnails
-from tubelet.evaluations.results import merge_result
 from tubelet.evaluations.trained_on import roles
 from tubelet.inference.embed import embed_at
 from tubelet.inference.hits import Hit, draw
 from tubelet.objectives.base import TextHead
 from tubelet.progress import Progress, silent
+from tubelet.results import Result, write_result
 from tubelet.runs.folder import load_task, read_run_config, weights_file
 from tubelet.runs.record import of_run
 from tubelet.runs.run import Run
@@ -164,16 +164,16 @@ def aligner_of(corpus: Corpus) -> Any | None:
 def keep(found: Found, folder: Path, out: Path, command: Sequence[str], split: str) -> None:
     """Draws the contact sheet, and puts the search among the results of the run, whose report shows it."""
     draw(found.asked, found.hits, out)
-    result = {
-        "corpus": found.context.identity,
-        "step": checkpoint_step(weights_file(folder)),
-        "asked": {"command": list(command)},
-        "counts": {split: {**found.searched.counts(), "used": len(found.searched), "unlabelled": 0}},
-        "failed": {split: list(found.searched.failed)},
-        "examples": {"search": [told(found.asked, found.hits, found.corpus)]},
-        "warnings": found.warnings,
-    }
-    merge_result(folder, f"search {found.asked}", result)
+    result = Result(
+        corpus=found.context.identity,
+        step=checkpoint_step(weights_file(folder)),
+        asked={"command": list(command)},
+        counts={split: {**found.searched.counts(), "used": len(found.searched), "unlabelled": 0}},
+        failed={split: list(found.searched.failed)},
+        examples={"search": [told(found.asked, found.hits, found.corpus)]},
+        notes=found.warnings,
+    )
+    write_result(folder, f"search {found.asked}", result)
     keep_thumbnails(found.corpus, [hit.video.id for hit in found.hits], folder)
 
 

@@ -13,7 +13,7 @@ from tubelet.errors import RunError
 from tubelet.files import within, write_atomically
 from tubelet.report.document import document
 from tubelet.report.figures import Line, curves, smoothed
-from tubelet.report.folder import UNREADABLE
+from tubelet.results import UNREADABLE
 
 JPEG = b"\xff\xd8\xff"  # how such a file begins
 AGAINST = {"all": "every other patch", "distractors": "patches of distractors"}

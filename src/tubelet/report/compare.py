@@ -7,17 +7,23 @@ makes a comparison unfair (other steps, other data, other settings of a probe) i
 
 import itertools
 import json
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tubelet.errors import RunError
 from tubelet.escape import latex, markdown
-from tubelet.report.folder import Record, Run, number
+from tubelet.files import write_atomically
 from tubelet.report.statistics import Difference as OverSeeds
 from tubelet.report.statistics import difference
-from tubelet.report.tables import is_chance, known_as, level_of, place, short, shown, spelled
+from tubelet.report.tables import known_as, pipes, place, short, spelled, used
+from tubelet.results import FRACTION, Metric, Result, RunRecord, frame, read_runs, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SAME = ("batch", "accumulate", "clip.", "encoder.", "encoder", "data.sampling.", "precision")  # fields of the recipe
 PROTOCOL = ("split", "mask", "grid", "selection", "templates", "views", "normalised", "head")  # of a result
@@ -28,7 +34,7 @@ class Method:
     """The runs of one recipe, by seed."""
 
     name: str
-    runs: dict[int, Run]
+    runs: dict[int, RunRecord]
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Value:
     """A metric of a method."""
 
     by_seed: dict[int, float]
+    unit: str = FRACTION
     interval: tuple[float, float] | None = None  # of the clips, where there is one seed
 
     @property
@@ -55,6 +62,7 @@ class Difference:
     one: str
     other: str
     by_seed: dict[int, float]
+    unit: str = FRACTION
 
     @property
     def over_seeds(self) -> OverSeeds:
@@ -81,6 +89,7 @@ class Comparison:
     values: dict[tuple[str, str], dict[str, Value]]  # metric -> method, baseline or "chance" -> value
     differences: list[Difference]  # of every method to the first
     unfair: list[str]
+    frame: "pd.DataFrame"  # of `tubelet.results.frame`, with a column `method`
 
     @property
     def others(self) -> list[str]:
@@ -88,102 +97,91 @@ class Comparison:
         names = [method.name for method in self.methods]
         return list(dict.fromkeys(name for row in self.values.values() for name in row if name not in names))
 
+    def __str__(self) -> str:
+        return as_markdown(self)
 
-def compare(runs: Sequence[Run]) -> Comparison:
-    """`RunError` where there is nothing to compare."""
-    methods = group(runs)
-    values: dict[tuple[str, str], dict[str, Value]] = {}
-    for metric in metrics(runs):
-        row = {method.name: value for method in methods if (value := measured(method, *metric)) is not None}
-        values[metric] = row | beside(methods, *metric)
-    if not values:
+
+def compare(runs: Sequence[RunRecord | Path | str]) -> Comparison:
+    """Of run folders, or of what was read of them; `RunError` where there is nothing to compare."""
+    records = [run for run in runs if isinstance(run, RunRecord)] or read_runs(map(Path, runs))  # type: ignore[arg-type]
+    methods = group(records)
+    data = frame(records)
+    method_of = {run.name: method.name for method in methods for run in method.runs.values()}
+    data = data[data.value.notna()].assign(method=data.run.map(method_of))
+    if data.empty:
         raise RunError("none of these runs has a result; measure them with `tubelet evaluate RUN linear`")
+    groups = dict(list(data.groupby(["entry", "metric"], sort=False)))
+    values = {metric: values_of(groups[metric]) for metric in sorted(groups, key=lambda metric: place(metric[0]))}
     first, *rest = methods
-    differences = [found for metric in values for other in rest if (found := paired(first, other, metric)) is not None]
-    return Comparison(methods, values, differences, list(unfair(methods)))
+    differences = [
+        found
+        for metric, row in values.items()
+        for other in rest
+        if (found := paired(first.name, other.name, metric, row))
+    ]
+    return Comparison(methods, values, differences, list(unfair(methods)), data)
 
 
-def group(runs: Sequence[Run]) -> list[Method]:
+def values_of(rows: "pd.DataFrame") -> dict[str, Value]:
+    """Of one metric: the methods, then the baselines and chance, each over the seeds that it was measured with. What
+    differs between the methods is each method's own, as the random initialisations of two sizes are."""
+    unit, own = rows.unit.iloc[0], rows[rows.baseline == ""]
+    values: dict[str, Value] = {}
+    for name, some in own.groupby("method", sort=False):
+        low, high = some.low.iloc[0], some.high.iloc[0]
+        interval = (float(low), float(high)) if len(some) == 1 and not math.isnan(low) else None
+        values[name] = Value(seeds_of(some), unit, interval)
+    known = own[own.chance.notna()]
+    chance = known.assign(value=known.chance)
+    for baseline, some in [*rows[rows.baseline != ""].groupby("baseline", sort=False), ("chance", chance)]:
+        name = known_as(baseline)
+        if not some.empty and (some.groupby("seed").value.nunique() == 1).all():
+            values[name] = Value(seeds_of(some), unit)
+        else:
+            values |= {
+                f"{name} of {method}": Value(seeds_of(part), unit)
+                for method, part in some.groupby("method", sort=False)
+            }
+    return values
+
+
+def seeds_of(rows: "pd.DataFrame") -> dict[int, float]:
+    return {int(seed): float(value) for seed, value in zip(rows.seed, rows.value, strict=True)}
+
+
+def group(runs: Sequence[RunRecord]) -> list[Method]:
     """Runs of one recipe and corpus, whatever their seed; the same seed twice is two methods."""
-    found: dict[tuple[str, int], list[Run]] = {}
+    found: dict[tuple[str, int], list[RunRecord]] = {}
     for run in runs:
         values = {name: value for name, value in run.values.items() if name != "seed"}
         what = json.dumps([run.recipe.get("recipe"), values, run.corpus.get("fingerprint")], sort_keys=True)
-        seeds = [int(other.values.get("seed") or 0) for other in found.get((what, 0), [])]
-        copy = seeds.count(int(run.values.get("seed") or 0))
+        seeds = [other.seed for other in found.get((what, 0), [])]
+        copy = seeds.count(run.seed)
         found.setdefault((what, copy), []).append(run)
-    methods = [Method(named(some), {int(run.values.get("seed") or 0): run for run in some}) for some in found.values()]
+    methods = [Method(named(some), {run.seed: run for run in some}) for some in found.values()]
     names = [method.name for method in methods]
     if len(set(names)) < len(names):
         methods = [Method(" + ".join(run.name for run in method.runs.values()), method.runs) for method in methods]
     return methods
 
 
-def named(runs: Sequence[Run]) -> str:
+def named(runs: Sequence[RunRecord]) -> str:
     """What the names of the runs begin with alike."""
     columns = zip(*(run.name for run in runs), strict=False)
     common = "".join(letters[0] for letters in itertools.takewhile(lambda letters: len(set(letters)) == 1, columns))
     return runs[0].name if len(runs) == 1 else common.rstrip("-_ ./") or runs[0].name
 
 
-def metrics(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """Every number of every entry, but for chance levels."""
-    found: dict[tuple[str, str], None] = {}
-    for entry in sorted({name for run in runs for name in run.results}, key=place):
-        for run in runs:
-            for name, value in ((run.results.get(entry) or {}).get("metrics") or {}).items():
-                if number(value) and not is_chance(name):
-                    found[entry, name] = None
-    return list(found)
-
-
-def measured(method: Method, entry: str, metric: str) -> Value | None:
-    by_seed, interval = {}, None
-    for seed, run in method.runs.items():
-        result = run.results.get(entry) or {}
-        if number(value := (result.get("metrics") or {}).get(metric)):
-            by_seed[seed] = float(value)
-            bounds = (result.get("intervals") or {}).get(metric)
-            interval = (float(bounds[0]), float(bounds[1])) if bounds else None
-    return Value(by_seed, interval if len(by_seed) == 1 else None) if by_seed else None
-
-
-def beside(methods: Sequence[Method], entry: str, metric: str) -> dict[str, Value]:
-    """The baselines and chance, each over the seeds that it was measured with; each method's own where they differ, as
-    the random initialisations of two sizes do."""
-    found: dict[str, dict[str, dict[int, float]]] = {}  # name -> method -> seed -> value
-    for method in methods:
-        for seed, run in method.runs.items():
-            result = run.results.get(entry) or {}
-            levels: dict[str, Record] = {
-                known_as(name): part.get("metrics") or {} for name, part in (result.get("baselines") or {}).items()
-            }
-            own: Record = result.get("metrics") or {}
-            levels["chance"] = {metric: own.get(level_of(result, metric))}
-            for name, numbers in levels.items():
-                if number(value := numbers.get(metric)):
-                    found.setdefault(name, {}).setdefault(method.name, {})[seed] = float(value)
-    values: dict[str, Value] = {}
-    for name, parts in found.items():
-        common: dict[int, float] = {}
-        pairs = [pair for part in parts.values() for pair in part.items()]
-        if all(common.setdefault(seed, value) == value for seed, value in pairs):
-            values[name] = Value(common)
-        else:
-            values |= {f"{name} of {method}": Value(part) for method, part in parts.items()}
-    return values
-
-
-def paired(first: Method, other: Method, metric: tuple[str, str]) -> Difference | None:
-    """By the seeds that both have; a method of one seed each is paired whatever the seeds are."""
-    one, two = measured(first, *metric), measured(other, *metric)
-    if one is None or two is None:
+def paired(first: str, other: str, metric: tuple[str, str], row: Mapping[str, Value]) -> Difference | None:
+    """By the seeds that both have; methods of one seed each are paired whatever the seeds are."""
+    if first not in row or other not in row:
         return None
+    one, two = row[first], row[other]
     if len(one.by_seed) == len(two.by_seed) == 1:
-        return Difference(metric, first.name, other.name, {next(iter(two.by_seed)): two.mean - one.mean})
+        return Difference(metric, first, other, {next(iter(two.by_seed)): two.mean - one.mean}, one.unit)
     both = sorted(one.by_seed.keys() & two.by_seed.keys())
     by_seed = {seed: two.by_seed[seed] - one.by_seed[seed] for seed in both}
-    return Difference(metric, first.name, other.name, by_seed) if by_seed else None
+    return Difference(metric, first, other, by_seed, one.unit) if by_seed else None
 
 
 def unfair(methods: Sequence[Method]) -> Iterator[str]:
@@ -201,18 +199,16 @@ def unfair(methods: Sequence[Method]) -> Iterator[str]:
     for entry in dict.fromkeys(entry for _, run in every for entry in run.results):
         results = {method.name: result for method, run in every if (result := run.results.get(entry))}
         for part in PROTOCOL:
-            said = {name: (result.get("protocol") or {}).get(part) for name, result in results.items()}
+            said = {name: result.protocol.get(part) for name, result in results.items()}
             yield from told(f"{part} of {entry}", said)
-        used = {name: counted(result) for name, result in results.items()}
-        yield from told(f"clips used by {entry}", used)
+        counts = {name: counted(result) for name, result in results.items()}
+        yield from told(f"clips used by {entry}", counts)
     if len({len(method.runs) for method in methods}) > 1:
         yield from told("numbers of seeds", {method.name: len(method.runs) for method in methods})
 
 
-def counted(result: Record) -> str:
-    counts = result.get("counts") or {}
-    parts = [f"{part['used']} of {name}" for name, part in counts.items() if isinstance(part, dict) and "used" in part]
-    return ", ".join(parts)
+def counted(result: Result) -> str:
+    return ", ".join(f"{part['used']} of {name}" for name, part in result.counts.items() if used(part))
 
 
 def told(what: str, values: Mapping[str, Any]) -> Iterator[str]:
@@ -246,8 +242,7 @@ def as_markdown(found: Comparison) -> str:
 def as_latex(found: Comparison) -> str:
     """Both tables for a paper, with booktabs."""
     parts = ["% needs \\usepackage{booktabs}"]
-    tables = [value_table(found)] + ([difference_table(found)] if found.differences else [])
-    for header, rows in tables:
+    for header, rows in tables_of(found):
         body = "\n".join(" & ".join(map(latex, row)) + r" \\" for row in rows)
         parts.append(
             f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}\n\\toprule\n"
@@ -257,11 +252,27 @@ def as_latex(found: Comparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def write_comparison(found: Comparison, folder: Path) -> list[Path]:
+    """comparison.md and comparison.tex. An existing file is replaced only if it is a comparison."""
+    texts = {folder / "comparison.md": as_markdown(found), folder / "comparison.tex": as_latex(found)}
+    for path, text in texts.items():
+        if path.exists() and path.read_text(encoding="utf-8").split("\n")[0] != text.split("\n")[0]:
+            raise RunError(f"{path} exists and is no comparison; name another folder with --out")
+    for path, text in texts.items():
+        write_atomically(path, text.encode())
+    return list(texts)
+
+
+def tables_of(found: Comparison) -> list[tuple[list[str], list[list[str]]]]:
+    """Header and rows of the means, and of the differences where there are any."""
+    return [value_table(found)] + ([difference_table(found)] if found.differences else [])
+
+
 def value_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
     names = [*(method.name for method in found.methods), *found.others]
     rows = []
     for (entry, metric), row in found.values.items():
-        rows.append([label(entry, metric), *(value_text(metric, row.get(name)) for name in names)])
+        rows.append([label(entry, metric), *(value_text(row.get(name)) for name in names)])
     return ["", *names], rows
 
 
@@ -274,36 +285,24 @@ def label(entry: str, metric: str) -> str:
     return f"{entry}: {spelled(metric)}"
 
 
-def value_text(metric: str, value: Value | None) -> str:
+def value_text(value: Value | None) -> str:
     if value is None:
         return ""
-    text = shown(metric, value.mean)
     if value.spread is not None and value.spread > 0:
-        return f"{text.removesuffix(' %')} ± {shown(metric, value.spread)}"
-    if value.interval is not None:
-        low, high = (shown(metric, bound).removesuffix(" %") for bound in value.interval)
-        return f"{text} [{low}, {high}]"
-    return text
+        text = shown(value.mean, value.unit)
+        return f"{text.removesuffix(' %')} ± {shown(value.spread, value.unit)}"
+    return str(Metric(value.mean, value.interval, unit=value.unit))
 
 
 def difference_text(one: Difference) -> tuple[str, str]:
-    metric = one.metric[1]
-    half = "" if one.half is None else f" ± {points(metric, one.half).lstrip('+')}"
-    return points(metric, one.mean) + half, ", ".join(points(metric, value) for value in one.by_seed.values())
+    half = "" if one.half is None else f" ± {points(one.half, one.unit).lstrip('+')}"
+    return points(one.mean, one.unit) + half, ", ".join(points(value, one.unit) for value in one.by_seed.values())
 
 
-def points(metric: str, value: float) -> str:
-    """A difference with its sign: points for shares, else in three figures."""
-    share = shown(metric, 0.5).endswith("%")
-    return f"{100 * value:+.1f}" if share else f"{value:+.3g}"
+def points(value: float, unit: str) -> str:
+    """A difference with its sign: points for fractions, else in three figures."""
+    return f"{100 * value:+.1f}" if unit == FRACTION else f"{value:+.3g}"
 
 
 def seeds(found: Comparison) -> str:
     return ", ".join(f"{method.name}: {', '.join(map(str, sorted(method.runs)))}" for method in found.methods)
-
-
-def pipes(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(map(markdown, cells))} |"
-
-    return [line(header), "|" + "---|" * len(header), *map(line, rows)]

@@ -1,13 +1,14 @@
-"""What a reader must know before the numbers: what leaks, what failed, what was short, what is not there yet."""
+"""What a reader must know before the numbers: what gave answers away, what failed, what is missing."""
 
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from tubelet.report.folder import Run, number
+from tubelet.report.pictures import has_samples, has_thumbnails
+from tubelet.results import RunRecord, finite
 
-Kind = Literal["leak", "failed", "short", "seen", "remark", "missing"]
+Kind = Literal["warning", "failed", "short", "trained_on", "note", "missing"]
 EVALUATIONS = {
     "linear": "linear probe", "knn": "kNN", "retrieval": "retrieval", "reconstruction": "held-out reconstruction"
 }  # fmt: skip
@@ -25,64 +26,63 @@ class Notice:
     command: str = ""
 
 
-def notices(run: Run) -> list[Notice]:
-    """Leaks first, then what failed, then what is missing."""
-    found = [*leaks(run), *splits(run), *failures(run), *shorts(run), *remarks(run), *missing(run)]
-    return sorted(found, key=lambda notice: notice.kind != "leak")
+def notices(run: RunRecord) -> list[Notice]:
+    """What gave answers away first, then what failed, then what is missing."""
+    found = [*warnings(run), *splits(run), *failures(run), *shorts(run), *notes(run), *missing(run)]
+    return sorted(found, key=lambda notice: notice.kind != "warning")
 
 
-def leaks(run: Run) -> Iterator[Notice]:
-    """The marks that evaluations put on their own results, each with the names of those that it concerns."""
+def warnings(run: RunRecord) -> Iterator[Notice]:
+    """Those of every result, each with the names of the entries that it concerns."""
     found: dict[str, list[str]] = {}
     for name, result in run.results.items():
-        for mark in result.get("marks") or []:
-            found.setdefault(str(mark), []).append(name)
-    for mark, names in found.items():
-        yield Notice("leak", run.name, f"{', '.join(names)}: {mark}.")
+        for text in result.warnings:
+            found.setdefault(text, []).append(name)
+    for text, names in found.items():
+        yield Notice("warning", run.name, f"{', '.join(names)}: {text}.")
 
 
-def splits(run: Run) -> Iterator[Notice]:
-    """Which splits the encoder and the aligner have seen, where a result says so."""
+def splits(run: RunRecord) -> Iterator[Notice]:
+    """Which splits the encoder and the aligner were trained on, where a result says so."""
     said: dict[str, dict[str, None]] = {}
     for result in run.results.values():
-        corpus = str((result.get("corpus") or {}).get("name", "the corpus"))
-        for part, names in (result.get("seen") or {}).items():
-            known = ["clips that nobody recorded" if name == "unknown" else str(name) for name in names]
-            said.setdefault(f"Of {corpus}, the {part} has seen", {})[", ".join(known) or "nothing"] = None
-    for who, seen in said.items():
-        test = any("test" in words.split(", ") for words in seen)
-        yield Notice("leak" if test else "seen", run.name, f"{who} {' or '.join(seen)}.")
+        corpus = result.corpus.get("name", "the corpus")
+        for part, names in result.trained_on.items():
+            known = ["clips that nobody recorded" if name == "unknown" else name for name in names]
+            said.setdefault(f"Of {corpus}, the {part} was trained on", {})[", ".join(known) or "nothing"] = None
+    for who, parts in said.items():
+        test = any("test" in words.split(", ") for words in parts)
+        yield Notice("warning" if test else "trained_on", run.name, f"{who} {' or '.join(parts)}.")
 
 
-def failures(run: Run) -> Iterator[Notice]:
+def failures(run: RunRecord) -> Iterator[Notice]:
     training = unique(name for record in run.steps for name in record.get("failed") or ())
     if training:
         yield named(run, training, "could not be read while training; left out, never replaced")
     measured: dict[str, list[str]] = {}
     for result in run.results.values():
-        failed = result.get("failed") or {}
-        for split, names in (failed if isinstance(failed, dict) else {"the corpus": failed}).items():
-            measured.setdefault(split, []).extend(map(str, names))
+        for split, names in result.failed.items():
+            measured.setdefault(split, []).extend(names)
     for split, names in measured.items():
         if names:
             yield named(run, unique(names), f"of {split} could not be measured; left out, never replaced")
 
 
-def named(run: Run, names: list[str], what: str) -> Notice:
+def named(run: RunRecord, names: list[str], what: str) -> Notice:
     rest = len(names) - NAMED
     details = tuple(names[:NAMED]) + ((f"and {rest} more",) if rest > 0 else ())
     return Notice("failed", run.name, f"{len(names)} {plural('clip', len(names))} {what}:", details)
 
 
-def shorts(run: Run) -> Iterator[Notice]:
-    trained = sum(int(record["short"]) for record in run.steps if number(record.get("short")))
+def shorts(run: RunRecord) -> Iterator[Notice]:
+    trained = sum(int(record["short"]) for record in run.steps if finite(record.get("short")))
     if trained:
         where = f"in the {len(run.steps):,} logged of {run.last_step:,} steps"
         text = f"{trained:,} {plural('clip', trained)} {where} came from a source shorter than the span."
         yield Notice("short", run.name, text)
     said: dict[str, None] = {}
     for result in run.results.values():
-        for split, counts in (result.get("counts") or {}).items():
+        for split, counts in result.counts.items():
             if isinstance(counts, dict) and counts.get("short"):
                 used = counts.get("used", 0) + counts.get("unlabelled", 0)
                 said[f"{counts['short']:,} of {used:,} measured clips of {split} are shorter than the span."] = None
@@ -90,15 +90,15 @@ def shorts(run: Run) -> Iterator[Notice]:
         yield Notice("short", run.name, text)
 
 
-def remarks(run: Run) -> Iterator[Notice]:
-    for text in run.remarks:
-        yield Notice("remark", run.name, text)
+def notes(run: RunRecord) -> Iterator[Notice]:
+    for text in run.notes:
+        yield Notice("note", run.name, text)
     for evaluation, result in run.results.items():
-        for text in [*(result.get("warnings") or []), *(result.get("remarks") or [])]:
-            yield Notice("remark", run.name, f"{evaluation}: {text}.")
+        for text in result.notes:
+            yield Notice("note", run.name, f"{evaluation}: {text}.")
 
 
-def missing(run: Run) -> Iterator[Notice]:
+def missing(run: RunRecord) -> Iterator[Notice]:
     """What this page would show and cannot yet, with the command that makes it."""
     folder, corpus = str(run.folder), str(run.corpus.get("path") or "CORPUS")
 
@@ -119,9 +119,9 @@ def missing(run: Run) -> Iterator[Notice]:
         named = ", ".join(EVALUATIONS[name] for name in absent[:-1]) + (" and " if absent[1:] else "")
         text = f"No {named}{EVALUATIONS[absent[-1]]} yet:"
         yield Notice("missing", run.name, text, command=evaluate(*absent))
-    if run.samples is None and "reconstruction" in run.results:
+    if not has_samples(run.folder) and "reconstruction" in run.results:
         yield Notice("missing", run.name, "No sample clips yet:", command=evaluate("reconstruction"))
-    if run.thumbnails is None and any(result.get("examples") for result in run.results.values()):
+    if not has_thumbnails(run.folder) and any(result.examples for result in run.results.values()):
         yield Notice("missing", run.name, "No pictures of the retrieval examples yet:", command=evaluate("retrieval"))
 
 

@@ -12,27 +12,26 @@ from markupsafe import Markup
 from tubelet.errors import RunError
 from tubelet.files import write_atomically
 from tubelet.report import sheets
-from tubelet.report.compare import Comparison, Value, compare, difference_table, label, value_table
+from tubelet.report.compare import Comparison, Value, compare, label, tables_of
 from tubelet.report.document import document, is_another
 from tubelet.report.figures import SERIES, Level, Line, Span, curves, smoothed, spans
-from tubelet.report.folder import UNREADABLE, Run, number, read_runs
 from tubelet.report.notices import notices
-from tubelet.report.pictures import Samples
+from tubelet.report.pictures import Samples, load_samples, load_thumbnails
 from tubelet.report.tables import (
     Table,
     at_a_glance,
     confusions,
     known_as,
-    level_of,
     recipe_tables,
     results_tables,
     title,
 )
+from tubelet.results import UNREADABLE, RunRecord, finite, read_runs
 
 GENERATOR = "tubelet report"
 SHOWN = 8  # sample clips on the page
 DRAWN = 20  # metrics of a comparison that are drawn; the table has all
-PROBED = ("accuracy", "skill", "r@1")  # metrics that are drawn over training time
+PROBED = ("accuracy", "r2", "r@1")  # metrics that are drawn over training time
 
 
 def write_report(folders: Sequence[Path | str], out: Path | str) -> Path:
@@ -54,7 +53,7 @@ def write_report(folders: Sequence[Path | str], out: Path | str) -> Path:
     return out
 
 
-def compose(runs: Sequence[Run]) -> str:
+def compose(runs: Sequence[RunRecord]) -> str:
     """The whole page as text: the same runs give the same bytes."""
     return document(
         "page.html",
@@ -78,7 +77,7 @@ def compose(runs: Sequence[Run]) -> str:
     )
 
 
-def glances(runs: Sequence[Run]) -> list[Table]:
+def glances(runs: Sequence[RunRecord]) -> list[Table]:
     """A table of the runs that can be compared, each under its heading where there are several."""
     parts = alike(runs)
     return [
@@ -89,15 +88,15 @@ def glances(runs: Sequence[Run]) -> list[Table]:
     ]
 
 
-def alike(runs: Sequence[Run]) -> list[list[Run]]:
+def alike(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
     """What can be compared: pretraining with pretraining, fine-tuning with fine-tuning, on one corpus."""
-    found: dict[tuple[str, bool], list[Run]] = {}
+    found: dict[tuple[str, bool], list[RunRecord]] = {}
     for run in runs:
         found.setdefault((str(run.corpus.get("fingerprint")), run.pretrained), []).append(run)
     return list(found.values())
 
 
-def told(runs: Sequence[Run]) -> str:
+def told(runs: Sequence[RunRecord]) -> str:
     """What runs that are alike have in common."""
     return f"{'Pretrained' if runs[0].pretrained else 'Fine-tuned'}, {runs[0].corpus.get('name', 'unknown corpus')}"
 
@@ -121,7 +120,7 @@ class Shown:
     """One run's rows under a clip."""
 
     run: str
-    skill: str
+    note: str
     strips: list[sheets.Strip]
 
 
@@ -137,13 +136,13 @@ class Sheet:
     shown: list[Shown]
 
 
-def contact_sheets(runs: Sequence[Run]) -> list[Sheet]:
+def contact_sheets(runs: Sequence[RunRecord]) -> list[Sheet]:
     """The clips that the runs were shown, in the order of the first run that has them."""
-    found: dict[tuple[str, str], list[tuple[Run, Samples, int]]] = {}
+    found: dict[tuple[str, str], list[tuple[RunRecord, Samples, int]]] = {}
     for run in runs:
-        if run.samples is not None:
-            for index, name in enumerate(map(str, run.samples.ids)):
-                found.setdefault((str(run.samples.corpus), name), []).append((run, run.samples, index))
+        if (samples := load_samples(run.folder)) is not None:
+            for index, name in enumerate(map(str, samples.ids)):
+                found.setdefault((str(samples.corpus), name), []).append((run, samples, index))
     pages = []
     for (corpus, name), places in list(found.items())[:SHOWN]:
         _, samples, index = places[0]
@@ -160,11 +159,12 @@ def contact_sheets(runs: Sequence[Run]) -> list[Sheet]:
     return pages
 
 
-def shown(run: Run, samples: Samples, index: int, first: Samples, place: int) -> Shown:
+def shown(run: RunRecord, samples: Samples, index: int, first: Samples, place: int) -> Shown:
     """A run's rows; where its frames or its caption are not those of the first run, they are shown too."""
-    value = sheets.skill(samples, index)
-    words = "every hidden tubelet is flat" if np.isnan(value) else f"1 − loss/trivial {value:.2f} on this clip"
-    step = (run.results.get("reconstruction") or {}).get("step", run.last_step)
+    value = sheets.r2(samples, index)
+    words = "every hidden tubelet is flat" if np.isnan(value) else f"R² {value:.2f} on this clip"
+    result = run.results.get("reconstruction")
+    step = run.last_step if result is None or result.step is None else result.step
     caption = str(samples.captions[index])
     words += f", step {step:,}" + (f", caption: {caption}" if caption != str(first.captions[place]) else "")
     strips = sheets.strips(samples, index)
@@ -180,16 +180,16 @@ class Chart:
     svg: Markup
 
 
-def training(runs: Sequence[Run]) -> list[Chart]:
-    """Reconstruction against its trivial level, contrast, rate, throughput: whatever the logs hold."""
+def training(runs: Sequence[RunRecord]) -> list[Chart]:
+    """Reconstruction and contrast against their baselines, rate, throughput: whatever the logs hold."""
     charts = [
         Chart(
-            "Reconstruction: 1 − loss / trivial",
-            "0 is what predicting the mean costs, 1 is perfect. Faint: every logged step; bold: running mean.",
-            drawn("skill", runs, trivial_share, percent=True, floor=0.0),
+            "Reconstruction: R²",
+            "0 is what predicting the mean explains, 1 is perfect. Faint: every logged step; bold: running mean.",
+            drawn("r2", runs, explained, percent=True, floor=0.0),
         ),
         Chart(
-            "Pixel loss and its trivial level",
+            "Pixel loss and the mean-prediction baseline",
             "Mean squared error of the hidden tubelets. Dashed: the mean of the target squared over the same tubelets.",
             drawn("pixels", runs, lambda run: run.series("pixels"), reference="pixels.trivial"),
         ),
@@ -218,18 +218,18 @@ def training(runs: Sequence[Run]) -> list[Chart]:
     return [chart for chart in charts if chart.svg]
 
 
-def trivial_share(run: Run) -> tuple[np.ndarray, np.ndarray]:
+def explained(run: RunRecord) -> tuple[np.ndarray, np.ndarray]:
     """1 - pixels/pixels.trivial where both were logged and there was something to predict."""
     points = [
         (record["step"], 1 - record["pixels"] / record["pixels.trivial"])
         for record in run.steps
-        if number(record.get("pixels")) and number(record.get("pixels.trivial")) and record["pixels.trivial"] > 0
+        if finite(record.get("pixels")) and finite(record.get("pixels.trivial")) and record["pixels.trivial"] > 0
     ]
     return np.asarray([step for step, _ in points]), np.asarray([value for _, value in points])
 
 
 def drawn(
-    name: str, runs: Sequence[Run], pick: Any, *, raw: bool = False, reference: str | None = None, **options: Any
+    name: str, runs: Sequence[RunRecord], pick: Any, *, raw: bool = False, reference: str | None = None, **options: Any
 ) -> Markup:
     """A chart with one colour a run; empty where no run has a point."""
     lines = []
@@ -251,7 +251,7 @@ def thinned(series: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarr
     return steps, smoothed(values)
 
 
-def probes(runs: Sequence[Run]) -> list[Chart]:
+def probes(runs: Sequence[RunRecord]) -> list[Chart]:
     """What was measured while training, beside the baselines, the ceiling and chance."""
     charts = []
     for evaluation, metric in measured_metrics(runs):
@@ -279,38 +279,33 @@ def within_reach(lines: Sequence[Line], levels: Sequence[Level]) -> list[Level]:
     return [level for level in levels if level.label != "ceiling" or level.value <= 2 * top]
 
 
-def probe_note(runs: Sequence[Run], dotted: bool, beyond: Sequence[str]) -> str:
-    limits = {int(limit) for run in runs if number(limit := run.values.get("evaluate_limit"))}
+def probe_note(runs: Sequence[RunRecord], dotted: bool, beyond: Sequence[str]) -> str:
+    limits = {int(limit) for run in runs if finite(limit := run.values.get("evaluate_limit"))}
     words = [f"While training on at most {limit:,} videos of a split, at the end on all." for limit in sorted(limits)]
     words += ["Dotted: what needs no training."] * dotted
     words += [f"Beyond the chart: {', '.join(beyond)}."] * bool(beyond)
     return " ".join(words)
 
 
-def measured_metrics(runs: Sequence[Run]) -> list[tuple[str, str]]:
+def measured_metrics(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
     """(evaluation, metric) pairs of while training that are worth a chart, in the order they appear."""
-    pairs: dict[tuple[str, str], None] = {}
-    for run in runs:
-        for record in run.evaluations:
-            for metric in record.get("metrics") or {}:
-                if metric.rpartition(".")[2] in PROBED:
-                    pairs[str(record.get("name")), metric] = None
-    return list(pairs)
+    pairs = ((one.name, metric) for run in runs for one in run.evaluations for metric in one.metrics)
+    return list(dict.fromkeys(pair for pair in pairs if pair[1].rpartition(".")[2] in PROBED))
 
 
-def baselines(runs: Sequence[Run], evaluation: str, metric: str) -> list[Level]:
+def baselines(runs: Sequence[RunRecord], evaluation: str, metric: str) -> list[Level]:
     """The metric of the baselines in results.json, and of chance: once where the runs agree, else in their colours."""
     found: dict[str, dict[int, float]] = {}  # level -> run -> value
     for index, run in enumerate(runs):
-        result = run.results.get(evaluation) or {}
-        for name, part in (result.get("baselines") or {}).items():
-            if number(value := (part.get("metrics") or {}).get(metric)):
-                found.setdefault(known_as(name), {})[index] = float(value)
-        measured = [record for record in run.evaluations if record.get("name") == evaluation]
-        for record in (result, *reversed(measured)):
-            if number(value := (record.get("metrics") or {}).get(level_of(record, metric))):
-                found.setdefault("chance", {})[index] = float(value)
-                break
+        result = run.results.get(evaluation)
+        for name, one in (result.baselines if result else {}).items():
+            if metric in one.metrics:
+                found.setdefault(known_as(name), {})[index] = one.metrics[metric].value
+        measured = [result.metrics] if result else []
+        measured += [one.metrics for one in reversed(run.evaluations) if one.name == evaluation]
+        known = (metrics[metric].chance for metrics in measured if metric in metrics)
+        if (chance := next((one for one in known if one is not None), None)) is not None:
+            found.setdefault("chance", {})[index] = chance
     levels = []
     for name, values in found.items():
         if len(set(values.values())) == 1:
@@ -331,7 +326,7 @@ class Beside:
     tables: list[tuple[list[str], list[list[str]]]]
 
 
-def comparison(runs: Sequence[Run]) -> Beside | None:
+def comparison(runs: Sequence[RunRecord]) -> Beside | None:
     """None where there is one run alone, or nothing to compare."""
     if len(runs) < 2 or not any(run.results for run in runs):
         return None
@@ -362,9 +357,8 @@ def comparison(runs: Sequence[Run]) -> Beside | None:
     if apart:
         note = f"To {found.methods[0].name}, in points. Bar: the 95 % t-interval of the paired differences."
         charts.append(Chart("Paired differences", note, spans(f"compare-differences {title}", apart, zero=True)))
-    tables = [value_table(found)] + ([difference_table(found)] if found.differences else [])
     heads = [Heading(name, place % SERIES + 1) for name, place in order.items()]
-    return Beside(title, found.unfair, charts if means else [], heads, tables)
+    return Beside(title, found.unfair, charts if means else [], heads, tables_of(found))
 
 
 def headlines(found: Comparison) -> list[tuple[str, str]]:
@@ -402,15 +396,15 @@ class Retrievals:
     queries: list[Query]
 
 
-def retrievals(run: Run) -> list[Retrievals]:
+def retrievals(run: RunRecord) -> list[Retrievals]:
     """The examples of searches in the results, by kind, with the pictures that the run keeps of them."""
     pictures: dict[str, str] = {}
-    if run.thumbnails is not None:
-        names = map(str, run.thumbnails.ids)
-        pictures = {name: sheets.thumbnail(frame) for name, frame in zip(names, run.thumbnails.frames, strict=True)}
+    if (thumbnails := load_thumbnails(run.folder)) is not None:
+        names = map(str, thumbnails.ids)
+        pictures = {name: sheets.thumbnail(frame) for name, frame in zip(names, thumbnails.frames, strict=True)}
     found: dict[str, list[Query]] = {}
     for result in run.results.values():
-        for kind, examples in (result.get("examples") or {}).items():
+        for kind, examples in result.examples.items():
             found.setdefault(kind, []).extend(
                 Query(
                     Entry(example["query"], pictures.get(example["query"], "")),
@@ -425,7 +419,7 @@ def retrievals(run: Run) -> list[Retrievals]:
     return [Retrievals(run.name, kind, queries) for kind, queries in found.items()]
 
 
-def commands(run: Run) -> list[str]:
+def commands(run: RunRecord) -> list[str]:
     """What makes this run again, and its measurements."""
     corpus, folder = str(run.corpus.get("path", "CORPUS")), str(run.folder)
     words = [str(word) for word in run.recipe.get("command") or []]
@@ -437,12 +431,12 @@ def commands(run: Run) -> list[str]:
     for name, result in run.results.items():
         if name == "finetune":
             continue  # measured by the command that trains
-        asked = result.get("asked") or {}  # nothing of what training itself measured
+        asked = result.asked  # nothing of what training itself measured
         if "command" in asked:
             lines.append(shlex.join(["tubelet", *map(str, asked["command"])]))
             continue
         after = [str(word) for word in asked.get("settings") or []]
-        after += ["--baselines"] if set(result.get("baselines") or ()) - {"ceiling"} else []
+        after += ["--baselines"] if set(result.baselines) - {"ceiling"} else []
         where = str(asked.get("on") or corpus)
         together.setdefault((where, *after), []).append(str(asked.get("evaluation") or name))
     for (where, *after), names in together.items():

@@ -32,7 +32,7 @@ class Samples:
     mean: np.ndarray  # float "s q 3": the truth's, colours in 0..255
     std: np.ndarray  # float "s q 3": the truth's, unbiased
     loss: np.ndarray  # float "s": mean squared error of the prediction
-    trivial: np.ndarray  # float "s": the same of predicting 0
+    mean_prediction_loss: np.ndarray  # float "s": the same of predicting 0
     ids: np.ndarray  # str "s"
     captions: np.ndarray  # str "s", "" where there is none
     labels: np.ndarray  # str "s", "" where there is none
@@ -75,6 +75,14 @@ def load_thumbnails(run: Path) -> Thumbnails | None:
     """None where the run has none yet."""
     arrays = read(within(run, "pictures", THUMBNAILS), [f.name for f in fields(Thumbnails)], "retrieval")
     return None if arrays is None else Thumbnails(**arrays)
+
+
+def has_samples(run: Path) -> bool:
+    return within(run, "pictures", SAMPLES).exists()
+
+
+def has_thumbnails(run: Path) -> bool:
+    return within(run, "pictures", THUMBNAILS).exists()
 
 
 def read(path: Path, names: list[str], evaluation: str) -> dict[str, np.ndarray] | None:

@@ -70,10 +70,10 @@ def frames_strip(samples: Samples, index: int) -> Strip:
     )
 
 
-def skill(samples: Samples, index: int) -> float:
-    """1 - loss/trivial of one clip; NaN where every scored tubelet is flat."""
-    trivial = float(samples.trivial[index])
-    return 1 - float(samples.loss[index]) / trivial if trivial > 0 else float("nan")
+def r2(samples: Samples, index: int) -> float:
+    """The explained variance of one clip; NaN where every scored tubelet is flat."""
+    mean = float(samples.mean_prediction_loss[index])
+    return 1 - float(samples.loss[index]) / mean if mean > 0 else float("nan")
 
 
 def masked(samples: Samples, index: int) -> np.ndarray:

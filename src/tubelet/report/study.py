@@ -16,8 +16,8 @@ from tubelet.escape import code_block, markdown
 from tubelet.files import write_atomically
 from tubelet.report.document import document, is_another
 from tubelet.report.figures import SERIES, Level, Line, Span, curves, spans
-from tubelet.report.folder import number
 from tubelet.report.statistics import Difference, discoveries, mean_and_spread, paired
+from tubelet.results import finite as number
 
 GENERATOR = "tubelet study"
 LOG = "log"

@@ -1,21 +1,24 @@
 """The tables of the page: at a glance, results with their intervals, confusion matrices, recipes."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tubelet.report.folder import Record, Run, number
+from tubelet.escape import markdown
+from tubelet.results import Metric, Record, Result, RunRecord, finite, frame, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LARGEST = 16  # classes of a confusion matrix that is shown whole
 PAIRS = 12  # most frequent confusions that are named of a larger one
-LEVELS = ("chance", "chance_r", "majority", "flat", "still", "grid")
-SHARES = ("accuracy", "balanced_accuracy", "top5_accuracy", "r", "map", "j", *LEVELS)
 CHOSEN = {
     "finetune": ("accuracy", "held_out.accuracy"),
-    "reconstruction": ("skill", "nearest_skill"),
+    "reconstruction": ("r2",),
     "linear": ("mean.accuracy", "slots.accuracy"),
     "knn": ("mean.accuracy", "slots.accuracy"),
     "retrieval": ("text_to_video.r@1", "video_to_text.r@1", "video_to_video.slots.r@1"),
@@ -46,10 +49,10 @@ class Table:
     columns: list[int] | None = None  # the places of the runs that stand here; None: all of them
     beside: list[str] = field(default_factory=list)  # further columns after the runs: what needs no training
     protocol: list[tuple[str, str]] = field(default_factory=list)
-    marks: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
-def at_a_glance(runs: Sequence[Run]) -> Table:
+def at_a_glance(runs: Sequence[RunRecord]) -> Table:
     """The few lines that tell the runs apart, then their headline numbers."""
     facts = {
         "Recipe": [str(run.recipe.get("recipe", "")) for run in runs],
@@ -62,7 +65,7 @@ def at_a_glance(runs: Sequence[Run]) -> Table:
     rows = [Row(name, [Cell(text) for text in texts]) for name, texts in facts.items() if any(texts)]
     for evaluation, metrics in CHOSEN.items():
         for metric in metrics:
-            cells = [beside(run.results.get(evaluation) or {}, metric) for run in runs]
+            cells = [beside(run.results.get(evaluation), metric) for run in runs]
             if any(c.text for c in cells):
                 rows.append(Row(title(evaluation, metric), cells))
     return Table("At a glance", rows)
@@ -75,14 +78,14 @@ def title(evaluation: str, metric: str) -> str:
     return f"{named.get(evaluation, evaluation.capitalize())}, {spelled(metric)}"
 
 
-def start(run: Run) -> str:
+def start(run: RunRecord) -> str:
     """What fine-tuning begins with, and how many labels it has."""
     begun = "fresh weights" if run.values.get("scratch") else f"the weights of {run.values.get('init')}"
     share = run.values.get("labels_share")
-    return begun + (f", {share:.0%} of the labels" if number(share) else "")
+    return begun + (f", {share:.0%} of the labels" if finite(share) else "")
 
 
-def describe(run: Run, part: str) -> str:
+def describe(run: RunRecord, part: str) -> str:
     """A part of the recipe in a few words: its class and its plain values."""
     values = run.values
     own = [
@@ -94,94 +97,114 @@ def describe(run: Run, part: str) -> str:
     return ", ".join(text for text in (name, *own[:3]) if text)
 
 
-def objectives(run: Run) -> str:
+def objectives(run: RunRecord) -> str:
     """The objectives that are on."""
     values = run.values
     names = dict.fromkeys(name.split(".")[1] for name in values if name.startswith("objectives."))
     on = []
     for name in names:
         weight = values.get(f"objectives.{name}.weight", 1.0)
-        if number(weight) and weight > 0:
+        if finite(weight) and weight > 0:
             on.append(name if weight == 1 else f"{weight:g} × {name}")
         elif values.get(f"objectives.{name}.detach"):
             on.append(f"{name} (observed)")
     return " + ".join(on)
 
 
-def steps(run: Run) -> str:
+def steps(run: RunRecord) -> str:
     planned = run.values.get("steps")
     if run.imported:
         return "not trained here"
-    if number(planned) and planned != run.last_step:
+    if finite(planned) and planned != run.last_step:
         return f"{run.last_step:,} of {planned:,}"
     return f"{run.last_step:,}" if run.steps else ""
 
 
-def speed(run: Run) -> str:
+def speed(run: RunRecord) -> str:
     _, values = run.series("clips_per_second")
     return f"{float(np.median(values)):.3g} (median)" if len(values) else ""
 
 
-def results_tables(runs: Sequence[Run]) -> list[Table]:
-    """A table for each entry of results.json and each corpus: nothing stands beside what was measured elsewhere."""
+def results_tables(runs: Sequence[RunRecord]) -> list[Table]:
+    """A table for each entry of results.json and each corpus: nothing stands next to what was measured elsewhere."""
     tables = []
     several = len({where(run, entry) for run in runs for entry in run.results}) > 1
     for entry in sorted(dict.fromkeys(name for run in runs for name in run.results), key=place):
         corpora: dict[str, list[int]] = {}
         for index, run in enumerate(runs):
-            if numbers([run.results.get(entry) or {}]):
+            if entry in run.results and run.results[entry].metrics:
                 corpora.setdefault(where(run, entry), []).append(index)
         for columns in corpora.values():
-            name = name_of(measured_on(runs[columns[0]], entry)) if several and " on " not in entry else ""
+            name = measured_on(runs[columns[0]], entry).get("name", "") if several and " on " not in entry else ""
             table = results_table(entry, [runs[index] for index in columns])
             tables.append(replace(table, title=f"{entry}, {name}" if name else entry, columns=columns))
     return tables
 
 
-def measured_on(run: Run, entry: str) -> Record:
+def measured_on(run: RunRecord, entry: str) -> Mapping[str, str]:
     """The corpus of an entry; of one that does not say it, the run's own."""
-    return (run.results.get(entry) or {}).get("corpus") or run.corpus
+    return (run.results[entry].corpus if entry in run.results else {}) or run.corpus
 
 
-def where(run: Run, entry: str) -> str:
+def where(run: RunRecord, entry: str) -> str:
     return str(measured_on(run, entry).get("fingerprint"))
 
 
-def name_of(corpus: Record) -> str:
-    return str(corpus.get("name", ""))
-
-
-def results_table(entry: str, runs: Sequence[Run]) -> Table:
-    """Every metric by runs, then the baselines and its chance level.
+def results_table(entry: str, runs: Sequence[RunRecord]) -> Table:
+    """Every metric by runs, then the baselines and its chance level, from the tidy frame.
 
     What is the same for all runs is a column; a baseline that differs between them is a row under each metric.
     """
-    found = [run.results.get(entry) or {} for run in runs]
-    metrics = [name for name in numbers(found) if not is_chance(name)]
-    names = dict.fromkeys(name for result in found for name in (result.get("baselines") or {}))
-    columns = [name for name in names if agree(found, name)]
-    chance = any(
-        number((result.get("metrics") or {}).get(level_of(result, name))) for result in found for name in metrics
+    data = frame(runs)
+    data = data[(data.entry == entry) & data.value.notna()]
+    own, others = data[data.baseline == ""], data[data.baseline != ""]
+    agree = (
+        others.groupby(["baseline", "metric"], sort=False).value.nunique().groupby("baseline", sort=False).max() <= 1
     )
+    shared, apart = (list(agree.index[agree == same]) for same in (True, False))
+    results = [run.results[entry] for run in runs]
     rows = []
-    for metric in metrics:
-        cells = [cell(result, metric) for result in found]
-        cells += [cell(first(found, name), metric) for name in columns]
-        if chance:
-            cells.append(next((c for result in found if (c := cell(result, level_of(result, metric))).text), Cell("")))
+    for metric in own.metric.unique():
+        mine, theirs = own[own.metric == metric], others[others.metric == metric]
+        cells = [cell(mine[mine.run == run.name]) for run in runs]
+        cells += [cell(theirs[theirs.baseline == name]) for name in shared]
+        if own.chance.notna().any():
+            cells.append(level(mine))
         rows.append(Row(spelled(metric), cells))
-        rows += [row for row in below(metric, found, chance=False) if row.name not in map(known_as, columns)]
-    blank = [Cell("", empty=True)] * (len(columns) + chance)
-    protocol: Record = next((result["protocol"] for result in found if result.get("protocol")), {})
+        for name in apart:
+            row = theirs[theirs.baseline == name]
+            rows.append(Row(known_as(name), [cell(row[row.run == run.name]) for run in runs], 1))
+    beside = [*map(known_as, shared), *(["chance"] if own.chance.notna().any() else [])]
+    blank = [Cell("", empty=True)] * len(beside)
+    rows += reference_rows(results) + count_rows(results)
+    protocol = next((result.protocol for result in results if result.protocol), {})
     return Table(
         title=entry,
-        rows=[replace(row, cells=row.cells + blank[len(row.cells) - len(runs) :]) for row in rows + count_rows(found)],
-        beside=[*map(known_as, columns), *(["chance"] if chance else [])],
+        rows=[replace(row, cells=row.cells + blank[len(row.cells) - len(runs) :]) for row in rows],
+        beside=beside,
         protocol=[(spelled(name), short(value)) for name, value in flat(protocol)],
-        marks=[
-            f"{run.name}: {mark}" for run, result in zip(runs, found, strict=True) for mark in result.get("marks") or []
-        ],
+        warnings=[f"{run.name}: {text}" for run, result in zip(runs, results, strict=True) for text in result.warnings],
     )
+
+
+def cell(rows: "pd.DataFrame") -> Cell:
+    """The first of these rows, with its 95 % interval where it has one."""
+    return cell_of(metric_of(next(rows.itertuples()))) if len(rows) else Cell("")
+
+
+def metric_of(row: Any) -> Metric:
+    """The metric that a row of the frame says."""
+    return Metric(row.value, None if math.isnan(row.low) else (row.low, row.high), unit=row.unit)
+
+
+def cell_of(metric: Metric) -> Cell:
+    return Cell(metric.text, " to ".join(metric.bounds or ()))
+
+
+def level(rows: "pd.DataFrame") -> Cell:
+    """What chance scores."""
+    known = rows[rows.chance.notna()]
+    return Cell(shown(known.chance.iloc[0], known.unit.iloc[0])) if len(known) else Cell("")
 
 
 def place(entry: str) -> tuple[int, str]:
@@ -190,69 +213,19 @@ def place(entry: str) -> tuple[int, str]:
     return next((known.index(name) for name in known if entry.startswith(name)), len(known)), entry
 
 
-def numbers(found: Sequence[Record]) -> list[str]:
-    """Metrics that are numbers, in the order they appear."""
-    metrics = [(name, value) for result in found for name, value in (result.get("metrics") or {}).items()]
-    return list(dict.fromkeys(name for name, value in metrics if number(value)))
-
-
-def agree(found: Sequence[Record], baseline: str) -> bool:
-    """Whether all runs that have this baseline have the same numbers."""
-    values = [part.get("metrics") for result in found if (part := (result.get("baselines") or {}).get(baseline))]
-    return all(value == values[0] for value in values)
-
-
-def first(found: Sequence[Record], baseline: str) -> Record:
-    parts = ((result.get("baselines") or {}).get(baseline) for result in found)
-    return next((part for part in parts if part), {})
-
-
-def below(metric: str, found: Sequence[Record], chance: bool = True) -> list[Row]:
-    """The same metric of the baselines, and what needs no features."""
-    names = dict.fromkeys(name for result in found for name in (result.get("baselines") or {}))
-    rows = []
-    for name in names:
-        cells = [cell((result.get("baselines") or {}).get(name) or {}, metric) for result in found]
-        rows.append(Row(known_as(name), cells, 1))
-    if chance:
-        rows.append(Row("chance", [cell(result, level_of(result, metric)) for result in found], 1))
-    return [row for row in rows if any(c.text for c in row.cells)]
-
-
 def known_as(baseline: str) -> str:
     return "random initialisation" if baseline == "random" else spelled(baseline)
 
 
-def is_chance(metric: str) -> bool:
-    return metric == "majority" or metric.rpartition(".")[2].startswith("chance")
-
-
-def chance_of(metric: str) -> str:
-    """The name of this metric's level without any features."""
-    measure = metric.rpartition(".")[2]
-    if measure in ("accuracy", "balanced_accuracy"):
-        return "majority" if measure == "accuracy" else "chance"
-    if measure == "top5_accuracy":
-        return metric.replace("top5", "chance_top5")
-    return f"{metric.partition('.')[0]}.chance_{measure}"
-
-
-def level_of(result: Record, metric: str) -> str:
-    """The same among the numbers of a result; of accuracy the commonest class, or a guess where that is better."""
-    name, metrics = chance_of(metric), result.get("metrics") or {}
-    known = [level for level in ("majority", "chance") if number(metrics.get(level))]
-    return max(known, key=lambda level: float(metrics[level])) if name == "majority" and known else name
-
-
 WORDS = {
-    "skill": "1 − loss/trivial",
-    "trivial": "trivial loss",
-    "nearest": "loss of copying the nearest visible tubelet",
-    "nearest_skill": "1 − loss/trivial of copying the nearest tubelet",
+    "r2": "R²",
+    "mean_prediction_loss": "loss of predicting the mean",
+    "copy_loss": "loss of copying the nearest visible patch",
+    "copy_r2": "R² of copying the nearest visible patch",
     "flat": "flat tubelets",
     "j": "mean intersection over union",
     "still": "the first mask left where it is",
-    "grid": "the truth, averaged over the places",
+    "grid": "the truth, averaged over the patches",
 }
 
 
@@ -261,14 +234,27 @@ def spelled(name: str) -> str:
     return WORDS.get(name, name.replace("_", " ").replace(".", ", "))
 
 
-def count_rows(found: Sequence[Record]) -> list[Row]:
+def reference_rows(results: Sequence[Result]) -> list[Row]:
+    """Properties of the clips and masks, whatever the encoder."""
+    names = dict.fromkeys(name for result in results for name in result.references)
+    return [
+        Row(spelled(name), [cell_of(r.references[name]) if name in r.references else Cell("") for r in results], 1)
+        for name in names
+    ]
+
+
+def count_rows(results: Sequence[Result]) -> list[Row]:
     """How many clips of which split stand behind the numbers."""
-    counts = [result.get("counts") or {} for result in found]
-    splits = dict.fromkeys(name for count in counts for name, part in count.items() if "used" in as_record(part))
-    return [Row(f"clips of {name}", [Cell(counted(as_record(count.get(name)))) for count in counts]) for name in splits]
+    counts = [{name: part for name, part in result.counts.items() if used(part)} for result in results]
+    splits = dict.fromkeys(name for count in counts for name in count)
+    return [Row(f"clips of {name}", [Cell(counted(count.get(name, {}))) for count in counts]) for name in splits]
 
 
-def counted(count: Record) -> str:
+def used(part: Any) -> bool:
+    return isinstance(part, Mapping) and "used" in part
+
+
+def counted(count: Mapping[str, Any]) -> str:
     """`240 in 60 groups, 1 failed, 5 short`"""
     if not count:
         return ""
@@ -277,30 +263,25 @@ def counted(count: Record) -> str:
     return ", ".join(parts)
 
 
-def beside(result: Record, metric: str) -> Cell:
-    """A metric with its baselines in a line below it."""
-    own = cell(result, metric)
-    others = [f"{row.name} {row.cells[0].text}" for row in below(metric, [result])]
-    return replace(own, note=" · ".join(others)) if own.text else own
-
-
-def cell(result: Record, metric: str) -> Cell:
-    """A metric of a result, with its 95 % interval where it has one."""
-    value = (result.get("metrics") or {}).get(metric)
-    if not number(value):
+def beside(result: Result | None, name: str) -> Cell:
+    """A metric with its baselines, chance and the reference that it is to beat in a line below it."""
+    if result is None or name not in result.metrics:
         return Cell("")
-    interval = (result.get("intervals") or {}).get(metric)
-    if isinstance(interval, list | tuple) and len(interval) == 2 and all(map(number, interval)):
-        low, high = (shown(metric, float(bound)).removesuffix(" %") for bound in interval)
-        return Cell(shown(metric, float(value)), f"{low} to {high}")
-    return Cell(shown(metric, float(value)))
+    metric = result.metrics[name]
+    others = {known_as(other): one.metrics[name].text for other, one in result.baselines.items() if name in one.metrics}
+    others |= {"chance": shown(metric.chance, metric.unit)} if metric.chance is not None else {}
+    if name == "r2":
+        others |= {spelled(one): result.references[one].text for one in ("copy_r2",) if one in result.references}
+    return replace(cell_of(metric), note=" · ".join(f"{other} {text}" for other, text in others.items()))
 
 
-def shown(metric: str, value: float) -> str:
-    """Shares in percent, the rest in three figures."""
-    if metric.rpartition(".")[2].split("@")[0] in SHARES:
-        return f"{100 * value:.1f} %"
-    return f"{int(value):,}" if value.is_integer() else f"{value:.3g}"
+def pipes(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table of Markdown, every text of it escaped."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(map(markdown, cells))} |"
+
+    return [line(header), "|" + "---|" * len(header), *map(line, rows)]
 
 
 @dataclass(frozen=True)
@@ -314,17 +295,13 @@ class Confusion:
     pairs: list[tuple[str, str, int]]  # the most frequent confusions of a matrix too large to show
 
 
-def confusions(run: Run) -> list[Confusion]:
-    found = []
-    for evaluation, result in run.results.items():
-        classes = [str(name) for name in result.get("classes") or []]
-        pools = result.get("pools") or {}
-        matrices = {f"{evaluation}, {pool}": part.get("confusion") for pool, part in pools.items()}
-        matrices[evaluation] = result.get("confusion")
-        for name, matrix in matrices.items():
-            if matrix and len(matrix) == len(classes):
-                found.append(confusion(run.name, name, classes, np.asarray(matrix)))
-    return found
+def confusions(run: RunRecord) -> list[Confusion]:
+    return [
+        confusion(run.name, f"{entry}, {pool}", list(result.classes), np.asarray(details["confusion"]))
+        for entry, result in run.results.items()
+        for pool, details in result.details.items()
+        if details.get("confusion") and len(details["confusion"]) == len(result.classes)
+    ]
 
 
 def confusion(run: str, name: str, classes: list[str], matrix: np.ndarray) -> Confusion:
@@ -354,7 +331,7 @@ class Recipes:
     whole: list[Row]
 
 
-def recipe_tables(runs: Sequence[Run]) -> Recipes:
+def recipe_tables(runs: Sequence[RunRecord]) -> Recipes:
     names = list(dict.fromkeys(name for run in runs for name in run.values))
     whole = {name: [short(run.values[name]) if name in run.values else "—" for run in runs] for name in names}
     told = {str(name) for run in runs for name in run.recipe.get("changed") or ()}
@@ -366,7 +343,7 @@ def recipe_tables(runs: Sequence[Run]) -> Recipes:
     )
 
 
-def facts(runs: Sequence[Run]) -> list[Row]:
+def facts(runs: Sequence[RunRecord]) -> list[Row]:
     """Corpus, seed, hardware, versions."""
     rows = {
         "Folder": [str(run.folder) for run in runs],
@@ -389,7 +366,7 @@ def as_record(value: Any) -> Record:
     return value if isinstance(value, dict) else {} if value is None else {"": value}
 
 
-def flat(record: Record, prefix: str = "") -> list[tuple[str, Any]]:
+def flat(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Nested records as dotted pairs."""
     pairs: list[tuple[str, Any]] = []
     for name, value in record.items():

@@ -20,6 +20,7 @@ from tubelet.loading.loader import train_batches
 from tubelet.log import Log
 from tubelet.progress import Progress, named, silent
 from tubelet.recipes.finetune import Finetune
+from tubelet.results import LOSS, Evaluated, Metric
 from tubelet.runs.division import Division
 from tubelet.runs.folder import LOG, read_weights_of, weights_file
 from tubelet.runs.selection import HELD_OUT, below, measured, standing
@@ -76,7 +77,7 @@ def tune(candidate: Candidate) -> bool:
 
     def standing_of() -> tuple[int, bool]:
         first = checkpoint_step(folder / CHECKPOINT)
-        return first, first == last and any(record["step"] == last for record in measured(folder))
+        return first, first == last and any(one.step == last for one in measured(folder))
 
     first, finished = broadcast_from_rank0(standing_of)
     if finished:
@@ -139,8 +140,9 @@ class SaveBest:
             return
         found = on_videos(candidate, model.forward, candidate.division.select, CENTRE_ONLY)
         metrics = compared(found, candidate.division.select, candidate.division.classes)
-        if self.top is None or standing({"step": step, "metrics": metrics}) > self.top:
-            self.top = standing({"step": step, "metrics": metrics})
+        place = standing(Evaluated(step, HELD_OUT, metrics))
+        if self.top is None or place > self.top:
+            self.top = place
             self.keep(step)
         self.log.write("evaluation", step, name=HELD_OUT, metrics=metrics, failed=list(found.failed))
 
@@ -167,14 +169,14 @@ def on_videos(
     )  # fmt: skip
 
 
-def compared(found: Predicted, videos: Iterable[Video], classes: tuple[str, ...]) -> dict[str, float]:
+def compared(found: Predicted, videos: Iterable[Video], classes: tuple[str, ...]) -> dict[str, Metric]:
     """Accuracy and cross-entropy of the videos that could be read."""
     there = set(found.ids)
     label = outline([video for video in videos if video.id in there], classes).label
     if not there:
         raise RunError(f"not one of the held-out videos could be read; first: {found.failed[0]}")
+    majority = float((label == label.mode().values).float().mean())
     return {
-        "accuracy": float((found.probabilities.argmax(1) == label).float().mean()),
-        "cross_entropy": float(nll_loss(found.probabilities.clamp(min=1e-12).log(), label)),
-        "majority": float((label == label.mode().values).float().mean()),
+        "accuracy": Metric(float((found.probabilities.argmax(1) == label).float().mean()), chance=majority),
+        "cross_entropy": Metric(float(nll_loss(found.probabilities.clamp(min=1e-12).log(), label)), unit=LOSS),
     }

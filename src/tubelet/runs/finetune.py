@@ -13,7 +13,7 @@ from typing import Any
 from tubelet.corpus.table import Corpus
 from tubelet.distributed import broadcast_from_rank0, is_rank0
 from tubelet.errors import RecipeError, RunError
-from tubelet.evaluations.contamination import Leaks
+from tubelet.evaluations.contamination import Contamination
 from tubelet.evaluations.trained_on import TrainedOn
 from tubelet.progress import Progress, silent
 from tubelet.recipes.finetune import Finetune, resolve_finetune
@@ -70,12 +70,12 @@ def finetune(
     with session(config.precision, tell, progress) as ranks:
         corpus, tell = Corpus.open(on), ranks.tell
         division = Division.of(corpus, config.data, labels, config.labels_share, config.held_out, config.seed, rates)
-        leaks = Leaks.of(
+        contamination = Contamination.of(
             corpus, of_run(config.init), guided=origin.config.guided_by_text, compared=False,
             source=origin.config.data.captions.source, labels=labels,
         )  # fmt: skip
         if division.test and not config.scratch:
-            leaks.refuse("test", allow_seen)
+            contamination.raise_if_trained_on("test", allow_seen)
         context = ranks.context
         steps = config.total(len(division.fit), context.world_size)
         decided = {"weights": fingerprint(Path(config.init)), **digest_of(labels)}
@@ -113,7 +113,7 @@ def finetune(
                     tell("stopped and saved; the same command resumes from there")
                     return Run(folder)
             finish(folder, trained_on, corpus, tell)
-            conclude(kept, division, leaks, chosen, folder)
+            conclude(kept, division, contamination, chosen, folder)
         return Run(folder)
 
 

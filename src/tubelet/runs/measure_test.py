@@ -1,8 +1,7 @@
 """What test says of a classifier that was fine-tuned without it: last of all. Start reading at `conclude`."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,8 +10,8 @@ from tubelet.checkpoint import CHECKPOINT, load_strictly
 from tubelet.checksums import Damaged, read_safetensors, write_safetensors
 from tubelet.distributed import is_rank0
 from tubelet.errors import RunError, WeightsError
-from tubelet.evaluations.classification import chance, measure_scores
-from tubelet.evaluations.contamination import Leaks
+from tubelet.evaluations.classification import CHANCE, chance, measure_scores, with_chance
+from tubelet.evaluations.contamination import Contamination
 from tubelet.evaluations.duplicates import Shared, looked_at
 from tubelet.evaluations.familiarity import familiar_with, write_familiarity
 from tubelet.evaluations.features import outline
@@ -22,6 +21,7 @@ from tubelet.evaluations.results import merge_result, view
 from tubelet.files import remove_leftovers, write_atomically
 from tubelet.log import read_log, versions
 from tubelet.recipes.finetune import Finetune
+from tubelet.results import Metric, Result
 from tubelet.runs.candidate import BEST, REFIT, Candidate, on_videos
 from tubelet.runs.division import Division
 from tubelet.runs.folder import CLASSIFIER, LOG
@@ -29,7 +29,9 @@ from tubelet.runs.selection import Chosen, below
 from tubelet.video.views import parse
 
 
-def conclude(candidate: Candidate, division: Division, leaks: Leaks, chosen: Chosen, folder: Path) -> None:
+def conclude(
+    candidate: Candidate, division: Division, contamination: Contamination, chosen: Chosen, folder: Path
+) -> None:
     """Measures the weights that are kept on test, writes the result, and last the classifier; then the scaffolding
     goes. `division` is that of the selection."""
     config, corpus = candidate.config, candidate.corpus
@@ -38,14 +40,17 @@ def conclude(candidate: Candidate, division: Division, leaks: Leaks, chosen: Cho
     model = config.build(len(division.classes)).model
     load_strictly(model, weights, candidate.folder / BEST)
     model.to(candidate.context.device).eval()
-    result = result_of(candidate, division, leaks, chosen, step)
+    result = result_of(candidate, division, contamination, chosen, step)
     if division.test:
         found = on_videos(candidate, model.forward, division.test, parse(config.views), candidate.progress)
-        result |= tested(found, candidate, result) | (shared(candidate, found, result) if found.ids else {})
+        result = tested(found, candidate, result)
+        if found.ids:
+            result = shared(candidate, found, result)
     else:
         split = config.data.split
         known = f"was trained on (data.split={split})" if split in ("all", "test") else "has no labelled video"
-        result["remarks"] = [f"the test split of {corpus.name} {known}: nothing is measured on it"]
+        note = f"the test split of {corpus.name} {known}: nothing is measured on it"
+        result = replace(result, notes=[*result.notes, note])
     merge_result(folder, "finetune", result)
     familiarity = familiar_with(
         model.features, corpus, candidate.division.fit, config.clip, config.data, config.batch, candidate.context.device
@@ -84,24 +89,26 @@ def best_weights(folder: Path, step: int) -> dict[str, Tensor]:
     return weights
 
 
-def result_of(candidate: Candidate, division: Division, leaks: Leaks, chosen: Chosen, step: int) -> dict[str, Any]:
+def result_of(
+    candidate: Candidate, division: Division, contamination: Contamination, chosen: Chosen, step: int
+) -> Result:
     """What was decided, before test is looked at; `division` is that of the selection."""
     config = candidate.config
-    contamination = leaks.of_split("test")
+    known = contamination.of_split("test")
     fit, select = (outline(part, division.classes) for part in (division.fit, division.select))
     failed = unread(candidate)
     names = {line.partition(": ")[0] for line in failed}
     used = fit.rows(torch.tensor([name not in names for name in fit.ids]))
-    return {
-        "step": step,
-        "seed": config.seed,
-        "versions": versions(),
-        "view": view(config.clip, config.data),
-        "corpus": {"name": candidate.corpus.name, "fingerprint": candidate.corpus.fingerprint()},
-        "seen": leaks.seen,
-        "trained_on": contamination.as_json(),
-        "marks": [] if config.scratch else [*leaks.marks(), *contamination.marks()],
-        "protocol": {
+    return Result(
+        step=step,
+        seed=config.seed,
+        versions=versions(),
+        view=view(config.clip, config.data),
+        corpus={"name": candidate.corpus.name, "fingerprint": candidate.corpus.fingerprint()},
+        trained_on=contamination.splits,
+        contamination=known.as_json(),
+        warnings=[] if config.scratch else [*contamination.warnings(), *known.warnings()],
+        protocol={
             "encoder": "fresh weights" if config.scratch else f"all weights, beginning with {config.init}",
             "head": "mean of all tokens, LayerNorm, linear",
             "labels": f"{config.labels_share:.0%} of train's labelled groups of every class: {len(fit)} clips fit, "
@@ -118,22 +125,22 @@ def result_of(candidate: Candidate, division: Division, leaks: Leaks, chosen: Ch
             "selected": {"rate": chosen.rate, "step": chosen.step},
             "held_out_accuracy": {f"{rate:g}": f"{top:.4f} at step {at}" for rate, (top, at) in chosen.grid.items()},
             "test": f"{config.views} views (pieces x squares), softmax, then the mean, by video id",
+            "chance": CHANCE,
             "intervals": f"95 %, {config.samples} bootstrap samples of whole test groups; {TOLD}",
             "seed": config.seed,
         },
-        "metrics": {} if chosen.accuracy is None else {"held_out.accuracy": chosen.accuracy},
-        "intervals": {},
-        "counts": {
+        metrics={} if chosen.accuracy is None else {"held_out.accuracy": Metric(chosen.accuracy)},
+        counts={
             "train": {
                 "used": len(used), "failed": len(failed), "unlabelled": division.unlabelled[config.data.split],
                 "groups": len(set(used.groups)),
             },
             "selecting": sum(name not in names for name in select.ids),
         },
-        "failed": {"train": failed},
-        "warnings": list(chosen.ties),
-        "classes": list(division.classes),
-    }  # fmt: skip
+        failed={"train": failed},
+        notes=list(chosen.ties),
+        classes=list(division.classes),
+    )  # fmt: skip
 
 
 def unread(candidate: Candidate) -> list[str]:
@@ -144,34 +151,36 @@ def unread(candidate: Candidate) -> list[str]:
     return list(found.values())
 
 
-def shared(candidate: Candidate, found: Predicted, result: Mapping[str, Any]) -> dict[str, Any]:
-    """What train and test have in common though they should not."""
+def shared(candidate: Candidate, found: Predicted, result: Result) -> Result:
+    """With what train and test have in common though they should not."""
     config, division, there = candidate.config, candidate.division, set(found.ids)
     test = [video for video in division.test if video.id in there]
     parts = [
         looked_at(candidate.corpus, outline(part, division.classes), config.clip, config.data, config.batch)
         for part in ((*division.fit, *division.select), test)
     ]
-    said = Shared.between(candidate.corpus, *parts)
-    return {"shared": said.as_json(), "marks": [*result["marks"], *said.marks(len(test))]}
+    known = Shared.between(candidate.corpus, *parts)
+    return replace(
+        result,
+        contamination={**result.contamination, "shared": known.as_json()},
+        warnings=[*result.warnings, *known.warnings(len(test))],
+    )
 
 
-def tested(found: Predicted, candidate: Candidate, result: Mapping[str, Any]) -> dict[str, Any]:
-    """What test says of the weights that were chosen without it."""
-    division = candidate.division
-    there = set(found.ids)
+def tested(found: Predicted, candidate: Candidate, result: Result) -> Result:
+    """With what test says of the weights that were chosen without it."""
+    division, config, there = candidate.division, candidate.config, set(found.ids)
     missing = [video for video in division.test if video.id not in there and not video.path.exists()]
     test = outline([video for video in division.test if video.id in there], division.classes)
-    fit = outline(division.fit, division.classes)
     count = {
         "used": len(test), "failed": len(found.failed), "missing": len(missing),
         "unlabelled": division.unlabelled["test"], "short": len(found.short), "groups": len(set(test.groups)),
     }  # fmt: skip
-    named = {
-        "counts": {**result["counts"], "test": count},
-        "failed": {**result["failed"], "test": list(found.failed)},
-    }
+    counts, failed = {**result.counts, "test": count}, {**result.failed, "test": list(found.failed)}
+    result = replace(result, counts=counts, failed=failed)
     if not there:
-        return {**named, "remarks": [f"none of {len(division.test)} test videos could be read: nothing is measured"]}
-    numbers = measure_scores(found.probabilities, test, seed=candidate.config.seed, samples=candidate.config.samples)
-    return {**numbers, **named, "metrics": {**result["metrics"], **numbers["metrics"], **chance(fit, test)}}
+        note = f"none of {len(division.test)} test videos could be read: nothing is measured"
+        return replace(result, notes=[*result.notes, note])
+    numbers, details = measure_scores(found.probabilities, test, seed=config.seed, samples=config.samples)
+    levels = chance(outline(division.fit, division.classes), test)
+    return replace(result, metrics={**result.metrics, **with_chance(numbers, levels)}, details={"all weights": details})

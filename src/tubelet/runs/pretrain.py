@@ -11,7 +11,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError, TubeletError
 from tubelet.evaluations import Context
 from tubelet.evaluations.cache import FOLDER
-from tubelet.evaluations.contamination import Leaks
+from tubelet.evaluations.contamination import Contamination
 from tubelet.evaluations.results import complete, merge_result
 from tubelet.evaluations.trained_on import TrainedOn
 from tubelet.loading.loader import train_batches
@@ -20,6 +20,7 @@ from tubelet.log import Log
 from tubelet.progress import Progress, silent
 from tubelet.recipes import resolve_recipe
 from tubelet.recipes.pretrain import Pretrain
+from tubelet.results import Result
 from tubelet.runs.folder import LOG, RunConfig, RunLock
 from tubelet.runs.init import load_init_weights, resolve_init
 from tubelet.runs.record import begin, finish, say_unread
@@ -80,11 +81,11 @@ def pretrain(
                 progress=decoding(tell, corpus, config.clip, config.data),
             )  # fmt: skip
             trained_on = begun.write()
-            leaks = partial(
-                Leaks.of, corpus, guided=config.guided_by_text, compared=config.needs_text,
+            contamination = partial(
+                Contamination.of, corpus, guided=config.guided_by_text, compared=config.needs_text,
                 source=config.data.captions.source,
             )  # fmt: skip
-            while_training = leaks(trained_on)
+            while_training = contamination(trained_on)
             tell_short(tell, corpus, config)
             tell_negatives(tell, config, ranks.context.world_size)
             tell_refused(tell, corpus, config)
@@ -108,7 +109,7 @@ def pretrain(
                     return run
                 task.eval()
                 whole = context(folder=folder, keep=folder / FOLDER)
-                known = leaks(finish(folder, trained_on, corpus, tell))
+                known = contamination(finish(folder, trained_on, corpus, tell))
                 for evaluation, result in measure(config, whole, known, log, steps, tell).items():
                     entry = complete(config.evaluations[evaluation], result, whole, known, steps)
                     merge_result(folder, evaluation, entry)
@@ -123,19 +124,19 @@ def fresh(config: Pretrain, text_width: int | None) -> Pretraining:
 
 
 def measure(
-    config: Pretrain, context: Context, leaks: Leaks, log: Log, step: int, tell: Tell
-) -> dict[str, dict[str, Any]]:
+    config: Pretrain, context: Context, known: Contamination, log: Log, step: int, tell: Tell
+) -> dict[str, Result]:
     """Runs the recipe's evaluations and logs their metrics. What this corpus does not allow is said, and left out:
     training needs no labels."""
     results = {}
     for name, evaluation in sorted(config.evaluations.items()):  # in one order on all ranks
         try:
-            leaks.refuse(getattr(evaluation, "split", "test"), False, evaluation.compares_text)
+            known.raise_if_trained_on(getattr(evaluation, "split", "test"), False, evaluation.compares_text)
             results[name] = evaluation.run(context)
         except TubeletError as error:
             tell(f"{name} is not measured: {error}")
         else:
-            log.write("evaluation", step, name=name, metrics=results[name]["metrics"])
+            log.write("evaluation", step, name=name, metrics=results[name].metrics)
     return results
 
 

@@ -11,12 +11,12 @@ import torch
 from tubelet.checkpoint import checkpoint_step
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RunError
-from tubelet.evaluations.results import read_results
 from tubelet.loading.loader import eval_batches
 from tubelet.log import read_log, relative_losses
 from tubelet.models.encoder import Encoder
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
+from tubelet.results import Result, read_results
 from tubelet.runs.folder import (
     CLASSIFIER,
     IMPORTED,
@@ -93,7 +93,7 @@ class Run:
         return Corpus.open(Path(path))
 
     @property
-    def results(self) -> dict[str, Any]:
+    def results(self) -> dict[str, Result]:
         """What was measured, by entry."""
         return read_results(self.folder)
 
@@ -160,10 +160,9 @@ class Run:
             return f"<p><b>{escape(str(self.folder))}</b>: nothing is trained there yet</p>"
         state = "finished" if self.finished else f"step {self.step} of {self.steps}"
         rows = [
-            f"<tr><td>{escape(entry)}</td><td>{escape(metric)}</td><td>{value:.4g}</td></tr>"
+            f"<tr><td>{escape(entry)}</td><td>{escape(name)}</td><td>{escape(str(metric))}</td></tr>"
             for entry, result in self.results.items()
-            for metric, value in (result.get("metrics") or {}).items()
-            if value is not None
+            for name, metric in result.metrics.items()
         ]
         table = "<table><tr><th>evaluation</th><th>metric</th><th>value</th></tr>" + "".join(rows) + "</table>"
         return (

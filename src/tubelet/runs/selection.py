@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tubelet.log import read_log
+from tubelet.results import Evaluated, read_log_parts
 from tubelet.runs.folder import LOG
 
 HELD_OUT = "held_out"  # the name of what is measured on the way, in log.jsonl
@@ -16,16 +16,16 @@ def below(root: Path, rate: float) -> Path:
     return root / f"rate-{rate:g}"
 
 
-def measured(folder: Path) -> list[dict[str, Any]]:
+def measured(folder: Path) -> list[Evaluated]:
     """The measurements on the held-out part that are logged."""
-    return [record for record in read_log(folder / LOG) if record["kind"] == "evaluation"]
+    return read_log_parts(folder / LOG)[1]
 
 
-def standing(record: Mapping[str, Any]) -> tuple[float, float, int]:
+def standing(one: Evaluated) -> tuple[float, float, int]:
     """What is compared: accuracy, then cross-entropy, then who came first; where nothing is held out, who came last."""
-    if not record["metrics"]:
-        return 0.0, 0.0, record["step"]
-    return record["metrics"]["accuracy"], -record["metrics"]["cross_entropy"], -record["step"]
+    if not one.metrics:
+        return 0.0, 0.0, one.step
+    return one.metrics["accuracy"].value, -one.metrics["cross_entropy"].value, -one.step
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ def best(grid: Iterable[float], root: Path, clips: int) -> Chosen:
     every = {rate: measured(below(root, rate)) for rate in grid}
     top = {rate: max(records, key=standing) for rate, records in every.items()}
     rate = max(sorted(top), key=lambda rate: standing(top[rate])[:2])
-    step = top[rate]["step"]
-    if not top[rate]["metrics"]:
+    step = top[rate].step
+    if not top[rate].metrics:
         return Chosen(rate, step, None, {})
-    accuracy = {rate: record["metrics"]["accuracy"] for rate, record in top.items()}
-    summary = {rate: (accuracy[rate], record["step"]) for rate, record in top.items()}
+    accuracy = {rate: one.metrics["accuracy"].value for rate, one in top.items()}
+    summary = {rate: (accuracy[rate], one.step) for rate, one in top.items()}
     rates = [one for one in sorted(top) if accuracy[one] == accuracy[rate]]
-    steps = sorted({one["step"] for one in every[rate] if one["metrics"]["accuracy"] == accuracy[rate]})
+    steps = sorted({one.step for one in every[rate] if one.metrics["accuracy"].value == accuracy[rate]})
     ties = (
         *tie("learning rates", rates, rate, accuracy[rate], clips, "smaller rate"),
         *tie(f"steps at learning rate {rate:g}", steps, step, accuracy[rate], clips, "earlier step"),

@@ -13,9 +13,9 @@ from typing import Any, TypedDict
 
 from tubelet.checksums import read_json, write_json
 from tubelet.errors import PartlyMeasured, RunError, TubeletError
-from tubelet.evaluations.results import read_results
 from tubelet.files import refuse_links_out
 from tubelet.log import read_log
+from tubelet.results import Result, read_results
 from tubelet.runs.folder import LOG, RECIPE, hardware, locked, read_run_config, versions
 from tubelet.studies.price import price
 from tubelet.studies.trials import CORPUS, FORMAT, RUN, Cell, Finished
@@ -141,7 +141,7 @@ def losses(cell: Cell) -> list[str]:
     return [term for name in cell.config.objectives for term in (name, f"{name}.trivial")]
 
 
-def results_of(cell: Cell, run: Path) -> dict[str, Any]:
+def results_of(cell: Cell, run: Path) -> dict[str, Result]:
     """Of the run, and of every folder that its further commands wrote."""
     folders = [
         run,
@@ -150,12 +150,28 @@ def results_of(cell: Cell, run: Path) -> dict[str, Any]:
     return {name: result for folder in folders for name, result in read_results(folder).items()}
 
 
-def small(result: Mapping[str, Any]) -> dict[str, Any]:
+def small(result: Result) -> dict[str, Any]:
     """What tables need of a result: metrics, those of baselines, how many clips, what was selected, what is marked."""
-    kept = {name: result[name] for name in ("metrics", "counts", "step", "seen", "marks") if result.get(name)}
-    kept["selected"] = result.get("protocol", {}).get("selected", {})
-    kept["baselines"] = {name: part["metrics"] for name, part in (result.get("baselines") or {}).items()}
-    return kept
+    kept = {
+        "metrics": flat(result),
+        "counts": dict(result.counts),
+        "step": result.step,
+        "seen": dict(result.trained_on),
+        "marks": list(result.warnings),
+    }
+    return {name: value for name, value in kept.items() if value} | {
+        "selected": dict(result.protocol.get("selected", {})),
+        "baselines": {name: flat(one) for name, one in result.baselines.items()},
+    }
+
+
+IN_CELLS = {"r2": "skill", "copy_r2": "nearest_skill", "mean_prediction_loss": "trivial", "copy_loss": "nearest"}
+
+
+def flat(result: Result) -> dict[str, float]:
+    """Every number by the name that the files of cells have for it."""
+    numbers = {**result.metrics, **result.references}
+    return {IN_CELLS.get(name, name): metric.value for name, metric in numbers.items()}
 
 
 def curve(run: Path, term: str) -> list[list[float]]:

@@ -1,6 +1,7 @@
 """results.json loses nothing; other labels find their videos."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,17 +11,18 @@ import pytest
 from tubelet.corpus.table import write_corpus
 from tubelet.errors import CorpusError, RunError
 from tubelet.evaluations.labels import other_labels
-from tubelet.evaluations.results import entry_name, merge_result, read_results
+from tubelet.evaluations.results import entry_name, merge_result
+from tubelet.results import Metric, Result, read_results
 
 HERE = {"name": "synth-1", "fingerprint": "aaaaaaaabbbb"}
 THERE = {"name": "real", "fingerprint": "ccccccccdddd"}
 
 
 def test_results_of_several_commands_stand_side_by_side(tmp_path):
-    merge_result(tmp_path, "linear", {"metrics": {"a": 1.0}})
-    merge_result(tmp_path, "knn", {"metrics": {"a": 2.0}})
-    merge_result(tmp_path, "linear", {"metrics": {"a": 3.0, "bad": float("nan")}})
-    assert read_results(tmp_path) == {"linear": {"metrics": {"a": 3.0, "bad": None}}, "knn": {"metrics": {"a": 2.0}}}
+    merge_result(tmp_path, "linear", Result({"a": Metric(1.0)}))
+    merge_result(tmp_path, "knn", Result({"a": Metric(2.0)}))
+    merge_result(tmp_path, "linear", Result({"a": Metric(3.0)}))
+    assert read_results(tmp_path) == {"linear": Result({"a": Metric(3.0)}), "knn": Result({"a": Metric(2.0)})}
 
 
 def test_another_corpus_and_other_labels_have_entries_of_their_own():
@@ -30,19 +32,20 @@ def test_another_corpus_and_other_labels_have_entries_of_their_own():
 
 
 def test_baselines_stay_while_they_were_measured_on_the_same_clips(tmp_path):
-    same = {"corpus": HERE, "counts": {"used": 4}}
-    merge_result(tmp_path, "linear", {**same, "baselines": {"random": 0.2}})
-    merged = merge_result(tmp_path, "linear", {**same, "baselines": {"ceiling": 0.9}})
-    assert merged["baselines"] == {"random": 0.2, "ceiling": 0.9} == read_results(tmp_path)["linear"]["baselines"]
-    merge_result(tmp_path, "linear", {**same, "counts": {"used": 3}})
-    assert "baselines" not in read_results(tmp_path)["linear"]
+    same = Result(corpus=HERE, counts={"test": {"used": 4}})
+    random, ceiling = Result({"a": Metric(0.2)}), Result({"a": Metric(0.9)})
+    merge_result(tmp_path, "linear", replace(same, baselines={"random": random}))
+    merged = merge_result(tmp_path, "linear", replace(same, baselines={"ceiling": ceiling}))
+    assert merged.baselines == {"random": random, "ceiling": ceiling} == read_results(tmp_path)["linear"].baselines
+    merge_result(tmp_path, "linear", replace(same, counts={"test": {"used": 3}}))
+    assert not read_results(tmp_path)["linear"].baselines
 
 
 @pytest.mark.parametrize("content", ["{", "[]"])
 def test_a_damaged_file_is_left_alone_and_named(tmp_path, content):
     (tmp_path / "results.json").write_text(content)
     with pytest.raises(RunError, match=r"results\.json is damaged"):
-        merge_result(tmp_path, "linear", {})
+        merge_result(tmp_path, "linear", Result())
     assert (tmp_path / "results.json").read_text() == content
 
 
@@ -117,6 +120,6 @@ def test_a_missing_table_of_labels_is_one_line(corpus):
 
 
 def test_results_are_readable_text(tmp_path):
-    merge_result(tmp_path, "linear", {"classes": ["größer"]})
+    merge_result(tmp_path, "linear", Result(classes=["größer"]))
     assert "größer" in (tmp_path / "results.json").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))

@@ -1,0 +1,75 @@
+"""Results and tables on the terminal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from tubelet.console import Console
+    from tubelet.report.tables import Table
+    from tubelet.results import Result
+
+CLIPS = "clips of "  # what the rows of the counts begin with
+NAMED = 8  # clips that failed and are named before the rest is counted
+
+
+def print_result(console: "Console", name: str, result: "Result") -> None:
+    """The table of a result, and what stands behind its numbers."""
+    from tubelet.report.tables import results_table
+    from tubelet.results import RunRecord
+
+    made = results_table(name, [RunRecord(Path(), "this run", {}, results={name: result})])
+    made_of = f"{name}, {result.corpus['name']}" if "name" in result.corpus else name
+    console.print(drawn(made, made_of, intervals=console.width > 100))
+    for line in remarks(result):
+        console.print(line, soft_wrap=True)
+
+
+def drawn(made: "Table", title: str, intervals: bool) -> "RichTable":
+    """A row a metric with its interval, fractions in percent, next to the baselines (with theirs where there is room)
+    and chance."""
+    from rich import box
+    from rich.table import Table as RichTable
+
+    table = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE)
+    table.add_column()
+    for column in ("this run", *made.beside):
+        table.add_column(column.replace("initialisation", "init").replace(" ", "\n"), justify="right", no_wrap=True)
+    for row in made.rows:
+        if row.name.startswith(CLIPS):
+            continue  # said in a line of its own: it would widen the column
+        cells = [
+            cell.text.removesuffix(" %")
+            + (f" [{cell.interval.replace(' to ', ', ')}]" if cell.interval and (intervals or not at) else "")
+            for at, cell in enumerate(row.cells)
+        ]
+        table.add_row(row.name, *cells)
+    return table
+
+
+def remarks(result: "Result") -> list[str]:
+    """Which clips failed, what was selected, what to know before the numbers."""
+    from tubelet.report.tables import count_rows
+
+    lines = [f"{row.name}: {row.cells[0].text}" for row in count_rows([result])]
+    for split, names in result.failed.items():
+        lines += [f"failed {split}: {name}" for name in names[:NAMED]]
+        lines += [f"and {len(names) - NAMED} more, all in results.json"] if len(names) > NAMED else []
+    if selected := result.protocol.get("selected"):
+        lines.append("selected on train: " + ", ".join(f"{pool} {setting}" for pool, setting in selected.items()))
+    return [*lines, *(f"WARNING: {text}" for text in result.warnings), *(f"NOTE: {text}" for text in result.notes)]
+
+
+def print_rows(console: "Console", header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of text."""
+    from rich import box
+    from rich.table import Table as RichTable
+
+    table = RichTable(box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for name in header:
+        table.add_column(name, justify="right" if table.columns else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

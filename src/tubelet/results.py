@@ -1,0 +1,441 @@
+"""What a run folder says: its recipe, its log, its results. Tables, pages, cards and studies are made from this alone.
+
+A `Metric` carries all that is needed to read it: its 95 % interval, what chance scores, its unit. A `Result` is what an
+evaluation found, with how it was measured. `RunRecord` is a whole run folder, `frame` the tidy table of many. Nothing
+here imports torch. Start reading at `Result`.
+"""
+
+import html
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, TypeGuard
+
+from tubelet.checksums import Damaged, misfit, plain, read_json, read_json_lines, write_json
+from tubelet.errors import RunError
+from tubelet.escape import one_line
+from tubelet.files import lock, within
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+RECIPE, LOG, RESULTS = "recipe.json", "log.jsonl", "results.json"
+FRACTION, RATIO, LOSS, RANK = "fraction", "ratio", "loss", "rank"  # units; any other word will do too
+SAME = ("corpus", "counts", "settings", "view", "classes")  # of two measurements whose baselines are each other's
+
+# What values of other types come to, in files that a hand has changed.
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number. A fraction is shown in percent; NaN is written as null."""
+
+    value: float
+    interval: tuple[float, float] | None = None  # 95 %
+    chance: float | None = None  # what needs no features
+    unit: str = FRACTION
+
+    def __str__(self) -> str:
+        return self.text + (f" [{', '.join(bounds)}]" if (bounds := self.bounds) else "")
+
+    @property
+    def text(self) -> str:
+        return shown(self.value, self.unit)
+
+    @property
+    def bounds(self) -> tuple[str, str] | None:
+        """The ends of the interval as text, without a unit."""
+        if self.interval is None:
+            return None
+        low, high = (shown(bound, self.unit).removesuffix(" %") for bound in self.interval)
+        return low, high
+
+    def to_json(self) -> Record:
+        told = {"value": self.value, "interval": self.interval and list(self.interval), "chance": self.chance}
+        return {name: value for name, value in plain(told).items() if name == "value" or value is not None} | {
+            "unit": self.unit
+        }
+
+    @classmethod
+    def from_json(cls, said: Any) -> "Metric":
+        """`Damaged` where this is not what `to_json` writes."""
+        if fault := misfit(said, MetricJson):
+            raise Damaged(fault)
+        value, bounds = said["value"], said.get("interval")
+        if bounds is not None and len(bounds) != 2:
+            raise Damaged(f"interval has {len(bounds)} ends, not 2")
+        return cls(
+            math.nan if value is None else value,
+            None if bounds is None else (bounds[0], bounds[1]),
+            said.get("chance"),
+            said["unit"],
+        )
+
+
+class MetricJson(TypedDict):
+    value: float | None
+    interval: NotRequired[list[float]]
+    chance: NotRequired[float]
+    unit: str
+
+
+def shown(value: float, unit: str) -> str:
+    """Fractions in percent, the rest in three figures."""
+    if unit == FRACTION:
+        return f"{100 * value:.1f} %"
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:.3g}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an evaluation found: the numbers, what was decided, how many clips stand behind them.
+
+    An evaluation gives the first half; what is the same for every evaluation is added by `complete`.
+    """
+
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)  # everything that was decided, by name
+    counts: Mapping[str, Any] = field(default_factory=dict)  # by split: used, failed, short, unlabelled, groups
+    failed: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by split: "id: reason"
+    classes: Sequence[str] = ()
+    references: Mapping[str, Metric] = field(default_factory=dict)  # of the clips and masks, whatever the encoder
+    details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by pool: per_class, confusion, predicted
+    examples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)  # queries with their answers
+    warnings: Sequence[str] = ()  # what makes the numbers incomparable: clips and captions that gave answers away
+    notes: Sequence[str] = ()  # ties, what was not measured, what the numbers do not show
+    baselines: Mapping[str, "Result"] = field(default_factory=dict)  # the same measure of what needs no training
+
+    evaluation: str = ""
+    settings: str = ""
+    corpus: Mapping[str, str] = field(default_factory=dict)  # name and fingerprint
+    view: Mapping[str, Any] = field(default_factory=dict)  # which frames and pixels of a video are read
+    seed: int | None = None
+    step: int | None = None
+    trained_on: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by role, the splits that were trained on
+    contamination: Mapping[str, Any] = field(default_factory=dict)  # the clips that were, by id, and those like them
+    asked: Mapping[str, Any] = field(default_factory=dict)  # the words that measure this again
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "\n".join(one_line(line) for line in lines(self))
+
+    def _repr_html_(self) -> str:
+        """A table a notebook shows, every text of it escaped."""
+        chance = any(metric.chance is not None for metric in self.metrics.values())
+        head = ["", *["value", "95 % interval"], *(["chance"] if chance else []), *self.baselines]
+        rows = [
+            [
+                name,
+                metric.text,
+                ", ".join(metric.bounds or ()),
+                *([shown(metric.chance, metric.unit) if metric.chance is not None else ""] if chance else []),
+                *(other.metrics[name].text if name in other.metrics else "" for other in self.baselines.values()),
+            ]
+            for name, metric in self.metrics.items()
+        ]
+        cells = [f"<th>{escaped(text)}</th>" for text in head]
+        body = ["".join(f"<td>{escaped(text)}</td>" for text in row) for row in rows]
+        notes = [*self.warnings, *self.notes]
+        return (
+            f"<table><caption>{escaped(self.title)}</caption><thead><tr>{''.join(cells)}</tr></thead>"
+            f"<tbody>{''.join(f'<tr>{row}</tr>' for row in body)}</tbody></table>"
+            + (f"<ul>{''.join(f'<li>{escaped(note)}</li>' for note in notes)}</ul>" if notes else "")
+        )
+
+    @property
+    def title(self) -> str:
+        return ", ".join(filter(None, (self.evaluation, str(self.corpus.get("name", "")))))
+
+    def to_json(self) -> Record:
+        """What JSON can say of it; what is empty is left out."""
+        told: Record = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.name in NESTED:
+                told[one.name] = {name: part.to_json() for name, part in value.items()}
+            elif value is not None:
+                told[one.name] = plain(value)
+        return {name: value for name, value in told.items() if value not in ("", [], {})} | {"metrics": told["metrics"]}
+
+    @classmethod
+    def from_json(cls, said: Any) -> "Result":
+        """`Damaged` where this is not what `to_json` writes."""
+        if fault := misfit(said, ResultJson):
+            raise Damaged(fault)
+        known: Record = {}
+        for one in fields(cls):
+            if one.name in NESTED:
+                kind = Result if one.name == "baselines" else Metric
+                known[one.name] = {
+                    name: inside(name, kind.from_json, part) for name, part in said.get(one.name, {}).items()
+                }
+            elif one.name in said:
+                known[one.name] = tuple(said[one.name]) if isinstance(one.default, tuple) else said[one.name]
+        return cls(**known)
+
+
+NESTED = ("metrics", "references", "baselines")
+
+
+class ResultJson(TypedDict):
+    metrics: dict[str, dict[str, Any]]
+    protocol: NotRequired[dict[str, Any]]
+    counts: NotRequired[dict[str, Any]]
+    failed: NotRequired[dict[str, list[str]]]
+    classes: NotRequired[list[str]]
+    references: NotRequired[dict[str, dict[str, Any]]]
+    details: NotRequired[dict[str, dict[str, Any]]]
+    examples: NotRequired[dict[str, list[dict[str, Any]]]]
+    warnings: NotRequired[list[str]]
+    notes: NotRequired[list[str]]
+    baselines: NotRequired[dict[str, dict[str, Any]]]
+    evaluation: NotRequired[str]
+    settings: NotRequired[str]
+    corpus: NotRequired[dict[str, str]]
+    view: NotRequired[dict[str, Any]]
+    seed: NotRequired[int]
+    step: NotRequired[int]
+    trained_on: NotRequired[dict[str, list[str]]]
+    contamination: NotRequired[dict[str, Any]]
+    asked: NotRequired[dict[str, Any]]
+    versions: NotRequired[dict[str, str]]
+
+
+def inside(name: str, read: Callable[[Any], Any], said: Any) -> Any:
+    try:
+        return read(said)
+    except Damaged as fault:
+        raise Damaged(f"{name}: {fault}") from None
+
+
+def lines(result: Result) -> list[str]:
+    """A line a metric, then what must be known beside them."""
+    found = [result.title] if result.title else []
+    for name, metric in result.metrics.items():
+        chance = "" if metric.chance is None else f", chance {shown(metric.chance, metric.unit)}"
+        others = [
+            f", {who} {other.metrics[name].text}" for who, other in result.baselines.items() if name in other.metrics
+        ]
+        found.append(f"  {name}: {metric}{chance}{''.join(others)}")
+    return [*found, *(f"warning: {text}" for text in result.warnings), *(f"note: {text}" for text in result.notes)]
+
+
+def escaped(text: str) -> str:
+    return html.escape(one_line(text))
+
+
+def read_results(run: Path) -> dict[str, Result]:
+    """What was measured of a run, by entry; nothing where there is no results.json."""
+    path = within(run, RESULTS)
+    if not path.exists():
+        return {}
+    remedy = "delete it and evaluate again"
+    found = read_json(path, dict[str, Any], RunError, remedy)
+    try:
+        return {name: inside(repr(name), Result.from_json, said) for name, said in found.items()}
+    except Damaged as fault:
+        raise RunError(f"{path} is damaged, or of an earlier version of tubelet ({fault}); {remedy}") from None
+
+
+def write_result(
+    run: Path, name: str, result: Result, judge: Callable[[Result], Sequence[str]] = lambda result: ()
+) -> Result:
+    """Writes one entry next to the others and gives back what was written. Baselines measured before stay, where they
+    were measured in the same way; what `judge` says of the whole is added to its notes."""
+    with lock(run / ".results.lock", RunError(f"another command is writing the results of {run}: wait until it ends")):
+        results = read_results(run)
+        result = Result.from_json(result.to_json())
+        before = results.get(name)
+        if before is not None and all(getattr(before, part) == getattr(result, part) for part in SAME):
+            result = replace(result, baselines={**before.baselines, **result.baselines})
+        result = replace(result, notes=(*result.notes, *judge(result)))
+        results[name] = result
+        write_json(run / RESULTS, {entry: one.to_json() for entry, one in results.items()})
+    return result
+
+
+class LogRecord(TypedDict):
+    """What every record of a log says."""
+
+    kind: str
+    step: int
+    metrics: NotRequired[dict[str, dict[str, Any]]]
+
+
+def read_log_records(path: Path) -> list[tuple[Record, int]]:
+    """Each record with the place in the file where its line ends; a last line that was cut short is left out."""
+    remedy = "restore it, or train again into a new folder"
+    found = read_json_lines(path, RunError, remedy)
+    for number, (record, _) in enumerate(found, 1):
+        if fault := misfit(record, LogRecord):
+            raise RunError(f"{path} is damaged in line {number} ({fault}); {remedy}")
+    return found
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What one evaluation measured at a step of the training."""
+
+    step: int
+    name: str
+    metrics: Mapping[str, Metric]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run folder says. `name` tells it from the other runs of a report."""
+
+    folder: Path
+    name: str
+    recipe: Record
+    steps: Sequence[Record] = ()  # one per logged step, in order, the last word where two speak
+    evaluations: Sequence[Evaluated] = ()  # those made while training
+    results: Mapping[str, Result] = field(default_factory=dict)
+    notes: Sequence[str] = ()  # what the reading itself had to say
+
+    @classmethod
+    def read(cls, folder: Path | str, name: str | None = None) -> "RunRecord":
+        """A run folder, read whole. A damaged part is one clear line."""
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise RunError(
+                f"no run folder at {folder}; make one with `tubelet pretrain RECIPE --on CORPUS --out {folder}`"
+            )
+        if not (folder / RECIPE).exists():
+            raise RunError(
+                f"{folder} is not a run folder: it holds no recipe.json; name a folder that `tubelet pretrain` wrote"
+            )
+        notes: list[str] = []
+        steps, evaluations = read_log_parts(within(folder, LOG), notes)
+        remedy = "restore it, or train again into a new folder"
+        recipe = read_json(within(folder, RECIPE), dict[str, Any], RunError, remedy)
+        return cls(folder, name or folder.resolve().name, recipe, steps, evaluations, read_results(folder), notes)
+
+    @property
+    def corpus(self) -> Record:
+        return dict(self.recipe.get("corpus") or {})
+
+    @property
+    def values(self) -> Record:
+        """The whole recipe, dotted."""
+        return dict(self.recipe.get("values") or {})
+
+    @property
+    def seed(self) -> int:
+        return int(self.values.get("seed") or 0)
+
+    @property
+    def imported(self) -> bool:
+        """Weights from elsewhere: what the recipe says of training is not how they came to be."""
+        return self.recipe.get("recipe") == "imported"
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether `tubelet pretrain` (or an import) made it, rather than fine-tuning."""
+        return self.recipe.get("kind", "pretrain") == "pretrain"
+
+    @property
+    def last_step(self) -> int:
+        return int(self.steps[-1]["step"]) if self.steps else 0
+
+    def series(self, term: str) -> "tuple[np.ndarray, np.ndarray]":
+        """Steps and values where this term was logged as a finite number."""
+        return series((record["step"], record.get(term)) for record in self.steps)
+
+    def measured(self, evaluation: str, metric: str) -> "tuple[np.ndarray, np.ndarray]":
+        """Steps and values of a metric that was measured while training."""
+        return series(
+            (one.step, one.metrics[metric].value)
+            for one in self.evaluations
+            if one.name == evaluation and metric in one.metrics
+        )
+
+
+def series(points: Iterable[tuple[int, Any]]) -> "tuple[np.ndarray, np.ndarray]":
+    import numpy as np
+
+    steps, values = np.array([point for point in points if finite(point[1])], dtype=np.float64).reshape(-1, 2).T
+    return steps.astype(np.int64), values
+
+
+def finite(value: object) -> TypeGuard[float]:
+    """Whether it is an int or a float, and finite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def read_log_parts(path: Path, notes: list[str] | None = None) -> tuple[list[Record], list[Evaluated]]:
+    """Steps and evaluations. Of a step that was logged twice (a resumed run), the last line holds.
+
+    A last line cut short is what an interrupted run leaves: it is left out, with a note.
+    """
+    found = read_log_records(path)
+    if notes is not None and found and path.stat().st_size > found[-1][1]:
+        notes.append("The last line of log.jsonl is cut short (an interrupted run); it is left out.")
+    steps: dict[int, Record] = {}
+    evaluations: dict[tuple[int, str], Evaluated] = {}
+    for place, (record, _) in enumerate(found, 1):
+        step = record["step"]
+        if record["kind"] == "step":
+            steps[step] = record
+        elif record["kind"] == "evaluation":
+            name = str(record.get("name"))
+            try:
+                metrics = {one: inside(one, Metric.from_json, said) for one, said in record.get("metrics", {}).items()}
+            except Damaged as fault:
+                raise RunError(f"{path} is damaged in line {place} ({fault}); train again into a new folder") from None
+            evaluations[step, name] = Evaluated(step, name, metrics)
+    return [steps[step] for step in sorted(steps)], [evaluations[at] for at in sorted(evaluations)]
+
+
+def read_runs(folders: Iterable[Path | str]) -> list[RunRecord]:
+    """Every folder read, under names that differ."""
+    paths = [Path(folder) for folder in folders]
+    return [RunRecord.read(path, name) for path, name in zip(paths, distinct(paths), strict=True)]
+
+
+def distinct(folders: Sequence[Path]) -> list[str]:
+    """The shortest tails of the paths that tell them apart; a folder named twice is an error."""
+    parts = [folder.resolve().parts for folder in folders]
+    for index, one in enumerate(parts):
+        if one in parts[:index]:
+            raise RunError(f"{folders[index]} is named twice; name every run once")
+    for depth in range(1, max(map(len, parts), default=1) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return ["/".join(part) for part in parts]
+
+
+COLUMNS = (
+    "run", "entry", "protocol", "corpus", "baseline", "metric", "value", "low", "high", "chance", "unit", "step", "seed"
+)  # fmt: skip
+
+
+def frame(records: Iterable[RunRecord]) -> "pd.DataFrame":
+    """A row a metric of every entry of every run, and of every baseline (whose name stands in `baseline`)."""
+    import pandas as pd
+
+    rows = [
+        row
+        for record in records
+        for entry, result in record.results.items()
+        for row in rows_of(record.name, entry, result, record.seed)
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def rows_of(run: str, entry: str, result: Result, seed: int | None) -> list[tuple[Any, ...]]:
+    return [
+        (
+            run, entry, result.evaluation, result.corpus.get("name", ""), baseline, name, metric.value,
+            *(metric.interval or (math.nan, math.nan)), math.nan if metric.chance is None else metric.chance,
+            metric.unit, result.step, seed,
+        )
+        for baseline, one in {"": result, **result.baselines}.items()
+        for name, metric in one.metrics.items()
+    ]  # fmt: skip
