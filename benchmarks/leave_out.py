@@ -20,7 +20,7 @@ from tubelet.aligners.examples import Examples, membership, read_examples, subse
 from tubelet.aligners.matching import score_table
 from tubelet.aligners.training import train
 from tubelet.corpus.table import Corpus
-from tubelet.diagnostics.maps import roc_area
+from tubelet.diagnostics.truth import roc_area
 
 
 def alone(table: np.ndarray, right: np.ndarray, place: int) -> dict[str, float]:

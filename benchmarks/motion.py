@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from tubelet.corpus.table import Corpus, Video
-from tubelet.diagnostics.maps import areas_of, coverage, speeds
+from tubelet.diagnostics.maps import speeds
+from tubelet.diagnostics.truth import areas_of, coverage
 from tubelet.maskers import Motion
 from tubelet.saliency_maps.frames import Piece
 from tubelet.saliency_maps.motion import codec_motion

@@ -23,7 +23,7 @@ from tubelet.aligners.examples import read_examples, subset
 from tubelet.aligners.matching import retrieval
 from tubelet.aligners.training import train
 from tubelet.corpus.table import Corpus
-from tubelet.diagnostics.maps import check
+from tubelet.diagnostics.maps import measure_aligner
 
 
 def measure(
@@ -51,7 +51,7 @@ def measure(
             aligner = train(subset(examples, sorted(order[:count])), own)[0]
             spent = time.process_time() - began
             found = retrieval(aligner, held_out, own)
-            area = check(corpus, aligner, "subject", "test", every=8, most=clips).table()["text map"]
+            area = measure_aligner(corpus, aligner, "subject", "test", every=8, most=clips).table()["text map"]
             rows.append(
                 {"pairs": count, "steps": long, "seed": seed, "processor_seconds": round(spent, 1)}
                 | {name: getattr(found, name) for name in ("text_to_frame", "frame_to_text")}

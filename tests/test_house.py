@@ -11,7 +11,7 @@ FLOORS = (
     ("errors", "escape", "seeds", "trust"),
     ("launchers", "terminal", "threads", "types"),
     ("console", "files"),
-    ("progress",),
+    ("contact_sheet", "progress"),
     ("checksums", "config", "distributed"),
     ("results",),
     ("report", "video"),

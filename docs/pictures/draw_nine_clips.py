@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tubelet.aligners import open_aligner
 from tubelet.aligners.examples import spread
 from tubelet.corpus.table import Corpus, normalise_text
-from tubelet.diagnostics.maps import roc_area
+from tubelet.diagnostics.truth import roc_area
 from tubelet.saliency_maps.text import similarity_maps
 from tubelet.video.reader import Reader
 

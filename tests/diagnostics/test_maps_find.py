@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus
-from tubelet.diagnostics.maps import check, colour_word, coverage, roc_area, shuffled
+from tubelet.diagnostics.maps import colour_word, measure_aligner, shuffled
+from tubelet.diagnostics.truth import coverage, roc_area
 from tubelet.errors import CorpusError
 from tubelet.synthetic import Size, truth, write_synth
 
@@ -83,7 +84,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 def test_an_oracle_has_area_1_everywhere_and_every_clip_is_counted(corpus: Corpus) -> None:
-    checked = check(corpus, Oracle(corpus), source="subject")
+    checked = measure_aligner(corpus, Oracle(corpus), source="subject")
     table = checked.table()
     assert table["text map"]["all"]["overall"] == {"mean": 1.0, "error": 0.0, "clips": 6}
     assert table["text map"]["distractors"]["overall"]["mean"] == 1.0
@@ -112,6 +113,6 @@ def test_the_command_prints_a_table_and_keeps_figures_and_a_picture(corpus: Corp
 
 def test_a_corpus_without_truth_or_captions_is_refused(corpus: Corpus, tmp_path: Path, capsys) -> None:
     with pytest.raises(CorpusError, match="fewer than 2 different captions of source 'nobody'"):
-        check(corpus, Oracle(corpus), source="nobody")
+        measure_aligner(corpus, Oracle(corpus), source="nobody")
     assert main(["maps", str(corpus.folder), "--source", "subject", "--every", "0"]) == 2
     assert "--every must be at least 1" in capsys.readouterr().err

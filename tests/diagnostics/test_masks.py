@@ -16,13 +16,12 @@ from tubelet.corpus.table import Corpus
 from tubelet.diagnostics.masks import (
     LEARNED,
     Measured,
-    TrueClip,
     agreement,
     drawn_crop,
-    followed,
     measure,
     plain_data,
 )
+from tubelet.diagnostics.truth import TrueClip, followed
 from tubelet.loading.augment import Augment
 from tubelet.maskers import Adaptive, Centre, Motion, Oracle, Random, Text, Tube
 from tubelet.models.encoder import Vit
@@ -56,15 +55,15 @@ def measured(corpus: Corpus) -> Measured:
 
 def test_the_oracle_covers_the_subject_and_chance_masks_their_share(measured: Measured) -> None:
     table = measured.table()
-    assert table["Oracle"]["covers"]["overall"]["mean"] > 0.98
-    assert table["Oracle"]["roc"]["overall"]["mean"] > 0.999
+    assert table["Oracle"]["subject_hidden"]["overall"]["mean"] > 0.98
+    assert table["Oracle"]["roc_auc"]["overall"]["mean"] > 0.999
     for name in ("Random", "Tube"):
         row = table[name]
-        assert measured.fixed[name]["chance"] == 0.5
-        for what in ("covers", "roc"):
+        assert measured.fixed[name]["hidden"] == 0.5
+        for what in ("subject_hidden", "roc_auc"):
             assert row[what]["overall"]["mean"] == pytest.approx(0.5, abs=4 * max(row[what]["overall"]["error"], 0.01))
     assert sum(measured.cameras.count(camera) for camera in set(measured.cameras)) == CLIPS
-    assert sum(part["clips"] for name, part in table["Tube"]["covers"].items() if name != "overall") == CLIPS
+    assert sum(part["clips"] for name, part in table["Tube"]["subject_hidden"].items() if name != "overall") == CLIPS
 
 
 def test_coverage_is_that_of_a_loop_over_pixels(corpus: Corpus) -> None:
@@ -85,7 +84,9 @@ def test_coverage_is_that_of_a_loop_over_pixels(corpus: Corpus) -> None:
             for slot, row, column in ((n // 36, n // 6 % 6, n % 6) for n in hidden)
         )
         expected = covered / (owner == 1).sum()
-        assert got.clips["Random"]["covers"][got.videos.index(batch.ids[0])] == pytest.approx(expected, abs=1e-4)
+        assert got.clips["Random"]["subject_hidden"][got.videos.index(batch.ids[0])] == pytest.approx(
+            expected, abs=1e-4
+        )
 
 
 def test_in_crops_the_truth_is_cropped_as_the_clips_are(corpus: Corpus) -> None:
@@ -95,8 +96,8 @@ def test_in_crops_the_truth_is_cropped_as_the_clips_are(corpus: Corpus) -> None:
     maskers = {"Oracle": MASKERS["Oracle"], "Random": Random(ratio=0.5)}
     cropped = measure(corpus, maskers, clip=CLIP, data=data, encoder=VIT, crops=True)
     whole = measure(corpus, maskers, clip=CLIP, data=data, encoder=VIT)
-    assert cropped.table()["Oracle"]["roc"]["overall"]["mean"] > 0.99
-    assert cropped.table()["Random"]["covers"]["overall"]["mean"] == pytest.approx(0.5, abs=0.06)
+    assert cropped.table()["Oracle"]["roc_auc"]["overall"]["mean"] > 0.99
+    assert cropped.table()["Random"]["subject_hidden"]["overall"]["mean"] == pytest.approx(0.5, abs=0.06)
     assert cropped.protocol["crop"] != whole.protocol["crop"]
     assert cropped.clips["Oracle"] != whole.clips["Oracle"]
     flips = set()
@@ -150,9 +151,9 @@ def scene(moves: float) -> Truth:
 
 
 def test_a_tube_stays_and_every_masks_entropy_is_told(measured: Measured) -> None:
-    assert set(measured.clips["Tube"]["stays"]) == {1.0}
+    assert set(measured.clips["Tube"]["step_iou"]) == {1.0}
     still = [n for n, camera in enumerate(measured.cameras) if camera == "static"]
-    assert all(measured.clips["Tube"]["follows"][n] > 0.8 for n in still)
+    assert all(measured.clips["Tube"]["motion_iou"][n] > 0.8 for n in still)
     assert measured.fixed["Centre"]["entropy"] == 0
     assert measured.fixed["Random"]["entropy"] > 0.9
 
@@ -194,8 +195,8 @@ def test_the_command_prints_tables_of_80_columns_and_keeps_figures_and_a_sheet(
     assert about["maskers"]["Random"]["ratio"] == 0.5
     assert kept["hardware"]["processor"]
     assert len(kept["clips"]) == CLIPS
-    mean = np.mean([clip["masks"]["Random"]["covers"] for clip in kept["clips"]])
-    assert kept["table"]["Random"]["covers"]["overall"]["mean"] == pytest.approx(mean)
+    mean = np.mean([clip["masks"]["Random"]["subject_hidden"] for clip in kept["clips"]])
+    assert kept["table"]["Random"]["subject_hidden"]["overall"]["mean"] == pytest.approx(mean)
     sheet = np.asarray(Image.open(tmp_path / "masks.png"))
     assert sheet.shape[1] > 4 * 170
     assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 100
@@ -211,7 +212,7 @@ def test_without_truth_the_label_free_columns_are_told(tmp_path: Path, capsys) -
     capsys.readouterr()
     assert main(["masks", str(folder), "--split", "all", *SMALL, "--out", str(out)]) == 0
     said = capsys.readouterr()
-    assert "stays" in said.out
+    assert "step_iou" in said.out
     assert "ROC" not in said.out
     assert "Tube" in said.out
     left = [line.split(":")[1].strip() for line in said.err.splitlines()]

@@ -17,6 +17,7 @@ from PIL import Image
 
 from support.hostile import aligner_page, pages, poison_run
 from support.strangers import PAYLOADS, content_of, rewrite
+from tubelet import contact_sheet
 from tubelet.captioning import overview
 from tubelet.cli import main
 from tubelet.corpus.table import Caption
@@ -24,9 +25,8 @@ from tubelet.diagnostics import aligner, maps, sheet
 from tubelet.diagnostics.masks import Measured, Picture
 from tubelet.errors import RunError
 from tubelet.evaluations.trained_on import video_of
-from tubelet.inference import search
+from tubelet.inference import hits
 from tubelet.report.aligner import write_page
-from tubelet.report.figures import literal_text
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ALONE = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -211,27 +211,29 @@ def test_pictures_with_a_strangers_texts_are_drawn_and_no_text_runs_into_what_is
     frames = np.full((16, 32, 48, 3), 90, np.uint8)
     videos = [replace(video_of(text, "a.mp4", 0.0, 1.0), label=text, split=text) for text in PAYLOADS]
     seen = [
-        aligner.Seen(video, video.id, video.id, list(frames[:6]), np.ones((2, 6, 4, 4), np.float32)) for video in videos
+        aligner.Decoded(video, video.id, video.id, list(frames[:6]), np.ones((2, 6, 4, 4), np.float32))
+        for video in videos
     ]
-    aligner.sheet(seen).save(tmp_path / "aligner.png")
+    contact_sheet.draw([row for one in seen for row in aligner.rows(one)], tmp_path / "aligner.png", gap=3)
     hidden = {"tube": np.ones((4, 2, 2), bool)}
     pictures = [Picture(text, text, text, frames[:4, :, :32], hidden) for text in PAYLOADS]
-    measured = Measured([], [], {"tube": {"chance": 0.9}}, {}, {}, {}, {}, [], pictures, {})
+    measured = Measured([], [], {"tube": {"hidden": 0.9}}, {}, {}, {}, {}, [], pictures, {})
     sheet.write_sheet(measured, tmp_path / "masks.png")
-    monkeypatch.setattr(search, "middle_frame", lambda video: frames[0])
-    search.draw("a", [search.Hit(video, 0.5) for video in videos], tmp_path / "search.png")
-    for name, margin in (("aligner", aligner.MARGIN), ("masks", sheet.MARGIN), ("search", search.MARGIN)):
-        picture = np.asarray(Image.open(tmp_path / f"{name}.png"))
-        assert (picture[:, -margin + 2 :] == 255).all(), name
-        assert (picture < 255).any(-1).mean() > 0.05
+    monkeypatch.setattr(hits, "middle_frame", lambda video: frames[0])
+    hits.draw("a", [hits.Hit(video, 0.5) for video in videos], tmp_path / "search.png")
     score = np.linspace(0, 1, 16 * 4 * 4, dtype=np.float32).reshape(16, 4, 4)
     examples = [maps.Example(text, text, frames, score, score, 0.5) for text in PAYLOADS[-3:]]
-    maps.contact_sheet(examples, tmp_path / "maps.png", columns=4)
+    maps.write_sheet(maps.MapMeasures([], [], {}, examples, {}), tmp_path / "maps.png")
     captions = [Caption(0, text, text, text, None) for text in PAYLOADS]
-    with literal_text():
-        overview.draw_samples(list(zip(frames, videos, captions, strict=False)), tmp_path / "captions.png", 4)
-    for name in ("maps", "captions"):
-        assert np.asarray(Image.open(tmp_path / f"{name}.png")).std() > 10
+    samples = list(zip(frames, videos, captions, strict=False))
+    contact_sheet.draw(
+        [overview.row_of(samples[at : at + 4]) for at in range(0, len(samples), 4)], tmp_path / "captions.png"
+    )
+    for name in ("aligner", "masks", "search", "maps", "captions"):
+        with Image.open(tmp_path / f"{name}.png") as image:
+            picture = np.asarray(image)
+        assert (picture[:, -contact_sheet.MARGIN + 2 :] == 255).all(), name
+        assert (picture < 255).any(-1).mean() > 0.05
 
 
 @pytest.mark.slow

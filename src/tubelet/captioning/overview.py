@@ -7,13 +7,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tubelet import contact_sheet as sheets
 from tubelet.captioning.quality import Faults, faults, words
 from tubelet.checksums import write_json
+from tubelet.contact_sheet import Picture, Row, fitted, wrapped
 from tubelet.corpus.listing import plural
 from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, VideoError
 from tubelet.escape import one_line
-from tubelet.files import writing
 from tubelet.seeds import generator
 from tubelet.video.reader import glance
 
@@ -23,7 +24,7 @@ FUNCTION_WORDS = frozenset((
     "then", "there", "they", "this", "to", "up", "was", "were", "while", "who", "with",
 ))  # fmt: skip
 SAMPLES = 12
-TALL = 180  # pixels of a sample's frame
+TALL, WIDEST = 180, 320  # pixels of a sample's frame
 
 
 @dataclass(frozen=True)
@@ -173,45 +174,24 @@ def samples(found: Overview, count: int = SAMPLES, seed: int = 0) -> list[tuple[
 
 def draw(chosen: Sequence[tuple[Video, Caption]], path: Path, columns: int = 4) -> list[str]:
     """The samples as a picture: the frame that a caption speaks of, the caption below. Returns what fails."""
-    import matplotlib
-
-    from tubelet.report.figures import literal_text
-
-    matplotlib.use("Agg")
     seen, failed = [], []
     for video, caption in chosen:
         moment = (video.start + video.end) / 2 if caption.time is None else caption.time
         try:
-            seen.append((glance(video.path, moment, video.reading), video, caption))
+            seen.append((fitted(glance(video.path, moment, video.reading), TALL, WIDEST), video, caption))
         except VideoError as error:
             failed.append(f"{video.id}: {error}")
-    if not seen:
-        return failed
-    with literal_text():
-        draw_samples(seen, path, min(columns, len(seen)))
+    starts = range(0, len(seen), columns)
+    if seen:
+        sheets.draw([row_of(seen[start : start + columns]) for start in starts], path)
     return failed
 
 
-def draw_samples(seen: Sequence[tuple[Any, Video, Caption]], path: Path, columns: int) -> None:
-    """Frames in rows, each with its video above and its caption below."""
-    import textwrap
-
-    from matplotlib import pyplot
-
-    from tubelet.report.figures import caption as shortened
-
-    lines = -(-len(seen) // columns)
-    figure, axes = pyplot.subplots(lines, columns, figsize=(3.2 * columns, 3.2 * lines), squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for axis, (frame, video, caption) in zip(axes.flat, seen, strict=False):
-        axis.imshow(frame[:: max(len(frame) // TALL, 1), :: max(len(frame) // TALL, 1)])
-        where = video.id if len(video.id) <= 40 else "..." + video.id[-37:]
-        axis.set_title(shortened(f"{where}  [{caption.source}]", 50), fontsize=7, loc="left", color="0.4")
-        said = textwrap.wrap(one_line(caption.text), 44)
-        text = "\n".join([*said[:4], *(["..."] if len(said) > 4 else [])])
-        axis.text(0, -0.03, text, transform=axis.transAxes, fontsize=8, va="top")
-    figure.subplots_adjust(left=0.01, right=0.99, top=0.94, bottom=0.1, hspace=0.45, wspace=0.08)
-    with writing(path) as part:
-        figure.savefig(part, format="png", dpi=110)
-    pyplot.close(figure)
+def row_of(some: Sequence[tuple[Picture, Video, Caption]]) -> Row:
+    """Frames with their videos and captions below."""
+    width = max(frame.shape[1] for frame, _, _ in some)
+    below = []
+    for _, video, caption in some:
+        said = wrapped(caption.text, width)
+        below.append([*said[:4], *(["…"] if len(said) > 4 else []), f"{video.id}  [{caption.source}]"])
+    return Row([frame for frame, _, _ in some], below=below)

@@ -49,13 +49,14 @@ def run(args: argparse.Namespace) -> None:
 def measure(args: argparse.Namespace, corpus: "Corpus") -> None:
     from pathlib import Path
 
-    from rich.box import SIMPLE
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from tubelet.checksums import write_json
     from tubelet.cli.saliency import source_of
     from tubelet.console import Console
-    from tubelet.diagnostics import maps as checking
+    from tubelet.diagnostics import maps as measuring
+    from tubelet.diagnostics.truth import AGAINST
     from tubelet.progress import Bar
     from tubelet.saliency_maps import Text
     from tubelet.saliency_maps.text import aligner_of
@@ -67,21 +68,20 @@ def measure(args: argparse.Namespace, corpus: "Corpus") -> None:
     aligner = None if names else aligner_of(corpus, text.aligner, text.reading, text.scorer)
     where = source, args.split, args.every, args.clips
     with Bar("measuring", "clips") as bar:
-        checked = (
-            checking.check_maps(corpus, names, *where, progress=bar)
+        measured = (
+            measuring.measure_maps(corpus, names, *where, progress=bar)
             if aligner is None
-            else checking.check(corpus, aligner, *where, progress=bar)
+            else measuring.measure_aligner(corpus, aligner, *where, progress=bar)
         )
-    table = checked.table()
+    table = measured.table()
     cameras = list(next(iter(table.values()))["all"])
-    shown = Table(
-        title=f"ROC area per clip, mean over {len(checked.videos)} {args.split} clips", title_justify="left", box=SIMPLE
-    )
+    title = f"ROC area per clip, mean over {len(measured.videos)} {args.split} clips"
+    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
     shown.caption = "all patches / distractor patches only"
     for column in ("", *cameras):
         shown.add_column(column, justify="right" if column else "left", no_wrap=True)
     for row, by_side in table.items():
-        pairs = ([by_side[against][camera]["mean"] for against in checking.AGAINST] for camera in cameras)
+        pairs = ([by_side[against][camera]["mean"] for against in AGAINST] for camera in cameras)
         shown.add_row(
             row, *(" / ".join("-" if area != area else f"{area:.3f}".lstrip("0") for area in pair) for pair in pairs)
         )
@@ -90,15 +90,15 @@ def measure(args: argparse.Namespace, corpus: "Corpus") -> None:
     about = getattr(aligner, "about", {})
     trained = {name: about[name] for name in ("seconds", "processor_seconds", "settings") if name in about}
     print(
-        f"standard error of the first figure {error:.3f}; grid {checked.protocol['grid']}"
+        f"standard error of the first figure {error:.3f}; grid {measured.protocol['grid']}"
         + ("" if aligner is None else f"; {aligner.identity}")
         + (f", trained in {about['processor_seconds']:g} s of processor time" if "processor_seconds" in trained else "")
     )
     if args.out:
         folder = Path(args.out)
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "maps.json", {**checking.as_json(checked), "trained": trained})
-        checking.contact_sheet(checked.examples, folder / "maps.png")
+        write_json(folder / "maps.json", {**measuring.as_json(measured), "trained": trained})
+        measuring.write_sheet(measured, folder / "maps.png")
         print(f"{folder / 'maps.json'}, {folder / 'maps.png'}")
 
 

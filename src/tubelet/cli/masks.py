@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 FIELDS = ("clip", "data", "encoder")
 COLUMNS = {
     "visible": "seen",
-    "chance": "hidden",
-    "covers": "cover",
-    "roc": "ROC",
-    "roc_distractors": "distr",
-    "follows": "follow",
-    "follows_shown": "shown",
-    "stays": "stays",
-    "stays_shown": "shown",
+    "hidden": "hidden",
+    "subject_hidden": "cover",
+    "roc_auc": "ROC",
+    "roc_auc_distractors": "distr",
+    "motion_iou": "follow",
+    "motion_iou_visible": "shown",
+    "step_iou": "step_iou",
+    "step_iou_visible": "shown",
     "entropy": "entr",
     "milliseconds": "ms",
     "gflop": "GFLOP",
 }
-ALWAYS = ("visible", "chance", "entropy", "milliseconds", "gflop")
-KNOWN = ("covers", "roc", "roc_distractors", "follows", "follows_shown")
-UNKNOWN = ("stays", "stays_shown")
+ALWAYS = ("visible", "hidden", "entropy", "milliseconds", "gflop")
+KNOWN = ("subject_hidden", "roc_auc", "roc_auc_distractors", "motion_iou", "motion_iou_visible")
+UNKNOWN = ("step_iou", "step_iou_visible")
 TOLD = {
     True: "seen: visible tubelets; hidden: their share, which is chance for cover: the share of the\n"
     "subject that is hidden; ROC: of the scores for the subject; distr: against distractors\n"
@@ -225,8 +225,8 @@ def tables(measured: "Measured") -> "list[Table]":
         shown[0].add_row(name, *(spelled(what, figure) for what, figure in zip(order, figures, strict=True)))
     if not measured.knows_truth:
         return shown
-    cameras = [camera for camera in next(iter(by_clip.values()))["covers"] if camera != "overall"]
-    parts = ("covers", "roc", "follows")
+    cameras = [camera for camera in next(iter(by_clip.values()))["subject_hidden"] if camera != "overall"]
+    parts = ("subject_hidden", "roc_auc", "motion_iou")
     clips = ", ".join(f"{measured.cameras.count(camera)} {camera}" for camera in cameras)
     shown.append(
         table(f"by camera ({clips})", "", [f"{COLUMNS[part]}\n{camera}" for part in parts for camera in cameras])
@@ -242,8 +242,8 @@ def tables(measured: "Measured") -> "list[Table]":
             shown[2].add_row(
                 name,
                 *(
-                    f"{spelled('roc', areas['all'][camera]['mean'])} / "
-                    f"{spelled('roc', areas['distractors'][camera]['mean'])}"
+                    f"{spelled('roc_auc', areas['all'][camera]['mean'])} / "
+                    f"{spelled('roc_auc', areas['distractors'][camera]['mean'])}"
                     for camera in ("overall", *cameras)
                 ),
             )

@@ -1,7 +1,7 @@
-"""What the training of an aligner came to: how well its maps find what is known, and what they look like.
+"""How good the maps of a trained aligner are: their ROC area where ground truth is known, and heat maps.
 
-`training.json` and `maps.jpg` in the aligner's folder hold it; `tubelet.report.aligner` makes the page of them. The
-pictures are of held-out videos where there are some. Start reading at `write_training`.
+`training.json` and `maps.jpg` in the aligner's folder have them; `tubelet.report.aligner` makes the page. The pictures
+are of held-out videos where there are some. Start reading at `write_training`.
 """
 
 from collections.abc import Sequence
@@ -12,19 +12,17 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from PIL import Image, ImageDraw, ImageFont
 
 from tubelet.aligners import Aligner
 from tubelet.aligners.config import AlignerTraining
 from tubelet.aligners.examples import evenly_spaced
 from tubelet.aligners.training import Curve
 from tubelet.checksums import write_json
+from tubelet.contact_sheet import Row, draw, fitted, heat
 from tubelet.corpus.table import Corpus, Video, normalise_text
-from tubelet.diagnostics.maps import check, plain
-from tubelet.diagnostics.sheet import shortened
+from tubelet.diagnostics.maps import measure_aligner
+from tubelet.diagnostics.truth import plain
 from tubelet.errors import VideoError
-from tubelet.escape import one_line
-from tubelet.files import writing
 from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.text import embed_texts, similarity_maps
 from tubelet.video.limits import limits, within
@@ -32,12 +30,11 @@ from tubelet.video.reader import open_reader
 
 MEASURED = 100  # clips of which the ROC area is taken, every eighth frame
 VIDEOS, FRAMES = 6, 6  # of the picture
-TALL, WIDEST, GAP, MARGIN, LINE = 88, 160, 3, 10, 18
-INK, GREY, PAPER = (20, 20, 20), (100, 100, 100), (255, 255, 255)
+TALL, WIDEST = 88, 160  # pixels of a picture
 
 
 @dataclass(frozen=True)
-class Seen:
+class Decoded:
     """A video with the map of its own caption and of another video's."""
 
     video: Video
@@ -60,21 +57,20 @@ def write_training(
     areas = None
     if "synth" in corpus.about and len({text for _, text in captioned["test"]}) > 1:
         source = settings.sources[0] if settings.sources else "subject" if "subject" in corpus.sources else None
-        found = check(corpus, aligner, source, "test", every=8, most=MEASURED, pictures=0, progress=progress)
+        found = measure_aligner(corpus, aligner, source, "test", every=8, most=MEASURED, pictures=0, progress=progress)
         areas = {"clips": len(found.videos), "source": source, "rows": plain(found.table())}
     split = "test" if captioned["test"] else "train"
-    shown = look_at_some(captioned[split], captioned["test"] + captioned["train"], aligner)
+    shown = decode_some(captioned[split], captioned["test"] + captioned["train"], aligner)
     if shown:
-        with writing(folder / "maps.jpg") as part:
-            sheet(shown).save(part, format="JPEG", quality=84, optimize=True)
-    told = {
+        draw([row for one in shown for row in rows(one)], folder / "maps.jpg", gap=3)
+    training = {
         "curve": curve.rows,
         "best": curve.best,
         "areas": areas,
         "pictures": {"split": split, "videos": [one.video.id for one in shown]},
     }
-    write_json(folder / "training.json", told)
-    return told
+    write_json(folder / "training.json", training)
+    return training
 
 
 def with_captions(corpus: Corpus, split: str, settings: AlignerTraining) -> list[tuple[Video, str]]:
@@ -87,8 +83,10 @@ def with_captions(corpus: Corpus, split: str, settings: AlignerTraining) -> list
     return found
 
 
-def look_at_some(some: Sequence[tuple[Video, str]], every: Sequence[tuple[Video, str]], aligner: Aligner) -> list[Seen]:
-    """Evenly spaced videos, each beside the caption of the next one that says something else."""
+def decode_some(
+    some: Sequence[tuple[Video, str]], every: Sequence[tuple[Video, str]], aligner: Aligner
+) -> list[Decoded]:
+    """Evenly spaced videos, each next to the caption of the next video with another caption."""
     shown = []
     for place in np.unique(np.linspace(0, len(some) - 1, min(VIDEOS, len(some))).astype(int)):
         video, caption = some[place]
@@ -100,7 +98,7 @@ def look_at_some(some: Sequence[tuple[Video, str]], every: Sequence[tuple[Video,
             continue
         vectors = embed_texts(aligner, sorted({caption, other}))
         both = similarity_maps(aligner, np.stack(frames), np.stack([vectors[caption], vectors[other]]))
-        shown.append(Seen(video, caption, other, frames, both))
+        shown.append(Decoded(video, caption, other, frames, both))
     return shown
 
 
@@ -109,51 +107,15 @@ def some_frames(video: Video) -> list[UInt8[np.ndarray, "h w 3"]]:
         return list(reader.frames(evenly_spaced(reader.times, FRAMES)))
 
 
-def sheet(shown: Sequence[Seen]) -> Image.Image:
-    """A block a video: its frames, the map of its caption, and the map of another's on the same scale."""
-    font = ImageFont.load_default(13)
-    wide = [fitted(one.frames[0])[0] for one in shown]
-    width = 2 * MARGIN + max(len(one.frames) * (w + GAP) for one, w in zip(shown, wide, strict=True))
-    block = 3 * (LINE + TALL) + MARGIN
-    page = Image.new("RGB", (width, MARGIN + block * len(shown)), PAPER)
-    pen = ImageDraw.Draw(page)
-    for number, one in enumerate(shown):
-        low, high = np.quantile(one.maps, [0.02, 0.98])
-        rows = [
-            (f"{one.video.id}", [fit(frame) for frame in one.frames]),
-            (f"“{one.caption}”", [overlay(*pair, low, high) for pair in zip(one.frames, one.maps[0], strict=True)]),
-            (
-                f"of another video: “{one.other}”",
-                [overlay(*pair, low, high) for pair in zip(one.frames, one.maps[1], strict=True)],
-            ),
-        ]
-        for row, (title, tiles) in enumerate(rows):
-            top = MARGIN + number * block + row * (LINE + TALL)
-            pen.text(
-                (MARGIN, top), shortened(one_line(title), font, width - 2 * MARGIN), INK if row < 2 else GREY, font
-            )
-            for column, tile in enumerate(tiles):
-                page.paste(Image.fromarray(tile), (MARGIN + column * (wide[number] + GAP), top + LINE))
-    return page
-
-
-def fitted(frame: UInt8[np.ndarray, "h w 3"]) -> tuple[int, int]:
-    """Width and height of a tile."""
-    height, width = frame.shape[:2]
-    return min(max(round(TALL * width / height), 8), WIDEST), TALL
-
-
-def fit(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
-    return np.asarray(Image.fromarray(frame).resize(fitted(frame), Image.Resampling.BICUBIC))
-
-
-def overlay(
-    frame: UInt8[np.ndarray, "h w 3"], layer: Float32[np.ndarray, "gh gw"], low: float, high: float
-) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """The map in colour over the frame in grey."""
-    from matplotlib import colormaps
-
-    scaled = np.clip((layer - low) / max(high - low, 1e-9), 0, 1).astype(np.float32)
-    smooth = np.asarray(Image.fromarray(scaled).resize(fitted(frame), Image.Resampling.BILINEAR))
-    colour, grey = colormaps["inferno"](smooth)[..., :3], fit(frame).mean(-1, keepdims=True) / 255
-    return np.rint((0.62 * colour + 0.38 * grey) * 255).astype(np.uint8)
+def rows(one: Decoded) -> list[Row]:
+    """A video: its frames, the map of its caption, and the map of another video's caption on the same scale."""
+    low, high = np.quantile(one.maps, [0.02, 0.98])
+    frames = [fitted(frame, TALL, WIDEST) for frame in one.frames]
+    own, other = (
+        [heat(frame, layer, low, high) for frame, layer in zip(frames, layers, strict=True)] for layers in one.maps
+    )
+    return [
+        Row(frames, one.video.id),
+        Row(own, f"“{one.caption}”"),
+        Row(other, f"of another video: “{one.other}”", grey=True),
+    ]

@@ -1,29 +1,33 @@
-"""Do maps find the subject, which is what captions name? Measured on held-out clips whose truth is known.
+"""How well maps find the subject, which captions name: the ROC area on held-out clips whose ground truth is known.
 
-A patch (a cell of the map's grid) is positive where the subject covers at least half of it, negative where it covers
-none of it; others are left out. The ROC area is taken per clip, over the patches of all its frames, then the mean over
-clips. *Distractor patches* are the negatives that other things cover at least half. Start reading at `check`, for the
-text maps of an aligner beside its controls, or at `check_maps`, for maps that a corpus holds.
+The ROC area is taken per clip, over the patches of all its frames (`tubelet.diagnostics.truth` says which count), then
+averaged over clips. Start reading at `measure_aligner`, for the text maps of an aligner next to their controls, or at
+`measure_maps`, for maps that a corpus has.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Float32, UInt8
 
 from tubelet import seeds
 from tubelet.aligners import Aligner
+from tubelet.contact_sheet import Row, draw, fitted, heat
 from tubelet.corpus.table import Corpus, Video, normalise_text
+from tubelet.diagnostics.truth import AGAINST, Table, areas_of, by_camera, coverage, plain
 from tubelet.errors import CorpusError
-from tubelet.files import writing
 from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.text import embed_texts, similarity_maps
 from tubelet.stores.maps import Maps
 from tubelet.stores.resample import area_weights
 from tubelet.synthetic import COLOURS, truth
 from tubelet.video.reader import SAME, read_span, timestamps
+
+if TYPE_CHECKING:
+    import pandas
 
 ROWS = {
     "text map": "the cosine of patch and caption",
@@ -32,12 +36,11 @@ ROWS = {
     "centre": "minus the distance from the centre of the frame",
 }
 CENTRE = {"centre": ROWS["centre"]}
-AGAINST = ("all", "distractors")
-WORDS = 64  # characters of a caption above its frames
 SPEEDS = {
     "speed": "the length of the map's vector",
     "compensated": "the length of its difference from the frame's median vector",
 }
+TALL, WIDEST = 88, 160  # pixels of a picture
 Grid = Float32[np.ndarray, "t gh gw"]
 Areas = dict[str, dict[str, list[float]]]
 """row -> against -> the area of every clip"""
@@ -56,7 +59,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Checked:
+class MapMeasures:
     """ROC areas of every clip: areas[row][against] in the order of `videos`, NaN where a side has no patch."""
 
     videos: list[str]
@@ -65,12 +68,24 @@ class Checked:
     examples: list[Example]
     protocol: dict[str, Any]
 
-    def table(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    def frame(self) -> "pandas.DataFrame":
+        """A row per map, side and camera: map, against, camera, mean, error (standard error over clips), clips."""
+        import pandas
+
+        rows = [
+            {"map": row, "against": against, "camera": camera, **summary}
+            for row, sides in self.table().items()
+            for against, cameras in sides.items()
+            for camera, summary in cameras.items()
+        ]
+        return pandas.DataFrame(rows, columns=["map", "against", "camera", "mean", "error", "clips"])
+
+    def table(self) -> Table:
         """row -> against -> camera ("overall" first) -> mean, standard error over clips, clips."""
         return by_camera(self.areas, self.cameras)
 
 
-def check(
+def measure_aligner(
     corpus: Corpus,
     aligner: Aligner,
     source: str | None = None,
@@ -80,7 +95,7 @@ def check(
     pictures: int = 8,
     seed: int = 0,
     progress: Progress = silent,
-) -> Checked:
+) -> MapMeasures:
     """Scores every `every`-th frame of the clips of a split with the caption of this source."""
     clips = with_truth(corpus, source, split)[:most]
     captions = [text for _, text in clips]
@@ -108,12 +123,12 @@ def check(
             examples.append(Example(video.id, caption, frames, both[0], subject, areas["text map"]["all"][-1]))
         progress(number + 1, len(clips), "")
     about = {"source": source, "grid": list(shape), "aligner": aligner.identity, "rows": ROWS}
-    return Checked(
+    return MapMeasures(
         [video.id for video, _ in clips], cameras, areas, examples, protocol_of(corpus, split, every) | about
     )
 
 
-def check_maps(
+def measure_maps(
     corpus: Corpus,
     names: Sequence[str],
     source: str | None = None,
@@ -122,7 +137,7 @@ def check_maps(
     most: int | None = None,
     pictures: int = 8,
     progress: Progress = silent,
-) -> Checked:
+) -> MapMeasures:
     """The maps of these names at every `every`-th frame; the speed of vector maps, as it is and compensated.
 
     Each map is looked at on its own grid. `text` maps take the first caption of this source.
@@ -161,7 +176,9 @@ def check_maps(
         progress(number + 1, len(videos), "")
     methods = {name: maps.about["method"] for name, maps in opened.items()}
     about = {"source": source, "grid": grids, "maps": methods, "rows": rows}
-    return Checked([video.id for video in videos], cameras, areas, examples, protocol_of(corpus, split, every) | about)
+    return MapMeasures(
+        [video.id for video in videos], cameras, areas, examples, protocol_of(corpus, split, every) | about
+    )
 
 
 def speeds(layers: Float32[np.ndarray, "t gh gw *v"]) -> dict[str, Grid]:
@@ -184,32 +201,6 @@ def add_areas(areas: Areas, scores: Mapping[str, Grid], owner: UInt8[np.ndarray,
         for against, area in areas_of(score, subject, others).items():
             mine[against].append(area)
     return next(iter(covers.values()))[0]
-
-
-def areas_of(
-    score: Float[np.ndarray, "*cells"], subject: Float[np.ndarray, "*cells"], others: Float[np.ndarray, "*cells"]
-) -> dict[str, float]:
-    """The ROC area of a score for the subject, against all cells without it and against those of distractors alone."""
-    positive, negative = subject >= 0.5, subject == 0
-    return {
-        "all": roc_area(score[positive], score[negative]),
-        "distractors": roc_area(score[positive], score[negative & (others >= 0.5)]),
-    }
-
-
-def by_camera(
-    values: Mapping[str, Mapping[str, Sequence[float]]], cameras: Sequence[str]
-) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """row -> measure -> camera ("overall" first) -> mean, standard error over clips, clips."""
-    kinds = np.array(cameras)
-    groups = {"overall": np.ones(len(kinds), bool), **{name: kinds == name for name in sorted(set(cameras))}}
-    return {
-        row: {
-            measure: {name: summary(np.array(of_clips)[chosen]) for name, chosen in groups.items()}
-            for measure, of_clips in measures.items()
-        }
-        for row, measures in values.items()
-    }
 
 
 def protocol_of(corpus: Corpus, split: str, every: int) -> dict[str, Any]:
@@ -248,12 +239,6 @@ def shuffled(captions: Sequence[str], seed: int) -> list[str]:
     ]
 
 
-def coverage(mask: Bool[np.ndarray, "t h w"], rows: int, columns: int) -> Float32[np.ndarray, "t {rows} {columns}"]:
-    """The share of every cell that the mask covers."""
-    down, across = area_weights(0.0, 1.0, rows, mask.shape[1]), area_weights(0.0, 1.0, columns, mask.shape[2])
-    return np.round(down @ mask.astype(np.float32) @ across.T, 6)
-
-
 def colour_word(frames: UInt8[np.ndarray, "t h w 3"], caption: str, rows: int, columns: int) -> Grid:
     """The first colour word of the caption against the pixels; 0 everywhere where it has none."""
     named = [COLOURS[word] for word in caption.split() if word in COLOURS]
@@ -269,74 +254,32 @@ def centre(count: int, rows: int, columns: int) -> Grid:
     return np.broadcast_to(-np.hypot(y[:, None], x), (count, rows, columns)).astype(np.float32)
 
 
-def roc_area(positive: Float[np.ndarray, "p"], negative: Float[np.ndarray, "q"]) -> float:
-    """The chance that a positive scores above a negative, ties counting half; NaN where a side is empty."""
-    if not positive.size or not negative.size:
-        return float("nan")
-    ordered = np.sort(negative)
-    below = np.searchsorted(ordered, positive, side="left")
-    upto = np.searchsorted(ordered, positive, side="right")
-    return float((below + upto).mean() / 2 / negative.size)
+def write_sheet(measured: MapMeasures, path: Path, columns: int = 4) -> None:
+    """Frames, map and ground truth of some clips, a row each."""
+    rows = []
+    for one in measured.examples:
+        chosen = np.linspace(0, len(one.frames) - 1, columns).round().astype(int)
+        low, high = np.percentile(one.score, [1, 99.5])
+        frames = [fitted(one.frames[place], TALL, WIDEST) for place in chosen]
+        scores = [heat(frame, one.score[place], low, high) for frame, place in zip(frames, chosen, strict=True)]
+        truths = [heat(frame, one.cover[place], 0.0, 1.0) for frame, place in zip(frames, chosen, strict=True)]
+        rows.append(Row([*frames, *scores, *truths], f"{one.caption}  (ROC area {one.area:.3f})"))
+    names = ("frames", "map", "truth")
+    header = [[name] if place == 0 else [] for name in names for place in range(columns)]
+    draw(rows, path, header, gap=3)
 
 
-def summary(areas: Float[np.ndarray, "n"]) -> dict[str, float]:
-    there = areas[np.isfinite(areas)]
-    if not there.size:
-        return {"mean": float("nan"), "error": float("nan"), "clips": 0}
-    error = float(there.std(ddof=1) / there.size**0.5) if there.size > 1 else float("nan")
-    return {"mean": float(there.mean()), "error": error, "clips": int(there.size)}
-
-
-def contact_sheet(examples: Sequence[Example], path: Any, columns: int = 4) -> None:
-    """Frames, map and truth of some clips, one row each, as a picture."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    from tubelet.report.figures import caption, literal_text
-
-    with literal_text():
-        figure, axes = pyplot.subplots(
-            len(examples), 3 * columns, figsize=(1.1 * 3 * columns, 1.25 * len(examples)), squeeze=False
-        )
-        for line, example in zip(axes, examples, strict=True):
-            chosen = np.linspace(0, len(example.frames) - 1, columns).round().astype(int)
-            low, high = np.percentile(example.score, [1, 99.5])
-            for column, frame in enumerate(chosen):
-                line[column].imshow(example.frames[frame])
-                line[columns + column].imshow(example.score[frame], vmin=low, vmax=high, cmap="magma")
-                line[2 * columns + column].imshow(example.cover[frame], vmin=0, vmax=1, cmap="gray")
-            line[0].set_title(f"{caption(example.caption, WORDS)}  ({example.area:.3f})", fontsize=7, loc="left")
-            line[columns].set_title("map", fontsize=7, loc="left")
-            line[2 * columns].set_title("truth: share of the subject", fontsize=7, loc="left")
-        for axis in axes.flat:
-            axis.set_axis_off()
-        # A layout that makes room for the texts has none for the frames where a caption is long.
-        top = 1 - 0.2 / (1.25 * len(examples))
-        figure.subplots_adjust(left=0.005, right=0.995, bottom=0.01, top=top, wspace=0.04, hspace=0.2)
-        with writing(path) as part:
-            figure.savefig(part, format="png", dpi=110)
-    pyplot.close(figure)
-
-
-def as_json(checked: Checked) -> Mapping[str, Any]:
+def as_json(measured: MapMeasures) -> Mapping[str, Any]:
     """The table, the protocol and every clip's areas; NaN as null."""
     return {
-        "protocol": checked.protocol,
-        "areas": plain(checked.table()),
+        "protocol": measured.protocol,
+        "areas": plain(measured.table()),
         "clips": [
             {
                 "video": video,
                 "camera": camera,
-                "areas": plain({row: {a: mine[a][n] for a in AGAINST} for row, mine in checked.areas.items()}),
+                "areas": plain({row: {a: mine[a][n] for a in AGAINST} for row, mine in measured.areas.items()}),
             }
-            for n, (video, camera) in enumerate(zip(checked.videos, checked.cameras, strict=True))
+            for n, (video, camera) in enumerate(zip(measured.videos, measured.cameras, strict=True))
         ],
     }
-
-
-def plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not np.isfinite(value) else value

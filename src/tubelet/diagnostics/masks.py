@@ -1,29 +1,26 @@
-"""What does a mask hide? Every masker on the clips of a corpus, against the truth where it is known.
+"""What masks hide: every masker on the clips of a corpus, against the ground truth where it is known.
 
-One clip from the middle of every video, its centre square or as training crops it, at each masker's own ratio. Of a
-corpus of `tubelet synth` the truth says what each tubelet shows and where it goes: `covers`, `roc`, `roc_distractors`
-and the `follows` pair need it. Of any other corpus the remaining columns are told. `MEASURES` says what each is. Start
-reading at `measure`.
+One clip from the middle of every video, its centre square or as training crops it, at each masker's own ratio. The
+measures of the subject and of motion need the ground truth of a corpus of `tubelet synth`; the others are measured on
+any corpus. `MEASURES` defines each. Start reading at `measure`.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import chz
 import numpy as np
 import torch
-from einops import reduce
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 
 from tubelet import seeds
 from tubelet.corpus.captions import CaptionChoice
 from tubelet.corpus.table import Corpus, Video
-from tubelet.diagnostics.maps import areas_of, by_camera, coverage, plain
+from tubelet.diagnostics.truth import Table, TrueClip, areas_of, by_camera, plain
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.flops import step_flops
 from tubelet.loading.augment import Augment
@@ -37,38 +34,38 @@ from tubelet.models import Base, Encoder
 from tubelet.models.encoder import Vit
 from tubelet.models.patches import cut
 from tubelet.progress import Progress, silent
-from tubelet.synthetic import Truth, truth
 from tubelet.types import Batch, Clip, Grid, Mask
 from tubelet.video.crop import Crop
-from tubelet.video.reader import SAME, timestamps
 from tubelet.video.sampling import Sampling
 
+if TYPE_CHECKING:
+    import pandas
+
 BATCH = 16
-WHOLE = Crop(0.0, 0.0, 1.0, 1.0)
 MEASURES = {
     "visible": "tubelets of a clip that the encoder sees",
-    "chance": "share of the tubelets that is hidden: what a mask that knows nothing covers of the subject",
-    "covers": "share of the subject's area, over the whole clip, that is hidden",
-    "roc": "ROC area of the masker's scores (high: hidden) for the subject: tubelets that it covers by half against "
-    "those without it",
-    "roc_distractors": "the same against those tubelets without it that other things cover by half",
-    "follows": "what is hidden, followed by the true motion from each slot's first frame to the next slot's: "
-    "intersection over union of hidden before and hidden after, over the pixels that are still seen then",
-    "follows_shown": "the same of what is visible",
-    "stays": "intersection over union of the hidden places of one slot and the next, nothing followed",
-    "stays_shown": "the same of what is visible",
+    "hidden": "share of the tubelets that is hidden: the chance level of subject_hidden",
+    "subject_hidden": "share of the subject's area, over the whole clip, that is hidden",
+    "roc_auc": "ROC area of the masker's scores (high: hidden) for the subject: tubelets that it covers by half "
+    "against those without it",
+    "roc_auc_distractors": "the same against those tubelets without it that other things cover by half",
+    "motion_iou": "intersection over union of what is hidden in one time step, moved along the true motion to the "
+    "next, and of what is hidden there, over the pixels that stay in view",
+    "motion_iou_visible": "the same of what is visible",
+    "step_iou": "intersection over union of the patch positions that are hidden in one time step and in the next",
+    "step_iou_visible": "the same of what is visible",
     "entropy": "mean over tubelets of the binary entropy of the share of clips that hide it, over that of the share "
     "hidden: 1 any tubelet is as likely as any other, 0 the same mask for every clip; with few clips it comes out low",
     "milliseconds": "processor time of drawing the mask of one clip, in batches; the median over batches",
     "gflop": "forward and backward of the encoder for the visible tubelets of one clip, and of the network of a "
     "learned masker, counted by PyTorch; no decoder",
 }
-LEARNED = "measured at initialisation: it has learned nothing yet"
+LEARNED = "measured at initialisation, before any training"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A clip of the sheet: a few of its slots, and what each masker hides there."""
+    """A clip of the contact sheet: a few of its time steps, and what each masker hides there."""
 
     video: str
     caption: str
@@ -79,9 +76,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Measured:
-    """All figures: `fixed[masker][measure]` a number, `clips[masker][measure]` one a clip in the order of `videos`.
+    """Per masker: `fixed[masker][measure]` a number, `clips[masker][measure]` one per clip in the order of `videos`.
 
-    `maps` holds the ROC areas of the maps themselves; without truth it is empty, and so is `cameras`.
+    `maps` has the ROC areas of the maps themselves; without ground truth it is empty, and so is `cameras`.
     """
 
     videos: list[str]
@@ -99,13 +96,30 @@ class Measured:
     def knows_truth(self) -> bool:
         return bool(self.cameras)
 
-    def table(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    def table(self) -> Table:
         """masker -> measure -> camera ("overall" first) -> mean, standard error over clips, clips."""
         return by_camera(self.clips, self.cameras or ["any"] * len(self.videos))
 
-    def table_of_maps(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    def table_of_maps(self) -> Table:
         """map -> against -> camera -> the same, of the ROC area of the map itself."""
         return by_camera(self.maps, self.cameras)
+
+    def frame(self) -> "pandas.DataFrame":
+        """A row per masker and measure: masker, measure, camera, mean, error (standard error over clips), clips."""
+        import pandas
+
+        rows = [
+            {"masker": masker, "measure": measure, "camera": "overall", "mean": value, "clips": len(self.videos)}
+            for masker, measures in self.fixed.items()
+            for measure, value in measures.items()
+        ]
+        rows += [
+            {"masker": masker, "measure": measure, "camera": camera, **summary}
+            for masker, measures in self.table().items()
+            for measure, cameras in measures.items()
+            for camera, summary in cameras.items()
+        ]
+        return pandas.DataFrame(rows, columns=["masker", "measure", "camera", "mean", "error", "clips"])
 
     def as_json(self) -> dict[str, Any]:
         """Everything but the pictures; NaN as null."""
@@ -154,17 +168,19 @@ def measure(
     """
     clip, data, encoder = clip or Clip(), data or plain_data(corpus), encoder or Base()
     maskers = {part.__name__: part() for part in MASKERS} if maskers is None else maskers
-    videos = drawn(corpus, data, clip, clips, seed)
+    videos = sample_videos(corpus, data, clip, clips, seed)
     left_out = {
-        name: reason for name, masker in maskers.items() if (reason := obstacle(masker, corpus, videos, clip, data))
+        name: reason
+        for name, masker in maskers.items()
+        if (reason := reason_left_out(masker, corpus, videos, clip, data))
     }
-    artists = {name: Artist.of(masker, clip, encoder, seed) for name, masker in maskers.items() if name not in left_out}
-    if not artists:
+    drawers = {name: Drawer.of(masker, clip, encoder, seed) for name, masker in maskers.items() if name not in left_out}
+    if not drawers:
         raise RecipeError(f"no masker is left to measure: {next(iter(left_out.values()), 'none was named')}")
-    needs = tuple(dict.fromkeys(name for artist in artists.values() for name in artist.masker.maps))
+    needs = tuple(dict.fromkeys(name for drawer in drawers.values() for name in drawer.masker.maps))
     known = "synth" in corpus.about
     crop = partial(drawn_crop, data.augment, seed) if crops else None
-    tally = Tally(clip, artists, {video.id: video for video in videos}, pictures, crop)
+    tally = Tally(clip, drawers, {video.id: video for video in videos}, pictures, crop)
     done = 0
     with torch.inference_mode():
         for batch in eval_batches(corpus, videos, clip, data, batch=BATCH, needs=needs, crop=crop):
@@ -177,12 +193,12 @@ def measure(
             progress(done, len(videos), "")
     if not tally.videos:
         raise CorpusError(f"none of {len(videos)} clips could be read (first: {tally.failed[0]})")
-    remarks = {name: LEARNED for name, artist in artists.items() if artist.policy is not None}
-    remarks |= {name: "at the end of its schedule" for name, a in artists.items() if isinstance(a.masker, Schedule)}
+    remarks = {name: LEARNED for name, drawer in drawers.items() if drawer.policy is not None}
+    remarks |= {name: "at the end of its schedule" for name, a in drawers.items() if isinstance(a.masker, Schedule)}
     return Measured(
         videos=tally.videos,
         cameras=tally.cameras,
-        fixed={name: tally.fixed(name, encoder) for name in artists},
+        fixed={name: tally.fixed(name, encoder) for name in drawers},
         clips=tally.clips,
         maps=tally.maps,
         left_out=left_out,
@@ -203,8 +219,8 @@ def measure(
             **({"augment": fields(data.augment)} if crops else {}),
             "encoder": {"class": type(encoder).__name__, **fields(encoder)},
             "batch": BATCH,
-            "maskers": {name: {"class": type(a.masker).__name__, **fields(a.masker)} for name, a in artists.items()},
-            "statistic": "the figure of every clip, then the mean over clips and its standard error",
+            "maskers": {name: {"class": type(a.masker).__name__, **fields(a.masker)} for name, a in drawers.items()},
+            "statistic": "the value of every clip, then the mean over clips and its standard error",
         },
     )
 
@@ -215,7 +231,7 @@ def plain_data(corpus: Corpus, split: str = "test") -> Data:
     return Data(sampling=Sampling(stride=2), captions=CaptionChoice(source=source), split=split)
 
 
-def drawn(corpus: Corpus, data: Data, clip: Clip, clips: int | None, seed: int) -> list[Video]:
+def sample_videos(corpus: Corpus, data: Data, clip: Clip, clips: int | None, seed: int) -> list[Video]:
     """So many videos of the split, drawn by the seed, in the order of the table."""
     videos = corpus.select(data.split)
     if not videos:
@@ -233,7 +249,7 @@ def drawn_crop(augment: Augment, seed: int, video: Video, height: int, width: in
     return augment.draw(seeds.generator(seed, "crop to mask", video.row), height, width)
 
 
-def obstacle(masker: Masker, corpus: Corpus, videos: Sequence[Video], clip: Clip, data: Data) -> str | None:
+def reason_left_out(masker: Masker, corpus: Corpus, videos: Sequence[Video], clip: Clip, data: Data) -> str | None:
     """Why this masker cannot be measured here, with the remedy; None where it can."""
     try:
         masker.budget(clip)
@@ -247,8 +263,8 @@ def obstacle(masker: Masker, corpus: Corpus, videos: Sequence[Video], clip: Clip
 
 
 @dataclass(frozen=True)
-class Artist:
-    """A masker at work; a learned one with fresh weights."""
+class Drawer:
+    """Draws the masks of a masker; of a learned one with fresh weights."""
 
     masker: Masker
     clip: Clip
@@ -256,7 +272,7 @@ class Artist:
     encoder: Encoder | None
 
     @classmethod
-    def of(cls, masker: Masker, clip: Clip, encoder: Vit, seed: int) -> "Artist":
+    def of(cls, masker: Masker, clip: Clip, encoder: Vit, seed: int) -> "Drawer":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeds.key(seed, "weights of a masker"))
             embeds = encoder.build(clip) if TOKENS in masker.needs else None
@@ -279,22 +295,22 @@ class Tally:
     def __init__(
         self,
         clip: Clip,
-        artists: Mapping[str, Artist],
+        drawers: Mapping[str, Drawer],
         videos: Mapping[str, Video],
         pictures: int,
         crop: CropOf | None,
     ) -> None:
-        self.clip, self.artists, self.by_id, self.crop = clip, artists, videos, crop
-        self.shown = {list(videos)[place] for place in spread(pictures, len(videos))}
+        self.clip, self.drawers, self.by_id, self.crop = clip, drawers, videos, crop
+        self.shown = {list(videos)[place] for place in evenly_spaced(pictures, len(videos))}
         self.videos: list[str] = []
         self.cameras: list[str] = []
         self.failed: tuple[str, ...] = ()
         self.pictures: list[Picture] = []
         self.short = 0
-        self.clips: dict[str, dict[str, list[float]]] = {name: {} for name in artists}
+        self.clips: dict[str, dict[str, list[float]]] = {name: {} for name in drawers}
         self.maps: dict[str, dict[str, list[float]]] = {}
-        self.spent: dict[str, list[float]] = {name: [] for name in artists}
-        self.often = {name: np.zeros(clip.num_tubelets) for name in artists}
+        self.spent: dict[str, list[float]] = {name: [] for name in drawers}
+        self.often = {name: np.zeros(clip.num_tubelets) for name in drawers}
         self.hides: dict[str, int] = {}
 
     def add(self, batch: Batch, corpus: Corpus, data: Data, known: bool) -> None:
@@ -304,23 +320,23 @@ class Tally:
             else []
         )
         hidden: dict[str, Bool[np.ndarray, "b n"]] = {}
-        for name, artist in self.artists.items():
+        for name, drawer in self.drawers.items():
             began = time.process_time()
-            mask = artist.draw(batch)
+            mask = drawer.draw(batch)
             self.spent[name].append((time.process_time() - began) / len(batch))
             self.hides[name] = mask.hidden.shape[1]
             flags = torch.zeros(len(batch), self.clip.num_tubelets, dtype=torch.bool).scatter(1, mask.hidden, True)
             hidden[name] = flags.numpy()
             self.often[name] += hidden[name].sum(0)
-            scores = artist.scores(batch, mask).float().numpy() if known else None
+            scores = drawer.scores(batch, mask).float().numpy() if known else None
             for n, one in enumerate(hidden[name]):
-                figures = of_clip(one, self.clip.grid)
+                figures = step_measures(one, self.clip.grid)
                 if scores is not None:
-                    figures |= of_truth(one, scores[n], truths[n])
-                put(self.clips[name], figures)
+                    figures |= truth_measures(one, scores[n], truths[n])
+                append(self.clips[name], figures)
         for n, known_clip in enumerate(truths):
             for name, values in map_scores(batch, self.clip).items():
-                put(self.maps.setdefault(name, {}), areas_of(values[n], known_clip.subject, known_clip.others))
+                append(self.maps.setdefault(name, {}), areas_of(values[n], known_clip.subject, known_clip.others))
         self.videos += batch.ids
         self.cameras += [known_clip.camera for known_clip in truths]
         self.short += 0 if batch.short is None else int(batch.short.sum())
@@ -339,7 +355,7 @@ class Tally:
         hidden: Mapping[str, Bool[np.ndarray, "b n"]],
     ) -> Picture:
         captions = corpus.captions_of(self.by_id[batch.ids[n]], data.captions.source)
-        slots = spread(4, self.clip.grid[0])
+        slots = evenly_spaced(4, self.clip.grid[0])
         frames = batch.video[n].permute(1, 2, 3, 0).numpy()
         return Picture(
             video=batch.ids[n],
@@ -355,99 +371,33 @@ class Tally:
         often = binary_entropy(self.often[name] / len(self.videos)).mean()
         return {
             "visible": float(visible),
-            "chance": share,
+            "hidden": share,
             "entropy": float(often / binary_entropy(np.array(share))),
             "milliseconds": 1e3 * float(np.median(self.spent[name])),
-            "gflop": step_flops(encoder, self.artists[name].masker, self.clip, visible) / 1e9,
+            "gflop": step_flops(encoder, self.drawers[name].masker, self.clip, visible) / 1e9,
         }
 
 
-@dataclass(frozen=True)
-class TrueClip:
-    """What each tubelet of a clip shows, and where it goes: pixel i is in tubelet before[i], then in after[i]."""
-
-    camera: str
-    subject: Float32[np.ndarray, "n"]
-    others: Float32[np.ndarray, "n"]
-    before: Int64[np.ndarray, "i"]
-    after: Int64[np.ndarray, "i"]
-
-    @classmethod
-    def of(
-        cls, corpus: Corpus, video: Video, clip: Clip, sampling: Sampling, crop_of: CropOf | None = None
-    ) -> "TrueClip":
-        known = truth(corpus, video)
-        stamps = timestamps(video.path, video.reading)
-        frames = np.searchsorted(stamps, sampling.times(stamps, clip, "centre").times - SAME)
-        size = known.owner.shape[1:]
-        crop = crop_of(video, *size) if crop_of else Crop.centre(*size)
-        owner = crop.cut(known.owner[frames][..., None])[..., 0]
-        subject, others = (
-            reduce(coverage(mask, *clip.grid[1:]), "(s f) r c -> (s r c)", "mean", f=clip.tubelet_frames)
-            for mask in (owner == 1, owner >= 2)
-        )
-        before, after = followed(known, frames[:: clip.tubelet_frames], clip.grid, crop)
-        return cls(known.camera, subject, others, before, after)
-
-
-def followed(
-    known: Truth, frames: Sequence[int] | Int64[np.ndarray, "s"], grid: Grid, crop: Crop = WHOLE
-) -> tuple[Int64[np.ndarray, "i"], Int64[np.ndarray, "i"]]:
-    """The tubelet of every pixel of each slot's first frame but the last's, and the one where its content is next.
-
-    Left out is what is not seen now or then: out of the crop, or behind something else.
-    """
-    _, rows, columns = grid
-    height, width = known.owner.shape[1:]
-    y, x = np.mgrid[:height, :width] + 0.5
-    top, left, down, across = crop.pixels(height, width)
-    shown = (y > top) & (y < top + down) & (x > left) & (x < left + across)
-    pairs: list[tuple[np.ndarray, np.ndarray]] = []
-    for slot, (start, end) in enumerate(pairwise(frames)):
-        moved = known.moved(int(start), int(end))
-        later_x, later_y = x + moved[..., 0], y + moved[..., 1]
-        column, row = np.floor(later_x).astype(int), np.floor(later_y).astype(int)
-        inside = shown & (column >= left) & (column < left + across) & (row >= top) & (row < top + down)
-        seen = known.owner[end, row.clip(0, height - 1), column.clip(0, width - 1)] == known.owner[start]
-        chosen = inside & seen
-        here, there = (
-            place_of((at_y[chosen] - top) / down, mirrored((at_x[chosen] - left) / across, crop.flip), rows, columns)
-            for at_y, at_x in ((y, x), (later_y, later_x))
-        )
-        pairs.append((here + slot * rows * columns, there + (slot + 1) * rows * columns))
-    if not pairs:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    return np.concatenate([one for one, _ in pairs]), np.concatenate([other for _, other in pairs])
-
-
-def mirrored(x: Float[np.ndarray, "i"], flip: bool) -> Float[np.ndarray, "i"]:
-    return 1 - x if flip else x
-
-
-def place_of(y: Float[np.ndarray, "i"], x: Float[np.ndarray, "i"], rows: int, columns: int) -> Int64[np.ndarray, "i"]:
-    """The place that holds a point, in shares of the frame."""
-    row, column = (y * rows).astype(np.int64), (x * columns).astype(np.int64)
-    return row.clip(0, rows - 1) * columns + column.clip(0, columns - 1)
-
-
-def of_clip(hidden: Bool[np.ndarray, "n"], grid: Grid) -> dict[str, float]:
-    """What is told of a mask without looking at what it hides."""
+def step_measures(hidden: Bool[np.ndarray, "n"], grid: Grid) -> dict[str, float]:
+    """The measures that need no ground truth."""
     places = grid[1] * grid[2]
     here = np.arange(len(hidden) - places)
     stays, shown = agreement(hidden, here, here + places)
-    return {"stays": stays, "stays_shown": shown}
+    return {"step_iou": stays, "step_iou_visible": shown}
 
 
-def of_truth(hidden: Bool[np.ndarray, "n"], scores: Float32[np.ndarray, "n"], known: TrueClip) -> dict[str, float]:
+def truth_measures(
+    hidden: Bool[np.ndarray, "n"], scores: Float32[np.ndarray, "n"], known: TrueClip
+) -> dict[str, float]:
     area = float(known.subject.sum())
     areas = areas_of(scores, known.subject, known.others)
     follows, shown = agreement(hidden, known.before, known.after)
     return {
-        "covers": float(known.subject[hidden].sum()) / area if area else float("nan"),
-        "roc": areas["all"],
-        "roc_distractors": areas["distractors"],
-        "follows": follows,
-        "follows_shown": shown,
+        "subject_hidden": float(known.subject[hidden].sum()) / area if area else float("nan"),
+        "roc_auc": areas["all"],
+        "roc_auc_distractors": areas["distractors"],
+        "motion_iou": follows,
+        "motion_iou_visible": shown,
     }
 
 
@@ -483,13 +433,13 @@ def binary_entropy(share: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     return np.where((share <= 0) | (share >= 1), 0.0, bits)
 
 
-def put(lists: dict[str, list[float]], figures: Mapping[str, float]) -> None:
+def append(lists: dict[str, list[float]], figures: Mapping[str, float]) -> None:
     for name, figure in figures.items():
         lists.setdefault(name, []).append(figure)
 
 
-def spread(count: int, total: int) -> list[int]:
-    """Up to so many places, evenly among all, the first and the last among them."""
+def evenly_spaced(count: int, total: int) -> list[int]:
+    """Up to so many indices, the first and the last among them."""
     return sorted(set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()))
 
 
