@@ -37,7 +37,7 @@ PRETRAIN = {
     "tiny_text_guided": f"pretrain tiny_text_guided {SHORT}",
 }
 EVALUATE = "evaluate RUN --on CORPUS knn linear --baselines --threads 1"  # of the run miniature
-REPORT = "report RUN --out PAGE --threads 1"  # of the run miniature, after it was measured
+REPORT = "report RUN --out PAGE"  # of the run miniature, after it was measured
 SYNTH = "synth --out CORPUS --train 1 --test 1 --size 32 --frames 4 --workers 1 --threads 1"
 STUDIES = {
     name: f"study {name} --on CORPUS --cells CELLS --out OUT --tables --threads 1" for name in ("budget", "ratio")
