@@ -6,9 +6,9 @@
     corpus = tubelet.index("~/videos", "corpora/mine", labels="labels.csv", captions="captions.csv")
     tubelet.align(corpus)                                     # a small image-text aligner of your own captions
     tubelet.saliency(corpus, Text())                          # what each caption names, in every frame
-    run = tubelet.pretrain("tiny_text_guided", on="corpora/mine", out="runs/mine")
+    run = tubelet.pretrain("tiny_text_guided", on=corpus, out="runs/mine")
 
-    encoder = tubelet.load_encoder("runs/mine")               # a torch.nn.Module
+    encoder = tubelet.load_encoder(run)                       # a torch.nn.Module
     features = tubelet.embed(encoder, "clip.mp4")             # 1 x width
 
 Functions return values and print nothing; long ones take `progress=`, for which `tubelet.Bar()` draws a bar. The
