@@ -112,7 +112,7 @@ def test_other_weights_another_clip_or_another_sampling_are_other_features(corpu
 
 
 def test_what_an_interrupted_command_computed_is_kept(corpus, clip, data, clips_seen, tmp_path):
-    def stop(done: int, total: int) -> None:
+    def stop(done: int, total: int, what: str) -> None:
         if done >= 16:
             raise KeyboardInterrupt
 
@@ -122,7 +122,9 @@ def test_what_an_interrupted_command_computed_is_kept(corpus, clip, data, clips_
     clips_seen()
     again = replace(context, progress=lambda done, total, what: None).features("train")
     assert clips_seen() < 24
-    assert torch.equal(again.mean, replace(context, keep=None, progress=lambda d, t: None).features("train").mean)
+    assert torch.equal(
+        again.mean, replace(context, keep=None, progress=lambda done, total, what: None).features("train").mean
+    )
 
 
 def test_a_failure_is_not_kept_so_a_repaired_file_counts_the_next_time(corpus, clip, data, clips_seen, tmp_path):
