@@ -47,7 +47,9 @@ class Forks:
 
 def serve() -> None:
     import matplotlib.pyplot  # noqa: F401
+    import pandas  # noqa: F401
     import torch
+    import torch._dynamo  # an optimizer imports it at its first step, for seconds in every fork
 
     import tubelet.aligners.training
     import tubelet.captioning
