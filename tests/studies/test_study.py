@@ -319,6 +319,17 @@ def test_what_another_process_finished_since_this_one_looked_is_not_run_again(do
     assert outcome.finished == outcome.taken == []
 
 
+def test_the_lock_of_a_call_that_was_killed_as_a_cell_was_finished_is_removed(done, corpus, mine, tmp_path):
+    from tubelet.recipes.find import load_file
+
+    grid = cells_of("small", load_file(f"{mine}:small")(), corpus, [0])
+    left = tmp_path / "cells" / next(cell.name for cell in grid if cell.way == "tube") / ".lock"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    assert study(corpus, mine, tmp_path, "--cells", done / "finished", "--only", "tube") == 0
+    assert list(left.parent.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_several_processes_share_the_cells(corpus, mine, done, tmp_path):
     assert study(corpus, mine, tmp_path, "--only", "tube", "half*", "--seeds", "0", "--jobs", 2) == 0

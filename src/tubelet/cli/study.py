@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
         now = Finished(finished.folder)
         return write_pages(grid_of(name, study, every, now, left_out, again), args.out / name)
 
-    left_out = work(args, cells, finished, study, pages) if missing and not args.tables else {}
+    left_out = {} if args.tables else work(args, cells, finished, study, pages)
     for way, reason in left_out.items():
         console.print(f"left out: {way}: {reason}", soft_wrap=True)
     now = Finished(finished.folder)
@@ -172,7 +172,8 @@ def work(
     words += ["--recipe", args.recipe] if args.recipe else []
     words += ["--trust-code"] * trusts_code()
     words += ["--only", *dict.fromkeys(cell.way for cell in cells)]
-    others = [subprocess.Popen(words, stdout=subprocess.DEVNULL) for _ in range(args.jobs - 1)]
+    done_already = all(map(finished.find, cells))
+    others = [subprocess.Popen(words, stdout=subprocess.DEVNULL) for _ in range(0 if done_already else args.jobs - 1)]
     try:
         outcome = run_study(cells, args.on, args.out, finished, cli.run, study.curves, tell)
         for other in others:

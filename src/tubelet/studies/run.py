@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 from tubelet.checksums import read_json, write_json
 from tubelet.errors import PartlyMeasured, RunError, TubeletError
-from tubelet.files import refuse_links_out
+from tubelet.files import refuse_links_out, remove_leftovers
 from tubelet.log import read_log
 from tubelet.results import Result, read_results
 from tubelet.runs.folder import LOG, RECIPE, hardware, locked, read_run_config, versions
@@ -46,9 +46,12 @@ def run_study(
     """Runs what is missing, in order. A way that the corpus does not allow is left out with the reason."""
     outcome = Outcome()
     for cell in cells:
-        if cell.way in outcome.left_out or finished.find(cell):
-            continue
         folder = out / "cells" / cell.name
+        if cell.way in outcome.left_out:
+            continue
+        if finished.find(cell):
+            remove_leftovers(folder)  # the lock, of one that was killed as the cell was finished
+            continue
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with taken(folder):
