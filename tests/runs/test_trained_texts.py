@@ -84,9 +84,9 @@ def test_zero_shot_reads_prompts_as_the_run_read_captions(trained, tmp_path, cap
     assert f"embedded by {SmallAligner.load(first).identity}" in said
     assert "name the same model as zero_shot.aligner=PATH" in said
     assert main([*words, f"zero_shot.aligner={first}"]) == 0
-    [scores] = [result["pools"] for key, result in before.items() if key.startswith("zero_shot")]
+    [scores] = [result["details"] for key, result in before.items() if key.startswith("zero_shot")]
     after = json.loads((run / "results.json").read_text())
-    assert [result["pools"] for key, result in after.items() if key.startswith("zero_shot")] == [scores]
+    assert [result["details"] for key, result in after.items() if key.startswith("zero_shot")] == [scores]
 
 
 def test_an_export_takes_no_other_aligner_than_that_of_the_run(trained, tmp_path):
