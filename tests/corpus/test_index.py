@@ -261,3 +261,9 @@ def test_from_python_a_corpus_comes_back_and_nothing_is_printed(clips_folder: Pa
     with pytest.raises(tubelet.TubeletError, match="did you mean ucf101"):
         tubelet.index("lists", tmp_path / "d", dataset="ufc101", videos=clips_folder)
     assert not (tmp_path / "d").exists()
+
+
+def test_from_python_a_tilde_is_the_home_folder(clips_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(clips_folder))
+    corpus = tubelet.index("~/up", tmp_path / "c")
+    assert {video.path.parent for video in corpus.videos} == {clips_folder / "up"}

@@ -117,7 +117,8 @@ def index_videos(
     What can be wrong with the request is said before the first file is opened, and then nothing is written.
     """
     out = Path(out).expanduser().absolute()
-    sources = [sources] if isinstance(sources, str | Path) else list(sources)
+    sources = [home(source) for source in ([sources] if isinstance(sources, str | Path) else sources)]
+    labels, captions, root = (path and home(path) for path in (labels, captions, root))
     running = running or Running(Limits(seconds=LIMIT))
     update = update or verify or root is not None
     check_request(sources, update, labels_from_folders, root)
@@ -201,6 +202,11 @@ def index_videos(
         seconds=sum((look.seconds for look in looked.values()), 0.0),
         done=done,
     )
+
+
+def home(path: str | Path) -> str | Path:
+    """A path that begins with "~" below the home folder, as a shell gives it to a command; others as they are."""
+    return os.path.expanduser(path) if str(path).startswith("~") and not Path(path).exists() else path
 
 
 def check_request(
