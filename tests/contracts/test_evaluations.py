@@ -257,7 +257,7 @@ def test_a_corrupt_clip_of_test_lowers_used_is_named_and_is_never_replaced(evalu
         rows.append({"path": path, **{name: getattr(video, name) for name in same}})
     after = quick(evaluation_class).run(context_of(whole(broken, rows)))
     used = [counts.get("test", counts)["used"] for counts in (before.counts, after.counts)]
-    failed = [counts.get("test", counts).failed for counts in (before.counts, after.counts)]
+    failed = [counts.get("test", counts)["failed"] for counts in (before.counts, after.counts)]
     assert used == [8, 7]
     assert failed == [0, 1]
     names = after.failed["test"]

@@ -83,7 +83,7 @@ def test_the_log_holds_what_a_reader_of_a_run_needs(tmp_path, corpus, recipes, c
     run = tmp_path / "run"
     assert pretrain(f"{recipes}:both", "steps=4", "log_every=2", "--on", corpus, "--out", run) == 0
     logged = steps(run)
-    assert [record.step for record in logged] == [1, 2, 4]
+    assert [record["step"] for record in logged] == [1, 2, 4]
     for record in logged:
         assert {
             "loss",
@@ -157,7 +157,7 @@ def test_tensorboard_is_written_when_asked_for(tmp_path, corpus, recipes):
 def test_epochs_are_passes_over_the_training_videos(tmp_path, corpus, recipes):
     words = ("epochs=1.5", "batch=2", "--on", corpus, "--out", tmp_path / "run")
     assert pretrain(f"{recipes}:pixels", *words) == 0
-    assert steps(tmp_path / "run")[-1].step == math.ceil(1.5 * 6 / 2)
+    assert steps(tmp_path / "run")[-1]["step"] == math.ceil(1.5 * 6 / 2)
 
 
 def test_clipping_bounds_the_gradient_and_bf16_trains(tmp_path, corpus, recipes):
@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_deletes_nothing(
     assert line.count(".mp4") == 2
     assert f"the checkpoint in {run} is untouched" in line
     assert all(np.isfinite(value.float().numpy()).all() for value in tensors(run).values())
-    assert [record.step for record in steps(run)] == [1, 2]
+    assert [record["step"] for record in steps(run)] == [1, 2]
 
 
 def damage(corpus, numbers) -> None:
@@ -226,7 +226,7 @@ def test_an_unreadable_clip_is_named_and_never_replaced(tmp_path, recipes):
     run = tmp_path / "run"
     words = ("steps=6", "batch=2", "max_failed=0.5", "log_every=100", "--on", corpus, "--out", run)
     assert pretrain(f"{recipes}:pixels", *words) == 0
-    failed = [name for record in steps(run) for name in record.failed]
+    failed = [name for record in steps(run) for name in record["failed"]]
     assert len(failed) == 2  # once an epoch of six
     assert all(name.startswith("clip 2.mp4: ") for name in failed)
 

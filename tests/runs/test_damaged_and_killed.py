@@ -249,7 +249,7 @@ def test_an_evaluation_measured_again_after_a_kill_is_not_twice_in_the_log(tmp_p
     (run / "log.jsonl").write_bytes(b"".join(lines[:-1]))  # without its end
     (run / "results.json").unlink()
     assert main(words) == 0
-    records = [(record["kind"], record.step, record.get("name")) for record in read_log(run / "log.jsonl")]
+    records = [(record["kind"], record["step"], record.get("name")) for record in read_log(run / "log.jsonl")]
     assert ("evaluation", 4, "knn") in records
     assert len(records) == len(set(records)) == len(lines)
     assert not [name for name in os.listdir(run) if name.endswith(".part")]

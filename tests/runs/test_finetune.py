@@ -143,10 +143,10 @@ def test_what_cannot_be_read_is_named_wherever_it_was_wanted(tmp_path, pretraine
     assert finetune(pretrained, *words, "--on", broken.folder, "--out", tmp_path / "run") == 0
     found = result(tmp_path / "run")
     assert sorted(line.split(":")[0] for line in found.failed["train"]) == sorted(["bad", fits, selects])
-    assert found.counts["train"].failed == 3
+    assert found.counts["train"]["failed"] == 3
     assert found.counts["train"]["used"] + found.counts["selecting"] == 22
     test = found.counts["test"]
-    assert (test["used"], test.failed, test["missing"]) == (0, 8, 1)
+    assert (test["used"], test["failed"], test["missing"]) == (0, 8, 1)
     assert found.notes == ["none of 8 test videos could be read: nothing is measured"]
     assert "accuracy" not in found.metrics
     assert (tmp_path / "run" / "classifier.safetensors").exists()
@@ -173,11 +173,11 @@ def test_what_is_kept_is_the_best_of_the_grid(tuned):
     def standing(record: Evaluated) -> tuple[float, float]:
         return record.metrics["accuracy"].value, -record.metrics["cross_entropy"].value
 
-    every = [(standing(record), rate, record.step) for rate in ("0.3", "0.1") for record in held_out(tuned, rate)]
+    every = [(standing(record), rate, record["step"]) for rate in ("0.3", "0.1") for record in held_out(tuned, rate)]
     assert {step for _, _, step in every} == {0, 4, 8, 12}
     top = max(standing for standing, _, _ in every)
     selected = result(tuned).protocol["selected"]
-    assert (top, f"{selected['rate']:g}", selected.step) in every
+    assert (top, f"{selected['rate']:g}", selected["step"]) in every
 
 
 def test_no_group_both_fits_and_selects_and_all_are_named(tuned, labelled):
@@ -209,7 +209,7 @@ def same(one: Path, other: Path) -> None:
 
 def interrupt_at(log: Path, step: int) -> None:
     for _ in range(20_000):
-        if any(record.step >= step for record in read_log(log)):
+        if any(record["step"] >= step for record in read_log(log)):
             os.kill(os.getpid(), signal.SIGINT)
             return
         time.sleep(0.002)

@@ -34,7 +34,7 @@ def test_it_is_the_training_on_all_of_train_at_the_rate_and_the_step_that_were_s
     before, after = result(tmp_path / "selected"), result(tmp_path / "refit")
     assert after.protocol["selected"] == before.protocol["selected"]
     assert after.metrics["held_out.accuracy"].value == before.metrics["held_out.accuracy"].value
-    rate, step = before.protocol["selected"]["rate"], before.protocol["selected"].step
+    rate, step = before.protocol["selected"]["rate"], before.protocol["selected"]["step"]
     until = max(1, step)
     assert before.protocol["refit"].startswith("no:")
     assert after.protocol["refit"].endswith(f"step {until} of 6")
