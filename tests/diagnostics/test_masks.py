@@ -190,8 +190,8 @@ def test_the_command_prints_tables_of_80_columns_and_keeps_figures_and_a_sheet(
     assert "left out: Motion compensate=median" in said.err
     assert said.err.count("\n") == 1
     kept = json.loads((tmp_path / "masks.json").read_text())
-    about = kept.protocol
-    assert (about.corpus, about["fingerprint"], about["split"]) == ("synth-1", corpus.fingerprint(), "test")
+    about = kept["protocol"]
+    assert (about["corpus"], about["fingerprint"], about["split"]) == ("synth-1", corpus.fingerprint(), "test")
     assert about["maskers"]["Random"]["ratio"] == 0.5
     assert kept["hardware"]["processor"]
     assert len(kept["clips"]) == CLIPS

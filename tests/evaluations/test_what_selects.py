@@ -222,4 +222,4 @@ def test_a_setting_that_is_clearly_better_is_no_tie(clip, tmp_path, capsys):
     assert status == 0, err
     found = read_results(tmp_path / "run")["knn"]
     assert found.protocol["held_out_accuracy"]["mean"]["1"] > found.protocol["held_out_accuracy"]["mean"]["18"]
-    assert found.notes == []
+    assert not found.notes

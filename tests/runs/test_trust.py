@@ -183,7 +183,7 @@ def test_a_corpus_of_any_name_makes_an_evaluation_write_into_its_run_alone(stran
     other = tmp_path / "other"
     shutil.copytree(corpus, other)
     rewrite(other / "corpus.json", name=name)
-    trained = content_of(run / "recipe.json").corpus | {"fingerprint": "of another"}
+    trained = content_of(run / "recipe.json")["corpus"] | {"fingerprint": "of another"}
     rewrite(run / "recipe.json", corpus=trained)
 
     def outside() -> set[Path]:
