@@ -96,7 +96,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit_and_takes_up_no_other(tmp_p
     settings = chz.replace(TINY, patience=9, eval_every=2, val_fraction=0.3)
     whole, curve = train(examples, settings)
 
-    def stop(done: int, total: int) -> None:
+    def stop(done: int, total: int, _: str) -> None:
         if done == 5:
             raise KeyboardInterrupt
 
@@ -108,7 +108,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit_and_takes_up_no_other(tmp_p
     assert other.identity == train(examples, chz.replace(settings, seed=1))[0].identity
     steps: list[int] = []
     rest, curve_of_rest = train(
-        examples, settings, lambda done, _: steps.append(done), TrainingCheckpoint(tmp_path / "training.pt", "this")
+        examples, settings, lambda done, *_: steps.append(done), TrainingCheckpoint(tmp_path / "training.pt", "this")
     )
     assert steps[0] == 6
     assert rest.identity == whole.identity

@@ -88,7 +88,7 @@ def test_measuring_changes_neither_the_weights_nor_the_mode(small, clip, data):
 def test_clips_limits_how_many_are_measured_and_the_protocol_says_so(small, clip, data):
     result = Reconstruction(clips=5).run(context_of(small, clip, data, Tube(ratio=0.5)))
     counts = result.counts["test"]
-    assert counts["used"] + counts.failed == 5
+    assert counts["used"] + counts["failed"] == 5
     assert "5 videos" in result.protocol["clips"]
     assert "Tube, 4 of 8 tubelets hidden" in result.protocol["mask"]
 

@@ -65,7 +65,7 @@ def test_a_clip_gets_the_class_that_is_nearest_through_the_head(context):
     said = {name: ("falls", "rises")[c] for name, c in zip(features.ids, nearest.tolist(), strict=True)}
     assert result.details["contrast"]["predicted"] == said
     assert result.metrics["accuracy"].chance == 0.5
-    assert result.counts["test"].failed == 2
+    assert result.counts["test"]["failed"] == 2
 
 
 def test_features_that_point_at_their_prompt_are_all_right_and_labels_change_no_answer(context):

@@ -50,7 +50,7 @@ def test_a_run_under_this_mask_trains_is_measured_and_reported(tmp_path, mapped,
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("masker=Blend",), "has no motion maps; make them with `tubelet saliency .* Motion"),
+        (("masker=Blend",), "has no motion maps; make them with `tubelet saliency "),
         (("masker=Schedule", "masker.first=Text"), "must be the same masker: name one class at both ends"),
         (
             ("masker=Adaptive", "masker.ratio=0.5", "objectives.pixels.weight=0"),

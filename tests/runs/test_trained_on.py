@@ -58,9 +58,9 @@ def test_a_run_keeps_what_it_was_trained_on(place: Path) -> None:
 def test_nothing_of_the_test_split_was_trained_on(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result, out = measured(place, capsys, place / "small")
     assert result.trained_on == {"encoder": ["train"], "aligner": []}
-    assert not result["trained_on"]["same_content"]
+    assert not result.contamination["same_content"]
     assert not result.warnings
-    assert "encoder has seen of small: train" in out
+    assert "encoder was trained on of small: train" in out
 
 
 def test_swapped_splits_are_seen_through(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,8 +73,8 @@ def test_swapped_splits_are_seen_through(place: Path, capsys: pytest.CaptureFixt
     assert code == 0, err
     result, out = measured(place, capsys, place / "small")
     assert "3 of 3 clips of test were trained on by the encoder (clip 0.mp4, clip 1.mp4, clip 2.mp4)" in out
-    assert sorted(result["trained_on"]["same_content"]) == ["clip 0.mp4", "clip 1.mp4", "clip 2.mp4"]
-    assert "encoder has seen of small: test, train" in out
+    assert sorted(result.contamination["same_content"]) == ["clip 0.mp4", "clip 1.mp4", "clip 2.mp4"]
+    assert "encoder was trained on of small: test, train" in out
 
 
 def test_a_corpus_made_anew_of_the_same_files_is_recognised(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,8 +90,8 @@ def test_a_corpus_made_anew_of_the_same_files_is_recognised(place: Path, capsys:
     assert code == 0, err
     result, out = measured(place, capsys, place / "c")
     assert "1 of 2 clips of test were trained on by the encoder (7.mp4)" in out
-    assert list(result["trained_on"]["same_content"]) == ["7.mp4"], "clip 0 under another name; 0.mp4 was a test clip"
-    assert result["trained_on"]["same_content"]["7.mp4"][0]["id"] == "clip 0.mp4"
+    assert list(result.contamination["same_content"]) == ["7.mp4"], "clip 0 under another name; 0.mp4 was a test clip"
+    assert result.contamination["same_content"]["7.mp4"][0]["id"] == "clip 0.mp4"
 
 
 def test_a_video_that_was_encoded_anew_is_recognised_without_the_corpus_that_was_trained_on(
@@ -109,8 +109,8 @@ def test_a_video_that_was_encoded_anew_is_recognised_without_the_corpus_that_was
     ]
     write_corpus(place / "c", "c", rows)
     result, out = measured(place, capsys, place / "c")
-    assert result["trained_on"]["same_content"] == {}
-    assert [(name, clip["id"]) for name, clip in result["trained_on"]["looks_alike"].items()] == [
+    assert result.contamination["same_content"] == {}
+    assert [(name, clip["id"]) for name, clip in result.contamination["looks_alike"].items()] == [
         ("again.mp4", "clip 2.mp4")
     ]
     assert "1 of 3 clips of test look like clips that the encoder was trained on (again.mp4 ~ clip 2.mp4)" in out
@@ -120,7 +120,7 @@ def test_a_moved_folder_changes_nothing(place: Path, capsys: pytest.CaptureFixtu
     (place / "small").rename(place / "elsewhere")
     result, _ = measured(place, capsys, place / "elsewhere")
     assert result.trained_on == {"encoder": ["train"], "aligner": []}
-    assert not result["trained_on"]["same_content"]
+    assert not result.contamination["same_content"]
 
 
 def test_what_a_run_began_with_was_trained_on_counts(
@@ -138,7 +138,7 @@ def test_what_a_run_began_with_was_trained_on_counts(
     (place / "second").rename(place / "run")
     capsys.readouterr()
     result, out = measured(place, capsys, place / "c")
-    assert list(result["trained_on"]["same_content"]) == ["1.mp4"]
+    assert list(result.contamination["same_content"]) == ["1.mp4"]
     assert f"were trained on by the encoder of {place / 'run'} (1.mp4)" in out
 
 
@@ -151,7 +151,7 @@ def test_a_run_without_its_record_says_that_it_is_unknown(place: Path, capsys: p
     result, out = measured(place, capsys, place / "c")
     assert result.trained_on["encoder"] == ["unknown"]
     assert "keeps no record: what it was trained on is unknown" in out
-    assert "encoder has seen of c: nothing" not in out
+    assert "encoder was trained on of c: nothing" not in out
 
 
 def test_retrieval_on_pairs_that_a_contrast_was_trained_on_is_refused(
