@@ -7,6 +7,7 @@
     tubelet.align(corpus)                                     # a small image-text aligner of your own captions
     tubelet.saliency(corpus, Text())                          # what each caption names, in every frame
     run = tubelet.pretrain("tiny_text_guided", on=corpus, out="runs/mine")
+    result = run.evaluate("linear", baselines=True)           # metrics with intervals, chance and baselines
 
     encoder = tubelet.load_encoder(run)                       # a torch.nn.Module
     features = tubelet.embed(encoder, "clip.mp4")             # 1 x width
@@ -33,6 +34,10 @@ if TYPE_CHECKING:  # what editors and type checkers see of the table below
     from tubelet.prepare import align as align
     from tubelet.prepare import saliency as saliency
     from tubelet.progress import Bar as Bar
+    from tubelet.report.compare import compare as compare
+    from tubelet.results import Metric as Metric
+    from tubelet.results import Result as Result
+    from tubelet.runs.evaluate import evaluate as evaluate
     from tubelet.runs.finetune import finetune as finetune
     from tubelet.runs.imported import import_weights as import_weights
     from tubelet.runs.pretrain import pretrain as pretrain
@@ -52,12 +57,16 @@ WHERE = {
     "Clip": "tubelet.types",
     "Corpus": "tubelet.corpus.table",
     "Mask": "tubelet.types",
+    "Metric": "tubelet.results",
+    "Result": "tubelet.results",
     "Run": "tubelet.runs.run",
     "TubeletError": "tubelet.errors",
     "align": "tubelet.prepare",
     "caption": "tubelet.captioning.job",
     "captions": "tubelet.captioning.overview",
+    "compare": "tubelet.report.compare",
     "embed": "tubelet.inference.embed",
+    "evaluate": "tubelet.runs.evaluate",
     "export": "tubelet.formats.export",
     "finetune": "tubelet.runs.finetune",
     "import_weights": "tubelet.runs.imported",
@@ -77,12 +86,16 @@ __all__ = [
     "Clip",
     "Corpus",
     "Mask",
+    "Metric",
+    "Result",
     "Run",
     "TubeletError",
     "align",
     "caption",
     "captions",
+    "compare",
     "embed",
+    "evaluate",
     "export",
     "finetune",
     "import_weights",

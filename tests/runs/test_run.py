@@ -86,3 +86,13 @@ def test_fine_tuning_from_python_prints_nothing_and_a_dry_run_writes_nothing(tra
     assert (2, 2) in [state[:2] for state in done]
     assert "finetune" in tuned.results
     assert tuned.summary.startswith("learning rate 0.01, step ")
+
+
+def test_a_run_is_measured_from_python_as_by_the_command(trained, capfd):
+    run, _, _ = trained
+    result = run.evaluate("reconstruction", samples=20)
+    assert isinstance(result, tubelet.Result)
+    assert result.metrics["r2"].interval is not None
+    assert tubelet.evaluate(run.folder, "reconstruction", samples=20).metrics == result.metrics
+    assert len(tubelet.compare([run.folder]).methods[0].runs) == 1
+    assert capfd.readouterr().out == ""

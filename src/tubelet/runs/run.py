@@ -17,6 +17,7 @@ from tubelet.models.encoder import Encoder
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.results import Result, read_results
+from tubelet.runs.evaluate import evaluate
 from tubelet.runs.folder import (
     CLASSIFIER,
     IMPORTED,
@@ -121,11 +122,8 @@ class Run:
             return "its log of steps is lost"
         return f"{steps[-1]['step']} steps, {relative_losses(steps[-1])}"
 
-    def evaluate(self, *protocols: str, on: Path | str | None = None, **options: Any) -> Any:
-        """`tubelet.evaluate` of this run."""
-        import tubelet
-
-        evaluate: Any = tubelet.evaluate
+    def evaluate(self, *protocols: str, on: Path | str | None = None, **options: Any) -> Result | dict[str, Result]:
+        """`tubelet.evaluate` of this run: one result of one protocol, else by entry."""
         return evaluate(self.folder, *protocols, on=on, **options)
 
     @torch.inference_mode()
