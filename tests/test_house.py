@@ -8,7 +8,7 @@ import tubelet
 SOURCE = Path(tubelet.__file__).parent
 # A module may import from its own room and from the floors before it: neither from its neighbours nor from above.
 FLOORS = (
-    ("errors", "escape", "seeds", "trust"),
+    ("errors", "escape", "seeds", "stats", "trust"),
     ("launchers", "terminal", "threads", "types"),
     ("console", "files"),
     ("contact_sheet", "progress"),
@@ -75,7 +75,7 @@ def test_maskers_know_no_objective_objectives_no_masker_and_the_loop_neither():
 
 def test_the_report_imports_no_torch_and_no_room_that_does():
     for path in (SOURCE / "report").rglob("*.py"):
-        assert imports(path) <= {"checksums", "errors", "escape", "files", "report", "results"}, path
+        assert imports(path) <= {"checksums", "errors", "escape", "files", "report", "results", "stats"}, path
         assert "import torch" not in path.read_text()
 
 

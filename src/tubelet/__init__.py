@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the table below
     from tubelet.runs.imported import import_weights as import_weights
     from tubelet.runs.pretrain import pretrain as pretrain
     from tubelet.runs.run import Run as Run
+    from tubelet.studies.study import study as study
     from tubelet.synthetic.corpus import synth as synth
     from tubelet.types import Batch as Batch
     from tubelet.types import Budget as Budget
@@ -76,6 +77,7 @@ WHERE = {
     "pretrain": "tubelet.runs.pretrain",
     "saliency": "tubelet.prepare",
     "search": "tubelet.inference.search",
+    "study": "tubelet.studies.study",
     "synth": "tubelet.synthetic.corpus",
 }
 
@@ -105,6 +107,7 @@ __all__ = [
     "pretrain",
     "saliency",
     "search",
+    "study",
     "synth",
 ]
 

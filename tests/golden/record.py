@@ -40,12 +40,12 @@ EVALUATE = "evaluate RUN --on CORPUS knn linear --baselines --threads 1"  # of t
 REPORT = "report RUN --out PAGE"  # of the run miniature, after it was measured
 SYNTH = "synth --out CORPUS --train 1 --test 1 --size 32 --frames 4 --workers 1 --threads 1"
 STUDIES = {
-    name: f"study {name} --on CORPUS --cells CELLS --out OUT --tables --threads 1" for name in ("budget", "ratio")
+    name: f"study {name} --on CORPUS --trials TRIALS --out OUT --tables --threads 1" for name in ("budget", "ratio")
 }
-CELLS = Path(__file__).parents[2] / "docs" / "results" / "cells"
-# The committed cells are of a corpus of 1600 clips, which is not rendered here: a small one passes for it.
+TRIALS = Path(__file__).parents[2] / "docs" / "results" / "data"
+# The committed trials are of a corpus of 1600 clips, which is not rendered here: a small one passes for it.
 FINGERPRINT = "tubelet.corpus.table.Corpus.fingerprint"
-FINGERPRINT_OF_CELLS = "e92e3b4b222850423daaf78c84f8af7b"
+FINGERPRINT_OF_TRIALS = "e92e3b4b222850423daaf78c84f8af7b"
 
 LOG = "log.jsonl"
 KIND, STEP = "kind", "step"  # a record of a step is one whose kind is "step"
@@ -234,9 +234,9 @@ def read_report(path: Path) -> dict[str, Any]:
 def study_numbers(folder: Path) -> dict[str, list[float]]:
     corpus = folder / "passing"
     tubelet(SYNTH, CORPUS=corpus)
-    with mock.patch(FINGERPRINT, return_value=FINGERPRINT_OF_CELLS):
+    with mock.patch(FINGERPRINT, return_value=FINGERPRINT_OF_TRIALS):
         for command in STUDIES.values():
-            tubelet(command, CORPUS=corpus, CELLS=CELLS, OUT=folder / "studies")
+            tubelet(command, CORPUS=corpus, TRIALS=TRIALS, OUT=folder / "studies")
     return {
         name: numbers((folder / "studies" / f"{command.split()[1]}.md").read_text())
         for name, command in STUDIES.items()

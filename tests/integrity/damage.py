@@ -34,7 +34,7 @@ from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.frame_cache import Frames
 from tubelet.stores.maps import Maps
 from tubelet.studies.run import Clock
-from tubelet.studies.trials import Finished
+from tubelet.studies.store import FinishedTrials
 from tubelet.synthetic import truth
 
 FLIPS = 40
@@ -136,7 +136,7 @@ def kinds(work: Path) -> dict[str, tuple[str, Callable[[], Any]]]:
         "log.jsonl": ("run/log.jsonl", lambda: (read_log(run / "log.jsonl"), RunRecord.read(run).steps)),
         "results.json": ("run/results.json", lambda: (read_results(run), RunRecord.read(run).results)),
         "failed.jsonl": ("c/failed.jsonl", lambda: Failures(corpus / "failed.jsonl").known),
-        "trial of a study": ("study/finished/*.json", lambda: Finished(work / "study" / "finished").cells),
+        "trial of a study": ("study/finished/*.json", lambda: FinishedTrials(work / "study" / "finished").records),
         "seconds.json": ("study/cells/*/seconds.json", clock),
         "cached frames": ("c/frames/*/*/frames.bin", frames),
         "index of cached frames": ("c/frames/*/*/index.npz", frames),

@@ -79,12 +79,12 @@ def test_a_difference_is_shown_exactly_where_the_paired_t_interval_excludes_zero
     reference = ttest_rel(TEXT, TUBE).confidence_interval(0.95)
     assert one.mean - one.half == pytest.approx(reference.low)
     assert one.mean + one.half == pytest.approx(reference.high)
-    assert (one.verdict == "shown") == (reference.low > 0)
+    assert (one.verdict == "significant") == (reference.low > 0)
     noisy = [write(tmp_path / f"noisy-{seed}", seed, "Block", value) for seed, value in enumerate([0.2, 0.5, 0.3])]
     other = compare(read_runs([*runs[:3], *noisy])).differences[0]
-    assert other.verdict == "not shown at 3 seeds"
+    assert other.verdict == "not significant (3 seeds)"
     lone = compare(read_runs([runs[0], runs[3]])).differences[0]
-    assert (lone.half, lone.verdict) == (None, "not shown at 1 seed")
+    assert (lone.half, lone.verdict) == (None, "not significant (1 seed)")
 
 
 def test_only_seeds_that_both_have_are_paired(runs):
@@ -112,7 +112,7 @@ def test_markdown_is_a_table_and_latex_is_escaped(runs):
     found = compare(read_runs(runs))
     text = as_markdown(found)
     assert "| linear: mean, accuracy | 31.3 ± 1.5 % | 37.0 ± 2.6 % | 21.0 ± 1.0 % | 12.5 % |" in text
-    assert "| linear: mean, accuracy | text | +5.7 ± 3.8 | +6.0, +7.0, +4.0 | shown |" in text
+    assert "| linear: mean, accuracy | text | +5.7 ± 3.8 | +6.0, +7.0, +4.0 | significant |" in text
     tex = as_latex(found)
     assert r"31.3 $\pm$ 1.5 \%" in tex
     assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 2
@@ -123,7 +123,7 @@ def test_the_page_shows_methods_plots_and_the_verdict(runs):
     page = compose(read_runs(runs))
     assert 'id="comparison"' in page
     assert "Paired differences" in page
-    assert ">shown</td>" in page
+    assert ">significant</td>" in page
     assert 'id="comparison"' not in compose(read_runs(runs[:1]))
 
 
@@ -131,7 +131,7 @@ def test_the_command_prints_and_writes_three_files_and_overwrites_nothing_of_the
     words = ["compare", *map(str, runs), "--out", str(tmp_path / "out")]
     assert cli.main(words) == 0
     said = capsys.readouterr().out
-    assert "shown" in said
+    assert "significant" in said
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.html", "comparison.md", "comparison.tex"}
     assert cli.main(words) == 0  # its own it writes again
     (tmp_path / "out" / "comparison.md").write_text("my notes")

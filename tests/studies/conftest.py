@@ -12,13 +12,13 @@ STUDY = (
 
 import chz
 
-from tubelet.studies import Measure, Study, Way
+from tubelet.studies import Measure, Study, Variant
 
 MEASURES = (
-    Measure("skill", "reconstruction", "skill"),
+    Measure("R²", "reconstruction", "r2"),
     Measure("verb", "linear", "slots.accuracy", settings=("linear.grid=0.01", "linear.samples=10")),
     Measure("shape", "linear", "mean.accuracy", "shape"),
-    Measure("pixels, of trivial", "log", "pixels"),
+    Measure("pixels / mean prediction", "log", "pixels"),
 )
 
 
@@ -26,7 +26,11 @@ def small():
     """Two masks."""
     return Study(
         question="Which of two?",
-        ways={"tube": Way(), "half random": Way("masker=Random masker.ratio=0.5"), "no maps": Way("masker=Motion")},
+        variants={
+            "tube": Variant(),
+            "half random": Variant("masker=Random masker.ratio=0.5"),
+            "no maps": Variant("masker=Motion"),
+        },
         differences=(("half random", "tube"),),
         recipe=f"{__file__}:pixels",
         seeds=2,
@@ -38,7 +42,7 @@ def small():
 def partly():
     """One mask, and a measure that a run without captions does not allow."""
     measures = (MEASURES[0], Measure("named", "zero_shot", "accuracy"))
-    return Study("What is left?", {"tube": Way()}, recipe=f"{__file__}:pixels", seeds=1, measures=measures)
+    return Study("What is left?", {"tube": Variant()}, recipe=f"{__file__}:pixels", seeds=1, measures=measures)
 
 
 def wider():
@@ -51,7 +55,7 @@ def tuned():
     tune = "finetune {run} tiny --on {corpus} --out {run}-tuned seed={seed} steps=2 rates=0.01 batch=2 held_out=0.5"
     return Study(
         question="What is it worth?",
-        ways={"tube": Way(then=(tune,)), "scratch": Way("steps=1", then=(f"{tune} --scratch",))},
+        variants={"tube": Variant(then=(tune,)), "scratch": Variant("steps=1", then=(f"{tune} --scratch",))},
         differences=(("tube", "scratch"),),
         recipe=f"{__file__}:pixels",
         seeds=1,
@@ -63,12 +67,12 @@ def costs():
     """The same masks at equal tokens and at equal FLOPs."""
     dense = "masker=Tube masker.ratio=0.25"
     return Study(
-        question="At what price?",
-        ways={
-            "sparse": Way("masker=Tube masker.ratio=0.75"),
-            "tokens": Way(dense, equal="tokens"),
-            "flops": Way(dense, equal="flops"),
-            "steps": Way(dense),
+        question="At what cost?",
+        variants={
+            "sparse": Variant("masker=Tube masker.ratio=0.75"),
+            "tokens": Variant(dense, equal="tokens"),
+            "flops": Variant(dense, equal="flops"),
+            "steps": Variant(dense),
         },
         reference="sparse",
         recipe=f"{__file__}:pixels",

@@ -170,9 +170,9 @@ def spread(values: Sequence[float | None]) -> str:
 
 def interval(points: Sequence[float]) -> str:
     """The mean of paired differences and half the width of its t-interval."""
-    from tubelet.report.statistics import difference
+    from tubelet.stats import paired_t_test
 
-    found = difference(points)
+    found = paired_t_test(points)
     return f"{found.mean:+.1f}" + (f" ± {found.half:.1f}" if found.half is not None else "")
 
 

@@ -1,8 +1,8 @@
 """Runs beside each other: the mean and the spread over seeds of every method, and differences paired by seed.
 
 Runs that differ in nothing but their seed are one method. The spread is the standard deviation over seeds. A difference
-is "shown" where the 95 % t-interval of the differences, seed by seed, excludes 0, else "not shown at n seeds". What
-makes a comparison unfair (other steps, other data, other settings of a probe) is said above the numbers.
+is significant where the 95 % interval of the paired t-test, seed by seed, excludes 0. What makes a comparison unfair
+(other steps, other data, other settings of a probe) is said above the numbers.
 """
 
 import itertools
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from tubelet.errors import RunError
 from tubelet.escape import latex, markdown
 from tubelet.files import write_atomically
-from tubelet.report.statistics import Difference as OverSeeds
-from tubelet.report.statistics import difference
 from tubelet.report.tables import known_as, pipes, place, short, spelled, used
 from tubelet.results import FRACTION, Metric, Result, RunRecord, frame, read_runs, shown
+from tubelet.stats import Difference as OverSeeds
+from tubelet.stats import paired_t_test
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,7 @@ class Difference:
 
     @property
     def over_seeds(self) -> OverSeeds:
-        return difference(list(self.by_seed.values()))
+        return paired_t_test(list(self.by_seed.values()))
 
     @property
     def mean(self) -> float:

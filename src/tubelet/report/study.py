@@ -1,14 +1,17 @@
-"""What a study shows, as Markdown and as a page: a row a way, a column a measure, and the differences by seed.
+"""What a study shows, as Markdown and as a page: a row a variant, a column a measure, and the paired differences.
 
-Start reading at `tables`; both forms are made of it.
+All numbers come from two frames: `metrics`, a row a metric of a trial, and `curves`, a row a point of a loss. Start
+reading at `tables`; both forms are made of it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 
 from tubelet.errors import RunError
@@ -16,80 +19,77 @@ from tubelet.escape import code_block, markdown
 from tubelet.files import write_atomically
 from tubelet.report.document import document, is_another
 from tubelet.report.figures import SERIES, Level, Line, Span, curves, spans
-from tubelet.report.statistics import Difference, discoveries, mean_and_spread, paired
-from tubelet.results import finite as number
+from tubelet.stats import Difference, mean_and_std, paired_t_test, significant_after_correction
 
 GENERATOR = "tubelet study"
 LOG = "log"
+MEAN_PREDICTION = ".trivial"  # ends the name of a loss's baseline in the log
 UNTRAINED = "untrained"
 BASELINES = {UNTRAINED: "random", "mean image": "mean_image", "raw pixels": "raw_pixels"}
-STANDS = "†"
+CORRECTED = "†"
 SAME = 0.005  # how far one baseline may lie from itself on another machine
 
 
 @dataclass(frozen=True)
 class Column:
     title: str
-    entry: str  # of a cell's results
+    entry: str  # of a trial's results
     metric: str
     percent: bool = True
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The cells of a study that are finished, and what was declared."""
+    """The trials of a study that are finished, and what was declared."""
 
     name: str
     question: str
-    ways: Mapping[str, str]  # the words of each
+    variants: Mapping[str, str]  # the overrides of each
     columns: tuple[Column, ...]
     seeds: tuple[int, ...]
-    cells: Mapping[tuple[str, int], Mapping[str, Any]]  # by way and seed
-    commands: Mapping[str, Sequence[str]]  # of the first seed of each way
+    trials: Mapping[tuple[str, int], Mapping[str, Any]]  # by variant and seed: how it was made
+    metrics: pd.DataFrame  # variant, seed, entry, baseline, metric, value
+    curves: pd.DataFrame  # variant, seed, term, step, value
+    commands: Mapping[str, Sequence[str]]  # of the first seed of each variant
     differences: tuple[tuple[str, str], ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
-    curves: tuple[str, ...] = ()
+    plotted: tuple[str, ...] = ()  # terms of the log
     again: str = "tubelet study STUDY --on CORPUS --out OUT"
 
-    def values(self, way: str, column: Column, baseline: str | None = None) -> dict[int, float]:
-        """The metric by seed, of the way or of a baseline that was measured beside it."""
-        found = {}
-        for (own, seed), cell in self.cells.items():
-            result: Mapping[str, Any] = cell["results"].get(column.entry) or {}
-            if column.entry == LOG:
-                result = {"metrics": endings(cell)}
-            metrics = result.get("metrics") if baseline is None else (result.get("baselines") or {}).get(baseline)
-            if own == way and number(value := (metrics or {}).get(column.metric)):
-                found[seed] = value
-        return dict(sorted(found.items()))
+    @cached_property
+    def series(self) -> dict[tuple[str, str, str, str], pd.Series]:
+        """Every metric by seed: of each variant, and of the baselines that were measured with it."""
+        table = pd.concat([self.metrics, endings(self.curves)], ignore_index=True)
+        table = table[np.isfinite(table["value"].astype(float))].sort_values("seed", kind="stable")
+        keys = ["variant", "entry", "metric", "baseline"]
+        return {key: rows.set_index("seed")["value"] for key, rows in table.groupby(keys, sort=False)}
 
-    def of_baseline(self, column: Column, baseline: str) -> dict[int, float]:
-        """By seed, where all ways have the same: ways that differ in their clips or their encoder do not."""
-        found: dict[int, list[float]] = {}
-        for way in self.ways:
-            for seed, value in self.values(way, column, baseline).items():
-                found.setdefault(seed, []).append(value)
-        same = all(max(values) - min(values) < SAME for values in found.values())
-        return {seed: values[0] for seed, values in sorted(found.items())} if same else {}
+    def values(self, variant: str, column: Column, baseline: str = "") -> pd.Series:
+        """The metric by seed, of the variant or of a baseline that was measured with it."""
+        empty = pd.Series(dtype=float, index=pd.Index([], dtype=int))
+        return self.series.get((variant, column.entry, column.metric, baseline), empty)
+
+    def of_baseline(self, column: Column, baseline: str) -> pd.Series:
+        """By seed, where all variants have the same: those that differ in their clips or their encoder do not."""
+        found = pd.concat({variant: self.values(variant, column, baseline) for variant in self.variants})
+        by_seed = found.groupby(level=1)
+        same = bool(((by_seed.max() - by_seed.min()) < SAME).all())
+        return by_seed.first() if same else found.iloc[:0]
 
     @property
     def expected(self) -> int:
-        return len(self.ways) * len(self.seeds)
+        return len(self.variants) * len(self.seeds)
 
 
-def endings(cell: Mapping[str, Any]) -> dict[str, float]:
-    """Of the losses of a run, the mean over the last tenth of the steps, in units of the trivial level there."""
-    curves = cell.get("curves") or {}
-    return {
-        term: last_tenth(points) / last_tenth(trivial)
-        for term, points in curves.items()
-        if points and (trivial := trivial_curve(cell, term))
-    }
-
-
-def last_tenth(points: Sequence[Sequence[float]]) -> float:
-    end = points[-1][0]
-    return float(np.mean([value for step, value in points if step > 0.9 * end]))
+def endings(curves: pd.DataFrame) -> pd.DataFrame:
+    """Of the losses of each run, the mean over the last tenth of the steps, relative to that of the mean-prediction
+    baseline: rows of the entry `log`."""
+    keys = ["variant", "seed", "term"]
+    last = curves.groupby(keys)["step"].transform("max")
+    means = curves[curves["step"] > 0.9 * last].groupby(keys)["value"].mean().unstack("term")
+    shares = {term: means[term] / means[term + MEAN_PREDICTION] for term in means if term + MEAN_PREDICTION in means}
+    rows = pd.DataFrame(shares, index=means.index).rename_axis(columns="metric").stack().rename("value").reset_index()
+    return rows.assign(entry=LOG, baseline="")
 
 
 @dataclass(frozen=True)
@@ -102,22 +102,22 @@ class Table:
 
 def tables(grid: Grid) -> list[Table]:
     """The means, the margins over the untrained encoder, and the declared differences."""
-    shown = [column for column in grid.columns if any(grid.values(way, column) for way in grid.ways)]
-    probed = [column for column in shown if any(grid.values(way, column, "random") for way in grid.ways)]
+    measured = [c for c in grid.columns if any(len(grid.values(variant, c)) for variant in grid.variants)]
+    probed = [c for c in measured if any(len(grid.values(variant, c, "random")) for variant in grid.variants)]
     rows = compared(grid)
-    standing = stands(rows)
-    found = [Table("What was measured", note(grid), ["", "seeds", *(c.title for c in shown)], means(grid, shown))]
+    kept = corrected(rows)
+    found = [Table("Results", note(grid), ["", "seeds", *(c.title for c in measured)], means(grid, measured))]
     for title, columns, names in (
-        (f"Over the {UNTRAINED} encoder, by seed", probed, list(grid.ways)),
-        ("Differences, by seed", shown, [minus(*pair) for pair in grid.differences]),
+        (f"Difference to the {UNTRAINED} encoder, paired by seed", probed, list(grid.variants)),
+        ("Differences between variants, paired by seed", measured, [minus(*pair) for pair in grid.differences]),
     ):
-        cells = [
-            [name, *(told(rows.get((name, c)), c, (name, c) in standing) for c in columns)]
+        lines = [
+            [name, *(spelled_difference(rows.get((name, c)), c, (name, c) in kept) for c in columns)]
             for name in names
             if any((name, c) in rows for c in columns)
         ]
-        if cells:
-            found.append(Table(title, DIFFERENCE, ["", *(c.title for c in columns)], cells))
+        if lines:
+            found.append(Table(title, DIFFERENCE, ["", *(c.title for c in columns)], lines))
     return found
 
 
@@ -125,14 +125,16 @@ Rows = dict[tuple[str, Column], Difference]  # by what is compared and the measu
 
 
 def compared(grid: Grid) -> Rows:
-    """Each way with its untrained encoder, under the way's own name, and each declared pair, by seed."""
+    """Each variant with its untrained encoder, under the variant's own name, and each declared pair, by seed."""
     rows: Rows = {}
     for column in grid.columns:
-        every = {way: (grid.values(way, column), grid.values(way, column, "random")) for way in grid.ways}
-        every |= {
+        pairs = {name: (grid.values(name, column), grid.values(name, column, "random")) for name in grid.variants}
+        pairs |= {
             minus(*pair): (grid.values(pair[0], column), grid.values(pair[1], column)) for pair in grid.differences
         }
-        rows |= {(name, column): found for name, pair in every.items() if (found := paired(*pair))}
+        for name, (one, other) in pairs.items():
+            if len(by_seed := (one - other).dropna()):
+                rows[name, column] = paired_t_test(by_seed.tolist())
     return rows
 
 
@@ -140,57 +142,57 @@ def minus(one: str, other: str) -> str:
     return f"{one} − {other}"
 
 
-def stands(rows: Rows) -> set[tuple[str, Column]]:
-    """Those that stand among all of their measure on the page, when so many are asked."""
+def corrected(rows: Rows) -> set[tuple[str, Column]]:
+    """Those that stay significant among all of their measure on the page, after correction for so many tests."""
     found = set()
     for column in {column for _, column in rows}:
         tested = {name: row.p for (name, own), row in rows.items() if own == column and row.p is not None}
-        kept = discoveries(list(tested.values()))
+        kept = significant_after_correction(list(tested.values()))
         found |= {(name, column) for name, stays in zip(tested, kept, strict=True) if stays}
     return found
 
 
 DIFFERENCE = (
-    "The mean of the paired differences and half of their 95 % t-interval. Bold: shown, the interval excludes 0; "
-    "all else is not shown at these seeds. With one seed there is no interval, and nothing is shown. "
-    f"{STANDS}: it also stands among all differences of its column, in both tables, at a false discovery rate of 5 %."
+    "Mean of the paired differences ± half the 95 % confidence interval (paired t-test). Bold: significant, the "
+    "interval excludes 0; all else is not significant with this many seeds. One seed has no interval. "
+    f"{CORRECTED}: also significant after FDR correction, among all differences of its column in both tables, at a "
+    "false discovery rate of 5 %."
 )
 
 
 def note(grid: Grid) -> str:
-    percent = "In percent, the mean over seeds ± their standard deviation."
-    return f"{percent} {len(grid.cells)} of {grid.expected} cells are finished."
+    percent = "In percent, mean over seeds ± standard deviation."
+    return f"{percent} {len(grid.trials)} of {grid.expected} trials are finished."
 
 
 def means(grid: Grid, columns: Sequence[Column]) -> list[list[str]]:
     rows = []
-    for way in grid.ways:
-        seeds = sum(own == way for own, _ in grid.cells)
-        cells = [spelled(grid.values(way, column), column) for column in columns] if seeds else ["not run"]
-        rows.append([way, str(seeds), *cells, *[""] * (len(columns) - len(cells))])
+    for variant in grid.variants:
+        seeds = sum(own == variant for own, _ in grid.trials)
+        row = [spelled(grid.values(variant, column), column) for column in columns] if seeds else ["not run"]
+        rows.append([variant, str(seeds), *row, *[""] * (len(columns) - len(row))])
     for title, name in BASELINES.items():
         found = [grid.of_baseline(column, name) for column in columns]
-        if any(found):
-            count = max(map(len, found))
-            cells = [spelled(values, column) for values, column in zip(found, columns, strict=True)]
-            rows.append([title, str(count), *cells])
+        if any(map(len, found)):
+            row = [spelled(values, column) for values, column in zip(found, columns, strict=True)]
+            rows.append([title, str(max(map(len, found))), *row])
     return rows
 
 
-def spelled(values: Mapping[int, float], column: Column) -> str:
-    if not values:
+def spelled(values: pd.Series, column: Column) -> str:
+    if not len(values):
         return ""
     factor = 100 if column.percent else 1
-    mean, spread = mean_and_spread([factor * value for value in values.values()])
+    mean, spread = mean_and_std([factor * value for value in values])
     return f"{mean:.1f}" + (f" ± {spread:.1f}" if spread is not None else "")
 
 
-def told(found: Difference | None, column: Column, standing: bool = False) -> str:
+def spelled_difference(found: Difference | None, column: Column, after_correction: bool = False) -> str:
     if found is None:
         return ""
     factor = 100 if column.percent else 1
     words = f"{factor * found.mean:+.1f}" + (f" ± {factor * found.half:.1f}" if found.half is not None else "")
-    return f"**{words}{f' {STANDS}' * standing}**" if found.shown else words
+    return f"**{words}{f' {CORRECTED}' * after_correction}**" if found.significant else words
 
 
 def verdicts(grid: Grid) -> list[str]:
@@ -200,41 +202,42 @@ def verdicts(grid: Grid) -> list[str]:
         for column in grid.columns:
             found = rows.get((name, column))
             if found is not None and found.half is not None:
-                lines.append(f"{column.title}: {name} {told(found, column).strip('*')}, {found.verdict}")
+                lines.append(f"{column.title}: {name} {spelled_difference(found, column).strip('*')}, {found.verdict}")
     return lines
 
 
 def conditions(grid: Grid) -> list[str]:
-    """Corpus, machine and time of the finished cells."""
-    cells = list(grid.cells.values())
-    if not cells:
+    """Corpus, hardware and time of the finished trials."""
+    trials = list(grid.trials.values())
+    if not trials:
         return []
-    corpora = {f"{cell['corpus']['name']} ({cell['corpus']['fingerprint'][:8]})" for cell in cells}
-    machines = {
-        f"{cell['hardware'].get('gpu') or cell['hardware']['processor']}, {threads} thread{'s' * (threads > 1)}"
-        for cell in cells
-        for threads in [cell["hardware"]["threads"]]
-    }
-    steps = sorted({cell["steps"] for cell in cells})
-    processor = [sum(cell["processor_seconds"].values()) for cell in cells]
+    corpora = {f"{trial['corpus']['name']} ({trial['corpus']['fingerprint'][:8]})" for trial in trials}
+    machines = {spelled_hardware(trial["hardware"]) for trial in trials}
+    steps = sorted({trial["steps"] for trial in trials})
+    processor = [sum(trial["processor_seconds"].values()) for trial in trials]
     lines = [
         f"corpus {', '.join(sorted(corpora))}; {' or '.join(map(str, steps))} steps; {'; '.join(sorted(machines))}; "
-        f"torch {', '.join(sorted({cell['versions'].get('torch', '') for cell in cells}))}",
-        f"a cell took {min(processor):.0f} to {max(processor):.0f} s of processor time",
+        f"torch {', '.join(sorted({trial['versions'].get('torch', '') for trial in trials}))}",
+        f"processor time of a trial: {min(processor):.0f} to {max(processor):.0f} s",
     ]
-    series = {tuple(sorted((cell.get("derived") or {}).items())) for cell in cells}
+    series = {tuple(sorted((trial.get("derived") or {}).items())) for trial in trials}
     made = {name: {dict(some).get(name) for some in series} - {None} for some in series for name, _ in some}
     lines += [
-        f"not the same in all cells: {name} ({', '.join(sorted(map(str, kinds)))})"
+        f"not the same in all trials: {name} ({', '.join(sorted(map(str, kinds)))})"
         for name, kinds in sorted(made.items())
         if len(kinds) > 1
     ]
-    marks: dict[str, set[str]] = {}
-    for cell in cells:
-        for name, result in cell["results"].items():
-            for mark in result.get("marks") or []:
-                marks.setdefault(mark, set()).add(name)
-    return lines + [f"{' and '.join(sorted(names))}: {mark}" for mark, names in sorted(marks.items())]
+    warnings: dict[str, set[str]] = {}
+    for trial in trials:
+        for name, result in trial["results"].items():
+            for warning in result.get("warnings") or []:
+                warnings.setdefault(warning, set()).add(name)
+    return lines + [f"{' and '.join(sorted(names))}: {warning}" for warning, names in sorted(warnings.items())]
+
+
+def spelled_hardware(found: Mapping[str, Any]) -> str:
+    chip = found.get("gpu") or " ".join(filter(None, (found["processor"], found.get("cpu_capability"))))
+    return f"{chip}, {found['threads']} thread{'s' * (found['threads'] > 1)}"
 
 
 def as_markdown(grid: Grid) -> str:
@@ -251,10 +254,10 @@ def as_markdown(grid: Grid) -> str:
         parts += [
             "## Left out",
             "",
-            *(f"- {markdown(way)}: {markdown(reason)}" for way, reason in grid.left_out.items()),
+            *(f"- {markdown(variant)}: {markdown(reason)}" for variant, reason in grid.left_out.items()),
             "",
         ]
-    parts += ["## Again", "", *code_block([grid.again]), "", "One cell, by hand (seed of the first):", ""]
+    parts += ["## Run it again", "", *code_block([grid.again]), "", "One trial of each variant, the first seed:", ""]
     return "\n".join([*parts, *code_block(by_hand(grid)), ""])
 
 
@@ -263,10 +266,10 @@ def title(name: str) -> str:
 
 
 def by_hand(grid: Grid) -> list[str]:
-    """The commands of every way; those that all ways have in common once, at the end."""
-    every = {way: grid.commands.get(way, ()) for way in grid.ways}
+    """The commands of every variant; those that all have in common once, at the end."""
+    every = {variant: grid.commands.get(variant, ()) for variant in grid.variants}
     shared = [line for line in next(iter(every.values()), ()) if all(line in lines for lines in every.values())]
-    own = [[f"# {way}", *(line for line in lines if line not in shared)] for way, lines in every.items()]
+    own = [[f"# {name}", *(line for line in lines if line not in shared)] for name, lines in every.items()]
     return [line for lines in own for line in lines] + (["# and after each of them", *shared] if shared else [])
 
 
@@ -303,7 +306,7 @@ def write_pages(grid: Grid, stem: Path) -> str:
         tables=tables(grid),
         verdicts=verdicts(grid),
         charts=charts(grid),
-        ways=[(way, words, grid.commands.get(way, ())) for way, words in grid.ways.items()],
+        variants=[(name, words, grid.commands.get(name, ())) for name, words in grid.variants.items()],
     )
     write_atomically(page, drawn.encode())
     write_atomically(beside, text.encode())
@@ -314,44 +317,42 @@ def charts(grid: Grid) -> list[tuple[str, str, Markup]]:
     """Title, note and picture: every seed of every measure, then the declared curves."""
     found = []
     for place, column in enumerate(grid.columns):
-        rows = [(way, [span(list(values.values()))]) for way in grid.ways if (values := grid.values(way, column))]
+        every = {variant: grid.values(variant, column).tolist() for variant in grid.variants}
+        rows = [(variant, [span(values)]) for variant, values in every.items() if values]
         if not rows or not column.percent:
             continue
-        beside = {title: list(grid.of_baseline(column, name).values()) for title, name in BASELINES.items()}
-        levels = [Level(title, float(np.mean(some))) for title, some in beside.items() if some]
+        untrained = {title: grid.of_baseline(column, name) for title, name in BASELINES.items()}
+        levels = [Level(title, float(some.mean())) for title, some in untrained.items() if len(some)]
         words = "Faint: every seed. Bar: the standard deviation over seeds."
         words += " Dotted: what needs no training." * bool(levels)
         found.append((column.title, words, spans(f"study-{place}", rows, levels)))
-    for term in grid.curves:
-        drawn = {way: points for way in grid.ways if len(points := mean_curve(grid, way, term))}
+    for term in grid.plotted:
+        means = {variant: points for variant in grid.variants if len(points := mean_curve(grid, variant, term))}
         lines = [
-            Line(way, points[:, 0], points[:, 1], index % SERIES) for index, (way, points) in enumerate(drawn.items())
+            Line(variant, points.index.to_numpy(float), points.to_numpy(), index % SERIES)
+            for index, (variant, points) in enumerate(means.items())
         ]
         if lines:
-            share = any(trivial_curve(cell, term) for cell in grid.cells.values())
-            words = "Of the trivial level there, the mean over seeds." if share else "The mean over seeds."
+            share = bool((grid.curves["term"] == term + MEAN_PREDICTION).any())
+            words = (
+                "Relative to the mean-prediction baseline, the mean over seeds." if share else "The mean over seeds."
+            )
             picture = curves(f"curve-{term}", lines, percent=share, height=1.6 + 0.22 * len(lines), named=True)
             found.append((f"{term} over the steps", words, picture))
     return found
 
 
 def span(values: Sequence[float]) -> Span:
-    mean, spread = mean_and_spread(values)
+    mean, spread = mean_and_std(values)
     return Span(0, values, mean, mean - (spread or 0.0), mean + (spread or 0.0))
 
 
-def mean_curve(grid: Grid, way: str, term: str) -> np.ndarray:
-    """(step, value) of a way, the mean over the seeds that logged the same steps; a loss over its trivial level."""
-    found = []
-    for seed in grid.seeds:
-        cell = grid.cells.get((way, seed)) or {}
-        points = np.asarray((cell.get("curves") or {}).get(term) or np.empty((0, 2)), dtype=np.float64)
-        if trivial := trivial_curve(cell, term):
-            points[:, 1] /= np.asarray(trivial, dtype=np.float64)[:, 1]
-        found.append(points)
-    longest = max(found, key=len)
-    return np.mean([points for points in found if points.shape == longest.shape], axis=0)
-
-
-def trivial_curve(cell: Mapping[str, Any], term: str) -> Sequence[Sequence[float]]:
-    return (cell.get("curves") or {}).get(f"{term}.trivial") or []
+def mean_curve(grid: Grid, variant: str, term: str) -> pd.Series:
+    """By step, the mean over the seeds that logged as many points as any; a loss relative to its baseline."""
+    table = grid.curves[(grid.curves["variant"] == variant) & grid.curves["term"].isin([term, term + MEAN_PREDICTION])]
+    wide = table.pivot(index=["seed", "step"], columns="term", values="value")
+    if term not in wide:
+        return pd.Series(dtype=float)
+    values = wide[term] / wide[term + MEAN_PREDICTION] if term + MEAN_PREDICTION in wide else wide[term]
+    counts = values.groupby("seed").transform("size")
+    return values[counts == counts.max()].groupby("step").mean()

@@ -363,6 +363,7 @@ def hardware() -> dict[str, Any]:
     found: dict[str, Any] = {
         "machine": platform.machine(),
         "processor": processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
     }

@@ -1,6 +1,6 @@
 """A study is a function that returns a `Study`. The list below is the registry, in the order of the help."""
 
-from tubelet.studies.base import MEASURES, Declares, Measure, Study, Way
+from tubelet.studies.base import MEASURES, Declares, Measure, Study, Variant
 from tubelet.studies.questions.cost import budget, data, labels
 from tubelet.studies.questions.guidance import captions, robustness, scorer, start
 from tubelet.studies.questions.hiding import contrast, direction, masks, ratio
@@ -19,4 +19,4 @@ STUDIES: tuple[Declares, ...] = (
     start,
 )
 
-__all__ = ["MEASURES", "STUDIES", "Declares", "Measure", "Study", "Way"]
+__all__ = ["MEASURES", "STUDIES", "Declares", "Measure", "Study", "Variant"]

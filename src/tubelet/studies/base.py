@@ -1,7 +1,8 @@
-"""A study is a function that returns a `Study`: ways to train that differ in what is asked about, and what is measured.
+"""A study is a function that returns a `Study`: variants of a recipe that differ in what is asked about, and what is
+measured.
 
-Each way is a recipe with a few fields changed; every way is trained with every seed, and each such cell is an ordinary
-run with ordinary commands, so that whoever doubts a number can type them.
+A variant is the recipe with a few fields overridden; every variant is trained with every seed, and each such trial is
+an ordinary run made by ordinary commands, so that anybody can repeat a single number by hand.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,14 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 Equal = Literal["steps", "tokens", "flops"]
-LOG = "log"  # stands where an evaluation does
+LOG = "log"  # in place of an evaluation's name
 
 
 @dataclass(frozen=True)
-class Way:
-    """The words that make it of the study's recipe, as on the command line of `tubelet pretrain`."""
+class Variant:
+    """Overrides of the study's recipe, as on the command line of `tubelet pretrain`."""
 
-    words: str = ""
+    overrides: str = ""
     equal: Equal = "steps"  # what it has in common with the study's reference: steps, visible tubelets seen, or FLOPs
     then: tuple[str, ...] = ()  # further commands on the run, in which {run}, {corpus} and {seed} are filled in
 
@@ -24,7 +25,7 @@ class Way:
 @dataclass(frozen=True)
 class Measure:
     """A column: a metric of an evaluation, on the table's labels or on a column of the truth of the synthetic dataset;
-    of `log`, a loss in the last tenth of the steps, over its trivial level."""
+    of `log`, a loss in the last tenth of the steps, relative to the mean-prediction baseline."""
 
     title: str
     evaluation: str
@@ -35,31 +36,31 @@ class Measure:
 
 
 MEASURES = (
-    Measure("skill", "reconstruction", "skill"),
-    Measure("skill of copying", "reconstruction", "nearest_skill"),
-    Measure("motion, slots", "linear", "slots.accuracy"),
+    Measure("R²", "reconstruction", "r2"),
+    Measure("R² of copying", "reconstruction", "copy_r2"),
+    Measure("motion, temporal concat", "linear", "slots.accuracy"),
     Measure("motion, mean", "linear", "mean.accuracy"),
     Measure("motion, kNN", "knn", "slots.accuracy"),
     Measure("shape", "linear", "mean.accuracy", "shape", ("linear.pools=mean",)),
     Measure("colour", "linear", "mean.accuracy", "colour", ("linear.pools=mean",)),
     Measure("text to video R@10", "retrieval", "text_to_video.r@10"),
 )
-"""Synthetic dataset: `motion` is the label, which captions of the subject do not name; shape and colour they name.
-Elsewhere the columns that need its truth are left out."""
+"""Of the synthetic dataset: `motion` is the label, which captions of the subject do not name; shape and colour they
+name. On other corpora the columns that need its truth are left out."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """`differences` names pairs of ways: the first minus the second, by seed."""
+    """`differences` names pairs of variants: the first minus the second, paired by seed."""
 
     question: str
-    ways: Mapping[str, Way]
+    variants: Mapping[str, Variant]
     differences: tuple[tuple[str, str], ...] = ()
     recipe: str = "miniature"
     seeds: int = 3
-    reference: str | None = None  # the way whose tokens or FLOPs others are made equal to
+    reference: str | None = None  # the variant whose tokens or FLOPs others are made equal to
     measures: tuple[Measure, ...] = MEASURES
-    curves: tuple[str, ...] = ()  # terms of the log that are drawn over the steps; a loss, of its trivial level
+    curves: tuple[str, ...] = ()  # terms of the log that are plotted; a loss, relative to the mean-prediction baseline
 
 
 Declares = Callable[[], Study]

@@ -1,9 +1,10 @@
-"""How long the missing cells will take here: by what cells of the kind took on such a machine, or by a short trial."""
+"""How long the missing trials will take here: by what finished ones took on such a machine, or by a few steps."""
 
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 
@@ -14,61 +15,68 @@ from tubelet.loading.loader import eval_batches, train_batches
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.folder import hardware
 from tubelet.stores.embeddings import Embeddings
-from tubelet.studies.price import price
-from tubelet.studies.trials import Cell, Finished
+from tubelet.studies.cost import cost
+from tubelet.studies.store import FinishedTrials
+from tubelet.studies.trials import Trial
 
-STEPS = 3  # of a trial, after one that is not counted
-SAME = ("processor", "gpu", "threads")
+STEPS = 3  # that are timed, after one that is not counted
+SAME = ("processor", "cpu_capability", "gpu", "threads")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    seconds: Mapping[str, float]  # by way, of one cell
+    seconds: Mapping[str, float]  # by variant, of one trial
     how: str
 
-    def total(self, cells: Sequence[Cell]) -> float | None:
+    def total(self, trials: Sequence[Trial]) -> float | None:
         """None where nothing could be tried."""
-        known = [self.seconds[cell.way] for cell in cells if cell.way in self.seconds]
-        return statistics.mean(known) * len(cells) if known else None
+        known = [self.seconds[trial.variant] for trial in trials if trial.variant in self.seconds]
+        return statistics.mean(known) * len(trials) if known else None
+
+    def spelled(self, trials: Sequence[Trial], jobs: int) -> str:
+        seconds = self.total(trials)
+        return (
+            f" ({self.how})" if seconds is None else f", about {timedelta(seconds=round(seconds / jobs))} ({self.how})"
+        )
 
 
-def estimate(cells: Sequence[Cell], corpus: Corpus, finished: Finished) -> Estimate:
-    """Of one cell of every way. Finished cells on such a machine are the better witness: seconds by clips and FLOPs,
-    and what measuring took; a trial knows nothing of the solving of probes."""
+def estimate(trials: Sequence[Trial], corpus: Corpus, finished: FinishedTrials) -> Estimate:
+    """Of one trial of every variant. Finished trials on such a machine tell more: seconds by clips and FLOPs, and what
+    evaluation took; a few steps say nothing about fitting probes."""
     here = {name: hardware().get(name) for name in SAME}
     like = [
         content
-        for content in finished.cells.values()
+        for content in finished.records.values()
         if {name: content["hardware"].get(name) for name in SAME} == here and content["gflop"]
     ]
-    ways = {cell.way: cell for cell in cells}
+    variants = {trial.variant: trial for trial in trials}
     if like:
         rate = statistics.median(
             content["seconds"]["train"] / work(content["clips"], content["gflop"]) for content in like
         )
         rest = statistics.median(sum(content["seconds"].values()) - content["seconds"]["train"] for content in like)
         seconds = {
-            way: rest + rate * work(clips_of(cell.config, corpus), price(cell.config).flops / 1e9)
-            for way, cell in ways.items()
+            variant: rest + rate * work(clips_of(trial.config, corpus), cost(trial.config).flops / 1e9)
+            for variant, trial in variants.items()
         }
-        return Estimate(seconds, f"by {len(like)} finished cell{'s' * (len(like) > 1)} on such a machine")
-    for cell in ways.values():
+        return Estimate(seconds, f"by {len(like)} finished trial{'s' * (len(like) > 1)} on such a machine")
+    for trial in variants.values():
         try:
-            step, forward = trial(cell.config, corpus)
+            step, forward = timed(trial.config, corpus)
         except TubeletError:
-            continue  # this way cannot be run here; running says why
+            continue  # this variant cannot be run here; running says why
         unit = (
             step
-            * cell.config.total(len(cell.config.data.select(corpus)), 1)
-            / work(clips_of(cell.config, corpus), price(cell.config).flops / 1e9)
+            * trial.config.total(len(trial.config.data.select(corpus)), 1)
+            / work(clips_of(trial.config, corpus), cost(trial.config).flops / 1e9)
         )
         rest = forward * len(corpus.select("all"))
         return Estimate(
             {
-                way: rest + unit * work(clips_of(other.config, corpus), price(other.config).flops / 1e9)
-                for way, other in ways.items()
+                variant: rest + unit * work(clips_of(other.config, corpus), cost(other.config).flops / 1e9)
+                for variant, other in variants.items()
             },
-            f"by {STEPS} steps of {cell.way!r} tried now, without the fitting of probes",
+            f"by {STEPS} steps of {trial.variant!r} timed now, without fitting probes",
         )
     return Estimate({}, "nothing could be tried")
 
@@ -82,7 +90,7 @@ def clips_of(config: Pretrain, corpus: Corpus) -> int:
     return config.total(len(config.data.select(corpus)), 1) * config.batch * config.accumulate
 
 
-def trial(config: Pretrain, corpus: Corpus) -> tuple[float, float]:
+def timed(config: Pretrain, corpus: Corpus) -> tuple[float, float]:
     """Seconds of a step, and of encoding one clip whole."""
     machine = DistributedContext.here(config.precision)
     config.check(corpus)

@@ -1,7 +1,7 @@
-"""Runs the cells of a study that nobody has finished. Start reading at `run_study`.
+"""Runs the trials of a study that nobody has finished. Start reading at `run_trials`.
 
-Several processes may work on one folder: each cell is taken by one of them, and the kernel gives it back when that one
-ends, however it ends. A cell that was cut off goes on from its run's last checkpoint.
+Several processes may work on one folder: each trial is taken by one of them, and the kernel gives it back when that one
+ends, however it ends. A trial that was cut off resumes from its run's last checkpoint.
 """
 
 import contextlib
@@ -17,60 +17,64 @@ from tubelet.files import refuse_links_out, remove_leftovers
 from tubelet.log import read_log
 from tubelet.results import Result, read_results
 from tubelet.runs.folder import LOG, RECIPE, hardware, locked, read_run_config, versions
-from tubelet.studies.price import price
-from tubelet.studies.trials import CORPUS, FORMAT, RUN, Cell, Finished
+from tubelet.studies.cost import cost
+from tubelet.studies.store import FORMAT, FinishedTrials
+from tubelet.studies.trials import CORPUS, RUN, Trial
 
 Run = Callable[[list[str]], int]  # a command without its first word, as the command line runs it
-POINTS = 60  # of a curve that a cell keeps
+POINTS = 60  # of a curve that a trial keeps
 CLOCK = "seconds.json"
 
 
 @dataclass
 class Outcome:
-    """What a call did. `left_out`: ways that cannot be run here, and why."""
+    """What a call did. `left_out`: variants that cannot be run here, and why."""
 
-    finished: list[Cell] = field(default_factory=list)
-    taken: list[Cell] = field(default_factory=list)  # by another process
+    finished: list[Trial] = field(default_factory=list)
+    taken: list[Trial] = field(default_factory=list)  # by another process
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def run_study(
-    cells: Iterable[Cell],
+def run_trials(
+    trials: Iterable[Trial],
     corpus: Path,
     out: Path,
-    finished: Finished,
+    finished: FinishedTrials,
     run: Run,
     curves: Iterable[str] = (),
-    tell: Callable[[Cell, Mapping[str, Any]], None] = lambda cell, content: None,
+    after: Callable[[Trial], None] = lambda trial: None,
 ) -> Outcome:
-    """Runs what is missing, in order. A way that the corpus does not allow is left out with the reason."""
+    """Runs what is missing, in order. A variant that the corpus does not allow is left out with the reason."""
     outcome = Outcome()
-    for cell in cells:
-        folder = out / "cells" / cell.name
-        if cell.way in outcome.left_out:
+    for trial in trials:
+        folder = folder_of(trial, out)
+        if trial.variant in outcome.left_out:
             continue
-        if finished.find(cell):
-            remove_leftovers(folder)  # the lock, of one that was killed as the cell was finished
+        if finished.find(trial):
+            remove_leftovers(folder)  # the lock, of one that was killed as the trial was finished
             continue
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with taken(folder):
-                if finished.find(cell):  # another process was quicker
+                if finished.find(trial):  # another process was quicker
                     continue
-                content = run_cell(cell, corpus, folder, run, tuple(curves))
-                finished.add(cell, content)
+                finished.add(trial, run_trial(trial, corpus, folder, run, tuple(curves)))
         except Elsewhere:
-            outcome.taken.append(cell)
+            outcome.taken.append(trial)
         except TubeletError as error:
-            outcome.left_out[cell.way] = str(error)
+            outcome.left_out[trial.variant] = str(error)
         else:
-            outcome.finished.append(cell)
-            tell(cell, content)
+            outcome.finished.append(trial)
+            after(trial)
     return outcome
 
 
+def folder_of(trial: Trial, out: Path) -> Path:
+    return out / "trials" / trial.name
+
+
 class Elsewhere(Exception):
-    """Another process works on this cell."""
+    """Another process works on this trial."""
 
 
 @contextlib.contextmanager
@@ -84,17 +88,17 @@ def taken(folder: Path) -> Iterator[None]:
         yield
 
 
-def run_cell(cell: Cell, corpus: Path, folder: Path, run: Run, curves: tuple[str, ...]) -> dict[str, Any]:
-    """Trains and measures; everything the commands print goes to a file beside the run."""
+def run_trial(trial: Trial, corpus: Path, folder: Path, run: Run, curves: tuple[str, ...]) -> dict[str, Any]:
+    """Trains and measures; everything the commands print goes to a file next to the run."""
     own = folder / "run"
     left_out: dict[str, str] = {}
     nothing = True  # is measured
     clock = Clock.of(folder)
-    pretrain, *after = cell.commands(str(corpus), str(own))
+    pretrain, *others = trial.commands(str(corpus), str(own))
     with (folder / "output.txt").open("a", encoding="utf-8") as output, contextlib.redirect_stdout(output):
         with clock.measures("train"):
             run(pretrain)
-        for words in after:
+        for words in others:
             try:
                 with clock.measures(words[0]):
                     run(words)
@@ -105,76 +109,72 @@ def run_cell(cell: Cell, corpus: Path, folder: Path, run: Run, curves: tuple[str
                 left_out[" ".join(words[4:] if words[0] == "evaluate" else words[:1])] = reason
     if nothing and left_out:
         raise TubeletError(next(iter(left_out.values())))
-    return content_of(cell, own, clock, left_out, curves)
+    return content_of(trial, own, clock, left_out, curves)
 
 
 def content_of(
-    cell: Cell, run: Path, clock: "Clock", left_out: Mapping[str, str], curves: tuple[str, ...]
+    trial: Trial, run: Path, clock: "Clock", left_out: Mapping[str, str], curves: tuple[str, ...]
 ) -> dict[str, Any]:
-    """The JSON of a finished cell: small, and free of places on this machine."""
-    plan, cost = read_run_config(run), price(cell.config)
+    """The JSON of a finished trial: small, and without paths of this machine."""
+    plan, price = read_run_config(run), cost(trial.config)
     return {
         "format": FORMAT,
-        "hash": cell.hash,
-        "study": cell.study,
-        "way": cell.way,
-        "seed": cell.seed,
-        "recipe": cell.recipe if ".py:" not in cell.recipe else Path(cell.recipe.rpartition(":")[0]).name,
-        "words": list(cell.words),
-        "corpus": dict(cell.corpus),
+        "hash": trial.hash,
+        "study": trial.study,
+        "variant": trial.variant,
+        "seed": trial.seed,
+        "recipe": trial.recipe if ".py:" not in trial.recipe else Path(trial.recipe.rpartition(":")[0]).name,
+        "overrides": list(trial.overrides),
+        "corpus": dict(trial.corpus),
         "steps": plan.steps,
-        "clips": plan.steps * cell.config.batch * cell.config.accumulate * plan.world,
-        "visible": cost.tokens,
-        "gflop": cost.flops / 1e9,
+        "clips": plan.steps * trial.config.batch * trial.config.accumulate * plan.world,
+        "visible": price.tokens,
+        "gflop": price.flops / 1e9,
         "derived": dict(plan.derived),
-        "results": {name: small(result) for name, result in results_of(cell, run).items()},
+        "results": {name: small(result) for name, result in results_of(trial, run).items()},
         "left_out": dict(left_out),
-        "curves": {term: curve(run, term) for term in (*losses(cell), *curves)},
+        "curves": {term: curve(run, term) for term in (*losses(trial), *curves)},
         "hardware": hardware(),
         "versions": versions(),
         "seconds": clock.seconds,
         "processor_seconds": clock.processor,
-        "commands": cell.lines,
-        "values": cell.values,
+        "commands": trial.lines,
+        "values": trial.values,
     }
 
 
-def losses(cell: Cell) -> list[str]:
-    """Terms of the log: every loss and its trivial level, which any study with this cell may draw."""
-    return [term for name in cell.config.objectives for term in (name, f"{name}.trivial")]
+def losses(trial: Trial) -> list[str]:
+    """Terms of the log: every loss and its mean-prediction baseline, which any study with this trial may plot."""
+    return [term for name in trial.config.objectives for term in (name, f"{name}.trivial")]
 
 
-def results_of(cell: Cell, run: Path) -> dict[str, Result]:
+def results_of(trial: Trial, run: Path) -> dict[str, Result]:
     """Of the run, and of every folder that its further commands wrote."""
     folders = [
         run,
-        *(Path(words[words.index("--out") + 1]) for words in cell.further(run=str(run)) if "--out" in words),
+        *(Path(words[words.index("--out") + 1]) for words in trial.further(run=str(run)) if "--out" in words),
     ]
     return {name: result for folder in folders for name, result in read_results(folder).items()}
 
 
 def small(result: Result) -> dict[str, Any]:
-    """What tables need of a result: metrics, those of baselines, how many clips, what was selected, what is marked."""
+    """What tables need of a result: metrics, those of baselines, how many clips, what was selected, warnings."""
     kept = {
-        "metrics": flat(result),
         "counts": dict(result.counts),
         "step": result.step,
-        "seen": dict(result.trained_on),
-        "marks": list(result.warnings),
+        "trained_on": dict(result.trained_on),
+        "warnings": list(result.warnings),
     }
     return {name: value for name, value in kept.items() if value} | {
+        "evaluation": result.evaluation,
         "selected": dict(result.protocol.get("selected", {})),
-        "baselines": {name: flat(one) for name, one in result.baselines.items()},
+        "metrics": numbers(result),
+        "baselines": {name: {"metrics": numbers(one)} for name, one in result.baselines.items()},
     }
 
 
-IN_CELLS = {"r2": "skill", "copy_r2": "nearest_skill", "mean_prediction_loss": "trivial", "copy_loss": "nearest"}
-
-
-def flat(result: Result) -> dict[str, float]:
-    """Every number by the name that the files of cells have for it."""
-    numbers = {**result.metrics, **result.references}
-    return {IN_CELLS.get(name, name): metric.value for name, metric in numbers.items()}
+def numbers(result: Result) -> dict[str, dict[str, Any]]:
+    return {name: metric.to_json() for name, metric in {**result.metrics, **result.references}.items()}
 
 
 def curve(run: Path, term: str) -> list[list[float]]:
@@ -193,7 +193,7 @@ class Seconds(TypedDict):
 
 
 class Clock:
-    """Seconds by what was done, added up over all calls that worked on the cell; kept in its folder."""
+    """Seconds by what was done, added up over all calls that worked on the trial; kept in its folder."""
 
     def __init__(self, path: Path, seconds: dict[str, float], processor: dict[str, float]) -> None:
         self.path, self.seconds, self.processor = path, seconds, processor
@@ -219,5 +219,5 @@ class Clock:
             write_json(self.path, {"seconds": self.seconds, "processor": self.processor})
 
 
-def begun(cell: Cell, out: Path) -> bool:
-    return (out / "cells" / cell.name / "run" / RECIPE).exists()
+def begun(trial: Trial, out: Path) -> bool:
+    return (folder_of(trial, out) / "run" / RECIPE).exists()

@@ -1,21 +1,21 @@
-"""At what price: equal steps, tokens or FLOPs; how many clips; and what fine-tuning with few labels makes of it."""
+"""At what cost: equal steps, tokens or FLOPs; how many clips; and what fine-tuning with few labels makes of it."""
 
-from tubelet.studies.base import MEASURES, Measure, Study, Way
-from tubelet.studies.questions.hiding import CONTRAST, DRAWN, MASKS, joined
+from tubelet.studies.base import MEASURES, Measure, Study, Variant
+from tubelet.studies.questions.hiding import CONTRAST, MASKS, SAMPLED, joined
 
 TUBE_9 = "masker=Tube masker.ratio=0.9"
-UNMOVED = "steps=1 optim.base_lr=1e-12 optim.floor_lr=0"  # a run must have a step; this one leaves the encoder as drawn
+UNMOVED = "steps=1 optim.base_lr=1e-12 optim.floor_lr=0"  # a step that leaves the encoder at its initialisation
 
 
 def budget() -> Study:
     """Each mask at its paper's own ratio shows different amounts: what remains at equal cost?"""
     return Study(
         question="Tube masks at .9 show a quarter of what text masks at .6 show. What remains at equal cost?",
-        ways={
-            "tube .9": Way(TUBE_9),
-            "text .6, equal steps": Way(MASKS["text"]),
-            "text .6, equal tokens": Way(MASKS["text"], equal="tokens"),
-            "text .6, equal FLOPs": Way(MASKS["text"], equal="flops"),
+        variants={
+            "tube .9": Variant(TUBE_9),
+            "text .6, equal steps": Variant(MASKS["text"]),
+            "text .6, equal tokens": Variant(MASKS["text"], equal="tokens"),
+            "text .6, equal FLOPs": Variant(MASKS["text"], equal="flops"),
         },
         differences=tuple((f"text .6, equal {what}", "tube .9") for what in ("steps", "tokens", "FLOPs")),
         reference="tube .9",
@@ -27,8 +27,8 @@ def data() -> Study:
     counts = (150, 300, 600, 1200)
     return Study(
         question="How many clips does pretraining need?",
-        ways={
-            f"{name}, {count} clips": Way(f"{MASKS[name]} data.limit={count}")
+        variants={
+            f"{name}, {count} clips": Variant(f"{MASKS[name]} data.limit={count}")
             for name in ("tube", "text")
             for count in counts
         },
@@ -42,17 +42,20 @@ def labels() -> Study:
     accuracy = Measure("motion, 10 % fine-tuned", "finetune", "accuracy")
     return Study(
         question="What is pretraining worth to an encoder that is fine-tuned to a tenth of the labels?",
-        ways={
-            "tube": Way(MASKS["tube"], then=(tune,)),
-            "text": Way(MASKS["text"], then=(tune,)),
+        variants={
+            "tube": Variant(MASKS["tube"], then=(tune,)),
+            "text": Variant(MASKS["text"], then=(tune,)),
             **{
-                f"{name} + contrast": Way(joined(words, CONTRAST), then=(tune,))
-                for name, words in {"tube": MASKS["tube"], "text drawn at 2": DRAWN["text drawn at 2"]}.items()
+                f"{name} + contrast": Variant(joined(words, CONTRAST), then=(tune,))
+                for name, words in {
+                    "tube": MASKS["tube"],
+                    "text, sampled (tau = 2)": SAMPLED["text, sampled (tau = 2)"],
+                }.items()
             },
-            "scratch": Way(UNMOVED, then=(f"{tune} --scratch",)),
+            "scratch": Variant(UNMOVED, then=(f"{tune} --scratch",)),
         },
         differences=(
-            *((way, "scratch") for way in ("tube", "text", "tube + contrast", "text drawn at 2 + contrast")),
+            *((name, "scratch") for name in ("tube", "text", "tube + contrast", "text, sampled (tau = 2) + contrast")),
             ("text", "tube"),
             ("tube + contrast", "tube"),
         ),

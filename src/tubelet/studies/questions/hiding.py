@@ -1,6 +1,6 @@
 """What is hidden, and how much: masks, with and without the contrast, ratios, and the direction of the guidance."""
 
-from tubelet.studies.base import LOG, MEASURES, Measure, Study, Way
+from tubelet.studies.base import LOG, MEASURES, Measure, Study, Variant
 
 SUBJECT = "data.captions.source=subject"
 CONTRAST = f"objectives.contrast=Contrast objectives.contrast.width=128 {SUBJECT}"
@@ -14,7 +14,7 @@ MASKS = {
 """At one ratio, so that steps, tokens and FLOPs are equal and only the choice of what is hidden differs."""
 
 TEXT_FRAME = f"masker=TextFrame masker.ratio=0.5625 {SUBJECT}"
-"""Hides as many as the others do of 4 slots of 16 places, more in some slots than in others."""
+"""Hides as many as the others do of 4 time steps of 16 patch positions, more in some time steps than in others."""
 
 
 def joined(*words: str) -> str:
@@ -24,35 +24,35 @@ def joined(*words: str) -> str:
     )
 
 
-DRAWN = {
+SAMPLED = {
     name: joined(MASKS["text"], words)
     for name, words in {
-        "drawn at random": "masker.pick=random",
-        "text drawn at 2": "masker.pick=sample masker.temperature=2",
-        "text drawn at 1": "masker.pick=sample masker.temperature=1",
-        "text drawn at 0.5": "masker.pick=sample masker.temperature=0.5",
+        "random per time step": "masker.pick=random",
+        "text, sampled (tau = 2)": "masker.pick=sample masker.temperature=2",
+        "text, sampled (tau = 1)": "masker.pick=sample masker.temperature=1",
+        "text, sampled (tau = 0.5)": "masker.pick=sample masker.temperature=0.5",
         "text": "",
-        "text bottom": "masker.pick=bottom",
+        "text, bottom": "masker.pick=bottom",
     }.items()
 }
-"""Slot by slot, as many each: any; by likeness, at a temperature; the top; the bottom. On crops of `synth-1` they hide
-.57, .78, .89, .94, .97 and .06 of the subject."""
+"""As many per time step each: any; sampled by similarity, at a temperature; the top; the bottom. On crops of `synth-1`
+they hide .57, .78, .89, .94, .97 and .06 of the subject."""
 
 
 def masks() -> Study:
     """Which mask teaches most, at equal cost (`frame` shows the encoder a seventh more)."""
     more = {
         "text frame": TEXT_FRAME,
-        "frame": "masker=Frame masker.ratio=0.5",  # 2 of 4 slots; no share of whole slots hides as many
+        "frame": "masker=Frame masker.ratio=0.5",  # 2 of 4 time steps; no share of whole time steps hides as many
         "flow": "masker=Flow masker.ratio=0.6",
         "adaptive": "masker=Adaptive masker.ratio=0.6",
     }
-    ways = {name: Way(words) for name, words in (MASKS | more).items()}
+    variants = {name: Variant(words) for name, words in (MASKS | more).items()}
     return Study(
         question="Which tubelets should be hidden, when everything else is equal?",
-        ways=ways,
+        variants=variants,
         differences=(
-            *((name, "tube") for name in ways if name != "tube"),
+            *((name, "tube") for name in variants if name != "tube"),
             ("text", "motion"),
             ("text frame", "text"),
             ("oracle", "text"),
@@ -63,27 +63,27 @@ def masks() -> Study:
 def contrast() -> Study:
     """Each mask with and without the video-text contrast; and whether the contrast falls by itself."""
     masks = MASKS | {"text frame": TEXT_FRAME}
-    ways = {name: Way(words) for name, words in masks.items()}
-    ways |= {f"{name} + contrast": Way(joined(words, CONTRAST)) for name, words in masks.items()}
+    variants = {name: Variant(words) for name, words in masks.items()}
+    variants |= {f"{name} + contrast": Variant(joined(words, CONTRAST)) for name, words in masks.items()}
     for name in ("text", "tube"):
-        watched = joined(masks[name], CONTRAST, "objectives.contrast.detach=True")
-        ways |= {
-            f"{name}, contrast observed": Way(watched),
-            f"{name}, contrast observed, frozen encoder": Way(f"{watched} objectives.pixels.weight=0"),
+        detached = joined(masks[name], CONTRAST, "objectives.contrast.detach=True")
+        variants |= {
+            f"{name}, contrast detached": Variant(detached),
+            f"{name}, contrast detached, frozen encoder": Variant(f"{detached} objectives.pixels.weight=0"),
         }
     return Study(
         question="Does the contrast help under every mask, and does its loss fall by itself under pure reconstruction?",
-        ways=ways,
+        variants=variants,
         differences=(
             *((f"{name} + contrast", name) for name in masks),
             *((name, "tube") for name in masks if name != "tube"),
             *((f"{name} + contrast", "tube + contrast") for name in masks if name != "tube"),
             *(
-                (f"{name}, contrast observed", f"{name}, contrast observed, frozen encoder")
+                (f"{name}, contrast detached", f"{name}, contrast detached, frozen encoder")
                 for name in ("text", "tube")
             ),
         ),
-        measures=(*MEASURES, Measure("contrast, of trivial", LOG, "contrast")),
+        measures=(*MEASURES, Measure("contrast loss / mean-prediction baseline", LOG, "contrast")),
         curves=("contrast",),
     )
 
@@ -93,8 +93,8 @@ def ratio() -> Study:
     shares = (0.4, 0.5, 0.6, 0.75, 0.9)
     return Study(
         question="How much should be hidden?",
-        ways={
-            f"{mask} {share}": Way(joined(MASKS[mask], f"masker.ratio={share}"))
+        variants={
+            f"{mask} {share}": Variant(joined(MASKS[mask], f"masker.ratio={share}"))
             for mask in ("tube", "text")
             for share in shares
         },
@@ -107,7 +107,7 @@ def direction() -> Study:
     base = MASKS["text"]
     return Study(
         question="Is it better to hide what the caption names, what it does not name, or any as much?",
-        ways={pick: Way(f"{base} masker.pick={pick}") for pick in ("top", "bottom", "random")},
+        variants={pick: Variant(f"{base} masker.pick={pick}") for pick in ("top", "bottom", "random")},
         differences=(("top", "bottom"), ("top", "random"), ("bottom", "random")),
         seeds=5,
     )

@@ -9,7 +9,7 @@ from tubelet.studies.base import Equal
 
 
 @dataclass(frozen=True)
-class Price:
+class Cost:
     tokens: int
     flops: int
 
@@ -17,7 +17,7 @@ class Price:
         return {"steps": 1, "tokens": self.tokens, "flops": self.flops}[what]
 
 
-def price(config: Pretrain) -> Price:
+def cost(config: Pretrain) -> Cost:
     """Counted without computing; forward and backward. The heads of other objectives are too small to count."""
     clip = config.clip
     hidden = config.masker.budget(clip).total
@@ -26,4 +26,4 @@ def price(config: Pretrain) -> Price:
     for objective in config.objectives.values():
         if isinstance(objective, Pixels) and objective.factor:
             flops += decoder_flops(objective.decoder, config.encoder.width, clip, visible, decoded)
-    return Price(visible, flops)
+    return Cost(visible, flops)
