@@ -43,8 +43,11 @@ REMEDY = "restore it, or delete it to run the trial again"
 Record = dict[str, Any]
 
 
-class Content(TypedDict):
-    """What the file of a finished trial says."""
+Rows = list[tuple[Any, ...]]
+
+
+class Line(TypedDict):
+    """What the line of a trial says in a table."""
 
     format: Literal[2]
     hash: str
@@ -52,6 +55,11 @@ class Content(TypedDict):
     seed: int
     values: dict[str, Any]
     results: dict[str, dict[str, Any]]
+
+
+class Content(Line):
+    """What the file of a finished trial says."""
+
     curves: dict[str, list[list[float]]]
 
 
@@ -61,9 +69,12 @@ class FinishedTrials:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.records: dict[str, Record] = {}  # without metrics and curves
-        self._metrics: dict[str, list[tuple[Any, ...]]] = {}
-        self._curves: dict[str, list[tuple[Any, ...]]] = {}
-        for content in (*read_table(folder), *read_files(folder)):
+        self._metrics: dict[str, Rows] = {}
+        self._curves: dict[str, Rows] = {}
+        for record, metrics, curves in read_table(folder):
+            trial = record["hash"]
+            self.records[trial], self._metrics[trial], self._curves[trial] = record, metrics, curves
+        for content in read_files(folder):
             self.keep(content)
 
     def keep(self, content: Mapping[str, Any]) -> None:
@@ -173,35 +184,22 @@ def read_frame(path: Path, columns: tuple[str, ...]) -> "pd.DataFrame":
     return found.select(list(columns)).to_pandas()
 
 
-def read_table(folder: Path) -> Iterator[Record]:
-    """The trials of a table as the files would say them; none where there is no table."""
+def read_table(folder: Path) -> Iterator[tuple[Record, Rows, Rows]]:
+    """The trials of a table, each with its rows; none where there is no table."""
     if not (folder / TRIALS).exists():
         return
-    metrics = dict(list(read_frame(folder / METRICS, OF_METRICS).groupby("trial", sort=False)))
-    curves = dict(list(read_frame(folder / CURVES, OF_CURVES).groupby("trial", sort=False)))
+    metrics, curves = rows_by_trial(folder / METRICS, OF_METRICS), rows_by_trial(folder / CURVES, OF_CURVES)
     for number, (record, _) in enumerate(read_json_lines(folder / TRIALS, RunError, "restore it"), 1):
-        content: Record = {**record, "curves": {}}
-        trial = record.get("hash")
-        for row in metrics[trial].itertuples(index=False) if trial in metrics else ():
-            result = content.get("results", {}).get(row.entry)
-            if result is None:
-                raise RunError(
-                    f"{folder / TRIALS} lacks {row.entry} of trial {trial}, which {METRICS} has; restore both"
-                )
-            part = result.setdefault("baselines", {}).setdefault(row.baseline, {}) if row.baseline else result
-            part.setdefault("metrics", {})[row.metric] = metric_of(row)
-        for row in curves[trial].itertuples(index=False) if trial in curves else ():
-            content["curves"].setdefault(row.term, []).append([row.step, row.value])
-        if fault := misfit(content, Content):
+        if fault := misfit(record, Line):
             raise RunError(f"{folder / TRIALS} is damaged in line {number} ({fault}); restore it")
-        yield content
+        yield record, metrics.get(record["hash"], []), curves.get(record["hash"], [])
 
 
-def metric_of(row: Any) -> Record:
-    """As a file says it: nothing of what is not known."""
-    said: Record = {"value": None if math.isnan(row.value) else row.value, "unit": row.unit}
-    said |= {} if math.isnan(row.low) else {"interval": [row.low, row.high]}
-    return said | ({} if math.isnan(row.chance) else {"chance": row.chance})
+def rows_by_trial(path: Path, columns: tuple[str, ...]) -> dict[str, Rows]:
+    found: dict[str, Rows] = {}
+    for row in read_frame(path, columns).itertuples(index=False, name=None):
+        found.setdefault(row[0], []).append(row)
+    return found
 
 
 def read_files(folder: Path) -> Iterator[Record]:
