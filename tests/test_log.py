@@ -31,9 +31,9 @@ def test_a_log_cut_anywhere_goes_on_without_a_double(tmp_path_factory, cut, shar
 def test_records_of_one_step_are_kept_together(tmp_path):
     path = tmp_path / "log.jsonl"
     with Log(path) as log:
-        log.write("evaluation", 0, name="linear", metrics={"accuracy": 0.1})
+        log.write("evaluation", 0, name="linear", metrics={"accuracy": Metric(0.1)})
         log.write("step", 1, loss=1.0)
-        log.write("evaluation", 1, name="linear", metrics={"accuracy": 0.2})
+        log.write("evaluation", 1, name="linear", metrics={"accuracy": Metric(0.2)})
         log.write("step", 2, loss=0.5)
     with Log(path, keep=1):
         pass
@@ -71,7 +71,7 @@ def test_tensorboard_gets_the_numbers_when_it_is_asked_for(tmp_path):
 
     with Log(tmp_path / "log.jsonl", tensorboard=True) as log:
         log.write("step", 1, loss=0.5, failed=[])
-        log.write("evaluation", 1, name="linear", metrics={"accuracy": 0.25})
+        log.write("evaluation", 1, name="linear", metrics={"accuracy": Metric(0.25)})
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [event.value for event in events.Scalars("loss")] == [0.5]

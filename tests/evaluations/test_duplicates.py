@@ -54,7 +54,7 @@ def test_the_same_file_the_same_group_and_frames_that_look_alike_are_found_and_n
 
 
 def test_each_is_said_in_a_sentence_that_names_the_first(shared):
-    marks = shared.marks(7)
+    marks = shared.warnings(7)
     assert marks[0] == "1 of 7 test clips are of a file of train too (test copy = train 4)"
     assert marks[1] == "1 group in train and in test at once (first: train 4)"
     assert marks[2].startswith("2 of 7 test clips look like a train clip")

@@ -46,7 +46,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for words in (
         f"synth --out {corpus} --train 27 --test 19 --size 64 --frames 16 --workers 2",
         f"align {corpus} steps=3 batch=8",
-        f"saliency text {corpus} --workers 1",
+        f"saliency {corpus} Text --workers 1",
     ):
         assert main(words.split()) == 0
     return corpus

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,9 @@ from support.small_runs import make_corpus
 from tubelet.aligners.small import Shape, SmallAligner, Towers
 from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.cli import main
-from tubelet.cli.export import write_words
 from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.errors import WeightsError
+from tubelet.formats.export import write_text_side
 from tubelet.formats.opened import open_run
 from tubelet.stores.embeddings import EmbeddingsWriter
 
@@ -92,7 +91,7 @@ def test_zero_shot_reads_prompts_as_the_run_read_captions(trained, tmp_path, cap
 def test_an_export_takes_no_other_aligner_than_that_of_the_run(trained, tmp_path):
     run, _, first = trained
     with pytest.raises(WeightsError, match=f"embedded by {SmallAligner.load(first).identity}, and this aligner is"):
-        write_words(Namespace(run=str(run), aligner=None), tmp_path, open_run(run))
+        write_text_side(tmp_path, open_run(run), None, [])
 
 
 def test_captions_that_another_model_embedded_are_refused_on_another_corpus(trained, tmp_path, capsys):
