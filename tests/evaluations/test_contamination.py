@@ -75,7 +75,7 @@ def test_the_share_is_of_videos_with_caption_and_label_by_source(corpus):
 def test_who_has_seen_what_is_known_by_content_and_said(corpus, tmp_path):
     record = trained(corpus) + trained(corpus, role=ALIGNER, told="captions")
     assert leaks_of(corpus, record).splits == {"encoder": ["train"], "aligner": ["train"]}
-    assert "encoder was trained on of leaky: train" in leaks_of(corpus, record).lines()
+    assert "of leaky, the encoder was trained on: train" in leaks_of(corpus, record).lines()
     assert leaks_of(corpus, trained(corpus, "all")).splits["encoder"] == ["test", "train"]
     swapped = corpus_with(tmp_path / "swapped", ("v2", "v3", "v0", "v1"))
     assert leaks_of(swapped, record).splits == {"encoder": ["test"], "aligner": ["test"]}
@@ -87,7 +87,7 @@ def test_what_is_not_known_is_said_to_be_unknown_never_nothing(corpus):
     leaks = leaks_of(corpus, TrainedOn(unknown=("encoder of runs/old keeps no record",)), compared=False, guided=False)
     assert leaks.splits["encoder"] == ["unknown"]
     assert leaks.lines() == [
-        "encoder was trained on of leaky: unknown",
+        "of leaky, the encoder was trained on: unknown",
         "aligner: not used by this run",
         "encoder of runs/old keeps no record",
     ]  # fmt: skip

@@ -108,7 +108,7 @@ def test_all_evaluations_with_baselines_are_printed_and_written(runs, corpus, ca
     assert found["linear"].step == 2
     for part in ("mean, accuracy", "image", "raw", "chance", "failed test: clip 32: ",
                  "failed test: gone: no such file", "no contrast head",
-                 "encoder was trained on of small: train", "aligner: not used"):  # fmt: skip
+                 "of small, the encoder was trained on: train", "aligner: not used"):  # fmt: skip
         assert part in out, part
 
 
@@ -176,7 +176,7 @@ def test_another_corpus_has_an_entry_of_its_own(runs, corpus, capsys, tmp_path):
     status, out, _ = evaluate(capsys, runs / "pixels", "--on", other.folder, "linear")
     assert status == 0
     assert list(results(runs / "pixels")) == ["linear", f"linear on fewer-{other.fingerprint()[:8]}"]
-    assert "encoder was trained on of fewer: train (trained on small)" in out, "the same files, in another table"
+    assert "of fewer, the encoder was trained on: train (trained on small)" in out, "the same files, in another table"
 
 
 def test_the_corpus_of_the_run_it_began_with_counts_as_seen(runs, corpus, clip, capsys, tmp_path):
@@ -187,7 +187,7 @@ def test_the_corpus_of_the_run_it_began_with_counts_as_seen(runs, corpus, clip, 
     pretrain(recipe, on=other.folder, out=runs / "again")
     status, out, _ = evaluate(capsys, runs / "again", "--on", corpus.folder, "linear")
     assert status == 0
-    assert "encoder was trained on of small: train (trained on train alone)" in out
+    assert "of small, the encoder was trained on: train (trained on train alone)" in out
 
 
 def test_text_and_video_are_measured_and_a_caption_that_names_the_label_is_marked(runs, corpus, capsys):

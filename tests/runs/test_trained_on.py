@@ -60,7 +60,7 @@ def test_nothing_of_the_test_split_was_trained_on(place: Path, capsys: pytest.Ca
     assert result.trained_on == {"encoder": ["train"], "aligner": []}
     assert not result.contamination["same_content"]
     assert not result.warnings
-    assert "encoder was trained on of small: train" in out
+    assert "of small, the encoder was trained on: train" in out
 
 
 def test_swapped_splits_are_seen_through(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,7 +74,7 @@ def test_swapped_splits_are_seen_through(place: Path, capsys: pytest.CaptureFixt
     result, out = measured(place, capsys, place / "small")
     assert "3 of 3 clips of test were trained on by the encoder (clip 0.mp4, clip 1.mp4, clip 2.mp4)" in out
     assert sorted(result.contamination["same_content"]) == ["clip 0.mp4", "clip 1.mp4", "clip 2.mp4"]
-    assert "encoder was trained on of small: test, train" in out
+    assert "of small, the encoder was trained on: test, train" in out
 
 
 def test_a_corpus_made_anew_of_the_same_files_is_recognised(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +151,7 @@ def test_a_run_without_its_record_says_that_it_is_unknown(place: Path, capsys: p
     result, out = measured(place, capsys, place / "c")
     assert result.trained_on["encoder"] == ["unknown"]
     assert "keeps no record: what it was trained on is unknown" in out
-    assert "encoder was trained on of c: nothing" not in out
+    assert "of c, the encoder was trained on: nothing" not in out
 
 
 def test_retrieval_on_pairs_that_a_contrast_was_trained_on_is_refused(

@@ -93,7 +93,7 @@ def test_an_imported_folder_is_a_run_for_every_command(imported, corpus, model, 
         close(encoder.encode(video_of()), tokens(model, video_of()))
     assert encoder.sampling.stride == 1
     assert main(["evaluate", str(imported), "knn", "linear", "reconstruction", "--on", str(corpus.folder)]) == 0
-    assert "encoder was trained on of small: unknown" in capsys.readouterr().out
+    assert "of small, the encoder was trained on: unknown" in capsys.readouterr().out
     features = tmp_path / "features.parquet"
     assert main(["embed", str(imported), str(corpus.folder), "--out", str(features)]) == 0
     capsys.readouterr()

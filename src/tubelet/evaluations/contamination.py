@@ -157,7 +157,7 @@ class Contamination:
                 words = f"{', '.join(known)}, as far as is known" if known else UNKNOWN
             where = sorted({clip.corpus for clip in self.trained_on.clips if clip.role == who} - {self.corpus.name})
             lines.append(
-                f"{who} was trained on of {self.corpus.name}: {words}"
+                f"of {self.corpus.name}, the {who} was trained on: {words}"
                 + (f" (trained on {', '.join(where)})" if where else "")
             )
         return lines + list(self.trained_on.unknown)

@@ -48,6 +48,8 @@ def splits(run: RunRecord) -> Iterator[Notice]:
     for result in run.results.values():
         corpus = result.corpus.get("name", "the corpus")
         for part, names in result.trained_on.items():
+            if part == "aligner" and not names:  # it is not used, or of other videos
+                continue
             known = ["clips that nobody recorded" if name == "unknown" else name for name in names]
             said.setdefault(f"Of {corpus}, the {part} was trained on", {})[", ".join(known) or "nothing"] = None
     for who, parts in said.items():
