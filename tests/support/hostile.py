@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from support.strangers import PAYLOADS, content_of
 from tubelet.report import aligner, page, study
@@ -171,36 +172,39 @@ def report_pages(write_run: Callable[..., Path], folder: Path) -> list[Path]:
 
 def study_page(folder: Path) -> Path:
     poison = Poison()
-    ways = [poison.text("way") for _ in PAYLOADS]
-    cells = {}
+    variants = [poison.text("variant") for _ in PAYLOADS]
+    trials, metrics, losses = {}, [], []
     for seed in range(3):
-        for place, way in enumerate(ways):
-            result = {
-                "metrics": {"a": 0.2 + 0.01 * place + 0.001 * seed},
-                "baselines": {"random": {"a": 0.1}},
-                "marks": [poison.text("mark")],
-            }
-            cells[way, seed] = {
-                "results": {PAYLOADS[0]: result},
+        for place, variant in enumerate(variants):
+            trials[variant, seed] = {
+                "results": {PAYLOADS[0]: {"warnings": [poison.text("warning")]}},
                 "corpus": {"name": poison.text("corpus"), "fingerprint": poison.text("f")},
                 "hardware": {"processor": poison.text("cpu"), "gpu": poison.text("gpu") * (seed == 1), "threads": 2},
                 "steps": 10,
                 "processor_seconds": {"train": 1.0},
                 "versions": {"torch": poison.text("2")},
                 "derived": {poison.text("maps"): poison.text("digest")},
-                "curves": {PAYLOADS[1]: [[step, 1.0 + place + step] for step in range(1, 30)]},
             }
+            own = {"variant": variant, "seed": seed}
+            metric = own | {"entry": PAYLOADS[0], "metric": "a"}
+            metrics += [
+                metric | {"baseline": "", "value": 0.2 + 0.01 * place + 0.001 * seed},
+                metric | {"baseline": "random", "value": 0.1},
+            ]
+            losses += [own | {"term": PAYLOADS[1], "step": step, "value": 1.0 + place + step} for step in range(1, 30)]
     grid = study.Grid(
         name=poison.text("name"),
         question=poison.text("Which?"),
-        ways={way: poison.text("masker=Tube") for way in ways},
+        variants={variant: poison.text("masker=Tube") for variant in variants},
         columns=(study.Column(poison.text("column"), PAYLOADS[0], "a"), study.Column("plain", PAYLOADS[0], "a")),
         seeds=(0, 1, 2),
-        cells=cells,
-        commands={way: [poison.text("tubelet pretrain"), "tubelet evaluate"] for way in ways},
-        differences=((ways[0], ways[1]), (ways[2], ways[1])),
+        trials=trials,
+        metrics=pd.DataFrame(metrics),
+        curves=pd.DataFrame(losses),
+        commands={variant: [poison.text("tubelet pretrain"), "tubelet evaluate"] for variant in variants},
+        differences=((variants[0], variants[1]), (variants[2], variants[1])),
         left_out={poison.text("left"): poison.text("reason") for _ in PAYLOADS},
-        curves=(PAYLOADS[1],),
+        plotted=(PAYLOADS[1],),
         again=poison.text("tubelet study"),
     )
     study.write_pages(grid, folder / "study")
