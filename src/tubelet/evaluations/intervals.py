@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float64
-from scipy import stats
+from scipy import special  # not scipy.stats, which takes half a second to import
 
 from tubelet.seeds import generator
 
@@ -41,8 +41,8 @@ def percentiles(values: Float64[np.ndarray, "s"]) -> Interval:
 def exact(share: float, groups: float | int) -> Interval:
     """Clopper and Pearson's interval of a share among so many independent outcomes; both may be fractions."""
     right = share * groups
-    low = float(stats.beta.ppf(0.025, right, groups - right + 1)) if right > 0 else 0.0
-    high = float(stats.beta.ppf(0.975, right + 1, groups - right)) if right < groups else 1.0
+    low = float(special.betaincinv(right, groups - right + 1, 0.025)) if right > 0 else 0.0
+    high = float(special.betaincinv(right + 1, groups - right, 0.975)) if right < groups else 1.0
     return low, high
 
 
@@ -87,6 +87,6 @@ def of_few(
         return exact(mean, len(sizes))
     spread = sizes / sizes.sum() * (totals / sizes - mean)
     error = float(np.sqrt(len(sizes) / (len(sizes) - 1) * (spread**2).sum()))
-    half = float(stats.t.ppf(0.975, len(sizes) - 1)) * error
+    half = float(special.stdtrit(len(sizes) - 1, 0.975)) * error
     low, high = (0.0, 1.0) if values.min() >= 0 and values.max() <= 1 else (-np.inf, np.inf)
     return max(low, mean - half), min(high, mean + half)
