@@ -14,7 +14,7 @@ FLOORS = (
     ("contact_sheet", "progress"),
     ("checksums", "config", "distributed"),
     ("results",),
-    ("report", "video"),
+    ("reports", "video"),
     ("jobs",),
     ("corpus",),
     ("synthetic", "stores"),
@@ -74,8 +74,8 @@ def test_maskers_know_no_objective_objectives_no_masker_and_the_loop_neither():
 
 
 def test_the_report_imports_no_torch_and_no_room_that_does():
-    for path in (SOURCE / "report").rglob("*.py"):
-        assert imports(path) <= {"checksums", "errors", "escape", "files", "report", "results", "stats"}, path
+    for path in (SOURCE / "reports").rglob("*.py"):
+        assert imports(path) <= {"checksums", "errors", "escape", "files", "reports", "results", "stats"}, path
         assert "import torch" not in path.read_text()
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the table below
     from tubelet.prepare import align as align
     from tubelet.prepare import saliency as saliency
     from tubelet.progress import Bar as Bar
-    from tubelet.report.compare import compare as compare
+    from tubelet.reports.compare import compare as compare
     from tubelet.results import Metric as Metric
     from tubelet.results import Result as Result
     from tubelet.runs.evaluate import evaluate as evaluate
@@ -65,7 +65,7 @@ WHERE = {
     "align": "tubelet.prepare",
     "caption": "tubelet.captioning.job",
     "captions": "tubelet.captioning.overview",
-    "compare": "tubelet.report.compare",
+    "compare": "tubelet.reports.compare",
     "embed": "tubelet.inference.embed",
     "evaluate": "tubelet.runs.evaluate",
     "export": "tubelet.formats.export",

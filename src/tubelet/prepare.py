@@ -27,7 +27,7 @@ from tubelet.files import remove_leftovers
 from tubelet.jobs.runner import Running
 from tubelet.jobs.shards import chosen
 from tubelet.progress import Progress, named, silent
-from tubelet.report.aligner import write_page
+from tubelet.reports.aligner import write_page
 from tubelet.runs.record import keep_with_series
 from tubelet.saliency_maps import Filled, Source, Text
 from tubelet.saliency_maps.text import aligner_folder

@@ -15,8 +15,8 @@ from tubelet.maskers import Masker, Random, Text, Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast, Pixels
-from tubelet.report.pictures import load_samples, load_thumbnails
-from tubelet.report.sheets import cut
+from tubelet.reports.pictures import load_samples, load_thumbnails
+from tubelet.reports.sheets import cut
 from tubelet.stores.maps import MapsWriter
 from tubelet.tasks import Pretraining
 from tubelet.types import Budget, Clip, Mask

@@ -25,7 +25,7 @@ from tubelet.evaluations.trained_on import FILE, PROBES, TrainedOn
 from tubelet.jobs.runner import Failures
 from tubelet.jobs.shards import Series, chosen
 from tubelet.log import read_log
-from tubelet.report.pictures import load_samples, load_thumbnails
+from tubelet.reports.pictures import load_samples, load_thumbnails
 from tubelet.results import RunRecord, read_results
 from tubelet.runs.classifier import tuned_model
 from tubelet.runs.folder import read_run_config
@@ -161,7 +161,7 @@ def kinds(work: Path) -> dict[str, tuple[str, Callable[[], Any]]]:
 
 
 def aligner_page(folder: Path) -> Any:
-    from tubelet.report.aligner import write_page
+    from tubelet.reports.aligner import write_page
 
     return write_page(folder).read_bytes()
 

@@ -58,7 +58,7 @@ def serve() -> None:
     import tubelet.formats.card
     import tubelet.inference.features
     import tubelet.inference.search
-    import tubelet.report.study
+    import tubelet.reports.study
     import tubelet.runs.classifier
     import tubelet.studies.run  # noqa: F401
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from support.strangers import PAYLOADS, content_of
-from tubelet.report import aligner, page, study
-from tubelet.report.pictures import Thumbnails, load_samples, save
-from tubelet.report.tables import LARGEST
+from tubelet.reports import aligner, page, study
+from tubelet.reports.pictures import Thumbnails, load_samples, save
+from tubelet.reports.tables import LARGEST
 from tubelet.results import Metric
 
 NAMES = (

@@ -16,8 +16,8 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.cli.tables import print_rows
     from tubelet.console import Console
     from tubelet.errors import RunError
-    from tubelet.report.compare import compare, tables_of, write_comparison
-    from tubelet.report.page import write_report
+    from tubelet.reports.compare import compare, tables_of, write_comparison
+    from tubelet.reports.page import write_report
 
     if args.out is not None and args.out.is_file():
         raise RunError(f"{args.out} is a file; name a folder with --out")

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet import cli
     from tubelet.console import Console
     from tubelet.errors import RecipeError
-    from tubelet.report.study import check_pages
+    from tubelet.reports.study import check_pages
     from tubelet.studies import STUDIES
     from tubelet.studies.store import FinishedTrials
     from tubelet.studies.study import Opened, check_some, run_study

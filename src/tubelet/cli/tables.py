@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
     from tubelet.console import Console
-    from tubelet.report.tables import Table
+    from tubelet.reports.tables import Table
     from tubelet.results import Result
 
 CLIPS = "clips of "  # what the rows of the counts begin with
@@ -17,7 +17,7 @@ NAMED = 8  # clips that failed and are named before the rest is counted
 
 def print_result(console: "Console", name: str, result: "Result") -> None:
     """The table of a result, and what stands behind its numbers."""
-    from tubelet.report.tables import results_table
+    from tubelet.reports.tables import results_table
     from tubelet.results import RunRecord
 
     made = results_table(name, [RunRecord(Path(), "this run", {}, results={name: result})])
@@ -51,7 +51,7 @@ def drawn(made: "Table", title: str, intervals: bool) -> "RichTable":
 
 def remarks(result: "Result") -> list[str]:
     """Which clips failed, what was selected, what to know before the numbers."""
-    from tubelet.report.tables import count_rows
+    from tubelet.reports.tables import count_rows
 
     lines = [f"{row.name}: {row.cells[0].text}" for row in count_rows([result])]
     for split, names in result.failed.items():

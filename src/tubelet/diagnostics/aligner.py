@@ -1,6 +1,6 @@
 """How good the maps of a trained aligner are: their ROC area where ground truth is known, and heat maps.
 
-`training.json` and `maps.jpg` in the aligner's folder have them; `tubelet.report.aligner` makes the page. The pictures
+`training.json` and `maps.jpg` in the aligner's folder have them; `tubelet.reports.aligner` makes the page. The pictures
 are of held-out videos where there are some. Start reading at `write_training`.
 """
 

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import VideoError
-from tubelet.report.pictures import Thumbnails, load_thumbnails, save
+from tubelet.reports.pictures import Thumbnails, load_thumbnails, save
 from tubelet.video.reader import glance
 
 SIDE = 112

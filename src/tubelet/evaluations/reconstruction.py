@@ -29,7 +29,7 @@ from tubelet.evaluations.intervals import TOLD, Interval, of_mean
 from tubelet.evaluations.sharded import map_batches
 from tubelet.models.patches import gather
 from tubelet.objectives.pixels import normalise
-from tubelet.report.pictures import Samples, save
+from tubelet.reports.pictures import Samples, save
 from tubelet.results import LOSS, RATIO, Metric, Result
 from tubelet.seeds import key
 from tubelet.tasks import Pretraining

@@ -9,7 +9,7 @@ from tubelet.escape import code_span, markdown, yaml
 from tubelet.formats.opened import Opened
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.report.tables import pipes
+from tubelet.reports.tables import pipes
 from tubelet.results import read_results
 from tubelet.runs.folder import IMPORTED, RunConfig
 from tubelet.runs.imported import ABOUT, read_about

@@ -17,7 +17,7 @@ from tubelet.evaluations.results import entry_name
 from tubelet.progress import Progress, silent
 from tubelet.recipes import RECIPES
 from tubelet.recipes.find import find
-from tubelet.report.study import Column, Grid, check_pages, compared, tables, write_pages
+from tubelet.reports.study import Column, Grid, check_pages, compared, tables, write_pages
 from tubelet.studies import STUDIES
 from tubelet.studies.base import Declares, Study
 from tubelet.studies.estimate import Estimate, estimate

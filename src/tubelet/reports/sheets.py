@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
-from tubelet.report.pictures import EPSILON, Samples
+from tubelet.reports.pictures import EPSILON, Samples
 
 COLUMNS = 8
 WIDEST = 168  # pixels of a frame in the page; larger ones are reduced

@@ -11,13 +11,13 @@ from markupsafe import Markup
 
 from tubelet.errors import RunError
 from tubelet.files import write_atomically
-from tubelet.report import sheets
-from tubelet.report.compare import Comparison, Value, compare, label, tables_of
-from tubelet.report.document import document, is_another
-from tubelet.report.figures import SERIES, Level, Line, Span, curves, smoothed, spans
-from tubelet.report.notices import notices
-from tubelet.report.pictures import Samples, load_samples, load_thumbnails
-from tubelet.report.tables import (
+from tubelet.reports import sheets
+from tubelet.reports.compare import Comparison, Value, compare, label, tables_of
+from tubelet.reports.document import document, is_another
+from tubelet.reports.figures import SERIES, Level, Line, Span, curves, smoothed, spans
+from tubelet.reports.notices import notices
+from tubelet.reports.pictures import Samples, load_samples, load_thumbnails
+from tubelet.reports.tables import (
     Table,
     at_a_glance,
     confusions,

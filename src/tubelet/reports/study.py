@@ -17,8 +17,8 @@ from markupsafe import Markup
 from tubelet.errors import RunError
 from tubelet.escape import code_block, markdown
 from tubelet.files import write_atomically
-from tubelet.report.document import document, is_another
-from tubelet.report.figures import SERIES, Level, Line, Span, curves, spans
+from tubelet.reports.document import document, is_another
+from tubelet.reports.figures import SERIES, Level, Line, Span, curves, spans
 from tubelet.stats import Difference, mean_and_std, paired_t_test, significant_after_correction
 
 GENERATOR = "tubelet study"

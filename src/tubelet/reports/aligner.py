@@ -11,8 +11,8 @@ from markupsafe import Markup
 from tubelet.checksums import read_json
 from tubelet.errors import RunError
 from tubelet.files import within, write_atomically
-from tubelet.report.document import document
-from tubelet.report.figures import Line, curves, smoothed
+from tubelet.reports.document import document
+from tubelet.reports.figures import Line, curves, smoothed
 from tubelet.results import UNREADABLE
 
 JPEG = b"\xff\xd8\xff"  # how such a file begins

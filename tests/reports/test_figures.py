@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from tubelet.report.figures import Level, Line, Span, curves, spans
+from tubelet.reports.figures import Level, Line, Span, curves, spans
 
 
 def places(svg: str, *names: str) -> dict[str, tuple[float, float]]:

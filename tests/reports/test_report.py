@@ -12,8 +12,8 @@ import pytest
 from tubelet.checksums import write_json
 from tubelet.cli import main
 from tubelet.errors import RunError
-from tubelet.report.page import alike, commands, comparison, compose, glances, write_report
-from tubelet.report.tables import results_tables
+from tubelet.reports.page import alike, commands, comparison, compose, glances, write_report
+from tubelet.reports.tables import results_tables
 from tubelet.results import Metric, Result, RunRecord, read_results, read_runs, write_result
 
 
@@ -203,7 +203,7 @@ def test_a_run_named_twice_is_refused(make_run, tmp_path):
 
 
 def test_the_curve_is_one_minus_loss_over_that_of_predicting_the_mean_at_the_same_step(make_run, tmp_path):
-    from tubelet.report.page import explained
+    from tubelet.reports.page import explained
 
     run = make_run(tmp_path / "run", steps=60)
     (run / "log.jsonl").write_text(
@@ -226,7 +226,7 @@ def test_no_colour_of_a_curve_is_fixed_so_that_it_follows_light_and_dark(make_ru
 
 
 def test_a_baseline_that_all_runs_share_is_a_column_and_one_that_differs_a_row(make_run, tmp_path):
-    from tubelet.report.tables import results_tables
+    from tubelet.reports.tables import results_tables
 
     runs = [make_run(tmp_path / name, steps=60) for name in ("a", "b")]
     linear = read_results(runs[1])["linear"]
@@ -266,7 +266,7 @@ def test_every_result_is_measured_again_where_and_how_it_was(make_run, tmp_path)
 
 
 def test_what_differs_from_the_defaults_or_between_the_runs_comes_first(make_run, tmp_path):
-    from tubelet.report.tables import recipe_tables
+    from tubelet.reports.tables import recipe_tables
 
     runs = read_runs([make_run(tmp_path / "a", steps=60), make_run(tmp_path / "b", steps=60, text=False)])
     recipes = recipe_tables(runs)
@@ -295,7 +295,7 @@ def test_the_confusion_of_many_classes_names_the_most_frequent_pairs(make_run, t
 
 
 def test_levels_that_lie_close_keep_their_names_apart(make_run, tmp_path):
-    from tubelet.report.figures import Level, Line, curves
+    from tubelet.reports.figures import Level, Line, curves
 
     levels = [Level(f"name {i}", 0.2 + 0.001 * i) for i in range(4)]
     svg = curves("chart", [Line("run", np.array([0, 1]), np.array([0.1, 0.9]))], levels)
@@ -305,8 +305,8 @@ def test_levels_that_lie_close_keep_their_names_apart(make_run, tmp_path):
 
 
 def test_runs_that_were_shown_the_same_clip_share_one_sheet_and_others_show_their_own_frames(make_run, tmp_path):
-    from tubelet.report.page import contact_sheets
-    from tubelet.report.pictures import load_samples, save
+    from tubelet.reports.page import contact_sheets
+    from tubelet.reports.pictures import load_samples, save
 
     runs = [make_run(tmp_path / name, steps=60) for name in ("a", "b")]
     alike = contact_sheets(read_runs(runs))
@@ -321,7 +321,7 @@ def test_runs_that_were_shown_the_same_clip_share_one_sheet_and_others_show_thei
 
 
 def test_levels_beside_a_probe_are_drawn_once_where_runs_agree_and_a_far_ceiling_is_said_in_words(make_run, tmp_path):
-    from tubelet.report.page import baselines, probes
+    from tubelet.reports.page import baselines, probes
 
     runs = [make_run(tmp_path / name, steps=200) for name in ("a", "b")]
     linear = read_results(runs[1])["linear"]

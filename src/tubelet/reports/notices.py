@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from tubelet.report.pictures import has_samples, has_thumbnails
+from tubelet.reports.pictures import has_samples, has_thumbnails
 from tubelet.results import RunRecord, finite
 
 Kind = Literal["warning", "failed", "short", "trained_on", "note", "missing"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubelet.report.pictures import Samples, Thumbnails, save
+from tubelet.reports.pictures import Samples, Thumbnails, save
 from tubelet.results import Metric, Result, write_result
 
 CLASSES = ["bounces", "circles", "falls", "jumps", "rises", "slides", "spins", "zigzags"]

@@ -26,7 +26,7 @@ from tubelet.diagnostics.masks import Measured, Picture
 from tubelet.errors import RunError
 from tubelet.evaluations.trained_on import video_of
 from tubelet.inference import hits
-from tubelet.report.aligner import write_page
+from tubelet.reports.aligner import write_page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ALONE = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking

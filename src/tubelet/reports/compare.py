@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tubelet.errors import RunError
 from tubelet.escape import latex, markdown
 from tubelet.files import write_atomically
-from tubelet.report.tables import known_as, pipes, place, short, spelled, used
+from tubelet.reports.tables import known_as, pipes, place, short, spelled, used
 from tubelet.results import FRACTION, Metric, Result, RunRecord, frame, read_runs, shown
 from tubelet.stats import Difference as OverSeeds
 from tubelet.stats import paired_t_test

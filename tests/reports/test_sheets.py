@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tubelet.report import sheets
-from tubelet.report.pictures import load_samples, save
+from tubelet.reports import sheets
+from tubelet.reports.pictures import load_samples, save
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from scipy.stats import ttest_rel
 from tubelet import cli
 from tubelet.checksums import write_json
 from tubelet.errors import RunError
-from tubelet.report.compare import as_latex, as_markdown, compare
-from tubelet.report.page import compose
+from tubelet.reports.compare import as_latex, as_markdown, compare
+from tubelet.reports.page import compose
 from tubelet.results import Metric, Result, read_results, read_runs, write_result
 
 GRID = [0.01, 1.0]
