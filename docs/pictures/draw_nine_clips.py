@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
-from tubelet.aligners import open_aligner
+from tubelet.aligners.base import open_aligner
 from tubelet.aligners.examples import spread
 from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.diagnostics.truth import roc_area

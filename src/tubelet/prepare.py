@@ -13,9 +13,9 @@ import chz
 from tubelet.aligners import finetuning
 from tubelet.aligners.base import Aligner, open_aligner, read_about
 from tubelet.aligners.clip import ClipAligner
-from tubelet.aligners.config import AlignerTraining, SmallAlignerTraining
+from tubelet.aligners.config import AlignerTraining, ClipFinetuning, SmallAlignerTraining
 from tubelet.aligners.examples import Examples, check_enough, check_sources, read_examples, with_texts
-from tubelet.aligners.finetuning import ClipFinetuning, opened, tune
+from tubelet.aligners.finetuning import opened, tune
 from tubelet.aligners.matching import Retrieval, retrieval
 from tubelet.aligners.small import SmallAligner
 from tubelet.aligners.training import Curve, TrainingCheckpoint, seconds_to_steps, train

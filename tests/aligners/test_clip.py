@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.aligners import open_aligner, similarity
+from tubelet.aligners.base import open_aligner, similarity
 from tubelet.aligners.clip import READINGS, ClipAligner
 from tubelet.aligners.pretrained import load
 from tubelet.errors import WeightsError

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.aligners import open_aligner, similarity
-from tubelet.aligners.config import SmallAlignerTraining
+from tubelet.aligners.base import open_aligner, similarity
+from tubelet.aligners.config import Shape, SmallAlignerTraining
 from tubelet.aligners.examples import Examples, evenly_spaced, read_examples
 from tubelet.aligners.matching import info_nce, retrieval, smooth_max
-from tubelet.aligners.small import Shape, SmallAligner, fit
+from tubelet.aligners.small import SmallAligner, fit
 from tubelet.aligners.training import train
 from tubelet.aligners.vocabulary import BUCKETS, Vocabulary
 from tubelet.checksums import write_json

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.random_clips import LAYERS, WORDS, random_model, tokenizer
-from tubelet.aligners import open_aligner
+from tubelet.aligners.base import open_aligner
 from tubelet.aligners.clip import ClipAligner
 from tubelet.aligners.pretrained import load
 from tubelet.aligners.scorers import SCORERS, SURGERY

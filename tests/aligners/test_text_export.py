@@ -7,7 +7,7 @@ import torch
 import transformers
 from test_clip import tiny_clip
 
-from tubelet.aligners import open_aligner
+from tubelet.aligners.base import open_aligner
 from tubelet.errors import WeightsError
 from tubelet.formats.text import check_aligner, write_text
 from tubelet.objectives import Contrast

@@ -11,11 +11,11 @@ import torch
 from test_learned import SMALL, coloured
 
 from support.random_clips import random_model, tokenizer
-from tubelet.aligners import open_aligner
+from tubelet.aligners.base import open_aligner
 from tubelet.aligners.clip import ClipAligner
-from tubelet.aligners.config import SmallAlignerTraining
+from tubelet.aligners.config import ClipFinetuning, SmallAlignerTraining
 from tubelet.aligners.examples import split_validation
-from tubelet.aligners.finetuning import ClipFinetuning, TrainableClip, opened, tune
+from tubelet.aligners.finetuning import TrainableClip, opened, tune
 from tubelet.aligners.matching import info_nce
 from tubelet.aligners.siglip import SiglipAligner
 from tubelet.aligners.training import TrainingCheckpoint, train, validate

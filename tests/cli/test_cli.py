@@ -4,18 +4,55 @@ import sys
 
 import pytest
 
+from tubelet.captioning import CAPTIONERS
 from tubelet.cli import VERBS, main
+from tubelet.cli.parts import listed
+from tubelet.maskers import DECODES, MASKERS, TOKENS
+from tubelet.recipes import RECIPES
+from tubelet.recipes.finetune import FINETUNES
+from tubelet.saliency_maps import SOURCES
 
 
-def test_help_imports_neither_torch_nor_transformers():
+def test_no_help_imports_torch_or_transformers_or_numpy():
     code = """
+import contextlib
 import sys
-from tubelet.cli import main
-main(["--help"])
+from tubelet.cli import VERBS, main
+for words in (["--help"], *([verb, "--help"] for verb in VERBS)):
+    with contextlib.suppress(SystemExit):
+        main(words)
 print([name for name in ("torch", "transformers", "numpy") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("registry", "parts"),
+    [
+        ("recipes.RECIPES", RECIPES),
+        ("recipes.finetune.FINETUNES", FINETUNES),
+        ("maskers.MASKERS", MASKERS),
+        ("maskers.DECODES", DECODES),
+        ("captioning.CAPTIONERS", CAPTIONERS),
+        ("saliency_maps.SOURCES", SOURCES),
+    ],
+)
+def test_help_lists_each_part_with_the_first_line_of_its_docstring_and_the_maps_it_needs(registry, parts):
+    module, _, name = f"tubelet.{registry}".rpartition(".")
+    found = listed(module, name)
+    assert [one for one, _ in found] == [part.__name__ for part in parts]
+    for part, (one, line) in zip(parts, found, strict=True):
+        text = (vars(part).get("__doc__") if isinstance(part, type) else part.__doc__) or sys.modules[
+            part.__module__
+        ].__doc__
+        story = text.strip().partition("\n")[0].removeprefix(f"{one}: ")
+        needs = getattr(part, "needs", ()) if isinstance(part, type) else ()
+        if isinstance(needs, property):
+            assert line == f"{story} [maps: by its fields]"
+        else:
+            maps = ", ".join(name for name in needs if name != TOKENS)
+            assert line == story + (f" [maps: {maps}]" if maps else "")
 
 
 def test_an_unknown_command_is_one_line_with_the_nearest_name_and_exit_code_2(capsys):

@@ -7,7 +7,8 @@ import torch
 from torch.nn.functional import normalize
 
 from support.aligners import JOINT, aligned
-from tubelet.aligners.small import Shape, SmallAligner, Towers
+from tubelet.aligners.config import Shape
+from tubelet.aligners.small import SmallAligner, Towers
 from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.corpus.table import write_corpus
 from tubelet.errors import CorpusError, RecipeError

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import tubelet
-from tubelet.aligners import open_aligner
+from tubelet.aligners.base import open_aligner
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus
 from tubelet.evaluations import Context, Knn

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from tubelet import checksums
-from tubelet.aligners import open_aligner
+from tubelet.aligners.base import open_aligner
 from tubelet.aligners.base import read_about as read_aligner
 from tubelet.checkpoint import read_checkpoint
 from tubelet.checksums import Damaged

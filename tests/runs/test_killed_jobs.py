@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from support import killed
-from tubelet.aligners.small import Shape, SmallAligner, Towers
+from tubelet.aligners.config import Shape
+from tubelet.aligners.small import SmallAligner, Towers
 from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.corpus.index import index_videos
 from tubelet.corpus.table import write_corpus

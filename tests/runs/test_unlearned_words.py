@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from support.small_runs import CAPTIONS, make_corpus
-from tubelet.aligners.small import Shape, SmallAligner, Towers
+from tubelet.aligners.config import Shape
+from tubelet.aligners.small import SmallAligner, Towers
 from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, normalise_text

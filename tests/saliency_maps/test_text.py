@@ -136,7 +136,8 @@ def test_unknown_sources_and_silent_corpora_are_said(corpus: Corpus, colours) ->
 def save_aligner(folder: Path) -> None:
     import torch
 
-    from tubelet.aligners.small import Shape, SmallAligner, Towers
+    from tubelet.aligners.config import Shape
+    from tubelet.aligners.small import SmallAligner, Towers
     from tubelet.aligners.vocabulary import Vocabulary
 
     torch.manual_seed(0)
@@ -166,7 +167,7 @@ def test_the_command_names_failed_videos_and_its_exit_code_tells(corpus: Corpus,
 
 SLOW = """
 import sys, time
-from tubelet.aligners import open_aligner
+from tubelet.aligners.base import open_aligner
 from tubelet.corpus.table import Corpus
 from tubelet.jobs import runner as jobs
 from tubelet.saliency_maps import text

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from tubelet.aligners.small import Shape, SmallAligner, Towers
+from tubelet.aligners.config import Shape
+from tubelet.aligners.small import SmallAligner, Towers
 from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.stores.embeddings import EmbeddingsWriter

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from tubelet.aligners import open_aligner
+from tubelet.aligners.base import open_aligner
 from tubelet.corpus.index import index_videos
 from tubelet.corpus.table import Corpus
 from tubelet.inference.features import write_features

@@ -7,7 +7,7 @@ import torch
 import transformers
 from PIL import Image
 
-from tubelet.aligners import open_aligner
+from tubelet.aligners.base import open_aligner
 from tubelet.corpus.table import Corpus
 from tubelet.evaluations import Context, Knn
 from tubelet.runs.imported import write_imported

@@ -1,9 +1,23 @@
-"""How an aligner is trained: the fields that all trainings share, and those of the small aligner."""
+"""How an aligner is trained: the fields that all trainings share, those of the small aligner, and those of CLIP."""
+
+import math
 
 import chz
 
-from tubelet.aligners.small import Shape
 from tubelet.errors import RecipeError
+
+STRIDE = 8  # pixels of the resized frame per cell of the grid
+
+
+@chz.chz
+class Shape:
+    """The sizes of an aligner."""
+
+    side: int = chz.field(default=96, doc="frames are resized so that their short side has so many pixels")
+    width: int = chz.field(default=64, doc="channels of the image tower")
+    depth: int = chz.field(default=2, doc="blocks of the image tower")
+    text_width: int = chz.field(default=96, doc="width of the text tower")
+    joint: int = chz.field(default=64, doc="width of the space that images and texts share")
 
 
 @chz.chz
@@ -59,3 +73,23 @@ class SmallAlignerTraining(AlignerTraining):
     @property
     def side(self) -> int:
         return self.shape.side
+
+
+@chz.chz
+class ClipFinetuning(AlignerTraining):
+    """Fine-tune a CLIP or SigLIP."""
+
+    model: str = chz.field(doc="hub name or local folder of a CLIP or SigLIP of transformers")
+    size: int = chz.field(default=224, doc="pixels of its square input; set from the checkpoint")
+    blocks: int | None = chz.field(
+        default=None, doc="number of last blocks of both towers to train, with the layers after them (none given: all)"
+    )
+
+    @property
+    def side(self) -> int:
+        return math.ceil(self.size / STRIDE) * STRIDE
+
+    @chz.validate
+    def _blocks(self) -> None:
+        if self.blocks is not None and self.blocks < 0:
+            raise RecipeError(f"blocks cannot be negative, not {self.blocks}")

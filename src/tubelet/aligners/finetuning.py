@@ -5,7 +5,6 @@ What comes out is a folder that transformers opens, with `aligner.json` beside i
 too, not with its sigmoid loss, and its bias is left alone. Start reading at `tune`.
 """
 
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -21,36 +20,15 @@ from torch.nn import functional
 
 from tubelet.aligners.base import discard
 from tubelet.aligners.clip import ClipAligner
-from tubelet.aligners.config import AlignerTraining
+from tubelet.aligners.config import ClipFinetuning
 from tubelet.aligners.examples import Examples, split_validation
 from tubelet.aligners.pretrained import load, quiet_transformers
 from tubelet.aligners.scorers import read_tokens
-from tubelet.aligners.small import FORMAT, STRIDE
+from tubelet.aligners.small import FORMAT
 from tubelet.aligners.training import Curve, TrainingCheckpoint, optimize
 from tubelet.checksums import write_json
-from tubelet.errors import RecipeError
 from tubelet.files import commit, sync, writing
 from tubelet.progress import Progress, silent
-
-
-@chz.chz
-class ClipFinetuning(AlignerTraining):
-    """Fine-tune a CLIP or SigLIP."""
-
-    model: str = chz.field(doc="hub name or local folder of a CLIP or SigLIP of transformers")
-    size: int = chz.field(default=224, doc="pixels of its square input; set from the checkpoint")
-    blocks: int | None = chz.field(
-        default=None, doc="number of last blocks of both towers to train, with the layers after them (none given: all)"
-    )
-
-    @property
-    def side(self) -> int:
-        return math.ceil(self.size / STRIDE) * STRIDE
-
-    @chz.validate
-    def _blocks(self) -> None:
-        if self.blocks is not None and self.blocks < 0:
-            raise RecipeError(f"blocks cannot be negative, not {self.blocks}")
 
 
 def opened(settings: ClipFinetuning, device: str | None = None) -> tuple[ClipAligner, ClipFinetuning]:

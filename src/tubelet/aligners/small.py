@@ -15,23 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tubelet.aligners.base import discard, read_about
+from tubelet.aligners.config import STRIDE, Shape
 from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.checksums import read_safetensors, write_json, write_safetensors
 from tubelet.errors import WeightsError
 
 FORMAT = 1
-STRIDE = 8  # pixels of the resized frame per cell of the grid
-
-
-@chz.chz
-class Shape:
-    """The sizes of an aligner."""
-
-    side: int = chz.field(default=96, doc="frames are resized so that their short side has so many pixels")
-    width: int = chz.field(default=64, doc="channels of the image tower")
-    depth: int = chz.field(default=2, doc="blocks of the image tower")
-    text_width: int = chz.field(default=96, doc="width of the text tower")
-    joint: int = chz.field(default=64, doc="width of the space that images and texts share")
 
 
 class Block(nn.Module):

@@ -12,7 +12,7 @@ lists every field; with --from MODEL, those of fine-tuning.
 import argparse
 from typing import TYPE_CHECKING
 
-from tubelet.cli.options import add_limits
+from tubelet.cli.options import add_limits, split_words
 
 if TYPE_CHECKING:
     from tubelet.aligners.config import AlignerTraining
@@ -75,8 +75,7 @@ def run(args: argparse.Namespace) -> None:
 
 def training_of(model: str | None, overrides: list[str]) -> "AlignerTraining":
     """The training that these words ask for."""
-    from tubelet.aligners.config import SmallAlignerTraining
-    from tubelet.aligners.finetuning import ClipFinetuning
+    from tubelet.aligners.config import ClipFinetuning, SmallAlignerTraining
     from tubelet.config import override
 
     if model is None:
@@ -88,6 +87,6 @@ def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
     """What `--help` prints after these words: the options, then every field of the training."""
     from tubelet.config import describe
 
-    overrides = [word for word in words if "=" in word and not word.startswith("-")]
+    _, overrides = split_words(words)
     model = words[words.index("--from") + 1] if "--from" in words[:-1] else None
     return f"{parser.format_help().rstrip()}\n\nfields:\n{describe(training_of(model, overrides))}"

@@ -12,7 +12,8 @@ Run again, a command looks only at what is missing. `tubelet caption --help capt
 
 import argparse
 
-from tubelet.cli.options import add_running, running_of
+from tubelet.cli.options import add_running, running_of, split_words
+from tubelet.cli.parts import columns, listed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,15 +55,11 @@ def run(args: argparse.Namespace) -> None:
 
 def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
     """What `--help` prints after these words: the captioners, or every field of the one that is named."""
-    from tubelet.captioning import CAPTIONERS, Captioning
-    from tubelet.cli.pretrain import story
-    from tubelet.config import describe, override
+    _, fields = split_words(words)
+    if fields:
+        from tubelet.captioning import Captioning
+        from tubelet.config import describe, override
 
-    overrides = [word for word in words if "=" in word and not word.startswith("-")]
-    fields = describe(override(Captioning(), overrides))
-    if overrides:
-        return fields
-    parts = "\n".join(f"  {part.__name__:<14}  {story(part)}" for part in CAPTIONERS)
-    return (
-        f"{parser.format_help().rstrip()}\n\nwhere captions come from, as captioner=NAME:\n{parts}\n\nfields:\n{fields}"
-    )
+        return describe(override(Captioning(), fields))
+    parts = columns(listed("tubelet.captioning", "CAPTIONERS"))
+    return f"{parser.format_help().rstrip()}\n\nwhere captions come from, as captioner=NAME:\n{parts}"

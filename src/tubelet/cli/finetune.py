@@ -9,7 +9,8 @@ import inspect
 import sys
 from pathlib import Path
 
-from tubelet.cli.options import add_limits
+from tubelet.cli.options import add_limits, split_words
+from tubelet.cli.parts import columns, listed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,16 +99,16 @@ def spoken(args: argparse.Namespace) -> list[str]:
 
 def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
     """All recipes, or every field of the one that is named after the run."""
+    named, _ = split_words(words)
+    if len(named) < 2:
+        recipes = columns(listed("tubelet.recipes.finetune", "FINETUNES"))
+        return f"{parser.format_help().rstrip()}\n\nrecipes:\n{recipes}"
     from tubelet.config import describe
     from tubelet.recipes import tiny
     from tubelet.recipes.find import find
     from tubelet.recipes.finetune import FINETUNES
     from tubelet.runs.folder import read_kind, read_run_config
 
-    named = [word for word in words if "=" not in word and not word.startswith("-")]
-    if len(named) < 2:
-        lines = [f"  {one.__name__:<9} {(inspect.getdoc(one) or '').partition(chr(10))[0]}" for one in FINETUNES]
-        return "\n".join([parser.format_help().rstrip(), "", "recipes:", *lines])
     name, recipe = find(named[1], FINETUNES)
     origin = read_run_config(named[0]).config if read_kind(named[0]) else tiny()
     return f"{name}: {inspect.getdoc(recipe)}\n\n{describe(recipe(origin))}"

@@ -74,6 +74,12 @@ def fields_of(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(args).items() if name not in shared}
 
 
+def split_words(words: list[str]) -> tuple[list[str], list[str]]:
+    """Of the words before a `--help`: what they name, and the fields that they set."""
+    words = [word for word in words if not word.startswith("-")]
+    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
+
+
 def new_file(path: str, force: bool) -> Path:
     """The file that a command is to write: a new one, unless an old one may be replaced."""
     if Path(path).exists() and not force:

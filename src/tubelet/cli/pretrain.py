@@ -6,13 +6,9 @@ key=value can override. On several GPUs: `torchrun --nproc-per-node 8 -m tubelet
 
 import argparse
 import inspect
-import sys
-from typing import TYPE_CHECKING
 
-from tubelet.cli.options import add_limits
-
-if TYPE_CHECKING:
-    from tubelet.recipes import Recipe
+from tubelet.cli.options import add_limits, split_words
+from tubelet.cli.parts import columns, listed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,35 +55,19 @@ def run(args: argparse.Namespace) -> None:
 
 def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
     """What `--help` prints after these words: every field of the recipe they name, or all recipes and masks."""
-    from tubelet.config import describe, override
-    from tubelet.maskers import DECODES, MASKERS
-    from tubelet.recipes import RECIPES
-    from tubelet.recipes.find import find
-
-    overrides = [word for word in words if "=" in word and not word.startswith("-")]
-    named = [word for word in words if "=" not in word and not word.startswith("-")]
+    named, fields = split_words(words)
     if named:
+        from tubelet.config import describe, override
+        from tubelet.recipes import RECIPES
+        from tubelet.recipes.find import find
+
         name, recipe = find(named[0], RECIPES)
-        return f"{name}: {inspect.getdoc(recipe)}\n\n{describe(override(recipe(), overrides))}"
+        return f"{name}: {inspect.getdoc(recipe)}\n\n{describe(override(recipe(), fields))}"
     parts = {
-        "recipes:": [(recipe.__name__, first_line(recipe)) for recipe in RECIPES],
-        "what is hidden, as masker=NAME:": [(part.__name__, story(part) + of_maps(part().maps)) for part in MASKERS],
-        "which of the hidden is reconstructed, as decode=NAME:": [(part.__name__, story(part)) for part in DECODES],
+        "recipes:": listed("tubelet.recipes", "RECIPES"),
+        "what is hidden, as masker=NAME:": listed("tubelet.maskers", "MASKERS"),
+        "which of the hidden is reconstructed, as decode=NAME:": listed("tubelet.maskers", "DECODES"),
     }
     width = max(len(name) for lines in parts.values() for name, _ in lines)
-    blocks = ["\n".join([title, *(f"  {name:<{width}}  {line}" for name, line in ls)]) for title, ls in parts.items()]
+    blocks = [f"{title}\n{columns(lines, width)}" for title, lines in parts.items()]
     return "\n\n".join([parser.format_help().rstrip(), *blocks])
-
-
-def first_line(recipe: "Recipe") -> str:
-    return (inspect.getdoc(recipe) or "").partition("\n")[0]
-
-
-def of_maps(names: tuple[str, ...]) -> str:
-    return f" [maps: {', '.join(names)}]" if names else ""
-
-
-def story(part: type) -> str:
-    """The first line of a part's own docstring, or of its file's without its name."""
-    own = vars(part).get("__doc__") or vars(sys.modules[part.__module__])["__doc__"]
-    return own.strip().partition("\n")[0].removeprefix(f"{part.__name__}: ")

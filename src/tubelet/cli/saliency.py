@@ -18,7 +18,8 @@ changes. `tubelet saliency CORPUS SOURCE --help` lists the fields of a source.
 import argparse
 from typing import TYPE_CHECKING
 
-from tubelet.cli.options import add_running, failures, running_of
+from tubelet.cli.options import add_running, failures, running_of, split_words
+from tubelet.cli.parts import listed
 
 if TYPE_CHECKING:
     from tubelet.corpus.table import Corpus
@@ -80,7 +81,6 @@ def source_of(words: list[str]) -> "Source":
 
 def overview(corpus: "Corpus | None" = None) -> str:
     """The maps that a corpus has, and every source with its fields."""
-    from tubelet.cli.pretrain import story
     from tubelet.config import describe
     from tubelet.prepare import maps_of
     from tubelet.saliency_maps import SOURCES
@@ -94,21 +94,17 @@ def overview(corpus: "Corpus | None" = None) -> str:
             lines.append(f"  {maps.name:<12}  {maps.kind}, {maps.videos} of {maps.total} videos, {method}")
         lines += [""] if there else []
     lines.append("sources, as in `tubelet saliency CORPUS Text scorer=surgery`:")
-    for source in SOURCES:
-        lines += ["", f"{source.__name__}: {story(source)}", describe(source())]
+    for source, (name, story) in zip(SOURCES, listed("tubelet.saliency_maps", "SOURCES"), strict=True):
+        lines += ["", f"{name}: {story}", describe(source())]
     return "\n".join(lines)
 
 
 def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
     """What `--help` prints after these words: the fields of the source that they name, else the options."""
-    capitals = [word for word in words if "=" not in word and word[:1].isupper()]
-    if capitals:
-        from tubelet.cli.pretrain import story
-        from tubelet.config import describe
-        from tubelet.saliency_maps import SOURCES
+    named, fields = split_words(words)
+    for name, story in listed("tubelet.saliency_maps", "SOURCES"):
+        if name in named:
+            from tubelet.config import describe
 
-        for source in SOURCES:
-            if source.__name__ in capitals:
-                fields = [word for word in words if "=" in word and not word.startswith("-")]
-                return f"{source.__name__}: {story(source)}\n\n{describe(source_of([source.__name__, *fields]))}"
+            return f"{name}: {story}\n\n{describe(source_of([name, *fields]))}"
     return parser.format_help().rstrip()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from tubelet.aligners import Aligner
+from tubelet.aligners.base import Aligner
 from tubelet.aligners.config import AlignerTraining
 from tubelet.aligners.examples import evenly_spaced
 from tubelet.aligners.training import Curve

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from tubelet import seeds
-from tubelet.aligners import Aligner
+from tubelet.aligners.base import Aligner
 from tubelet.contact_sheet import Row, draw, fitted, heat
 from tubelet.corpus.table import Corpus, Video, normalise_text
 from tubelet.diagnostics.truth import AGAINST, Table, areas_of, by_camera, coverage, plain

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from tubelet.aligners import Aligner
+from tubelet.aligners.base import Aligner
 from tubelet.corpus.table import Corpus
 from tubelet.loading.data import Data
 from tubelet.loading.loader import train_batches

@@ -13,8 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from tubelet.aligners import open_aligner
-from tubelet.aligners.base import Aligner
+from tubelet.aligners.base import Aligner, open_aligner
 from tubelet.aligners.unknown_words import check_classes
 from tubelet.corpus.captions import label_words
 from tubelet.corpus.table import normalise_text

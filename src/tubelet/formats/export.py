@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tubelet.aligners import open_aligner
+from tubelet.aligners.base import open_aligner
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError, RunError, TubeletError, WeightsError
 from tubelet.files import writing

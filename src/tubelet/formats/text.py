@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn.functional import normalize
 
-from tubelet.aligners import Aligner
+from tubelet.aligners.base import Aligner
 from tubelet.aligners.clip import ClipAligner
 from tubelet.aligners.small import SmallAligner, TextTower
 from tubelet.aligners.vocabulary import BUCKETS, LONGEST

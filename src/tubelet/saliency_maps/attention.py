@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 from torch import Tensor
 
-from tubelet.aligners import open_aligner
+from tubelet.aligners.base import open_aligner
 from tubelet.aligners.clip import ClipAligner
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError, VideoError

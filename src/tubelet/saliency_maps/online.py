@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from tubelet.aligners import Aligner, open_aligner
+from tubelet.aligners.base import Aligner, open_aligner
 from tubelet.errors import RecipeError
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.resample import area_weights

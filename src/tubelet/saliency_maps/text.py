@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Float64, UInt8
 
-from tubelet.aligners import Aligner, open_aligner, similarity
+from tubelet.aligners.base import Aligner, open_aligner, similarity
 from tubelet.aligners.unknown_words import caption_notes
 from tubelet.corpus.captions import exchanged
 from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
