@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.log import Bar, Log, read_log, relative_losses
+from tubelet.log import Log, read_log, relative_losses
 from tubelet.results import Metric
 
 
@@ -82,10 +82,3 @@ def test_losses_are_shown_relative_to_their_baseline():
     terms = {"loss": 3.0, "pixels": 0.6, "pixels.trivial": 0.8, "contrast": 1.2, "contrast.trivial": 2.4, "other": 1.0}
     assert relative_losses(terms) == "pixels 0.750 of baseline  contrast 0.500 of baseline"
     assert relative_losses({"loss": 2.0}) == "loss 2.000"
-
-
-def test_off_a_terminal_the_bar_prints_first_and_last_step(capsys):
-    with Bar() as bar:
-        for done in range(11, 51):
-            bar(done, 50, f"loss {done}")
-    assert capsys.readouterr().err.splitlines() == ["step 11/50  loss 11", "step 50/50  loss 50"]

@@ -42,6 +42,13 @@ def test_a_bar_without_a_name_tells_each_part_of_the_work_by_its_own(capsys, mon
     assert lines[3] == "training: 0 of 50"  # no pace of the part before
 
 
+def test_off_a_terminal_a_bar_that_is_not_paced_prints_the_first_and_the_last_step(capsys):
+    with Bar(paced=False) as bar:
+        for done in range(11, 51):
+            bar(done, 50, f"loss {done}")
+    assert capsys.readouterr().err.splitlines() == ["step 11/50  loss 11", "step 50/50  loss 50"]
+
+
 def test_any_callable_of_three_is_a_progress():
     told: list[tuple[int, int, str]] = []
     progress: Progress = lambda *args: told.append(args)  # noqa: E731

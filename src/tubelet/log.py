@@ -1,10 +1,8 @@
-"""The record of a run: JSON lines on disk, TensorBoard beside them where it is asked for, a bar on the terminal."""
+"""The record of a run: JSON lines on disk, and TensorBoard beside them where it is asked for."""
 
 import contextlib
-import math
 import os
 import platform
-import sys
 import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -12,10 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from rich.progress import BarColumn, TaskID, TextColumn
-
 from tubelet.checksums import json_line, open_json_lines, plain
-from tubelet.console import Console, Display
 from tubelet.errors import RunError, TubeletError
 from tubelet.results import Metric, read_log_records
 
@@ -138,44 +133,6 @@ class Pace:
             self.began, self.since = now - self.measuring, done
         coming = max(0, (self.total - 1) // self.every - done // self.every) if self.every else 0
         return steps + coming * self.measuring / max(self.evaluations, 1)
-
-
-def clock(left: float) -> str:
-    """The time of day in so many seconds, with the day where that is far."""
-    when = time.localtime(time.time() + left)
-    return time.strftime("%H:%M" if left < 12 * 3600 else "%a %d %b %H:%M", when)
-
-
-class Bar:
-    """Progress of a training: a bar on a terminal; elsewhere a line every half minute, and at the ends."""
-
-    def __init__(self) -> None:
-        self.console = Console(file=sys.stderr)
-        self.live = self.console.is_terminal
-        self.spoke = -math.inf
-        columns = (
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TextColumn("{task.description}", markup=False),
-        )
-        self.progress = Display(*columns, console=self.console, disable=not self.live)
-        self.task: TaskID | None = None
-
-    def __call__(self, done: int, total: int, text: str) -> None:
-        if self.live:
-            if self.task is None:
-                self.task = self.progress.add_task("", total=total)
-                self.progress.start()
-            self.progress.update(self.task, completed=done, total=total, description=text)
-        elif done == total or time.monotonic() - self.spoke >= 30:
-            self.spoke = time.monotonic()
-            self.console.print(f"step {done}/{total}  {text}", soft_wrap=True)
-
-    def __enter__(self) -> "Bar":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.progress.stop()
 
 
 def relative_losses(terms: Mapping[str, Any]) -> str:

@@ -35,29 +35,26 @@ class Bar:
     It begins anew where the total changes or less is done than before: at the next part of longer work. It refreshes
     when it is called, not from a thread of its own: work that forks processes needs this one alone. Nothing is drawn
     before the first call, so that an error stands alone. Off a terminal it prints a line every half minute.
+
+    Not `paced`, it is the bar of work whose remarks say the pace themselves, as those of a training do; then it prints
+    the first and the last line too.
     """
 
-    def __init__(self, work: str = "", unit: str = "") -> None:
+    def __init__(self, work: str = "", unit: str = "", *, paced: bool = True) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         from tubelet.console import Console, Display
 
-        self.work, self.unit = work, unit
+        self.work, self.unit, self.paced = work, unit, paced
         self.console = Console(stderr=True)
         self.live = self.console.is_terminal
-        self.bar = Display(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}", markup=False),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[end]}", markup=False),
-            console=self.console,
-            auto_refresh=False,
-            disable=not self.live,
+        title, rate, end = (
+            TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[rate]", "fields[end]")
         )
+        counted = (BarColumn(), MofNCompleteColumn())
+        measured = (rate, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), end)
+        columns = (title, *counted, *measured) if paced else (*counted, title)
+        self.bar = Display(*columns, console=self.console, auto_refresh=False, disable=not self.live)
         self.task = self.bar.add_task(work, total=None, rate="", end="")
         self.began, self.shown = False, time.monotonic()
         self.done = self.total = 0
@@ -65,7 +62,7 @@ class Bar:
     def __call__(self, done: int, total: int, what: str = "") -> None:
         if total < 1:
             return
-        if not self.began:
+        if first := not self.began:
             self.began = True
             self.bar.start()
         elif total != self.total or done < self.done:
@@ -78,7 +75,8 @@ class Bar:
         left = self.bar.tasks[0].time_remaining
         end = "" if left is None or done == total else f"until {clock(left)}"
         self.bar.update(self.task, completed=done, total=total, description=title, rate=rate, end=end)
-        if now - self.shown < (EVERY if self.live else SPEAK) and not (self.live and done == total):
+        at_once = (first or done == total) and (self.live or not self.paced)
+        if now - self.shown < (EVERY if self.live else SPEAK) and not at_once:
             return
         self.shown = now
         if self.live:
@@ -88,6 +86,8 @@ class Bar:
 
     def line(self, title: str, rate: str) -> str:
         """The bar in words."""
+        if not self.paced:
+            return f"step {self.done}/{self.total}  {title}"
         left = self.bar.tasks[0].time_remaining
         end = "" if left is None else f", {timedelta(seconds=round(left))} left, until {clock(left)}"
         of = f"{self.done} of {self.total} {self.unit}".rstrip()

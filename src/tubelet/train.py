@@ -25,11 +25,11 @@ from torch.nn.parallel import DistributedDataParallel
 from tubelet.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from tubelet.distributed import DistributedContext
 from tubelet.errors import RecipeError, RunError
-from tubelet.log import Log, Pace, clock, relative_losses
+from tubelet.log import Log, Pace, relative_losses
 from tubelet.models.blocks import Block
 from tubelet.models.encoder import Encoder
 from tubelet.optim import Optim
-from tubelet.progress import Progress
+from tubelet.progress import Progress, clock
 from tubelet.seeds import key
 from tubelet.types import Batch
 

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.corpus.table import Corpus
     from tubelet.distributed import is_rank0, process_group
     from tubelet.evaluations.labels import other_labels
-    from tubelet.log import Bar
+    from tubelet.progress import Bar
     from tubelet.runs.dry_run import dry_run_finetune
     from tubelet.runs.finetune import corpus_of, finetune
     from tubelet.runs.run import next_commands
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         print("\n".join(dry_run_finetune(args.run, *words, on=args.on, labels=labels)))
         return
     command = ["tubelet", *sys.argv[1:]] if sys.argv[1:2] == ["finetune"] else spoken(args)
-    with process_group(), Bar() as bar:
+    with process_group(), Bar(paced=False) as bar:
         done = finetune(
             args.run, *words, on=args.on, out=args.out, labels=labels, allow_seen=args.allow_seen,
             allow_changed=args.allow_changed, command=command, progress=bar, tell=tell,

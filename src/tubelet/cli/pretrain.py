@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from tubelet.cli.options import tell
     from tubelet.distributed import is_rank0, process_group
-    from tubelet.log import Bar
+    from tubelet.progress import Bar
     from tubelet.recipes import resolve_recipe
     from tubelet.runs.dry_run import dry_run
     from tubelet.runs.pretrain import pretrain
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
         print("\n".join(dry_run(resolve_recipe(args.recipe, *args.overrides)[1], args.on, args.out)))
         return
     command = ["tubelet", "pretrain", args.recipe, *args.overrides, "--on", args.on, "--out", args.out]
-    with process_group(), Bar() as bar:
+    with process_group(), Bar(paced=False) as bar:
         done = pretrain(
             args.recipe, *args.overrides, on=args.on, out=args.out, allow_changed=args.allow_changed, command=command,
             progress=bar, tell=tell,

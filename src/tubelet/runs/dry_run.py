@@ -17,7 +17,7 @@ from tubelet.distributed import DistributedContext
 from tubelet.errors import TubeletError
 from tubelet.jobs.pool import cores
 from tubelet.loading.loader import train_batches
-from tubelet.log import clock
+from tubelet.progress import clock
 from tubelet.recipes.finetune import Finetune, resolve_finetune
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.division import Division
