@@ -69,8 +69,8 @@ def covers(corpus: Corpus, name: str, config: Pretrain) -> np.ndarray:
     times = config.data.sampling.times(stamps, config.clip, "centre").times
     owner = known.owner[np.abs(stamps[None] - times[:, None]).argmin(1)]
     things = np.stack([owner == 1, owner >= 2, owner == 0]).astype(np.float32)
-    slots, rows, columns = config.clip.grid
-    return reduce(things, "o (s t) (r h) (c w) -> o (s r c)", "mean", s=slots, r=rows, c=columns)
+    time_steps, rows, columns = config.clip.grid
+    return reduce(things, "o (s t) (r h) (c w) -> o (s r c)", "mean", s=time_steps, r=rows, c=columns)
 
 
 def density(weights: np.ndarray, cover: np.ndarray) -> np.ndarray:

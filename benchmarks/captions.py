@@ -37,7 +37,7 @@ def rate(corpus: Corpus, most: int | None, model: str) -> None:
     }
     videos = corpus.select("all")
     if most is not None:
-        videos = [videos[place] for place in np.unique(np.linspace(0, len(videos) - 1, most).astype(int))]
+        videos = [videos[index] for index in np.unique(np.linspace(0, len(videos) - 1, most).astype(int))]
     for way in ways.values():
         way(videos[0])
     spent = dict.fromkeys(ways, 0.0)

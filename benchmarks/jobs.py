@@ -161,9 +161,9 @@ def length(task: Any, parts: list[Any]) -> int:
 
 
 def tell(held: list[tuple[float, float]]) -> None:
-    places = [len(held) // 10, len(held) // 2, len(held) - 2]
-    ours = ", ".join(f"{held[place][0]:.0f}" for place in places)
-    theirs = ", ".join(f"{held[place][1]:.0f}" for place in places)
+    positions = [len(held) // 10, len(held) // 2, len(held) - 2]
+    ours = ", ".join(f"{held[position][0]:.0f}" for position in positions)
+    theirs = ", ".join(f"{held[position][1]:.0f}" for position in positions)
     print(f"  MiB held after a tenth, the half, all: {ours}; by the largest worker: {theirs}, ", end="")
     print(f"at most {max(worker for _, worker in held):.0f}")
 

@@ -23,14 +23,14 @@ from tubelet.corpus.table import Corpus
 from tubelet.diagnostics.truth import roc_area
 
 
-def alone(table: np.ndarray, right: np.ndarray, place: int) -> dict[str, float]:
+def alone(table: np.ndarray, right: np.ndarray, index: int) -> dict[str, float]:
     """The video at this place among all: videos x texts."""
-    own = right[place]
+    own = right[index]
     return {
-        "caption_to_frame": float((table[:, own].argmax(0) == place).mean()),
-        "frame_to_caption": float(own[table[place].argmax()]),
+        "caption_to_frame": float((table[:, own].argmax(0) == index).mean()),
+        "frame_to_caption": float(own[table[index].argmax()]),
         "chance_frame_to_caption": float(own.mean()),
-        "area": roc_area(table[place, own], table[place, ~own]),
+        "area": roc_area(table[index, own], table[index, ~own]),
     }
 
 
@@ -47,7 +47,7 @@ def beside(table: np.ndarray, right: np.ndarray, one: int, other: int) -> dict[s
 
 def trained(examples: Examples, out: list[int], settings: SmallAlignerTraining) -> np.ndarray:
     """The scores of all videos for all texts, by an aligner that never saw these videos nor their texts."""
-    rest = [place for place in range(len(examples.videos)) if place not in out]
+    rest = [index for index in range(len(examples.videos)) if index not in out]
     aligner = train(subset(examples, rest), settings)[0]
     return score_table(aligner, examples, settings.sharpness).numpy()
 
@@ -64,14 +64,14 @@ def main() -> None:
     right = membership(examples).numpy()
     count = len(examples.videos)
     found: dict[str, list[dict[str, object]]] = {"one": [], "two": []}
-    for place in range(count):
-        one = alone(trained(examples, [place], settings), right, place)
-        found["one"].append({"video": examples.videos[place].id, "texts": int(right[place].sum()), **one})
+    for index in range(count):
+        one = alone(trained(examples, [index], settings), right, index)
+        found["one"].append({"video": examples.videos[index].id, "texts": int(right[index].sum()), **one})
         print(found["one"][-1], flush=True)
-    for place in range(count):
-        other = (place + 1) % count
-        two = beside(trained(examples, [place, other], settings), right, place, other)
-        found["two"].append({"videos": [examples.videos[place].id, examples.videos[other].id], **two})
+    for index in range(count):
+        other = (index + 1) % count
+        two = beside(trained(examples, [index, other], settings), right, index, other)
+        found["two"].append({"videos": [examples.videos[index].id, examples.videos[other].id], **two})
         print(found["two"][-1], flush=True)
     args.out.write_text(json.dumps({"settings": chz.asdict(settings), **found}, indent=1) + "\n")
 

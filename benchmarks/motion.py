@@ -86,12 +86,12 @@ def sheet(corpus: Corpus, path: Path, most: int, compensate: str) -> None:
         batch = Batch(shown[None], torch.zeros(1).long(), (video.id,), maps={"motion": torch.from_numpy(vectors)[None]})
         mask = masker(batch, clip, batch.key)
         hidden = torch.zeros(1, clip.num_tubelets).scatter(1, mask.hidden, 1.0).unflatten(1, clip.grid)[0].numpy()
-        places = (np.arange(14) + 0.5) * 16
-        for slot in range(8):
-            picture = shown[:, 2 * slot].permute(1, 2, 0).numpy()
-            arrows = vectors[2 * slot] * clip.size
-            line[2 * slot].imshow(picture)
-            line[2 * slot].imshow(
+        indices = (np.arange(14) + 0.5) * 16
+        for time_step in range(8):
+            picture = shown[:, 2 * time_step].permute(1, 2, 0).numpy()
+            arrows = vectors[2 * time_step] * clip.size
+            line[2 * time_step].imshow(picture)
+            line[2 * time_step].imshow(
                 np.hypot(*np.moveaxis(arrows, -1, 0)),
                 extent=(0, 224, 224, 0),
                 alpha=0.35,
@@ -99,11 +99,11 @@ def sheet(corpus: Corpus, path: Path, most: int, compensate: str) -> None:
                 vmin=0,
                 vmax=12,
             )
-            line[2 * slot].quiver(
-                places, places, arrows[..., 0], arrows[..., 1], angles="xy", scale_units="xy", scale=0.5, color="cyan"
+            line[2 * time_step].quiver(
+                indices, indices, arrows[..., 0], arrows[..., 1], angles="xy", scale_units="xy", scale=0.5, color="cyan"
             )
-            covered = picture * (1 - 0.8 * hidden[slot].repeat(16, 0).repeat(16, 1))[..., None]
-            line[2 * slot + 1].imshow(covered.astype(np.uint8))
+            covered = picture * (1 - 0.8 * hidden[time_step].repeat(16, 0).repeat(16, 1))[..., None]
+            line[2 * time_step + 1].imshow(covered.astype(np.uint8))
         line[0].set_title(video.id, fontsize=7, loc="left")
     for axis in axes.flat:
         axis.set_axis_off()
@@ -144,7 +144,7 @@ def spread(corpus: Corpus, most: int | None) -> list[Video]:
     videos = corpus.select("all")
     if most is None:
         return list(videos)
-    return [videos[place] for place in np.unique(np.linspace(0, len(videos) - 1, most).astype(int))]
+    return [videos[index] for index in np.unique(np.linspace(0, len(videos) - 1, most).astype(int))]
 
 
 if __name__ == "__main__":

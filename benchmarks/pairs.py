@@ -82,11 +82,11 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
                 [row[name] for row in rows if (row["pairs"], row["steps"]) == (count, long)] for count in counts
             ]
             there = [(count, values) for count, values in zip(counts, of_count, strict=True) if values]
-            places, drawn = [count for count, _ in there], [values for _, values in there]
+            indices, drawn = [count for count, _ in there], [values for _, values in there]
             look = {"color": f"C{colour}", "linestyle": style, "marker": "o"}
-            axis.plot(places, [np.mean(values) for values in drawn], label=f"{label}, {long} steps", **look)
+            axis.plot(indices, [np.mean(values) for values in drawn], label=f"{label}, {long} steps", **look)
             low, high = [min(values) for values in drawn], [max(values) for values in drawn]
-            axis.fill_between(places, low, high, color=f"C{colour}", alpha=0.15)
+            axis.fill_between(indices, low, high, color=f"C{colour}", alpha=0.15)
         axis.set_xscale("log")
         axis.set_xticks(counts, [str(count) for count in counts])
         axis.set_xlabel("training pairs")

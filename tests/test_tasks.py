@@ -58,7 +58,7 @@ def test_the_loss_is_the_weighted_sum_and_the_terms_stand_beside_it():
     assert step.loss.item() == pytest.approx(
         step.terms["pixels"].item() + 0.25 * step.terms["contrast"].item(), abs=1e-6
     )
-    assert {"pixels.trivial", "pixels.flat", "contrast.accuracy", "contrast.temperature"} <= step.terms.keys()
+    assert {"pixels.baseline", "pixels.flat", "contrast.accuracy", "contrast.temperature"} <= step.terms.keys()
     assert step.loss.requires_grad
     assert not any(term.requires_grad for term in step.terms.values())
 
@@ -179,5 +179,5 @@ def test_training_on_one_batch_learns_it():
         optimizer.zero_grad()
         step.loss.backward()
         optimizer.step()
-    assert step.terms["pixels"] < 0.5 * step.terms["pixels.trivial"]
-    assert step.terms["contrast"] < 0.5 * step.terms["contrast.trivial"]
+    assert step.terms["pixels"] < 0.5 * step.terms["pixels.baseline"]
+    assert step.terms["contrast"] < 0.5 * step.terms["contrast.baseline"]

@@ -25,7 +25,7 @@ def main(data: Path, out: Path) -> None:
     trials = trials.assign(key=[spelled(words) for words in trials["overrides"]])
     metrics = pd.read_parquet(data / "metrics.parquet")
     probe = metrics[
-        (metrics["entry"] == "linear") & metrics["metric"].str.fullmatch(r"(slots|temporal_concat)\.accuracy")
+        (metrics["entry"] == "linear") & metrics["metric"].str.fullmatch(r"(time steps|temporal_concat)\.accuracy")
     ]
     wide = probe.pivot(index="trial", columns="baseline", values="value")
     margins = 100 * (wide[""] - wide["random"])

@@ -2,7 +2,7 @@
 
     python docs/pictures/draw_masks.py [--clip 5] [--out docs/pictures]
 
-A strip shows the 8 slots of a clip at 8x14x14; hidden tubelets are dark, and under a decode mask those that are not
+A strip shows the 8 time steps of a clip at 8x14x14; hidden tubelets are dark, and under a decode mask those not
 decoded are lighter. No corpus is read: the clip is rendered, and the maps come from its truth, which is stated in the
 page: `oracle` is the cover by the subject, `text` and `attention` the same with a wide blur, `motion` and `flow` the
 true displacement (dx, dy). Adaptive is drawn as it begins, before it has learned anything.
@@ -91,18 +91,20 @@ def draw(masker: Masker, batch: Batch, progress: float) -> Mask:
 
 
 def strip(clip: Rendered, mask: Mask | None) -> np.ndarray:
-    slots, rows, columns = CLIP.grid
+    time_steps, rows, columns = CLIP.grid
     state = np.zeros(CLIP.num_tubelets, int)
     if mask is not None:
         state[mask.hidden[0].numpy()] = 2
         state[mask.decode[0].numpy()] = 1
     state = state.reshape(CLIP.grid).repeat(SIDE, 1).repeat(SIDE, 2)
     parts = []
-    for slot in range(slots):
-        frame = Image.fromarray(clip.frames[::2][2 * slot]).resize((columns * SIDE, rows * SIDE), Image.Resampling.BOX)
+    for time_step in range(time_steps):
+        frame = Image.fromarray(clip.frames[::2][2 * time_step]).resize(
+            (columns * SIDE, rows * SIDE), Image.Resampling.BOX
+        )
         picture = np.array(frame)
-        picture[state[slot] == 1] = HIDDEN
-        picture[state[slot] == 2] = NOT_DECODED
+        picture[state[time_step] == 1] = HIDDEN
+        picture[state[time_step] == 2] = NOT_DECODED
         parts += [picture, np.full((rows * SIDE, 4, 3), 255, np.uint8)]
     return np.concatenate(parts[:-1], axis=1)
 

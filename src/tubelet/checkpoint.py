@@ -37,7 +37,7 @@ def load_checkpoint(path: Path, task: nn.Module, optimizer: torch.optim.Optimize
     names = {parameter: name for name, parameter in task.named_parameters()}
     content = optimizer.state_dict()
     ordered = (p for group in optimizer.param_groups for p in group["params"])
-    content["state"] = {place: part(state, names[parameter]) for place, parameter in enumerate(ordered)}
+    content["state"] = {index: part(state, names[parameter]) for index, parameter in enumerate(ordered)}
     optimizer.load_state_dict(content)
     return step
 

@@ -198,8 +198,8 @@ def crc32_of_arrays(arrays: "Mapping[str, np.ndarray]") -> str:
 def seal(path: Path) -> None:
     """Fills in the digits of a file whose metadata say `BLANK`."""
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
-        places = [at for at, digits in places_of(content) if digits == BLANK[-8:].encode()]
-        content[places[-1] : places[-1] + 8] = crc32_without(content, places[-1])
+        indices = [at for at, digits in places_of(content) if digits == BLANK[-8:].encode()]
+        content[indices[-1] : indices[-1] + 8] = crc32_without(content, indices[-1])
 
 
 def verify(path: Path) -> None:
@@ -216,10 +216,10 @@ def verified(path: Path, *state: int) -> None:
         except ValueError:
             raise Damaged("it is empty") from None
         with content:
-            places = places_of(content)
-            if not places and any(content.find(mark) >= 0 for mark in MARKS):
+            indices = places_of(content)
+            if not indices and any(content.find(mark) >= 0 for mark in MARKS):
                 raise Damaged("its checksum is damaged")
-            if places and not any(crc32_without(content, at) == digits for at, digits in places):
+            if indices and not any(crc32_without(content, at) == digits for at, digits in indices):
                 raise Damaged("its checksum does not fit its content")
 
 
@@ -233,11 +233,11 @@ def places_of(content: mmap.mmap) -> list[tuple[int, bytes]]:
     return [(match.start(1), match[1]) for match in DIGITS.finditer(content, max(0, first), min(last, size))][-8:]
 
 
-def crc32_without(content: mmap.mmap, place: int) -> bytes:
+def crc32_without(content: mmap.mmap, index: int) -> bytes:
     """Of all bytes, with zeros for the eight digits at this place."""
     digest = 0
     with memoryview(content) as view:
-        for first, last in ((0, place), (place + 8, len(view))):
+        for first, last in ((0, index), (index + 8, len(view))):
             for at in range(first, last, PIECE):
                 with view[at : min(at + PIECE, last)] as piece:
                     digest = zlib.crc32(piece, digest)
@@ -312,7 +312,7 @@ def misfit(value: Any, shape: Any, name: str = "") -> str | None:
     if origin is list:
         if not isinstance(value, list):
             return told(name, value, "a list")
-        return first_misfit([(item, arguments[0], f"{name}[{place}]") for place, item in enumerate(value)])
+        return first_misfit([(item, arguments[0], f"{name}[{index}]") for index, item in enumerate(value)])
     if origin is dict or shape is dict:
         if not isinstance(value, dict):
             return told(name, value, "an object")

@@ -121,9 +121,9 @@ def within(folder: Path, *names: str) -> Path:
 def refuse_links_out(folder: Path) -> None:
     """Refuses a folder of a stranger in which a link leads out of it: what is read through one is not the stranger's to
     show, and what is written through one is not his to replace."""
-    for place, folders, files in os.walk(folder):
+    for index, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            path = Path(place, name)
+            path = Path(index, name)
             if path.is_symlink():
                 within(folder, str(path.relative_to(folder)))
 

@@ -155,7 +155,7 @@ def expand(nodes: str) -> list[str]:
     hosts = []
     for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", nodes):
         pieces = re.split(r"\[([^\]]*)\]", part)  # text and what stands in brackets, in turns
-        choices = [numbers(piece) if place % 2 else [piece] for place, piece in enumerate(pieces)]
+        choices = [numbers(piece) if index % 2 else [piece] for index, piece in enumerate(pieces)]
         hosts += ["".join(chosen) for chosen in product(*choices)]
     return hosts
 

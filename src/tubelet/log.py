@@ -138,8 +138,8 @@ class Pace:
 def relative_losses(terms: Mapping[str, Any]) -> str:
     """Each loss that logs a baseline, relative to it: `pixels 0.83 of baseline`; without one, the loss."""
     shares = [
-        f"{name} {value / terms[f'{name}.trivial']:.3f} of baseline"
+        f"{name} {value / terms[f'{name}.baseline']:.3f} of baseline"
         for name, value in terms.items()
-        if terms.get(f"{name}.trivial")
+        if terms.get(f"{name}.baseline")
     ]
     return "  ".join(shares) or f"loss {terms['loss']:.3f}"

@@ -378,7 +378,7 @@ def read_log_parts(path: Path, notes: list[str] | None = None) -> tuple[list[Rec
         notes.append("The last line of log.jsonl is cut short (an interrupted run); it is left out.")
     steps: dict[int, Record] = {}
     evaluations: dict[tuple[int, str], Evaluated] = {}
-    for place, (record, _) in enumerate(found, 1):
+    for position, (record, _) in enumerate(found, 1):
         step = record["step"]
         if record["kind"] == "step":
             steps[step] = record
@@ -387,7 +387,9 @@ def read_log_parts(path: Path, notes: list[str] | None = None) -> tuple[list[Rec
             try:
                 metrics = {one: inside(one, Metric.from_json, said) for one, said in record.get("metrics", {}).items()}
             except Damaged as fault:
-                raise RunError(f"{path} is damaged in line {place} ({fault}); train again into a new folder") from None
+                raise RunError(
+                    f"{path} is damaged in line {position} ({fault}); train again into a new folder"
+                ) from None
             evaluations[step, name] = Evaluated(step, name, metrics)
     return [steps[step] for step in sorted(steps)], [evaluations[at] for at in sorted(evaluations)]
 

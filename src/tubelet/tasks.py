@@ -137,8 +137,8 @@ class Classification(Trainable):
         assert batch.label is not None
         mixed = self.mix(batch.video, batch.label, self.classes)
         loss = soft_cross_entropy(self.model(mixed.video).float(), mixed.target)
-        trivial = loss.new_tensor(math.log(self.classes))  # what equal scores cost
-        return Step(loss, {"cross_entropy": loss.detach(), "cross_entropy.trivial": trivial})
+        uniform = loss.new_tensor(math.log(self.classes))  # what equal scores cost
+        return Step(loss, {"cross_entropy": loss.detach(), "cross_entropy.baseline": uniform})
 
     def layers(self) -> Sequence[Sequence[nn.Module]]:
         return self.model.layers()

@@ -4,8 +4,8 @@
     k visible  m hidden (k + m = n)      q decoded (a subset of hidden)
     p values in a tubelet    d encoder width    e joint text-video width
 
-Tubelets are numbered time first, then rows, then columns: index = (slot * nh + row) * nw + column.
-A *slot* is one step of the time axis of that grid, a *place* one cell of its spatial axes.
+Tubelets are numbered time first, then rows, then columns: index = (time step * nh + row) * nw + column.
+A *time step* is one step of the time axis of that grid, a *position* one cell of its spatial axes.
 """
 
 import math
@@ -43,17 +43,17 @@ class Clip:
 
     @property
     def grid(self) -> Grid:
-        """(slots, rows, columns)"""
+        """(time steps, rows, columns)"""
         side = self.size // self.tubelet_size
         return self.frames // self.tubelet_frames, side, side
 
     @property
     def num_tubelets(self) -> int:
-        slots, rows, columns = self.grid
-        return slots * rows * columns
+        time_steps, rows, columns = self.grid
+        return time_steps * rows * columns
 
     @property
-    def num_places(self) -> int:
+    def num_positions(self) -> int:
         return self.num_tubelets // self.grid[0]
 
     @property
@@ -102,15 +102,15 @@ def floor_share(count: int, share: float) -> int:
 
 @dataclass(frozen=True)
 class Budget:
-    """How many tubelets to hide: `hidden` of the whole clip, of every slot, or (a tube) of the places."""
+    """How many tubelets to hide: `hidden` of the whole clip, of every time step, or (a tube) of the positions."""
 
     hidden: int
-    per: Literal["clip", "slot", "place"]
+    per: Literal["clip", "time_step", "position"]
     grid: Grid
 
     def __post_init__(self) -> None:
-        slots, rows, columns = self.grid
-        available = slots * rows * columns if self.per == "clip" else rows * columns
+        time_steps, rows, columns = self.grid
+        available = time_steps * rows * columns if self.per == "clip" else rows * columns
         if not 0 < self.hidden < available:
             raise RecipeError(
                 f"a mask must hide at least one and leave at least one of {available} tubelets per {self.per}, "
@@ -141,19 +141,19 @@ class Mask:
         """
         if scores.device.type == "cpu" and not torch.isfinite(scores).all():
             raise ValueError("mask scores hold NaN or infinite values")
-        slots, rows, columns = budget.grid
-        places = rows * columns
+        time_steps, rows, columns = budget.grid
+        positions = rows * columns
         if budget.per == "clip":
             hidden, visible = split_top(scores, budget.hidden)
-        elif budget.per == "slot":
+        elif budget.per == "time_step":
             hidden, visible = (
-                (part + offsets(slots, places, scores.device)[:, None]).flatten(1)
-                for part in split_top(scores.unflatten(1, (slots, places)), budget.hidden)
+                (part + offsets(time_steps, positions, scores.device)[:, None]).flatten(1)
+                for part in split_top(scores.unflatten(1, (time_steps, positions)), budget.hidden)
             )
         else:
             hidden, visible = (
-                (part[:, None] + offsets(slots, places, scores.device)[:, None]).flatten(1)
-                for part in split_top(scores.unflatten(1, (slots, places)).mean(1), budget.hidden)
+                (part[:, None] + offsets(time_steps, positions, scores.device)[:, None]).flatten(1)
+                for part in split_top(scores.unflatten(1, (time_steps, positions)).mean(1), budget.hidden)
             )
         return cls(visible=visible, hidden=hidden, decode=hidden)
 
@@ -172,14 +172,14 @@ def split_top(
     chosen = above | (level & (level.cumsum(-1) <= count - above.sum(-1, keepdim=True)))
     index = torch.arange(size, device=scores.device)
     before = chosen.cumsum(-1)
-    place = torch.where(chosen, before - 1, count + index - before)  # chosen ones first, both in order
-    order = torch.empty_like(place).scatter_(-1, place, index.expand_as(place))
+    position = torch.where(chosen, before - 1, count + index - before)  # chosen ones first, both in order
+    order = torch.empty_like(position).scatter_(-1, position, index.expand_as(position))
     return order[..., :count], order[..., count:]
 
 
-def offsets(slots: int, places: int, device: torch.device) -> Int64[Tensor, "{slots}"]:
-    """The index of the first tubelet of every slot."""
-    return torch.arange(0, slots * places, places, device=device)
+def offsets(time_steps: int, positions: int, device: torch.device) -> Int64[Tensor, "{time_steps}"]:
+    """The index of the first tubelet of every time step."""
+    return torch.arange(0, time_steps * positions, positions, device=device)
 
 
 @dataclass(frozen=True)

@@ -88,12 +88,14 @@ def tokens_by_hand(model: "transformers.CLIPModel", pixels: torch.Tensor) -> tor
     ]
     table = vision.embeddings.position_embedding.weight
     side = int((len(table) - 1) ** 0.5)
-    places = table[1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    positions = table[1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
     if (rows, columns) != (side, side):
-        places = torch.nn.functional.interpolate(places, size=(rows, columns), mode="bicubic", align_corners=False)
-    places = places.permute(0, 2, 3, 1).reshape(rows * columns, -1)
+        positions = torch.nn.functional.interpolate(
+            positions, size=(rows, columns), mode="bicubic", align_corners=False
+        )
+    positions = positions.permute(0, 2, 3, 1).reshape(rows * columns, -1)
     first = vision.embeddings.class_embedding + table[0]
-    hidden = torch.cat([first[None], torch.stack(embedded) + places])[None]
+    hidden = torch.cat([first[None], torch.stack(embedded) + positions])[None]
     hidden = vision.pre_layrnorm(hidden)
     for layer in vision.encoder.layers:
         out = layer(hidden, None)
@@ -240,7 +242,7 @@ def test_the_tokenizer_of_openai_reads_captions_as_published(real_data: Path, tm
     merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [code for code in range(256) if code not in printable]
-    letters = [chr(code) for code in printable] + [chr(256 + place) for place in range(len(others))]
+    letters = [chr(code) for code in printable] + [chr(256 + position) for position in range(len(others))]
     tokens = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     vocabulary = {token: number for number, token in enumerate(tokens)}
@@ -254,7 +256,7 @@ def test_the_tokenizer_of_openai_reads_captions_as_published(real_data: Path, tm
 
 
 def test_real_clip_texts_stand_beside_their_likes(real_data: Path) -> None:
-    """OpenAI's own embeddings of "a" and a class name: those of COCO against those of LVIS, by our likeness."""
+    """OpenAI's own embeddings of "a" and a class name: those of COCO against those of LVIS, by our similarity."""
     assets = real_data / "clip-assets"
     coco, lvis = (
         torch.from_numpy(np.load(assets / f"detic_{name}_clip_a+cname.npy")).float() for name in ("coco", "lvis_v1")
@@ -272,4 +274,4 @@ def test_real_clip_texts_stand_beside_their_likes(real_data: Path) -> None:
         assert names[int(table[names.index(name)].argmax())] == neighbour
     nearest = similarity(lvis[None, None], coco)[:, 0, 0].argmax(1)
     of_coco = {16: "dog", 15: "cat", 17: "horse", 9: "traffic_light", 10: "fireplug", 6: "train_(railroad_vehicle)"}
-    assert {place: names[int(nearest[place])] for place in of_coco} == of_coco
+    assert {position: names[int(nearest[position])] for position in of_coco} == of_coco

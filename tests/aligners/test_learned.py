@@ -34,8 +34,8 @@ def picture(rng: np.random.Generator, colour: str, other: str, side: int = 48) -
     frame = np.full((side, side, 3), rng.integers(90, 150), np.uint8)
     where = np.zeros((side // 8, side // 8), bool)
     first, second = rng.permutation((side // 16) ** 2)[:2]
-    for place, name in ((second, other), (first, colour)):
-        top, left = (16 * int(part) for part in divmod(int(place), side // 16))
+    for position, name in ((second, other), (first, colour)):
+        top, left = (16 * int(part) for part in divmod(int(position), side // 16))
         frame[top : top + 16, left : left + 16] = COLOURS[name]
         if name == colour:
             where[top // 8 : top // 8 + 2, left // 8 : left // 8 + 2] = True

@@ -87,8 +87,8 @@ def patches_by_loops(kind: str, model, pixels: torch.Tensor, scorer: str) -> tor
     ]
     if kind == "clip":
         tokens = [weights[f"{prefix}.embeddings.class_embedding"], *tokens]
-    places = weights[f"{prefix}.embeddings.position_embedding.weight"]
-    tokens = [token + place for token, place in zip(tokens, places, strict=True)]
+    positions = weights[f"{prefix}.embeddings.position_embedding.weight"]
+    tokens = [token + position for token, position in zip(tokens, positions, strict=True)]
     if kind == "clip":
         tokens = [norm(token, weights, f"{prefix}.pre_layrnorm", eps) for token in tokens]
     depth = model.config.vision_config.num_hidden_layers
@@ -170,7 +170,7 @@ def test_the_value_path_keeps_every_token_to_itself_and_surgery_does_not_depend_
         changed = tokens.clone()
         changed[:, 5] += 1
         last = read_tokens(blocks[1:], tokens, "value"), read_tokens(blocks[1:], changed, "value")
-        others = [place for place in range(12) if place != 5]
+        others = [position for position in range(12) if position != 5]
         torch.testing.assert_close(last[0][:, others], last[1][:, others])
         for scorer in SCORERS:
             straight, permuted = (read_tokens(blocks, some, scorer) for some in (tokens, tokens[:, order]))

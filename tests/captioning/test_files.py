@@ -37,8 +37,8 @@ def test_every_format_says_the_same(name: str, corpus: Corpus, tmp_path: Path) -
     done = caption(corpus, Captioning(captioner=Files(path=str(tmp_path / name))))
     assert sorted((c.video, c.text, c.model) for c in done.corpus.captions) == sorted((*said, None) for said in SAID)
     assert (done.captions, done.videos) == (3, 2)
-    place = "text 4" if "json" in name else "line 5"
-    assert done.remarks == (f"{name}: 3 rows used, 1 unused ({place}: elsewhere is none of the videos)",)
+    index = "text 4" if "json" in name else "line 5"
+    assert done.remarks == (f"{name}: 3 rows used, 1 unused ({index}: elsewhere is none of the videos)",)
     again = caption(corpus, Captioning(captioner=Files(path=str(tmp_path / name))))
     assert len(again.corpus.captions) == 3, "the same file again adds nothing"
 

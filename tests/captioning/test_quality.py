@@ -83,8 +83,8 @@ def test_filters_keep_what_passes_in_its_order_and_passing_twice_changes_nothing
     rows: list[dict[str, str]], filters: Filters
 ) -> None:
     kept = filters.keep(rows)
-    places = iter(rows)
-    assert all(any(row is other for other in places) for row in kept)
+    positions = iter(rows)
+    assert all(any(row is other for other in positions) for row in kept)
     assert filters.keep(kept) == kept
     for row in kept:
         assert row["text"].strip()

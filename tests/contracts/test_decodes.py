@@ -15,7 +15,7 @@ from tubelet.types import Batch, Clip
 
 every_decode = pytest.mark.parametrize("decode_class", DECODES, ids=lambda c: c.__name__)
 grids = st.builds(
-    lambda slots, side: Clip(frames=2 * slots, size=4 * side, tubelet_frames=2, tubelet_size=4),
+    lambda time_steps, side: Clip(frames=2 * time_steps, size=4 * side, tubelet_frames=2, tubelet_size=4),
     st.integers(4, 8),
     st.integers(2, 7),
 )
@@ -64,7 +64,7 @@ def test_a_decode_mask_is_a_frozen_config_in_a_file_that_names_its_paper_and_its
         decode_class().share = 0.1
     story = sys.modules[decode_class.__module__].__doc__
     assert "arXiv" in story
-    assert "Law:" in story
+    assert "Invariant:" in story
 
 
 def test_all_decodes_whatever_is_hidden():
@@ -84,30 +84,30 @@ def test_a_running_cell_keeps_int_share_m_under_any_encoder_mask(clip, masker, s
 
 
 @pytest.mark.parametrize("clip", [Clip(), Clip(frames=24, size=96)], ids=["8x14x14", "12x6x6"])
-def test_on_a_full_even_grid_a_running_cell_decodes_every_place_exactly_twice_in_any_4_slots(clip):
-    slots, rows, columns = clip.grid
+def test_on_a_full_even_grid_a_running_cell_decodes_every_place_exactly_twice_in_any_4_time_steps(clip):
+    time_steps, rows, columns = clip.grid
     full = torch.arange(clip.num_tubelets).expand(16, -1)
     decoded = RunningCell(share=0.5)(full, clip, fold(keys(16), "decode"))
-    picture = torch.zeros(16, clip.num_tubelets).scatter(1, decoded, 1.0).unflatten(1, (slots, rows * columns))
+    picture = torch.zeros(16, clip.num_tubelets).scatter(1, decoded, 1.0).unflatten(1, (time_steps, rows * columns))
     assert (picture.sum(2) == rows * columns // 2).all()
-    for first in range(slots - 3):
+    for first in range(time_steps - 3):
         assert (picture[:, first : first + 4].sum(1) == 2).all()
 
 
-def test_a_running_cell_is_the_2x2_pattern_that_turns_clockwise_a_step_a_slot():
-    """Against a loop over cells, slots and corners, for each of the four starts."""
+def test_a_running_cell_is_the_2x2_pattern_that_turns_clockwise_a_step_a_time_step():
+    """Against a loop over cells, time steps and corners, for each of the four starts."""
     clip = Clip(frames=16, size=64)
-    slots, rows, columns = clip.grid
+    time_steps, rows, columns = clip.grid
     corners = [(0, 0), (0, 1), (1, 1), (1, 0)]
     expected = []
     for start in range(4):
-        picture = torch.zeros(slots, rows, columns)
-        for slot in range(slots):
+        picture = torch.zeros(time_steps, rows, columns)
+        for time_step in range(time_steps):
             for row in range(0, rows, 2):
                 for column in range(0, columns, 2):
                     for kept in (0, 1):
-                        down, across = corners[(start + slot + kept) % 4]
-                        picture[slot, row + down, column + across] = 1
+                        down, across = corners[(start + time_step + kept) % 4]
+                        picture[time_step, row + down, column + across] = 1
         expected.append(picture.flatten().nonzero().flatten().tolist())
     full = torch.arange(clip.num_tubelets).expand(200, -1)
     decoded = RunningCell(share=0.5)(full, clip, fold(keys(200), "decode")).tolist()
@@ -123,8 +123,10 @@ def test_under_a_mask_a_running_cell_takes_whole_phases_first_and_the_rest_by_ch
     quarter = RunningCell(share=0.2)(hidden, clip, fold(key, "decode"))
     for less, more in zip(quarter.tolist(), decoded.tolist(), strict=True):
         assert set(less) <= set(more)
-    slot = decoded // clip.num_places  # the last phase that is needed is cut by chance, not from the end of the clip
-    counts = torch.stack([(slot == s).float().sum(1).mean() for s in range(8)])
+    time_step = (
+        decoded // clip.num_positions
+    )  # the last phase that is needed is cut by chance, not from the end of the clip
+    counts = torch.stack([(time_step == s).float().sum(1).mean() for s in range(8)])
     assert (counts / counts.mean() - 1).abs().max() < 0.1
 
 

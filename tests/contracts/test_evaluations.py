@@ -94,7 +94,7 @@ def made_up(split: str, count: int, apart: float, seed: int) -> Features:
     mean = torch.randn(count, 16, generator=rng) + apart * centres[label]
     return Features(
         mean=mean,
-        slots=torch.cat([mean, torch.randn(count, 16, generator=rng)], 1),
+        temporal_concat=torch.cat([mean, torch.randn(count, 16, generator=rng)], 1),
         label=label,
         ids=tuple(f"{split}-{i}" for i in range(count)),
         groups=tuple(f"{split}-group-{i // 2}" for i in range(count)),
@@ -159,7 +159,7 @@ def test_shuffled_labels_fall_to_chance(evaluation_class, corpus):
     train, test = made_up("train", 160, 8.0, 0), made_up("test", 160, 8.0, 0)
     order = torch.randperm(160, generator=torch.Generator().manual_seed(1)).tolist()
     labels = {i: f"class {n}" for i, n in zip(test.ids, test.label.tolist(), strict=True)}
-    labels |= {i: f"class {int(train.label[order[place]])}" for place, i in enumerate(train.ids)}
+    labels |= {i: f"class {int(train.label[order[position]])}" for position, i in enumerate(train.ids)}
     for value in headlines(measured(quick(evaluation_class), corpus, train, test, labels)).values():
         assert value < 1 / CLASSES + 0.2
 
@@ -182,7 +182,9 @@ def test_a_group_is_never_on_both_sides_of_the_selection(evaluation_class, corpu
     """Pairs of equal clips with random labels: whoever looks at the twin in selection believes in one neighbour."""
     train = made_up("train", 160, 0.0, 0)
     twin = torch.arange(160) // 2 * 2
-    train = replace(train, mean=train.mean[twin], slots=train.slots[twin], tokens=train.tokens.rows(twin))
+    train = replace(
+        train, mean=train.mean[twin], temporal_concat=train.temporal_concat[twin], tokens=train.tokens.rows(twin)
+    )
     result = measured(quick(evaluation_class), corpus, train, made_up("test", 80, 0.0, 0))
     for scores in result.protocol.get("held_out_accuracy", {}).values():
         assert max(scores.values()) < 0.6
@@ -216,7 +218,7 @@ def test_files_are_told_apart_and_by_shuffled_labels_no_better_than_by_chance(ev
     inside, values = [], []
     for seed in range(5):
         order = np.random.default_rng(seed).permutation(len(labels))
-        shuffled = {name: labels[place] for name, place in zip(names, order, strict=True)}
+        shuffled = {name: labels[position] for name, position in zip(names, order, strict=True)}
         result = quick(evaluation_class).run(replace(context, labels=shuffled))
         for name in headlines(result):
             if result.metrics[name].interval is None:

@@ -35,7 +35,7 @@ from tubelet.types import Batch, Budget, Clip, Mask
 
 every_masker = pytest.mark.parametrize("masker_class", MASKERS, ids=lambda c: c.__name__)
 grids = st.builds(
-    lambda slots, side: Clip(frames=2 * slots, size=4 * side, tubelet_frames=2, tubelet_size=4),
+    lambda time_steps, side: Clip(frames=2 * time_steps, size=4 * side, tubelet_frames=2, tubelet_size=4),
     st.integers(4, 8),
     st.integers(2, 7),
 )
@@ -90,8 +90,8 @@ def test_visible_and_hidden_are_a_sorted_partition_of_the_tubelets_with_the_budg
     together = torch.cat([mask.visible, mask.hidden], 1).sort(1).values
     assert torch.equal(together, torch.arange(clip.num_tubelets).expand_as(together))
     if budget.per != "clip":
-        slot = mask.hidden // clip.num_places
-        counts = torch.stack([(slot == s).sum(1) for s in range(clip.grid[0])])
+        time_step = mask.hidden // clip.num_positions
+        counts = torch.stack([(time_step == s).sum(1) for s in range(clip.grid[0])])
         assert (counts == budget.hidden).all()
 
 
@@ -158,15 +158,15 @@ def test_a_ratio_that_hides_nothing_or_everything_is_refused(masker_class):
     ids=str,
 )
 def test_counts_at_8x14x14_are_the_published_ones(masker, visible):
-    """And those of our own, by the same rounding: hidden floored per slot, or visible floored per clip."""
+    """And those of our own, by the same rounding: hidden floored per time step, or visible floored per clip."""
     clip = Clip()
     mask = draw(masker, batch_of(clip, 2), clip)
     assert mask.visible.shape == (2, visible)
     assert mask.hidden.shape == (2, 1568 - visible)
     budget = masker.budget(clip)
     if budget.per != "clip":
-        slots = torch.stack([torch.bincount(hidden // 196, minlength=8) for hidden in mask.hidden])
-        assert (slots == budget.hidden).all()
+        time_steps = torch.stack([torch.bincount(hidden // 196, minlength=8) for hidden in mask.hidden])
+        assert (time_steps == budget.hidden).all()
 
 
 def test_the_hidden_counts_that_papers_print():
@@ -175,19 +175,19 @@ def test_the_hidden_counts_that_papers_print():
     assert Text(ratio=0.6).budget(clip).hidden == 117
 
 
-def test_a_tube_hides_the_same_places_in_every_slot():
+def test_a_tube_hides_the_same_places_at_every_time_step():
     clip = Clip()
-    hidden = draw(Tube(), batch_of(clip), clip).hidden.unflatten(1, (8, 176)) % clip.num_places
+    hidden = draw(Tube(), batch_of(clip), clip).hidden.unflatten(1, (8, 176)) % clip.num_positions
     assert (hidden == hidden[:, :1]).all()
 
 
 @pytest.mark.parametrize("masker", [Frame(ratio=0.75), Future(ratio=0.75)], ids=str)
-def test_frame_and_future_hide_whole_slots(masker):
+def test_frame_and_future_hide_whole_time_steps(masker):
     clip = Clip(frames=16, size=32, tubelet_size=8)
-    slots = draw(masker, batch_of(clip), clip).hidden.unflatten(1, (6, 16)) // clip.num_places
-    assert (slots == slots[:, :, :1]).all()
+    time_steps = draw(masker, batch_of(clip), clip).hidden.unflatten(1, (6, 16)) // clip.num_positions
+    assert (time_steps == time_steps[:, :, :1]).all()
     if isinstance(masker, Future):
-        assert slots[:, :, 0].tolist() == [[2, 3, 4, 5, 6, 7]] * 3
+        assert time_steps[:, :, 0].tolist() == [[2, 3, 4, 5, 6, 7]] * 3
 
 
 def test_centre_hides_no_place_farther_than_a_visible_one():
@@ -195,8 +195,8 @@ def test_centre_hides_no_place_farther_than_a_visible_one():
     mask = draw(Centre(ratio=0.5), batch_of(clip, 1), clip)
 
     def distance(index):
-        place = index % clip.num_places
-        return torch.hypot(place // 7 - 3.0, place % 7 - 3.0)
+        position = index % clip.num_positions
+        return torch.hypot(position // 7 - 3.0, position % 7 - 3.0)
 
     assert distance(mask.hidden).max() <= distance(mask.visible).min()
 
@@ -209,7 +209,7 @@ def test_block_hides_the_union_of_its_blocks_when_the_count_allows_it():
     for clip_scores in scores:
         inside = (clip_scores[:100] > 0).sum()
         assert 12 <= inside <= 36
-        exact = Mask.hide_top(clip_scores[None], Budget(int(inside), "place", clip.grid))
+        exact = Mask.hide_top(clip_scores[None], Budget(int(inside), "position", clip.grid))
         assert (clip_scores[exact.hidden[0]] > 0).all()
 
 
@@ -221,14 +221,14 @@ def test_smooth_noise_has_fewer_borders_than_random_and_becomes_a_tube():
         hidden = torch.zeros(40, clip.num_tubelets).scatter(1, mask.hidden, 1.0).unflatten(1, clip.grid)
         return float(hidden.diff(dim=axis).abs().mean())
 
-    rough, smooth = SmoothNoise(places_wide=0.0, slots_wide=0.0), SmoothNoise(places_wide=2.0, slots_wide=2.0)
+    rough, smooth = SmoothNoise(sigma_space=0.0, sigma_time=0.0), SmoothNoise(sigma_space=2.0, sigma_time=2.0)
     assert changes(rough, 2) == pytest.approx(2 * 0.75 * 0.25, rel=0.05)
     assert changes(smooth, 2) < 0.6 * changes(rough, 2)
     assert changes(smooth, 1) < 0.6 * changes(rough, 1)
-    assert changes(SmoothNoise(places_wide=0.0, slots_wide=1000.0), 1) < 0.02
+    assert changes(SmoothNoise(sigma_space=0.0, sigma_time=1000.0), 1) < 0.02
 
 
-def test_text_hides_the_most_similar_places_of_every_slot_and_bottom_the_least():
+def test_text_hides_the_most_similar_places_of_every_time_step_and_bottom_the_least():
     clip = Clip(frames=4, size=64, tubelet_size=16)
     batch = batch_of(clip)
     scores = batch.maps["text"].unflatten(1, (2, 16))
@@ -266,8 +266,8 @@ def test_text_sampled_without_heat_is_the_top_and_with_endless_heat_is_random(cl
     assert torch.equal(hidden(pick="sample", temperature=1e9), hidden(pick="random"))
 
 
-def test_text_sampled_draws_with_weights_of_likeness_over_temperature():
-    """One of four places is hidden, so its frequency is the softmax that the temperature gives."""
+def test_text_sampled_draws_with_weights_of_similarity_over_temperature():
+    """One of four positions is hidden, so its frequency is the softmax that the temperature gives."""
     clip = Clip(frames=2, size=32, tubelet_size=16)
     similarity = torch.tensor([0.1, 0.4, 0.2, 0.9])
     batch = batch_of(clip, 20_000, maps=similarity.expand(20_000, 4))
@@ -295,24 +295,24 @@ def test_a_temperature_below_zero_is_refused():
 @given(clip=grids, ratio=ratios)
 def test_text_frame_without_noise_is_the_top_of_the_whole_clip(clip, ratio):
     batch = batch_of(clip)
-    masker = TextFrame(ratio=ratio, temperature=0.0, slots=0.0)
+    masker = TextFrame(ratio=ratio, temperature=0.0, time_step_weight=0.0)
     expected = Mask.hide_top(batch.maps["text"], masker.budget(clip)).hidden
     assert torch.equal(draw(masker, batch, clip).hidden, expected)
 
 
 @settings(deadline=None, max_examples=25)
 @given(clip=grids)
-def test_text_frame_hides_whole_slots_as_the_weight_of_their_draw_grows(clip):
-    slots = clip.grid[0]
-    hidden = draw(TextFrame(ratio=(slots // 2) / slots, slots=1e5), batch_of(clip), clip).hidden
-    counts = torch.stack([torch.bincount(row // clip.num_places, minlength=slots) for row in hidden])
-    assert set(counts.flatten().tolist()) == {0, clip.num_places}
+def test_text_frame_hides_whole_time_steps_as_the_weight_of_their_draw_grows(clip):
+    time_steps = clip.grid[0]
+    hidden = draw(TextFrame(ratio=(time_steps // 2) / time_steps, time_step_weight=1e5), batch_of(clip), clip).hidden
+    counts = torch.stack([torch.bincount(row // clip.num_positions, minlength=time_steps) for row in hidden])
+    assert set(counts.flatten().tolist()) == {0, clip.num_positions}
 
 
 def test_text_frame_hides_what_is_named_more_often_than_the_rest_and_still_shows_it_at_times():
     clip = Clip(frames=16, size=64, tubelet_size=16)
     subject = torch.zeros(2000, clip.num_tubelets)
-    subject[:, 5::16] = 1.0  # one place of each of the 8 slots
+    subject[:, 5::16] = 1.0  # one position of each of the 8 time steps
     hidden = draw(TextFrame(), batch_of(clip, 2000, maps=subject), clip).hidden
     share = torch.bincount(hidden.flatten(), minlength=128) / 2000
     named = share[5::16]
@@ -321,9 +321,9 @@ def test_text_frame_hides_what_is_named_more_often_than_the_rest_and_still_shows
     assert share.mean() == pytest.approx(0.5)
 
 
-def test_a_weight_of_slots_below_zero_is_refused():
-    with pytest.raises(RecipeError, match=r"masker\.slots=-1"):
-        TextFrame(slots=-1.0)
+def test_a_weight_of_time_steps_below_zero_is_refused():
+    with pytest.raises(RecipeError, match=r"masker\.time_step_weight=-1"):
+        TextFrame(time_step_weight=-1.0)
 
 
 def test_random_and_tube_hide_every_place_equally_often():
@@ -364,4 +364,4 @@ def test_a_masker_is_a_frozen_config_in_a_file_that_names_its_paper_and_its_law(
         masker_class().ratio = 0.5
     story = sys.modules[masker_class.__module__].__doc__
     assert "arXiv" in story
-    assert "Law:" in story
+    assert "Invariant:" in story

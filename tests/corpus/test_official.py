@@ -198,9 +198,9 @@ def test_a_damaged_file_is_named_with_the_line_at_fault(dataset: Dataset, name: 
 
 def test_files_are_found_wherever_they_lie_and_the_others_keep_a_row(tmp_path: Path, run: Run) -> None:
     write(tmp_path / "lists", official.UCF101)
-    for place in ("flat/v_ApplyEyeMakeup_g08_c01.avi", "YoYo/v_YoYo_g07_c03.avi", "mp4/v_YoYo_g25_c04.mp4"):
-        (tmp_path / "v" / place).parent.mkdir(parents=True, exist_ok=True)
-        write_video(tmp_path / "v" / place, moving(8, HEIGHT, WIDTH, len(place)), FPS)
+    for position in ("flat/v_ApplyEyeMakeup_g08_c01.avi", "YoYo/v_YoYo_g07_c03.avi", "mp4/v_YoYo_g25_c04.mp4"):
+        (tmp_path / "v" / position).parent.mkdir(parents=True, exist_ok=True)
+        write_video(tmp_path / "v" / position, moving(8, HEIGHT, WIDTH, len(position)), FPS)
     options = ("--dataset", "ucf101", "--videos", tmp_path / "v", "--out", tmp_path / "c")
     code, out, _ = run(tmp_path / "lists", *options)
     assert code == 0
@@ -275,10 +275,10 @@ def test_a_file_in_two_splits_is_kept_in_the_measured_one_and_what_was_left_out_
     assert not [remark for remark in made.remarks if "leak" in remark]
 
 
-def shelf_of(folder: Path, *places: str) -> Shelf:
-    for place in places:
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        (folder / place).touch()
+def shelf_of(folder: Path, *positions: str) -> Shelf:
+    for position in positions:
+        (folder / position).parent.mkdir(parents=True, exist_ok=True)
+        (folder / position).touch()
     return Shelf(folder)
 
 
@@ -305,9 +305,9 @@ def test_two_names_do_not_share_a_file_that_only_one_of_them_can_be(tmp_path: Pa
 def test_a_row_whose_file_is_in_doubt_keeps_its_label_for_itself(tmp_path: Path, run: Run) -> None:
     """Each of two files of one name is of another class; the first one found is not taken for the second."""
     write(tmp_path / "lists", official.UCF101)
-    for place in ("one/v_YoYo_g07_c03.avi", "two/v_YoYo_g07_c03.avi", "two/v_YoYo_g25_c04.avi"):
-        (tmp_path / "v" / place).parent.mkdir(parents=True, exist_ok=True)
-        write_video(tmp_path / "v" / place, moving(8, HEIGHT, WIDTH, len(place)), FPS)
+    for position in ("one/v_YoYo_g07_c03.avi", "two/v_YoYo_g07_c03.avi", "two/v_YoYo_g25_c04.avi"):
+        (tmp_path / "v" / position).parent.mkdir(parents=True, exist_ok=True)
+        write_video(tmp_path / "v" / position, moving(8, HEIGHT, WIDTH, len(position)), FPS)
     options = ("--dataset", "ucf101", "--videos", tmp_path / "v", "--out", tmp_path / "c")
     code, out, err = run(tmp_path / "lists", *options)
     assert code == 0, err

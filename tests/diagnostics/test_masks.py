@@ -80,8 +80,12 @@ def test_coverage_is_that_of_a_loop_over_pixels(corpus: Corpus) -> None:
         hidden = Random(ratio=0.5)(replace(batch, key=key), CLIP, key).hidden[0].tolist()
         owner = truth(corpus, batch.ids[0]).owner[0:16:2]  # 8 frames, every second of 16, from the first
         covered = sum(
-            int((owner[2 * slot : 2 * slot + 2, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] == 1).sum())
-            for slot, row, column in ((n // 36, n // 6 % 6, n % 6) for n in hidden)
+            int(
+                (
+                    owner[2 * time_step : 2 * time_step + 2, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] == 1
+                ).sum()
+            )
+            for time_step, row, column in ((n // 36, n // 6 % 6, n % 6) for n in hidden)
         )
         expected = covered / (owner == 1).sum()
         assert got.clips["Random"]["subject_hidden"][got.videos.index(batch.ids[0])] == pytest.approx(
@@ -110,8 +114,8 @@ def test_in_crops_the_truth_is_cropped_as_the_clips_are(corpus: Corpus) -> None:
         if crop.flip:
             seen = seen[..., ::-1]
         expected = [
-            seen[2 * slot : 2 * slot + 2, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].mean()
-            for slot, row, column in np.ndindex(CLIP.grid)
+            seen[2 * time_step : 2 * time_step + 2, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].mean()
+            for time_step, row, column in np.ndindex(CLIP.grid)
         ]
         known = TrueClip.of(corpus, video, CLIP, data.sampling, partial(drawn_crop, augment, 0))
         np.testing.assert_allclose(known.subject, expected, atol=1e-5)
@@ -133,7 +137,9 @@ def test_a_tube_follows_what_does_not_move_and_a_moving_mask_what_moves() -> Non
     still = scene(moves=0.0)
     moving = scene(moves=8.0)  # a place a frame
     tube = np.tile(np.arange(36) % 3 == 0, 4)
-    walks = np.concatenate([np.roll((np.arange(36) % 6 == 1).reshape(6, 6), slot, 1).ravel() for slot in range(4)])
+    walks = np.concatenate(
+        [np.roll((np.arange(36) % 6 == 1).reshape(6, 6), time_step, 1).ravel() for time_step in range(4)]
+    )
     frames = np.arange(4)
     assert agreement(tube, *followed(still, frames, (4, 6, 6))) == (1.0, 1.0)
     assert agreement(walks, *followed(moving, frames, (4, 6, 6))) == (1.0, 1.0)
@@ -145,9 +151,9 @@ def test_a_tube_follows_what_does_not_move_and_a_moving_mask_what_moves() -> Non
 
 def scene(moves: float) -> Truth:
     """Ground alone, that moves to the right by so many pixels a frame."""
-    place = np.zeros((1, 5, 2))
-    place[0, :, 0] = moves * np.arange(5)
-    return Truth(np.zeros((4, 48, 48), np.uint8), np.ones((1, 5)), np.zeros((1, 5)), place)
+    position = np.zeros((1, 5, 2))
+    position[0, :, 0] = moves * np.arange(5)
+    return Truth(np.zeros((4, 48, 48), np.uint8), np.ones((1, 5)), np.zeros((1, 5)), position)
 
 
 def test_a_tube_stays_and_every_masks_entropy_is_told(measured: Measured) -> None:

@@ -51,7 +51,7 @@ def test_it_reads_the_tokens_of_the_encoder_in_the_order_of_the_features(context
 
 
 def test_averaged_places_are_the_means_of_their_blocks(context, clip):
-    whole, one = (context.with_tokens("train", places).tokens for places in (None, 1))
+    whole, one = (context.with_tokens("train", indices).tokens for indices in (None, 1))
     every = whole.load(torch.arange(len(whole))).unflatten(1, (clip.grid[0], -1))
     torch.testing.assert_close(one.load(torch.arange(len(one))), every.mean(2), rtol=0, atol=2e-3)
 
@@ -61,9 +61,9 @@ def test_it_learns_what_one_token_of_many_says():
     rng = torch.Generator().manual_seed(0)
     label = torch.arange(160) % 2
     tokens = torch.randn(160, 12, 8, generator=rng)
-    place = torch.randint(0, 12, (160,), generator=rng)
-    tokens[torch.arange(160), place, 0] = 8.0
-    tokens[torch.arange(160), place, 1] = 4.0 * (2 * label - 1)
+    index = torch.randint(0, 12, (160,), generator=rng)
+    tokens[torch.arange(160), index, 0] = 8.0
+    tokens[torch.arange(160), index, 1] = 4.0 * (2 * label - 1)
     values = Tokens(tuple(tokens.flatten(1).half().numpy()), 8)
     head = learn(Attentive(epochs=30, batch=30), values.rows(torch.arange(120)), label[:120], 2, 1e-2)
     assert (scores_of(head, values.rows(torch.arange(120, 160))).argmax(1) == label[120:]).float().mean() > 0.9

@@ -203,14 +203,14 @@ def test_two_commands_can_fill_one_series(corpus, clip, data, tmp_path):
     features = Context(encoder, corpus, clip, data).features("train")
     videos = corpus.select("train")
 
-    def row(place: int):
+    def row(index: int):
         from tubelet.evaluations.cache import Row
 
-        return Row(False, {"mean": features.mean[place].numpy()})
+        return Row(False, {"mean": features.mean[index].numpy()})
 
-    for place in range(4):
-        one.add(videos[place], row(place))
-        other.add(videos[place + 2], row(place + 2))
+    for index in range(4):
+        one.add(videos[index], row(index))
+        other.add(videos[index + 2], row(index + 2))
     one.flush()
     other.flush()
     found = Store(tmp_path, view_of(encoder, clip, data))

@@ -93,8 +93,8 @@ def test_all_evaluations_with_baselines_are_printed_and_written(runs, corpus, ca
     for name in names[:3]:
         assert set(found[name].baselines) == {"random", "mean_image", "raw_pixels"}
     assert not found["reconstruction"].baselines
-    # the mean over time cannot tell rising from falling; the slots side by side can, for it is a change of grey
-    assert found["linear"].baselines["mean_image"].metrics["slots.accuracy"].value == 1.0
+    # the mean over time cannot tell rising from falling; the time steps side by side can, for it is a change of grey
+    assert found["linear"].baselines["mean_image"].metrics["temporal_concat.accuracy"].value == 1.0
     assert found["linear"].baselines["mean_image"].metrics["mean.accuracy"].value < 0.9
     for result in found.values():
         assert result.versions["torch"] == torch.__version__

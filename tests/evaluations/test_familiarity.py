@@ -18,8 +18,8 @@ from tubelet.models.encoder import Vit
 
 def clouds(seed: int, count: int, centres: torch.Tensor) -> torch.Tensor:
     rng = torch.Generator().manual_seed(seed)
-    place = torch.arange(count) % len(centres)
-    return centres[place] + 0.2 * torch.randn(count, centres.shape[1], generator=rng)
+    index = torch.arange(count) % len(centres)
+    return centres[index] + 0.2 * torch.randn(count, centres.shape[1], generator=rng)
 
 
 CENTRES = torch.eye(6)[:3] * 3 + 5

@@ -19,15 +19,15 @@ def encoder(clip):
     return Vit(width=32, depth=1, heads=2).build(clip)
 
 
-def test_features_are_the_means_of_the_tokens_and_of_each_slot(small, clip, data, encoder):
+def test_features_are_the_means_of_the_tokens_and_of_each_time_step(small, clip, data, encoder):
     features = extract(encoder, small, clip, data, "train", Settings(batch=7))
     [batch] = eval_batches(small, small.select("train"), clip, data, batch=100)
     with torch.no_grad():
         tokens = encoder.encode(batch.video)
     assert features.ids == batch.ids
     torch.testing.assert_close(features.mean, tokens.mean(1), rtol=0, atol=1e-5)
-    slots = torch.cat([tokens[:, :4].mean(1), tokens[:, 4:].mean(1)], 1)
-    torch.testing.assert_close(features.slots, slots, rtol=0, atol=1e-5)
+    time_steps = torch.cat([tokens[:, :4].mean(1), tokens[:, 4:].mean(1)], 1)
+    torch.testing.assert_close(features.temporal_concat, time_steps, rtol=0, atol=1e-5)
 
 
 def test_corrupt_and_missing_clips_are_named_and_counted_and_nothing_takes_their_place(small, clip, data, encoder):
@@ -61,7 +61,7 @@ def test_features_are_computed_once_and_kept_by_all_that_decides_them(small, cli
     seen = sum(calls)
     again = Context(counting, small, clip, data, keep=tmp_path).features("test")
     assert sum(calls) == seen == 11
-    assert torch.equal(again.slots, features.slots)
+    assert torch.equal(again.temporal_concat, features.temporal_concat)
     assert (again.ids, again.groups, again.failed, again.short) == (
         features.ids, features.groups, features.failed, features.short
     )  # fmt: skip
@@ -101,14 +101,16 @@ def test_other_labels_take_the_place_of_the_tables(small, clip, data, encoder):
     assert features.counts()["unlabelled"] == 0
 
 
-def test_the_mean_image_is_the_mean_of_the_clip_and_its_slots_are_in_order(small, clip, data):
+def test_the_mean_image_is_the_mean_of_the_clip_and_its_time_steps_are_in_order(small, clip, data):
     baseline = mean_image(Context(Vit(width=32, depth=1, heads=2).build(clip), small, clip, data))
     features = baseline.features("train")
     [batch] = eval_batches(small, small.select("train"), clip, data, batch=100)
     blocks = batch.video.float().mean(2).unflatten(3, (16, 2)).unflatten(2, (16, 2)).mean((3, 5)) / 255  # b c 16 16
     grey = features.mean.unflatten(1, (16, 16, 3))
     torch.testing.assert_close(grey.mean((1, 2)), blocks.mean((2, 3)), rtol=0, atol=2e-3)
-    change = features.slots.unflatten(1, (2, -1)).mean(2).diff(dim=1).squeeze(1)  # later slot minus earlier one
+    change = (
+        features.temporal_concat.unflatten(1, (2, -1)).mean(2).diff(dim=1).squeeze(1)
+    )  # later time_step minus earlier one
     assert torch.equal(change > 0, features.label == features.classes.index("rises"))
     assert isinstance(baseline.encoder, MeanImage)
 

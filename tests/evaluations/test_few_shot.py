@@ -17,7 +17,7 @@ def made_up(count: int, classes: int, per_group: int = 1, apart: float = 2.0, se
     label = torch.arange(count) // per_group % classes
     mean = torch.randn(count, 6, generator=rng) + apart * centres[label]
     return Features(
-        mean=mean, slots=mean, label=label, ids=tuple(f"{seed}-{i}" for i in range(count)),
+        mean=mean, temporal_concat=mean, label=label, ids=tuple(f"{seed}-{i}" for i in range(count)),
         groups=tuple(f"{seed}-{i // per_group}" for i in range(count)), classes=tuple("abcdefgh"[:classes]),
     )  # fmt: skip
 
@@ -88,8 +88,8 @@ def test_more_shots_are_better_and_too_many_are_said(small, clip, data):
 
 def test_with_fewer_classes_than_ways_all_are_taken_and_the_name_says_so(small, clip, data):
     result = run(FewShot(episodes=10, samples=50), made_up(40, 2), made_up(40, 2, seed=1), small, clip, data)
-    assert "2way_5shot.slots.accuracy" in result.metrics
-    assert result.metrics["2way_5shot.slots.accuracy"].chance == 0.5
+    assert "2way_5shot.temporal_concat.accuracy" in result.metrics
+    assert result.metrics["2way_5shot.temporal_concat.accuracy"].chance == 0.5
 
 
 def test_where_every_query_is_of_the_supports_group_nothing_is_measured_and_that_is_said(small, clip, data):

@@ -24,10 +24,10 @@ def test_the_vote_is_that_of_sklearn(vote, k):
 def test_queries_asked_in_parts_have_the_neighbours_of_all_at_once(monkeypatch):
     rng = torch.Generator().manual_seed(0)
     bank, queries = (torch.randn(count, 3, generator=rng, dtype=torch.float64) for count in (40, 25))
-    cosines, places = knn.neighbours(bank, queries, 7)
+    cosines, indices = knn.neighbours(bank, queries, 7)
     monkeypatch.setattr(knn, "CELLS", 120)
     again, same = knn.neighbours(bank, queries, 7)
-    assert torch.equal(places, same)
+    assert torch.equal(indices, same)
     torch.testing.assert_close(again, cosines)
 
 

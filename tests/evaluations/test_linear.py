@@ -28,7 +28,7 @@ def clouds(count: int, width: int, classes: int, apart: float, seed: int = 0, gr
     mean = torch.randn(count, width, generator=rng) + apart * centres[label]
     return Features(
         mean=mean,
-        slots=torch.cat([mean, torch.randn(count, width, generator=rng)], 1),
+        temporal_concat=torch.cat([mean, torch.randn(count, width, generator=rng)], 1),
         ids=tuple(f"clip-{seed}-{i}" for i in range(count)),
         groups=tuple(f"group-{seed}-{g}" for g in group.tolist()),
         label=label,
@@ -137,10 +137,10 @@ def test_the_intervals_of_hundreds_of_classes_and_thousands_of_groups_are_those_
     intervals, _ = measure(predicted, test, seed=0, samples=100)
     draws = bootstrap_weights(4000, seed=0, samples=100)
     names = sorted(set(test.groups))
-    place, hit = np.searchsorted(names, test.groups), (predicted == test.label).numpy()
+    index, hit = np.searchsorted(names, test.groups), (predicted == test.label).numpy()
     accuracy, balanced = [], []
     for times in draws:
-        often = times[place]
+        often = times[index]
         accuracy.append((often * hit).sum() / often.sum())
         every = np.bincount(test.label, often, 700)
         balanced.append(np.mean((np.bincount(test.label, often * hit, 700) / np.maximum(every, 1))[every > 0]))

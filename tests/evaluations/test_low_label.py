@@ -19,7 +19,7 @@ def made_up(split: str, count: int, apart: float = 1.5, seed: int = 0) -> Featur
     label = torch.arange(count) // 2 % 4
     mean = torch.randn(count, 8, generator=rng) + apart * centres[label]
     return Features(
-        mean=mean, slots=mean, label=label, ids=tuple(f"{split}-{i}" for i in range(count)),
+        mean=mean, temporal_concat=mean, label=label, ids=tuple(f"{split}-{i}" for i in range(count)),
         groups=tuple(f"{split}-{i // 2}" for i in range(count)), classes=tuple("abcd"),
     )  # fmt: skip
 

@@ -26,13 +26,13 @@ def synth(tmp_path_factory) -> Corpus:
 
 
 def moving(clip: Clip, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens that name what is at a place, everything moving `step` columns a slot, and the mask of one column."""
-    slots, rows, columns = clip.grid
+    """Tokens that name what is at a place, everything moving `step` columns a time step, and the mask of one column."""
+    time_steps, rows, columns = clip.grid
     codes = torch.randn(rows, columns, 16, generator=torch.Generator().manual_seed(0))
-    tokens = torch.stack([codes.roll(step * slot, dims=1) for slot in range(slots)])
-    mask = torch.zeros(slots, rows, columns)
-    for slot in range(slots):
-        mask[slot, 2:5, (1 + step * slot) % columns] = 1
+    tokens = torch.stack([codes.roll(step * time_step, dims=1) for time_step in range(time_steps)])
+    mask = torch.zeros(time_steps, rows, columns)
+    for time_step in range(time_steps):
+        mask[time_step, 2:5, (1 + step * time_step) % columns] = 1
     return tokens.flatten(0, 2), mask
 
 
@@ -57,13 +57,13 @@ def test_the_same_in_plain_loops():
     tokens, first = rng.normal(size=(3, 9, 5)), rng.random((3, 3))
     unit = tokens / np.linalg.norm(tokens, axis=-1, keepdims=True)
     masks = [first.ravel()]
-    for slot in (1, 2):
-        seen = sorted({0, slot - 1})
+    for time_step in (1, 2):
+        seen = sorted({0, time_step - 1})
         row = []
-        for place in range(9):
-            pairs = [(unit[slot, place] @ unit[m, other], masks[m][other]) for m in seen for other in range(9)]
+        for index in range(9):
+            pairs = [(unit[time_step, index] @ unit[m, other], masks[m][other]) for m in seen for other in range(9)]
             best = sorted(pairs, reverse=True)[:4]
-            weight = np.exp([likeness / 0.2 for likeness, _ in best])
+            weight = np.exp([similarity / 0.2 for similarity, _ in best])
             row.append(sum(w * value for w, (_, value) in zip(weight, best, strict=True)) / weight.sum())
         masks.append(np.array(row))
     settings = Propagation(neighbours=4, memory=1, temperature=0.2)

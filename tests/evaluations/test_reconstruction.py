@@ -47,10 +47,10 @@ def test_the_figures_are_those_of_the_kept_arrays(small, clip, data, tmp_path):
     assert result.counts["test"]["used"] == len(samples) == 11
     target = targets(samples)
     loss = ((samples.prediction.astype(np.float64) - target) ** 2).mean()
-    trivial = (target**2).mean()
+    baseline = (target**2).mean()
     assert result.metrics["loss"].value == pytest.approx(loss, rel=2e-3)  # predictions are kept in half precision
-    assert result.references["mean_prediction_loss"].value == pytest.approx(trivial, rel=1e-5)
-    assert result.metrics["r2"].value == pytest.approx(1 - loss / trivial, abs=2e-3)
+    assert result.references["mean_prediction_loss"].value == pytest.approx(baseline, rel=1e-5)
+    assert result.metrics["r2"].value == pytest.approx(1 - loss / baseline, abs=2e-3)
     copied = []
     for frames, near in zip(samples.frames, samples.nearest, strict=True):
         pixels = cut(frames, samples)[near].astype(np.float64)
@@ -110,11 +110,11 @@ def test_text_maps_and_the_caption_that_guided_the_mask_are_kept(small, clip, da
     context = context_of(small, clip, data, Text(ratio=0.5), folder=tmp_path)
     Reconstruction().run(context)
     samples = load_samples(tmp_path)
-    slots, places = 2, 4
+    time_steps, indices = 2, 4
     for name, caption, heat, hidden in zip(samples.ids, samples.captions, samples.text, samples.hidden, strict=True):
         video = next(video for video in small.videos if video.id == name)
         assert caption in [one.text for one in small.captions_of(video)]
-        top = np.argsort(-heat.reshape(slots, places), axis=1)[:, :2] + places * np.arange(slots)[:, None]
+        top = np.argsort(-heat.reshape(time_steps, indices), axis=1)[:, :2] + indices * np.arange(time_steps)[:, None]
         assert np.array_equal(np.sort(top.ravel()), hidden)
 
 
@@ -130,8 +130,8 @@ def test_an_encoder_alone_and_a_run_without_pixels_are_refused_in_one_line(small
 @settings(deadline=None, max_examples=40)
 @given(st.sampled_from([(2, 3, 3), (4, 2, 2), (3, 4, 4)]), st.data())
 def test_the_nearest_visible_tubelet_is_that_of_a_search_over_all(grid, draw):
-    slots, side, _ = grid
-    clip = Clip(frames=2 * slots, size=16 * side, tubelet_frames=2, tubelet_size=16)
+    time_steps, side, _ = grid
+    clip = Clip(frames=2 * time_steps, size=16 * side, tubelet_frames=2, tubelet_size=16)
     total = clip.num_tubelets
     budget = Budget(draw.draw(st.integers(1, total - 1)), "clip", clip.grid)
     seed = draw.draw(st.integers(0, 1000))
@@ -139,10 +139,10 @@ def test_the_nearest_visible_tubelet_is_that_of_a_search_over_all(grid, draw):
     near = nearest_visible(mask, clip)
     for row in range(2):
         visible = mask.visible[row].tolist()
-        for place, hidden in enumerate(mask.decode[row].tolist()):
+        for index, hidden in enumerate(mask.decode[row].tolist()):
             at = np.array(np.unravel_index(hidden, grid))
             steps = [int(((np.array(np.unravel_index(v, grid)) - at) ** 2).sum()) for v in visible]
-            assert near[row, place] == visible[int(np.argmin(steps))]
+            assert near[row, index] == visible[int(np.argmin(steps))]
 
 
 def test_thumbnails_are_middle_frames_of_the_videos_that_examples_name(small, tmp_path):

@@ -26,11 +26,11 @@ def loop(similarity: list[float], correct: list[bool]) -> tuple[int, float]:
     """The rank of the first right answer and the average precision; a wrong answer comes before its equals."""
     order = sorted(range(len(similarity)), key=lambda i: (-similarity[i], correct[i]))
     first, found, total = 0, 0, 0.0
-    for place, i in enumerate(order, start=1):
+    for index, i in enumerate(order, start=1):
         if correct[i]:
-            first = first or place
+            first = first or index
             found += 1
-            total += found / place
+            total += found / index
     return first, total / found
 
 
@@ -164,7 +164,7 @@ def test_without_labels_and_head_nothing_can_be_measured_and_the_reasons_are_giv
 
 def test_a_single_video_with_captions_is_not_ranked_and_the_remedy_is_named(context, tmp_path):
     corpus = context.corpus
-    rows = [{**vars(video), "split": "test" if place == 0 else "train"} for place, video in enumerate(corpus.videos)]
+    rows = [{**vars(video), "split": "test" if index == 0 else "train"} for index, video in enumerate(corpus.videos)]
     for row in rows:
         del row["row"]
     lonely = write_corpus(tmp_path, "lonely", rows, [{"video": rows[0]["id"], "text": "a red square"}])

@@ -17,7 +17,7 @@ def clouds(count, classes, seed):
     mean = centres[label] + 1.2 * torch.randn(count, 12, generator=rng)
     tokens = Tokens(tuple(row.half().numpy() for row in mean.repeat(1, 2)), 12)
     return Features(
-        mean=mean, slots=mean, label=label, ids=tuple(f"{seed} {i}" for i in range(count)),
+        mean=mean, temporal_concat=mean, label=label, ids=tuple(f"{seed} {i}" for i in range(count)),
         groups=tuple(f"{seed} group {i // classes}" for i in range(count)),
         classes=tuple(f"class {i}" for i in range(classes)), tokens=tokens,
     )  # fmt: skip
@@ -45,7 +45,7 @@ def test_equal_scores_are_no_answer_and_five_classes_need_none():
 def test_every_probe_of_many_classes_counts_it_beside_its_chance(evaluation, monkeypatch):
     parts = {"train": clouds(160, 8, 0), "test": clouds(80, 8, 1)}
     monkeypatch.setattr(Context, "features", lambda self, split: parts[split])
-    monkeypatch.setattr(Context, "with_tokens", lambda self, split, places=None: parts[split])
+    monkeypatch.setattr(Context, "with_tokens", lambda self, split, indices=None: parts[split])
     monkeypatch.setattr(Context, "identity", {"name": "many", "fingerprint": "0"})
     context = Context.__new__(Context)
     vars(context).update(seed=0)

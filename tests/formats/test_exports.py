@@ -159,7 +159,7 @@ runpy.run_path({str(exported / "search.py")!r}, run_name="__main__")
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     np.testing.assert_allclose(np.load(tmp_path / "texts.npy"), named, atol=1e-5)
     found = [line.split()[1] for line in said.splitlines()]
-    assert found == ["abcde"[place] for place in np.argsort(-(seen @ named[0]))]
+    assert found == ["abcde"[index] for index in np.argsort(-(seen @ named[0]))]
 
 
 def test_the_folder_loads_as_every_class_of_transformers_and_goes_back_bit_for_bit(run, exported):

@@ -49,10 +49,10 @@ FINGERPRINT_OF_TRIALS = "e92e3b4b222850423daaf78c84f8af7b"
 
 LOG = "log.jsonl"
 KIND, STEP = "kind", "step"  # a record of a step is one whose kind is "step"
-LOGGED = {"loss": "loss", "learning rate": "lr", "pixels": "pixels", "pixels, trivial": "pixels.trivial"}
+LOGGED = {"loss": "loss", "learning rate": "lr", "pixels": "pixels", "pixels, trivial": "pixels.baseline"}
 LOGGED_OF = {
     "miniature": LOGGED,
-    "tiny_text_guided": {**LOGGED, "contrast": "contrast", "contrast, trivial": "contrast.trivial"},
+    "tiny_text_guided": {**LOGGED, "contrast": "contrast", "contrast, trivial": "contrast.baseline"},
 }
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "task."  # what the names of weights begin with; the others are the optimizer's
@@ -64,8 +64,8 @@ METRICS, BASELINES, VALUE, INTERVAL, CHANCE = "metrics", "baselines", "value", "
 MEASURED = {
     "accuracy of the mean": "mean.accuracy",
     "balanced accuracy of the mean": "mean.balanced_accuracy",
-    "accuracy of slots": "slots.accuracy",
-    "balanced accuracy of slots": "slots.balanced_accuracy",
+    "accuracy of slots": "temporal_concat.accuracy",
+    "balanced accuracy of slots": "temporal_concat.balanced_accuracy",
 }
 LEVELS = {"chance": "mean.balanced_accuracy", "majority": "mean.accuracy"}  # whose chance they are
 COMPARED = {"random weights": "random", "mean image": "mean_image", "raw pixels": "raw_pixels"}
@@ -82,15 +82,15 @@ SPLITS = {"train": 24, "test": 12}
 SIZE, FRAMES, RATE = 96, 32, 15
 
 
-def frames_of(place: int, colour: str, shape: str, motion: str) -> np.ndarray:
+def frames_of(index: int, colour: str, shape: str, motion: str) -> np.ndarray:
     """A shape that moves over a pattern, in whole numbers: the same on every machine."""
     y, x = np.mgrid[:SIZE, :SIZE]
-    pattern = (x * (3 + place % 5) + y * (7 + place % 3) + (x * y) // (5 + place % 4)) % 97
+    pattern = (x * (3 + index % 5) + y * (7 + index % 3) + (x * y) // (5 + index % 4)) % 97
     frames = np.repeat(np.stack([pattern + 40, pattern + 60, 150 - pattern], -1)[None], FRAMES, 0).astype(np.uint8)
     for time, frame in enumerate(frames):
         step = 2 * time
-        across = (10 + 5 * place + step * (motion == "right")) % (SIZE - 24)
-        below = (14 + 7 * place + step * (motion == "down")) % (SIZE - 24)
+        across = (10 + 5 * index + step * (motion == "right")) % (SIZE - 24)
+        below = (14 + 7 * index + step * (motion == "down")) % (SIZE - 24)
         inside = frame[below : below + 24, across : across + 24]
         if shape == "square":
             inside[:] = COLOURS[colour]
@@ -114,16 +114,16 @@ def write_videos(folder: Path) -> None:
     """Videos, labels and captions, as a user has them."""
     (folder / "videos").mkdir(parents=True)
     labels, captions = ["path,label,split"], ["path,caption,source"]
-    place = 0
+    index = 0
     for split, count in SPLITS.items():
         for number in range(count):
-            colour, shape, motion = list(COLOURS)[place % 4], SHAPES[(place // 2) % 3], MOTIONS[place % 3]
+            colour, shape, motion = list(COLOURS)[index % 4], SHAPES[(index // 2) % 3], MOTIONS[index % 3]
             name = f"{split}-{number:02}.mkv"
-            write_lossless(folder / "videos" / name, frames_of(place, colour, shape, motion))
+            write_lossless(folder / "videos" / name, frames_of(index, colour, shape, motion))
             labels.append(f"{name},{motion},{split}")
             captions.append(f"{name},a {colour} {shape},subject")
             captions.append(f"{name},it goes {motion},verb")
-            place += 1
+            index += 1
     (folder / "labels.csv").write_text("\n".join(labels) + "\n")
     (folder / "captions.csv").write_text("\n".join(captions) + "\n")
 

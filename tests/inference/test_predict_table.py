@@ -203,7 +203,7 @@ def test_a_video_unlike_all_that_was_learned_from_stands_under_a_caution(pretrai
     assert "without the features of its clips" in capsys.readouterr().out
     encoder = tubelet.load_encoder(run)
     known = tubelet.embed(encoder, [video.path for video in corpus.select("train")])
-    ids = [f"{place}" for place in range(2 * len(known))]
+    ids = [f"{index}" for index in range(2 * len(known))]
     near = Familiarity.of(known.repeat(2, 1) + 1e-3 * torch.randn(28, 32), ids, ids)
     head = load_file(run / "classifiers" / "linear.safetensors")
     if head["shift"].shape != known.shape[1:]:

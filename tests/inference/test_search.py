@@ -30,8 +30,8 @@ class Words:
 def features(count: int) -> Features:
     rng = torch.Generator().manual_seed(0)
     return Features(
-        mean=torch.randn(count, 8, generator=rng), slots=torch.empty(count, 0), label=torch.full((count,), -1),
-        ids=tuple(f"clip {i:02d}" for i in range(count)), groups=tuple(map(str, range(count))),
+        mean=torch.randn(count, 8, generator=rng), temporal_concat=torch.empty(count, 0), label=torch.full((count,),
+        -1), ids=tuple(f"clip {i:02d}" for i in range(count)), groups=tuple(map(str, range(count))),
     )  # fmt: skip
 
 

@@ -73,8 +73,8 @@ def serve() -> None:
 
 def do(words: list[str], folder: str, kill: tuple[int, str] | None, said: str, points: str) -> None:
     os.chdir(folder)
-    for number, place, flags in ((0, os.devnull, os.O_RDONLY), (1, said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)):
-        os.dup2(os.open(place, flags), number)
+    for number, position, flags in ((0, os.devnull, os.O_RDONLY), (1, said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)):
+        os.dup2(os.open(position, flags), number)
     os.dup2(1, 2)
     watch(Path(points), kill)
     code = 1

@@ -56,8 +56,8 @@ def cluster(work: Work, shards: Sequence[Shard], limits: Limits) -> Iterator[tup
     """Another engine: shards as bytes, the last first, as a cluster's workers may have it."""
     for number in reversed(range(len(shards))):
         sent = pickle.dumps((work, shards[number]))
-        for place, result in enumerate(pickle.loads(pickle.dumps(do_shard(*pickle.loads(sent))))):
-            yield number, place, result
+        for index, result in enumerate(pickle.loads(pickle.dumps(do_shard(*pickle.loads(sent))))):
+            yield number, index, result
 
 
 @pytest.mark.parametrize("engine", [None, cluster])

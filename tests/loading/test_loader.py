@@ -116,21 +116,21 @@ def test_a_sample_is_its_frames_through_its_crop(corpus: Corpus) -> None:
     """The clip of (seed, epoch, row), put together by hand."""
     batch = train(corpus, last_step=1)[0]
     videos = {video.id: video for video in corpus.videos}
-    for place, name in enumerate(batch.ids):
+    for position, name in enumerate(batch.ids):
         video = videos[name]
         rng = seeds.generator(7, "sample", 0, video.row)
         u, _ = rng.random(2)
         sampled = DATA.sampling.times(timestamps(video.path), CLIP, float(u))
         crop = DATA.augment.draw(rng, video.height, video.width)
         want = crop_frames(read_frames(video.path, sampled.times), crop, CLIP.size)
-        assert torch.equal(batch.video[place], want)
-        assert batch.key[place] == seeds.key(7, "clip", 0, video.row)
+        assert torch.equal(batch.video[position], want)
+        assert batch.key[position] == seeds.key(7, "clip", 0, video.row)
         assert batch.source is not None
-        assert batch.source[place] == video.row
+        assert batch.source[position] == video.row
         assert batch.label is not None
-        assert corpus.labels[int(batch.label[place])] == video.label
+        assert corpus.labels[int(batch.label[position])] == video.label
         assert batch.short is not None
-        assert batch.short[place] == (video.frames < 10)
+        assert batch.short[position] == (video.frames < 10)
 
 
 def test_evaluation_takes_the_centre_of_every_video_in_order(corpus: Corpus) -> None:
@@ -164,8 +164,8 @@ def test_unreadable_clips_are_left_out_and_named_never_replaced(damaged: Corpus,
     for whole, batch in zip(good, train(damaged, last_step=4), strict=True):
         lost = {line.split(": ")[0] for line in batch.failed}
         assert lost <= {damaged.videos[2].id, damaged.videos[5].id}
-        kept = [place for place, name in enumerate(whole.ids) if name not in lost]
-        assert batch.ids == tuple(whole.ids[place] for place in kept)
+        kept = [position for position, name in enumerate(whole.ids) if name not in lost]
+        assert batch.ids == tuple(whole.ids[position] for position in kept)
         assert torch.equal(batch.video, whole.video[kept])
     failed = [line for batch in train(damaged, last_step=4) for line in batch.failed]
     assert any("no such file" in line for line in failed)
@@ -223,9 +223,9 @@ def test_segments_read_only_their_span(corpus: Corpus, tmp_path: Path) -> None:
     ]
     cut = write_corpus(tmp_path, "cut", rows)
     (batch,) = eval_batches(cut, cut.videos, CLIP, chz.replace(DATA, sampling=Sampling(stride=3)), batch=2)
-    for place, (start, _) in enumerate(spans):
+    for position, (start, _) in enumerate(spans):
         want = read_frames(path, start + np.array([0.0, 0.3, 0.6, 0.9]))
-        assert torch.equal(batch.video[place], crop_frames(want, Crop.centre(40, 48), 32))
+        assert torch.equal(batch.video[position], crop_frames(want, Crop.centre(40, 48), 32))
 
 
 class KnownMaps(Maps):
@@ -277,13 +277,13 @@ def test_the_caption_drawn_travels_with_its_map_and_embedding(corpus: Corpus, st
     for batch in train(corpus, needs=("text",), text=True, last_step=9):
         assert batch.text is not None
         assert batch.caption is not None
-        for place, name in enumerate(batch.ids):
-            row = int(batch.text[place, 0])
+        for position, name in enumerate(batch.ids):
+            row = int(batch.text[position, 0])
             caption = corpus.captions[row]
             assert caption.video == name
-            assert batch.maps["text"][place, 1] == row
-            assert batch.caption[place] == numbers[reading.normalise_text(caption.text)]
-            rows.setdefault(int(batch.maps["text"][place, 0]), set()).add(row)
+            assert batch.maps["text"][position, 1] == row
+            assert batch.caption[position] == numbers[reading.normalise_text(caption.text)]
+            rows.setdefault(int(batch.maps["text"][position, 0]), set()).add(row)
     assert sum(len(drawn) == 2 for drawn in rows.values()) >= 3, "both captions of a video are drawn in time"
     assert len({int(n) for n in numbers.values()}) == 11  # ten of their own, one that all share
 
@@ -323,9 +323,9 @@ def test_the_caption_nearest_to_the_clip_is_chosen(corpus: Corpus, stores: Any) 
     data = chz.replace(DATA, sampling=Sampling(stride=1), captions=CaptionChoice(pick="nearest"))
     for batch in train(corpus, data, text=True, needs=("text",)):
         assert batch.text is not None
-        for place in range(len(batch)):
-            middle = float(batch.maps["text"][place, 2]) + 0.15
-            caption = corpus.captions[int(batch.text[place, 0])]
+        for position in range(len(batch)):
+            middle = float(batch.maps["text"][position, 2]) + 0.15
+            caption = corpus.captions[int(batch.text[position, 0])]
             assert caption.time == (0.2 if middle < 1.0 else 1.8)
 
 

@@ -73,7 +73,7 @@ def test_captions_of_another_video_share_no_text_with_its_own_and_do_not_depend_
         owners = [one for one in videos if corpus.captions_of(one, "subject")[0].text == captions[0].text]
         assert video.split in {one.split for one in owners}
         assert {caption.video for caption in captions} == {video.id}  # whose map is asked for
-    choice = CaptionChoice(source="subject", whose="another")
+    choice = CaptionChoice(source="subject", shuffled=True)
     assert choice.candidates(corpus, videos[3:5]) == given[3:5]
 
 
@@ -84,7 +84,7 @@ def test_where_all_captions_are_alike_there_is_no_other_to_take(tmp_path):
     captions = [{"video": name, "text": "A dog.", "source": "x", "time": None} for name in "ab"]
     corpus = write_corpus(tmp_path, "alike", rows, captions)
     with pytest.raises(CorpusError, match="no other to take"):
-        CaptionChoice(whose="another").candidates(corpus, corpus.videos)
+        CaptionChoice(shuffled=True).candidates(corpus, corpus.videos)
 
 
 def test_noise_maps_are_a_function_of_the_video_smooth_and_of_unit_variance(corpus):

@@ -14,7 +14,7 @@ from tubelet.types import Batch, Clip
 
 
 def visible(masker: Flow, vectors: torch.Tensor, clip: Clip) -> torch.Tensor:
-    """`vectors` in places a frame."""
+    """`vectors` in positions a frame."""
     count = len(vectors)
     shares = vectors / torch.tensor([clip.grid[2], clip.grid[1]])
     video = torch.zeros(count, 3, clip.frames, clip.size, clip.size, dtype=torch.uint8)
@@ -60,8 +60,8 @@ def test_visible_tubelets_follow_an_object_that_moves_by_whole_places_over_a_sti
 
 
 def one_clip(flow: list, gaussians: list[tuple[float, float]], middle: int, side: int) -> list:
-    """The carried map of every frame, place by place: integer flow, no ties in what comes to a place. What fills a hole
-    is worth a thousandth less."""
+    """The carried map of every frame, position by position: integer flow, no ties in what comes to a position. What
+    fills a hole is worth a thousandth less."""
 
     def value(x: float, y: float, share: float) -> float:
         return share * max(math.exp(-((x - a) ** 2) - (y - b) ** 2) for a, b in gaussians)

@@ -29,16 +29,16 @@ def hidden(masker, batch, clip=CLIP):
     return masker(batch, clip, fold(batch.key, "mask")).hidden
 
 
-def test_attention_on_top_shows_what_is_attended_to_most_in_every_slot():
+def test_attention_on_top_shows_what_is_attended_to_most_at_every_time_step():
     attention = random_map("attention")
     mask = Attention(ratio=0.75, pick="top")(batch_of(attention=attention), CLIP, torch.arange(3))
-    per_slot = attention.unflatten(1, (2, 16))
-    expected = per_slot.argsort(-1, descending=True)[..., :4].sort(-1).values + torch.tensor([0, 16])[:, None]
+    per_time_step = attention.unflatten(1, (2, 16))
+    expected = per_time_step.argsort(-1, descending=True)[..., :4].sort(-1).values + torch.tensor([0, 16])[:, None]
     assert torch.equal(mask.visible, expected.flatten(1))
 
 
 def test_attention_shows_each_place_as_often_as_it_is_attended_to():
-    """One place a slot is shown, so its frequency is the share of the attention that it gets."""
+    """One position a time step is shown, so its frequency is the share of the attention that it gets."""
     attention = torch.rand(1, 32, generator=torch.Generator().manual_seed(0)) ** 3
     batch = batch_of(20_000, attention=attention.expand(20_000, -1))
     visible = Attention(ratio=0.95)(batch, CLIP, fold(batch.key, "mask")).visible
@@ -68,17 +68,17 @@ def test_the_oracle_hides_the_whole_subject_where_it_fits_and_the_rest_by_chance
     chosen = hidden(Oracle(ratio=0.5), batch)
     assert all({3, 7, 18, 22, 23} <= set(clip) for clip in chosen.tolist())
     share = torch.bincount(chosen.flatten(), minlength=32) / 64
-    first_slot = share[[i for i in range(16) if i not in (3, 7)]]
-    assert (first_slot - 6 / 14).abs().max() < 0.3  # no corner is always hidden
+    first = share[[i for i in range(16) if i not in (3, 7)]]
+    assert (first - 6 / 14).abs().max() < 0.3  # no corner is always hidden
     assert not torch.equal(chosen[0], chosen[1])
 
 
 def test_the_oracle_hides_the_most_covered_first_and_bottom_shows_the_subject():
     cover = random_map("oracle")
-    slots = (cover * 512).floor().unflatten(1, (2, 16)) / 512
-    top = hidden(Oracle(ratio=0.25), batch_of(oracle=slots.flatten(1)))
+    time_steps = (cover * 512).floor().unflatten(1, (2, 16)) / 512
+    top = hidden(Oracle(ratio=0.25), batch_of(oracle=time_steps.flatten(1)))
     picture = torch.zeros(3, 32).scatter(1, top, 1.0).unflatten(1, (2, 16))
-    for one, held in zip(picture.flatten(0, 1), slots.flatten(0, 1), strict=True):
+    for one, held in zip(picture.flatten(0, 1), time_steps.flatten(0, 1), strict=True):
         assert held[one == 1].min() >= held[one == 0].max()
     subject = torch.zeros(3, 32)
     subject[:, [5, 21]] = 1.0
@@ -105,7 +105,9 @@ def test_a_blend_is_the_weighted_sum_of_standardised_maps():
     for clip in range(3):
         one, two = text[clip].double().numpy(), motion[clip].double().numpy()
         total = (one - one.mean()) / one.std() - 0.5 * (two - two.mean()) / two.std()
-        expected = [slot * 16 + i for slot in (0, 1) for i in sorted((-total[slot * 16 :][:16]).argsort()[:8])]
+        expected = [
+            time_step * 16 + i for time_step in (0, 1) for i in sorted((-total[time_step * 16 :][:16]).argsort()[:8])
+        ]
         assert chosen[clip].tolist() == expected
 
 

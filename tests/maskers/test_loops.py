@@ -41,7 +41,8 @@ def batch_of(count=6):
 
 
 def noise(key):
-    """Numbers for one clip: first those of the key, and (of a masker that draws once more) those of the slots' key."""
+    """Numbers for one clip: first those of the key, and (of a masker that draws once more) those of the time steps'
+    key."""
     keys = iter((key, fold(key, "slots")))
     return lambda count: uniform(next(keys), count)[0].numpy()
 

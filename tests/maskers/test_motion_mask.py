@@ -14,7 +14,7 @@ CLIP = Clip()
 
 
 def batch_with(vectors: torch.Tensor, clip: Clip = CLIP) -> Batch:
-    """`vectors` in places a frame."""
+    """`vectors` in positions a frame."""
     shares = vectors / torch.tensor([clip.grid[2], clip.grid[1]])
     count = len(vectors)
     video = torch.zeros(count, 3, clip.frames, clip.size, clip.size, dtype=torch.uint8)
@@ -26,20 +26,20 @@ def hidden(masker: Motion, batch: Batch, clip: Clip = CLIP) -> torch.Tensor:
     return torch.zeros(len(batch), clip.num_tubelets).scatter(1, mask.hidden, 1.0).unflatten(1, clip.grid)
 
 
-def test_at_a_ratio_of_three_quarters_147_of_196_places_are_hidden_in_every_slot() -> None:
+def test_at_a_ratio_of_three_quarters_147_of_196_places_are_hidden_at_every_time_step() -> None:
     got = hidden(Motion(), batch_with(torch.randn(2, 16, 14, 14, 2)))
     assert (got.sum((2, 3)) == 147).all()
 
 
 def test_the_box_lies_over_the_strongest_motion_and_moves_with_it() -> None:
     vectors = torch.zeros(1, 16, 14, 14, 2)
-    for frame in range(16):  # 4x4 places that move half a place a frame to the right, from row 5, column 1
+    for frame in range(16):  # 4x4 positions that move half a position a frame to the right, from row 5, column 1
         left = 1 + frame // 2
         vectors[0, frame, 5:9, left : left + 4, 0] = 0.5
     masker = Motion(ratio=16 / 196, box=16 / 196)
     got = hidden(masker, batch_with(vectors))
-    for slot in range(8):
-        assert got[0, slot, 5:9, 1 + slot : 5 + slot].all()
+    for time_step in range(8):
+        assert got[0, time_step, 5:9, 1 + time_step : 5 + time_step].all()
 
 
 @given(dx=st.floats(-0.3, 0.3), dy=st.floats(-0.3, 0.3), seed=st.integers(0, 99))
@@ -50,14 +50,14 @@ def test_in_a_uniform_field_the_box_moves_by_exactly_that_vector_until_the_borde
     row, column = torch.randint(2, 8, (2,), generator=torch.Generator().manual_seed(seed)).tolist()
     vectors[0, :2, row : row + 4, column : column + 4] *= 1.001  # says where the box starts
     scores = Motion(ratio=16 / 196).scores(batch_with(vectors), CLIP, torch.zeros(1).long()).unflatten(1, CLIP.grid)[0]
-    for slot in range(8):
-        top, left = (np.clip(start + 2 * slot * step, 0, 10) for start, step in ((row, dy), (column, dx)))
-        place = np.arange(14) + 0.5
-        down = np.minimum(place - top, top + 4 - place)[:, None]
-        across = np.minimum(place - left, left + 4 - place)[None]
+    for time_step in range(8):
+        top, left = (np.clip(start + 2 * time_step * step, 0, 10) for start, step in ((row, dy), (column, dx)))
+        position = np.arange(14) + 0.5
+        down = np.minimum(position - top, top + 4 - position)[:, None]
+        across = np.minimum(position - left, left + 4 - position)[None]
         inside = np.minimum(down, across)
         outside = -np.hypot(np.minimum(down, 0), np.minimum(across, 0))
-        np.testing.assert_allclose(scores[slot], np.where(inside > 0, inside, outside), atol=2e-2)
+        np.testing.assert_allclose(scores[time_step], np.where(inside > 0, inside, outside), atol=2e-2)
 
 
 def test_without_motion_the_mask_is_a_tube() -> None:

@@ -32,12 +32,12 @@ def video_of(clip, count=2, seed=0):
 def test_a_tubelet_holds_colour_frame_row_column_of_its_place_in_the_grid(clip):
     video = video_of(clip)
     tubelets = cut(video, clip).numpy()
-    slots, rows, columns = clip.grid
+    time_steps, rows, columns = clip.grid
     assert tubelets.shape == (2, clip.num_tubelets, clip.tubelet_values)
     t, s = clip.tubelet_frames, clip.tubelet_size
-    for slot, row, column in np.ndindex(slots, rows, columns):
-        index = (slot * rows + row) * columns + column
-        piece = video[:, :, slot * t : slot * t + t, row * s : row * s + s, column * s : column * s + s]
+    for time_step, row, column in np.ndindex(time_steps, rows, columns):
+        index = (time_step * rows + row) * columns + column
+        piece = video[:, :, time_step * t : time_step * t + t, row * s : row * s + s, column * s : column * s + s]
         np.testing.assert_array_equal(tubelets[:, index], piece.flatten(1).numpy())
 
 
@@ -93,12 +93,16 @@ def test_pixel_scale_gives_imagenet_colours_zero_mean_and_unit_variance():
 
 @given(clips(), st.integers(6, 40))
 @settings(max_examples=40, deadline=None)
-def test_the_grid_table_tells_every_tubelet_apart_and_its_nearness_is_that_of_slot_row_and_column_apart(clip, width):
+def test_the_grid_table_tells_every_tubelet_apart_and_its_nearness_is_that_of_time_step_row_and_column_apart(
+    clip, width
+):
     table = grid_table(clip.grid, width).double()
     assert table.shape == (clip.num_tubelets, width)
     apart = torch.cdist(table, table)
     assert (apart + torch.eye(len(table)) * 9 > 1e-3).all()
-    distance = apart.square().unflatten(0, clip.grid).unflatten(3, clip.grid)  # slot row column slot row column
+    distance = (
+        apart.square().unflatten(0, clip.grid).unflatten(3, clip.grid)
+    )  # time_step row column time_step row column
     expected = (
         distance[:, 0, 0, :, 0, 0][:, None, None, :, None, None]
         + distance[0, :, 0, 0, :, 0][None, :, None, None, :, None]

@@ -35,17 +35,17 @@ def test_the_target_equals_a_plain_loop_over_tubelets_and_colours():
 @pytest.mark.parametrize(("size", "level"), [(16, 511 / 512), (8, 127 / 128)])
 def test_predicting_the_mean_costs_511_512ths_for_the_usual_tubelet_and_another_share_for_others(size, level):
     target = normalise(random_tubelets(Clip(frames=2, size=64, tubelet_size=size)))
-    assert target.trivial.item() == pytest.approx(level, abs=1e-5)
+    assert target.mean_prediction_loss.item() == pytest.approx(level, abs=1e-5)
 
 
-def test_the_trivial_level_is_the_mean_square_of_exactly_the_target():
+def test_the_mean_prediction_baseline_is_the_mean_square_of_exactly_the_target():
     tubelets = random_tubelets()
     tubelets[0, :7] = 200  # flat
     tubelets[1, 3, :128] = 0  # one colour flat
     tubelets[1, 4] = 100
     tubelets[1, 4, 5] = 101  # nearly flat
     target = normalise(tubelets)
-    assert target.trivial.item() == pytest.approx(target.values.double().square().mean().item(), abs=1e-7)
+    assert target.mean_prediction_loss.item() == pytest.approx(target.values.double().square().mean().item(), abs=1e-7)
 
 
 @pytest.mark.parametrize("value", [0, 1, 127, 200, 255])
@@ -81,12 +81,12 @@ def test_error_and_gradient_equal_those_of_the_plain_formula(dtype):
     plain = (prediction.float() - normalise(tubelets).values).square().mean(-1)
     weights = torch.rand(plain.shape, generator=torch.Generator().manual_seed(2))
     (wanted,) = torch.autograd.grad((plain * weights).sum(), prediction)
-    error, trivial, flat = NormalisedError.apply(prediction, tubelets)
+    error, mean_prediction, flat = NormalisedError.apply(prediction, tubelets)
     (got,) = torch.autograd.grad((error * weights).sum(), prediction)
     torch.testing.assert_close(error, plain)
     torch.testing.assert_close(got, wanted)
     assert got.dtype == dtype
-    assert trivial == normalise(tubelets).trivial
+    assert mean_prediction == normalise(tubelets).mean_prediction_loss
     assert torch.equal(flat, normalise(tubelets).flat)
 
 
@@ -121,16 +121,16 @@ def test_the_loss_is_the_mean_over_the_decoded_tubelets_only(decode_every):
     assert loss.per_token_loss is not None
     torch.testing.assert_close(loss.per_token_loss, errors.mean(-1))
     assert loss.terms["pixels"].item() == loss.value.item()
-    assert loss.terms["pixels.trivial"].item() == pytest.approx(target.values.square().mean().item(), abs=1e-6)
+    assert loss.terms["pixels.baseline"].item() == pytest.approx(target.values.square().mean().item(), abs=1e-6)
     assert loss.terms["pixels.flat"].item() == 0
     assert not any(term.requires_grad for term in loss.terms.values())
 
 
-def test_a_prediction_of_zero_costs_the_trivial_level():
+def test_a_prediction_of_zero_costs_the_mean_prediction_baseline():
     seen = seen_of()
     head = Pixels(decoder=Decoder(width=24, depth=1, heads=2)).build(32, CLIP, None)
     torch.nn.init.zeros_(head.decoder.head.weight)
     torch.nn.init.zeros_(head.decoder.head.bias)
     loss = head(seen)
-    assert loss.value.item() == pytest.approx(loss.terms["pixels.trivial"].item(), abs=1e-6)
+    assert loss.value.item() == pytest.approx(loss.terms["pixels.baseline"].item(), abs=1e-6)
     assert math.isclose(loss.value.item(), 127 / 128, abs_tol=1e-4)

@@ -39,11 +39,11 @@ def write_run(
     (folder / "recipe.json").write_text(json.dumps(recipe))
     lines = []
     for step in range(10, steps + 1, 10):
-        trivial = 0.93 + 0.01 * rng.standard_normal()
+        baseline = 0.93 + 0.01 * rng.standard_normal()
         learned = 0.35 / (1 + np.exp(-(step - steps / 2) / (steps / 10)))
         record = {
-            "kind": "step", "step": step, "pixels": trivial * (1 - learned) + 0.01 * rng.standard_normal(),
-            "pixels.trivial": trivial, "pixels.flat": 0.02, "lr": 1e-3 * min(1, step / 60) * (1 - step / steps),
+            "kind": "step", "step": step, "pixels": baseline * (1 - learned) + 0.01 * rng.standard_normal(),
+            "pixels.baseline": baseline, "pixels.flat": 0.02, "lr": 1e-3 * min(1, step / 60) * (1 - step / steps),
             "clips_per_second": 190 + 8 * rng.standard_normal(), "time": step * 0.25, "failed": [], "short": 0,
         }  # fmt: skip
         if weight:
@@ -55,7 +55,7 @@ def write_run(
         if step % 100 == 0:
             metrics = {
                 "mean.accuracy": Metric(0.2 + 0.1 * step / steps, chance=0.125).to_json(),
-                "slots.accuracy": Metric(0.25 + 0.2 * step / steps, chance=0.125).to_json(),
+                "temporal_concat.accuracy": Metric(0.25 + 0.2 * step / steps, chance=0.125).to_json(),
             }
             lines.append({"kind": "evaluation", "step": step, "name": "linear", "metrics": metrics})
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -76,15 +76,15 @@ def results(rng: np.random.Generator, text: bool) -> dict[str, Result]:
         protocol={"features": "frozen, one centre clip", "grid": [0.001, 0.01, 0.1], "selected": {"mean": 0.01}},
         metrics={
             "mean.accuracy": Metric(0.305, (0.25, 0.36), chance=0.14),
-            "slots.accuracy": Metric(0.447, (0.39, 0.5), chance=0.14),
+            "temporal_concat.accuracy": Metric(0.447, (0.39, 0.5), chance=0.14),
         },
         counts={"train": counts, "test": counts},
         failed={"train": [], "test": ["v_0031: truncated file"]},
         classes=CLASSES,
-        details={"mean": {"confusion": confusion}, "slots": {"confusion": confusion}},
+        details={"mean": {"confusion": confusion}, "temporal_concat": {"confusion": confusion}},
         baselines={
-            name: Result({"mean.accuracy": Metric(mean), "slots.accuracy": Metric(slots)})
-            for name, (mean, slots) in levels.items()
+            name: Result({"mean.accuracy": Metric(mean), "temporal_concat.accuracy": Metric(time_steps)})
+            for name, (mean, time_steps) in levels.items()
         },
         evaluation="linear",
         trained_on={"encoder": ["train"], "aligner": []},
@@ -131,20 +131,20 @@ def clip(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def samples(rng: np.random.Generator, text: bool, size: int = 64, count: int = 3) -> Samples:
-    side, slots, row = 16, 8, size // 16
-    places = row * row
+    side, time_steps, row = 16, 8, size // 16
+    positions = row * row
     frames = np.stack([clip(np.random.default_rng(100 + index), size) for index in range(count)])
-    n, m = slots * places, slots * int(0.6 * places)
+    n, m = time_steps * positions, time_steps * int(0.6 * positions)
     order = np.stack([rng.permutation(n) for _ in range(count)])
     hidden, visible = np.sort(order[:, :m]), np.sort(order[:, m:])
-    parts = frames.reshape(count, slots, 2, row, side, row, side, 3).transpose(0, 1, 3, 5, 2, 4, 6, 7)
+    parts = frames.reshape(count, time_steps, 2, row, side, row, side, 3).transpose(0, 1, 3, 5, 2, 4, 6, 7)
     tubelets = parts.reshape(count, n, 2, side, side, 3).astype(np.float64)
     truth = np.take_along_axis(tubelets, hidden[:, :, None, None, None, None], 1)
     mean = truth.mean((2, 3, 4))
     std = truth.reshape(count, m, -1, 3).std(2, ddof=1)
     target = (truth - mean[:, :, None, None, None]) / (std + 255e-6)[:, :, None, None, None]
     prediction = 0.7 * target + 0.2 * rng.standard_normal(target.shape)
-    where = np.stack(np.unravel_index(np.arange(n), (slots, row, row)), 1)
+    where = np.stack(np.unravel_index(np.arange(n), (time_steps, row, row)), 1)
     distance = ((where[hidden][:, :, None] - where[visible][:, None]) ** 2).sum(-1)
     return Samples(
         clip=np.array([16, size, 2, side]),

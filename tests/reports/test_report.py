@@ -207,10 +207,10 @@ def test_the_curve_is_one_minus_loss_over_that_of_predicting_the_mean_at_the_sam
 
     run = make_run(tmp_path / "run", steps=60)
     (run / "log.jsonl").write_text(
-        '{"kind": "step", "step": 1, "pixels": 0.5, "pixels.trivial": 1.0}\n'
-        '{"kind": "step", "step": 2, "pixels": 0.3, "pixels.trivial": 0.4}\n'
-        '{"kind": "step", "step": 3, "pixels": 0.0, "pixels.trivial": 0.0}\n'
-        '{"kind": "step", "step": 4, "pixels": NaN, "pixels.trivial": 1.0}\n'
+        '{"kind": "step", "step": 1, "pixels": 0.5, "pixels.baseline": 1.0}\n'
+        '{"kind": "step", "step": 2, "pixels": 0.3, "pixels.baseline": 0.4}\n'
+        '{"kind": "step", "step": 3, "pixels": 0.0, "pixels.baseline": 0.0}\n'
+        '{"kind": "step", "step": 4, "pixels": NaN, "pixels.baseline": 1.0}\n'
     )
     steps, values = explained(RunRecord.read(run))
     assert list(steps) == [1, 2]
@@ -348,7 +348,7 @@ def test_a_fine_tuned_run_is_shown_as_what_it_is(tmp_path):
     }  # fmt: skip
     write_json(folder / "recipe.json", recipe)
     lines = [
-        {"kind": "step", "step": step, "loss": 2 / step, "cross_entropy": 2 / step, "cross_entropy.trivial": 0.69,
+        {"kind": "step", "step": step, "loss": 2 / step, "cross_entropy": 2 / step, "cross_entropy.baseline": 0.69,
          "lr": 0.1, "clips_per_second": 9.0}
         for step in (1, 2, 3)
     ]  # fmt: skip

@@ -29,8 +29,8 @@ def test_cut_and_join_are_inverse_and_number_tubelets_time_first(shown):
     tubelets = sheets.cut(shown.frames[0], shown)
     assert np.array_equal(sheets.join(tubelets, shown), shown.frames[0])
     _, rows, columns = shown.grid
-    slot, row, column = 3, 2, 1
-    picked = tubelets[(slot * rows + row) * columns + column]
+    time_step, row, column = 3, 2, 1
+    picked = tubelets[(time_step * rows + row) * columns + column]
     assert np.array_equal(picked, shown.frames[0][6:8, 32:48, 16:32])
 
 

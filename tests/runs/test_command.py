@@ -88,7 +88,7 @@ def test_the_log_holds_what_a_reader_of_a_run_needs(tmp_path, corpus, recipes, c
         assert {
             "loss",
             "pixels",
-            "pixels.trivial",
+            "pixels.baseline",
             "contrast",
             "lr",
             "clips_per_second",
@@ -309,7 +309,7 @@ def test_help_lists_the_recipes_and_a_recipe_its_fields(capsys):
         assert f"  {recipe.__name__} " in page
     for part in (*MASKERS, *DECODES):
         assert f"  {part.__name__} " in page
-    assert "slot by slot. [maps: text]" in page
+    assert "time step by time step. [maps: text]" in page
     assert main(["pretrain", "tiny_text_guided", "masker=Tube", "--help"]) == 0
     page = capsys.readouterr().out
     assert "masker=Tube" in page

@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def place(job: str, folder: Path, tmp_path: Path, name: str) -> Path:
+def position(job: str, folder: Path, tmp_path: Path, name: str) -> Path:
     """Where a job writes: a new corpus, or a copy of the one that is there."""
     if job == "text":
         shutil.copytree(folder / "corpus", tmp_path / name)
@@ -72,19 +72,19 @@ def kept_at(job: str, out: Path) -> int:
 def test_what_is_killed_in_the_middle_ends_as_if_it_had_not_been(
     job: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = place(job, folder, tmp_path, "undisturbed")
+    undisturbed = position(job, folder, tmp_path, "undisturbed")
     looked = tmp_path / "undisturbed.txt"
     killed.trace(looked, monkeypatch.setattr)
     done = killed.do(job, folder, undisturbed)
     assert (done.total, done.made, len(done.failed)) == (VIDEOS, VIDEOS - 1, 1)
     assert Counter(looked.read_text().split()).most_common(1)[0][1] == 1
 
-    robbed = place(job, folder, tmp_path, "robbed")
+    robbed = position(job, folder, tmp_path, "robbed")
     done = killed.do(job, folder, robbed, killed.killing_a_worker())
     assert (done.made, len(done.failed)) == (VIDEOS - 1, 1)
     assert result(job, robbed) == result(job, undisturbed)
 
-    stopped, looked = place(job, folder, tmp_path, "stopped"), tmp_path / "stopped.txt"
+    stopped, looked = position(job, folder, tmp_path, "stopped"), tmp_path / "stopped.txt"
     program = [sys.executable, killed.__file__, job, str(folder), str(stopped), str(looked)]
     assert subprocess.run(program, check=False).returncode == -signal.SIGKILL
     shards, before = kept_at(job, stopped), Counter(looked.read_text().split())

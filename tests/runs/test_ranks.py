@@ -65,7 +65,7 @@ def torchrun(*words: object) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("recipe", "terms"),
     [
-        ("both", ("pixels", "pixels.trivial", "contrast", "contrast.temperature")),
+        ("both", ("pixels", "pixels.baseline", "contrast", "contrast.temperature")),
         pytest.param("adaptive", ("pixels", "masker", "masker.entropy"), marks=pytest.mark.slow),
     ],
 )
@@ -92,7 +92,7 @@ def test_every_clip_counts_the_same_when_one_rank_has_fewer_that_can_be_read(tmp
     assert code == 0, said
     assert pretrain(*words, "batch=4", "--out", one) == 0
     assert sum(len(record["failed"]) for record in steps(two)) == 1
-    assert_close(one, two, ("pixels", "pixels.trivial", "contrast", "contrast.temperature"))
+    assert_close(one, two, ("pixels", "pixels.baseline", "contrast", "contrast.temperature"))
 
 
 def assert_close(one: Path, two: Path, terms: tuple[str, ...]) -> None:

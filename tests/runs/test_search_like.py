@@ -43,10 +43,10 @@ def test_a_clip_of_the_corpus_finds_the_others_by_the_encoders_features(run, cor
     assert main(["search", str(run), "--like", videos[2].id, "--top", "4"]) == 0
     hits = found(capsys)
     scores = by_loop(features, features[2])
-    order = [place for place in np.argsort(-scores, kind="stable") if place != 2][:4]
-    assert [name for name, _, _ in hits] == [videos[place].id for place in order]
+    order = [index for index in np.argsort(-scores, kind="stable") if index != 2][:4]
+    assert [name for name, _, _ in hits] == [videos[index].id for index in order]
     assert [score for _, score, _ in hits] == pytest.approx(scores[order], abs=2e-3)
-    assert [split for _, _, split in hits] == [videos[place].split for place in order]
+    assert [split for _, _, split in hits] == [videos[index].split for index in order]
     result = read_results(run)[f"search like {videos[2].id}"]
     assert result.asked["command"][:4] == ["search", str(run), "--like", videos[2].id]
     assert any(path.name.startswith("search like") for path in (run / "pictures").iterdir())

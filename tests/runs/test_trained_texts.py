@@ -54,7 +54,7 @@ MEASURED = ("retrieval", "zero_shot", "--allow-seen")
 
 
 def labels(corpus: Corpus, folder: Path) -> list[str]:
-    rows = [f"{video.id},{('red star', 'blue disc')[place % 2]}" for place, video in enumerate(corpus.videos)]
+    rows = [f"{video.id},{('red star', 'blue disc')[index % 2]}" for index, video in enumerate(corpus.videos)]
     (folder / "labels.csv").write_text("\n".join(["video,label", *rows]))
     return ["--labels", str(folder / "labels.csv")]
 

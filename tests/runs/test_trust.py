@@ -75,10 +75,10 @@ def commands(run: Path, corpus: Path, out: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("place", range(8))
 def test_no_command_runs_a_file_that_a_run_names_and_says_in_one_line_what_would(
-    strangers, corpus, tmp_path, capsys, place
+    strangers, corpus, tmp_path, capsys, index
 ):
     run, mark = strangers("mine")
-    words = commands(run, corpus, tmp_path)[place]
+    words = commands(run, corpus, tmp_path)[index]
     code = main(words)
     assert not mark.exists()
     assert code == 2
@@ -201,8 +201,8 @@ def test_a_corpus_of_any_name_makes_an_evaluation_write_into_its_run_alone(stran
 
 
 def test_a_current_file_that_points_out_of_its_folder_is_refused(corpus, tmp_path, capsys):
-    for place, name in enumerate(("../../outside", "/etc", "..", ".", "a/b")):
-        other = tmp_path / f"corpus {place}"
+    for index, name in enumerate(("../../outside", "/etc", "..", ".", "a/b")):
+        other = tmp_path / f"corpus {index}"
         shutil.copytree(corpus, other)
         (other / "maps" / "text" / "current").write_text(name)
         assert main(["masks", str(other), "Text", "--clips", "1", "--out", str(tmp_path / "masks")]) == 2
@@ -234,7 +234,7 @@ def test_the_card_of_a_model_holds_no_link_html_heading_or_field_of_a_strangers(
     inside = [child.type for token in tokens for child in token.children or ()]
     assert not {"link_open", "image", "html_inline", "strong_open", "em_open"} & set(inside)
     assert "html_block" not in {token.type for token in tokens}
-    headings = [tokens[place + 1].content for place, token in enumerate(tokens) if token.type == "heading_open"]
+    headings = [tokens[index + 1].content for index, token in enumerate(tokens) if token.type == "heading_open"]
     assert headings[1:] == ["Licence", "Data", "Recipe", "Results", "How to load"]
     assert len([token for token in tokens if token.type == "fence"]) == 1
     cells = [token.type for token in tokens].count("td_open")

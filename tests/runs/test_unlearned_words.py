@@ -103,7 +103,7 @@ def test_a_search_reads_texts_as_the_run_was_trained_with_whatever_aligner_came_
 
 def test_classes_that_no_caption_named_are_said_by_zero_shot(run, corpus, tmp_path, capsys):
     def measure(one: str, other: str) -> tuple[int, str, str]:
-        rows = [f"{video.id},{(one, other)[place % 2]}" for place, video in enumerate(corpus.videos)]
+        rows = [f"{video.id},{(one, other)[index % 2]}" for index, video in enumerate(corpus.videos)]
         (tmp_path / "labels.csv").write_text("\n".join(["video,label", *rows]))
         return tubelet(capsys, "evaluate", run, "zero_shot", "--labels", tmp_path / "labels.csv")
 

@@ -41,9 +41,9 @@ def test_every_tubelet_gets_the_mean_cosine_of_the_patches_that_lie_in_it(corpus
     frames, texts = batch.video.permute(0, 2, 3, 4, 1).numpy(), batch.text.numpy().astype(np.float64)
     for clip in range(3):
         for tubelet in range(8):
-            slot, row, column = tubelet // 4, tubelet // 2 % 2, tubelet % 2
+            time_step, row, column = tubelet // 4, tubelet // 2 % 2, tubelet % 2
             cosines = []
-            for frame in (2 * slot, 2 * slot + 1):
+            for frame in (2 * time_step, 2 * time_step + 1):
                 patches = colours.patches(frames[clip, frame][None])[0].numpy().astype(np.float64)
                 inside = patches[2 * row : 2 * row + 2, 2 * column : 2 * column + 2].reshape(4, 3)
                 lengths = np.linalg.norm(inside, axis=1) * np.linalg.norm(texts[clip])

@@ -74,9 +74,9 @@ def test_layers_are_the_frames_shown_at_the_rate_each_once(corpus: Corpus, rate:
     shown, times = decode_whole(video, rate)
     every, stamps = read_span(video.path)
     asked = np.arange(0, 2, 1 / rate)
-    places = np.unique(np.searchsorted(stamps, asked + 1e-6, side="right") - 1)
-    np.testing.assert_allclose(times, stamps[places])
-    assert (shown == every[places]).all()
+    indices = np.unique(np.searchsorted(stamps, asked + 1e-6, side="right") - 1)
+    np.testing.assert_allclose(times, stamps[indices])
+    assert (shown == every[indices]).all()
 
 
 @pytest.mark.parametrize("rate", [None, 4.0, 3.0])

@@ -16,7 +16,7 @@ from tubelet.studies import Measure, Study, Variant
 
 MEASURES = (
     Measure("R²", "reconstruction", "r2"),
-    Measure("verb", "linear", "slots.accuracy", settings=("linear.grid=0.01", "linear.samples=10")),
+    Measure("verb", "linear", "temporal_concat.accuracy", settings=("linear.grid=0.01", "linear.samples=10")),
     Measure("shape", "linear", "mean.accuracy", "shape"),
     Measure("pixels / mean prediction", "log", "pixels"),
 )

@@ -100,7 +100,7 @@ def test_a_loss_is_a_measure_too_its_last_tenth_of_the_steps_relative_to_the_mea
     for folder in (done / "trials").glob("tube-*"):
         steps = [record for record in read_log(folder / "run" / "log.jsonl") if record["kind"] == "step"]
         last = [record for record in steps if record["step"] > 0.9 * steps[-1]["step"]]
-        ends.append(100 * sum(r["pixels"] for r in last) / sum(r["pixels.trivial"] for r in last))
+        ends.append(100 * sum(r["pixels"] for r in last) / sum(r["pixels.baseline"] for r in last))
     assert len(ends) == 2
     [head, row] = [line.split(" | ") for line in (done / "small.md").read_text().splitlines()
                    if line.startswith(("|  | seeds", "| tube | 2"))]  # fmt: skip
@@ -160,7 +160,7 @@ def test_a_baseline_that_the_variants_do_not_share_has_no_row_of_its_own(done, c
     (tmp_path / "kept").mkdir()
     for name, trial in finished(done).items():
         if trial["variant"] == "tube":
-            trial["results"]["linear"]["baselines"]["random"]["metrics"]["slots.accuracy"]["value"] += 0.1
+            trial["results"]["linear"]["baselines"]["random"]["metrics"]["temporal_concat.accuracy"]["value"] += 0.1
         write_json(tmp_path / "kept" / name, trial)
     assert study(corpus, mine, tmp_path / "out", "--trials", tmp_path / "kept", "--tables") == 0
     before, after = (out.joinpath("small.md").read_text() for out in (done, tmp_path / "out"))
@@ -407,8 +407,10 @@ def test_the_page_marks_what_is_significant_after_correction_for_all_of_its_colu
     for name, trial in finished(done).items():
         tube, sign = trial["variant"] == "tube", 1 if trial["seed"] else -1
         verb = trial["results"]["linear"]
-        verb["baselines"]["random"]["metrics"]["slots.accuracy"]["value"] = 0.5
-        verb["metrics"]["slots.accuracy"]["value"] = 0.6 + 0.006 * sign if tube else 0.5 + 0.2 * sign  # p of .04 and 1
+        verb["baselines"]["random"]["metrics"]["temporal_concat.accuracy"]["value"] = 0.5
+        verb["metrics"]["temporal_concat.accuracy"]["value"] = (
+            0.6 + 0.006 * sign if tube else 0.5 + 0.2 * sign
+        )  # p of .04 and 1
         trial["results"]["reconstruction"]["metrics"]["r2"]["value"] = (
             0.3 if tube else 0.5 + 0.01 * sign
         )  # p of .03, alone

@@ -25,10 +25,10 @@ def clips_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten good files in two folders, equal names in both, one of them short; one damaged, one empty, one of text."""
     folder = tmp_path_factory.mktemp("clips")
     for number in range(10):
-        place = folder / ("up" if number % 2 else "down")
-        place.mkdir(exist_ok=True)
+        index = folder / ("up" if number % 2 else "down")
+        index.mkdir(exist_ok=True)
         count = 9 if number == 4 else FRAMES
-        write_video(place / f"clip {number // 2}.mp4", moving(count, HEIGHT, WIDTH, 10 * number), FPS, gop=6)
+        write_video(index / f"clip {number // 2}.mp4", moving(count, HEIGHT, WIDTH, 10 * number), FPS, gop=6)
     (folder / "broken").mkdir()
     whole = (folder / "up" / "clip 0.mp4").read_bytes()
     (folder / "broken" / "cut.mp4").write_bytes(whole[: len(whole) // 3])

@@ -124,8 +124,8 @@ def official_tokens(state, pixels, heads, start=""):
     x = F.conv3d(pixels.transpose(1, 2), weight, state[f"{start}patch_embed.proj.bias"], stride=weight.shape[2:])
     x = x.flatten(2).transpose(1, 2)
     width = x.shape[-1]
-    place, column = torch.arange(x.shape[1], dtype=torch.float64)[:, None], torch.arange(width, dtype=torch.float64)
-    angle = place / 10000 ** (2 * torch.div(column, 2, rounding_mode="floor") / width)
+    index, column = torch.arange(x.shape[1], dtype=torch.float64)[:, None], torch.arange(width, dtype=torch.float64)
+    angle = index / 10000 ** (2 * torch.div(column, 2, rounding_mode="floor") / width)
     x = x + torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
     number = 0
     while (at := f"{start}blocks.{number}.") + "attn.qkv.weight" in state:

@@ -67,7 +67,7 @@ def poison_run(folder: Path, first: int = 0) -> Path:
     for line in lines:
         if line["kind"] == "evaluation":
             line["name"] = "linear" + PAYLOADS[first % len(PAYLOADS)]
-            line["metrics"] |= {f"{PAYLOADS[first + place]}.accuracy": Metric(0.3).to_json() for place in range(3)}
+            line["metrics"] |= {f"{PAYLOADS[first + index]}.accuracy": Metric(0.3).to_json() for index in range(3)}
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     results = {}
     for name, result in content_of(folder / "results.json").items():
@@ -112,7 +112,7 @@ def trained_on() -> dict[str, Any]:
 
 def many_classes(poison: Poison) -> dict[str, Any]:
     """A confusion of more classes than a matrix shows, so that its pairs are named."""
-    classes = [poison.text(f"class {place}") for place in range(LARGEST + 1)]
+    classes = [poison.text(f"class {index}") for index in range(LARGEST + 1)]
     confusion = [[(row + column) % 5 for column in range(len(classes))] for row in range(len(classes))]
     return {"classes": classes, "details": {"mean": {"confusion": confusion}}}
 
@@ -120,10 +120,10 @@ def many_classes(poison: Poison) -> dict[str, Any]:
 def tuned_runs(folder: Path) -> list[Path]:
     """One that was measured, and one that is not finished."""
     runs = []
-    for place, name in enumerate(("measured", "unfinished")):
-        poison, run = Poison(place), folder / f"{name} <script>"
+    for index, name in enumerate(("measured", "unfinished")):
+        poison, run = Poison(index), folder / f"{name} <script>"
         run.mkdir(parents=True)
-        values = {"init": poison.text("runs/a"), "labels_share": 0.1, "seed": place, poison.text("optim"): PAYLOADS}
+        values = {"init": poison.text("runs/a"), "labels_share": 0.1, "seed": index, poison.text("optim"): PAYLOADS}
         recipe = {
             "kind": "finetune",
             "recipe": poison.text("tiny"),
@@ -137,7 +137,7 @@ def tuned_runs(folder: Path) -> list[Path]:
                 "kind": "step",
                 "step": step,
                 "cross_entropy": 2.0 / step,
-                "cross_entropy.trivial": 1.0,
+                "cross_entropy.baseline": 1.0,
                 "failed": PAYLOADS,
             }
             for step in range(1, 60)
@@ -160,8 +160,8 @@ def tuned_runs(folder: Path) -> list[Path]:
 def report_pages(write_run: Callable[..., Path], folder: Path) -> list[Path]:
     """Of one run, and of several."""
     runs = [
-        poison_run(write_run(folder / f"{place} <script>{'$x^{' * place}", seed=place, steps=100, weight=1.0), place)
-        for place in range(3)
+        poison_run(write_run(folder / f"{index} <script>{'$x^{' * index}", seed=index, steps=100, weight=1.0), index)
+        for index in range(3)
     ]
     return [
         page.write_report(runs[:1], folder / "one.html"),
@@ -175,7 +175,7 @@ def study_page(folder: Path) -> Path:
     variants = [poison.text("variant") for _ in PAYLOADS]
     trials, metrics, losses = {}, [], []
     for seed in range(3):
-        for place, variant in enumerate(variants):
+        for index, variant in enumerate(variants):
             trials[variant, seed] = {
                 "results": {PAYLOADS[0]: {"warnings": [poison.text("warning")]}},
                 "corpus": {"name": poison.text("corpus"), "fingerprint": poison.text("f")},
@@ -188,10 +188,10 @@ def study_page(folder: Path) -> Path:
             own = {"variant": variant, "seed": seed}
             metric = own | {"entry": PAYLOADS[0], "metric": "a"}
             metrics += [
-                metric | {"baseline": "", "value": 0.2 + 0.01 * place + 0.001 * seed},
+                metric | {"baseline": "", "value": 0.2 + 0.01 * index + 0.001 * seed},
                 metric | {"baseline": "random", "value": 0.1},
             ]
-            losses += [own | {"term": PAYLOADS[1], "step": step, "value": 1.0 + place + step} for step in range(1, 30)]
+            losses += [own | {"term": PAYLOADS[1], "step": step, "value": 1.0 + index + step} for step in range(1, 30)]
     grid = study.Grid(
         name=poison.text("name"),
         question=poison.text("Which?"),

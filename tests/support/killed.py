@@ -81,7 +81,7 @@ def killing_all(done: int, total: int, remark: str = "") -> None:
 
 
 if __name__ == "__main__":
-    which, *places = sys.argv[1:]
-    videos, target, traced_in = map(Path, places)
+    which, *positions = sys.argv[1:]
+    videos, target, traced_in = map(Path, positions)
     trace(traced_in)
     do(which, videos, target, killing_all)

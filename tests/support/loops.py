@@ -20,11 +20,12 @@ def split(scores: np.ndarray, count: int) -> Pair:
     return np.sort(order[:count]), np.sort(order[count:])
 
 
-def per_slot(scores: np.ndarray, count: int) -> Pair:
-    pairs = [split(slot, count) for slot in scores.reshape(SLOTS, PLACES)]
+def per_time_step(scores: np.ndarray, count: int) -> Pair:
+    pairs = [split(time_step, count) for time_step in scores.reshape(SLOTS, PLACES)]
     hidden, visible = zip(*pairs, strict=True)
     return tuple(
-        np.concatenate([part + slot * PLACES for slot, part in enumerate(parts)]) for parts in (hidden, visible)
+        np.concatenate([part + time_step * PLACES for time_step, part in enumerate(parts)])
+        for parts in (hidden, visible)
     )
 
 
@@ -85,40 +86,40 @@ def smooth_noise(maps: Maps, draw: Draw) -> Pair:
         distance = np.arange(size)[:, None] - np.arange(size)
         weights = np.exp(-0.5 * (distance / 1.5) ** 2)
         noise = np.moveaxis(np.tensordot(noise, weights / weights.sum(0), (axis, 0)), -1, axis)
-    return per_slot(noise.ravel(), 147)
+    return per_time_step(noise.ravel(), 147)
 
 
 def text(maps: Maps, draw: Draw) -> Pair:
-    return per_slot(maps["text"], 117)
+    return per_time_step(maps["text"], 117)
 
 
 def text_sampled(maps: Maps, draw: Draw) -> Pair:
-    return per_slot(standardise(maps["text"]) + 0.5 * gumbel(draw, 1568), 117)
+    return per_time_step(standardise(maps["text"]) + 0.5 * gumbel(draw, 1568), 117)
 
 
 def text_frame(maps: Maps, draw: Draw) -> Pair:
-    likeness = standardise(maps["text"]) + 0.5 * gumbel(draw, 1568)
-    return split(likeness + np.repeat(2 * gumbel(draw, SLOTS), PLACES), 784)
+    similarity = standardise(maps["text"]) + 0.5 * gumbel(draw, 1568)
+    return split(similarity + np.repeat(2 * gumbel(draw, SLOTS), PLACES), 784)
 
 
 def oracle(maps: Maps, draw: Draw) -> Pair:
-    return per_slot(maps["oracle"] + draw(1568) / 1024, 117)
+    return per_time_step(maps["oracle"] + draw(1568) / 1024, 117)
 
 
 def attention(maps: Maps, draw: Draw) -> Pair:
-    return per_slot(-(np.log(np.maximum(maps["attention"], 1e-8)) + gumbel(draw, 1568)), 156)
+    return per_time_step(-(np.log(np.maximum(maps["attention"], 1e-8)) + gumbel(draw, 1568)), 156)
 
 
 def blend(maps: Maps, draw: Draw) -> Pair:
-    return per_slot(standardise(maps["text"]) + standardise(maps["motion"]), 117)
+    return per_time_step(standardise(maps["text"]) + standardise(maps["motion"]), 117)
 
 
 def running_cell(hidden: np.ndarray, draw: Draw) -> np.ndarray:
     """The half of the hidden that is decoded."""
     noise = draw(1569)
     start = math.floor(4 * noise[-1])
-    slot, place = np.divmod(hidden, PLACES)
-    down, across = place // 14 % 2, place % 14 % 2
-    phase = (np.where(down == 0, across, 3 - across) - slot + start) % 4
+    time_step, index = np.divmod(hidden, PLACES)
+    down, across = index // 14 % 2, index % 14 % 2
+    phase = (np.where(down == 0, across, 3 - across) - time_step + start) % 4
     order = np.argsort(phase + 0.5 * noise[hidden], kind="stable")
     return np.sort(hidden[order[: len(hidden) // 2]])

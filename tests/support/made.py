@@ -197,23 +197,23 @@ def pack(source: Path, path: Path) -> None:
             copy = out.add_stream_from_template(stream)
             copy.codec_context.codec_tag = "DX50"
             copy.codec_context.extradata = WRITER.sub(PACKED, stream.codec_context.extradata)
-            for place, (content, is_key) in enumerate(packed(pictures, keys)):
+            for position, (content, is_key) in enumerate(packed(pictures, keys)):
                 packet = av.Packet(content)
                 packet.stream, packet.is_keyframe = copy, is_key
-                packet.pts = packet.dts = place
+                packet.pts = packet.dts = position
                 packet.time_base = stream.time_base
                 out.mux(packet)
 
 
 def packed(pictures: Sequence[bytes], keys: Sequence[bool]) -> Iterator[tuple[bytes, bool]]:
     """Packets and their flags: [I] [P B] [placeholder] [P B] [placeholder] ..."""
-    place = 0
-    while place < len(pictures):
-        ahead = place + 1 < len(pictures) and coding_type(pictures[place + 1]) == 2
-        yield (pictures[place] + pictures[place + 1] if ahead else pictures[place]), keys[place]
+    position = 0
+    while position < len(pictures):
+        ahead = position + 1 < len(pictures) and coding_type(pictures[position + 1]) == 2
+        yield (pictures[position] + pictures[position + 1] if ahead else pictures[position]), keys[position]
         if ahead:
             yield PLACEHOLDER, True
-        place += 1 + ahead
+        position += 1 + ahead
 
 
 def coding_type(picture: bytes) -> int:

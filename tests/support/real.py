@@ -84,6 +84,6 @@ def knn_figure(folder: Path, corpus: Corpus, scratch: Path) -> str:
     clips = len(corpus.select("train")), len(corpus.select("test"))
     return (
         f"kNN on {corpus.name}, {clips[0]} train and {clips[1]} test clips, 1 seed: "
-        f"mean {metrics['mean.accuracy']}, slots {metrics['slots.accuracy']}, "
+        f"mean {metrics['mean.accuracy']}, time steps {metrics['temporal_concat.accuracy']}, "
         f"chance {metrics['mean.accuracy'].chance:.3f}"
     )

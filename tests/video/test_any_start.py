@@ -74,7 +74,7 @@ def disagreements(path: Path, spans: int = 20) -> list[str]:
             continue
         if list(map(checksum, frames)) != expected[first:last] or np.abs(when - times[first:last]).max() > 1e-6:
             wrong.append(f"{path.name} {first}:{last}")
-        if picked is not None and list(map(checksum, picked)) != [expected[place] for place in moments]:
+        if picked is not None and list(map(checksum, picked)) != [expected[index] for index in moments]:
             wrong.append(f"{path.name} {moments}")
     return wrong
 

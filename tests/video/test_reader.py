@@ -151,11 +151,11 @@ def backwards(path: Path) -> UInt8[np.ndarray, "t h w 3"]:
         for values in frames:
             packets += stream.encode(av.VideoFrame.from_ndarray(values, format="rgb24"))
         packets += stream.encode(None)
-        for place, stamp in enumerate([0, 1, 3, 2, 4, 6, 5, 7]):
-            packets[place].pts = stamp * 100
-            packets[place].dts = place * 100 - 200
-            packets[place].time_base = Fraction(1, 1000)
-            container.mux(packets[place])
+        for index, stamp in enumerate([0, 1, 3, 2, 4, 6, 5, 7]):
+            packets[index].pts = stamp * 100
+            packets[index].dts = index * 100 - 200
+            packets[index].time_base = Fraction(1, 1000)
+            container.mux(packets[index])
     return frames
 
 
@@ -200,8 +200,8 @@ def test_old_containers_give_the_same_frame_whatever_was_read_before(
     part, when = read_span(path, float(times[20]), float(times[30]))
     np.testing.assert_array_equal(part, stored[20:30])
     np.testing.assert_array_equal(when, times[20:30])
-    for place in range(1, 50, 7):
-        np.testing.assert_array_equal(read_frames(path, [times[place]])[0], stored[place])
+    for index in range(1, 50, 7):
+        np.testing.assert_array_equal(read_frames(path, [times[index]])[0], stored[index])
 
 
 def test_a_file_cut_short_ends_where_it_decodes(tmp_path: Path) -> None:

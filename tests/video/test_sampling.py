@@ -18,14 +18,14 @@ starts = st.floats(0, 1) | st.just("centre")
 def test_a_stride_is_exact_in_source_frames(count: int, stride: int, u: float | str) -> None:
     stamps = np.cumsum(np.random.default_rng(count).uniform(0.01, 0.1, count))  # any rate, variable
     sampled = Sampling(stride=stride).times(stamps, CLIP, u)
-    places = [int(np.flatnonzero(stamps == time)[0]) for time in sampled.times]
+    indices = [int(np.flatnonzero(stamps == time)[0]) for time in sampled.times]
     span = 3 * stride + 1
     assert sampled.short == (count < span)
     if sampled.short:
-        assert places == [min(k * stride, count - 1) for k in range(4)]  # repeats its last frame
+        assert indices == [min(k * stride, count - 1) for k in range(4)]  # repeats its last frame
     else:
-        assert np.diff(places).tolist() == [stride] * 3
-        assert 0 <= places[0] <= count - span
+        assert np.diff(indices).tolist() == [stride] * 3
+        assert 0 <= indices[0] <= count - span
 
 
 def test_every_start_is_drawn_and_none_twice_as_often() -> None:
@@ -86,10 +86,10 @@ def test_segments_take_one_frame_of_each_equal_part(count: int, frames: int, u: 
     rng = None if seed is None else np.random.default_rng(seed)
     sampled = Segments().times(stamps, clip, u, rng)
     assert sampled.short == (count < frames)
-    for k, place in enumerate(np.searchsorted(stamps, sampled.times)):
-        assert np.floor(k * count / frames) <= place <= min(np.floor((k + 1) * count / frames), count - 1)
+    for k, index in enumerate(np.searchsorted(stamps, sampled.times)):
+        assert np.floor(k * count / frames) <= index <= min(np.floor((k + 1) * count / frames), count - 1)
         if rng is None and u == "centre":
-            assert place == min(int((k + 0.5) * count / frames), count - 1)
+            assert index == min(int((k + 0.5) * count / frames), count - 1)
 
 
 def test_segments_draw_every_frame_of_a_part_alike_and_views_move_all_of_them() -> None:

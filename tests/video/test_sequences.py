@@ -110,8 +110,8 @@ def test_lists_name_folders_and_patterns_also_in_the_form_of_rawframes(
 ) -> None:
     sequence(tmp_path / "frames" / "v1")
     sequence(tmp_path / "frames" / "v2", "flow_x_{:05}.png")
-    for place, pixels in enumerate(moving(*SHAPE)[:4]):
-        save(tmp_path / "frames" / "v2" / f"img_{place:05}.png", pixels)
+    for position, pixels in enumerate(moving(*SHAPE)[:4]):
+        save(tmp_path / "frames" / "v2" / f"img_{position:05}.png", pixels)
     (tmp_path / "list.csv").write_text("path,label\nframes/v1,walk\nframes/v2/img_%05d.png,run\n")
     corpus, _ = indexed(run, tmp_path / "list.csv", "--out", tmp_path / "c")
     assert [(video.label, video.frames, video.status) for video in corpus.videos] == [

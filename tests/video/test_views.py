@@ -24,7 +24,7 @@ def test_five_pieces_times_three_squares_reach_both_ends():
     views = parse("5x3")
     assert len(views) == len(set(views)) == 15
     assert [view.time for view in views[::3]] == [0, 0.25, 0.5, 0.75, 1]
-    assert [view.place for view in views[:3]] == [0, 0.5, 1]
+    assert [view.index for view in views[:3]] == [0, 0.5, 1]
     assert spread(1, 1) == (CENTRE,)
     assert View(None, 0.5) in spread(1, 3)
 
@@ -43,20 +43,20 @@ def test_each_view_is_its_piece_and_its_square(corpus: Corpus):
     assert batch.ids == tuple(video.id for video in videos for _ in views)
     assert batch.view is not None
     assert batch.view.tolist() == 2 * list(range(6))
-    for place, (name, view) in enumerate(zip(batch.ids, batch.view.tolist(), strict=True)):
+    for index, (name, view) in enumerate(zip(batch.ids, batch.view.tolist(), strict=True)):
         video = next(video for video in videos if video.id == name)
         times = timestamps(video.path)
         first = 0 if views[view].time == 0 else max(len(times) - 7, 0)
         frames = read_frames(video.path, times[np.minimum(first + 2 * np.arange(4), len(times) - 1)])
-        left = {0: 0, 0.5: 4, 1: 8}[views[view].place]  # 48 wide, 40 high
+        left = {0: 0, 0.5: 4, 1: 8}[views[view].index]  # 48 wide, 40 high
         want = crop_frames(frames, Crop.of_pixels(0, left, 40, 40, 40, 48), 32)
-        assert torch.equal(batch.video[place], want)
+        assert torch.equal(batch.video[index], want)
 
 
 def test_the_squares_of_a_high_video_go_down(tmp_path):
     path = tmp_path / "high.mp4"
     write_video(path, moving(6, 48, 32), 10.0)
-    assert [Crop.along(48, 32, place).pixels(48, 32) for place in (0.0, 0.5, 1.0)] == [
+    assert [Crop.along(48, 32, index).pixels(48, 32) for index in (0.0, 0.5, 1.0)] == [
         (0, 0, 32, 32), (8, 0, 32, 32), (16, 0, 32, 32),
     ]  # fmt: skip
 

@@ -15,7 +15,7 @@ from tubelet.errors import WeightsError
 
 @runtime_checkable
 class Aligner(Protocol):
-    """Frames and texts in one space, in which likeness is the cosine."""
+    """Frames and texts in one space, in which similarity is the cosine."""
 
     identity: str  # names all that decides the values: the key of what is cached
     width: int

@@ -40,7 +40,7 @@ def read_examples(corpus: Corpus, split: str, settings: AlignerTraining, progres
     most = max(settings.max_frames // settings.frames, 2)
     if len(captioned) > most:
         kept = seeds.generator(settings.seed, "align videos").permutation(len(captioned))[:most]
-        captioned = [captioned[place] for place in sorted(kept)]
+        captioned = [captioned[index] for index in sorted(kept)]
     jobs = [
         (video.path, video.start, video.end, video.reading, settings.frames, settings.side) for video, _ in captioned
     ]
@@ -48,19 +48,19 @@ def read_examples(corpus: Corpus, split: str, settings: AlignerTraining, progres
     failed: dict[str, str] = {}
     chosen = limits(Limits(seconds=LIMIT))
     reading = run_each(decode, jobs, chosen.workers or cores(), chosen.seconds, chosen.memory)
-    for done, (place, outcome) in enumerate(reading, 1):
+    for done, (index, outcome) in enumerate(reading, 1):
         if isinstance(outcome, Failure):
-            failed[captioned[place][0].id] = outcome.reason
+            failed[captioned[index][0].id] = outcome.reason
         else:
-            found[place] = outcome
+            found[index] = outcome
         progress(done, len(jobs), "")
     numbers: dict[str, int] = {}
     frames: list[np.ndarray] = []
     of_video, captions, videos = [], [], []
-    for place in sorted(found):
-        video, texts_of = captioned[place]
-        of_video.append(list(range(len(frames), len(frames) + len(found[place]))))
-        frames.extend(found[place])
+    for index in sorted(found):
+        video, texts_of = captioned[index]
+        of_video.append(list(range(len(frames), len(frames) + len(found[index]))))
+        frames.extend(found[index])
         captions.append([numbers.setdefault(text, len(numbers)) for text in texts_of])
         videos.append(video)
     return Examples(frames, of_video, captions, list(numbers), videos, failed)
@@ -103,9 +103,9 @@ def split_validation(examples: Examples, settings: AlignerTraining) -> tuple[Exa
         return examples, None
     groups = sorted({video.group for video in examples.videos})
     lot = seeds.generator(settings.seed, "align held out").permutation(len(groups))
-    out = {groups[place] for place in lot[: max(round(settings.val_fraction * len(groups)), 1)]}
+    out = {groups[index] for index in lot[: max(round(settings.val_fraction * len(groups)), 1)]}
     parts = [
-        subset(examples, [place for place, video in enumerate(examples.videos) if (video.group in out) == held])
+        subset(examples, [index for index, video in enumerate(examples.videos) if (video.group in out) == held])
         for held in (False, True)
     ]
     if any(len(part.videos) < 2 or len(part.texts) < 2 for part in parts):
@@ -122,11 +122,11 @@ def subset(examples: Examples, chosen: Sequence[int]) -> Examples:
     numbers: dict[int, int] = {}
     frames: list[np.ndarray] = []
     of_video, captions = [], []
-    for place in chosen:
-        of_video.append(list(range(len(frames), len(frames) + len(examples.of_video[place]))))
-        frames += [examples.frames[frame] for frame in examples.of_video[place]]
-        captions.append([numbers.setdefault(text, len(numbers)) for text in examples.captions[place]])
-    videos = [examples.videos[place] for place in chosen]
+    for index in chosen:
+        of_video.append(list(range(len(frames), len(frames) + len(examples.of_video[index]))))
+        frames += [examples.frames[frame] for frame in examples.of_video[index]]
+        captions.append([numbers.setdefault(text, len(numbers)) for text in examples.captions[index]])
+    videos = [examples.videos[index] for index in chosen]
     return Examples(frames, of_video, captions, [examples.texts[number] for number in numbers], videos, {})
 
 

@@ -70,8 +70,8 @@ def score_table(aligner: Aligner, examples: Examples, sharpness: float) -> Float
     """The middle frame of every video, scored for every text."""
     scores = []
     named = functional.normalize(aligner.texts(examples.texts), dim=-1)
-    for places in examples.of_video:
-        frame = examples.frames[places[len(places) // 2]]
+    for indices in examples.of_video:
+        frame = examples.frames[indices[len(indices) // 2]]
         patches = functional.normalize(aligner.patches(frame[None]), dim=-1)
         scores.append(smooth_max(patches.flatten(1, 2) @ named.T, sharpness)[0])
     return torch.stack(scores)

@@ -1,7 +1,7 @@
 """Which tokens of a frozen vision transformer say what stands at a place: its own, or corrected ones.
 
-CLIP was trained on whole images, and its last tokens carry the whole image everywhere: the likeness of raw tokens to a
-text often points at the background. Both corrections change no weight and cost no training.
+CLIP was trained on whole images, and its last tokens carry the whole image everywhere: the similarity of raw tokens to
+a text often points at the background. Both corrections change no weight and cost no training.
 
 `raw`: what the last block leaves.
 `value`: MaskCLIP (Zhou et al., ECCV 2022, arXiv 2112.01071). In the last block every token keeps to itself: its value,

@@ -66,7 +66,7 @@ class TextTower(nn.Module):
         super().__init__()
         width = shape.text_width
         self.parts = nn.Embedding(numbers, width, padding_idx=0)
-        self.places = nn.Parameter(torch.zeros(longest, width))
+        self.indices = nn.Parameter(torch.zeros(longest, width))
         self.norm = nn.LayerNorm(width)
         self.attend = nn.MultiheadAttention(width, 4, batch_first=True)
         self.mix = nn.Sequential(
@@ -77,7 +77,7 @@ class TextTower(nn.Module):
 
     def forward(self, parts: Int64[Tensor, "b words parts"], there: Bool[Tensor, "b words"]) -> Float[Tensor, "b e"]:
         count = (parts > 0).sum(-1, keepdim=True).clamp(min=1)
-        words = self.parts(parts).sum(-2) / count.sqrt() + self.places[: parts.shape[1]]
+        words = self.parts(parts).sum(-2) / count.sqrt() + self.indices[: parts.shape[1]]
         heard = self.norm(words)
         words = words + self.attend(heard, heard, heard, key_padding_mask=~there, need_weights=False)[0]
         words = words + self.mix(words)

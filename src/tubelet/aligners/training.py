@@ -265,18 +265,18 @@ def sample_batch(
     """The videos of a step with one frame and one caption each; every video is drawn once per epoch."""
     count, side = len(examples.videos), settings.side
     videos = np.empty(settings.batch, np.int64)
-    for slot in range(settings.batch):
-        epoch, place = divmod(step * settings.batch + slot, count)
-        videos[slot] = epoch_order(settings.seed, epoch, count)[place]
+    for row in range(settings.batch):
+        epoch, index = divmod(step * settings.batch + row, count)
+        videos[row] = epoch_order(settings.seed, epoch, count)[index]
     frames = np.empty((settings.batch, side, side, 3), np.uint8)
     texts = np.empty(settings.batch, np.int64)
-    for slot, video in enumerate(videos):
-        places, numbers = examples.of_video[video], examples.captions[video]
-        frame = examples.frames[places[rng.integers(len(places))]]
+    for row, video in enumerate(videos):
+        indices, numbers = examples.of_video[video], examples.captions[video]
+        frame = examples.frames[indices[rng.integers(len(indices))]]
         top, left = (rng.integers(length - side + 1) for length in frame.shape[:2])
         square = frame[top : top + side, left : left + side]
-        frames[slot] = square[:, ::-1] if may_flip and rng.random() < 0.5 else square
-        texts[slot] = numbers[rng.integers(len(numbers))]
+        frames[row] = square[:, ::-1] if may_flip and rng.random() < 0.5 else square
+        texts[row] = numbers[rng.integers(len(numbers))]
     return videos, frames, texts
 
 

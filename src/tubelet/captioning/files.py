@@ -201,11 +201,11 @@ def subtitles(path: Path, name: str) -> Iterator[Said]:
     video, before = language[1] if language else whole, ""
     for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n").replace("\r", "\n")):
         lines = block.strip().split("\n")
-        place = next((n for n, line in enumerate(lines) if re.match(rf"{TIME}\s+-->\s+{TIME}", line.strip())), None)
-        if place is None:
+        index = next((n for n, line in enumerate(lines) if re.match(rf"{TIME}\s+-->\s+{TIME}", line.strip())), None)
+        if index is None:
             continue  # the header, a note, a style
-        start, end = (clock(cell) for cell in re.findall(TIME, lines[place])[:2])
-        said = " ".join(html.unescape(re.sub(r"<[^>]*>|\{\\[^}]*\}", "", line)) for line in lines[place + 1 :])
+        start, end = (clock(cell) for cell in re.findall(TIME, lines[index])[:2])
+        said = " ".join(html.unescape(re.sub(r"<[^>]*>|\{\\[^}]*\}", "", line)) for line in lines[index + 1 :])
         said = " ".join(said.split())
         if said and said != before:
             yield Said(video, said, "subtitles", start, end)

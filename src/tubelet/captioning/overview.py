@@ -166,7 +166,7 @@ def share(part: int, whole: int) -> str:
 def samples(found: Overview, count: int = SAMPLES, seed: int = 0) -> list[tuple[Video, Caption]]:
     """Some captions with their videos, the same ones every time, of as many videos as there are."""
     videos = {video.id: video for video in found.corpus.select("all")}
-    mixed = [found.captions[place] for place in generator(seed, "sample captions").permutation(len(found.captions))]
+    mixed = [found.captions[index] for index in generator(seed, "sample captions").permutation(len(found.captions))]
     first = {caption.video: caption for caption in reversed(mixed)}
     rest = [caption for caption in mixed if first[caption.video] is not caption]
     return [(videos[caption.video], caption) for caption in [*first.values(), *rest][:count]]

@@ -110,13 +110,13 @@ class Describer:
         """One text for the pictures of each unit; where words are drawn, the draw follows from the key."""
         texts: dict[int, str] = {}
         for count in sorted({len(unit) for unit in units}):
-            places = [place for place, unit in enumerate(units) if len(unit) == count]
-            asked = self.ask([units[place] for place in places])
+            indices = [index for index, unit in enumerate(units) if len(unit) == count]
+            asked = self.ask([units[index] for index in indices])
             with drawn(key if self.how.temperature else None):
                 said = self.model.generate(**asked, **self.decoding())
             found = self.read(said, asked.get("input_ids"))
-            texts |= dict(zip(places, found, strict=True))
-        return [texts[place] for place in range(len(units))]
+            texts |= dict(zip(indices, found, strict=True))
+        return [texts[index] for index in range(len(units))]
 
     def ask(self, units: Sequence[Sequence[Picture]]) -> dict[str, Tensor]:
         """What goes into the model."""

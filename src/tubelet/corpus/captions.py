@@ -21,9 +21,8 @@ class CaptionChoice:
         default="random", doc="any of the video's captions, or the one nearest in time to the clip"
     )
 
-    whose: Literal["own", "another"] = chz.field(
-        default="own",
-        doc="another: a control, the captions of one other video of the split that share no text with its own",
+    shuffled: bool = chz.field(
+        default=False, doc="a control: the captions of one other video of the split that share no text with its own"
     )
 
     def choose(self, captions: Sequence[Caption], u: float, moment: float) -> Caption:
@@ -41,7 +40,7 @@ class CaptionChoice:
                 "choose one with data.captions.source, None takes all"
             )
         found = [corpus.captions_of(video, self.source) for video in videos]
-        if self.whose == "another":
+        if self.shuffled:
             found = exchanged(corpus, videos, self.source)
         if without := [video.id for video, captions in zip(videos, found, strict=True) if not captions]:
             kind = f"caption of source {self.source!r}" if self.source is not None else "caption"
@@ -65,12 +64,12 @@ def exchanged(corpus: Corpus, videos: Sequence[Video], source: str | None) -> li
         some = [(video, corpus.captions_of(video, source)) for video in corpus.select(split)]
         some = sorted((pair for pair in some if pair[1]), key=lambda pair: key(0, "another caption " + pair[0].id))
         texts = [{normalise_text(caption.text) for caption in captions} for _, captions in some]
-        for place, (video, _) in enumerate(some):
-            after = ((place + step) % len(some) for step in range(1, len(some)))
-            other = next((there for there in after if not texts[there] & texts[place]), None)
+        for index, (video, _) in enumerate(some):
+            after = ((index + step) % len(some) for step in range(1, len(some)))
+            other = next((there for there in after if not texts[there] & texts[index]), None)
             if other is None:
                 raise CorpusError(
-                    f"data.captions.whose=another: every caption in split {split!r} is also one of {video.id}; "
+                    f"data.captions.shuffled=True: every caption in split {split!r} is also one of {video.id}; "
                     "there is no other to take"
                 )
             given[video.row] = [replace(caption, video=video.id) for caption in some[other][1]]

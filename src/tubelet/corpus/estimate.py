@@ -65,8 +65,8 @@ def clips_a_second(videos: Sequence[Video], clip: Clip | None = None) -> float |
     """How fast one core, all to itself, reads training clips of these videos; measured on a few."""
     clip = clip or Clip()
     times = []
-    for place in np.unique(np.linspace(0, len(videos) - 1, TRIED).astype(int)).tolist():
-        video = videos[place]
+    for position in np.unique(np.linspace(0, len(videos) - 1, TRIED).astype(int)).tolist():
+        video = videos[position]
         began = time.process_time()
         try:
             frames = within(limits(), partial(clip_frames, video, clip))

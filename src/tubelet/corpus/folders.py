@@ -28,24 +28,24 @@ def labels_from_folders(
     are. A file beside folders of classes has no label; of a source without folders the source itself is the class.
     """
     bases = [base_of(Path(source)) for source in sources]
-    places = list({entry.video: place_of(entry, bases) for entry in entries}.values())
-    tops = {base: {place.folders[0] for place in places if place.source == base and place.folders} for base in bases}
+    indices = list({entry.video: place_of(entry, bases) for entry in entries}.values())
+    tops = {base: {index.folders[0] for index in indices if index.source == base and index.folders} for base in bases}
     split_bases = len(set(bases)) > 1 and all(is_split(base.name) for base in bases)
     found: dict[str, dict[str, str]] = {}
     holders: dict[Path, str] = {}  # folders that are a class, and a video in each
     without: list[str] = []
     remarks: list[str] = []
-    for place in places:
-        top = tops.get(place.source, set())
+    for index in indices:
+        top = tops.get(index.source, set())
         by_top = bool(top) and all(map(is_split, top))
-        split = place.folders[0] if by_top and place.folders else place.source.name if split_bases else None
-        classes = place.folders[by_top:] or (() if top or split_bases else (place.source.name,))
-        found[place.video] = {"split": split_name(split)} if split else {}
+        split = index.folders[0] if by_top and index.folders else index.source.name if split_bases else None
+        classes = index.folders[by_top:] or (() if top or split_bases else (index.source.name,))
+        found[index.video] = {"split": split_name(split)} if split else {}
         if not classes:
-            without.append(place.video)
+            without.append(index.video)
             continue
-        found[place.video]["label"] = classes[-1]
-        holders.setdefault(place.source.joinpath(*place.folders), place.video)
+        found[index.video]["label"] = classes[-1]
+        holders.setdefault(index.source.joinpath(*index.folders), index.video)
     for holder, video in holders.items():
         if above := next((parent for parent in holder.parents if parent in holders), None):
             raise CorpusError(

@@ -142,9 +142,9 @@ def index_videos(
         return list_sources(sources, leave_out=out, taken={file_id(video): video.path for video in known})
 
     listing = listed(before)
-    places = [*sources, *(old.about.get("sources", []) if old else []), *([videos] if videos else [])]
+    positions = [*sources, *(old.about.get("sources", []) if old else []), *([videos] if videos else [])]
     again = look_again(
-        before, filter(Path.is_dir, map(Path, places)), root=Path(root).absolute() if root else None, verify=verify,
+        before, filter(Path.is_dir, map(Path, positions)), root=Path(root).absolute() if root else None, verify=verify,
         leave_out=out, running=running, progress=progress,
     )  # fmt: skip
     known = again.videos

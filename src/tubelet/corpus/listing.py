@@ -116,19 +116,19 @@ def walk(folder: Path, leave_out: Path | None) -> list[tuple[str, Path]]:
     found = []
     visited = set()
     for here, folders, files in os.walk(folder.absolute(), followlinks=True):
-        place = Path(here)
-        real = place.resolve()
+        index = Path(here)
+        real = index.resolve()
         if real in visited or (leave_out is not None and real == leave_out.resolve()):
             folders.clear()
             continue
         visited.add(real)
         videos = any(Path(name).suffix.lower() in EXTENSIONS for name in files)
         if not videos and looks_like_sequence(files):
-            found.append((place.relative_to(folder.absolute()).as_posix(), place))
+            found.append((index.relative_to(folder.absolute()).as_posix(), index))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
-                path = place / name
+                path = index / name
                 found.append((path.relative_to(folder.absolute()).as_posix(), path))
     return sorted(found)
 
@@ -163,14 +163,14 @@ def read_list(path: Path) -> Listing:
     use = Use(path)
     rows = [row for row in named_rows(table, second="label", spans=True, known=beside(path)) if usable(row, table, use)]
     located = [(row, locate(row["path"], path.parent)) for row in rows]
-    outside = [place for row, place in located if Path(row["path"]).is_absolute()]
-    common = Path(os.path.commonpath([place.parent for place in outside])) if outside else path.parent
+    outside = [index for row, index in located if Path(row["path"]).is_absolute()]
+    common = Path(os.path.commonpath([index.parent for index in outside])) if outside else path.parent
     entries: dict[tuple[Path, float | None, float | None], tuple[Entry, int]] = {}
-    for row, place in located:
-        entry = entry_of(row, place, path, common)
-        earlier, line = entries.get((place, entry.start, entry.end), (entry, row.line))
+    for row, index in located:
+        entry = entry_of(row, index, path, common)
+        earlier, line = entries.get((index, entry.start, entry.end), (entry, row.line))
         both = agreed(earlier, entry, f"{path} line {row.line} (after line {line})")
-        entries[place, entry.start, entry.end] = both, line
+        entries[index, entry.start, entry.end] = both, line
         use.used += 1
     if not entries:
         why = f" ({use.reasons()})" if use.unused else ""
@@ -208,7 +208,7 @@ def usable(row: Named, table: Table, use: Use) -> bool:
     return False
 
 
-def entry_of(row: Named, place: Path, path: Path, common: Path) -> Entry:
+def entry_of(row: Named, index: Path, path: Path, common: Path) -> Entry:
     start, end = (seconds(row[name], f"{path} line {row.line}", name) for name in ("start", "end"))
     if start is not None and end is not None and not end > start:
         raise CorpusError(
@@ -216,8 +216,8 @@ def entry_of(row: Named, place: Path, path: Path, common: Path) -> Entry:
             "start and end are seconds"
         )
     return Entry(
-        video=list_id(row["path"], place, path.parent, common),
-        path=place,
+        video=list_id(row["path"], index, path.parent, common),
+        path=index,
         start=start if start is not None or end is None else 0.0,
         end=end,
         label=row["label"] or None,
@@ -226,14 +226,14 @@ def entry_of(row: Named, place: Path, path: Path, common: Path) -> Entry:
     )
 
 
-def list_id(name: str, place: Path, folder: Path, common: Path) -> str:
+def list_id(name: str, index: Path, folder: Path, common: Path) -> str:
     """The path as the list gives it; an absolute one relative to the list's folder, else to what all have in common."""
     if not Path(name).is_absolute():
         return PurePosixPath(os.path.normpath(name)).as_posix()
     for base in (folder.absolute(), common):
-        if place.is_relative_to(base):
-            return place.relative_to(base).as_posix()
-    return place.name
+        if index.is_relative_to(base):
+            return index.relative_to(base).as_posix()
+    return index.name
 
 
 def locate(name: str, folder: Path) -> Path:

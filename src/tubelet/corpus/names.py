@@ -37,14 +37,14 @@ class Names:
         self.known: dict[tuple[str, Path], list[str]] = {}
         self.real: dict[str, str] = {}
         for video, path in dict.fromkeys(videos):
-            place = str(path) if path is not None else ""
-            if not f"/{place}".endswith(f"/{video}"):
+            index = str(path) if path is not None else ""
+            if not f"/{index}".endswith(f"/{video}"):
                 self.add_end(video, video)
             self.add(video, video)
-            if place:
-                self.add(place, video)
-                self.add_end(place, video)
-                self.folders.add(os.path.dirname(place))
+            if index:
+                self.add(index, video)
+                self.add_end(index, video)
+                self.folders.add(os.path.dirname(index))
 
     def add(self, name: str, video: str) -> None:
         for key in {name, composed(name)}:
@@ -77,17 +77,17 @@ class Names:
     def exactly(self, name: str, folder: Path) -> set[str]:
         """By id, or by path from the table's folder or the working folder; where these are two videos, both."""
         said = os.path.expanduser(name)
-        places = [os.path.normpath(os.path.join(self.here, base, said)) for base in (folder, self.here)]
+        indices = [os.path.normpath(os.path.join(self.here, base, said)) for base in (folder, self.here)]
         found: set[str] = set()
-        for key in {name, os.path.normpath(name), *places}:
+        for key in {name, os.path.normpath(name), *indices}:
             found |= self.whole.get(key) or self.whole.get(composed(key)) or set()
-        return found or self.by_links(places)
+        return found or self.by_links(indices)
 
-    def by_links(self, places: Iterable[str]) -> set[str]:
+    def by_links(self, indices: Iterable[str]) -> set[str]:
         """The folder of the table or that of the videos may be reached through a link."""
         found: set[str] = set()
-        for place in places:
-            folder, name = os.path.split(place)
+        for index in indices:
+            folder, name = os.path.split(index)
             if (real := self.real.get(folder)) is None:
                 real = self.real[folder] = os.path.realpath(folder)
             for other in self.real_folders.get(real, ()):

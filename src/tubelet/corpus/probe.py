@@ -284,8 +284,8 @@ def trustworthy(path: Path, read: Decoded, times: Float64[np.ndarray, "t"], keys
     whole = len(read.sums) == len(times)
     try:
         for number, key in enumerate(keys[np.unique(np.linspace(0, len(keys) - 1, TRIED).astype(int))].tolist()):
-            place = int(np.searchsorted(times, key + SAME, side="right")) - 1
-            first = min(max(place + BESIDE[number], 0), len(times) - 1)
+            index = int(np.searchsorted(times, key + SAME, side="right")) - 1
+            first = min(max(index + BESIDE[number], 0), len(times) - 1)
             found = sums_between(path, times, first, min(first + 3, len(times)))
             if whole:
                 expected = dict(zip(np.round(times, 6).tolist(), read.sums, strict=True))
@@ -308,7 +308,7 @@ def sums_between(path: Path, times: Float64[np.ndarray, "t"], first: int, last: 
     near = (when >= times[first] - SAME) & (when < end - SAME)
     if not near.any():
         raise VideoError(f"{path.name} has no frame where one was")
-    return {time: sums[place] for place, time in enumerate(np.round(when, 6).tolist()) if near[place]}
+    return {time: sums[index] for index, time in enumerate(np.round(when, 6).tolist()) if near[index]}
 
 
 def probe_sequence(path: Path, cheap: int, reading: Reading) -> Probe:
@@ -322,8 +322,8 @@ def probe_sequence(path: Path, cheap: int, reading: Reading) -> Probe:
         looked = np.arange(len(times))
         if first.size // 3 * len(times) > cheap:
             looked = np.unique(np.linspace(0, len(times) - 1, 16).astype(int))
-        for place in looked.tolist():
-            stills.frames(times[place : place + 1])
+        for index in looked.tolist():
+            stills.frames(times[index : index + 1])
         note = stills.note
     return Probe(
         times=times,

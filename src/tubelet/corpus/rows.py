@@ -70,7 +70,7 @@ def by_header(table: Table, needs: Sequence[str], spans: bool) -> list[Named]:
         choices = " and ".join(f"{name} (or {', '.join(COLUMNS[name][1:4])})" for name in missing)
         raise CorpusError(f"{table.path} has no column {choices}; its columns are: {', '.join(table.header)}")
     rows = [
-        Named(row.line, {name: row.cells[place] if place < len(row.cells) else "" for name, place in columns.items()})
+        Named(row.line, {name: row.cells[index] if index < len(row.cells) else "" for name, index in columns.items()})
         for row in table.rows
     ]
     frames = [cell for cell in table.header if re.sub(r"[\s-]+", "_", cell.lower()) in COUNTS_FRAMES]

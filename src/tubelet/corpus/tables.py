@@ -45,7 +45,7 @@ class Row:
     @property
     def width(self) -> int:
         """Cells up to the last that says something: spreadsheets write empty ones behind them."""
-        return max((place for place, cell in enumerate(self.cells, 1) if cell), default=0)
+        return max((position for position, cell in enumerate(self.cells, 1) if cell), default=0)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Table:
             raise CorpusError(f"{path} is empty; write a header that names the columns, and one row a line below it")
         columns, said = name_columns(rows[0].cells, path)
         if columns is None and delimiter is None and (words := header_by_spaces(rows[0].cells[0])):
-            columns, delimiter = {name: place for place, name in enumerate(words)}, " "
+            columns, delimiter = {name: position for position, name in enumerate(words)}, " "
             rows = [Row(row.line, tuple(row.cells[0].rsplit(None, len(words) - 1))) for row in rows]
         header = rows[0].cells if columns is not None else ()
         refuse_misfits(rows, header, delimiter, path)
@@ -250,18 +250,18 @@ def name_columns(cells: Sequence[str], path: Path) -> tuple[dict[str, int] | Non
         return None, []
     columns: dict[str, int] = {}
     for name, aliases in COLUMNS.items():
-        if places := [plain.index(alias) for alias in aliases if alias in plain]:
-            columns[name] = places[0]
+        if positions := [plain.index(alias) for alias in aliases if alias in plain]:
+            columns[name] = positions[0]
     certain = bool(columns)
     remarks = []
-    for place, cell in enumerate(plain):
-        if place not in columns.values():
+    for position, cell in enumerate(plain):
+        if position not in columns.values():
             free = {alias: name for name, aliases in COLUMNS.items() if name not in columns for alias in aliases}
             if near := difflib.get_close_matches(cell, free, n=1, cutoff=0.8):
-                columns[free[near[0]]] = place
-                remarks.append(f"{path.name}: column {cells[place].strip()!r} is read as {free[near[0]]}")
+                columns[free[near[0]]] = position
+                remarks.append(f"{path.name}: column {cells[position].strip()!r} is read as {free[near[0]]}")
     if not certain and len(columns) < 2:
         return None, []
-    if twice := [cells[place] for place in columns.values() if plain.count(plain[place]) > 1]:
+    if twice := [cells[position] for position in columns.values() if plain.count(plain[position]) > 1]:
         raise CorpusError(f"{path} has two columns {twice[0]!r}; leave one of them out")
     return columns, remarks

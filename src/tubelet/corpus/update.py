@@ -100,25 +100,25 @@ def look_again(
     files: dict[Path, list[Video]] = {}
     for video in known:
         files.setdefault(video.path, []).append(video)
-    places = below_root(list(files), root) if root is not None else {}
-    states = {path: state_or_none(places.get(path, path)) for path in files}
+    indices = below_root(list(files), root) if root is not None else {}
+    states = {path: state_or_none(indices.get(path, path)) for path in files}
     told = {path: content for path, rows in files.items() if (content := rows[0].content)}
     digests.read(
-        places.get(path, path)
+        indices.get(path, path)
         for path, rows in files.items()
         if states[path] and path in told and (verify or states[path] != (rows[0].size, rows[0].modified))
     )
     now: dict[Path, str | None] = {}
     for path in files:
-        place = places.get(path, path)
-        now[path] = None if states[path] is None else digests.of(place, unread=told.get(path))
+        index = indices.get(path, path)
+        now[path] = None if states[path] is None else digests.of(index, unread=told.get(path))
     displaced = [path for path in files if path in told and now[path] != told[path]]
-    found = search(displaced, told, now, places, files, candidates(folders, root, leave_out), digests)
+    found = search(displaced, told, now, indices, files, candidates(folders, root, leave_out), digests)
 
     videos, look, moved, missing = [], [], set(), set()
     taken = set(found.values())
     for video in known:
-        path = found.get(video.path) or places.get(video.path, video.path)
+        path = found.get(video.path) or indices.get(video.path, video.path)
         gone = not state_or_none(path) or (video.path not in found and path in taken)
         if gone:
             where = "its file is no longer there" if video.content else "no such file"
@@ -148,8 +148,8 @@ class Digests:
         todo = [path for path in dict.fromkeys(paths) if path not in self.known]
         limits = self.running.limits
         work = run_each(content_columns, todo, limits.workers or cores(), limits.seconds, limits.memory)
-        for done, (place, outcome) in enumerate(work, 1):
-            self.known[todo[place]] = None if isinstance(outcome, Failure) else outcome
+        for done, (index, outcome) in enumerate(work, 1):
+            self.known[todo[index]] = None if isinstance(outcome, Failure) else outcome
             self.progress(done, len(todo), "comparing contents")
 
     def of(self, path: Path, unread: str | None = None) -> str | None:
@@ -166,7 +166,7 @@ def below_root(paths: Sequence[Path], root: Path) -> dict[Path, Path]:
     common = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path("/")
     best: dict[Path, Path] = {}
     for depth in range(1, len(common.parts) + 1):
-        there = {path: place for path in paths if state_or_none(place := root.joinpath(*path.parts[depth:]))}
+        there = {path: index for path in paths if state_or_none(index := root.joinpath(*path.parts[depth:]))}
         if len(there) > len(best):
             best = there
     return best
@@ -174,15 +174,15 @@ def below_root(paths: Sequence[Path], root: Path) -> dict[Path, Path]:
 
 def candidates(folders: Iterable[Path], root: Path | None, leave_out: Path) -> list[Path]:
     """Every video in which a file that is not where it was may be found."""
-    places = [root, *folders] if root is not None else list(folders)
-    return list(dict.fromkeys(path for place in places for _, path in walk(place, leave_out)))
+    indices = [root, *folders] if root is not None else list(folders)
+    return list(dict.fromkeys(path for index in indices for _, path in walk(index, leave_out)))
 
 
 def search(
     displaced: Sequence[Path],
     told: Mapping[Path, str],
     now: Mapping[Path, str | None],
-    places: Mapping[Path, Path],
+    indices: Mapping[Path, Path],
     files: Mapping[Path, Sequence[Video]],
     others: Sequence[Path],
     digests: Digests,
@@ -190,22 +190,22 @@ def search(
     """Old place -> where its content lies now, each file for one row's file at most, equal names first."""
     if not displaced:
         return {}
-    kept = {places.get(path, path) for path in files if path in told and now[path] == told[path]}
+    kept = {indices.get(path, path) for path in files if path in told and now[path] == told[path]}
     sizes = {files[path][0].size for path in displaced}
     free = [path for path in others if path not in kept]
-    free += [place for path in displaced if (place := places.get(path, path)) not in free and now[path]]
+    free += [index for path in displaced if (index := indices.get(path, path)) not in free and now[path]]
     digests.read(path for path in free if (state := state_or_none(path)) and state[0] in sizes)
     holders: dict[str, list[Path]] = {}
     for path in free:
         if content := digests.of(path):
             holders.setdefault(content, []).append(path)
     found: dict[Path, Path] = {}
-    pairs = [(path, place) for path in displaced for place in holders.get(told[path], [])]
+    pairs = [(path, index) for path in displaced for index in holders.get(told[path], [])]
     taken: set[Path] = set()
-    for path, place in sorted(pairs, key=lambda pair: -alike(*pair)):
-        if path not in found and place not in taken:
-            found[path] = place
-            taken.add(place)
+    for path, index in sorted(pairs, key=lambda pair: -alike(*pair)):
+        if path not in found and index not in taken:
+            found[path] = index
+            taken.add(index)
     return found
 
 

@@ -88,9 +88,9 @@ def decode_some(
 ) -> list[Decoded]:
     """Evenly spaced videos, each next to the caption of the next video with another caption."""
     shown = []
-    for place in np.unique(np.linspace(0, len(some) - 1, min(VIDEOS, len(some))).astype(int)):
-        video, caption = some[place]
-        others = [text for _, text in [*some[place + 1 :], *some[:place], *every] if text != caption]
+    for index in np.unique(np.linspace(0, len(some) - 1, min(VIDEOS, len(some))).astype(int)):
+        video, caption = some[index]
+        others = [text for _, text in [*some[index + 1 :], *some[:index], *every] if text != caption]
         other = others[0] if others else caption
         try:
             frames = within(limits(), partial(some_frames, video))

@@ -260,12 +260,12 @@ def write_sheet(measured: MapMeasures, path: Path, columns: int = 4) -> None:
     for one in measured.examples:
         chosen = np.linspace(0, len(one.frames) - 1, columns).round().astype(int)
         low, high = np.percentile(one.score, [1, 99.5])
-        frames = [fitted(one.frames[place], TALL, WIDEST) for place in chosen]
-        scores = [heat(frame, one.score[place], low, high) for frame, place in zip(frames, chosen, strict=True)]
-        truths = [heat(frame, one.cover[place], 0.0, 1.0) for frame, place in zip(frames, chosen, strict=True)]
+        frames = [fitted(one.frames[index], TALL, WIDEST) for index in chosen]
+        scores = [heat(frame, one.score[index], low, high) for frame, index in zip(frames, chosen, strict=True)]
+        truths = [heat(frame, one.cover[index], 0.0, 1.0) for frame, index in zip(frames, chosen, strict=True)]
         rows.append(Row([*frames, *scores, *truths], f"{one.caption}  (ROC area {one.area:.3f})"))
     names = ("frames", "map", "truth")
-    header = [[name] if place == 0 else [] for name in names for place in range(columns)]
+    header = [[name] if index == 0 else [] for name in names for index in range(columns)]
     draw(rows, path, header, gap=3)
 
 

@@ -29,7 +29,7 @@ from tubelet.loading.loader import eval_batches
 from tubelet.loading.reader import check_length, nothing_in, open_maps
 from tubelet.loading.requests import CropOf
 from tubelet.maskers import MASKERS, TOKENS, Masker, Policy, Schedule
-from tubelet.maskers.vectors import per_slot, speed
+from tubelet.maskers.vectors import per_time_step, speed
 from tubelet.models import Base, Encoder
 from tubelet.models.encoder import Vit
 from tubelet.models.patches import cut
@@ -239,7 +239,7 @@ def sample_videos(corpus: Corpus, data: Data, clip: Clip, clips: int | None, see
     if clips is not None and clips < 1:
         raise RecipeError(f"at least 1 clip must be measured, not {clips}")
     order = seeds.generator(seed, "clips to mask", len(videos)).permutation(len(videos))
-    videos = [videos[place] for place in sorted(order[:clips])]
+    videos = [videos[index] for index in sorted(order[:clips])]
     check_length(videos, clip, data.sampling)
     return videos
 
@@ -301,7 +301,7 @@ class Tally:
         crop: CropOf | None,
     ) -> None:
         self.clip, self.drawers, self.by_id, self.crop = clip, drawers, videos, crop
-        self.shown = {list(videos)[place] for place in evenly_spaced(pictures, len(videos))}
+        self.shown = {list(videos)[index] for index in evenly_spaced(pictures, len(videos))}
         self.videos: list[str] = []
         self.cameras: list[str] = []
         self.failed: tuple[str, ...] = ()
@@ -355,14 +355,14 @@ class Tally:
         hidden: Mapping[str, Bool[np.ndarray, "b n"]],
     ) -> Picture:
         captions = corpus.captions_of(self.by_id[batch.ids[n]], data.captions.source)
-        slots = evenly_spaced(4, self.clip.grid[0])
+        time_steps = evenly_spaced(4, self.clip.grid[0])
         frames = batch.video[n].permute(1, 2, 3, 0).numpy()
         return Picture(
             video=batch.ids[n],
             caption=captions[0].text if captions else "",
             camera=camera,
-            frames=frames[[slot * self.clip.tubelet_frames for slot in slots]].copy(),
-            hidden={name: each[n].reshape(self.clip.grid)[slots] for name, each in hidden.items()},
+            frames=frames[[time_step * self.clip.tubelet_frames for time_step in time_steps]].copy(),
+            hidden={name: each[n].reshape(self.clip.grid)[time_steps] for name, each in hidden.items()},
         )
 
     def fixed(self, name: str, encoder: Vit) -> dict[str, float]:
@@ -380,9 +380,9 @@ class Tally:
 
 def step_measures(hidden: Bool[np.ndarray, "n"], grid: Grid) -> dict[str, float]:
     """The measures that need no ground truth."""
-    places = grid[1] * grid[2]
-    here = np.arange(len(hidden) - places)
-    stays, shown = agreement(hidden, here, here + places)
+    indices = grid[1] * grid[2]
+    here = np.arange(len(hidden) - indices)
+    stays, shown = agreement(hidden, here, here + indices)
     return {"step_iou": stays, "step_iou_visible": shown}
 
 
@@ -420,7 +420,7 @@ def map_scores(batch: Batch, clip: Clip) -> dict[str, Float32[np.ndarray, "b n"]
         if values.ndim == 2:
             found[name] = values
             continue
-        vectors = per_slot(values, clip)
+        vectors = per_time_step(values, clip)
         found[f"{name} speed"] = speed(vectors).flatten(1)
         found[f"{name} compensated"] = speed(vectors, "median").flatten(1)
     return {name: values.float().numpy() for name, values in found.items()}

@@ -41,10 +41,11 @@ def compare(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Difference:
-    """The two maps of so many training clips of `data.split`, each with its own crop and time, hidden slot by slot."""
+    """The two maps of so many training clips of `data.split`, each with its own crop and time, hidden time step by time
+    step."""
     online = OnlineTextMaps(TextMaps(), clip, aligner)
     online.fits(Embeddings.open(corpus))
-    budget = Budget(int(clip.num_places * ratio + 1e-9), "slot", clip.grid)
+    budget = Budget(int(clip.num_positions * ratio + 1e-9), "time_step", clip.grid)
     correlation: list[float] = []
     iou: list[float] = []
     failed: tuple[str, ...] = ()

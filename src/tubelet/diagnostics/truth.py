@@ -59,7 +59,7 @@ class TrueClip:
 def followed(
     known: Truth, frames: Sequence[int] | Int64[np.ndarray, "s"], grid: Grid, crop: Crop = WHOLE
 ) -> tuple[Int64[np.ndarray, "i"], Int64[np.ndarray, "i"]]:
-    """The tubelet of every pixel of each slot's first frame but the last's, and the one where its content is next.
+    """The tubelet of every pixel of each time step's first frame but the last's, and the one where its content is next.
 
     Left out is what is not seen now or then: out of the crop, or behind something else.
     """
@@ -69,7 +69,7 @@ def followed(
     top, left, down, across = crop.pixels(height, width)
     shown = (y > top) & (y < top + down) & (x > left) & (x < left + across)
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
-    for slot, (start, end) in enumerate(pairwise(frames)):
+    for time_step, (start, end) in enumerate(pairwise(frames)):
         moved = known.moved(int(start), int(end))
         later_x, later_y = x + moved[..., 0], y + moved[..., 1]
         column, row = np.floor(later_x).astype(int), np.floor(later_y).astype(int)
@@ -77,10 +77,10 @@ def followed(
         seen = known.owner[end, row.clip(0, height - 1), column.clip(0, width - 1)] == known.owner[start]
         chosen = inside & seen
         here, there = (
-            place_of((at_y[chosen] - top) / down, mirrored((at_x[chosen] - left) / across, crop.flip), rows, columns)
+            position_of((at_y[chosen] - top) / down, mirrored((at_x[chosen] - left) / across, crop.flip), rows, columns)
             for at_y, at_x in ((y, x), (later_y, later_x))
         )
-        pairs.append((here + slot * rows * columns, there + (slot + 1) * rows * columns))
+        pairs.append((here + time_step * rows * columns, there + (time_step + 1) * rows * columns))
     if not pairs:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     return np.concatenate([one for one, _ in pairs]), np.concatenate([other for _, other in pairs])
@@ -90,8 +90,10 @@ def mirrored(x: Float[np.ndarray, "i"], flip: bool) -> Float[np.ndarray, "i"]:
     return 1 - x if flip else x
 
 
-def place_of(y: Float[np.ndarray, "i"], x: Float[np.ndarray, "i"], rows: int, columns: int) -> Int64[np.ndarray, "i"]:
-    """The place that holds a point, in shares of the frame."""
+def position_of(
+    y: Float[np.ndarray, "i"], x: Float[np.ndarray, "i"], rows: int, columns: int
+) -> Int64[np.ndarray, "i"]:
+    """The position that holds a point, in shares of the frame."""
     row, column = (y * rows).astype(np.int64), (x * columns).astype(np.int64)
     return row.clip(0, rows - 1) * columns + column.clip(0, columns - 1)
 

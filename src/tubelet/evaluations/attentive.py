@@ -1,12 +1,11 @@
 """Attentive probe: one cross-attention block on the frozen tokens, then a linear map. Nothing is selected on test.
 
-The protocol, whole. One learned query attends to the layer-normalised tokens of one centre clip (V-JEPA,
-arXiv 2404.08471), `heads` heads, then a residual MLP of four times the width and a linear classifier on the
-layer-normalised outcome. AdamW, cosine, `epochs` passes; the learning rate is the one of `rates` with the highest
-accuracy on a held-out part of train (whole groups), ties to the smaller; then it is trained on all of train and tested
-once. With one query, its product with the keys is one vector a head, which is what is learned: the function is that of
-the usual block and costs a fraction of it. With `places`, the tokens of a slot are first averaged to so many rows and
-columns.
+The protocol, whole. One learned query attends to the layer-normalised tokens of one centre clip (V-JEPA, arXiv
+2404.08471), `heads` heads, then a residual MLP of four times the width and a linear classifier on the layer-normalised
+outcome. AdamW, cosine, `epochs` passes; the learning rate is the one of `rates` with the highest accuracy on a held-out
+part of train (whole groups), ties to the smaller; then it is trained on all of train and tested once. With one query,
+its product with the keys is one vector a head, which is what is learned: the function is that of the usual block and
+costs a fraction of it. With `side`, the tokens of a time step are first averaged to so many rows and columns.
 """
 
 import math
@@ -38,13 +37,13 @@ class Attentive(Probe):
     batch: int = chz.field(default=64, doc="clips of a step")
     heads: int = chz.field(default=4, doc="of the attention (fewer where they do not divide the width)")
     weight_decay: float = chz.field(default=0.05, doc="of AdamW")
-    places: int | None = chz.field(
-        default=None, doc="average the tokens of a slot to so many rows and columns: less disk, less time"
+    side: int | None = chz.field(
+        default=None, doc="average the tokens of a time step to so many rows and columns: less disk, less time"
     )
 
     def about(self) -> dict[str, Any]:
         return {
-            "tokens": "all" if self.places is None else f"averaged to {self.places}x{self.places} places a slot",
+            "tokens": "all" if self.side is None else f"averaged to {self.side}x{self.side} positions a time step",
             "head": f"one cross-attention block with one learned query, {self.heads} heads, MLP of 4 times the width; "
             f"AdamW, weight decay {self.weight_decay:g}, {self.epochs} epochs in batches of {self.batch}, cosine",
             "grid": self.settings(0),
@@ -52,7 +51,7 @@ class Attentive(Probe):
         }
 
     def given(self, context: Context, split: str) -> Features:
-        return context.with_tokens(split, self.places)
+        return context.with_tokens(split, self.side)
 
     def settings(self, clips: int) -> list[float]:
         return sorted(self.rates)
@@ -106,9 +105,9 @@ def learn(settings: Attentive, tokens: Tokens, label: Int64[Tensor, "v"], classe
         draws = generator(0, "attentive order")
         for step in range(steps):
             if step % (len(label) // size) == 0:
-                places = torch.from_numpy(draws.permutation(len(label)))
+                positions = torch.from_numpy(draws.permutation(len(label)))
             first = step % (len(label) // size) * size
-            some = places[first : first + size]
+            some = positions[first : first + size]
             for group in solver.param_groups:
                 group["lr"] = rate * min(1.0, (step + 1) / max(steps // 20, 1)) * at(step / steps)
             solver.zero_grad()

@@ -51,15 +51,15 @@ class Context:
             self.computed[split] = extract(*self.source, split, self.settings)
         return self.computed[split]
 
-    def with_tokens(self, split: str, places: int | None = None) -> Features:
-        """The same, with the tokens of every clip; with `places`, averaged to so many rows and columns a slot."""
+    def with_tokens(self, split: str, side: int | None = None) -> Features:
+        """The same, with the tokens of every clip; with `side`, averaged to so many rows and columns a time step."""
         features = self.features(split)
         if features.tokens is not None:
             return features
-        rows = extract_tokens(*self.source, split, places, self.settings)
-        index = torch.tensor([place for place, name in enumerate(features.ids) if name in rows])
+        rows = extract_tokens(*self.source, split, side, self.settings)
+        index = torch.tensor([position for position, name in enumerate(features.ids) if name in rows])
         values = tuple(rows[name].parts["tokens"] for name in features.ids if name in rows)
-        width = features.slots.shape[1] // self.clip.grid[0]
+        width = features.temporal_concat.shape[1] // self.clip.grid[0]
         return replace(features.rows(index), tokens=Tokens(values, width))
 
     @property

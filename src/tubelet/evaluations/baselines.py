@@ -21,9 +21,9 @@ from tubelet.types import Clip
 
 
 class MeanImage(nn.Module):
-    """Pixels instead of an encoder: one 'token' a slot, its mean image at `side` x `side`.
+    """Pixels instead of an encoder: one 'token' a time step, its mean image at `side` x `side`.
 
-    So the mean of the tokens is the clip's mean image, and the slots side by side are the clip as a tiny video.
+    So the mean of the tokens is the clip's mean image, and the time steps side by side are the clip as a tiny video.
     """
 
     def __init__(self, clip: Clip, side: int = 16) -> None:
@@ -32,9 +32,13 @@ class MeanImage(nn.Module):
         self.config = f"mean image {side}x{side}"
 
     def encode(self, video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b n d"]:
-        slots = reduce(video.float() / 255, "b c (slot t) h w -> (b slot) c h w", "mean", t=self.clip.tubelet_frames)
-        small = interpolate(slots, size=(self.side, self.side), mode="bilinear", antialias=True, align_corners=False)
-        return rearrange(small, "(b slot) c h w -> b slot (h w c)", slot=self.clip.grid[0])
+        time_steps = reduce(
+            video.float() / 255, "b c (time_step t) h w -> (b time_step) c h w", "mean", t=self.clip.tubelet_frames
+        )
+        small = interpolate(
+            time_steps, size=(self.side, self.side), mode="bilinear", antialias=True, align_corners=False
+        )
+        return rearrange(small, "(b time_step) c h w -> b time_step (h w c)", time_step=self.clip.grid[0])
 
 
 class RawPixels(nn.Module):

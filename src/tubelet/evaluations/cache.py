@@ -66,9 +66,9 @@ class Store:
         content = file_content(video, self.files) if self.kept else None
         key = b"" if content is None else content_key(content, video, "")
         for series, columns in self.kept:
-            if (place := series.rows.get(key)) is None:
+            if (index := series.rows.get(key)) is None:
                 continue
-            shard, row = place
+            shard, row = index
             if series.numbers[shard].fit(row):
                 parts = {name: part[row] for name, part in columns[shard].items() if name != "short"}
                 return Row(bool(columns[shard]["short"][row]), parts)

@@ -222,7 +222,7 @@ def bootstrap(predicted: Int64[Tensor, "v"], test: Features, *, seed: int, sampl
     Empty with fewer than two groups: nothing can be said then. What is kept of a group is how many clips of each class
     it has and how many of them are right, so that 20,000 groups of 400 classes are no burden.
     """
-    number = {group: place for place, group in enumerate(sorted(set(test.groups)))}
+    number = {group: index for index, group in enumerate(sorted(set(test.groups)))}
     if len(number) < 2:
         return {}
     if says_too_little((predicted == test.label).double().numpy(), test.groups):

@@ -80,8 +80,8 @@ def looked_at(corpus: Corpus, videos: Features, clip: Clip, data: Data, batch: i
     for names, small in map_batches("small frames", look, corpus, chosen, clip, data, batch=batch):
         ids += names
         looks += [] if small is None else [small]
-    place = {name: number for number, name in enumerate(videos.ids)}
-    found = videos.rows(torch.tensor([place[name] for name in ids], dtype=torch.int64))
+    index = {name: number for number, name in enumerate(videos.ids)}
+    found = videos.rows(torch.tensor([index[name] for name in ids], dtype=torch.int64))
     return replace(found, looks=torch.cat(looks) if looks else None)
 
 
@@ -125,10 +125,10 @@ def alike(train: UInt8[Tensor, "v l y x 3"], test: UInt8[Tensor, "u l y x 3"]) -
     per_clip = train.shape[1]
     best: dict[int, tuple[float, int]] = {}
     for first in range(0, len(asked), CHUNK):
-        likeness = asked[first : first + CHUNK] @ known.T
-        values, places = likeness.topk(min(NEAREST, likeness.shape[1]), dim=1)
+        similarity = asked[first : first + CHUNK] @ known.T
+        values, indices = similarity.topk(min(NEAREST, similarity.shape[1]), dim=1)
         for row, column in (values >= CORRELATION).nonzero().tolist():
-            frame, other = first + row, int(places[row, column])
+            frame, other = first + row, int(indices[row, column])
             difference = float((fine_asked[frame].float() - fine_known[other].float()).abs().mean())
             clip = frame // per_clip
             if difference <= min(DIFFERENCE, best.get(clip, (DIFFERENCE, 0))[0]):

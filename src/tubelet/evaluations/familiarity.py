@@ -44,14 +44,14 @@ class Familiarity:
     @classmethod
     def of(cls, features: Float[Tensor, "v d"], ids: Sequence[str], groups: Sequence[str]) -> "Familiarity | None":
         """None where there are too few clips, or no two groups, to say what is far."""
-        chosen = sorted(range(len(ids)), key=lambda place: key(0, "familiarity " + ids[place]))[:MOST]
-        if len(chosen) < FEWEST or len({groups[place] for place in chosen}) < 2:
+        chosen = sorted(range(len(ids)), key=lambda index: key(0, "familiarity " + ids[index]))[:MOST]
+        if len(chosen) < FEWEST or len({groups[index] for index in chosen}) < 2:
             return None
         values = features[torch.tensor(chosen)].float()
         shift = values.mean(0)
         known = normalize(values - shift, dim=1)
-        number = {name: place for place, name in enumerate(dict.fromkeys(groups))}
-        group = torch.tensor([number[groups[place]] for place in chosen])
+        number = {name: index for index, name in enumerate(dict.fromkeys(groups))}
+        group = torch.tensor([number[groups[index]] for index in chosen])
         apart = torch.cdist(known, known).masked_fill(group[:, None] == group, torch.inf)
         nearest = min(NEAREST, max(1, len(chosen) // 10))
         distances = apart.kthvalue(nearest, dim=1).values

@@ -27,8 +27,8 @@ from tubelet.progress import Progress, silent
 from tubelet.seeds import key
 from tubelet.types import Batch, Clip
 
-POOLS = ("mean", "slots")
-POOLED = "mean: of all tokens; slots: per-slot means side by side"
+POOLS = ("mean", "temporal_concat")
+POOLED = "mean: of all tokens; temporal_concat: the means of each time step, concatenated"
 LOOKS, LOOK = 4, 16  # frames of a clip that are kept small, and their side
 
 
@@ -37,7 +37,7 @@ class Features:
     """One row a video that could be read; `failed` names the others, `short` those shorter than the clip's span."""
 
     mean: Float[Tensor, "v d"]  # the mean of all tokens
-    slots: Float[Tensor, "v s"]  # the means of the temporal slots, side by side
+    temporal_concat: Float[Tensor, "v s"]  # the means of the time steps, concatenated
     label: Int64[Tensor, "v"]  # index into classes, -1 where a video has none
     ids: tuple[str, ...]
     groups: tuple[str, ...]
@@ -52,7 +52,7 @@ class Features:
         return len(self.ids)
 
     def pooled(self, pool: str) -> Float[Tensor, "v d"]:
-        return {"mean": self.mean, "slots": self.slots}[pool]
+        return {"mean": self.mean, "temporal_concat": self.temporal_concat}[pool]
 
     def mean_of(self, video: str) -> Float[Tensor, "d"]:
         """The feature of one video; `CorpusError` where it could not be read."""
@@ -66,7 +66,7 @@ class Features:
         return replace(
             self,
             mean=self.mean[index],
-            slots=self.slots[index],
+            temporal_concat=self.temporal_concat[index],
             ids=tuple(self.ids[i] for i in index.tolist()),
             groups=tuple(self.groups[i] for i in index.tolist()),
             label=self.label[index],
@@ -90,7 +90,7 @@ class Features:
     def digest(self) -> str:
         """Of all that a measurement of these features can depend on, but for the labels."""
         digest = hashlib.blake2b(repr((self.ids, self.groups, self.failed, self.short)).encode(), digest_size=16)
-        for part in (self.mean, self.slots):
+        for part in (self.mean, self.temporal_concat):
             digest.update(part.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
@@ -109,11 +109,11 @@ class Features:
 
 def outline(videos: Sequence[Video], classes: Sequence[str]) -> Features:
     """Videos as what is selected and measured by: ids, groups, labels; no features."""
-    number = {name: place for place, name in enumerate(classes)}
+    number = {name: position for position, name in enumerate(classes)}
     nothing = torch.empty(len(videos), 0)
     return Features(
         mean=nothing,
-        slots=nothing,
+        temporal_concat=nothing,
         label=torch.tensor([number.get(video.label or "", -1) for video in videos], dtype=torch.int64),
         ids=tuple(video.id for video in videos),
         groups=tuple(video.group for video in videos),
@@ -162,7 +162,7 @@ def extract(
 
     return Features(
         mean=stacked("mean"),
-        slots=stacked("slots"),
+        temporal_concat=stacked("temporal_concat"),
         label=torch.full((len(found),), -1),
         ids=tuple(video.id for video in found),
         groups=tuple(video.group for video in found),
@@ -175,10 +175,10 @@ def extract(
 
 def summaries(tokens: Float[Tensor, "b n d"], batch: Batch, clip: Clip) -> dict[str, np.ndarray]:
     """What `Features` holds of a batch, flat."""
-    slots = reduce(tokens, "b (slot place) d -> b slot d", "mean", slot=clip.grid[0])
+    time_steps = reduce(tokens, "b (time_step place) d -> b time_step d", "mean", time_step=clip.grid[0])
     return {
         "mean": reduce(tokens, "b n d -> b d", "mean").cpu().numpy(),
-        "slots": slots.flatten(1).cpu().numpy(),
+        "temporal_concat": time_steps.flatten(1).cpu().numpy(),
         "looks": looks_of(batch.video).flatten(1).numpy(),
     }
 
@@ -215,11 +215,11 @@ def extract_tokens(
     clip: Clip,
     data: Data,
     split: str,
-    places: int | None,
+    averaged: int | None,
     settings: Settings,
 ) -> dict[str, Row]:
-    """By video: the tokens "n d" of its clip, flat; with `places`, averaged to that many rows and columns a slot."""
-    side = clip.grid[1] if places is None else min(places, clip.grid[1])
+    """By video: the tokens "n d" of its clip, flat; with `averaged`, to that many rows and columns a time step."""
+    side = clip.grid[1] if averaged is None else min(averaged, clip.grid[1])
 
     def parts(tokens: Float[Tensor, "b n d"], batch: Batch) -> dict[str, np.ndarray]:
         if side < clip.grid[1] and tokens.shape[1] == clip.num_tubelets:
@@ -294,8 +294,8 @@ def compute(
             parts = kind.parts(tokens, some)
         short = [False] * len(some) if some.short is None else some.short.tolist()
         return some.failed, [
-            (name, Row(short[place], {part: values[place] for part, values in parts.items()}))
-            for place, name in enumerate(some.ids)
+            (name, Row(short[position], {part: values[position] for part, values in parts.items()}))
+            for position, name in enumerate(some.ids)
         ]
 
     encoder.eval()

@@ -133,14 +133,14 @@ def draw(support: Features, queries: Features, settings: FewShot, shots: int, se
         chosen = rng.permutation(able)[:ways]
         shown = np.stack([of_few_groups(rng.permutation(rows[c]), groups, shots, same) for c in chosen])
         known = set(groups[shown.ravel()].tolist())
-        places, classes = [], []
+        indices, classes = [], []
         for number, c in enumerate(chosen):
             free = asked[c][[group not in known for group in query_groups[asked[c]]]]
             some = rng.permutation(free)[: settings.queries]
-            places.append(some)
+            indices.append(some)
             classes.append(np.full(len(some), number))
         plan.shots.append(shown)
-        plan.queries.append(np.concatenate(places).astype(np.int64))
+        plan.queries.append(np.concatenate(indices).astype(np.int64))
         plan.classes.append(np.concatenate(classes))
     return plan
 
@@ -156,7 +156,7 @@ def of_few_groups(
 ) -> Int64[np.ndarray, "{shots}"]:
     """The first rows; where the queries are of the same split, those of the first groups, never of the last one."""
     if same:
-        order = {group: place for place, group in enumerate(dict.fromkeys(groups[rows].tolist()))}
+        order = {group: index for index, group in enumerate(dict.fromkeys(groups[rows].tolist()))}
         sizes = {group: int((groups[rows] == group).sum()) for group in order}
         last = max(order, key=lambda group: (sizes[group], order[group]))
         rows = rows[[group != last for group in groups[rows]]]

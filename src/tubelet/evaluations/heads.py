@@ -29,14 +29,14 @@ class KeptHead:
     step: int
     head: Head
 
-    def pooled(self, tokens: Float[Tensor, "b n d"], slots: int) -> Float[Tensor, "b d"]:
-        """What is scored of the tokens of clips with so many slots."""
-        if self.pool == "slots":
-            return reduce(tokens, "b (slot place) d -> b slot d", "mean", slot=slots).flatten(1)
+    def pooled(self, tokens: Float[Tensor, "b n d"], time_steps: int) -> Float[Tensor, "b d"]:
+        """What is scored of the tokens of clips with so many time steps."""
+        if self.pool == "temporal_concat":
+            return reduce(tokens, "b (time_step position) d -> b time_step d", "mean", time_step=time_steps).flatten(1)
         return reduce(tokens, "b n d -> b d", "mean")
 
-    def of_clips(self, encoder: nn.Module, slots: int, device: torch.device | str) -> "Scores":
-        return Scores(self, encoder, slots, device)
+    def of_clips(self, encoder: nn.Module, time_steps: int, device: torch.device | str) -> "Scores":
+        return Scores(self, encoder, time_steps, device)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Scores:
 
     kept: KeptHead
     encoder: nn.Module
-    slots: int
+    time_steps: int
     device: torch.device | str
 
     def __call__(self, video: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class Scores:
     def with_features(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """The scores, and the features that they are of."""
         tokens = self.encoder.encode(video.to(self.device)).float().cpu()  # type: ignore[operator]
-        features = self.kept.pooled(tokens, self.slots)
+        features = self.kept.pooled(tokens, self.time_steps)
         return self.kept.head.scores(features), features
 
 

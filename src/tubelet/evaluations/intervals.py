@@ -55,13 +55,13 @@ def of_mean(
     weights: Float64[np.ndarray, "v"] | None = None,
 ) -> Interval | None:
     """The interval of a (weighted) mean; None with fewer than two groups, where nothing can be said."""
-    number = {group: place for place, group in enumerate(sorted(set(groups)))}
+    number = {group: index for index, group in enumerate(sorted(set(groups)))}
     if len(number) < 2:
         return None
     weights = np.ones(len(values)) if weights is None else weights
-    place = np.array([number[group] for group in groups])
-    totals = np.bincount(place, weights=values * weights, minlength=len(number))
-    sizes = np.bincount(place, weights=weights, minlength=len(number))
+    index = np.array([number[group] for group in groups])
+    totals = np.bincount(index, weights=values * weights, minlength=len(number))
+    sizes = np.bincount(index, weights=weights, minlength=len(number))
     counted = weights > 0
     if says_too_little(values[counted], np.array(groups)[counted].tolist()):
         return of_few(values[counted], totals[sizes > 0], sizes[sizes > 0])

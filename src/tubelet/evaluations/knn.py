@@ -48,9 +48,9 @@ class Knn(Probe):
         bank = train.pooled(pool).double()
         shift = bank.mean(0) if self.centre else torch.zeros_like(bank[0])
         asked = queries.pooled(pool).double() - shift
-        likeness, places = neighbours(bank - shift, asked, max(settings))
-        labels, classes = train.label[places], len(train.classes)
-        return [votes(likeness[:, :k], labels[:, :k], classes, self.vote) for k in settings]
+        similarity, indices = neighbours(bank - shift, asked, max(settings))
+        labels, classes = train.label[indices], len(train.classes)
+        return [votes(similarity[:, :k], labels[:, :k], classes, self.vote) for k in settings]
 
 
 def nearest(
@@ -62,8 +62,8 @@ def nearest(
     vote: Vote,
 ) -> Int64[Tensor, "q"]:
     """The class with the most votes among the k nearest by cosine; equal distances go to the earlier clip."""
-    likeness, places = neighbours(bank, queries, k)
-    return votes(likeness, label[places], classes, vote).argmax(1)
+    similarity, indices = neighbours(bank, queries, k)
+    return votes(similarity, label[indices], classes, vote).argmax(1)
 
 
 def neighbours(
@@ -73,15 +73,15 @@ def neighbours(
     known, asked = normalize(bank, dim=1).T, normalize(queries, dim=1)
     found = []
     for some in asked.split(max(1, CELLS // len(bank))):
-        likeness, places = (some @ known).sort(dim=1, descending=True, stable=True)
-        found.append((likeness[:, :k].clone(), places[:, :k].clone()))
-    likeness, places = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return likeness, places
+        similarity, indices = (some @ known).sort(dim=1, descending=True, stable=True)
+        found.append((similarity[:, :k].clone(), indices[:, :k].clone()))
+    similarity, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return similarity, indices
 
 
 def votes(
-    likeness: Float[Tensor, "q k"], labels: Int64[Tensor, "q k"], classes: int, vote: Vote
+    similarity: Float[Tensor, "q k"], labels: Int64[Tensor, "q k"], classes: int, vote: Vote
 ) -> Float[Tensor, "q classes"]:
     """How many votes each class has."""
-    weight = torch.ones_like(likeness) if vote == "majority" else ((likeness - 1) / TEMPERATURE).exp()
+    weight = torch.ones_like(similarity) if vote == "majority" else ((similarity - 1) / TEMPERATURE).exp()
     return torch.zeros(len(labels), classes, dtype=weight.dtype).scatter_add_(1, labels, weight)

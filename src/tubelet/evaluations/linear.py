@@ -133,9 +133,9 @@ def descend(
     draws = generator(order, "sgd probe")
     for step in range(steps):
         if step % (len(x) // batch) == 0:
-            places = torch.from_numpy(draws.permutation(len(x)))
+            indices = torch.from_numpy(draws.permutation(len(x)))
         first = step % (len(x) // batch) * batch
-        some = places[first : first + batch]
+        some = indices[first : first + batch]
         share = (torch.baddbmm(bias, x[some].expand(len(rates), -1, -1), weight)).softmax(-1)  # r b classes
         share[:, torch.arange(batch), label[some]] -= 1  # the slope of the cross-entropy
         slopes = [torch.einsum("bd,rbc->rdc", x[some], share) / batch, share.mean(1, keepdim=True)]

@@ -136,8 +136,8 @@ class LowLabel(Linear):
 def groups_by_label(features: Features) -> dict[int, list[str]]:
     """The groups of every label; a group with several belongs to its commonest."""
     members: dict[str, list[int]] = defaultdict(list)
-    for place, group in enumerate(features.groups):
-        members[group].append(place)
+    for index, group in enumerate(features.groups):
+        members[group].append(index)
     found: dict[int, list[str]] = defaultdict(list)
     for group, rows in members.items():
         found[int(features.label[rows].mode().values)].append(group)
@@ -158,5 +158,5 @@ def fold_of(part: Features, groups_of: dict[int, list[str]], folds: int, seed: i
     number: dict[str, int] = {}
     for groups in groups_of.values():
         order = sorted(groups, key=lambda group: (key(seed, "fold " + group), group))
-        number |= {group: place % folds for place, group in enumerate(order)}
+        number |= {group: index % folds for index, group in enumerate(order)}
     return torch.tensor([number[group] for group in part.groups])

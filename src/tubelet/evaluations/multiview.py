@@ -33,8 +33,8 @@ class Predicted:
     short: tuple[str, ...] = ()
 
     def of(self, ids: Sequence[str]) -> Float[Tensor, "v classes"]:
-        place = {name: number for number, name in enumerate(self.ids)}
-        return self.probabilities[[place[name] for name in ids]]
+        index = {name: number for number, name in enumerate(self.ids)}
+        return self.probabilities[[index[name] for name in ids]]
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ def keep_thumbnails(corpus: Corpus, ids: Iterable[str], run: Path) -> Path:
     videos = {video.id: video for video in corpus.videos}
     ids = list(dict.fromkeys(ids))
     before = load_thumbnails(run)
-    kept = [] if before is None else [place for place, name in enumerate(before.ids) if name not in ids]
-    names = [] if before is None else [str(before.ids[place]) for place in kept]
-    frames = [] if before is None else [before.frames[place] for place in kept]
+    kept = [] if before is None else [index for index, name in enumerate(before.ids) if name not in ids]
+    names = [] if before is None else [str(before.ids[index]) for index in kept]
+    frames = [] if before is None else [before.frames[index] for index in kept]
     for name in ids:
         if (frame := middle_frame(videos[name])) is not None:
             names.append(name)

@@ -1,14 +1,15 @@
-"""Label propagation: a mask given in the first slot is carried through the clip by the likeness of its tokens alone.
+"""Label propagation: a mask given in the first time step is carried through the clip by the similarity of its tokens
+alone.
 
-The protocol, whole (Jabri et al., arXiv 2006.14613, on the tokens of one centre clip). The mask of the first slot is
-averaged over its places. From slot to slot, every place takes the mean of the masks of its `neighbours` most similar
-places (cosine, weights exp(cosine / `temperature`)) among the first slot and the `memory` slots before its own, none
-farther than `radius` places. The outcome is drawn bilinear at the size of the truth, and its highest pixels, as many as
-the mask of the first slot has, are the mask (a threshold would find nothing smaller than a place); `j` is its
-intersection over union with the truth, the mean over all slots but the first, then over clips. A clip whose subject is
-not seen in the first slot is named and left out. Nothing is trained and nothing is
-selected. Beside it: `still`, the first mask left where it is, and
-`grid`, the truth itself averaged over the places and drawn again, which no features on this grid can beat by much.
+The protocol, whole (Jabri et al., arXiv 2006.14613, on the tokens of one centre clip). The mask of the first time step
+is averaged over its positions. From time step to time step, every position takes the mean of the masks of its
+`neighbours` most similar positions (cosine, weights exp(cosine / `temperature`)) among the first time step and the
+`memory` time steps before its own, none farther than `radius` positions. The outcome is drawn bilinear at the size of
+the truth, and its highest pixels, as many as the mask of the first time step has, are the mask (a threshold would find
+nothing smaller than a position); `j` is its intersection over union with the truth, the mean over all time steps but
+the first, then over clips. A clip whose subject is not seen in the first time step is named and left out. Nothing is
+trained and nothing is selected. Beside it: `still`, the first mask left where it is, and `grid`, the truth itself
+averaged over the positions and drawn again, which no features on this grid can beat by much.
 """
 
 from dataclasses import dataclass
@@ -42,10 +43,10 @@ class Propagation(Evaluation):
     reads_tokens: ClassVar[bool] = True
 
     split: str = chz.field(default="test", doc="whose clips")
-    memory: int = chz.field(default=7, doc="slots before its own that a slot looks at, beside the first")
-    neighbours: int = chz.field(default=5, doc="most similar places that are averaged")
+    memory: int = chz.field(default=7, doc="time steps before its own that a time step looks at, beside the first")
+    neighbours: int = chz.field(default=5, doc="most similar positions that are averaged")
     temperature: float = chz.field(default=0.1, doc="of the weights")
-    radius: float | None = chz.field(default=None, doc="places that a match may be away (None: anywhere)")
+    radius: float | None = chz.field(default=None, doc="positions that a match may be away (None: anywhere)")
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
 
     @chz.validate
@@ -57,23 +58,23 @@ class Propagation(Evaluation):
         features = context.with_tokens(self.split)
         assert features.tokens is not None
         if features.tokens.values[0].size != context.clip.num_tubelets * features.tokens.width:
-            raise CorpusError("propagation needs a token for every place, and this gives one for a whole slot")
+            raise CorpusError("propagation needs a token for every position, and this gives one for a whole time step")
         videos = {video.id: video for video in context.corpus.videos}
         found: dict[str, list[float]] = {"j": [], "still": [], "grid": []}
         groups, failed = [], list(features.failed)
-        for place, name in enumerate(features.ids):
+        for position, name in enumerate(features.ids):
             try:
                 true = true_masks(context.corpus, videos[name], context)
                 if not true.masks[0].any():
-                    raise VideoError("its first slot shows no subject, so there is nothing to carry")
+                    raise VideoError("its first time step shows no subject, so there is nothing to carry")
             except VideoError as error:
                 failed.append(f"{name}: {error}")
                 continue
-            [tokens] = features.tokens.load(torch.tensor([place]))
+            [tokens] = features.tokens.load(torch.tensor([position]))
             for measure, value in measured(tokens, true, context.clip, self).items():
                 found[measure].append(value)
-            groups.append(features.groups[place])
-            context.progress(place + 1, len(features), "")
+            groups.append(features.groups[position])
+            context.progress(position + 1, len(features), "")
         if not groups:
             raise CorpusError(f"no clip of {self.split} has a mask; first: {failed[0]}")
         counts = features.counts() | {"used": len(groups), "failed": len(failed), "groups": len(set(groups))}
@@ -107,14 +108,14 @@ class Propagation(Evaluation):
 
 @dataclass(frozen=True)
 class TrueMasks:
-    """The truth in the square that the encoder saw: one mask a slot, and how much of every place it covers."""
+    """The truth in the square that the encoder saw: one mask a time step, and how much of every position it covers."""
 
-    masks: Bool[Tensor, "slots h w"]
-    places: Float[Tensor, "slots rows columns"]
+    masks: Bool[Tensor, "time_steps h w"]
+    positions: Float[Tensor, "time_steps rows columns"]
 
 
 def true_masks(corpus: Corpus, video: Video, context: Context) -> TrueMasks:
-    """Of the frames of the centre clip, in its centre crop; a slot's mask is where most of its frames have it."""
+    """Of the frames of the centre clip, in its centre crop; a time step's mask is where most of its frames have it."""
     every = read_masks(corpus, video)
     times = timestamps(video.path, video.reading)
     if len(times) != len(every):
@@ -124,8 +125,8 @@ def true_masks(corpus: Corpus, video: Video, context: Context) -> TrueMasks:
     colours = np.repeat(masks[..., None], 3, axis=-1).astype(np.uint8)
     square = Crop.centre(*masks.shape[1:]).cut(colours)[..., 0]
     frames = torch.from_numpy(np.ascontiguousarray(square)).float()
-    slots = reduce(frames, "(slot t) h w -> slot h w", "mean", t=context.clip.tubelet_frames)
-    return TrueMasks(slots >= 0.5, adaptive_avg_pool2d(slots[:, None], context.clip.grid[1:])[:, 0])
+    time_steps = reduce(frames, "(time_step t) h w -> time_step h w", "mean", t=context.clip.tubelet_frames)
+    return TrueMasks(time_steps >= 0.5, adaptive_avg_pool2d(time_steps[:, None], context.clip.grid[1:])[:, 0])
 
 
 def read_masks(corpus: Corpus, video: Video) -> np.ndarray:
@@ -143,36 +144,38 @@ def read_masks(corpus: Corpus, video: Video) -> np.ndarray:
 
 
 def measured(tokens: Float[Tensor, "n d"], true: TrueMasks, clip: Clip, settings: Propagation) -> dict[str, float]:
-    carried = propagate(tokens, true.places[0], clip, settings)
-    still = true.places[:1].expand_as(true.places)
-    drawn = {"j": carried, "still": still, "grid": true.places}
+    carried = propagate(tokens, true.positions[0], clip, settings)
+    still = true.positions[:1].expand_as(true.positions)
+    drawn = {"j": carried, "still": still, "grid": true.positions}
     return {name: overlap(enlarge(maps[1:], true.masks[0]), true.masks[1:]) for name, maps in drawn.items()}
 
 
 def propagate(
     tokens: Float[Tensor, "n d"], first: Float[Tensor, "rows columns"], clip: Clip, settings: Propagation
-) -> Float[Tensor, "slots rows columns"]:
-    """The soft mask of every slot; that of the first is given."""
-    slots, rows, columns = clip.grid
-    unit = rearrange(normalize(tokens.double(), dim=1), "(slot place) d -> slot place d", slot=slots)
+) -> Float[Tensor, "time_steps rows columns"]:
+    """The soft mask of every time step; that of the first is given."""
+    time_steps, rows, columns = clip.grid
+    unit = rearrange(
+        normalize(tokens.double(), dim=1), "(time_step position) d -> time_step position d", time_step=time_steps
+    )
     near = neighbourhood(rows, columns, settings.radius)
     masks = [first.flatten().double()]
-    for slot in range(1, slots):
-        seen = [0, *range(max(1, slot - settings.memory), slot)]
-        likeness = unit[slot] @ rearrange(unit[seen], "m place d -> (m place) d").T
-        likeness = likeness.masked_fill(~near.repeat(1, len(seen)), -torch.inf)
-        values, where = likeness.topk(min(settings.neighbours, likeness.shape[1]), dim=1)
+    for time_step in range(1, time_steps):
+        seen = [0, *range(max(1, time_step - settings.memory), time_step)]
+        similarity = unit[time_step] @ rearrange(unit[seen], "m position d -> (m position) d").T
+        similarity = similarity.masked_fill(~near.repeat(1, len(seen)), -torch.inf)
+        values, where = similarity.topk(min(settings.neighbours, similarity.shape[1]), dim=1)
         weight = (values / settings.temperature).softmax(1)
         masks.append((weight * torch.cat([masks[m] for m in seen])[where]).sum(1))
     return torch.stack(masks).float().unflatten(1, (rows, columns))
 
 
 def neighbourhood(rows: int, columns: int, radius: float | None) -> Bool[Tensor, "p p"]:
-    """Which places may match which."""
+    """Which positions may match which."""
     if radius is None:
         return torch.ones(rows * columns, rows * columns, dtype=torch.bool)
-    place = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).double()
-    return torch.cdist(place, place) <= radius
+    position = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).double()
+    return torch.cdist(position, position) <= radius
 
 
 def enlarge(maps: Float[Tensor, "s rows columns"], first: Bool[Tensor, "h w"]) -> Bool[Tensor, "s h w"]:

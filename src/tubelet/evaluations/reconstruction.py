@@ -167,9 +167,9 @@ def measure_batch(
     done.groups += [group[name] for name in batch.ids]
     done.short += 0 if batch.short is None else int(batch.short.sum())
     done.hidden, done.scored = mask.hidden.shape[1], mask.decode.shape[1]
-    for place, name in enumerate(batch.ids):
+    for index, name in enumerate(batch.ids):
         if name in shown:
-            done.shown.append(keep(place, keyed, rebuilt, near, context, done))
+            done.shown.append(keep(index, keyed, rebuilt, near, context, done))
     return done
 
 
@@ -180,44 +180,44 @@ def clip_means(errors: Float[Tensor, "b q p"]) -> list[float]:
 def nearest_visible(mask: Mask, clip: Clip) -> Int64[Tensor, "b q"]:
     """Of every scored tubelet the visible one fewest steps away (Euclidean on the grid), ties to the lower index."""
     _, rows, columns = clip.grid
-    place = torch.arange(clip.num_tubelets, device=mask.visible.device)
-    where = torch.stack([place // (rows * columns), place // columns % rows, place % columns], -1).double()  # n 3
+    index = torch.arange(clip.num_tubelets, device=mask.visible.device)
+    where = torch.stack([index // (rows * columns), index // columns % rows, index % columns], -1).double()  # n 3
     scored, visible = where[mask.decode], where[mask.visible]
     distance = visible.square().sum(-1)[:, None] - 2 * scored @ visible.mT  # b q k, up to a constant of each scored one
     return mask.visible.gather(1, (distance * clip.num_tubelets + mask.visible[:, None]).argmin(-1))
 
 
 def keep(
-    place: int, batch: Batch, rebuilt: Rebuilt, near: Int64[Tensor, "b q"], context: Context, done: Measured
+    index: int, batch: Batch, rebuilt: Rebuilt, near: Int64[Tensor, "b q"], context: Context, done: Measured
 ) -> dict[str, Any]:
     """One clip as the arrays of `Samples`."""
-    clip, name = context.clip, batch.ids[place]
+    clip, name = context.clip, batch.ids[index]
     heat = batch.maps.get("text")
     inside = {"c": 3, "t": clip.tubelet_frames, "y": clip.tubelet_size}
     video = next(video for video in context.corpus.videos if video.id == name)
     return {
-        "frames": rearrange(batch.video[place], "c t h w -> t h w c").cpu().numpy(),
-        "hidden": rebuilt.seen.mask.hidden[place].cpu().numpy(),
-        "scored": rebuilt.seen.mask.decode[place].cpu().numpy(),
-        "nearest": near[place].cpu().numpy(),
-        "prediction": rearrange(rebuilt.prediction[place].half().cpu(), "q (c t y x) -> q t y x c", **inside).numpy(),
-        "mean": rebuilt.target.mean[place].cpu().numpy(),
-        "std": rebuilt.target.std[place].cpu().numpy(),
-        "loss": np.float64(done.loss[place]),
-        "mean_prediction_loss": np.float64(done.mean[place]),
+        "frames": rearrange(batch.video[index], "c t h w -> t h w c").cpu().numpy(),
+        "hidden": rebuilt.seen.mask.hidden[index].cpu().numpy(),
+        "scored": rebuilt.seen.mask.decode[index].cpu().numpy(),
+        "nearest": near[index].cpu().numpy(),
+        "prediction": rearrange(rebuilt.prediction[index].half().cpu(), "q (c t y x) -> q t y x c", **inside).numpy(),
+        "mean": rebuilt.target.mean[index].cpu().numpy(),
+        "std": rebuilt.target.std[index].cpu().numpy(),
+        "loss": np.float64(done.loss[index]),
+        "mean_prediction_loss": np.float64(done.mean[index]),
         "ids": name,
-        "captions": caption_of(batch, place, video, context),
+        "captions": caption_of(batch, index, video, context),
         "labels": video.label or "",
-        "text": np.zeros(0, np.float32) if heat is None else heat[place].float().cpu().numpy(),
+        "text": np.zeros(0, np.float32) if heat is None else heat[index].float().cpu().numpy(),
     }
 
 
-def caption_of(batch: Batch, place: int, video: Video, context: Context) -> str:
+def caption_of(batch: Batch, index: int, video: Video, context: Context) -> str:
     """The caption that guided the mask, or the video's first of the run's source; "" where there is none."""
     captions = context.corpus.captions_of(video, context.data.captions.source)
-    if batch.caption is not None and int(batch.caption[place]) >= 0:
+    if batch.caption is not None and int(batch.caption[index]) >= 0:
         number = number_texts(context.corpus.captions)
-        captions = [c for c in captions if number[normalise_text(c.text)] == int(batch.caption[place])] or captions
+        captions = [c for c in captions if number[normalise_text(c.text)] == int(batch.caption[index])] or captions
     return captions[0].text if captions else ""
 
 
@@ -243,7 +243,7 @@ def of_r2(
     loss: Float64[np.ndarray, "v"], mean: Float64[np.ndarray, "v"], groups: list[str], *, seed: int, samples: int
 ) -> Interval | None:
     """Its interval: the mean over groups of each group's R^2, weighted by what predicting the mean costs there."""
-    names, place = np.unique(groups, return_inverse=True)
-    whole = np.maximum(np.bincount(place, mean), 1e-30)
-    left = np.bincount(place, loss)
+    names, index = np.unique(groups, return_inverse=True)
+    whole = np.maximum(np.bincount(index, mean), 1e-30)
+    left = np.bincount(index, loss)
     return of_mean(1 - left / whole, names.tolist(), seed=seed, samples=samples, weights=whole)

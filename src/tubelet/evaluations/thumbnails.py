@@ -60,9 +60,9 @@ def looked_at(videos: Sequence[Video]) -> list[tuple[Video, Looks]]:
             except (VideoError, OSError):
                 continue
         return found
-    for place, outcome in run_each(look_at, jobs, chosen.workers or cores(), chosen.seconds, chosen.memory):
+    for index, outcome in run_each(look_at, jobs, chosen.workers or cores(), chosen.seconds, chosen.memory):
         if not isinstance(outcome, Failure):
-            found.append((videos[place], outcome))
+            found.append((videos[index], outcome))
     return found
 
 

@@ -108,12 +108,12 @@ def write_text_side(out: Path, opened: Opened, aligner: str | Path | None, remar
         if aligner is None:
             remarks.append(f"no text.onnx: {corpus} holds no embeddings of captions; name the aligner with --aligner")
             return None
-    place = aligner or corpus / "aligner"
+    index = aligner or corpus / "aligner"
     if aligner is None and not (corpus / "aligner").exists():
         remarks.append(
-            f"no text.onnx: {place} is no aligner; the captions were embedded by {made_by}: name it with --aligner"
+            f"no text.onnx: {index} is no aligner; the captions were embedded by {made_by}: name it with --aligner"
         )
         return None
-    opened_aligner = open_aligner(place)
+    opened_aligner = open_aligner(index)
     check_aligner(opened_aligner, opened.contrast, made_by)
     return write_text(opened_aligner, opened.contrast, out)

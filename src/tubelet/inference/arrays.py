@@ -32,6 +32,6 @@ def clip_of_frames(frames: np.ndarray | Tensor, clip: Clip, sampling: Sampling) 
 def chosen(frames: UInt8[np.ndarray, "all h w 3"], clip: Clip, sampling: Sampling) -> UInt8[Tensor, "3 t size size"]:
     if sampling.frames_apart is None:
         raise VideoError("frames in an array have no times, and step_ms needs them; pass sampling=Sampling(stride=4)")
-    places = sampling.times(np.arange(len(frames), dtype=np.float64), clip, "centre").times.astype(int)
+    indices = sampling.times(np.arange(len(frames), dtype=np.float64), clip, "centre").times.astype(int)
     height, width = frames.shape[1:3]
-    return crop_frames(frames[places], Crop.centre(height, width), clip.size)
+    return crop_frames(frames[indices], Crop.centre(height, width), clip.size)

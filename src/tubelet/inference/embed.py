@@ -144,17 +144,17 @@ class Reading:
 
     def shown(self, sources: Sequence[Source]) -> Iterator[Source]:
         """The sources one by one, each counted as done when the next one is asked for."""
-        for place, one in enumerate(sources):
+        for index, one in enumerate(sources):
             yield one
-            self.progress(place + 1, len(sources), "")
+            self.progress(index + 1, len(sources), "")
 
     def clips(self, sources: Sequence[Source]) -> dict[str, Tensor]:
         """What is kept of the clip of each video; of arrays that hold several clips, of each."""
         parts: list[dict[str, Tensor]] = []
         waiting: list[UInt8[Tensor, "c 3 t h w"]] = []
-        for place, one in enumerate(self.shown(sources)):
+        for index, one in enumerate(self.shown(sources)):
             waiting.append(self.read(one))
-            if len(waiting) == self.batch or place == len(sources) - 1:
+            if len(waiting) == self.batch or index == len(sources) - 1:
                 parts.append(self.measured(torch.cat(waiting)))
                 waiting = []
         if not parts:

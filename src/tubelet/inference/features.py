@@ -73,7 +73,7 @@ def write_features(
     else:
         pieces = list(in_windows([row for row, _ in videos], windows, clip_bytes, running))
     before = existing(out, about) if only_missing else []
-    old = {row.place: row for row in before}
+    old = {row.index: row for row in before}
     parts = out.with_name(f".{out.name}.partial")
     schema = pa.schema([("key", pa.binary(16)), *((name, field.type) for name, field in columns.items())])
     most = HELD // max(clip_bytes, bytes_of(schema)) // max(len(piece.rows) for piece in pieces)
@@ -85,8 +85,8 @@ def write_features(
 
         def keep(results: Sequence[tuple[Task, Sequence[UInt8[np.ndarray, "c 3 t h w"]]]]) -> None:
             for task, values in measured(results, batch, partial(kind.of, encoder)):
-                for place, row in enumerate(task.about):
-                    made = {name: values[name][place].numpy().astype(types[name]).reshape(-1) for name in columns}
+                for index, row in enumerate(task.about):
+                    made = {name: values[name][index].numpy().astype(types[name]).reshape(-1) for name in columns}
                     writer.add({"key": bytes.fromhex(row.key), **made}, sum(part.nbytes for part in made.values()))
             writer.flush()
 
@@ -219,7 +219,7 @@ def finished(piece: Piece, series: Series, old: Mapping[tuple[Any, ...], Row], d
     for row in piece.rows:
         if row.status != "ok" or bytes.fromhex(row.key) in series:
             yield row
-        elif (before := old.get(row.place)) is not None and piece.task.key not in done.failed:
+        elif (before := old.get(row.index)) is not None and piece.task.key not in done.failed:
             yield replace(row, status=before.status, reason=before.reason)
         else:
             yield without(row, done.failed[piece.task.key])
@@ -250,7 +250,7 @@ def existing(out: Path, about: Mapping[str, Any]) -> list[Row]:
 
 def keep_old(out: Path, old: Sequence[Row], rows: Sequence[Row], writer: Writer) -> None:
     """Puts the numbers of the rows that stay beside those that are made now."""
-    wanted = {row.place for row in rows}
+    wanted = {row.index for row in rows}
     before = iter(old)
     with pq.ParquetFile(out) as table:
         lists = [field.name for field in writer.schema if field.name != "key"]
@@ -258,7 +258,7 @@ def keep_old(out: Path, old: Sequence[Row], rows: Sequence[Row], writer: Writer)
         for batch in table.iter_batches(a_time, columns=lists):
             for number in range(len(batch)):
                 row = next(before)
-                if row.status == "ok" and row.place in wanted:
+                if row.status == "ok" and row.index in wanted:
                     values = {name: batch.column(name)[number].values.to_numpy() for name in lists}
                     writer.add({"key": bytes.fromhex(row.key), **values}, sum(v.nbytes for v in values.values()))
     writer.flush()
@@ -303,13 +303,13 @@ def write_table(
         shutil.rmtree(parts)
 
 
-def arrays_of(field: pa.Field, places: Sequence[tuple[int, int] | None], series: Series) -> pa.Array:
+def arrays_of(field: pa.Field, indices: Sequence[tuple[int, int] | None], series: Series) -> pa.Array:
     """The numbers of these rows of the series; null where there is none."""
     size = field.type.list_size
-    flat = np.zeros((len(places), size), field.type.value_type.to_pandas_dtype())
-    for row, place in enumerate(places):
-        if place is not None:
-            column = series.batches[place[0]].column(field.name)
-            flat[row] = column.values[(column.offset + place[1]) * size :][:size].to_numpy()
-    missing = pa.array([place is None for place in places])
+    flat = np.zeros((len(indices), size), field.type.value_type.to_pandas_dtype())
+    for row, index in enumerate(indices):
+        if index is not None:
+            column = series.batches[index[0]].column(field.name)
+            flat[row] = column.values[(column.offset + index[1]) * size :][:size].to_numpy()
+    missing = pa.array([index is None for index in indices])
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), type=field.type, mask=missing)

@@ -31,7 +31,7 @@ class Moment:
     start: float
     end: float
     time: float | None = None  # None: in the middle
-    places: tuple[float, ...] = (CENTRE.place,)
+    indices: tuple[float, ...] = (CENTRE.index,)
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ def piece_of(row: Row, video: Video | None, clip: Clip, sampling: Sampling, view
     """A row as a whole, seen by these views; of a long row of a corpus only the parts around its clips are read."""
     path, looks = Path(row.path), []
     for time in dict.fromkeys(view.time for view in views):
-        places = tuple(view.place for view in views if view.time == time)
+        indices = tuple(view.index for view in views if view.time == time)
         start, end = -np.inf if video is None and not row.start else row.start, np.inf if row.end is None else row.end
         if video is not None:
             start, end = around(video, sampling.seconds(clip, video.fps), 0.5 if time is None else time)
-        looks.append(Look(path, start, end, (Moment(-np.inf, np.inf, time, places),), row.reading))
+        looks.append(Look(path, start, end, (Moment(-np.inf, np.inf, time, indices),), row.reading))
     return Piece((row,), tuple(looks))
 
 
@@ -110,8 +110,8 @@ def cropped(
     look: Look, shown: Sequence[UInt8[np.ndarray, "t h w 3"]], clip: Clip
 ) -> Iterator[UInt8[Tensor, "3 t size size"]]:
     for moment, frames in zip(look.moments, shown, strict=True):
-        for place in moment.places:
-            yield crop_frames(frames, Crop.along(frames.shape[1], frames.shape[2], place), clip.size)
+        for index in moment.indices:
+            yield crop_frames(frames, Crop.along(frames.shape[1], frames.shape[2], index), clip.size)
 
 
 def small_square(frame: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
@@ -148,5 +148,5 @@ def measured(
     every = np.concatenate([clips for _, (clips,) in results])
     parts = [measure(torch.from_numpy(every[at : at + batch])) for at in range(0, len(every), batch)]
     values = {name: torch.cat([part[name] for part in parts]).split(counts) for name in parts[0]}
-    for place, (task, _) in enumerate(results):
-        yield task, {name: some[place] for name, some in values.items()}
+    for index, (task, _) in enumerate(results):
+        yield task, {name: some[index] for name, some in values.items()}

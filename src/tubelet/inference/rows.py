@@ -28,14 +28,14 @@ class Row:
     reading: str | None = None  # how its frames are read, where a corpus says so
 
     @property
-    def place(self) -> tuple[Any, ...]:
+    def index(self) -> tuple[Any, ...]:
         """The same for the same part of the same, unchanged file, whatever it is called here."""
         said = () if self.reading is None else (self.reading,)
         return self.path, self.start, self.end, self.size, self.modified, *said
 
     @property
     def key(self) -> str:
-        return hashlib.blake2b(repr(self.place).encode(), digest_size=16).hexdigest()
+        return hashlib.blake2b(repr(self.index).encode(), digest_size=16).hexdigest()
 
 
 Source = str | Path | Corpus

@@ -68,11 +68,11 @@ class Found:
     def lines(self) -> list[str]:
         """In words, for the command line."""
         lines = []
-        for place, hit in enumerate(self.hits, start=1):
+        for index, hit in enumerate(self.hits, start=1):
             captions = "; ".join(dict.fromkeys(caption.text for caption in self.corpus.captions_of(hit.video)[:2]))
             by = self.trained_on.get(hit.video.id)
             about = "   ".join(filter(None, [hit.video.id, hit.video.label, by and f"trained on: {by}", captions]))
-            lines.append(f"{place:>3}   {hit.score:+.3f}   {hit.video.split:<5}   {about}")
+            lines.append(f"{index:>3}   {hit.score:+.3f}   {hit.video.split:<5}   {about}")
         lines += [*self.unknown, *(f"NOTE: {line}" for line in self.warnings)]
         if failed := self.searched.failed:
             lines.append(f"{len(failed)} videos could not be read, first {failed[0]}")
@@ -233,7 +233,7 @@ def nearest(
         clips = head.embed_video(features.mean[:, None].to(device)).cpu()
         score = clips @ head.embed_text(vector[None].to(device)).cpu()[0]
     order = score.argsort(descending=True, stable=True)[:most].tolist()
-    return [Hit(videos[features.ids[place]], float(score[place])) for place in order]
+    return [Hit(videos[features.ids[index]], float(score[index])) for index in order]
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ def alike(
     shift = bank.mean(0) if len(bank) > 1 else torch.zeros_like(bank[0])
     score, order = (found[0] for found in neighbours(bank - shift, vector[None].double() - shift, len(bank)))
     hits = [
-        Hit(videos[features.ids[place]], value) for value, place in zip(score.tolist(), order.tolist(), strict=True)
+        Hit(videos[features.ids[index]], value) for value, index in zip(score.tolist(), order.tolist(), strict=True)
     ]
     return [hit for hit in hits if hit.video.id != asked][:most]
 

@@ -70,18 +70,18 @@ Engine = Callable[[Work, Sequence[Shard], Limits], Iterable[tuple[int, int, Any]
 def local(work: Work, shards: Sequence[Shard], limits: Limits) -> Iterator[tuple[int, int, Any]]:
     """A pool of processes on this machine. It gets pieces, not tasks, so one long video keeps all of it busy."""
     jobs = [
-        (number, place, piece)
+        (number, position, piece)
         for number, shard in enumerate(shards)
-        for place, task in enumerate(shard.tasks)
+        for position, task in enumerate(shard.tasks)
         for piece in range(len(task.pieces))
     ]
-    values = [shards[number].tasks[place].pieces[piece] for number, place, piece in jobs]
-    left = Counter((number, place) for number, place, _ in jobs)
+    values = [shards[number].tasks[position].pieces[piece] for number, position, piece in jobs]
+    left = Counter((number, position) for number, position, _ in jobs)
     found: dict[tuple[int, int], dict[int, Any]] = {}
     failed: dict[tuple[int, int], Failure] = {}
     for index, result in run_each(work.look, values, limits.workers or cores(), limits.seconds, limits.memory):
-        number, place, piece = jobs[index]
-        at, task = (number, place), shards[number].tasks[place]
+        number, position, piece = jobs[index]
+        at, task = (number, position), shards[number].tasks[position]
         left[at] -= 1
         if not isinstance(result, Failure) and at not in failed:
             result = here(work.then, task, result)
@@ -92,7 +92,7 @@ def local(work: Work, shards: Sequence[Shard], limits: Limits) -> Iterator[tuple
             found.setdefault(at, {})[piece] = result
         if not left[at]:
             parts = [part for _, part in sorted(found.pop(at, {}).items())]
-            yield number, place, failed.pop(at, None) or here(work.whole, task, parts)
+            yield number, position, failed.pop(at, None) or here(work.whole, task, parts)
 
 
 def here(stage: Callable[[Task, Any], Any], task: Task, found: Any) -> Any:
@@ -178,7 +178,7 @@ def run_job(
 
     def store(number: int) -> int:
         """Keeps what there is of a shard, in order."""
-        results = [(shards[number].tasks[place], result) for place, result in sorted(made.pop(number), key=first)]
+        results = [(shards[number].tasks[position], result) for position, result in sorted(made.pop(number), key=first)]
         good = [(task, result) for task, result in results if not isinstance(result, Failure)]
         for task, result in results:
             if isinstance(result, Failure):
@@ -193,8 +193,8 @@ def run_job(
     kept = 0
     progress(done, len(tasks), "")
     try:
-        for number, place, result in running.engine(work, shards, running.limits):
-            made.setdefault(number, []).append((place, result))
+        for number, position, result in running.engine(work, shards, running.limits):
+            made.setdefault(number, []).append((position, result))
             if len(made[number]) == len(shards[number].tasks):
                 kept += store(number)
             done += 1

@@ -77,7 +77,7 @@ class Series:
     def drop(self, shard: int) -> None:
         """Deletes a damaged shard; its rows are to be made again."""
         self.paths[shard].unlink(missing_ok=True)
-        self.rows = {key: place for key, place in self.rows.items() if place[0] != shard}
+        self.rows = {key: index for key, index in self.rows.items() if index[0] != shard}
 
     def __reduce__(self) -> tuple[type["Series"], tuple[Path]]:
         return Series, (self.folder,)
@@ -122,14 +122,14 @@ class Writer:
 
     def copied(self, key: bytes) -> bool:
         for series in self.others:
-            if (place := series.rows.get(key)) is None:
+            if (index := series.rows.get(key)) is None:
                 continue
             try:
-                series.verify(*place)
+                series.verify(*index)
             except CorpusError:
                 continue  # damaged there, so it is made here
-            batch = series.batches[place[0]]
-            row = {field.name: cell(batch.column(field.name)[place[1]]) for field in self.schema}
+            batch = series.batches[index[0]]
+            row = {field.name: cell(batch.column(field.name)[index[1]]) for field in self.schema}
             self.add(row, batch.nbytes // len(batch))
             return True
         return False

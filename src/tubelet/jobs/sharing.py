@@ -23,4 +23,4 @@ def shared(folder: Path) -> list[Path]:
         others = sorted(other for other in corpus.parent.iterdir() if other != corpus and (other / MARK).is_file())
     except OSError:
         return []
-    return [place for other in others if (place := other / inside).is_dir()]
+    return [index for other in others if (index := other / inside).is_dir()]

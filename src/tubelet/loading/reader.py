@@ -231,7 +231,7 @@ def open_maps(
     maps = Maps.open(corpus, name)
     missing = maps.missing(videos, flatten(captions.values()) if name in OF_CAPTIONS else None)
     if missing:
-        shuffled = name in OF_CAPTIONS and choice is not None and choice.whose == "another"
+        shuffled = name in OF_CAPTIONS and choice is not None and choice.shuffled
         option = " shuffled_captions=True" if shuffled else ""
         raise CorpusError(
             f"{name.capitalize()} masking needs {name} maps for {len(missing)} of {len(videos)} videos "

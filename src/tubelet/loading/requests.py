@@ -77,9 +77,9 @@ def training_requests(
         draws.setdefault(position // repeats, []).append(position % repeats)
     wanted = []
     for number, some in list(draws.items())[: 1 if further else None]:
-        epoch, place = divmod(number, len(videos))
+        epoch, index = divmod(number, len(videos))
         order = permutation(seed, epoch, len(videos))
-        video = videos[int(order[(place + further) % len(videos)])]
+        video = videos[int(order[(index + further) % len(videos)])]
         wanted.append(training_request(video, seed, epoch, some, augment, sampling))
     return wanted
 
@@ -92,8 +92,8 @@ def evaluation_requests(
     pieces = []
     for time in dict.fromkeys(view.time for view in views):
         clips = tuple(
-            ClipRequest(number, partial(crop, video) if crop else partial(Crop.along, place=view.place), view=place)
-            for place, view in enumerate(views)
+            ClipRequest(number, partial(crop, video) if crop else partial(Crop.along, index=view.index), view=index)
+            for index, view in enumerate(views)
             if view.time == time
         )
         pieces.append(PieceRequest(video, time, 0.0, clips))

@@ -1,8 +1,8 @@
 """Adaptive: learns where to look (AdaMAE, arXiv 2211.09120): what is hard to reconstruct is shown more often.
 
 A small network gives every tubelet a probability p, the visible ones are drawn by it without replacement, and it is
-paid by the reconstruction error l of what it hid: it descends weight * mean over the decoded of -log p * l. That is
-the opposite of text guidance, which hides what matters. Law: the visible count is floored (.95 of 1568 shows 78), the
+paid by the reconstruction error l of what it hid: it descends weight * mean over the decoded of -log p * l. That is the
+opposite of text guidance, which hides what matters. Invariant: the visible count is floored (.95 of 1568 shows 78), the
 probability of a decoded tubelet rises with its error, and neither encoder nor decoder gets any gradient from it.
 
 Ours where we know of nothing in the paper: the patch embeddings come from the encoder, without gradient and without its

@@ -1,8 +1,8 @@
 """Blend: a weighted sum of maps, each brought to one scale within its clip: hide what is named *and* moves.
 
 Text guidance (TGM, arXiv 2408.00759) and motion guidance (MGM, arXiv 2308.12962) in one mask, or any other maps; a map
-of vectors counts by its speed. Law: every slot hides exactly as many; a map may be shifted and scaled, clip by
-clip, without any effect; with one weight above 0 and no temperature it hides the top of that map.
+of vectors counts by its speed. Invariant: every time step hides exactly as many; a map may be shifted and scaled, clip
+by clip, without any effect; with one weight above 0 and no temperature it hides the top of that map.
 """
 
 import math
@@ -16,13 +16,13 @@ from torch import Tensor
 from tubelet.errors import RecipeError
 from tubelet.maskers.base import Masker
 from tubelet.maskers.soft import check_temperature, soften, standardise
-from tubelet.maskers.vectors import per_slot, speed
+from tubelet.maskers.vectors import per_time_step, speed
 from tubelet.types import Batch, Budget, Clip, floor_share
 
 
 @chz.chz
 class Blend(Masker):
-    ratio: float = chz.field(default=0.6, doc="share of every slot's tubelets that is hidden")
+    ratio: float = chz.field(default=0.6, doc="share of every time step's tubelets that is hidden")
     weights: Mapping[str, float] = chz.field(
         default_factory=lambda: {"text": 1.0, "motion": 1.0},
         doc="factor of each map; below 0 it is shown, 0 leaves it out",
@@ -42,7 +42,7 @@ class Blend(Masker):
         return tuple(sorted(name for name, weight in self.weights.items() if weight))
 
     def budget(self, clip: Clip) -> Budget:
-        return Budget(floor_share(clip.num_places, self.ratio), "slot", clip.grid)
+        return Budget(floor_share(clip.num_positions, self.ratio), "time_step", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
@@ -53,4 +53,4 @@ class Blend(Masker):
 
 def strength(values: Float[Tensor, "b ..."], clip: Clip) -> Float[Tensor, "b n"]:
     """A map as one number a tubelet: of vectors how fast the tubelet moves."""
-    return values if values.ndim == 2 else speed(per_slot(values, clip)).flatten(1)
+    return values if values.ndim == 2 else speed(per_time_step(values, clip)).flatten(1)

@@ -1,4 +1,4 @@
-"""Boxes on the grid of places: how far every place lies inside or outside of one."""
+"""Boxes on the grid of positions: how far every position lies inside or outside of one."""
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,8 @@ def distance_inside(
     rows: int,
     columns: int,
 ) -> Float[Tensor, "*b {rows} {columns}"]:
-    """Distance in places from each place's centre to the nearest edge of the box: positive inside, negative outside."""
+    """Distance in positions from each position's centre to the nearest edge of the box: positive inside, negative
+    outside."""
     top, left, height, width = (side[..., None, None] for side in (top, left, height, width))
     row = torch.arange(rows, device=top.device).float()[:, None] + 0.5
     column = torch.arange(columns, device=top.device).float() + 0.5

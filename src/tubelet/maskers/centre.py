@@ -1,7 +1,8 @@
-"""Centre: the places nearest the middle of the frame are hidden: the centre prior, the control of every saliency map.
+"""Centre: the positions nearest the middle of the frame are hidden: the centre prior, the control of every saliency
+map.
 
 No paper's mask; the prior is Judd et al.'s (MIT-CSAIL-TR-2012-001), and arXiv 2408.00759's captions compete with it.
-Law: the same for every clip, and no nearer place is visible while a farther one is hidden.
+Invariant: the same for every clip, and no nearer position is visible while a farther one is hidden.
 """
 
 from typing import ClassVar
@@ -19,16 +20,16 @@ from tubelet.types import Batch, Budget, Clip, floor_share
 class Centre(Masker):
     random: ClassVar[bool] = False
 
-    ratio: float = chz.field(default=0.6, doc="share of the places that is hidden, in every slot the same ones")
+    ratio: float = chz.field(default=0.6, doc="share of the positions that is hidden, in every time step the same ones")
 
     def budget(self, clip: Clip) -> Budget:
-        return Budget(floor_share(clip.num_places, self.ratio), "place", clip.grid)
+        return Budget(floor_share(clip.num_positions, self.ratio), "position", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
     ) -> Float[Tensor, "b n"]:
-        slots, rows, columns = clip.grid
+        time_steps, rows, columns = clip.grid
         row = torch.arange(rows, device=key.device) - (rows - 1) / 2
         column = torch.arange(columns, device=key.device) - (columns - 1) / 2
         distance = torch.hypot(row[:, None], column[None, :])
-        return -distance.flatten().repeat(slots).expand(len(key), -1)
+        return -distance.flatten().repeat(time_steps).expand(len(key), -1)

@@ -1,8 +1,8 @@
 """Decode masks: of the hidden tubelets, those that are reconstructed (dual masking, VideoMAE V2, arXiv 2303.16727).
 
-They lie on top of any encoder mask and make the decoder cheaper; what is not decoded costs nothing and teaches
-nothing. Law: exactly as many for every clip, under whichever encoder mask; and `RunningCell` at a share of a half, on
-a grid of even sides that is hidden whole, decodes every place exactly twice in any 4 slots.
+They lie on top of any encoder mask and make the decoder cheaper; what is not decoded costs nothing and teaches nothing.
+Invariant: exactly as many for every clip, under whichever encoder mask; and `RunningCell` at a share of a half, on a
+grid of even sides that is hidden whole, decodes every position exactly twice in any 4 time steps.
 """
 
 import chz
@@ -29,7 +29,8 @@ class All(Decode):
 
 @chz.chz
 class RunningCell(Decode):
-    """Cells of 2x2 places in which the decoded places run round, one step a slot, from a start of each clip's own.
+    """Cells of 2x2 positions in which the decoded positions run round, one step a time step, from a start of each
+    clip's own.
 
     Every tubelet has one of four phases; the hidden ones are taken phase by phase, and within the last phase that is
     needed by chance, until int(share * m) are found.
@@ -58,10 +59,10 @@ class RunningCell(Decode):
 
 
 def phases(clip: Clip, device: torch.device) -> Int64[Tensor, "n"]:
-    """0 to 3, clockwise within each cell of 2x2 places, and one less in every next slot."""
-    slots, rows, columns = clip.grid
-    slot = torch.arange(slots, device=device)[:, None, None]
+    """0 to 3, clockwise within each cell of 2x2 positions, and one less in every next time step."""
+    time_steps, rows, columns = clip.grid
+    time_step = torch.arange(time_steps, device=device)[:, None, None]
     down = torch.arange(rows, device=device)[:, None] % 2
     across = torch.arange(columns, device=device) % 2
     clockwise = torch.where(down == 0, across, 3 - across)  # 0 1 over 3 2
-    return ((clockwise - slot) % 4).flatten()
+    return ((clockwise - time_step) % 4).flatten()

@@ -1,11 +1,12 @@
-"""Flow: the same pieces of the scene stay visible in every slot (MGMAE, arXiv 2308.10794).
+"""Flow: the same pieces of the scene stay visible in every time step (MGMAE, arXiv 2308.10794).
 
-Gaussians about random places of the middle frame are carried to the other frames by optical flow, one frame at a time;
-the places where they are strongest stay visible, slot by slot. Each place looks up where its content was (a backward
-warp), and of several places that it may have come from, or gone to, takes the one that moves most like it: so a mixed
-border between two motions does not spread. Where nothing leads, out of the frame or behind what moved away, the middle
-frame's own map fills the hole, and of equals what was carried goes first. Gaussians are read at the centres of the
-places. Law: under motion by whole places visible tubelets follow what they show; without motion the mask is a tube.
+Gaussians about random positions of the middle frame are carried to the other frames by optical flow, one frame at a
+time; the positions where they are strongest stay visible, time step by time step. Each position looks up where its
+content was (a backward warp), and of several positions that it may have come from, or gone to, takes the one that moves
+most like it: so a mixed border between two motions does not spread. Where nothing leads, out of the frame or behind
+what moved away, the middle frame's own map fills the hole, and of equals what was carried goes first. Gaussians are
+read at the centres of the positions. Invariant: under motion by whole positions visible tubelets follow what they show;
+without motion the mask is a tube.
 """
 
 from typing import ClassVar
@@ -18,11 +19,11 @@ from torch.nn import functional
 
 from tubelet.errors import RecipeError
 from tubelet.maskers.base import Masker
-from tubelet.maskers.vectors import in_places
+from tubelet.maskers.vectors import in_positions
 from tubelet.seeds import uniform
 from tubelet.types import Batch, Budget, Clip, floor_share
 
-NEAR = 0.5 + 1e-3  # places: what lands within this of a place's centre came to it
+NEAR = 0.5 + 1e-3  # positions: what lands within this of a position's centre came to it
 FILLED = 1e-3  # share that the filling of a hole is worth less than what was carried
 
 
@@ -30,11 +31,11 @@ FILLED = 1e-3  # share that the filling of a hole is worth less than what was ca
 class Flow(Masker):
     needs: ClassVar[tuple[str, ...]] = ("flow",)
 
-    ratio: float = chz.field(default=0.9, doc="share of every slot's tubelets that is hidden")
+    ratio: float = chz.field(default=0.9, doc="share of every time step's tubelets that is hidden")
     centres: int | None = chz.field(
-        default=None, doc="Gaussians on the middle frame (as many as tubelets stay visible in a slot: 20 of 14x14)"
+        default=None, doc="Gaussians on the middle frame (as many as tubelets stay visible in a time step: 20 of 14x14)"
     )
-    width: float = chz.field(default=1.0, doc="a Gaussian is exp(-(distance / width)^2), in places (16 pixels)")
+    width: float = chz.field(default=1.0, doc="a Gaussian is exp(-(distance / width)^2), in positions (16 pixels)")
     official_count: bool = chz.field(
         default=False, doc="floor the visible count, as the paper's engine does: 19 of 14x14 stay visible, not 20"
     )
@@ -47,23 +48,23 @@ class Flow(Masker):
             raise RecipeError(f"masker.width={self.width:g} must be positive")
 
     def budget(self, clip: Clip) -> Budget:
-        visible = floor_share(clip.num_places, 1 - self.ratio)
-        hidden = floor_share(clip.num_places, self.ratio)
-        return Budget(clip.num_places - visible if self.official_count else hidden, "slot", clip.grid)
+        visible = floor_share(clip.num_positions, 1 - self.ratio)
+        hidden = floor_share(clip.num_positions, self.ratio)
+        return Budget(clip.num_positions - visible if self.official_count else hidden, "time_step", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
     ) -> Float[Tensor, "b n"]:
-        """Minus the Gaussians carried to each place, summed over the slot's frames."""
+        """Minus the Gaussians carried to each position, summed over the time step's frames."""
         _, rows, columns = clip.grid
         middle = clip.frames // 2
-        flow = in_places(batch.maps["flow"])  # b t rows columns 2
+        flow = in_positions(batch.maps["flow"])  # b t rows columns 2
         here = centres_of(rows, columns, key.device)
         gaussians = self.gaussians(clip, key)  # b k 2
         came, come_from, went, gone_to = partners(flow[:, :-1], flow[:, 1:], here)
         moves = functional.pad(flow.flatten(2, 3), (0, 1))  # b t n 3: across, down, and whether it filled a hole
         lead, hole = torch.zeros_like(moves[:, 0]), moves.new_tensor([0.0, 0.0, 1.0])
-        leads = [lead]  # from each place to where its content was on the middle frame
+        leads = [lead]  # from each position to where its content was on the middle frame
         for frame in range(middle, clip.frames - 1):  # outwards, forwards in time
             source = come_from[:, frame, :, None]
             step = torch.take_along_dim(lead - moves[:, frame], source, dim=1)
@@ -81,10 +82,10 @@ class Flow(Masker):
         return -carried.unflatten(1, (clip.grid[0], clip.tubelet_frames, -1)).sum(2).flatten(1)
 
     def gaussians(self, clip: Clip, key: Int64[Tensor, "b"]) -> Float[Tensor, "b k 2"]:
-        """Centres of distinct places (x, y), in places."""
-        visible = clip.num_places - self.budget(clip).hidden
-        count = min(self.centres or visible + self.official_count, clip.num_places)
-        chosen = uniform(key, clip.num_places).argsort(dim=1, stable=True)[:, :count]
+        """Centres of distinct positions (x, y), in positions."""
+        visible = clip.num_positions - self.budget(clip).hidden
+        count = min(self.centres or visible + self.official_count, clip.num_positions)
+        chosen = uniform(key, clip.num_positions).argsort(dim=1, stable=True)[:, :count]
         columns = clip.grid[2]
         across, down = chosen.remainder(columns), chosen.div(columns, rounding_mode="floor")
         return torch.stack([across, down], dim=-1).float() + 0.5
@@ -105,11 +106,11 @@ def partners(
     after: Float[Tensor, "b t rows columns 2"],
     here: Float[Tensor, "rows columns 2"],
 ) -> tuple[Found, Places, Found, Places]:
-    """Between each frame and the next: whether anything came to a place of the next, and from which place; whether
-    the content of a place of the frame is still to be seen, and at which place.
+    """Between each frame and the next: whether anything came to a position of the next, and from which position;
+    whether the content of a position of the frame is still to be seen, and at which position.
 
-    What lands within half a place of a centre comes to it; of several, that whose motion differs least before and
-    after. What loses its place to something of another motion is covered by it.
+    What lands within half a position of a centre comes to it; of several, that whose motion differs least before and
+    after. What loses its position to something of another motion is covered by it.
     """
     rows, columns = here.shape[:2]
     landed = (here + flow).flatten(2, 3)[..., None, :] - 0.5  # b t n 1 2, a whole number on a centre
@@ -118,16 +119,16 @@ def partners(
     miss = (landed - centre).abs().amax(-1)
     across, down = centre.unbind(-1)
     near = (miss <= NEAR) & (across >= 0) & (across < columns) & (down >= 0) & (down < rows)
-    place = (down.clamp(0, rows - 1) * columns + across.clamp(0, columns - 1)).long()
-    later = after.flatten(2, 3).gather(2, place.flatten(2)[..., None].expand(-1, -1, -1, 2)).unflatten(2, (-1, 4))
+    position = (down.clamp(0, rows - 1) * columns + across.clamp(0, columns - 1)).long()
+    later = after.flatten(2, 3).gather(2, position.flatten(2)[..., None].expand(-1, -1, -1, 2)).unflatten(2, (-1, 4))
     change = (later - flow.flatten(2, 3)[..., None, :]).abs().sum(-1)
     cost = (change + 0.1 * miss).clamp(max=1000.0).masked_fill(~near, 2000.0)
     own = torch.arange(rows * columns, device=flow.device)[:, None]
     ranked = (cost * 65536).long() * (rows * columns) + own  # one number: the cost, and whose
     nothing = torch.full(flow.shape[:2] + own.shape[:1], 1 << 40, device=flow.device)
-    best = nothing.scatter_reduce(2, place.flatten(2), ranked.masked_fill(~near, 1 << 40).flatten(2), "amin")
+    best = nothing.scatter_reduce(2, position.flatten(2), ranked.masked_fill(~near, 1 << 40).flatten(2), "amin")
     come_from = best.remainder(rows * columns)
     chosen = cost.argmin(3, keepdim=True)
-    gone_to, differs = (some.gather(3, chosen)[..., 0] for some in (place, change))
+    gone_to, differs = (some.gather(3, chosen)[..., 0] for some in (position, change))
     covered = (come_from.gather(2, gone_to) != own[:, 0]) & (differs > NEAR)
     return best < 1 << 40, come_from, near.any(3) & ~covered, gone_to

@@ -1,7 +1,7 @@
 """Oracle: hide the subject itself, from the ground truth: how well guidance could do, were its maps perfect.
 
-No paper's mask; it bounds the semantic masks, such as SemMAE's (arXiv 2206.10207) and TGM's (arXiv 2408.00759). The
-map `oracle` holds the share of every tubelet that the subject covers. Law: every slot hides exactly as many, the
+No paper's mask; it bounds the semantic masks, such as SemMAE's (arXiv 2206.10207) and TGM's (arXiv 2408.00759). The map
+`oracle` holds the share of every tubelet that the subject covers. Invariant: every time step hides exactly as many, the
 tubelets of the subject first, by cover (to 1/1024), and then others by chance.
 """
 
@@ -20,11 +20,11 @@ from tubelet.types import Batch, Budget, Clip, floor_share
 class Oracle(Masker):
     needs: ClassVar[tuple[str, ...]] = ("oracle",)
 
-    ratio: float = chz.field(default=0.6, doc="share of every slot's tubelets that is hidden")
+    ratio: float = chz.field(default=0.6, doc="share of every time step's tubelets that is hidden")
     pick: Literal["top", "bottom"] = chz.field(default="top", doc="hide the subject first, or last")
 
     def budget(self, clip: Clip) -> Budget:
-        return Budget(floor_share(clip.num_places, self.ratio), "slot", clip.grid)
+        return Budget(floor_share(clip.num_positions, self.ratio), "time_step", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

@@ -1,7 +1,7 @@
 """SmoothNoise: blobs without edges: white noise, low-passed in space and time, and its peaks are hidden.
 
-The coloured-noise masks of ColorMAE (arXiv 2407.13036) on a video's grid. Law: exact counts per slot; as both
-widths go to 0 it is a random mask per slot, as `slots_wide` grows a tube.
+The coloured-noise masks of ColorMAE (arXiv 2407.13036) on a video's grid. Invariant: exact counts per time step; as
+both widths go to 0 it is a random mask per time step, as `sigma_time` grows a tube.
 """
 
 import chz
@@ -16,20 +16,20 @@ from tubelet.types import Batch, Budget, Clip, floor_share
 
 @chz.chz
 class SmoothNoise(Masker):
-    ratio: float = chz.field(default=0.75, doc="share of every slot's tubelets that is hidden")
-    places_wide: float = chz.field(default=1.5, doc="standard deviation of the blur in space, in places")
-    slots_wide: float = chz.field(default=1.5, doc="standard deviation of the blur in time, in slots")
+    ratio: float = chz.field(default=0.75, doc="share of every time step's tubelets that is hidden")
+    sigma_space: float = chz.field(default=1.5, doc="standard deviation of the blur in space, in positions")
+    sigma_time: float = chz.field(default=1.5, doc="standard deviation of the blur in time, in time steps")
 
     def budget(self, clip: Clip) -> Budget:
-        return Budget(floor_share(clip.num_places, self.ratio), "slot", clip.grid)
+        return Budget(floor_share(clip.num_positions, self.ratio), "time_step", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
     ) -> Float[Tensor, "b n"]:
-        slots, rows, columns = clip.grid
-        noise = uniform(key, clip.num_tubelets).unflatten(1, (slots, rows, columns)) - 0.5
+        time_steps, rows, columns = clip.grid
+        noise = uniform(key, clip.num_tubelets).unflatten(1, (time_steps, rows, columns)) - 0.5
         for axis, (size, deviation) in enumerate(
-            ((slots, self.slots_wide), (rows, self.places_wide), (columns, self.places_wide)), start=1
+            ((time_steps, self.sigma_time), (rows, self.sigma_space), (columns, self.sigma_space)), start=1
         ):
             noise = torch.tensordot(noise, gaussian(size, deviation, noise.device), ([axis], [0])).movedim(-1, axis)
         return noise.flatten(1)

@@ -1,7 +1,8 @@
-"""Text: hide what the caption names (TGM, arXiv 2408.00759): the patches most similar to the caption, slot by slot.
+"""Text: hide what the caption names (TGM, arXiv 2408.00759): the patches most similar to the caption, time step by time
+step.
 
-Law: every slot hides int(ratio * places) tubelets, chosen anew in every slot. Sampled at temperature 0 it is `top`,
-and as the temperature grows it becomes `random`.
+Invariant: every time step hides int(ratio * positions) tubelets, chosen anew in every time step. Sampled at temperature
+0 it is `top`, and as the temperature grows it becomes `random`.
 """
 
 from typing import ClassVar, Literal
@@ -20,9 +21,9 @@ from tubelet.types import Batch, Budget, Clip, floor_share
 class Text(Masker):
     needs: ClassVar[tuple[str, ...]] = ("text",)
 
-    ratio: float = chz.field(default=0.6, doc="share of every slot's tubelets that is hidden")
+    ratio: float = chz.field(default=0.6, doc="share of every time step's tubelets that is hidden")
     pick: Literal["top", "bottom", "random", "sample"] = chz.field(
-        default="top", doc="hide the tubelets most like the caption, least like it, any, or drawn by their likeness"
+        default="top", doc="hide the tubelets most like the caption, least like it, any, or drawn by their similarity"
     )
     temperature: float = chz.field(
         default=0.5, doc="of pick=sample, in standard deviations of the clip's similarities; 0 is top"
@@ -33,7 +34,7 @@ class Text(Masker):
         check_temperature(self.temperature)
 
     def budget(self, clip: Clip) -> Budget:
-        return Budget(floor_share(clip.num_places, self.ratio), "slot", clip.grid)
+        return Budget(floor_share(clip.num_positions, self.ratio), "time_step", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

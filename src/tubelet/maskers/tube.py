@@ -1,4 +1,5 @@
-"""Tube: one spatial draw, the same in every slot (VideoMAE, arXiv 2203.12602). Law: hidden places do not move."""
+"""Tube: one spatial draw, the same in every time step (VideoMAE, arXiv 2203.12602). Invariant: hidden positions do not
+move."""
 
 import chz
 from jaxtyping import Float, Int64
@@ -11,12 +12,12 @@ from tubelet.types import Batch, Budget, Clip, floor_share
 
 @chz.chz
 class Tube(Masker):
-    ratio: float = chz.field(default=0.9, doc="share of the places that is hidden, in every slot the same ones")
+    ratio: float = chz.field(default=0.9, doc="share of the positions that is hidden, in every time step the same ones")
 
     def budget(self, clip: Clip) -> Budget:
-        return Budget(floor_share(clip.num_places, self.ratio), "place", clip.grid)
+        return Budget(floor_share(clip.num_positions, self.ratio), "position", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
     ) -> Float[Tensor, "b n"]:
-        return uniform(key, clip.num_places).repeat(1, clip.grid[0])
+        return uniform(key, clip.num_positions).repeat(1, clip.grid[0])

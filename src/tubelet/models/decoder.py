@@ -1,4 +1,4 @@
-"""The light decoder: it reads the visible tokens and one mask token per hidden place, and writes what was there."""
+"""The light decoder: it reads the visible tokens and one mask token per hidden position, and writes what was there."""
 
 import math
 from typing import Literal
@@ -28,7 +28,7 @@ class Decoder:
 
     positions: Literal["flat", "grid"] = chz.field(
         default="flat",
-        doc="flat: VideoMAE's sinusoid of the tubelet's number; grid: slot, row and column apart, learned far faster",
+        doc="flat: VideoMAE's sinusoid of the tubelet's number; grid: time, row and column apart, learned far faster",
     )
 
     positions_of: tuple[int, int, int] | None = chz.field(default=None, doc=POSITIONS_OF)

@@ -14,7 +14,9 @@ from tubelet.models.patches import cut, pixel_scale, position_table, stretch
 from tubelet.types import Clip, Grid
 from tubelet.video.sampling import Sampling
 
-POSITIONS_OF = "slots,rows,columns of the clips whose position table is stretched over these; None: these clips' own"
+POSITIONS_OF = (
+    "time steps,rows,columns of the clips whose position table is stretched over these; None: these clips' own"
+)
 
 
 HEADS = {192: 3, 384: 6, 512: 8, 768: 12, 1024: 16, 1280: 16, 1408: 16}
@@ -136,7 +138,7 @@ class Encoder(nn.Module):
     def forward(
         self, tubelets: UInt8[Tensor, "b k p"] | Float[Tensor, "b k p"], where: Int64[Tensor, "b k"]
     ) -> Float[Tensor, "b k d"]:
-        """Tokens of the given tubelets (pixel values 0-255), whose places in the clip are `where`."""
+        """Tokens of the given tubelets (pixel values 0-255), whose positions in the clip are `where`."""
         x = self.embed_tubelets(tubelets, where)
         for block in self.blocks:
             if self.gradient_checkpointing and torch.is_grad_enabled():

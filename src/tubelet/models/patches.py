@@ -16,19 +16,19 @@ def cut(video: Shaped[Tensor, "b 3 t h w"], clip: Clip) -> Shaped[Tensor, "b n p
     """The tubelets of each clip; values ordered colour, frame, row, column. One copy, of the same type."""
     if tuple(video.shape[1:]) != (3, clip.frames, clip.size, clip.size):
         raise ValueError(f"a clip of {clip} is 3x{clip.frames}x{clip.size}x{clip.size}, not {tuple(video.shape[1:])}")
-    slots, rows, columns = clip.grid
+    time_steps, rows, columns = clip.grid
     return rearrange(
-        video, "b c (nt t) (nh h) (nw w) -> b (nt nh nw) (c t h w)", nt=slots, nh=rows, nw=columns
+        video, "b c (nt t) (nh h) (nw w) -> b (nt nh nw) (c t h w)", nt=time_steps, nh=rows, nw=columns
     ).contiguous()
 
 
 def join(tubelets: Shaped[Tensor, "b n p"], clip: Clip) -> Shaped[Tensor, "b 3 t h w"]:
     """The clips of tubelets: undoes `cut`."""
-    slots, rows, columns = clip.grid
+    time_steps, rows, columns = clip.grid
     return rearrange(
         tubelets,
         "b (nt nh nw) (c t h w) -> b c (nt t) (nh h) (nw w)",
-        nt=slots,
+        nt=time_steps,
         nh=rows,
         nw=columns,
         c=3,
@@ -54,10 +54,10 @@ def position_table(count: int, width: int) -> Float[Tensor, "{count} {width}"]:
 
 
 def grid_table(grid: Grid, width: int) -> Float[Tensor, "n {width}"]:
-    """Sines and cosines of slot, row and column apart, a third of the columns each; what is left over is 0.
+    """Sines and cosines of time step, row and column apart, a third of the columns each; what is left over is 0.
 
     The separable table of V-JEPA (arXiv 2404.08471) with rates spread evenly up to half a turn a step, so that no
-    column is nearly constant on a small grid. Two tubelets of one place are near here at any distance in time;
+    column is nearly constant on a small grid. Two tubelets of one position are near here at any distance in time;
     in the flat table nothing says so.
     """
     pairs = width // 6
@@ -68,8 +68,8 @@ def grid_table(grid: Grid, width: int) -> Float[Tensor, "n {width}"]:
         rate = torch.pi * torch.linspace(0.5 / size, 1 - 0.5 / size, pairs, dtype=torch.float64, device=device)
         angle = torch.arange(size, dtype=torch.float64, device=device)[:, None] * rate
         codes.append(torch.cat((angle.sin(), angle.cos()), dim=1))
-    slots, rows, columns = grid
-    table = torch.zeros(slots, rows, columns, width, dtype=torch.float64, device=device)
+    time_steps, rows, columns = grid
+    table = torch.zeros(time_steps, rows, columns, width, dtype=torch.float64, device=device)
     for axis, code in enumerate(codes):
         shape = [1, 1, 1, 2 * pairs]
         shape[axis] = grid[axis]

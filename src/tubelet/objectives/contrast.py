@@ -63,7 +63,7 @@ class Contrast(Objective):
 class ContrastLoss(TextHead):
     """Symmetric InfoNCE. The candidates are those of this step on all ranks; accumulation does not add to them.
 
-    `contrast.trivial` is the loss of a head that cannot tell the candidates apart.
+    `contrast.baseline` is the loss of a head that cannot tell the candidates apart.
     """
 
     def __init__(self, config: Contrast, width: int, text_width: int):
@@ -94,7 +94,7 @@ class ContrastLoss(TextHead):
             loss = both / 2 / len(own)
         terms = {
             "contrast": loss.detach(),
-            "contrast.trivial": (~ignored).sum(-1).log().mean(),
+            "contrast.baseline": (~ignored).sum(-1).log().mean(),
             "contrast.accuracy": (to_text.argmax(-1) == own).float().mean(),
             "contrast.temperature": temperature.detach(),
         }

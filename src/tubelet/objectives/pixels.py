@@ -31,7 +31,7 @@ class PixelLoss(nn.Module):
     """Mean squared error over the decoded tubelets.
 
     What predicting the mean everywhere would cost is not a constant (512 values give 511/512, a flat tubelet 0), so
-    `pixels.trivial` is that cost for exactly the tubelets scored, and `pixels.flat` the share without any contrast.
+    `pixels.baseline` is that cost for exactly the tubelets scored, and `pixels.flat` the share without any contrast.
     """
 
     def __init__(self, config: Pixels, width: int, clip: Clip):
@@ -41,9 +41,9 @@ class PixelLoss(nn.Module):
 
     def forward(self, seen: Encoded) -> Loss:
         tubelets = gather(seen.tubelets, seen.mask.decode)
-        per_token, trivial, flat = NormalisedError.apply(self.predict(seen), tubelets)
+        per_token, mean_prediction, flat = NormalisedError.apply(self.predict(seen), tubelets)
         loss = per_token.mean()
-        terms = {"pixels": loss.detach(), "pixels.trivial": trivial, "pixels.flat": flat.float().mean()}
+        terms = {"pixels": loss.detach(), "pixels.baseline": mean_prediction, "pixels.flat": flat.float().mean()}
         return Loss(loss, terms, per_token)
 
     def predict(self, seen: Encoded) -> Float[Tensor, "b q p"]:
@@ -52,7 +52,8 @@ class PixelLoss(nn.Module):
 
 
 class NormalisedError(torch.autograd.Function):
-    """Mean squared error of each tubelet against its normalised self, in fp32; then `Target.trivial` and `Target.flat`.
+    """Mean squared error of each tubelet against its normalised self, in fp32; then `Target.mean_prediction_loss` and
+    `Target.flat`.
 
     By hand, because these are the largest tensors of a step: one buffer is target, difference and gradient in turn.
     (So a second backward pass over the same graph is refused by autograd.)
@@ -65,9 +66,9 @@ class NormalisedError(torch.autograd.Function):
         target = normalise(tubelets)
         difference = target.values.neg_().add_(prediction)
         ctx.save_for_backward(difference)
-        trivial, flat = target.trivial, target.flat
-        ctx.mark_non_differentiable(trivial, flat)
-        return torch.linalg.vector_norm(difference, dim=-1).square() / difference.shape[-1], trivial, flat
+        mean_prediction, flat = target.mean_prediction_loss, target.flat
+        ctx.mark_non_differentiable(mean_prediction, flat)
+        return torch.linalg.vector_norm(difference, dim=-1).square() / difference.shape[-1], mean_prediction, flat
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -84,7 +85,7 @@ class Target:
     std: Float[Tensor, "b q 3"]  # unbiased, of pixel values 0-255
 
     @property
-    def trivial(self) -> Float[Tensor, ""]:
+    def mean_prediction_loss(self) -> Float[Tensor, ""]:
         """Mean of the squared target: the cost of predicting each tubelet's mean. Exact, from the statistics alone."""
         count = self.values.shape[-1] // 3
         return (self.std / (self.std + 255 * EPS)).square().mean() * ((count - 1) / count)

@@ -17,10 +17,10 @@ from tubelet.video.sampling import Sampling
 
 
 def tiny() -> Pretrain:
-    """Reconstruction alone, half of the slots hidden, 16x64x64: minutes on two cores.
+    """Reconstruction alone, half of the time steps hidden, 16x64x64: minutes on two cores.
 
-    On a grid of 4x4 places a hidden tubelet is told from its neighbours; a hidden slot must be told from how things
-    move, and that is what the label of the synthetic dataset asks for.
+    On a grid of 4x4 positions a hidden tubelet is told from its neighbours; a hidden time step must be told from how
+    things move, and that is what the label of the synthetic dataset asks for.
 
     tubelet synth --out corpora/synth
     tubelet pretrain tiny --on corpora/synth --out runs/tiny
@@ -42,7 +42,8 @@ def tiny() -> Pretrain:
 
 
 def miniature() -> Pretrain:
-    """The paper in miniature, for studies: 4 slots of 4x4 places, tube masks at .6, pixels alone; minutes a run.
+    """The paper in miniature, for studies: 4 time steps of 4x4 positions, tube masks at .6, pixels alone; minutes a
+    run.
 
     Clips are crops of a fifth to three fifths of the frame, in which things are large, of every fourth frame. On whole
     frames (`miniature_whole`) text masks taught the encoder nothing that it did not have untrained. What a study asks
@@ -70,7 +71,7 @@ def tiny_text_guided() -> Pretrain:
     """With captions, begin here: crops, both objectives, the caption guides what is hidden; minutes on two cores.
 
     Captions name the subject, not the verb. The paper's mask, the most alike, hides the subject at all times at this
-    size, and then the contrast has nothing to find; drawn by likeness, most of it is hidden at most times. Where
+    size, and then the contrast has nothing to find; drawn by similarity, most of it is hidden at most times. Where
     captions say other things: data.captions.source=None.
 
     tubelet synth --out corpora/synth

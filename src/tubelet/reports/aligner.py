@@ -20,7 +20,7 @@ AGAINST = {"all": "every other patch", "distractors": "patches of distractors"}
 ROWS = {
     "text map": "the map of its caption",
     "shuffled caption": "the map of another clip's caption",
-    "colour word": "likeness to the colour that the caption names",
+    "colour word": "similarity to the colour that the caption names",
     "centre": "nearness to the centre",
 }
 

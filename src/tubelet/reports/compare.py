@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tubelet.errors import RunError
 from tubelet.escape import latex, markdown
 from tubelet.files import write_atomically
-from tubelet.reports.tables import known_as, pipes, place, short, spelled, used
+from tubelet.reports.tables import known_as, pipes, rank_of, short, spelled, used
 from tubelet.results import FRACTION, Metric, Result, RunRecord, frame, read_runs, shown
 from tubelet.stats import Difference as OverSeeds
 from tubelet.stats import paired_t_test
@@ -111,7 +111,7 @@ def compare(runs: Sequence[RunRecord | Path | str]) -> Comparison:
     if data.empty:
         raise RunError("none of these runs has a result; measure them with `tubelet evaluate RUN linear`")
     groups = dict(list(data.groupby(["entry", "metric"], sort=False)))
-    values = {metric: values_of(groups[metric]) for metric in sorted(groups, key=lambda metric: place(metric[0]))}
+    values = {metric: values_of(groups[metric]) for metric in sorted(groups, key=lambda metric: rank_of(metric[0]))}
     first, *rest = methods
     differences = [
         found

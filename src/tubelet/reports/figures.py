@@ -142,8 +142,8 @@ def spans(
         if zero:
             axes.axvline(0, color=MUTED, linewidth=1.1, linestyle=(0, (1, 2)))
         for row, (_, marks) in enumerate(rows):
-            for place, mark in enumerate(marks):
-                y = row + 0.56 * ((place + 0.5) / len(marks) - 0.5)
+            for position, mark in enumerate(marks):
+                y = row + 0.56 * ((position + 0.5) / len(marks) - 0.5)
                 axes.plot([mark.low, mark.high], [y, y], color=colour(mark.colour), linewidth=1.6)
                 axes.plot(mark.points, [y] * len(mark.points), "o", color=colour(mark.colour), alpha=0.35, markersize=3)
                 axes.plot([mark.centre], [y], "o", color=colour(mark.colour), markersize=5)
@@ -196,12 +196,12 @@ def draw_names(axes: matplotlib.axes.Axes, levels: Sequence[Level]) -> None:
     """At the right edge, as high as what they name, pushed up where they would collide."""
     low, high = axes.get_ylim()
     step = 0.2 * (high - low) / drawn_on(axes).get_figheight()
-    place = -np.inf
+    position = -np.inf
     for level in sorted(levels, key=lambda level: level.value):
-        place = max(level.value, place + step)
+        position = max(level.value, position + step)
         axes.annotate(
             caption(level.label),
-            (1.01, place),
+            (1.01, position),
             xycoords=axes.get_yaxis_transform(),
             va="center",
             ha="left",

@@ -144,8 +144,8 @@ def contact_sheets(runs: Sequence[RunRecord]) -> list[Sheet]:
             for index, name in enumerate(map(str, samples.ids)):
                 found.setdefault((str(samples.corpus), name), []).append((run, samples, index))
     pages = []
-    for (corpus, name), places in list(found.items())[:SHOWN]:
-        _, samples, index = places[0]
+    for (corpus, name), positions in list(found.items())[:SHOWN]:
+        _, samples, index = positions[0]
         pages.append(
             Sheet(
                 id=name,
@@ -153,22 +153,22 @@ def contact_sheets(runs: Sequence[RunRecord]) -> list[Sheet]:
                 caption=str(samples.captions[index]),
                 label=str(samples.labels[index]),
                 frames=sheets.frames_strip(samples, index),
-                shown=[shown(run, own, at, samples, index) for run, own, at in places],
+                shown=[shown(run, own, at, samples, index) for run, own, at in positions],
             )
         )
     return pages
 
 
-def shown(run: RunRecord, samples: Samples, index: int, first: Samples, place: int) -> Shown:
+def shown(run: RunRecord, samples: Samples, index: int, first: Samples, position: int) -> Shown:
     """A run's rows; where its frames or its caption are not those of the first run, they are shown too."""
     value = sheets.r2(samples, index)
     words = "every hidden tubelet is flat" if np.isnan(value) else f"R² {value:.2f} on this clip"
     result = run.results.get("reconstruction")
     step = run.last_step if result is None or result.step is None else result.step
     caption = str(samples.captions[index])
-    words += f", step {step:,}" + (f", caption: {caption}" if caption != str(first.captions[place]) else "")
+    words += f", step {step:,}" + (f", caption: {caption}" if caption != str(first.captions[position]) else "")
     strips = sheets.strips(samples, index)
-    if not np.array_equal(samples.frames[index], first.frames[place]):
+    if not np.array_equal(samples.frames[index], first.frames[position]):
         strips.insert(0, replace(sheets.frames_strip(samples, index), note="this run samples others of the same video"))
     return Shown(run.name, words, strips)
 
@@ -191,12 +191,12 @@ def training(runs: Sequence[RunRecord]) -> list[Chart]:
         Chart(
             "Pixel loss and the mean-prediction baseline",
             "Mean squared error of the hidden tubelets. Dashed: the mean of the target squared over the same tubelets.",
-            drawn("pixels", runs, lambda run: run.series("pixels"), reference="pixels.trivial"),
+            drawn("pixels", runs, lambda run: run.series("pixels"), reference="pixels.baseline"),
         ),
         Chart(
             "Contrast",
             "InfoNCE between the visible tokens and the caption, in nats. Dashed: what chance costs.",
-            drawn("contrast", runs, lambda run: run.series("contrast"), reference="contrast.trivial"),
+            drawn("contrast", runs, lambda run: run.series("contrast"), reference="contrast.baseline"),
         ),
         Chart(
             "Contrast accuracy",
@@ -206,7 +206,7 @@ def training(runs: Sequence[RunRecord]) -> list[Chart]:
         Chart(
             "Cross-entropy",
             "Of mixed clips and smoothed labels while fine-tuning. Dashed: what equal scores cost.",
-            drawn("cross-entropy", runs, lambda run: run.series("cross_entropy"), reference="cross_entropy.trivial"),
+            drawn("cross-entropy", runs, lambda run: run.series("cross_entropy"), reference="cross_entropy.baseline"),
         ),
         Chart("Learning rate", "", drawn("lr", runs, lambda run: run.series("lr"), raw=True)),
         Chart(
@@ -219,11 +219,11 @@ def training(runs: Sequence[RunRecord]) -> list[Chart]:
 
 
 def explained(run: RunRecord) -> tuple[np.ndarray, np.ndarray]:
-    """1 - pixels/pixels.trivial where both were logged and there was something to predict."""
+    """1 - pixels/pixels.baseline where both were logged and there was something to predict."""
     points = [
-        (record["step"], 1 - record["pixels"] / record["pixels.trivial"])
+        (record["step"], 1 - record["pixels"] / record["pixels.baseline"])
         for record in run.steps
-        if finite(record.get("pixels")) and finite(record.get("pixels.trivial")) and record["pixels.trivial"] > 0
+        if finite(record.get("pixels")) and finite(record.get("pixels.baseline")) and record["pixels.baseline"] > 0
     ]
     return np.asarray([step for step, _ in points]), np.asarray([value for _, value in points])
 
@@ -339,7 +339,9 @@ def comparison(runs: Sequence[RunRecord]) -> Beside | None:
     means, apart = [], []
     for metric in headlines(found):
         row = found.values[metric]
-        means.append((label(*metric), [span_of(row[name], place) for name, place in order.items() if name in row]))
+        means.append(
+            (label(*metric), [span_of(row[name], position) for name, position in order.items() if name in row])
+        )
     wanted = set(headlines(found))
     for one in found.differences:
         if one.metric in wanted:
@@ -357,7 +359,7 @@ def comparison(runs: Sequence[RunRecord]) -> Beside | None:
     if apart:
         note = f"To {found.methods[0].name}, in points. Bar: the 95 % t-interval of the paired differences."
         charts.append(Chart("Paired differences", note, spans(f"compare-differences {title}", apart, zero=True)))
-    heads = [Heading(name, place % SERIES + 1) for name, place in order.items()]
+    heads = [Heading(name, position % SERIES + 1) for name, position in order.items()]
     return Beside(title, found.unfair, charts if means else [], heads, tables_of(found))
 
 
@@ -367,9 +369,9 @@ def headlines(found: Comparison) -> list[tuple[str, str]]:
     return names[:DRAWN]
 
 
-def span_of(value: Value, place: int) -> Span:
+def span_of(value: Value, position: int) -> Span:
     low, high = value.interval or (value.mean - (value.spread or 0), value.mean + (value.spread or 0))
-    return Span(place, list(value.by_seed.values()), value.mean, low, high)
+    return Span(position, list(value.by_seed.values()), value.mean, low, high)
 
 
 @dataclass(frozen=True)

@@ -107,9 +107,9 @@ def overlay(samples: Samples, index: int) -> np.ndarray | None:
     if samples.text.shape[1] == 0:
         return None
     low, high = text_range(samples, index)
-    slots, rows, columns = samples.grid
+    time_steps, rows, columns = samples.grid
     size, depth = int(samples.clip[1]), int(samples.clip[2])
-    scaled = np.clip((samples.text[index] - low) / max(high - low, 1e-9), 0, 1).reshape(slots, rows, columns)
+    scaled = np.clip((samples.text[index] - low) / max(high - low, 1e-9), 0, 1).reshape(time_steps, rows, columns)
     smooth = np.stack([resized(layer, size) for layer in scaled])
     colour = colormaps["inferno"](np.repeat(smooth, depth, axis=0))[..., :3]
     grey = samples.frames[index].mean(-1, keepdims=True) / 255
@@ -128,17 +128,17 @@ def resized(layer: np.ndarray, size: int) -> np.ndarray:
 
 def cut(frames: np.ndarray, samples: Samples) -> np.ndarray:
     """uint8 "t h w 3" to tubelets "n t y x 3", a copy."""
-    slots, rows, columns = samples.grid
+    time_steps, rows, columns = samples.grid
     _, _, depth, side = (int(value) for value in samples.clip)
-    parts = frames.reshape(slots, depth, rows, side, columns, side, 3).transpose(0, 2, 4, 1, 3, 5, 6)
-    return np.ascontiguousarray(parts).reshape(slots * rows * columns, depth, side, side, 3)
+    parts = frames.reshape(time_steps, depth, rows, side, columns, side, 3).transpose(0, 2, 4, 1, 3, 5, 6)
+    return np.ascontiguousarray(parts).reshape(time_steps * rows * columns, depth, side, side, 3)
 
 
 def join(tubelets: np.ndarray, samples: Samples) -> np.ndarray:
     """The inverse of `cut`."""
-    slots, rows, columns = samples.grid
+    time_steps, rows, columns = samples.grid
     frames, size, depth, side = (int(value) for value in samples.clip)
-    parts = tubelets.reshape(slots, rows, columns, depth, side, side, 3).transpose(0, 3, 1, 4, 2, 5, 6)
+    parts = tubelets.reshape(time_steps, rows, columns, depth, side, side, 3).transpose(0, 3, 1, 4, 2, 5, 6)
     return parts.reshape(frames, size, size, 3)
 
 
@@ -153,8 +153,8 @@ def strip(frames: np.ndarray) -> str:
     tiles = [Image.fromarray(frames[index]) for index in chosen(len(frames))]
     width, height = fitted(tiles[0].size, WIDEST)
     sheet = Image.new("RGBA", (len(tiles) * (width + GAP) - GAP, height), (0, 0, 0, 0))
-    for place, tile in enumerate(tiles):
-        sheet.paste(tile.resize((width, height), Image.Resampling.BICUBIC), (place * (width + GAP), 0))
+    for position, tile in enumerate(tiles):
+        sheet.paste(tile.resize((width, height), Image.Resampling.BICUBIC), (position * (width + GAP), 0))
     return uri(sheet)
 
 

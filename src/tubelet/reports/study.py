@@ -23,7 +23,7 @@ from tubelet.stats import Difference, mean_and_std, paired_t_test, significant_a
 
 GENERATOR = "tubelet study"
 LOG = "log"
-MEAN_PREDICTION = ".trivial"  # ends the name of a loss's baseline in the log
+BASELINE = ".baseline"  # ends the name of a loss's baseline in the log
 UNTRAINED = "untrained"
 BASELINES = {UNTRAINED: "random", "mean image": "mean_image", "raw pixels": "raw_pixels"}
 CORRECTED = "†"
@@ -87,7 +87,7 @@ def endings(curves: pd.DataFrame) -> pd.DataFrame:
     keys = ["variant", "seed", "term"]
     last = curves.groupby(keys)["step"].transform("max")
     means = curves[curves["step"] > 0.9 * last].groupby(keys)["value"].mean().unstack("term")
-    shares = {term: means[term] / means[term + MEAN_PREDICTION] for term in means if term + MEAN_PREDICTION in means}
+    shares = {term: means[term] / means[term + BASELINE] for term in means if term + BASELINE in means}
     rows = pd.DataFrame(shares, index=means.index).rename_axis(columns="metric").stack().rename("value").reset_index()
     return rows.assign(entry=LOG, baseline="")
 
@@ -316,7 +316,7 @@ def write_pages(grid: Grid, stem: Path) -> str:
 def charts(grid: Grid) -> list[tuple[str, str, Markup]]:
     """Title, note and picture: every seed of every measure, then the declared curves."""
     found = []
-    for place, column in enumerate(grid.columns):
+    for position, column in enumerate(grid.columns):
         every = {variant: grid.values(variant, column).tolist() for variant in grid.variants}
         rows = [(variant, [span(values)]) for variant, values in every.items() if values]
         if not rows or not column.percent:
@@ -325,7 +325,7 @@ def charts(grid: Grid) -> list[tuple[str, str, Markup]]:
         levels = [Level(title, float(some.mean())) for title, some in untrained.items() if len(some)]
         words = "Faint: every seed. Bar: the standard deviation over seeds."
         words += " Dotted: what needs no training." * bool(levels)
-        found.append((column.title, words, spans(f"study-{place}", rows, levels)))
+        found.append((column.title, words, spans(f"study-{position}", rows, levels)))
     for term in grid.plotted:
         means = {variant: points for variant in grid.variants if len(points := mean_curve(grid, variant, term))}
         lines = [
@@ -333,7 +333,7 @@ def charts(grid: Grid) -> list[tuple[str, str, Markup]]:
             for index, (variant, points) in enumerate(means.items())
         ]
         if lines:
-            share = bool((grid.curves["term"] == term + MEAN_PREDICTION).any())
+            share = bool((grid.curves["term"] == term + BASELINE).any())
             words = (
                 "Relative to the mean-prediction baseline, the mean over seeds." if share else "The mean over seeds."
             )
@@ -349,10 +349,10 @@ def span(values: Sequence[float]) -> Span:
 
 def mean_curve(grid: Grid, variant: str, term: str) -> pd.Series:
     """By step, the mean over the seeds that logged as many points as any; a loss relative to its baseline."""
-    table = grid.curves[(grid.curves["variant"] == variant) & grid.curves["term"].isin([term, term + MEAN_PREDICTION])]
+    table = grid.curves[(grid.curves["variant"] == variant) & grid.curves["term"].isin([term, term + BASELINE])]
     wide = table.pivot(index=["seed", "step"], columns="term", values="value")
     if term not in wide:
         return pd.Series(dtype=float)
-    values = wide[term] / wide[term + MEAN_PREDICTION] if term + MEAN_PREDICTION in wide else wide[term]
+    values = wide[term] / wide[term + BASELINE] if term + BASELINE in wide else wide[term]
     counts = values.groupby("seed").transform("size")
     return values[counts == counts.max()].groupby("step").mean()

@@ -19,9 +19,9 @@ PAIRS = 12  # most frequent confusions that are named of a larger one
 CHOSEN = {
     "finetune": ("accuracy", "held_out.accuracy"),
     "reconstruction": ("r2",),
-    "linear": ("mean.accuracy", "slots.accuracy"),
-    "knn": ("mean.accuracy", "slots.accuracy"),
-    "retrieval": ("text_to_video.r@1", "video_to_text.r@1", "video_to_video.slots.r@1"),
+    "linear": ("mean.accuracy", "temporal_concat.accuracy"),
+    "knn": ("mean.accuracy", "temporal_concat.accuracy"),
+    "retrieval": ("text_to_video.r@1", "video_to_text.r@1", "video_to_video.temporal_concat.r@1"),
 }
 
 
@@ -129,7 +129,7 @@ def results_tables(runs: Sequence[RunRecord]) -> list[Table]:
     """A table for each entry of results.json and each corpus: nothing stands next to what was measured elsewhere."""
     tables = []
     several = len({where(run, entry) for run in runs for entry in run.results}) > 1
-    for entry in sorted(dict.fromkeys(name for run in runs for name in run.results), key=place):
+    for entry in sorted(dict.fromkeys(name for run in runs for name in run.results), key=rank_of):
         corpora: dict[str, list[int]] = {}
         for index, run in enumerate(runs):
             if entry in run.results and run.results[entry].metrics:
@@ -207,7 +207,7 @@ def level(rows: "pd.DataFrame") -> Cell:
     return Cell(shown(known.chance.iloc[0], known.unit.iloc[0])) if len(known) else Cell("")
 
 
-def place(entry: str) -> tuple[int, str]:
+def rank_of(entry: str) -> tuple[int, str]:
     """The headline first, then the probes, then what a user added."""
     known = list(CHOSEN)
     return next((known.index(name) for name in known if entry.startswith(name)), len(known)), entry

@@ -140,9 +140,9 @@ class SaveBest:
             return
         found = on_videos(candidate, model.forward, candidate.division.select, CENTRE_ONLY)
         metrics = compared(found, candidate.division.select, candidate.division.classes)
-        place = standing(Evaluated(step, HELD_OUT, metrics))
-        if self.top is None or place > self.top:
-            self.top = place
+        index = standing(Evaluated(step, HELD_OUT, metrics))
+        if self.top is None or index > self.top:
+            self.top = index
             self.keep(step)
         self.log.write("evaluation", step, name=HELD_OUT, metrics=metrics, failed=list(found.failed))
 

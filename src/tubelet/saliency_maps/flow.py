@@ -1,4 +1,4 @@
-"""Flow: how far every place moves to the next frame, by optical flow. Start reading at `Flow`."""
+"""Flow: how far every position moves to the next frame, by optical flow. Start reading at `Flow`."""
 
 from dataclasses import replace
 from functools import partial
@@ -53,9 +53,9 @@ def look_at_flow(piece: Piece, engine: Engine, cells: int) -> Moving:
     small = shrink(frames, max(round(height * scale), 1), max(round(width * scale), 1))
     rows, columns = map_grid(height, width, cells)
     found = np.full((own, rows, columns, 2), np.nan, np.float32)
-    for place in range(min(own, len(times) - 1)):
-        if (span := float(times[place + 1] - times[place])) > SAME:
-            found[place] = shares(engine(small[place], small[place + 1]), rows, columns) / np.float32(span)
+    for position in range(min(own, len(times) - 1)):
+        if (span := float(times[position + 1] - times[position])) > SAME:
+            found[position] = shares(engine(small[position], small[position + 1]), rows, columns) / np.float32(span)
     return found, times[:own]
 
 

@@ -1,6 +1,6 @@
 """Imported: a user's own arrays from files, all checked before anything is written, stored like any other maps.
 
-An array is (layers, rows, columns), or (layers, rows, columns, 2) where each layer says how far every place moves
+An array is (layers, rows, columns), or (layers, rows, columns, 2) where each layer says how far every position moves
 (dx, dy) in shares of the frame. One `.npz` holds arrays by video id, `ID:times` beside `ID` where layers have times of
 their own; or every file is one video's, named after it: an `.npy`, or an `.npz` with `values` and perhaps `times`.
 Start reading at `Imported`.

@@ -1,12 +1,12 @@
 """Motion: the motion vectors of the video codec, read from the compressed file without optical flow.
 
-A coded block points at the place in another frame from which it was predicted. Every vector is divided by the time
+A coded block points at the position in another frame from which it was predicted. Every vector is divided by the time
 between the two frames, so those of P-frames, of B-frames in both directions and of pyramids are all velocities;
 blocks are weighted by the area they cover of a cell. FFmpeg says of a vector only whether it points to the past or to
 the future: it is taken to point to the nearest frame, on that side, that others may refer to and that was decoded
 before. Blocks of an encoder with several reference frames that point farther come out too fast.
 
-Frames and places without vectors (key frames, intra-coded blocks) take those nearest in time. Start at `Motion`.
+Frames and positions without vectors (key frames, intra-coded blocks) take those nearest in time. Start at `Motion`.
 """
 
 from collections.abc import Sequence
@@ -137,11 +137,11 @@ def on_cells(
     step = np.arange(len(block)) - np.repeat(np.cumsum(area) - area, area)
     row, column = top[block] + step // wide[block], left[block] + step % wide[block]
     there = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-    block, place = block[there], (row * columns + column)[there]
+    block, position = block[there], (row * columns + column)[there]
     scale = pointers["motion_scale"].astype(np.float64)
     shares = pointers["motion_x"] / scale / width, pointers["motion_y"] / scale / height
-    sums = [np.bincount(place, weights=share[block], minlength=rows * columns) for share in shares]
-    cover = np.bincount(place, minlength=rows * columns).astype(np.float64)
+    sums = [np.bincount(position, weights=share[block], minlength=rows * columns) for share in shares]
+    cover = np.bincount(position, minlength=rows * columns).astype(np.float64)
     planes = np.stack([*sums, cover]).reshape(3, rows, columns)
     extent = height / BLOCK, width / BLOCK
     transpose, mirror, upside = turn
@@ -203,8 +203,8 @@ def decoding_order(reader: Reader) -> dict[int, tuple[int, bool]]:
         return {}
     length = unit_length(reader.codec, reader.extradata)
     order = {
-        packet.pts: (place, refers_h264(bytes(packet), length))
-        for place, packet in enumerate(reader.packets)
+        packet.pts: (position, refers_h264(bytes(packet), length))
+        for position, packet in enumerate(reader.packets)
         if packet.pts is not None
     }
     return order if len(order) == len(reader.packets) else {}

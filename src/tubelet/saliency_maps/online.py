@@ -69,7 +69,7 @@ class OnlineTextMaps:
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Float[Tensor, "b n"]:
-        """The cosine of patch and caption, by area at each place and the mean over each tubelet's frames."""
+        """The cosine of patch and caption, by area at each position and the mean over each tubelet's frames."""
         assert batch.text is not None
         frames = rearrange(batch.video, "b c t h w -> (b t) h w c").cpu().numpy()
         patches = functional.normalize(self.aligner.patches(frames).float(), dim=-1)  # bt gh gw e
@@ -77,11 +77,15 @@ class OnlineTextMaps:
         scores = torch.einsum("b y x e, b e -> b y x", patches, texts)
         _, rows, columns = self.clip.grid
         down, across = (
-            torch.from_numpy(area_weights(0.0, 1.0, places, cells))
-            for places, cells in ((rows, scores.shape[1]), (columns, scores.shape[2]))
+            torch.from_numpy(area_weights(0.0, 1.0, positions, cells))
+            for positions, cells in ((rows, scores.shape[1]), (columns, scores.shape[2]))
         )
-        in_places = down @ scores @ across.T
+        in_positions = down @ scores @ across.T
         found = reduce(
-            in_places, "(b slot t) y x -> b (slot y x)", "mean", b=len(batch.video), t=self.clip.tubelet_frames
+            in_positions,
+            "(b time_step t) y x -> b (time_step y x)",
+            "mean",
+            b=len(batch.video),
+            t=self.clip.tubelet_frames,
         )
         return found.to(batch.video.device)

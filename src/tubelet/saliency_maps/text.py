@@ -53,7 +53,7 @@ class Text(Source):
     )
     sources: tuple[str, ...] = chz.field(default=(), doc="caption sources to use, by commas (none given: all)")
     shuffled_captions: bool = chz.field(
-        default=False, doc="captions of another video too, for the control data.captions.whose=another"
+        default=False, doc="captions of another video too, for the control data.captions.shuffled=True"
     )
     rate: Rate = chz.field(default=None, doc="maps per second, or all frames (None: 4; all of the synthetic dataset)")
 
@@ -111,7 +111,7 @@ def fill_text(
 ) -> Filled:
     """Maps and embeddings for the captions of all usable videos; `rate` maps a second, or every frame (None).
 
-    With `shuffled_captions`, for those of another video too, as `data.captions.whose=another` takes them.
+    With `shuffled_captions`, for those of another video too, as `data.captions.shuffled=True` takes them.
     """
     wanted = captioned(corpus, sources, shuffled_captions)
     texts = sorted({text for _, video_texts in wanted for text in video_texts})

@@ -63,7 +63,7 @@ def whole_map(parts: Sequence[Moving], fps: float) -> Map:
 def nearest_in_time(
     velocities: Float32[np.ndarray, "t gh gw 2"], times: Float64[np.ndarray, "t"]
 ) -> Float32[np.ndarray, "t gh gw 2"]:
-    """Where a place has none, that of the nearest frame that has one there, of two equally near the later; else 0.
+    """Where a position has none, that of the nearest frame that has one there, of two equally near the later; else 0.
 
     The later, because a frame without vectors is a key frame, and those stand where a new scene begins.
     """

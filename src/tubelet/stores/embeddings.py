@@ -46,10 +46,10 @@ class Embeddings:
         return self.of_text(caption.text)
 
     def of_text(self, text: str) -> Float32[np.ndarray, "e"]:
-        place = self.series.rows.get(text_key(normalise_text(text)))
-        if place is None:
+        index = self.series.rows.get(text_key(normalise_text(text)))
+        if index is None:
             raise CorpusError(f"no embedding of the caption {text!r}; make it with `tubelet saliency CORPUS Text`")
-        shard, row = place
+        shard, row = index
         self.series.verify(shard, row)
         return self.vectors[shard][row]
 

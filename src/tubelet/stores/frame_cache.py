@@ -70,7 +70,7 @@ class Frames:
         self.parts, self.keys = parts, keys
 
     def __len__(self) -> int:
-        return sum(any(key in part.places for part in self.parts) for key in self.keys.values())
+        return sum(any(key in part.positions for part in self.parts) for key in self.keys.values())
 
     @classmethod
     def of(
@@ -103,7 +103,7 @@ class Frames:
         key = self.keys.get(video.row, "not in the cache of decoded frames")
         if isinstance(key, str):
             raise VideoError(key)
-        part = next((part for part in self.parts if key in part.places), None)
+        part = next((part for part in self.parts if key in part.positions), None)
         if part is None:
             raise VideoError(next(part.failed[key] for part in self.parts if key in part.failed))
         return part.open(video, key)
@@ -122,7 +122,7 @@ class Part:
         self.failed: dict[bytes, str] = {bytes.fromhex(key): reason for key, reason in about["failed"].items()}
         with np.load(io.BytesIO(content)) as arrays:
             self.index, self.times = arrays["index"], arrays["times"]
-        self.places = {entry.tobytes(): place for place, entry in enumerate(self.index["key"])}
+        self.positions = {entry.tobytes(): position for position, entry in enumerate(self.index["key"])}
         size = about["bytes"]
         self.bytes: UInt8[np.ndarray, bytes] = (
             np.memmap(folder / "frames.bin", np.uint8, "r", shape=(size,)) if size else np.empty(0, np.uint8)
@@ -135,33 +135,35 @@ class Part:
 
     def open(self, video: Video, key: bytes) -> "Kept":
         """The frames of this video, decoded again where the bytes here are damaged."""
-        place = self.places[key]
-        entry = self.index[place]
+        position = self.positions[key]
+        entry = self.index[position]
         offset, count, height, width, first = (
             int(entry[name]) for name in ("offset", "frames", "height", "width", "times")
         )
         content = self.bytes[offset : offset + count * height * width * 3]
-        if place in self.again or (place not in self.verified and zlib.crc32(content.data) != int(entry["check"])):
-            content = self.decoded_again(video, place)
-        self.verified.add(place)
+        if position in self.again or (
+            position not in self.verified and zlib.crc32(content.data) != int(entry["check"])
+        ):
+            content = self.decoded_again(video, position)
+        self.verified.add(position)
         return Kept(content.reshape(count, height, width, 3), self.times[first : first + count])
 
-    def decoded_again(self, video: Video, place: int) -> UInt8[np.ndarray, "bytes"]:
-        if place not in self.again:
+    def decoded_again(self, video: Video, position: int) -> UInt8[np.ndarray, "bytes"]:
+        if position not in self.again:
             frames, _ = decode((video.path, video.start, video.end, video.reading, self.short_side))
-            if zlib.crc32(frames.data) != int(self.index["check"][place]):
+            if zlib.crc32(frames.data) != int(self.index["check"][position]):
                 raise VideoError("its decoded frames are damaged, and it is another video now; index the corpus again")
-            self.again[place] = frames.reshape(-1)
-        return self.again[place]
+            self.again[position] = frames.reshape(-1)
+        return self.again[position]
 
     def verify(self) -> None:
         """Compares the sizes, and the bytes of some videos spread over the file; `ValueError` where they differ."""
         ends = self.index["offset"] + self.index["frames"] * self.index["height"] * self.index["width"] * 3
         if len(ends) and int(ends[-1]) != self.bytes.size:
             raise ValueError("the cache of decoded frames has the wrong size")
-        for place in np.unique(np.linspace(0, len(ends) - 1, CHECKED).astype(int)).tolist() if len(ends) else []:
-            content = self.bytes[int(self.index["offset"][place]) : int(ends[place])]
-            if zlib.crc32(content.data) != int(self.index["check"][place]):
+        for position in np.unique(np.linspace(0, len(ends) - 1, CHECKED).astype(int)).tolist() if len(ends) else []:
+            content = self.bytes[int(self.index["offset"][position]) : int(ends[position])]
+            if zlib.crc32(content.data) != int(self.index["check"][position]):
                 raise ValueError("the cache of decoded frames is damaged")
 
 
@@ -195,7 +197,7 @@ def sound_parts(root: Path, keys: Set[bytes | str], own: bool) -> list[Part]:
 
 def known(parts: Iterable[Part]) -> set[bytes | str]:
     """The keys of all that was decoded, or could not be."""
-    return {key for part in parts for key in (*part.places, *part.failed)}
+    return {key for part in parts for key in (*part.positions, *part.failed)}
 
 
 @dataclass(frozen=True)
@@ -208,8 +210,8 @@ class Kept:
     def frames(
         self, times: Sequence[float] | Float64[np.ndarray, "c"], cut: Cut | None = None
     ) -> UInt8[np.ndarray, "c rows columns 3"]:
-        places = np.searchsorted(self.times, np.asarray(times) + SAME, side="right") - 1
-        return (self.all if cut is None else cut(self.all))[np.maximum(places, 0)]
+        positions = np.searchsorted(self.times, np.asarray(times) + SAME, side="right") - 1
+        return (self.all if cut is None else cut(self.all))[np.maximum(positions, 0)]
 
     def __enter__(self) -> "Kept":
         return self
@@ -246,13 +248,13 @@ def build(root: Path, videos: Mapping[bytes, Video], short_side: int, progress: 
             most = limits(Limits(seconds=LIMIT))
             memory = most.memory + 3 * max(expected_bytes([video], short_side) for video in videos.values())
             work = run_each(decode, jobs, most.workers or cores(), most.seconds, memory)
-            for done, (place, outcome) in enumerate(work, 1):
+            for done, (position, outcome) in enumerate(work, 1):
                 if isinstance(outcome, Failure):
-                    failed[keys[place].hex()] = outcome.reason
+                    failed[keys[position].hex()] = outcome.reason
                 else:
                     frames, stamps = outcome
                     file.write(frames)
-                    index.append((keys[place], written, *frames.shape[:3], stamped, zlib.crc32(frames)))
+                    index.append((keys[position], written, *frames.shape[:3], stamped, zlib.crc32(frames)))
                     times.append(stamps)
                     written += frames.size
                     stamped += len(stamps)

@@ -2,7 +2,7 @@
 
 A map lies in full-frame coordinates after rotation, on a grid that follows the aspect ratio. A `scalar` map has one
 layer per timestamp. A `vector` map (motion) has one layer per interval between timestamps: how far what is seen at a
-place at the interval's beginning moves during it, as a share of the frame's width (dx) and height (dy).
+position at the interval's beginning moves during it, as a share of the frame's width (dx) and height (dy).
 
 Rows are keyed by content: the video file's bytes and span, and the caption's normalised text; the series they stand
 in is keyed by method and model. So a renamed file keeps its maps and a changed one does not.
@@ -81,7 +81,7 @@ class Maps:
             for video, content, size, modified in series.columns("video", "content", "size", "modified")
         }
         self.found: dict[tuple[str, str], tuple[int, int] | None] = {}
-        self.finite: set[tuple[int, int]] = set()  # the places of which all numbers are known to be
+        self.finite: set[tuple[int, int]] = set()  # the positions of which all numbers are known to be
 
     @classmethod
     def open(cls, corpus: Corpus, name: str) -> "Maps":
@@ -125,22 +125,22 @@ class Maps:
         self, video: Video, caption: Caption | None
     ) -> tuple[Float[np.ndarray, "l gh gw *v"], Float64[np.ndarray, "edges"]]:
         """The float16 layers and their timestamps, without a copy."""
-        place = self.find(video, caption)
-        if place is None:
+        position = self.find(video, caption)
+        if position is None:
             what = f" and caption {caption.text!r}" if caption is not None else ""
             raise CorpusError(
                 f"no {self.about['name']} map for {video.id}{what}; make it with `{remedy(self.about['name'])}`"
             )
-        shard, row = place
+        shard, row = position
         self.series.verify(shard, row)
         offsets, flat, time_offsets, flat_times, rows, columns = self.arrays[shard]
         values = flat[offsets[row] : offsets[row + 1]]
         times = flat_times[time_offsets[row] : time_offsets[row + 1]]
-        if place not in self.finite:  # those of earlier versions and of other programs have no checksum
+        if position not in self.finite:  # those of earlier versions and of other programs have no checksum
             if not (np.isfinite(values).all() and np.isfinite(times).all()):
                 path = self.series.paths[shard]
                 raise CorpusError(f"{path} holds NaN or infinite values in the map of {video.id}: {REMEDY}")
-            self.finite.add(place)
+            self.finite.add(position)
         shape = (-1, rows[row], columns[row])
         return values.reshape(shape if self.kind == "scalar" else (*shape, 2)), times
 
@@ -162,7 +162,7 @@ class Maps:
     ) -> Float32[np.ndarray, "n"] | Float32[np.ndarray, "t nh nw 2"]:
         """The map at every tubelet of a clip: by area in space, linear in time, the mean (or the first) of its frames.
 
-        A vector map gives at every place of every frame the displacement to the clip's next frame, in shares of the
+        A vector map gives at every position of every frame the displacement to the clip's next frame, in shares of the
         crop; from the last frame for as long as from the one before.
         """
         layers, stamps = self.stored(video, caption)

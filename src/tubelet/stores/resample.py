@@ -17,10 +17,10 @@ def sample_scalar(
     clip: Clip,
     frame: Literal["mean", "first"] = "mean",
 ) -> Float32[np.ndarray, "n"]:
-    weights = slot_weights(time_weights(stamps, times), clip, frame)  # slots l
+    weights = time_step_weights(time_weights(stamps, times), clip, frame)  # time_steps l
     used = np.flatnonzero(weights.any(0))
     low, high = used[0], used[-1] + 1
-    down, across = place_weights(layers.shape[1], layers.shape[2], crop, clip)
+    down, across = position_weights(layers.shape[1], layers.shape[2], crop, clip)
     return project(weights[:, low:high], down, across, layers[low:high].astype(np.float32)).reshape(-1)
 
 
@@ -33,17 +33,17 @@ def sample_vector(
 ) -> Float32[np.ndarray, "t nh nw 2"]:
     ends = np.append(times[1:], times[-1] + (times[-1] - times[-2] if len(times) > 1 else 0.0))
     moves = displacement(layers, stamps, times, ends)
-    down, across = place_weights(layers.shape[1], layers.shape[2], crop, clip)
+    down, across = position_weights(layers.shape[1], layers.shape[2], crop, clip)
     scale = (-1.0 if crop.flip else 1.0) / crop.width, 1.0 / crop.height
     return np.stack([(down @ moves[..., axis] @ across.T) * np.float32(scale[axis]) for axis in (0, 1)], axis=-1)
 
 
 def project(
-    weights: Float32[np.ndarray, "slots l"],
+    weights: Float32[np.ndarray, "time_steps l"],
     down: Float32[np.ndarray, "rows gh"],
     across: Float32[np.ndarray, "columns gw"],
     layers: Float32[np.ndarray, "l gh gw"],
-) -> Float32[np.ndarray, "slots rows columns"]:
+) -> Float32[np.ndarray, "time_steps rows columns"]:
     """Three small products, one per axis."""
     in_time = (weights @ layers.reshape(len(layers), -1)).reshape(-1, *layers.shape[1:])
     return down @ in_time @ across.T
@@ -64,25 +64,25 @@ def time_weights(stamps: Float64[np.ndarray, "l"], times: Float64[np.ndarray, "t
     return weights
 
 
-def slot_weights(
+def time_step_weights(
     weights: Float32[np.ndarray, "t l"], clip: Clip, frame: Literal["mean", "first"]
-) -> Float32[np.ndarray, "slots l"]:
+) -> Float32[np.ndarray, "time_steps l"]:
     grouped = weights.reshape(-1, clip.tubelet_frames, weights.shape[1])
     return grouped[:, 0] if frame == "first" else grouped.mean(1)
 
 
-def place_weights(
+def position_weights(
     rows: int, columns: int, crop: Crop, clip: Clip
 ) -> tuple[Float32[np.ndarray, "nh gh"], Float32[np.ndarray, "nw gw"]]:
-    """How much of every cell of the map lies in every place of the clip, down and across; rows sum to 1."""
+    """How much of every cell of the map lies in every position of the clip, down and across; rows sum to 1."""
     _, nh, nw = clip.grid
     down = area_weights(crop.top, crop.height, nh, rows)
     across = area_weights(crop.left, crop.width, nw, columns)
     return down, np.ascontiguousarray(across[::-1]) if crop.flip else across
 
 
-def area_weights(start: float, length: float, places: int, cells: int) -> Float32[np.ndarray, "{places} {cells}"]:
-    edges = (start + length * np.arange(places + 1) / places) * cells
+def area_weights(start: float, length: float, positions: int, cells: int) -> Float32[np.ndarray, "{positions} {cells}"]:
+    edges = (start + length * np.arange(positions + 1) / positions) * cells
     cell = np.arange(cells)
     overlap = np.minimum(edges[1:, None], cell + 1) - np.maximum(edges[:-1, None], cell)
     overlap = overlap.clip(min=0).astype(np.float32)

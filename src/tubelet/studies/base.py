@@ -38,9 +38,9 @@ class Measure:
 MEASURES = (
     Measure("R²", "reconstruction", "r2"),
     Measure("R² of copying", "reconstruction", "copy_r2"),
-    Measure("motion, temporal concat", "linear", "slots.accuracy"),
+    Measure("motion, temporal concat", "linear", "temporal_concat.accuracy"),
     Measure("motion, mean", "linear", "mean.accuracy"),
-    Measure("motion, kNN", "knn", "slots.accuracy"),
+    Measure("motion, kNN", "knn", "temporal_concat.accuracy"),
     Measure("shape", "linear", "mean.accuracy", "shape", ("linear.pools=mean",)),
     Measure("colour", "linear", "mean.accuracy", "colour", ("linear.pools=mean",)),
     Measure("text to video R@10", "retrieval", "text_to_video.r@10"),

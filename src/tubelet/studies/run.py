@@ -145,7 +145,7 @@ def content_of(
 
 def losses(trial: Trial) -> list[str]:
     """Terms of the log: every loss and its mean-prediction baseline, which any study with this trial may plot."""
-    return [term for name in trial.config.objectives for term in (name, f"{name}.trivial")]
+    return [term for name in trial.config.objectives for term in (name, f"{name}.baseline")]
 
 
 def results_of(trial: Trial, run: Path) -> dict[str, Result]:

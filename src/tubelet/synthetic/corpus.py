@@ -159,7 +159,7 @@ def write_clip(folder: Path, size: Size, clip: tuple[str, int]) -> None:
 
 def write_truth(path: Path, rendered: Rendered) -> None:
     truth = rendered.truth
-    content = {"owner": truth.owner, "scale": truth.scale, "turn": truth.turn, "place": truth.place}
+    content = {"owner": truth.owner, "scale": truth.scale, "turn": truth.turn, "place": truth.position}
     write_npz(path, {**content, "camera": np.array(truth.camera)})
 
 

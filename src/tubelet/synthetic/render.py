@@ -17,7 +17,7 @@ from tubelet.synthetic.scene import Ground, Scene, Thing, Track, draw_scene, out
 class Truth:
     """Exact knowledge about a clip: the owner of every pixel and the pose of every owner.
 
-    `owner` is 0 for the ground, 1 for the subject, 2 and more for the distractors. `scale`, `turn` and `place` say
+    `owner` is 0 for the ground, 1 for the subject, 2 and more for the distractors. `scale`, `turn` and `position` say
     where a point of an owner's own coordinates lies in the frame, in pixels (x, y), at each frame and one beyond:
     pixel = scale * rotation(turn) * point + place.
     """
@@ -25,7 +25,7 @@ class Truth:
     owner: UInt8[np.ndarray, "t h w"]
     scale: Float64[np.ndarray, "o t1"]
     turn: Float64[np.ndarray, "o t1"]
-    place: Float64[np.ndarray, "o t1 2"]
+    position: Float64[np.ndarray, "o t1 2"]
     camera: str = "static"
 
     @property
@@ -46,7 +46,12 @@ class Truth:
         growth, turn = self.scale[:, end] / self.scale[:, start], self.turn[:, end] - self.turn[:, start]
         cosine, sine = growth * np.cos(turn), growth * np.sin(turn)
         for owner in range(len(self.scale)):
-            (x0, y0), (x1, y1), c, s = self.place[owner, start], self.place[owner, end], cosine[owner], sine[owner]
+            (x0, y0), (x1, y1), c, s = (
+                self.position[owner, start],
+                self.position[owner, end],
+                cosine[owner],
+                sine[owner],
+            )
             mine = self.owner[start] == owner
             moved[..., 0][mine] = np.broadcast_to(x1 - x + c * (x - x0) - s * (y - y0), mine.shape)[mine]
             moved[..., 1][mine] = np.broadcast_to(y1 - y + s * (x - x0) + c * (y - y0), mine.shape)[mine]
@@ -86,18 +91,18 @@ def render_scene(scene: Scene, size: int = 96) -> Rendered:
     picture = paint_ground(scene.ground, world + look[:-1, :1], world + look[:-1, 1:])
     owner = np.zeros(picture.shape[:3], np.uint8)
     scale, turn = [zoom * size], [np.zeros_like(zoom)]
-    place = [(0.5 - look * zoom[:, None]) * size]
+    position = [(0.5 - look * zoom[:, None]) * size]
     for number, thing in reversed(list(enumerate(scene.things, start=1))):
         scale.insert(1, thing.radius * zoom * size)
         turn.insert(1, thing.angle)
-        place.insert(1, (0.5 + (thing.centre - look) * zoom[:, None]) * size)
-        paint_thing(picture, owner, number, thing, scale[1], place[1])
+        position.insert(1, (0.5 + (thing.centre - look) * zoom[:, None]) * size)
+        paint_thing(picture, owner, number, thing, scale[1], position[1])
     right, down = scene.light
     picture *= (1 - down * axis[:, None] - right * axis)[..., None]
     np.clip(picture, 0, 1, out=picture)
     picture *= 255
     pixels = np.rint(picture, out=picture).astype(np.uint8)
-    return Rendered(pixels, scene, Truth(owner, np.stack(scale), np.stack(turn), np.stack(place), scene.camera))
+    return Rendered(pixels, scene, Truth(owner, np.stack(scale), np.stack(turn), np.stack(position), scene.camera))
 
 
 def paint_ground(
@@ -133,15 +138,15 @@ def paint_thing(
     number: int,
     thing: Thing,
     radius: Track,
-    place: Float64[np.ndarray, "t1 2"],
+    position: Float64[np.ndarray, "t1 2"],
 ) -> None:
     """Paints a thing over the picture, antialiased over one pixel, in a window that follows it."""
     frames, height, width, _ = picture.shape
     side = min(2 * int(np.ceil(radius[:-1].max())) + 3, height, width)
-    corner = np.clip(np.floor(place[:-1]).astype(int) - side // 2, 0, [width - side, height - side])
+    corner = np.clip(np.floor(position[:-1]).astype(int) - side // 2, 0, [width - side, height - side])
     step = np.arange(side) + 0.5
-    x = (corner[:, :1] + step - place[:-1, :1])[:, None, :]
-    y = (corner[:, 1:] + step - place[:-1, 1:])[:, :, None]
+    x = (corner[:, :1] + step - position[:-1, :1])[:, None, :]
+    y = (corner[:, 1:] + step - position[:-1, 1:])[:, :, None]
     unit = radius[:-1, None, None]
     cosine, sine = np.cos(thing.angle[:-1, None, None]) / unit, np.sin(thing.angle[:-1, None, None]) / unit
     outside = outline(thing.shape)(cosine * x + sine * y, cosine * y - sine * x) * unit

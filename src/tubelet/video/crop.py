@@ -29,10 +29,10 @@ class Crop:
         return cls.along(height, width, 0.5)
 
     @classmethod
-    def along(cls, height: int, width: int, place: float) -> "Crop":
+    def along(cls, height: int, width: int, index: float) -> "Crop":
         """The largest square, at this share of the way along the longer side: 0 is top or left, .5 the middle."""
         side = min(height, width)
-        return cls.of_pixels(int(place * (height - side)), int(place * (width - side)), side, side, height, width)
+        return cls.of_pixels(int(index * (height - side)), int(index * (width - side)), side, side, height, width)
 
     @classmethod
     def of_pixels(

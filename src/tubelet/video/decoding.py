@@ -137,13 +137,13 @@ class Keeping:
 
     def __init__(
         self,
-        places: Int64[np.ndarray, "t"],
+        positions: Int64[np.ndarray, "t"],
         cut: Cut | None,
         aspect: Fraction = Fraction(1),
         turn: "Turn | None" = None,
     ) -> None:
         """`aspect`: the width of a pixel over its height, which is stretched away. `turn`: None as the frames say."""
-        self.places, self.cut, self.aspect = places, cut, aspect
+        self.positions, self.cut, self.aspect = positions, cut, aspect
         self._turn = turn
         self._size = (0, 0)
         self._rgb = VideoReformatter()
@@ -168,9 +168,9 @@ class Keeping:
             upright = upright[::-1]
         part = upright if self.cut is None else self.cut(upright)
         if first:
-            check_size(upright.nbytes + part.nbytes * len(self.places))
-            self.frames = np.empty((len(self.places), *part.shape), np.uint8)
-        self.frames[self.places == index] = part
+            check_size(upright.nbytes + part.nbytes * len(self.positions))
+            self.frames = np.empty((len(self.positions), *part.shape), np.uint8)
+        self.frames[self.positions == index] = part
 
 
 Turn = tuple[bool, bool, bool]

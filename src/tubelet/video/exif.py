@@ -27,11 +27,11 @@ def turn_by_exif(content: bytes) -> Turn | None:
     at = found.start(1)
     order: Literal["little", "big"] = "little" if found[1][:1] == b"I" else "big"
 
-    def number(place: int, size: int) -> int:
-        return int.from_bytes(content[at + place : at + place + size], order)
+    def number(index: int, size: int) -> int:
+        return int.from_bytes(content[at + index : at + index + size], order)
 
     table = number(4, 4)
-    for place in range(table + 2, table + 2 + 12 * number(table, 2), 12):
-        if (number(place, 2), number(place + 2, 2)) == (ORIENTATION, SHORT):
-            return TURNS.get(number(place + 8, 2))
+    for index in range(table + 2, table + 2 + 12 * number(table, 2), 12):
+        if (number(index, 2), number(index + 2, 2)) == (ORIENTATION, SHORT):
+            return TURNS.get(number(index + 8, 2))
     return None

@@ -25,8 +25,8 @@ def in_order(stamps: Int64[np.ndarray, "t"], unit: float) -> Int64[np.ndarray, "
         if parts and ordered[0] <= parts[-1][-1]:
             ordered = ordered + (parts[-1][-1] + usual - ordered[0])
         # each at its own time, or a tick after the one before
-        places = tick * np.arange(len(ordered))
-        parts.append(np.maximum.accumulate(ordered - places) + places)
+        indices = tick * np.arange(len(ordered))
+        parts.append(np.maximum.accumulate(ordered - indices) + indices)
     return np.concatenate(parts)
 
 

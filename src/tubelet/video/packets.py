@@ -71,11 +71,11 @@ class Packets:
             self.shown.append(self._showing.of(packet))
             self._pictures.append(self._showing.pictures)
 
-    def may_begin(self, place: int) -> bool:
+    def may_begin(self, index: int) -> bool:
         """Whether decoding may begin with this packet, as far as can be told without decoding."""
-        if not self.all[place].is_keyframe:
+        if not self.all[index].is_keyframe:
             return False
-        return self.codec != "mpeg4" or self._pictures[place][:1] == [INTRA]
+        return self.codec != "mpeg4" or self._pictures[index][:1] == [INTRA]
 
     def leading(self, first: int) -> int | None:
         """How many frames that follow the key packet `first` are shown before it; None where only decoding tells."""
@@ -150,8 +150,8 @@ def unit_length(codec: str, extradata: bytes) -> int:
     """The bytes of the lengths before the units of H.264 and HEVC; 0 where start codes stand between them."""
     if extradata[:1] != b"\1":
         return 0
-    place = 4 if codec == "h264" else 21
-    return (extradata[place] & 3) + 1 if len(extradata) > place else 0
+    index = 4 if codec == "h264" else 21
+    return (extradata[index] & 3) + 1 if len(extradata) > index else 0
 
 
 def units(packet: Any, length: int) -> Iterator[int]:

@@ -206,9 +206,9 @@ class Reader:
 
     def _starts(self, stamp: float | int) -> Iterator[int]:
         """Packets with which the decoding of the frame of this timestamp may begin, the nearest first."""
-        for place in range(len(self._packets) - 1, -1, -1):
-            if shown_by(self._packets[place], stamp) and self._inside.may_begin(place):
-                yield place
+        for position in range(len(self._packets) - 1, -1, -1):
+            if shown_by(self._packets[position], stamp) and self._inside.may_begin(position):
+                yield position
 
     def _demux(self, end: float) -> list[Any]:
         packets = []
@@ -244,10 +244,10 @@ class Reader:
 
     def _by_time(self, kept: "Keeping") -> bool:
         """Keeps the frames of these timestamps; False where they run backwards, so that frames must be counted."""
-        wanted = np.unique(kept.places)
+        wanted = np.unique(kept.positions)
         stamps = self._stamps[wanted]
         before, last = None, -1
-        place = 0
+        position = 0
         if self._reading.deinterlace:  # that takes the frame before and the frame after
             frames = iter(Deinterlaced(self._from(int(self._stamps[max(wanted[0] - 1, 0)]), None)))
         else:
@@ -255,15 +255,15 @@ class Reader:
         for stamp, frame in frames:
             if stamp is None or (before is not None and stamp <= last):
                 return False
-            while place < len(stamps) and stamps[place] <= stamp:
-                kept.put(int(wanted[place]), frame if stamps[place] == stamp or before is None else before)
-                place += 1
-            if place == len(stamps):
+            while position < len(stamps) and stamps[position] <= stamp:
+                kept.put(int(wanted[position]), frame if stamps[position] == stamp or before is None else before)
+                position += 1
+            if position == len(stamps):
                 return True
             before, last = frame, stamp
         # The decoder has ended. A place or two without a frame of its own is a packet that shows nothing.
         reached = int(np.searchsorted(self._stamps, last))
-        for index in wanted[place:].tolist():
+        for index in wanted[position:].tolist():
             if before is None or index > reached + 2:
                 raise self._undecodable(index)
             kept.put(index, before)
@@ -316,11 +316,13 @@ class Reader:
         """Every frame says from which packet it comes. Those that look ahead to the first key frame come before it."""
         key = self._packets[first].pts
         if first == 0 and self._from_beginning:
-            frames, place = iter(self._decode(0)), 0
+            frames, position = iter(self._decode(0)), 0
         elif (ahead := self._inside.leading(first) if self._stream.codec_context.has_b_frames else 0) is not None:
-            frames, place = dropwhile(lambda frame: frame.pts != key, self._decode(first)), ahead
+            frames, position = dropwhile(lambda frame: frame.pts != key, self._decode(first)), ahead
         else:
-            begin = next((place for place in self._starts(key) if place < first), 0 if self._from_beginning else None)
+            begin = next(
+                (position for position in self._starts(key) if position < first), 0 if self._from_beginning else None
+            )
             if begin is None:
                 return
             later = {packet.pts for packet in self._packets[first + 1 :]}
@@ -332,11 +334,11 @@ class Reader:
                 ahead += frame.pts in later
             else:
                 return
-            frames, place = chain([frame], decoded), ahead
-        place += int(self._shown_before[first])
+            frames, position = chain([frame], decoded), ahead
+        position += int(self._shown_before[first])
         for frame in frames:
-            yield (int(self._stamps[place]) if place < len(self._stamps) else None), frame
-            place += 1
+            yield (int(self._stamps[position]) if position < len(self._stamps) else None), frame
+            position += 1
 
     def _put_in_order(self) -> None:
         """Decodes everything once to learn the times, in the order in which frames are shown."""
@@ -356,22 +358,22 @@ class Reader:
 
     def _by_count(self, kept: "Keeping") -> None:
         """Keeps the frames at these places, counted from the first of the file."""
-        places = set(kept.places.tolist())
+        positions = set(kept.positions.tolist())
         frames: Iterable[tuple[int, Any]] = enumerate(self._decode(0))
         for index, frame in Deinterlaced(frames) if self._reading.deinterlace else frames:
-            if index in places:
+            if index in positions:
                 kept.put(index, frame)
-                places.remove(index)
-        if places:
-            raise self._undecodable(min(places))
+                positions.remove(index)
+        if positions:
+            raise self._undecodable(min(positions))
 
     def _decode(self, first: int, needed: set[int] | None = None) -> "Decoding":
         self._decoding = Decoding(self._stream.codec_context, self._packets[first:], needed)
         return self._decoding
 
-    def _undecodable(self, place: int) -> VideoError:
+    def _undecodable(self, position: int) -> VideoError:
         why = f": {self._decoding.error}" if self._decoding.error else ""
-        when = f" at {self._times[place]:.3g} s" if place < len(self._times) else ""
+        when = f" at {self._times[position]:.3g} s" if position < len(self._times) else ""
         return VideoError(f"{self.path.name} cannot be decoded{when}{why}")
 
 

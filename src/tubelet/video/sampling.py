@@ -77,16 +77,16 @@ class Sampling:
         """The times of a clip's frames among these. `u` in [0, 1] says where the clip begins, `rng` what jitters."""
         if not timestamps.size:
             raise VideoError("the video has no frames")
-        places, short = self.places(timestamps, clip.frames, u, rng if self.jitter else None)
+        indices, short = self.indices(timestamps, clip.frames, u, rng if self.jitter else None)
         if short and self.short == "refuse":
             raise VideoError(
                 f"{len(timestamps)} frames are shorter than the clip's span (sampling.short=repeat would take it)"
             )
         if short and self.short == "stretch":
-            places = np.rint(np.linspace(0, len(timestamps) - 1, clip.frames)).astype(np.int64)
-        return Sampled(timestamps[places], short)
+            indices = np.rint(np.linspace(0, len(timestamps) - 1, clip.frames)).astype(np.int64)
+        return Sampled(timestamps[indices], short)
 
-    def places(
+    def indices(
         self,
         timestamps: Float64[np.ndarray, "all"],
         frames: int,
@@ -126,7 +126,7 @@ class Segments(Sampling):
         """All of a video, however long."""
         return math.inf
 
-    def places(
+    def indices(
         self,
         timestamps: Float64[np.ndarray, "all"],
         frames: int,
@@ -137,8 +137,8 @@ class Segments(Sampling):
         if rng is not None:
             share = (1 - self.jitter) * share + self.jitter * rng.random(frames)
         available = len(timestamps)
-        places = np.floor((np.arange(frames) + share) * available / frames).astype(np.int64)
-        return np.minimum(places, available - 1), available < frames
+        indices = np.floor((np.arange(frames) + share) * available / frames).astype(np.int64)
+        return np.minimum(indices, available - 1), available < frames
 
 
 def by_stride(
@@ -147,8 +147,8 @@ def by_stride(
     """Places `stride` apart, moved by these shares of it. Every first place is as likely as any other."""
     spare = available - ((frames - 1) * stride + 1)
     first = 0 if spare < 0 else spare // 2 if u == "centre" else min(int(u * (spare + 1)), spare)
-    places = first + stride * np.arange(frames) + np.rint(moved * stride).astype(np.int64)
-    return np.clip(places, 0, available - 1), spare < 0
+    indices = first + stride * np.arange(frames) + np.rint(moved * stride).astype(np.int64)
+    return np.clip(indices, 0, available - 1), spare < 0
 
 
 def by_time(

@@ -37,7 +37,7 @@ class Frames:
     """The files of a sequence in order, and the moment of each, counted in frames."""
 
     files: tuple[Path, ...]
-    places: tuple[int, ...]
+    positions: tuple[int, ...]
     note: str = ""  # which numbers are missing
 
 
@@ -84,8 +84,8 @@ def frames_of(path: Path) -> Frames:
     if any(late % step for late in steps):
         step = math.gcd(*steps)
     first = numbers[0][0]
-    places = tuple((number - first) // step for number, _ in numbers)
-    return Frames(tuple(folder / name for _, name in numbers), places, gaps([number for number, _ in numbers], step))
+    positions = tuple((number - first) // step for number, _ in numbers)
+    return Frames(tuple(folder / name for _, name in numbers), positions, gaps([number for number, _ in numbers], step))
 
 
 def kind_of(name: str) -> str:
@@ -129,7 +129,7 @@ class Stills:
     ) -> None:
         self.path, self.reading = Path(path), reading or Reading()
         self._found = frames_of(self.path)
-        self._all = np.array(self._found.places, dtype=np.float64) / (self.reading.rate or FRAME_RATE)
+        self._all = np.array(self._found.positions, dtype=np.float64) / (self.reading.rate or FRAME_RATE)
         self._inside = (self._all >= start - SAME) & (self._all < end - SAME)
         self._size: tuple[int, ...] | None = None
 
@@ -159,18 +159,18 @@ class Stills:
         asked = np.asarray(times, dtype=np.float64)
         if not asked.size:
             raise ValueError("no times asked for")
-        places = np.maximum(np.searchsorted(self._all, asked + SAME, side="right") - 1, 0)
-        shown = {place: self._still(place, cut) for place in dict.fromkeys(places.tolist())}
-        return np.stack([shown[place] for place in places.tolist()])
+        positions = np.maximum(np.searchsorted(self._all, asked + SAME, side="right") - 1, 0)
+        shown = {position: self._still(position, cut) for position in dict.fromkeys(positions.tolist())}
+        return np.stack([shown[position] for position in positions.tolist()])
 
     def each(self, look: Callable[[Any], T]) -> tuple[list[T], Float64[np.ndarray, "t"]]:
-        places = np.flatnonzero(self._inside)
-        return [look(decoded(self._found.files[place])[0]) for place in places], self._all[places]
+        positions = np.flatnonzero(self._inside)
+        return [look(decoded(self._found.files[position])[0]) for position in positions], self._all[positions]
 
-    def _still(self, place: int, cut: Cut | None) -> UInt8[np.ndarray, "h w 3"]:
+    def _still(self, position: int, cut: Cut | None) -> UInt8[np.ndarray, "h w 3"]:
         if self._size is None:
-            self._size = upright(self._found.files[0]).shape if place else None
-        file = self._found.files[place]
+            self._size = upright(self._found.files[0]).shape if position else None
+        file = self._found.files[position]
         picture = upright(file)
         if self._size is not None and picture.shape != self._size:
             (height, width), (tall, wide) = picture.shape[:2], self._size[:2]

@@ -10,11 +10,11 @@ from tubelet.errors import RecipeError
 
 @dataclass(frozen=True)
 class View:
-    """`time` is the share of what is possible at which the clip begins (None: in the middle), `place` the share of
+    """`time` is the share of what is possible at which the clip begins (None: in the middle), `index` the share of
     the longer side at which its square lies."""
 
     time: float | None = None
-    place: float = 0.5
+    index: float = 0.5
 
 
 CENTRE = View()
@@ -25,8 +25,8 @@ def spread(segments: int, crops: int) -> tuple[View, ...]:
     if segments < 1 or crops < 1:
         raise RecipeError(f"views are at least 1x1, as in 5x3, not {segments}x{crops}")
     times = [None] if segments == 1 else [number / (segments - 1) for number in range(segments)]
-    places = [0.5] if crops == 1 else [number / (crops - 1) for number in range(crops)]
-    return tuple(View(time, place) for time in times for place in places)
+    indices = [0.5] if crops == 1 else [number / (crops - 1) for number in range(crops)]
+    return tuple(View(time, index) for time in times for index in indices)
 
 
 def parse(text: str) -> tuple[View, ...]:

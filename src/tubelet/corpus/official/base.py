@@ -97,16 +97,16 @@ def list_dataset(
     return listing
 
 
-def annotation_files(places: Sequence[str | Path]) -> list[Path]:
+def annotation_files(indices: Sequence[str | Path]) -> list[Path]:
     """The files named, and those in the folders named, to their end."""
     files: list[Path] = []
-    for place in (Path(place).expanduser() for place in places):
-        if place.is_dir():
-            files += sorted(path for path in place.rglob("*") if path.suffix.lower() in (".txt", ".csv", ".json"))
-        elif place.is_file():
-            files.append(place)
+    for index in (Path(index).expanduser() for index in indices):
+        if index.is_dir():
+            files += sorted(path for path in index.rglob("*") if path.suffix.lower() in (".txt", ".csv", ".json"))
+        elif index.is_file():
+            files.append(index)
         else:
-            raise CorpusError(f"there is no file or folder {place}; name the official annotation files")
+            raise CorpusError(f"there is no file or folder {index}; name the official annotation files")
     return files
 
 
@@ -164,9 +164,9 @@ class Shelf:
 
     def is_called(self, path: Path, file: str) -> bool:
         """Whether the path ends in all that the data set says, its ending aside where that is another."""
-        place = PurePosixPath(self.below(path))
+        index = PurePosixPath(self.below(path))
         ends = keys_of(file)[:2] if has_ending(file) else (file,)
-        return any(f"/{name}".endswith(f"/{end}") for end in ends for name in (place, place.with_suffix("")))
+        return any(f"/{name}".endswith(f"/{end}") for end in ends for name in (index, index.with_suffix("")))
 
     def below(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()

@@ -29,10 +29,10 @@ class WebVid(Dataset):
         for path in tables:
             said = re.search(r"(?:^|_)(train|val)(?:_|\.)", path.name)
             for row in rows_of(path, "videoid", "name"):
-                place = f"{row['page_dir']}/" if row.get("page_dir") else ""
+                index = f"{row['page_dir']}/" if row.get("page_dir") else ""
                 items.append(
                     Item(
-                        file=f"{place}{row['videoid']}.mp4",
+                        file=f"{index}{row['videoid']}.mp4",
                         split=said[1] if said else None,
                         captions=(row["name"].strip(),) if row["name"].strip() else (),
                     )

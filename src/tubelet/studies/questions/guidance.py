@@ -21,14 +21,14 @@ def captions() -> Study:
             "verb": Variant(of("verb")),
             "subject and verb": Variant(of("both")),
             "any of the three": Variant(of("None")),
-            "shuffled captions": Variant(f"{text} data.captions.whose=another"),
+            "shuffled captions": Variant(f"{text} data.captions.shuffled=True"),
             "noise": Variant(NOISE),
             "subject + contrast": Variant(joined(text, CONTRAST)),
             "verb + contrast": Variant(joined(of("verb"), CONTRAST.replace(SUBJECT, ""))),
-            "shuffled captions + contrast": Variant(joined(text, CONTRAST, "data.captions.whose=another")),
+            "shuffled captions + contrast": Variant(joined(text, CONTRAST, "data.captions.shuffled=True")),
             "tube + contrast": Variant(joined(MASKS["tube"], CONTRAST)),
             "tube + contrast, shuffled captions": Variant(
-                joined(MASKS["tube"], CONTRAST, "data.captions.whose=another")
+                joined(MASKS["tube"], CONTRAST, "data.captions.shuffled=True")
             ),
         },
         differences=(
