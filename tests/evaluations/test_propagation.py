@@ -110,7 +110,7 @@ def test_masks_of_ones_own_are_read_and_a_clip_without_is_named(small, clip, dat
 def test_what_cannot_be_propagated_is_one_line(small, synth, clip, data):
     with pytest.raises(CorpusError, match=r"put one a video into .*masks"):
         Propagation().run(Context(RawPixels(clip), small, clip, data))
-    with pytest.raises(CorpusError, match="a token for every place"):
+    with pytest.raises(CorpusError, match="a token for every position"):
         Propagation().run(Context(MeanImage(CLIP), synth, CLIP, DATA))
     with pytest.raises(RecipeError, match="temperature above 0"):
         Propagation(temperature=0)

@@ -309,7 +309,7 @@ def test_help_lists_the_recipes_and_a_recipe_its_fields(capsys):
         assert f"  {recipe.__name__} " in page
     for part in (*MASKERS, *DECODES):
         assert f"  {part.__name__} " in page
-    assert "time step by time step. [maps: text]" in page
+    assert "of each time step the patches most similar to it. [maps: text]" in page
     assert main(["pretrain", "tiny_text_guided", "masker=Tube", "--help"]) == 0
     page = capsys.readouterr().out
     assert "masker=Tube" in page

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 RUNS = {"reconstruction": "tiny", "text-guided": "tiny_text_guided"}
 COLUMNS = {  # of the table: evaluation and metric
     "R²": ("reconstruction", "r2"),
-    "probe\nslots": ("linear", "temporal_concat.accuracy"),
+    "probe\nconcat": ("linear", "temporal_concat.accuracy"),
     "probe\nmean": ("linear", "mean.accuracy"),
-    "kNN\nslots": ("knn", "temporal_concat.accuracy"),
+    "kNN\nconcat": ("knn", "temporal_concat.accuracy"),
     "text to\nvideo\nR@10": ("retrieval", "text_to_video.r@10"),
 }
 UNTRAINED = {"random": "random init", "mean_image": "mean image"}
@@ -133,7 +133,7 @@ def margins(results: Mapping[str, Sequence["Results"]], seeds: Sequence[int]) ->
     """By how many points each run's motion probe beats the baselines of its own seed."""
     rows = []
     for run, found in results.items():
-        for pool in ("temporal_concat", "mean"):
+        for pool in ("concat", "mean"):
             part, metric = COLUMNS[f"probe\n{pool}"]
             for name, title in UNTRAINED.items():
                 points = [

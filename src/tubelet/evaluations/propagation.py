@@ -1,5 +1,4 @@
-"""Label propagation: a mask given in the first time step is carried through the clip by the similarity of its tokens
-alone.
+"""Label propagation: a mask given in the first time step is carried through the clip by token similarity alone.
 
 The protocol, whole (Jabri et al., arXiv 2006.14613, on the tokens of one centre clip). The mask of the first time step
 is averaged over its positions. From time step to time step, every position takes the mean of the masks of its

@@ -1,5 +1,4 @@
-"""Centre: the positions nearest the middle of the frame are hidden: the centre prior, the control of every saliency
-map.
+"""Centre: hides the positions nearest the middle of the frame: the centre prior, the control of saliency maps.
 
 No paper's mask; the prior is Judd et al.'s (MIT-CSAIL-TR-2012-001), and arXiv 2408.00759's captions compete with it.
 Invariant: the same for every clip, and no nearer position is visible while a farther one is hidden.

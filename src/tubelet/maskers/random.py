@@ -1,5 +1,7 @@
-"""Random: every tubelet alike (MAE, arXiv 2111.06377; ST-MAE, arXiv 2205.09113). Invariant: the visible count is
-floored."""
+"""Random: every tubelet alike (MAE, arXiv 2111.06377; ST-MAE, arXiv 2205.09113).
+
+Invariant: the visible count is floored.
+"""
 
 import chz
 from jaxtyping import Float, Int64

@@ -1,5 +1,4 @@
-"""Text: hide what the caption names (TGM, arXiv 2408.00759): the patches most similar to the caption, time step by time
-step.
+"""Text: hide what the caption names (TGM, arXiv 2408.00759): of each time step the patches most similar to it.
 
 Invariant: every time step hides int(ratio * positions) tubelets, chosen anew in every time step. Sampled at temperature
 0 it is `top`, and as the temperature grows it becomes `random`.

@@ -1,5 +1,7 @@
-"""Tube: one spatial draw, the same in every time step (VideoMAE, arXiv 2203.12602). Invariant: hidden positions do not
-move."""
+"""Tube: one spatial draw, the same in every time step (VideoMAE, arXiv 2203.12602).
+
+Invariant: hidden positions do not move.
+"""
 
 import chz
 from jaxtyping import Float, Int64

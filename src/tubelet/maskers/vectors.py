@@ -1,5 +1,4 @@
-"""What maskers that look at motion share: a vector map on the grid of positions, and how strongly each position
-moves."""
+"""What maskers that look at motion share: a vector map on the grid of positions, and how strongly each moves."""
 
 from typing import Literal
 
