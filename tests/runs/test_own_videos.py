@@ -1,4 +1,4 @@
-"""The five commands of the README, typed: from a folder of videos and a tenth of the labels to the rest."""
+"""The README's commands on your own videos, typed: from a folder and a tenth of the labels to the rest."""
 
 import csv
 import re
@@ -16,8 +16,9 @@ from tubelet.runs.record import of_run
 from tubelet.video.reader import write_video
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-VERBS = ["index", "pretrain", "finetune", "predict", "search"]
+VERBS = ["index", "align", "saliency", "pretrain", "evaluate", "finetune", "predict", "search", "export"]
 SMALLER = {  # what keeps it short; the words of the README stand
+    "align": ["steps=30", "frames=2", "batch=16"],
     "pretrain": ["clip.frames=4", "clip.size=32", "encoder.width=32", "encoder.depth=2", "encoder.heads=2", "steps=20",
                  "objectives.pixels.decoder.width=18", "objectives.pixels.decoder.heads=2", "batch=8",
                  "evaluate_every=0", "data.cache=False", "data.sampling.stride=1"],
@@ -41,29 +42,24 @@ def make_videos(folder: Path) -> None:
             csv.writer(file).writerows(rows)
 
 
-def five_commands() -> list[list[str]]:
-    """The block of the README whose lines begin with these five verbs."""
-    for block in re.findall(r"(?:^    tubelet .*\n)+", README.read_text(), flags=re.MULTILINE):
-        words = [shlex.split(line, comments=True) for line in block.splitlines()]
-        if [line[1] for line in words] == VERBS:
-            return words
-    pytest.fail(f"the README has no block of {VERBS}")
+def commands() -> list[list[str]]:
+    """Those of the README's section on your own videos."""
+    section = README.read_text().partition("## Your own videos")[2].partition("## ")[0]
+    return [shlex.split(line, comments=True) for line in re.findall(r"^    (tubelet .*)$", section, flags=re.MULTILINE)]
 
 
-def test_the_five_commands_of_the_readme_work_on_a_folder_of_videos(tmp_path, monkeypatch, capsys):
+def test_the_commands_of_the_readme_work_on_a_folder_of_your_own_videos(tmp_path, monkeypatch, capsys):
     make_videos(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    for line in five_commands():
+    assert [line[1] for line in commands()] == VERBS
+    for line in commands():
         words = [word.replace("~", str(tmp_path)) for word in line[1:]]
         given = {word.partition("=")[0] for word in SMALLER.get(words[0], [])}
         words = [word for word in words if word.partition("=")[0] not in given] + SMALLER.get(words[0], [])
-        if words[0] == "pretrain":
-            assert main(["align", "corpora/both", "steps=30", "frames=2", "batch=16"]) == 0
-            assert main(["saliency", "corpora/both", "Text"]) == 0
         assert main(words) == 0, capsys.readouterr().err
 
-    corpus = Corpus.open("corpora/both")
+    corpus = Corpus.open("corpora/mine")
     learned = {clip.id for clip in of_run(Path("runs/tuned")).of("classifier").clips}
     train = len(corpus.select("train"))
     assert 0.07 * train < len(learned) < 0.13 * train + 2
@@ -76,9 +72,9 @@ def test_the_five_commands_of_the_readme_work_on_a_folder_of_videos(tmp_path, mo
     said = capsys.readouterr().out
     hits = re.findall(r"^ +\d+ +[+-]\d\.\d+ +\w+ +(\S+)", said, flags=re.MULTILINE)
     assert len(hits) == 12
-    with Image.open(next(Path("runs/both/pictures").glob("search *.png"))) as sheet:
+    with Image.open(next(Path("runs/mine/pictures").glob("search *.png"))) as sheet:
         assert sheet.width > 800
-    assert main(["report", "runs/both", "runs/tuned"]) == 0
+    assert main(["report", "runs/mine", "runs/tuned"]) == 0
     page = Path("report.html").read_text()
     for said in ("<p>a dog catches a ball</p>", *(f"<p>{name}</p>" for name in hits), "<h3>finetune</h3>"):
         assert said in page, said
