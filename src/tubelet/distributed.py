@@ -6,7 +6,7 @@ import math
 import pickle
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count, islice, zip_longest
@@ -20,10 +20,11 @@ from tubelet.launchers import Launch, launched
 
 PATIENCE = timedelta(minutes=10)  # for the last of them to start
 LAST_WORDS = 60.0  # seconds in which the others read what the first rank left, before it ends
-POLL = 0.05  # seconds between two questions of a rank that waits for the first
-TURNS = count()  # of the first rank to compute for all
-ALONE: list[str] = []  # not empty while the first rank computes what no other has a part in
+POLL = 0.05  # seconds at most between two questions of a rank that waits
+TURNS = count()  # of what goes by the store
+ALONE: list[str] = []  # not empty while a rank computes what no other has a part in
 MISSING: Any = object()  # where one rank has an item fewer than another
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -185,9 +186,49 @@ def broadcast_from_rank0(compute: Callable[[], T]) -> T:
 
 def wait_for(store: distributed.Store, names: list[str], seconds: float = math.inf) -> None:
     """Until the store has these, or so long."""
-    end = time.monotonic() + seconds
+    end, pause = time.monotonic() + seconds, 0.001
     while not store.check(names) and time.monotonic() < end:
-        time.sleep(POLL)
+        time.sleep(pause)
+        pause = min(2 * pause, POLL)
+
+
+def map_over_ranks(items: Sequence[S], compute: Callable[[S], T], what: str) -> list[T]:
+    """`compute` of every item, in order, on every rank: the results of one rank, in a part of its time.
+
+    A rank that is free takes the next items, so that none waits for longer than another's last ones take: put those
+    that take long first. Fewer items than ranks are computed by all, as nobody would be faster. What is computed may
+    depend on the item alone and should be small; it goes by the store of the group, where no wait times out. An error
+    of one rank is an error of all.
+    """
+    rank, world_size = rank_and_world_size()
+    if world_size == 1 or len(items) < world_size:
+        return [compute(item) for item in items]
+    store, name = distributed.distributed_c10d._get_default_store(), f"tubelet/{next(TURNS)}"
+    size = max(1, len(items) // (8 * world_size))  # one question to the store for so many
+    made: dict[int, T] = {}
+    ALONE.append(name)
+    try:
+        while (first := size * (store.add(f"{name}/taken", 1) - 1)) < len(items):
+            for place in range(first, min(first + size, len(items))):
+                made[place] = compute(items[place])
+    except BaseException as error:
+        store.add(f"{name}/taken", len(items))  # nobody begins another
+        store.set(f"{name}/{rank}", pickle.dumps((what, {}, str(error))))  # type: ignore[arg-type]
+        raise
+    finally:
+        ALONE.pop()
+    store.set(f"{name}/{rank}", pickle.dumps((what, made, None)))  # type: ignore[arg-type]
+    names = [f"{name}/{other}" for other in range(world_size)]
+    wait_for(store, names)
+    found = [pickle.loads(store.get(each)) for each in names]
+    if store.add(f"{name}/read", 1) == world_size:
+        for each in (*names, f"{name}/taken", f"{name}/read"):
+            store.delete_key(each)
+    assert {each for each, _, _ in found} == {what}, f"ranks do different work: {[each for each, _, _ in found]}"
+    if messages := [message for _, _, message in found if message is not None]:
+        raise OtherRankError(messages[0])
+    every = {place: result for _, results, _ in found for place, result in results.items()}
+    return [every[place] for place in range(len(items))]
 
 
 def gather_in_order(own: Iterator[T], total: int, what: str, every: int = 4) -> Iterator[T]:

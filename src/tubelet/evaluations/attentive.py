@@ -18,6 +18,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from tubelet.distributed import map_over_ranks
 from tubelet.evaluations.base import Context
 from tubelet.evaluations.classification import Probe
 from tubelet.evaluations.features import Features, Tokens
@@ -59,10 +60,14 @@ class Attentive(Probe):
     def scores(
         self, train: Features, queries: Features, pool: str, settings: Sequence[float]
     ) -> list[Float[Tensor, "q classes"]]:
-        assert train.tokens is not None
-        assert queries.tokens is not None
-        heads = [learn(self, train.tokens, train.label, len(train.classes), rate) for rate in settings]
-        return [scores_of(head, queries.tokens) for head in heads]
+        tokens, asked = train.tokens, queries.tokens
+        assert tokens is not None
+        assert asked is not None
+
+        def scored(rate: float) -> Tensor:
+            return scores_of(learn(self, tokens, train.label, len(train.classes), rate), asked)
+
+        return map_over_ranks(settings, scored, "attentive probes")
 
 
 class AttentiveHead(nn.Module):

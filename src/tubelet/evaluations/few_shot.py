@@ -18,6 +18,7 @@ from jaxtyping import Float64, Int64
 from torch.nn.functional import normalize
 
 from tubelet.corpus.table import Corpus
+from tubelet.distributed import map_over_ranks
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import WHAT, labelled, two_splits
@@ -111,8 +112,8 @@ class Plan:
 
     ways: int
     shots: list[Int64[np.ndarray, "ways k"]]
-    queries: list[Int64[np.ndarray, "q"]]
-    classes: list[Int64[np.ndarray, "q"]]
+    queries: list[Int64[np.ndarray, "_"]]  # no episode has to have as many as another
+    classes: list[Int64[np.ndarray, "_"]]
 
 
 def draw(support: Features, queries: Features, settings: FewShot, shots: int, seed: int) -> Plan | None:
@@ -127,8 +128,8 @@ def draw(support: Features, queries: Features, settings: FewShot, shots: int, se
     ways = min(settings.ways, len(able))
     if ways < 2:
         return None
-    plan = Plan(ways, [], [], [])
-    for episode in range(settings.episodes):
+
+    def draw_one(episode: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rng = generator(seed, "episode", episode, shots)
         chosen = rng.permutation(able)[:ways]
         shown = np.stack([of_few_groups(rng.permutation(rows[c]), groups, shots, same) for c in chosen])
@@ -139,10 +140,10 @@ def draw(support: Features, queries: Features, settings: FewShot, shots: int, se
             some = rng.permutation(free)[: settings.queries]
             indices.append(some)
             classes.append(np.full(len(some), number))
-        plan.shots.append(shown)
-        plan.queries.append(np.concatenate(indices).astype(np.int64))
-        plan.classes.append(np.concatenate(classes))
-    return plan
+        return shown, np.concatenate(indices).astype(np.int64), np.concatenate(classes)
+
+    drawn = map_over_ranks(range(settings.episodes), draw_one, f"episodes of {shots} shots")
+    return Plan(ways, *map(list, zip(*drawn, strict=True)))
 
 
 def enough(groups: Sequence[str], shots: int) -> bool:

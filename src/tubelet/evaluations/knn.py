@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from tubelet.distributed import map_over_ranks
 from tubelet.evaluations.classification import Probe
 from tubelet.evaluations.features import Features
 
@@ -71,10 +72,12 @@ def neighbours(
 ) -> tuple[Float[Tensor, "q {k}"], Int64[Tensor, "q {k}"]]:
     """The cosines of the k nearest and their rows, the nearest first."""
     known, asked = normalize(bank, dim=1).T, normalize(queries, dim=1)
-    found = []
-    for some in asked.split(max(1, CELLS // len(bank))):
+
+    def nearest_of(some: Tensor) -> tuple[Tensor, Tensor]:
         similarity, indices = (some @ known).sort(dim=1, descending=True, stable=True)
-        found.append((similarity[:, :k].clone(), indices[:, :k].clone()))
+        return similarity[:, :k].clone(), indices[:, :k].clone()
+
+    found = map_over_ranks(asked.split(max(1, CELLS // len(bank))), nearest_of, "nearest clips")
     similarity, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
     return similarity, indices
 

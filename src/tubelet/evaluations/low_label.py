@@ -10,7 +10,7 @@ nothing to fit, the middle of the grid is taken. No label outside the share is l
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import chz
 import numpy as np
@@ -19,6 +19,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from tubelet.corpus.table import Corpus
+from tubelet.distributed import map_over_ranks
 from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context
 from tubelet.evaluations.classification import CHANCE, chance, labelled, two_splits
@@ -29,6 +30,8 @@ from tubelet.evaluations.selection import best, hold_out
 from tubelet.loading.data import Data
 from tubelet.results import Metric, Result
 from tubelet.seeds import key
+
+Answer: TypeAlias = tuple[float, np.ndarray, int]  # a setting, which of test it has right, how many settings tie
 
 
 @chz.chz
@@ -59,15 +62,20 @@ class LowLabel(Linear):
         selected: dict[str, list[float]] = {}
         spread: dict[str, float] = {}
         notes: list[str] = []
-        for share in sorted(self.shares):
-            parts = [train.rows(chosen(train, share, draw)) for draw in range(1 if share == 1 else self.draws)]
-            labels[f"{100 * share:g}%"] = [len(part) for part in parts]
+        parts = {
+            share: [train.rows(chosen(train, share, draw)) for draw in range(1 if share == 1 else self.draws)]
+            for share in sorted(self.shares)
+        }
+        answers = self.answers(parts, test, context.seed)
+        for share, drawn in parts.items():
+            labels[f"{100 * share:g}%"] = [len(part) for part in drawn]
             for pool in self.pools:
                 name = f"{100 * share:g}%.{pool}"
-                selected[name], hits, unclear = self.answers(parts, test, pool, context.seed)
-                if unclear:
+                found = [answers[share, draw, pool] for draw in range(len(drawn))]
+                selected[name], hits = [setting for setting, _, _ in found], [right for _, right, _ in found]
+                if unclear := sum(equal > 1 for _, _, equal in found):
                     notes.append(
-                        f"{name}: in {unclear} of {len(parts)} draws several settings tie within the share; taken is "
+                        f"{name}: in {unclear} of {len(drawn)} draws several settings tie within the share; taken is "
                         f"{about['ties']}, or the middle of the grid where none was ever right"
                     )
                 right = np.mean(hits, axis=0)
@@ -103,17 +111,25 @@ class LowLabel(Linear):
         )
 
     def answers(
-        self, parts: Sequence[Features], test: Features, pool: str, seed: int
-    ) -> tuple[list[float], list[np.ndarray], int]:
-        """The setting of each draw, which clips of test it has right, and in how many draws several settings tie."""
-        settings, hits, unclear = [], [], 0
-        for part in parts:
+        self, parts: Mapping[float, Sequence[Features]], test: Features, seed: int
+    ) -> dict[tuple[float, int, str], Answer]:
+        """By share, draw and pool. Ranks share the draws; what takes as long as all of them, the whole of train, is
+        fitted by every rank, so that none waits for it."""
+
+        def answer(asked: tuple[float, int, str]) -> Answer:
+            share, draw, pool = asked
+            part = parts[share][draw]
             setting, equal = self.within(part, pool, seed)
-            unclear += equal > 1
             [predicted] = self.predict(part, test, pool, [setting])
-            settings.append(setting)
-            hits.append((predicted == test.label).double().numpy())
-        return settings, hits, unclear
+            return setting, (predicted == test.label).double().numpy(), equal
+
+        every = [
+            (share, draw, pool) for share, drawn in parts.items() for draw in range(len(drawn)) for pool in self.pools
+        ]
+        small = [asked for asked in every if asked[0] < 1]
+        small.sort(key=lambda asked: parts[asked[0]][asked[1]].pooled(asked[2]).numel(), reverse=True)
+        found = dict(zip(small, map_over_ranks(small, answer, "shares of the labels"), strict=True))
+        return found | {asked: answer(asked) for asked in every if asked[0] == 1}
 
     def within(self, part: Features, pool: str, seed: int) -> tuple[float, int]:
         """The setting that is best within these clips, and how many are as good."""

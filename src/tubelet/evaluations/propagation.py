@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, normalize
 
 from tubelet.corpus.table import Corpus, Video
+from tubelet.distributed import map_over_ranks
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.intervals import TOLD, of_mean
@@ -56,39 +57,45 @@ class Propagation(Evaluation):
     def run(self, context: Context) -> Result:
         features = context.with_tokens(self.split)
         assert features.tokens is not None
-        if features.tokens.values[0].size != context.clip.num_tubelets * features.tokens.width:
+        every = features.tokens
+        if every.values[0].size != context.clip.num_tubelets * every.width:
             raise CorpusError("propagation needs a token for every position, and this gives one for a whole time step")
         videos = {video.id: video for video in context.corpus.videos}
+
+        def follow(index: int) -> dict[str, float] | str:
+            """What is measured of a clip, or why nothing is."""
+            context.progress(index + 1, len(features), "")
+            try:
+                true = true_masks(context.corpus, videos[features.ids[index]], context)
+            except VideoError as error:
+                return str(error)
+            if not true.masks[0].any():
+                return "its first time step shows no subject, so there is nothing to carry"
+            [tokens] = every.load(torch.tensor([index]))
+            return measured(tokens, true, context.clip, self)
+
         found: dict[str, list[float]] = {"j": [], "still": [], "grid": []}
         groups, failed = [], list(features.failed)
-        for position, name in enumerate(features.ids):
-            try:
-                true = true_masks(context.corpus, videos[name], context)
-                if not true.masks[0].any():
-                    raise VideoError("its first time step shows no subject, so there is nothing to carry")
-            except VideoError as error:
-                failed.append(f"{name}: {error}")
+        for index, values in enumerate(map_over_ranks(range(len(features)), follow, "propagated masks")):
+            if isinstance(values, str):
+                failed.append(f"{features.ids[index]}: {values}")
                 continue
-            [tokens] = features.tokens.load(torch.tensor([position]))
-            for measure, value in measured(tokens, true, context.clip, self).items():
+            for measure, value in values.items():
                 found[measure].append(value)
-            groups.append(features.groups[position])
-            context.progress(position + 1, len(features), "")
+            groups.append(features.groups[index])
         if not groups:
             raise CorpusError(f"no clip of {self.split} has a mask; first: {failed[0]}")
         counts = features.counts() | {"used": len(groups), "failed": len(failed), "groups": len(set(groups))}
         metrics = {
-            name: Metric(
-                float(np.mean(values)), of_mean(np.array(values), groups, seed=context.seed, samples=self.samples)
-            )
-            for name, values in found.items()
+            name: Metric(float(np.mean(each)), of_mean(np.array(each), groups, seed=context.seed, samples=self.samples))
+            for name, each in found.items()
         }
         return Result(
             metrics={"j": metrics["j"]},
             references={name: metrics[name] for name in ("still", "grid")},
             protocol={
                 "split": f"measured on {self.split}",
-                "features": f"{features.tokens.width}-wide tokens of one centre clip a video, cosine",
+                "features": f"{every.width}-wide tokens of one centre clip a video, cosine",
                 "propagation": f"{self.neighbours} nearest patch positions among the first time step and "
                 f"{self.memory} before, temperature {self.temperature:g}, "
                 + ("anywhere" if self.radius is None else f"at most {self.radius:g} positions away"),
