@@ -29,7 +29,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support import mutated
 from tubelet.aligners.clip import ClipAligner
-from tubelet.corpus.index import index_videos
+from tubelet.corpus.index import index
 from tubelet.corpus.look import Job, examine
 from tubelet.corpus.table import Corpus, Video
 from tubelet.jobs.runner import Limits, Running, Work, run_job
@@ -140,15 +140,15 @@ def mutants(folder: Path, files: list[Path], count: int) -> None:
 
     running = Running(Limits(seconds=60.0))
     began = time.monotonic()
-    found = index_videos([folder / "mutants"], folder / "corpus", running=running, progress=weigh)
+    found = index([folder / "mutants"], folder / "corpus", running=running, progress=weigh)
     print(f"index: {found.done.told('files')}, {time.monotonic() - began:.0f} s in all")
-    by_way = Counter((video.id.split()[1], video.status) for video in found.corpus.videos)
+    by_way = Counter((video.id.split()[1], video.status) for video in found.videos)
     for way in mutated.WAYS:
         print(f"  {way}: " + ", ".join(f"{status} {n}" for (of, status), n in sorted(by_way.items()) if of == way))
-    print(f"  ok with a remark: {sum(video.status == 'ok' and bool(video.reason) for video in found.corpus.videos)}")
+    print(f"  ok with a remark: {sum(video.status == 'ok' and bool(video.reason) for video in found.videos)}")
     tell(held)
     held.clear()
-    tasks = [task_of(video, pieces(video, 4.0)) for video in found.corpus.select("all")]
+    tasks = [task_of(video, pieces(video, 4.0)) for video in found.select("all")]
     done = run_job(Work(decode_piece, whole=length), tasks, lambda some: None, running=running, progress=weigh)
     print(f"frames: {done.told('files')}")
     for reason, times in Counter(failure.status for failure in done.failed.values()).most_common():

@@ -14,7 +14,7 @@ from PIL import Image
 from tubelet.captioning import Captioning, Files, Filters, caption, faults
 from tubelet.captioning.overview import overview, samples
 from tubelet.captioning.quality import degenerate, words
-from tubelet.corpus.index import index_videos
+from tubelet.corpus.index import index
 from tubelet.corpus.table import Corpus, normalise_text, write_captions
 
 Run = Callable[..., tuple[int, str, str]]
@@ -148,9 +148,9 @@ def test_samples_are_spread_over_videos_and_the_same_every_time(corpus: Corpus) 
 
 
 def test_captions_of_real_clips_are_all_there(real_data: Path, tmp_path: Path, run: Run) -> None:
-    made = index_videos([real_data / "captioned"], tmp_path / "c")
+    made = index([real_data / "captioned"], tmp_path / "c")
     path = real_data / "captioned" / "captions.csv"
-    done = caption(made.corpus, Captioning(captioner=Files(path=str(path))))
+    done = caption(made, Captioning(captioner=Files(path=str(path))))
     table = pandas.read_csv(path)
     assert (done.captions, done.videos, done.failed) == (len(table), 9, {})
     found = overview(done.corpus)

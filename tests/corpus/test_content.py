@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from tubelet.corpus.content import content_columns, content_of
-from tubelet.corpus.index import index_videos
+from tubelet.corpus.index import index
 from tubelet.corpus.table import LATER, Corpus
 from tubelet.synthetic import Size, write_synth
 from tubelet.video import content
@@ -21,7 +21,7 @@ def digest(path: Path) -> str:
 
 
 def test_the_table_says_what_every_readable_file_holds(clips_folder: Path, tmp_path: Path) -> None:
-    corpus = index_videos([clips_folder], tmp_path / "c").corpus
+    corpus = index([clips_folder], tmp_path / "c")
     for video in corpus.select("all"):
         stat = video.path.stat()
         assert (video.content, video.size, video.modified) == (digest(video.path), stat.st_size, stat.st_mtime_ns)
@@ -35,7 +35,7 @@ def test_the_table_of_the_synthetic_dataset_says_it_too(tmp_path: Path) -> None:
 
 
 def test_a_table_without_the_columns_opens_and_has_the_same_fingerprint(clips_folder: Path, tmp_path: Path) -> None:
-    corpus = index_videos([clips_folder / "up"], tmp_path / "c").corpus
+    corpus = index([clips_folder / "up"], tmp_path / "c")
     fingerprint, digests = corpus.fingerprint(), [bytes.fromhex(video.content or "") for video in corpus.videos]
     table = pyarrow.parquet.read_table(tmp_path / "c" / "videos.parquet")
     pyarrow.parquet.write_table(
@@ -51,7 +51,7 @@ def test_a_file_is_read_only_where_size_or_time_differ(
     clips_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(clips_folder / "up", tmp_path / "v")
-    first, second, *_ = index_videos([tmp_path / "v"], tmp_path / "c").corpus.videos
+    first, second, *_ = index([tmp_path / "v"], tmp_path / "c").videos
     read: list[Path] = []
     whole: Callable[[Path], bytes] = content.digest_of_file
     monkeypatch.setattr(content, "digest_of_file", lambda path: read.append(path) or whole(path))

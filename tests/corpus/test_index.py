@@ -12,7 +12,7 @@ import pytest
 import tubelet
 from support.bars import FPS, HEIGHT, WIDTH, moving
 from tubelet.corpus import look as module
-from tubelet.corpus.index import index_videos
+from tubelet.corpus.index import index
 from tubelet.corpus.listing import LISTS
 from tubelet.corpus.table import Corpus, assign_split
 from tubelet.errors import CorpusError
@@ -164,10 +164,10 @@ def test_an_interrupted_call_goes_on_from_what_is_done(clips_folder: Path, tmp_p
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        index_videos([clips_folder], tmp_path / "c", running=Running(Limits(workers=1)), progress=stop)
+        index([clips_folder], tmp_path / "c", running=Running(Limits(workers=1)), progress=stop)
     assert [path.name for path in (tmp_path / "c").iterdir() if path.name != FAILED] == [module.LOOKED]
     seen: list[int] = []
-    index_videos([clips_folder], tmp_path / "c", progress=lambda done, total, remark="": seen.append(done))
+    index([clips_folder], tmp_path / "c", progress=lambda done, total, remark="": seen.append(done))
     assert seen[0] == 4
     assert len(Corpus.open(tmp_path / "c").videos) == 13
 
@@ -182,10 +182,10 @@ def test_a_file_that_hangs_the_decoder_is_given_up(
         module, "probe", lambda path, **how: time.sleep(60) if path.name == "clip 3.mp4" else real(path)
     )
     monkeypatch.setattr("tubelet.jobs.pool.start_method", lambda: "fork")  # so that the workers hang too
-    indexed = index_videos([clips_folder / "up"], tmp_path / "c", running=Running(Limits(seconds=3.0)))
-    hung = next(video for video in indexed.corpus.videos if video.id == "clip 3.mp4")
+    indexed = index([clips_folder / "up"], tmp_path / "c", running=Running(Limits(seconds=3.0)))
+    hung = next(video for video in indexed.videos if video.id == "clip 3.mp4")
     assert (hung.status, hung.reason) == ("too slow", "took longer than 3 s")
-    assert Counter(video.status for video in indexed.corpus.videos) == {"ok": 4, "too slow": 1}
+    assert Counter(video.status for video in indexed.videos) == {"ok": 4, "too slow": 1}
 
 
 def test_wrong_requests_end_with_one_line_and_write_nothing(clips_folder: Path, tmp_path: Path, run: Run) -> None:
@@ -232,7 +232,7 @@ def test_real_clips_are_all_accounted_for(real_data: Path, tmp_path: Path, run: 
 
 def test_awkward_files_are_all_accounted_for(real_data: Path, tmp_path: Path) -> None:
     files = [p for p in (real_data / "awkward").rglob("*") if p.is_file() and p.suffix not in LISTS]
-    corpus = index_videos([real_data / "awkward"], tmp_path / "c").corpus
+    corpus = index([real_data / "awkward"], tmp_path / "c")
     assert {video.path for video in corpus.videos} == set(files)
     assert all(video.reason for video in corpus.videos if video.status != "ok")
     assert Counter(video.status for video in corpus.videos) == {
@@ -241,11 +241,11 @@ def test_awkward_files_are_all_accounted_for(real_data: Path, tmp_path: Path) ->
 
 
 def test_a_corpus_folder_is_needed_to_add_to(clips_folder: Path, tmp_path: Path) -> None:
-    corpus = index_videos([clips_folder / "up"], tmp_path / "c", update=True, name="mine").corpus
+    corpus = index([clips_folder / "up"], tmp_path / "c", update=True, name="mine")
     assert corpus.name == "mine"
     (corpus.folder / "corpus.json").write_text("[]")
     with pytest.raises(CorpusError, match="not that of a corpus"):
-        index_videos([clips_folder / "up"], tmp_path / "c", update=True)
+        index([clips_folder / "up"], tmp_path / "c", update=True)
 
 
 def test_from_python_a_corpus_comes_back_and_nothing_is_printed(clips_folder: Path, tmp_path: Path, capsys) -> None:

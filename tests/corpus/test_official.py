@@ -8,7 +8,7 @@ import pytest
 
 from support import official
 from support.bars import FPS, HEIGHT, WIDTH, moving
-from tubelet.corpus.index import index_videos
+from tubelet.corpus.index import index
 from tubelet.corpus.official import (
     DATASETS,
     Dataset,
@@ -248,7 +248,7 @@ def test_recordings_and_files_shared_by_splits_are_said(tmp_path: Path) -> None:
         (tmp_path / "v").mkdir(exist_ok=True)
         write_video(tmp_path / "v" / f"{name}.mp4", moving(8, HEIGHT, WIDTH, number), FPS)
     (tmp_path / "v" / "2x00lRzlTVQ_00000.mp4").write_bytes((tmp_path / "v" / "-mmq0PT-u8k_00156.mp4").read_bytes())
-    made = index_videos([tmp_path / "d"], tmp_path / "c", dataset=Diving48(), videos=tmp_path / "v")
+    made = index([tmp_path / "d"], tmp_path / "c", dataset=Diving48(), videos=tmp_path / "v")
     assert [remark for remark in made.remarks if "group" in remark] == [
         "leak: 1 group in more than one split (first: -mmq0PT-u8k), as given or as before the rows had a group; "
         "to keep groups whole, index into a new folder without a split column"
@@ -271,7 +271,7 @@ def test_a_file_in_two_splits_is_kept_in_the_measured_one_and_what_was_left_out_
         "kept in the one that is measured on",
     ]
     write(tmp_path / "h", official.HMDB51)
-    made = index_videos([tmp_path / "h"], tmp_path / "c", dataset=Hmdb51(), videos=tmp_path)
+    made = index([tmp_path / "h"], tmp_path / "c", dataset=Hmdb51(), videos=tmp_path)
     assert not [remark for remark in made.remarks if "leak" in remark]
 
 
@@ -356,7 +356,7 @@ def test_real_clips_of_msvd_are_found_by_their_official_names(real_data: Path, t
     folder = real_data / "captioned"
     names = sorted(path.stem for path in folder.glob("*.avi"))
     (tmp_path / "AllVideoDescriptions.txt").write_text("".join(f"{name} something happens\n" for name in names))
-    made = index_videos([tmp_path], tmp_path / "c", dataset=Msvd(), videos=folder)
-    assert [(v.id, v.status) for v in made.corpus.videos] == [(name, "ok") for name in names]
-    assert len({v.group for v in made.corpus.videos}) == len(names)
-    assert len(made.corpus.captions) == len(names)
+    made = index([tmp_path], tmp_path / "c", dataset=Msvd(), videos=folder)
+    assert [(v.id, v.status) for v in made.videos] == [(name, "ok") for name in names]
+    assert len({v.group for v in made.videos}) == len(names)
+    assert len(made.captions) == len(names)

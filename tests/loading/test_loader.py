@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tubelet import seeds
 from tubelet.corpus.captions import CaptionChoice
-from tubelet.corpus.index import index_videos
+from tubelet.corpus.index import index
 from tubelet.corpus.table import Corpus, number_texts, write_corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.loading import reader as reading
@@ -426,7 +426,7 @@ def test_a_file_that_changes_while_training_fails_by_name_and_a_touched_one_does
     (tmp_path / "v").mkdir()
     for number in range(3):
         shutil.copy(clips_folder / "up" / f"clip {number}.mp4", tmp_path / "v" / f"{number}.mp4")
-    corpus = index_videos([tmp_path / "v"], tmp_path / "c").corpus
+    corpus = index([tmp_path / "v"], tmp_path / "c")
     data = Data(sampling=Sampling(stride=1), split="all")
     batches = train_batches(corpus, Clip(frames=4, size=32), data, batch=3, seed=0, first_step=0, last_step=2)
     assert next(batches).failed == ()

@@ -16,7 +16,7 @@ from support import killed
 from tubelet.aligners.config import Shape
 from tubelet.aligners.small import SmallAligner, Towers
 from tubelet.aligners.vocabulary import Vocabulary
-from tubelet.corpus.index import index_videos
+from tubelet.corpus.index import index
 from tubelet.corpus.table import write_corpus
 from tubelet.video.reader import write_video
 
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frames = np.random.default_rng(number).integers(0, 256, (8, 32, 40, 3)).astype(np.uint8)
         write_video(folder / "videos" / f"{number:02}.mp4", frames, 8.0)
     (folder / "videos" / "bad.mp4").write_text("no video")
-    found = index_videos([folder / "videos"], folder / "corpus").corpus
+    found = index([folder / "videos"], folder / "corpus")
     rows = [{**vars(video), "status": "ok", "reason": ""} for video in found.videos]
     for row in rows:
         del row["row"]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from tubelet.aligners.base import open_aligner
-from tubelet.corpus.index import index_videos
+from tubelet.corpus.index import index
 from tubelet.corpus.table import Corpus
 from tubelet.inference.features import write_features
 from tubelet.jobs import pool as processes
@@ -34,7 +34,7 @@ def do(job: str, folder: Path, out: Path, progress: Progress = silent) -> jobs.D
     """One of the jobs, on two workers."""
     running = jobs.Running(jobs.Limits(workers=2))
     if job == "index":
-        return index_videos([folder / "videos"], out, running=running, name="killed", progress=progress).done
+        return index([folder / "videos"], out, running=running, name="killed", progress=progress).done
     if job == "text":
         aligner = open_aligner(folder / "aligner")
         return text.fill_text(Corpus.open(out), aligner, 4.0, running=running, progress=progress).done

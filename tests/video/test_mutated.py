@@ -9,7 +9,7 @@ import pytest
 
 from support.bars import FPS, HEIGHT, WIDTH, moving
 from support.mutated import WAYS, mutate, resident, write_mutants
-from tubelet.corpus.index import index_videos
+from tubelet.corpus.index import index
 from tubelet.jobs.runner import Limits, Running, Work, run_job
 from tubelet.saliency_maps.base import task_of
 from tubelet.saliency_maps.frames import decode_piece, pieces
@@ -39,13 +39,13 @@ def run(files: list[Path], folder: Path, count: int) -> None:
         held.append((resident(), max(workers, default=0.0)))
 
     running = Running(Limits(seconds=60.0))
-    found = index_videos([folder / "mutants"], folder / "corpus", running=running, progress=weigh)
-    videos = found.corpus.videos
+    found = index([folder / "mutants"], folder / "corpus", running=running, progress=weigh)
+    videos = found.videos
     assert {video.path for video in videos} == set(made)
     assert len(videos) == count
     assert all(video.reason for video in videos if video.status != "ok")
     assert not {video.status for video in videos} & {"crashed", "too slow", "too large"}
-    good = found.corpus.select("all")
+    good = found.select("all")
     assert count / 20 < len(good) < count
     tasks = [task_of(video, pieces(video, 4.0)) for video in good]
     done = run_job(Work(decode_piece, whole=counted), tasks, lambda some: None, running=running, progress=weigh)

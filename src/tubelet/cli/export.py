@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from tubelet.formats.export import export_run
+    from tubelet.formats.export import export
 
-    made = export_run(**fields_of(args))
+    made = export(**fields_of(args))
     for target, difference in made.differences.items():
         print(f"{target}: loaded again, relative difference {difference:.1e}")
     if made.text_difference is not None:

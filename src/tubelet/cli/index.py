@@ -69,10 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from tubelet.corpus.index import index_videos
+    from tubelet.corpus.index import index
     from tubelet.corpus.summary import summary
     from tubelet.progress import Bar
 
     with Bar("looking into", "files") as bar:
-        indexed = index_videos(**fields_of(args), running=running_of(args), progress=bar)
-    print("\n".join(summary(indexed, args.out, segmented=args.segment is not None)))
+        corpus = index(**fields_of(args), running=running_of(args), progress=bar)
+    print("\n".join(summary(corpus, args.out, segmented=args.segment is not None)))

@@ -27,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from tubelet.corpus.listing import told_of_lists
-    from tubelet.inference.predict import predictions
+    from tubelet.inference.predict import predict
     from tubelet.progress import Bar
 
     out = new_file(args.out, args.force)
     with Bar("labelling", "videos") as bar:
-        found = predictions(
+        found = predict(
             args.run, args.sources,
             split=args.split, unseen=args.unseen, views=args.views, all_classes=args.all, classifier=args.classifier,
             batch=args.batch, running=running_of(args), progress=bar,

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from tubelet.files import file_name, within
-    from tubelet.inference.search import find, keep
+    from tubelet.inference.search import keep, search
     from tubelet.progress import Bar
 
     folder, asked = Path(args.run), args.text or f"like {args.like}"
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
         else within(folder, "pictures", f"{file_name(f'search {asked}')}.png")
     )
     with Bar("reading", "clips") as bar:
-        found = find(
+        found = search(
             folder, args.text,
             like=args.like, on=args.on, split=args.split, top=args.top, aligner=args.aligner, batch=args.batch,
             progress=bar,

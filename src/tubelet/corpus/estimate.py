@@ -25,16 +25,15 @@ TRAINED = 153e9  # floating-point operations of one clip of the recipe `videomae
 TOKEN = 0.17e9  # floating-point operations of CLIP ViT-B/32 for one token
 
 
-def estimate(indexed: Indexed) -> list[str]:
+def estimate(corpus: Indexed) -> list[str]:
     """One line for each step that the corpus allows."""
-    corpus = indexed.corpus
     videos = corpus.select("all")
     lines = []
     of_video: dict[str, set[str]] = {}
     for caption in corpus.captions:
         of_video.setdefault(caption.video, set()).add(normalise_text(caption.text))
     if captioned := [video for video in videos if video.id in of_video]:
-        decoding = sum(video.frames for video in captioned) / frames_a_second(indexed) / cores()
+        decoding = sum(video.frames for video in captioned) / frames_a_second(corpus) / cores()
         layers = [max(1.0, video.duration * LAYERS) for video in captioned]
         cells = [count * CELLS**2 * aspect(video) for count, video in zip(layers, captioned, strict=True)]
         maps = sum(count * len(of_video[video.id]) for count, video in zip(cells, captioned, strict=True)) * 2
@@ -56,9 +55,9 @@ def estimate(indexed: Indexed) -> list[str]:
     return lines
 
 
-def frames_a_second(indexed: Indexed) -> float:
+def frames_a_second(corpus: Indexed) -> float:
     """How fast one process decoded while looking into the files."""
-    return indexed.decoded / indexed.seconds if indexed.seconds else 300.0
+    return corpus.decoded / corpus.seconds if corpus.seconds else 300.0
 
 
 def clips_a_second(videos: Sequence[Video], clip: Clip | None = None) -> float | None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,17 +32,29 @@ LIMIT = 120.0  # seconds that one file may take
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Indexed:
-    """The corpus, and what the user should know of how it came about."""
+class Indexed(Corpus):
+    """A corpus that was just made, with what the user should know of how it came about."""
 
-    corpus: Corpus
-    added: int  # rows
-    looked_again: str  # how many rows are unchanged, changed, moved, missing and new; empty of a new corpus
-    remarks: tuple[str, ...]
-    decoded: int  # frames decoded while looking into the files
-    seconds: float  # of one process, for that
-    done: Done
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        added: int,
+        looked_again: str,
+        remarks: Sequence[str],
+        decoded: int,
+        seconds: float,
+        done: Done,
+    ) -> None:
+        super().__init__(corpus.folder, corpus.about)
+        self.added = added  # rows
+        self.looked_again = (
+            looked_again  # how many rows are unchanged, changed, moved, missing and new; "" of a new one
+        )
+        self.remarks = tuple(remarks)
+        self.decoded = decoded  # frames decoded while looking into the files
+        self.seconds = seconds  # of one process, for that
+        self.done = done
 
 
 def index(
@@ -67,7 +79,7 @@ def index(
     square_pixels: bool | None = None,
     running: Running | None = None,
     progress: Progress = silent,
-) -> Corpus:
+) -> Indexed:
     """Looks into every video of the sources (folders, video files, lists) and writes the corpus folder `out`.
 
     `labels` and `captions` are tables, `path,label[,group][,split]` and `path,caption[,source][,time]`; rows that name
@@ -80,39 +92,6 @@ def index(
     With a `dataset` ("ucf101", or a `Dataset` with its choices), the sources are its official annotation files and
     `videos` the folder that holds its files; some have a `split` or a `target` to choose. `frame_rate` is that of image
     sequences; `deinterlace` and `square_pixels` change how frames are read.
-    """
-    return index_videos(
-        sources, out,
-        labels=labels, captions=captions, labels_from_folders=labels_from_folders, strict=strict, segment=segment,
-        name=name, update=update, verify=verify, root=root, dataset=dataset, videos=videos, split=split, target=target,
-        frame_rate=frame_rate, deinterlace=deinterlace, square_pixels=square_pixels, running=running, progress=progress,
-    ).corpus  # fmt: skip
-
-
-def index_videos(
-    sources: str | Path | Sequence[str | Path],
-    out: str | Path,
-    *,
-    labels: str | Path | None = None,
-    captions: str | Path | None = None,
-    labels_from_folders: bool = False,
-    strict: bool = False,
-    segment: float | int | str | None = None,
-    name: str | None = None,
-    update: bool = False,
-    verify: bool = False,
-    root: str | Path | None = None,
-    dataset: Dataset | str | None = None,
-    videos: str | Path | None = None,
-    split: str | None = None,
-    target: str | None = None,
-    frame_rate: float | int | None = None,
-    deinterlace: bool | None = None,
-    square_pixels: bool | None = None,
-    running: Running | None = None,
-    progress: Progress = silent,
-) -> Indexed:
-    """As `index`, with what the user should know of how the corpus came about.
 
     What can be wrong with the request is said before the first file is opened, and then nothing is written.
     """
@@ -194,7 +173,7 @@ def index_videos(
         finish=partial(shutil.rmtree, out / LOOKED),
     )
     return Indexed(
-        corpus=corpus,
+        corpus,
         added=len(rows) - len(known),
         looked_again=counts if old else "",
         remarks=(*listing.remarks, *(table.told() for table in listing.tables)),

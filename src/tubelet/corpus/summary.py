@@ -12,9 +12,8 @@ from tubelet.corpus.table import Corpus
 FEW = 5  # videos of a split on which a figure says nothing
 
 
-def summary(indexed: Indexed, out: str | Path, segmented: bool = False) -> list[str]:
+def summary(corpus: Indexed, out: str | Path, segmented: bool = False) -> list[str]:
     """A line each: what is in the corpus, what is not and why, and what the next steps will cost."""
-    corpus = indexed.corpus
     usable = corpus.select("all")
     lines = [f"{corpus.name} in {out}: {len(corpus.videos)} rows, {len(usable)} ok", *failures(corpus)]
     if usable:
@@ -30,12 +29,12 @@ def summary(indexed: Indexed, out: str | Path, segmented: bool = False) -> list[
         lines += contents(corpus)
         if middle > 30 and not segmented:
             lines.append(f"  long videos: --segment 10s would make about {sum(lengths) / 10:.0f} rows of them")
-    lines += [f"  note: {remark}" for remark in indexed.remarks]
-    lines.append(f"  {indexed.done.told('files')}")
-    if indexed.looked_again:
-        lines.append(f"  looked at again: {indexed.looked_again}")
+    lines += [f"  note: {remark}" for remark in corpus.remarks]
+    lines.append(f"  {corpus.done.told('files')}")
+    if corpus.looked_again:
+        lines.append(f"  looked at again: {corpus.looked_again}")
     if usable:
-        lines += ["next steps, estimated on this machine:", *(f"  {line}" for line in estimate(indexed))]
+        lines += ["next steps, estimated on this machine:", *(f"  {line}" for line in estimate(corpus))]
     else:
         lines.append(f"  none can be used; see status and reason in {out}/videos.parquet")
     return lines

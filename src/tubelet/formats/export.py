@@ -41,28 +41,15 @@ def export(
     layout: Layout = "official",
     aligner: str | Path | None = None,
     license: str | None = None,
-) -> list[Path]:
-    """Writes a run for other software into the new folder `out`, with a model card, and returns its files.
+) -> Exported:
+    """Writes a run for other software into the new folder `out`, with a model card.
 
     `to` is one target or several: "transformers", "onnx", "torch-export" or "safetensors" (in a `layout` of names).
     `decoder` adds the decoder, where a target can hold it. With "onnx" and a contrast head the text side is written
-    too, of the `aligner` (that of the run's corpus where it is not given). `license` is for the card.
+    too, of the `aligner` (that of the run's corpus where it is not given). `license` is for the card. What is
+    returned names the files, and how far what is loaded again is from the run.
     """
-    return export_run(run, to, out, decoder=decoder, layout=layout, aligner=aligner, license=license).files
-
-
-def export_run(
-    run: str | Path | Run,
-    to: Target | Sequence[Target],
-    out: str | Path,
-    *,
-    decoder: bool = False,
-    layout: Layout = "official",
-    aligner: str | Path | None = None,
-    license: str | None = None,
-) -> Exported:
-    """As `export`, with how far what is loaded again is from the run."""
-    folder, out = run.folder if isinstance(run, Run) else Path(run), Path(out)
+    folder, out = Path(run), Path(out)
     targets = list(dict.fromkeys([to] if isinstance(to, str) else to))
     if unknown := [target for target in targets if target not in TARGETS]:
         raise RecipeError(f"there is no export to {unknown[0]!r}; one of: {', '.join(TARGETS)}")

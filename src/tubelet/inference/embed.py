@@ -46,7 +46,7 @@ def load_encoder(path: str | Path | Run, *, trust_code: bool = False) -> Encoder
     A run whose own classes stand in a file of code is opened only with `trust_code`, which runs that file. The encoder
     carries the clip size (`encoder.clip`) and the frame sampling (`encoder.sampling`) that it was trained with.
     """
-    path = path.folder if isinstance(path, Run) else Path(path).expanduser()
+    path = Path(path).expanduser()
     run = path.parent if path.is_file() else path
     if not path.exists():
         raise WeightsError(f"there is no run folder and no checkpoint at {path}; train one with `tubelet pretrain`")

@@ -31,7 +31,7 @@ Judged = dict[str, dict[str, Any]]
 HELD = 256 << 20  # bytes of decoded clips that wait for the classifier
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictions:
     """Labels of videos, a row each, and what the user should know of them."""
 
@@ -50,40 +50,18 @@ class Predictions:
         frame.attrs["classes"] = list(self.classifier.classes)
         return frame
 
+    def __repr__(self) -> str:
+        return str(self.to_pandas())
+
+    def _repr_html_(self) -> str:
+        return str(self.to_pandas().to_html(index=False))
+
     def write(self, out: Path) -> None:
         """As Parquet, whole or not at all."""
         write_parquet(out, self.table)
 
 
 def predict(
-    run: str | Path | Run,
-    sources: Source | Sequence[Source],
-    *,
-    split: str | None = None,
-    unseen: bool = False,
-    views: str | Sequence[View] | None = None,
-    all_classes: bool = False,
-    classifier: str | None = None,
-    batch: int = 16,
-    running: Running | None = None,
-    progress: Progress = silent,
-) -> "pd.DataFrame":
-    """The labels of videos, folders, lists of videos or corpora, by the classifier of a run: a row a video.
-
-    Columns: id, path, start, end, label, probability, caution (unlike what the classifier learned from), status,
-    reason, trained_on. A video that cannot be read keeps its row. Of corpora, `split` takes only those videos, and
-    `unseen` only those that the classifier has not learned from. `views` is pieces x squares of a video ("5x3";
-    otherwise as it was tested). `all_classes` adds the probability of every class, in the order of
-    `frame.attrs["classes"]`. `classifier` names one where a run has several.
-    """
-    return predictions(
-        run, sources,
-        split=split, unseen=unseen, views=views, all_classes=all_classes, classifier=classifier, batch=batch,
-        running=running, progress=progress,
-    ).to_pandas()  # fmt: skip
-
-
-def predictions(
     run: str | Path | Run | SavedClassifier,
     sources: Source | Sequence[Source],
     *,
@@ -96,13 +74,19 @@ def predictions(
     running: Running | None = None,
     progress: Progress = silent,
 ) -> Predictions:
-    """As `predict`, with what failed, what was done, and the classifier."""
+    """The labels of videos, folders, lists of videos or corpora, by the classifier of a run: a row a video.
+
+    `to_pandas()` has the columns id, path, start, end, label, probability, caution (unlike what the classifier learned
+    from), status, reason, trained_on. A video that cannot be read keeps its row. Of corpora, `split` takes only those
+    videos, and `unseen` only those that the classifier has not learned from. `views` is pieces x squares of a video
+    ("5x3"; otherwise as it was tested). `all_classes` adds the probability of every class, in the order of
+    `frame.attrs["classes"]`. `classifier` names one where a run has several.
+    """
     chosen = parse(views) if isinstance(views, str) else views
     if isinstance(run, SavedClassifier):
         judge = run
     else:
-        folder = run.folder if isinstance(run, Run) else run
-        judge = load_classifier(folder, classifier, "cuda" if torch.cuda.is_available() else "cpu")
+        judge = load_classifier(Path(run), classifier, "cuda" if torch.cuda.is_available() else "cpu")
     clip, sampling, chosen = judge.clip, judge.data.sampling, chosen or judge.views
     videos = Sources.of(listed(sources), split, *([judge.learned_from] if unseen else [])).videos()
     pieces = [piece_of(row, video, clip, sampling, chosen) for row, video in videos]

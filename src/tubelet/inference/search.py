@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Found:
     """What a search found in a corpus, and what the user should know of it."""
 
@@ -65,6 +65,12 @@ class Found:
     def captions(self, video: Video) -> list[str]:
         return list(dict.fromkeys(caption.text for caption in self.corpus.captions_of(video)))
 
+    def __repr__(self) -> str:
+        return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        return str(self.to_pandas().to_html(index=False))
+
     def lines(self) -> list[str]:
         """In words, for the command line."""
         lines = []
@@ -90,36 +96,19 @@ def search(
     aligner: str | Path | None = None,
     batch: int = 16,
     progress: Progress = silent,
-) -> "pd.DataFrame":
-    """The clips of a corpus that lie nearest to a text, or that look `like` a clip; a row each, the nearest first.
-
-    Columns: id, score (cosine), split, label, captions, trained_on, path, start, end. For a text the run was trained
-    with captions. `like` is a video file or an id of the corpus, with "@12.5" from so many seconds on. `on` is the
-    corpus, that of the run where it is not given. `aligner` is what embeds a text that is no caption of the corpus.
-    """
-    return find(
-        run, text, like=like, on=on, split=split, top=top, aligner=aligner, batch=batch, progress=progress
-    ).to_pandas()
-
-
-def find(
-    run: str | Path | Run,
-    text: str | None = None,
-    *,
-    like: str | Path | None = None,
-    on: str | Path | Corpus | None = None,
-    split: str = "all",
-    top: int = 12,
-    aligner: str | Path | None = None,
-    batch: int = 16,
-    progress: Progress = silent,
 ) -> Found:
-    """As `search`, with what was searched and what the user should know."""
+    """The clips of a corpus that lie nearest to a text, or that look `like` a clip, the nearest first.
+
+    `to_pandas()` of what is found has a row a clip: id, score (cosine), split, label, captions, trained_on, path,
+    start, end. For a text the run was trained with captions. `like` is a video file or an id of the corpus, with
+    "@12.5" from so many seconds on. `on` is the corpus, that of the run where it is not given. `aligner` is what embeds
+    a text that is no caption of the corpus.
+    """
     if top < 1:
         raise RecipeError(f"--top must be at least 1, not {top}")
     if (text is None) == (like is None):
         raise RecipeError('a search is for a text or for a clip: `tubelet search RUN "a red star"`, or --like CLIP')
-    folder = run.folder if isinstance(run, Run) else Path(run)
+    folder = Path(run)
     plan = read_run_config(folder)
     config, task = load_task(folder)
     home = plan.corpus["path"]

@@ -43,6 +43,10 @@ class Run:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
 
+    def __fspath__(self) -> str:
+        """A run stands wherever the path of its folder does."""
+        return str(self.folder)
+
     @property
     def kind(self) -> str:
         """ "pretrain", "finetune" or "imported"; "" where nothing has been written yet."""
