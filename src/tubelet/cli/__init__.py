@@ -175,6 +175,7 @@ def run(argv: list[str]) -> int:
         print(module.help_on([word for word in rest if word not in ("-h", "--help")], parser))
         return 0
     args = parser.parse_intermixed_args(rest)
+    args.command = ["tubelet", *argv]
     together = verb in TOGETHER and not getattr(args, "dry_run", False)
     if not together and not first_alone(verb):
         return 0

@@ -6,10 +6,8 @@ The same command again resumes from the last checkpoint. `tubelet finetune RUN -
 
 import argparse
 import inspect
-import sys
-from pathlib import Path
 
-from tubelet.cli.options import add_limits, split_words
+from tubelet.cli.options import add_training, split_words, trained
 from tubelet.cli.parts import columns, listed
 
 
@@ -19,7 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "words", nargs="*", metavar="RECIPE|key=value", help="how (default: videomae), and fields of the recipe"
     )
     parser.add_argument("--on", metavar="CORPUS", help="corpus folder with labels (default: the run's)")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="new, or this same fine-tuning to go on with")
     parser.add_argument(
         "--labels-share", type=float, metavar="SHARE", help="use so much of train's labels, as 0.1 (the same as "
         "labels_share=0.1)",
@@ -31,70 +28,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="refuse --labels of which a row names no video")
     parser.add_argument("--allow-seen", action="store_true", help="test on a split that the aligner was trained on")
-    parser.add_argument(
-        "--allow-changed", action="store_true", help="go on with a run of which videos hold something else by now"
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="train nothing and write nothing: say what it would be, and what it takes",
-    )
-    add_limits(parser)
+    add_training(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    from tubelet.cli.options import tell
     from tubelet.cli.tables import print_result
     from tubelet.console import Console
-    from tubelet.corpus.table import Corpus
-    from tubelet.distributed import is_rank0, process_group
-    from tubelet.evaluations.labels import other_labels
-    from tubelet.progress import Bar
     from tubelet.runs.dry_run import dry_run_finetune
-    from tubelet.runs.finetune import corpus_of, finetune
+    from tubelet.runs.finetune import finetune
     from tubelet.runs.run import next_commands
 
-    words = words_of(args)
-    said: list[str] = []  # of the table of labels
-    labels = None
-    if args.labels or args.label:
-        corpus = Corpus.open(corpus_of(Path(args.run), args.on))
-        labels = other_labels(corpus, args.labels and Path(args.labels), args.label, said, args.strict)
-    if args.dry_run:
-        print("\n".join(dry_run_finetune(args.run, *words, on=args.on, labels=labels)))
-        return
-    command = ["tubelet", *sys.argv[1:]] if sys.argv[1:2] == ["finetune"] else spoken(args)
-    with process_group(), Bar(paced=False) as bar:
-        done = finetune(
-            args.run, *words, on=args.on, out=args.out, labels=labels, allow_seen=args.allow_seen,
-            allow_changed=args.allow_changed, command=command, progress=bar, tell=tell,
-        )  # fmt: skip
-        if not done.finished:
-            raise SystemExit(130)
-        if not is_rank0():
-            return
-    print(f"{args.out}: {done.summary}; {next_commands(done)}")
-    console = Console()
-    if (result := done.results.get("finetune")) is not None:
-        print_result(console, "finetune", result)
-        for line in said:
-            console.print(line, soft_wrap=True)
-        console.print(f"written to {Path(args.out) / 'results.json'}", soft_wrap=True)
-
-
-def words_of(args: argparse.Namespace) -> list[str]:
-    """The recipe and its fields, those that have an option of their own among them."""
     share = [] if args.labels_share is None else [f"labels_share={args.labels_share}"]
-    return [*args.words, *share, *(["scratch=True"] if args.scratch else [])]
-
-
-def spoken(args: argparse.Namespace) -> list[str]:
-    """The command in words, where it was not typed."""
-    words = ["tubelet", "finetune", args.run, *args.words]
-    for option in ("on", "out", "labels", "label", "labels_share"):
-        value = getattr(args, option)
-        words += [] if value is None else [f"--{option.replace('_', '-')}", str(value)]
-    return words + (["--scratch"] if args.scratch else []) + (["--allow-seen"] if args.allow_seen else [])
+    words = [args.run, *args.words, *share, *(["scratch=True"] if args.scratch else [])]
+    labels = {"labels": args.labels, "label": args.label, "strict": args.strict}
+    if args.dry_run:
+        print("\n".join(dry_run_finetune(*words, on=args.on, **labels)))
+    elif done := trained(finetune, args, *words, allow_seen=args.allow_seen, **labels):
+        print(f"{args.out}: {done.summary}; {next_commands(done)}")
+        if (result := done.results.get("finetune")) is not None:
+            console = Console()
+            print_result(console, "finetune", result)
+            console.print(f"written to {args.out}/results.json", soft_wrap=True)
 
 
 def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 from tubelet.errors import RunError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tubelet.jobs.runner import Done, Running
+    from tubelet.runs.run import Run
     from tubelet.video.limits import Limits
 
 SHOWN = 20  # failed videos named one by one
@@ -20,6 +23,35 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         "--limit", type=float, metavar="SECONDS", help="time that reading a clip may take (default: 300)"
     )
     parser.add_argument("--memory", type=float, metavar="GIB", help="memory that its frames may take (default: 4)")
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Of a command that trains into a run folder."""
+    parser.add_argument("--out", required=True, metavar="RUN", help="run folder: new, or this same run to go on with")
+    parser.add_argument(
+        "--allow-changed", action="store_true", help="go on with a run of which videos hold something else by now"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="train nothing and write nothing: say what it would be, and what it takes",
+    )
+    add_limits(parser)
+
+
+def trained(train: "Callable[..., Run]", args: argparse.Namespace, *words: str, **options: Any) -> "Run | None":
+    """Trains under a bar; the run on the first rank, where it is finished. One that was stopped ends the command."""
+    from tubelet.distributed import is_rank0, process_group
+    from tubelet.progress import Bar
+
+    with process_group(), Bar(paced=False) as bar:
+        run = train(
+            *words, on=args.on, out=args.out, allow_changed=args.allow_changed, command=args.command, progress=bar,
+            tell=tell, **options,
+        )  # fmt: skip
+        if not run.finished:
+            raise SystemExit(130)
+        return run if is_rank0() else None
 
 
 def add_processes(parser: argparse.ArgumentParser, seconds: float = 300.0) -> None:
@@ -68,10 +100,10 @@ def running_of(args: argparse.Namespace) -> "Running":
     return Running(limits_of(args) or Limits(), getattr(args, "retry_failed", False))
 
 
-def fields_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of this command alone, under the names that they have in Python."""
-    shared = ("workers", "limit", "memory", "retry_failed", "threads", "trust_code")
-    return {name: value for name, value in vars(args).items() if name not in shared}
+def fields_of(args: argparse.Namespace, *without: str) -> dict[str, Any]:
+    """The options of this command alone, under the names that they have in Python, but for those named."""
+    others = ("workers", "limit", "memory", "retry_failed", "threads", "trust_code", "command", *without)
+    return {name: value for name, value in vars(args).items() if name not in others}
 
 
 def split_words(words: list[str]) -> tuple[list[str], list[str]]:

@@ -7,7 +7,7 @@ key=value can override. On several GPUs: `torchrun --nproc-per-node 8 -m tubelet
 import argparse
 import inspect
 
-from tubelet.cli.options import add_limits, split_words
+from tubelet.cli.options import add_training, split_words, trained
 from tubelet.cli.parts import columns, listed
 
 
@@ -17,40 +17,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides", nargs="*", metavar="key=value", help="a field of the recipe, as in masker.ratio=0.9"
     )
     parser.add_argument("--on", required=True, metavar="CORPUS", help="corpus folder, from `tubelet index` or `synth`")
-    parser.add_argument("--out", required=True, metavar="RUN", help="run folder: new, or this same run to go on with")
-    parser.add_argument(
-        "--allow-changed", action="store_true", help="go on with a run of which videos hold something else by now"
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="train nothing and write nothing: say what it would be, and what it takes",
-    )
-    add_limits(parser)
+    add_training(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    from tubelet.cli.options import tell
-    from tubelet.distributed import is_rank0, process_group
-    from tubelet.progress import Bar
-    from tubelet.recipes import resolve_recipe
     from tubelet.runs.dry_run import dry_run
     from tubelet.runs.pretrain import pretrain
     from tubelet.runs.run import next_commands
 
+    words = [args.recipe, *args.overrides]
     if args.dry_run:
-        print("\n".join(dry_run(resolve_recipe(args.recipe, *args.overrides)[1], args.on, args.out)))
-        return
-    command = ["tubelet", "pretrain", args.recipe, *args.overrides, "--on", args.on, "--out", args.out]
-    with process_group(), Bar(paced=False) as bar:
-        done = pretrain(
-            args.recipe, *args.overrides, on=args.on, out=args.out, allow_changed=args.allow_changed, command=command,
-            progress=bar, tell=tell,
-        )  # fmt: skip
-        if not done.finished:
-            raise SystemExit(130)
-        if is_rank0():
-            print(f"{args.out}: {done.summary}; {next_commands(done, args.on)}")
+        print("\n".join(dry_run(*words, on=args.on, out=args.out)))
+    elif done := trained(pretrain, args, *words):
+        print(f"{args.out}: {done.summary}; {next_commands(done, args.on)}")
 
 
 def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:

@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from tubelet.errors import TubeletError
 from tubelet.jobs.pool import cores
 from tubelet.loading.loader import train_batches
 from tubelet.progress import clock
+from tubelet.recipes import resolve_recipe
 from tubelet.recipes.finetune import Finetune, resolve_finetune
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.division import Division
-from tubelet.runs.finetune import corpus_of
+from tubelet.runs.finetune import corpus_of, labels_of
 from tubelet.runs.folder import read_run_config
 from tubelet.runs.init import resolve_init
 from tubelet.runs.pretrain import fresh
@@ -34,9 +35,9 @@ STEPS = 3  # the first is not counted: it is slow
 DECODED = 3  # videos that are decoded to see how fast that is
 
 
-def dry_run(config: Pretrain, on: Path | str, out: Path | str) -> list[str]:
+def dry_run(recipe: str, *words: str, on: Path | str, out: Path | str) -> list[str]:
     """The lines that `tubelet pretrain --dry-run` prints. Whatever would refuse the training refuses this."""
-    config, _ = resolve_init(config, Path(out))
+    config, _ = resolve_init(resolve_recipe(recipe, *words)[1], Path(out))
     corpus = Corpus.open(Path(on))
     config.check(corpus)
     context = DistributedContext.here(config.precision)
@@ -58,15 +59,19 @@ def dry_run(config: Pretrain, on: Path | str, out: Path | str) -> list[str]:
 
 
 def dry_run_finetune(
-    run: Path | str, *words: str, on: Path | str | None = None, labels: Mapping[str, str] | None = None
+    run: Path | str,
+    *words: str,
+    on: Path | str | None = None,
+    labels: str | Path | None = None,
+    label: str | None = None,
+    strict: bool = False,
 ) -> list[str]:
     """The same of `tubelet finetune --dry-run`."""
     _, config = resolve_finetune(Path(run), read_run_config(run).config, *words)
     corpus = Corpus.open(corpus_of(Path(run), on))
     context = DistributedContext.here(config.precision)
-    division = Division.of(
-        corpus, config.data, labels, config.labels_share, config.held_out, config.seed, config.grid
-    )  # fmt: skip
+    given = labels_of(corpus, labels, label, strict)
+    division = Division.of(corpus, config.data, given, config.labels_share, config.held_out, config.seed, config.grid)
     task = config.build(len(division.classes)).to(context.device)
     began = time.monotonic()
     batch = next(

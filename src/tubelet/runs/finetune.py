@@ -14,6 +14,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.distributed import broadcast_from_rank0, is_rank0
 from tubelet.errors import RecipeError, RunError
 from tubelet.evaluations.contamination import Contamination
+from tubelet.evaluations.labels import other_labels
 from tubelet.evaluations.trained_on import TrainedOn
 from tubelet.progress import Progress, silent
 from tubelet.recipes.finetune import Finetune, resolve_finetune
@@ -39,7 +40,9 @@ def finetune(
     *words: str,
     on: Path | str | Corpus | None = None,
     out: Path | str,
-    labels: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | str | Path | None = None,
+    label: str | None = None,
+    strict: bool = False,
     allow_seen: bool = False,
     allow_changed: bool = False,
     command: Iterable[str] = (),
@@ -51,13 +54,14 @@ def finetune(
 
     `words` are the name of a recipe (`videomae` without one) and fields of it, as on the command line:
     `finetune(run, "tiny", "labels_share=0.1", out=folder, steps=50)`. `on` is the corpus, that of the run where it is
-    not named; `labels`, by video id, stand in place of the corpus's own. Asked to stop (Ctrl-C, SIGTERM) it saves, and
+    not named; `labels`, by video id or a table with a column `label`, stand in place of the corpus's own (`strict`
+    refuses a table of which a row names no video). Asked to stop (Ctrl-C, SIGTERM) it saves, and
     the run that it returns is not `finished`. Refused where the run's aligner was trained on clips of the test split,
     unless `allow_seen`; and where videos hold something else than when the run began, unless `allow_changed`.
     `progress` is called with the steps done, those in all, and the losses; `tell` with each line that the command line
     prints.
     """
-    source = run.folder if isinstance(run, Run) else Path(run)
+    source = Path(run)
     origin = read_run_config(source)
     name, config = resolve_finetune(source, origin.config, *words, **fields)
     folder, rates = Path(out), config.grid
@@ -69,16 +73,17 @@ def finetune(
     on = corpus_of(source, on)
     with session(config.precision, tell, progress) as ranks:
         corpus, tell = Corpus.open(on), ranks.tell
-        division = Division.of(corpus, config.data, labels, config.labels_share, config.held_out, config.seed, rates)
+        given = labels_of(corpus, labels, label, strict, tell)
+        division = Division.of(corpus, config.data, given, config.labels_share, config.held_out, config.seed, rates)
         contamination = Contamination.of(
             corpus, of_run(config.init), guided=origin.config.guided_by_text, compared=False,
-            source=origin.config.data.captions.source, labels=labels,
+            source=origin.config.data.captions.source, labels=given,
         )  # fmt: skip
         if division.test and not config.scratch:
             contamination.raise_if_trained_on("test", allow_seen)
         context = ranks.context
         steps = config.total(len(division.fit), context.world_size)
-        decided = {"weights": fingerprint(Path(config.init)), **digest_of(labels)}
+        decided = {"weights": fingerprint(Path(config.init)), **digest_of(given)}
         run_config = RunConfig(
             name, config, where(corpus), steps, context.world_size, context.precision, None, decided, tuple(command)
         )
@@ -122,6 +127,26 @@ def corpus_of(run: Path, on: Path | str | Corpus | None) -> Path:
     if not (path := on or read_run_config(run).corpus["path"]):
         raise RunError(f"{run} was imported and trained on no corpus here; name one with --on CORPUS")
     return Path(path)
+
+
+def labels_of(
+    corpus: Corpus,
+    labels: Mapping[str, str] | str | Path | None,
+    label: str | None,
+    strict: bool,
+    tell: Tell = quiet,
+) -> Mapping[str, str] | None:
+    """The labels that stand in place of the corpus's own: as they are, of a table, or a column of the truth of the
+    synthetic dataset."""
+    if isinstance(labels, Mapping):
+        return labels
+    if not (labels or label):
+        return None
+    said: list[str] = []
+    found = other_labels(corpus, Path(labels) if labels else None, label, said, strict)
+    for line in said:
+        tell(line)
+    return found
 
 
 def fingerprint(run: Path) -> str:
