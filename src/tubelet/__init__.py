@@ -8,9 +8,16 @@
     tubelet.saliency(corpus, Text())                          # what each caption names, in every frame
     run = tubelet.pretrain("tiny_text_guided", on=corpus, out="runs/mine")
     result = run.evaluate("linear", baselines=True)           # metrics with intervals, chance and baselines
+    page = tubelet.report(run)                                # pictures, curves, results, recipe, as one page of HTML
 
     encoder = tubelet.load_encoder(run)                       # a torch.nn.Module
     features = tubelet.embed(encoder, "clip.mp4")             # 1 x width
+    tuned = tubelet.finetune(run, out="runs/tuned")           # a classifier
+    labels = tubelet.predict(tuned, "clips/").to_pandas()     # a row per video
+
+Of the data: `captions`, `caption`, `maps` (how well saliency maps find what captions name) and `masks` (what maskers
+hide). Of many runs: `compare` and `study` (a declared grid of trainings, and what is significant). Weights in and out:
+`import_weights` and `export`. `search` finds clips; `synth` renders the dataset whose truth is known.
 
 Functions return values and print nothing; long ones take `progress=`, for which `tubelet.Bar()` draws a bar. The
 command line (`tubelet --help`) has the same words. Names are imported when they are first used (PEP 562), so that
@@ -25,6 +32,8 @@ if TYPE_CHECKING:  # what editors and type checkers see of the table below
     from tubelet.captioning.overview import captions as captions
     from tubelet.corpus.index import index as index
     from tubelet.corpus.table import Corpus as Corpus
+    from tubelet.diagnostics.maps import maps as maps
+    from tubelet.diagnostics.masks import masks as masks
     from tubelet.errors import TubeletError as TubeletError
     from tubelet.formats.export import export as export
     from tubelet.inference.embed import embed as embed
@@ -35,6 +44,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the table below
     from tubelet.prepare import saliency as saliency
     from tubelet.progress import Bar as Bar
     from tubelet.reports.compare import compare as compare
+    from tubelet.reports.page import report as report
     from tubelet.results import Metric as Metric
     from tubelet.results import Result as Result
     from tubelet.runs.evaluate import evaluate as evaluate
@@ -73,43 +83,18 @@ WHERE = {
     "import_weights": "tubelet.runs.imported",
     "index": "tubelet.corpus.index",
     "load_encoder": "tubelet.inference.embed",
+    "maps": "tubelet.diagnostics.maps",
+    "masks": "tubelet.diagnostics.masks",
     "predict": "tubelet.inference.predict",
     "pretrain": "tubelet.runs.pretrain",
+    "report": "tubelet.reports.page",
     "saliency": "tubelet.prepare",
     "search": "tubelet.inference.search",
     "study": "tubelet.studies.study",
     "synth": "tubelet.synthetic.corpus",
 }
 
-__all__ = [
-    "Bar",
-    "Batch",
-    "Budget",
-    "Clip",
-    "Corpus",
-    "Mask",
-    "Metric",
-    "Result",
-    "Run",
-    "TubeletError",
-    "align",
-    "caption",
-    "captions",
-    "compare",
-    "embed",
-    "evaluate",
-    "export",
-    "finetune",
-    "import_weights",
-    "index",
-    "load_encoder",
-    "predict",
-    "pretrain",
-    "saliency",
-    "search",
-    "study",
-    "synth",
-]
+__all__ = list(WHERE)
 
 
 def __getattr__(name: str) -> object:

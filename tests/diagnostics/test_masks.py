@@ -18,20 +18,24 @@ from tubelet.diagnostics.masks import (
     Measured,
     agreement,
     drawn_crop,
-    measure,
+    masks,
     plain_data,
 )
 from tubelet.diagnostics.truth import TrueClip, followed
 from tubelet.loading.augment import Augment
+from tubelet.loading.data import Data
 from tubelet.maskers import Adaptive, Centre, Motion, Oracle, Random, Text, Tube
 from tubelet.models.encoder import Vit
+from tubelet.recipes.pretrain import Pretrain
 from tubelet.synthetic import Size, Truth, truth, write_synth
 from tubelet.types import Clip
 from tubelet.video.crop import Crop
 from tubelet.video.reader import write_video
+from tubelet.video.sampling import Sampling
 
 CLIP = Clip(frames=8, size=48, tubelet_frames=2, tubelet_size=8)  # 4 6 6
 VIT = Vit(width=32, depth=1, heads=2)
+LIKE = Pretrain(clip=CLIP, encoder=VIT, data=Data(sampling=Sampling(stride=2)), steps=1)
 SMALL = ["clip.frames=8", "clip.size=48", "clip.tubelet_size=8", "encoder.width=32", "encoder.depth=1",
          "encoder.heads=2"]  # fmt: skip
 MASKERS = {"Random": Random(ratio=0.5), "Tube": Tube(ratio=0.5), "Oracle": Oracle(ratio=0.5), "Centre": Centre()}
@@ -50,7 +54,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 @pytest.fixture(scope="module")
 def measured(corpus: Corpus) -> Measured:
     others = {"Adaptive": Adaptive(ratio=0.5), "Text": Text(), "Motion": Motion()}
-    return measure(corpus, MASKERS | others, clip=CLIP, encoder=VIT, pictures=2)
+    return masks(corpus, maskers=MASKERS | others, like=LIKE, pictures=2)
 
 
 def test_the_oracle_covers_the_subject_and_chance_masks_their_share(measured: Measured) -> None:
@@ -73,7 +77,7 @@ def test_coverage_is_that_of_a_loop_over_pixels(corpus: Corpus) -> None:
     from tubelet import seeds
     from tubelet.loading.loader import eval_batches
 
-    got = measure(corpus, {"Random": Random(ratio=0.5)}, clip=CLIP, encoder=VIT, clips=3, seed=4)
+    got = masks(corpus, maskers={"Random": Random(ratio=0.5)}, like=LIKE, clips=3, seed=4)
     (videos,) = [[video for video in corpus.select("test") if video.id in got.videos]]
     for batch in eval_batches(corpus, videos, CLIP, plain_data(corpus), batch=1):
         key = torch.tensor([seeds.key(4, "masks", int(batch.source[0]))])
@@ -97,9 +101,10 @@ def test_in_crops_the_truth_is_cropped_as_the_clips_are(corpus: Corpus) -> None:
     """Of a quarter of the frame, by a loop over its pixels; what the oracle's cropped map finds is the subject."""
     augment = Augment(smallest=0.25, largest=0.25, aspect=1.0, flip=True)
     data = chz.replace(plain_data(corpus), augment=augment)
+    like = chz.replace(LIKE, data=data)
     maskers = {"Oracle": MASKERS["Oracle"], "Random": Random(ratio=0.5)}
-    cropped = measure(corpus, maskers, clip=CLIP, data=data, encoder=VIT, crops=True)
-    whole = measure(corpus, maskers, clip=CLIP, data=data, encoder=VIT)
+    cropped = masks(corpus, maskers=maskers, like=like, crops=True)
+    whole = masks(corpus, maskers=maskers, like=like)
     assert cropped.table()["Oracle"]["roc_auc"]["overall"]["mean"] > 0.99
     assert cropped.table()["Random"]["subject_hidden"]["overall"]["mean"] == pytest.approx(0.5, abs=0.06)
     assert cropped.protocol["crop"] != whole.protocol["crop"]
@@ -173,12 +178,12 @@ def test_what_cannot_be_measured_is_left_out_with_the_command_that_helps(measure
 
 
 def test_the_same_seed_gives_the_same_figures_and_another_other_masks(corpus: Corpus, measured: Measured) -> None:
-    again = measure(corpus, MASKERS, clip=CLIP, encoder=VIT, pictures=1)
+    again = masks(corpus, maskers=MASKERS, like=LIKE, pictures=1)
     assert {name: again.clips[name] for name in MASKERS} == {name: measured.clips[name] for name in MASKERS}
-    other = measure(corpus, {"Tube": MASKERS["Tube"]}, clip=CLIP, encoder=VIT, clips=CLIPS, seed=1)
+    other = masks(corpus, maskers={"Tube": MASKERS["Tube"]}, like=LIKE, clips=CLIPS, seed=1)
     assert other.videos == measured.videos
     assert other.clips["Tube"] != measured.clips["Tube"]
-    few = measure(corpus, {"Tube": MASKERS["Tube"]}, clip=CLIP, encoder=VIT, clips=5)
+    few = masks(corpus, maskers={"Tube": MASKERS["Tube"]}, like=LIKE, clips=5)
     assert len(few.videos) == 5
     assert set(few.videos) < set(measured.videos)
 

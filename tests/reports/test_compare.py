@@ -8,6 +8,7 @@ from scipy.stats import ttest_rel
 
 from tubelet import cli
 from tubelet.checksums import write_json
+from tubelet.cli.tables import shortened
 from tubelet.errors import RunError
 from tubelet.reports.compare import as_latex, as_markdown, compare
 from tubelet.reports.page import compose
@@ -138,6 +139,25 @@ def test_the_command_prints_and_writes_three_files_and_overwrites_nothing_of_the
     assert cli.main(words) == 2
     assert "is no comparison" in capsys.readouterr().err
     assert (tmp_path / "out" / "comparison.md").read_text() == "my notes"
+
+
+def test_long_names_leave_the_columns_of_the_terminal_readable(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    names = [f"{'a' * 100}{middle}{'z' * 100}" for middle in ("one", "two")]
+    runs = [write(tmp_path / name, 0, masker, 0.3) for name, masker in zip(names, ("Tube", "Text"), strict=True)]
+    assert cli.main(["compare", *map(str, runs)]) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("NOT THE SAME")]
+    assert max(map(len, table)) <= 120
+    assert any(line.split()[:2] == ["aaaaaaaaa…zzzzzzzz", "aaaaaaaaa…zzzzzzzz"] for line in table)
+    short = shortened([*names, "random initialisation", "a " * 40])
+    assert list(short.values()) == [
+        "aaaaaaaaa…zzzzzzzz",
+        "aaaaaaaaa…zzzzzzzz (2)",
+        "random initialisation",
+        "a " * 15 + "…" + " a" * 14 + " ",
+    ]
+    page = compose(read_runs(runs))
+    assert all(name in page for name in names)
 
 
 def test_runs_without_results_are_one_line(tmp_path):

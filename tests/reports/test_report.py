@@ -12,7 +12,7 @@ import pytest
 from tubelet.checksums import write_json
 from tubelet.cli import main
 from tubelet.errors import RunError
-from tubelet.reports.page import alike, commands, comparison, compose, glances, write_report
+from tubelet.reports.page import alike, commands, comparison, compose, glances, report
 from tubelet.reports.tables import results_tables
 from tubelet.results import Metric, Result, RunRecord, read_results, read_runs, write_result
 
@@ -73,9 +73,7 @@ def test_the_page_is_one_file_that_fetches_nothing(make_run, tmp_path):
 
 def test_the_same_runs_give_the_same_bytes(make_run, tmp_path):
     run = make_run(tmp_path / "run", steps=60)
-    assert (
-        write_report([run], tmp_path / "1.html").read_bytes() == write_report([run], tmp_path / "2.html").read_bytes()
-    )
+    assert report([run], tmp_path / "1.html").read_bytes() == report([run], tmp_path / "2.html").read_bytes()
 
 
 def test_several_runs_stand_side_by_side_under_their_own_names(make_run, tmp_path):
@@ -191,9 +189,9 @@ def test_a_file_that_is_no_report_is_not_overwritten_and_a_report_is(make_run, t
     mine = tmp_path / "notes.html"
     mine.write_text("my notes")
     with pytest.raises(RunError, match="not a report"):
-        write_report([run], mine)
+        report([run], mine)
     assert mine.read_text() == "my notes"
-    assert write_report([run], tmp_path / "r.html") == write_report([run], tmp_path / "r.html")
+    assert report([run], tmp_path / "r.html") == report([run], tmp_path / "r.html")
 
 
 def test_a_run_named_twice_is_refused(make_run, tmp_path):

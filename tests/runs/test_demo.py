@@ -5,7 +5,7 @@ import re
 from scipy import stats
 
 from tubelet import cli
-from tubelet.cli.demo import interval, spread
+from tubelet.reports.demo import interval, spread
 from tubelet.results import read_results
 
 

@@ -164,9 +164,9 @@ def report_pages(write_run: Callable[..., Path], folder: Path) -> list[Path]:
         for index in range(3)
     ]
     return [
-        page.write_report(runs[:1], folder / "one.html"),
-        page.write_report(runs, folder / "several.html"),
-        page.write_report(tuned_runs(folder / "tuned"), folder / "tuned.html"),
+        page.report(runs[:1], folder / "one.html"),
+        page.report(runs, folder / "several.html"),
+        page.report(tuned_runs(folder / "tuned"), folder / "tuned.html"),
     ]
 
 

@@ -13,11 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from tubelet.cli.tables import print_rows
+    from tubelet.cli.tables import print_rows, shortened
     from tubelet.console import Console
     from tubelet.errors import RunError
     from tubelet.reports.compare import compare, tables_of, write_comparison
-    from tubelet.reports.page import write_report
+    from tubelet.reports.page import report
 
     if args.out is not None and args.out.is_file():
         raise RunError(f"{args.out} is a file; name a folder with --out")
@@ -25,9 +25,11 @@ def run(args: argparse.Namespace) -> None:
     console = Console()
     for sentence in found.unfair:
         console.print(f"NOT THE SAME: {sentence}", soft_wrap=True)
-    for header, rows in tables_of(found):
+    short = shortened([*(method.name for method in found.methods), *found.others])
+    for table in tables_of(found):
+        header, *rows = ([short.get(cell, cell) for cell in row] for row in (table[0], *table[1]))
         print_rows(console, header, rows)
     if args.out is not None:
         write_comparison(found, args.out)
-        page = write_report(args.runs, args.out / "report.html")
+        page = report(args.runs, args.out / "report.html")
         console.print(f"written to {page.parent}: report.html, comparison.md, comparison.tex")

@@ -5,26 +5,10 @@ several seeds it also says by how much each run beats what needs no training, se
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from tubelet.results import Result
-
-    Results = Mapping[str, Result]  # by entry
 
 RUNS = {"reconstruction": "tiny", "text-guided": "tiny_text_guided"}
-COLUMNS = {  # of the table: evaluation and metric
-    "R²": ("reconstruction", "r2"),
-    "probe\nconcat": ("linear", "temporal_concat.accuracy"),
-    "probe\nmean": ("linear", "mean.accuracy"),
-    "kNN\nconcat": ("knn", "temporal_concat.accuracy"),
-    "text to\nvideo\nR@10": ("retrieval", "text_to_video.r@10"),
-}
-UNTRAINED = {"random": "random init", "mean_image": "mean image"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +28,11 @@ def run(args: argparse.Namespace) -> None:
     from rich.text import Text
 
     from tubelet import cli
+    from tubelet.cli.tables import print_table
     from tubelet.console import Console
     from tubelet.errors import RunError
+    from tubelet.reports.demo import margins, summary
+    from tubelet.results import read_results
 
     console = Console()
     began = time.monotonic()
@@ -58,10 +45,10 @@ def run(args: argparse.Namespace) -> None:
         if cli.run(command):
             raise RunError(f"the demo stopped at `tubelet {shlex.join(command)}`")
     console.print()
-    results = {run: [read(args.out / folder(run, seed, args.seed)) for seed in args.seed] for run in RUNS}
-    console.print(summary(results))
+    results = {run: [read_results(args.out / folder(run, seed, args.seed)) for seed in args.seed] for run in RUNS}
+    print_table(console, summary(results))
     if len(args.seed) > 1:
-        console.print(margins(results, args.seed))
+        print_table(console, margins(results, args.seed))
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     console.print(f"{minutes}:{seconds:02} minutes; the report, with pictures: {args.out / 'report.html'}")
 
@@ -101,91 +88,3 @@ def commands(args: argparse.Namespace) -> list[tuple[str, list[str]]]:
 
 def folder(run: str, seed: int, seeds: Sequence[int]) -> str:
     return run if len(seeds) == 1 else f"{run}-{seed}"
-
-
-def read(run: Path) -> "Results":
-    from tubelet.results import read_results
-
-    return read_results(run)
-
-
-def summary(results: Mapping[str, Sequence["Results"]]) -> "Table":
-    """Each run (the mean of its seeds, and the spread), and under it what needs no training."""
-    rows: list[tuple[str, list[list[float | None]]]] = []  # per row: per column: per seed
-    for run, seeds in results.items():
-        rows.append((run, [[number(one[part], metric) for one in seeds] for part, metric in COLUMNS.values()]))
-        rows += [(f"  {title}", of_baseline(seeds, name)) for name, title in UNTRAINED.items()]
-    *_, last = results.values()
-    rows.append(("supervised ceiling", of_baseline(last, "ceiling")))
-    chance = [
-        [one[part].metrics[metric].chance for one in last if metric in one[part].metrics]
-        for part, metric in COLUMNS.values()
-    ]
-    note = "" if len(last) == 1 else f"\nmean of {len(last)} seeds ± standard deviation"
-    return drawn(
-        f"held-out clips, percent; R² of the reconstruction, probe and kNN: motion{note}",
-        list(COLUMNS),
-        [(name, [*map(spread, row)]) for name, row in (*rows, ("chance", chance))],
-    )
-
-
-def margins(results: Mapping[str, Sequence["Results"]], seeds: Sequence[int]) -> "Table":
-    """By how many points each run's motion probe beats the baselines of its own seed."""
-    rows = []
-    for run, found in results.items():
-        for pool in ("concat", "mean"):
-            part, metric = COLUMNS[f"probe\n{pool}"]
-            for name, title in UNTRAINED.items():
-                points = [
-                    100 * (one[part].metrics[metric].value - (baseline(one, name, part, metric) or 0)) for one in found
-                ]
-                margin = [*(f"{point:+.1f}" for point in points), interval(points)]
-                rows.append((f"{run}, {pool}: over {title}", margin))
-    return drawn("margins in points, seed by seed; mean ± 95 % t-interval", [*map(str, seeds), "mean"], rows)
-
-
-def of_baseline(seeds: Sequence["Results"], name: str) -> list[list[float | None]]:
-    return [[baseline(one, name, part, metric) for one in seeds] for part, metric in COLUMNS.values()]
-
-
-def baseline(results: "Results", name: str, part: str, metric: str) -> float | None:
-    found = results[part].baselines.get(name)
-    return None if found is None else number(found, metric)
-
-
-def number(result: "Result", metric: str) -> float | None:
-    return result.metrics[metric].value if metric in result.metrics else None
-
-
-def spread(values: Sequence[float | None]) -> str:
-    """The mean in percent, with the standard deviation over seeds where they differ."""
-    import statistics
-
-    there = [100 * value for value in values if value is not None]
-    if not there:
-        return ""
-    mean = f"{statistics.mean(there):.1f}"
-    return mean if max(there) == min(there) else f"{mean} ± {statistics.stdev(there):.1f}"
-
-
-def interval(points: Sequence[float]) -> str:
-    """The mean of paired differences and half the width of its t-interval."""
-    from tubelet.stats import paired_t_test
-
-    found = paired_t_test(points)
-    return f"{found.mean:+.1f}" + (f" ± {found.half:.1f}" if found.half is not None else "")
-
-
-def drawn(title: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
-    )
-    table.add_column("", no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right")
-    for name, cells in rows:
-        table.add_row(name, *cells)
-    return table

@@ -11,10 +11,11 @@ The measure is the ROC area of a map for the subject, per clip, of a corpus of `
 import argparse
 from typing import TYPE_CHECKING
 
-from tubelet.cli.options import add_limits
+from tubelet.cli.options import add_limits, fields_of
 
 if TYPE_CHECKING:
-    from tubelet.corpus.table import Corpus
+    from tubelet.diagnostics.maps import MapMeasures
+    from tubelet.diagnostics.online import Difference
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,105 +37,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from tubelet.corpus.table import Corpus
-    from tubelet.errors import RecipeError
-
-    for name in ("every", "clips"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            raise RecipeError(f"--{name} must be at least 1, not {value}")
-    corpus = Corpus.open(args.corpus)
-    (compare if args.online else measure)(args, corpus)
-
-
-def measure(args: argparse.Namespace, corpus: "Corpus") -> None:
-    from pathlib import Path
-
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from tubelet.checksums import write_json
-    from tubelet.cli.saliency import source_of
-    from tubelet.console import Console
-    from tubelet.diagnostics import maps as measuring
-    from tubelet.diagnostics.truth import AGAINST
+    from tubelet.diagnostics.maps import maps, write_maps
+    from tubelet.diagnostics.online import compare_words
     from tubelet.progress import Bar
-    from tubelet.saliency_maps import Text
-    from tubelet.saliency_maps.text import aligner_of
 
-    names = [word for word in args.words if "=" not in word]
-    text = source_of(["Text", *(word for word in args.words if "=" in word)])
-    assert isinstance(text, Text)
-    source = args.source or ("subject" if "subject" in corpus.sources else None)
-    aligner = None if names else aligner_of(corpus, text.aligner, text.reading, text.scorer)
-    where = source, args.split, args.every, args.clips
+    if args.online:
+        with Bar("comparing", "clips") as bar:
+            print_difference(
+                compare_words(args.corpus, *args.words, split=args.split, clips=args.clips, progress=bar), args.split
+            )
+        return
     with Bar("measuring", "clips") as bar:
-        measured = (
-            measuring.measure_maps(corpus, names, *where, progress=bar)
-            if aligner is None
-            else measuring.measure_aligner(corpus, aligner, *where, progress=bar)
-        )
-    table = measured.table()
-    cameras = list(next(iter(table.values()))["all"])
-    title = f"ROC area per clip, mean over {len(measured.videos)} {args.split} clips"
-    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
-    shown.caption = "all patches / distractor patches only"
-    for column in ("", *cameras):
-        shown.add_column(column, justify="right" if column else "left", no_wrap=True)
-    for row, by_side in table.items():
-        pairs = ([by_side[against][camera]["mean"] for against in AGAINST] for camera in cameras)
-        shown.add_row(
-            row, *(" / ".join("-" if area != area else f"{area:.3f}".lstrip("0") for area in pair) for pair in pairs)
-        )
-    Console().print(shown)
-    error = next(iter(table.values()))["all"]["overall"]["error"]
-    about = getattr(aligner, "about", {})
-    trained = {name: about[name] for name in ("seconds", "processor_seconds", "settings") if name in about}
+        measured = maps(args.corpus, *args.words, **fields_of(args, "corpus", "words", "online", "out"), progress=bar)
+    print_measured(measured)
+    if args.out:
+        print(", ".join(map(str, write_maps(measured, args.out))))
+
+
+def print_measured(measured: "MapMeasures") -> None:
+    from tubelet.cli.tables import print_table
+    from tubelet.console import Console
+    from tubelet.diagnostics.tables import map_table
+
+    print_table(Console(), map_table(measured))
+    error = next(iter(measured.table().values()))["all"]["overall"]["error"]
+    aligner, spent = measured.protocol.get("aligner"), measured.trained.get("processor_seconds")
     print(
         f"standard error of the first figure {error:.3f}; grid {measured.protocol['grid']}"
-        + ("" if aligner is None else f"; {aligner.identity}")
-        + (f", trained in {about['processor_seconds']:g} s of processor time" if "processor_seconds" in trained else "")
+        + ("" if aligner is None else f"; {aligner}")
+        + ("" if spent is None else f", trained in {spent:g} s of processor time")
     )
-    if args.out:
-        folder = Path(args.out)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "maps.json", {**measuring.as_json(measured), "trained": trained})
-        measuring.write_sheet(measured, folder / "maps.png")
-        print(f"{folder / 'maps.json'}, {folder / 'maps.png'}")
 
 
-def compare(args: argparse.Namespace, corpus: "Corpus") -> None:
+def print_difference(found: "Difference", split: str) -> None:
     import statistics
 
-    from tubelet.cli.saliency import source_of
-    from tubelet.config import override
-    from tubelet.diagnostics.masks import plain_data
-    from tubelet.diagnostics.online import compare
-    from tubelet.errors import RecipeError
-    from tubelet.progress import Bar
-    from tubelet.recipes import Pretrain
-    from tubelet.saliency_maps import Text
-    from tubelet.saliency_maps.text import aligner_of
-
-    of_run = [word for word in args.words if word.partition("=")[0].partition(".")[0] in ("clip", "data")]
-    others = [word for word in args.words if word not in of_run]
-    for word in others:
-        if word.partition("=")[0] not in ("aligner", "reading", "scorer"):
-            raise RecipeError(
-                f"{word}: only aligner, reading, scorer and fields of clip and data can be set here, as in clip.size=64"
-            )
-    text, config = (
-        source_of(["Text", *others]),
-        override(Pretrain(data=plain_data(corpus, args.split), steps=1), of_run),
-    )
-    assert isinstance(text, Text)
-    aligner = aligner_of(corpus, text.aligner, text.reading, text.scorer)
-    with Bar("comparing", "clips") as bar:
-        found = compare(corpus, aligner, config.clip, config.data, args.clips or 64, progress=bar)
     for clip in found.failed:
         print(f"left out: {clip}")
     low = sorted(found.correlation)[len(found.correlation) // 20]
     print(
-        f"{len(found.correlation)} randomly cropped {args.split} clips, each with its cached map and its online map\n"
+        f"{len(found.correlation)} randomly cropped {split} clips, each with its cached map and its online map\n"
         f"correlation over the tubelets: mean {statistics.mean(found.correlation):.3f}, {low:.3f} or more in 95 %\n"
         f"hidden by Text at ratio 0.6: intersection over union {statistics.mean(found.iou):.2f} "
         f"(random masks {found.chance:.2f})\n"

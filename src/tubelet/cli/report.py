@@ -15,9 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from tubelet.reports.page import write_report
+    from tubelet.reports.page import report
 
-    page = write_report(args.runs, args.out)
+    page = report(args.runs, args.out)
     print(f"report: {page} ({page.stat().st_size / 1e6:.1f} MB)")
     if args.open:
         import webbrowser

@@ -23,7 +23,6 @@ from tubelet.cli.parts import listed
 
 if TYPE_CHECKING:
     from tubelet.corpus.table import Corpus
-    from tubelet.saliency_maps import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +36,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.errors import VideoError
     from tubelet.prepare import saliency
     from tubelet.progress import Bar
+    from tubelet.recipes.named import source_of
 
     corpus = Corpus.open(args.corpus)
     if not args.words:
@@ -60,23 +60,6 @@ def run(args: argparse.Namespace) -> None:
             f"{len(filled.failed)} of {filled.videos + len(filled.failed)} videos have no {' and '.join(filled.maps)} "
             f"maps (first: {first}: {reason}); {source.remedy}"
         )
-
-
-def source_of(words: list[str]) -> "Source":
-    """The source that these words name, with its fields."""
-    from tubelet.config import find_class, override
-    from tubelet.errors import RecipeError
-    from tubelet.recipes.find import is_file, load_file
-    from tubelet.saliency_maps import Source
-
-    names, fields = ([word for word in words if ("=" in word) == given] for given in (False, True))
-    if len(names) != 1:
-        said = f"not {len(names)}" if names else "not fields alone"
-        raise RecipeError(f"name one source of maps, as in `tubelet saliency CORPUS Text scorer=surgery`, {said}")
-    found = load_file(names[0], "source") if is_file(names[0]) else find_class("source", names[0], Source)
-    if not (isinstance(found, type) and issubclass(found, Source)):
-        raise RecipeError(f"{names[0]} is not a source of maps; name a class that derives from Source")
-    return override(found(), fields)
 
 
 def overview(corpus: "Corpus | None" = None) -> str:
@@ -105,6 +88,7 @@ def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
     for name, story in listed("tubelet.saliency_maps", "SOURCES"):
         if name in named:
             from tubelet.config import describe
+            from tubelet.recipes.named import source_of
 
             return f"{name}: {story}\n\n{describe(source_of([name, *fields]))}"
     return parser.format_help().rstrip()

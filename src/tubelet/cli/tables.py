@@ -8,10 +8,11 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
     from tubelet.console import Console
-    from tubelet.reports.tables import Table
+    from tubelet.reports.tables import Table, TextTable
     from tubelet.results import Result
 
 CLIPS = "clips of "  # what the rows of the counts begin with
+WORD, HEAD = 18, 60  # letters of a word, and of a whole name, in the head of a column
 NAMED = 8  # clips that failed and are named before the rest is counted
 
 
@@ -62,6 +63,21 @@ def remarks(result: "Result") -> list[str]:
     return [*lines, *(f"WARNING: {text}" for text in result.warnings), *(f"NOTE: {text}" for text in result.notes)]
 
 
+def shortened(names: Sequence[str]) -> dict[str, str]:
+    """Names as the head of a column has room for them; a number tells apart what comes out equal."""
+    short: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        said = cut(" ".join(cut(word, WORD) for word in name.split(" ")), HEAD)
+        same = sum(other.startswith(said) for other in short.values())
+        short[name] = f"{said} ({same + 1})" if same and said != name else said
+    return short
+
+
+def cut(text: str, room: int) -> str:
+    """The beginning and the end of a text that is too long."""
+    return text if len(text) <= room else f"{text[: room // 2]}…{text[len(text) - room + room // 2 + 1 :]}"
+
+
 def print_rows(console: "Console", header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table of text."""
     from rich import box
@@ -73,3 +89,23 @@ def print_rows(console: "Console", header: Sequence[str], rows: Sequence[Sequenc
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def print_table(console: "Console", table: "TextTable", first: tuple[int, int] | None = None) -> None:
+    """A table of figures with its title; `first` bounds the width of the first column, which else keeps its lines."""
+    from rich import box
+    from rich.table import Table as RichTable
+
+    drawn = RichTable(
+        title=table.title, title_justify="left", title_style="bold", caption=table.caption, box=box.SIMPLE_HEAD,
+        padding=0, pad_edge=False,
+    )  # fmt: skip
+    low, high = first or (None, None)
+    for name in table.header:
+        if drawn.columns:
+            drawn.add_column(name, justify="right", no_wrap=True)
+        else:
+            drawn.add_column(name, no_wrap=first is None, min_width=low, max_width=high)
+    for row in table.rows:
+        drawn.add_row(*row)
+    console.print(drawn)

@@ -6,7 +6,7 @@ averaged over clips. Start reading at `measure_aligner`, for the text maps of an
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,15 @@ from jaxtyping import Float32, UInt8
 
 from tubelet import seeds
 from tubelet.aligners.base import Aligner
+from tubelet.checksums import write_json
 from tubelet.contact_sheet import Row, draw, fitted, heat
 from tubelet.corpus.table import Corpus, Video, normalise_text
 from tubelet.diagnostics.truth import AGAINST, Table, areas_of, by_camera, coverage, plain
-from tubelet.errors import CorpusError
+from tubelet.errors import CorpusError, RecipeError
 from tubelet.progress import Progress, silent
-from tubelet.saliency_maps.text import embed_texts, similarity_maps
+from tubelet.recipes.named import source_of
+from tubelet.saliency_maps import Text
+from tubelet.saliency_maps.text import aligner_of, embed_texts, similarity_maps
 from tubelet.stores.maps import Maps
 from tubelet.stores.resample import area_weights
 from tubelet.synthetic import COLOURS, truth
@@ -67,6 +70,7 @@ class MapMeasures:
     areas: Areas
     examples: list[Example]
     protocol: dict[str, Any]
+    trained: Mapping[str, Any] = field(default_factory=dict)  # how the aligner was trained, where that is known
 
     def frame(self) -> "pandas.DataFrame":
         """A row per map, side and camera: map, against, camera, mean, error (standard error over clips), clips."""
@@ -83,6 +87,42 @@ class MapMeasures:
     def table(self) -> Table:
         """row -> against -> camera ("overall" first) -> mean, standard error over clips, clips."""
         return by_camera(self.areas, self.cameras)
+
+
+def maps(
+    corpus: Corpus | str | Path,
+    *words: str,
+    source: str | None = None,
+    split: str = "test",
+    every: int = 4,
+    clips: int | None = None,
+    progress: Progress = silent,
+) -> MapMeasures:
+    """How well saliency maps find what captions name, on a corpus whose ground truth is known.
+
+    `words` are names of maps that the corpus has ("motion"); without one, the text maps of an aligner are measured,
+    next to their controls, and fields say of which ("aligner=CLIP", "scorer=surgery"; the default is CORPUS/aligner).
+    `source` is that of the captions (`subject`, where it is there). Of so many `clips` of a split, `every` so many
+    frames are measured.
+    """
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+    for name, value in (("every", every), ("clips", clips)):
+        if value is not None and value < 1:
+            raise RecipeError(f"--{name} must be at least 1, not {value}")
+    names = [word for word in words if "=" not in word]
+    text = text_source([word for word in words if "=" in word])
+    source = source or ("subject" if "subject" in corpus.sources else None)
+    if names:
+        return measure_maps(corpus, names, source, split, every, clips, progress=progress)
+    aligner = aligner_of(corpus, text.aligner, text.reading, text.scorer)
+    return measure_aligner(corpus, aligner, source, split, every, clips, progress=progress)
+
+
+def text_source(fields: Sequence[str]) -> Text:
+    """The source of text maps that these fields say."""
+    found = source_of(["Text", *fields])
+    assert isinstance(found, Text)
+    return found
 
 
 def measure_aligner(
@@ -122,9 +162,11 @@ def measure_aligner(
         if len(examples) < pictures and number % max(len(clips) // pictures, 1) == 0:
             examples.append(Example(video.id, caption, frames, both[0], subject, areas["text map"]["all"][-1]))
         progress(number + 1, len(clips), "")
+    known_of = getattr(aligner, "about", {})
+    trained = {name: known_of[name] for name in ("seconds", "processor_seconds", "settings") if name in known_of}
     about = {"source": source, "grid": list(shape), "aligner": aligner.identity, "rows": ROWS}
     return MapMeasures(
-        [video.id for video, _ in clips], cameras, areas, examples, protocol_of(corpus, split, every) | about
+        [video.id for video, _ in clips], cameras, areas, examples, protocol_of(corpus, split, every) | about, trained
     )
 
 
@@ -254,6 +296,16 @@ def centre(count: int, rows: int, columns: int) -> Grid:
     return np.broadcast_to(-np.hypot(y[:, None], x), (count, rows, columns)).astype(np.float32)
 
 
+def write_maps(measured: MapMeasures, folder: str | Path) -> tuple[Path, Path]:
+    """maps.json, all figures, and maps.png, a picture of some clips."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = folder / "maps.json", folder / "maps.png"
+    write_json(files[0], as_json(measured))
+    write_sheet(measured, files[1])
+    return files
+
+
 def write_sheet(measured: MapMeasures, path: Path, columns: int = 4) -> None:
     """Frames, map and ground truth of some clips, a row each."""
     rows = []
@@ -274,6 +326,7 @@ def as_json(measured: MapMeasures) -> Mapping[str, Any]:
     return {
         "protocol": measured.protocol,
         "areas": plain(measured.table()),
+        "trained": measured.trained,
         "clips": [
             {
                 "video": video,

@@ -2,13 +2,14 @@
 
 One clip from the middle of every video, its centre square or as training crops it, at each masker's own ratio. The
 measures of the subject and of motion need the ground truth of a corpus of `tubelet synth`; the others are measured on
-any corpus. `MEASURES` defines each. Start reading at `measure`.
+any corpus. `MEASURES` defines each. Start reading at `masks`.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import chz
@@ -18,6 +19,7 @@ from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 
 from tubelet import seeds
+from tubelet.config import override
 from tubelet.corpus.captions import CaptionChoice
 from tubelet.corpus.table import Corpus, Video
 from tubelet.diagnostics.truth import Table, TrueClip, areas_of, by_camera, plain
@@ -28,12 +30,15 @@ from tubelet.loading.data import Data
 from tubelet.loading.loader import eval_batches
 from tubelet.loading.reader import check_length, nothing_in, open_maps
 from tubelet.loading.requests import CropOf
-from tubelet.maskers import MASKERS, TOKENS, Masker, Policy, Schedule
+from tubelet.maskers import TOKENS, Masker, Policy, Schedule
 from tubelet.maskers.vectors import per_time_step, speed
 from tubelet.models import Base, Encoder
 from tubelet.models.encoder import Vit
 from tubelet.models.patches import cut
 from tubelet.progress import Progress, silent
+from tubelet.recipes.named import maskers_of
+from tubelet.recipes.pretrain import Pretrain
+from tubelet.runs.folder import read_run_config
 from tubelet.types import Batch, Clip, Grid, Mask
 from tubelet.video.crop import Crop
 from tubelet.video.sampling import Sampling
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
     import pandas
 
 BATCH = 16
+FIELDS = ("clip", "data", "encoder")  # of a recipe: what can be set here
 MEASURES = {
     "visible": "tubelets of a clip that the encoder sees",
     "hidden": "share of the tubelets that is hidden: the chance level of subject_hidden",
@@ -147,27 +153,39 @@ class Measured:
         return found
 
 
-def measure(
-    corpus: Corpus,
+def masks(
+    corpus: Corpus | str | Path,
+    *words: str,
     maskers: Mapping[str, Masker] | None = None,
-    *,
-    clip: Clip | None = None,
-    data: Data | None = None,
-    encoder: Vit | None = None,
-    clips: int | None = None,
+    like: str | Path | Pretrain | None = None,
+    split: str = "test",
+    ratio: float | None = None,
+    clips: int = 100,
     seed: int = 0,
     pictures: int = 6,
     crops: bool = False,
     progress: Progress = silent,
 ) -> Measured:
-    """Every masker (by default every listed one) on the same clips of `data.split`, drawn by the seed if not all.
+    """What maskers hide of the same clips of a split, drawn by the seed if not all.
 
-    `crops` shows of each frame what training would, a crop drawn by `data.augment`, in place of the centre square.
-    Maskers whose maps are missing, or that cannot hide their share of so small a clip, are left out and named in
-    `left_out`. `CorpusError` where there is no clip, `RecipeError` where no masker is left.
+    `words` are maskers ("Tube", "Text:pick=bottom", "my.py:Mine:ratio=0.5"; none: every one) and fields of clip, data
+    and encoder ("clip.size=64"); `maskers` are objects, in place of names. `like` is a run, or a recipe, whose clips
+    and encoder are taken in place of a ViT-B on 224 pixels; `ratio` is that of all maskers that have one and were given
+    none. `crops` shows of each frame what training would, a crop drawn by `data.augment`, in place of the centre
+    square. Maskers whose maps are missing, or that cannot hide their share of so small a clip, are left out and named
+    in `left_out`. `CorpusError` where there is no clip, `RecipeError` where no masker is left.
     """
-    clip, data, encoder = clip or Clip(), data or plain_data(corpus), encoder or Base()
-    maskers = {part.__name__: part() for part in MASKERS} if maskers is None else maskers
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+    for name, value in (("clips", clips), ("pictures", pictures)):
+        if value < 1:
+            raise RecipeError(f"--{name} must be at least 1, not {value}")
+    fields_of_clips = [word for word in words if sets_a_field(word)]
+    if not crops and (unused := [word for word in fields_of_clips if word.startswith("data.augment")]):
+        raise RecipeError(f"{unused[0]}: say --crops too, else the centre square of every clip is measured")
+    config = configured(corpus, split, fields_of_clips, like)
+    clip, data, encoder = config.clip, config.data, config.encoder
+    if maskers is None:
+        maskers = maskers_of([word for word in words if not sets_a_field(word)], ratio)
     videos = sample_videos(corpus, data, clip, clips, seed)
     left_out = {
         name: reason
@@ -225,19 +243,40 @@ def measure(
     )
 
 
+def sets_a_field(word: str) -> bool:
+    """Whether the word is key=value, not a masker with its own after a colon."""
+    return "=" in word.partition(":")[0]
+
+
+def configured(corpus: Corpus, split: str, words: Sequence[str], like: str | Path | Pretrain | None) -> Pretrain:
+    """Which clips are measured, and with which encoder."""
+    for word in words:
+        if word.partition("=")[0].partition(".")[0] not in FIELDS:
+            raise RecipeError(
+                f"{word}: only fields of {', '.join(FIELDS)} can be set here; a masker's stand after "
+                "its name, as in Text:pick=bottom"
+            )
+        if word.startswith("data.split="):
+            raise RecipeError(f"{word}: say it with --split")
+    base = Pretrain(data=plain_data(corpus, split), encoder=Base(), steps=1)
+    if like is not None:
+        run = like if isinstance(like, Pretrain) else read_run_config(like).config
+        data = chz.replace(base.data, sampling=run.data.sampling, augment=run.data.augment)
+        base = chz.replace(base, clip=run.clip, encoder=run.encoder, data=data)
+    return override(base, words)
+
+
 def plain_data(corpus: Corpus, split: str = "test") -> Data:
     """Every second frame; captions of the source `subject` where there is one."""
     source = "subject" if "subject" in corpus.sources else None
     return Data(sampling=Sampling(stride=2), captions=CaptionChoice(source=source), split=split)
 
 
-def sample_videos(corpus: Corpus, data: Data, clip: Clip, clips: int | None, seed: int) -> list[Video]:
+def sample_videos(corpus: Corpus, data: Data, clip: Clip, clips: int, seed: int) -> list[Video]:
     """So many videos of the split, drawn by the seed, in the order of the table."""
     videos = corpus.select(data.split)
     if not videos:
         raise CorpusError(nothing_in(corpus, data.split))
-    if clips is not None and clips < 1:
-        raise RecipeError(f"at least 1 clip must be measured, not {clips}")
     order = seeds.generator(seed, "clips to mask", len(videos)).permutation(len(videos))
     videos = [videos[index] for index in sorted(order[:clips])]
     check_length(videos, clip, data.sampling)

@@ -4,16 +4,23 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from tubelet.aligners.base import Aligner
+from tubelet.config import override
 from tubelet.corpus.table import Corpus
+from tubelet.diagnostics.maps import text_source
+from tubelet.diagnostics.masks import plain_data
+from tubelet.errors import RecipeError
 from tubelet.loading.data import Data
 from tubelet.loading.loader import train_batches
 from tubelet.progress import Progress, silent
+from tubelet.recipes.pretrain import Pretrain
 from tubelet.saliency_maps.online import OnlineTextMaps, TextMaps
+from tubelet.saliency_maps.text import aligner_of
 from tubelet.stores.embeddings import Embeddings
 from tubelet.types import Batch, Budget, Clip, Mask
 
@@ -29,6 +36,29 @@ class Difference:
     chance: float  # the same of two random masks with as many hidden
     milliseconds: float  # of the aligner, a clip
     failed: tuple[str, ...]
+
+
+def compare_words(
+    corpus: Corpus | str | Path,
+    *words: str,
+    split: str = "test",
+    clips: int | None = None,
+    progress: Progress = silent,
+) -> Difference:
+    """The same as `compare`, by words: fields of text maps ("aligner=CLIP"), and of clip and data ("clip.size=64")."""
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+    if clips is not None and clips < 1:
+        raise RecipeError(f"--clips must be at least 1, not {clips}")
+    of_run = [word for word in words if word.partition("=")[0].partition(".")[0] in ("clip", "data")]
+    others = [word for word in words if word not in of_run]
+    for word in others:
+        if word.partition("=")[0] not in ("aligner", "reading", "scorer"):
+            raise RecipeError(
+                f"{word}: only aligner, reading, scorer and fields of clip and data can be set here, as in clip.size=64"
+            )
+    text, config = text_source(others), override(Pretrain(data=plain_data(corpus, split), steps=1), of_run)
+    aligner = aligner_of(corpus, text.aligner, text.reading, text.scorer)
+    return compare(corpus, aligner, config.clip, config.data, clips or 64, progress=progress)
 
 
 def compare(

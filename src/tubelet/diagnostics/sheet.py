@@ -9,14 +9,27 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
+from tubelet.checksums import write_json
 from tubelet.contact_sheet import Row, draw, resized, wrapped
 from tubelet.diagnostics.masks import Measured, Picture
+from tubelet.log import versions
+from tubelet.runs.folder import hardware
 
 TILE = 84  # pixels of a time step
 GAP = 2
 SIDE = 2 * TILE + GAP
 HIDDEN = np.array([38, 42, 54], np.float32)
 LEFT = 0.12  # share of a hidden tubelet's own colour that is left, to show what is hidden
+
+
+def write_masks(measured: Measured, folder: str | Path) -> tuple[Path, Path]:
+    """masks.json, all figures with the machine they were measured on, and masks.png, the contact sheet."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = folder / "masks.json", folder / "masks.png"
+    write_json(files[0], {"hardware": hardware(), "versions": versions(), **measured.as_json()})
+    write_sheet(measured, files[1])
+    return files
 
 
 def write_sheet(measured: Measured, path: Path) -> None:

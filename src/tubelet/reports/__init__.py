@@ -1,4 +1,4 @@
-"""The report: one self-contained page from run folders alone. Start reading at `page.write_report`.
+"""The report: one self-contained page from run folders alone. Start reading at `page.report`.
 
     pictures  the arrays that evaluations leave in a run folder, and their reading
     folder    a run folder, read whole; what is damaged is one clear line

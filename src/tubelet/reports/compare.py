@@ -8,6 +8,7 @@ is significant where the 95 % interval of the paired t-test, seed by seed, exclu
 import itertools
 import json
 import math
+import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class Comparison:
         return as_markdown(self)
 
 
-def compare(runs: Sequence[RunRecord | Path | str]) -> Comparison:
+def compare(runs: Sequence[RunRecord | os.PathLike[str] | str]) -> Comparison:
     """Of run folders, or of what was read of them; `RunError` where there is nothing to compare."""
     records = [run for run in runs if isinstance(run, RunRecord)] or read_runs(map(Path, runs))  # type: ignore[arg-type]
     methods = group(records)

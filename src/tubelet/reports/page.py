@@ -1,5 +1,6 @@
-"""The page: what is said about the runs, in which order. Start reading at `write_report`."""
+"""The page: what is said about the runs, in which order. Start reading at `report`."""
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,24 +30,27 @@ from tubelet.reports.tables import (
 from tubelet.results import UNREADABLE, RunRecord, finite, read_runs
 
 GENERATOR = "tubelet report"
+AnyPath = str | os.PathLike[str]
 SHOWN = 8  # sample clips on the page
 DRAWN = 20  # metrics of a comparison that are drawn; the table has all
 PROBED = ("accuracy", "r2", "r@1")  # metrics that are drawn over training time
 
 
-def write_report(folders: Sequence[Path | str], out: Path | str) -> Path:
-    """Reads the run folders and writes the page. An existing file is replaced only if it is a report."""
-    out = Path(out)
+def report(runs: AnyPath | Sequence[AnyPath], out: str | Path = "report.html") -> Path:
+    """Writes one self-contained page of runs: pictures, curves, results, recipe, and how to run them again; several
+    stand side by side. Returns its path. An existing file is replaced only if it is a report.
+    """
+    out, folders = Path(out), [runs] if isinstance(runs, str | os.PathLike) else runs
     if out.is_dir():
         raise RunError(f"{out} is a folder; name the file to write, such as --out {out / 'report.html'}")
     if is_another(out, GENERATOR):
         raise RunError(f"{out} exists and is not a report; choose another --out")
-    runs = read_runs([Path(folder) for folder in folders])
+    records = read_runs([Path(folder) for folder in folders])
     try:
-        page = compose(runs)
+        page = compose(records)
     except UNREADABLE as error:
         raise RunError(
-            f"{' or '.join(str(run.folder) for run in runs)} holds what no command of tubelet writes "
+            f"{' or '.join(str(run.folder) for run in records)} holds what no command of tubelet writes "
             f"({type(error).__name__}: {error}); restore its files, or measure again"
         ) from error
     write_atomically(out, page.encode())

@@ -26,6 +26,16 @@ CHOSEN = {
 
 
 @dataclass(frozen=True)
+class TextTable:
+    """What is text already: a title, the heads of the columns, and rows that begin with a name."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    caption: str | None = None
+
+
+@dataclass(frozen=True)
 class Cell:
     text: str
     interval: str = ""

@@ -1,6 +1,7 @@
 """Measure an encoder: any run, on any corpus, by any of the evaluations. Start reading at `evaluate`."""
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,9 +35,9 @@ from tubelet.runs.record import of_probe, of_run
 
 
 def evaluate(
-    run: Path | str,
+    run: str | os.PathLike[str],
     *protocols: str,
-    on: Path | str | None = None,
+    on: str | os.PathLike[str] | None = None,
     labels: Path | str | None = None,
     label: str | None = None,
     baselines: bool | Iterable[str] = False,
@@ -89,10 +90,10 @@ class Measured:
 
 
 def measure(
-    run: Path | str,
+    run: str | os.PathLike[str],
     words: Sequence[str],
     *,
-    on: Path | str | None = None,
+    on: str | os.PathLike[str] | None = None,
     labels: Path | str | None = None,
     label: str | None = None,
     baselines: bool | Iterable[str] = False,
