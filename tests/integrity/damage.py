@@ -27,9 +27,9 @@ from tubelet.jobs.shards import Series, chosen
 from tubelet.log import read_log
 from tubelet.reports.pictures import load_samples, load_thumbnails
 from tubelet.results import RunRecord, read_results
-from tubelet.runs.classifier import tuned_model
 from tubelet.runs.folder import read_run_config
 from tubelet.runs.imported import imported_head, read_about
+from tubelet.runs.tuned import tuned_model
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.frame_cache import Frames
 from tubelet.stores.maps import Maps

@@ -77,6 +77,35 @@ def test_it_is_measured_beside_its_own_result_and_its_probe_predicts_too(tuned, 
     assert status == 0, printed
 
 
+def test_its_classifier_is_measured_again_to_the_same_numbers(tuned, capsys):
+    before = read_results(tuned)["finetune"]
+    status, printed = said(capsys, "evaluate", tuned)
+    assert status == 0, printed
+    found = read_results(tuned)["finetune"]
+    for part in (
+        "metrics",
+        "counts",
+        "failed",
+        "details",
+        "protocol",
+        "classes",
+        "notes",
+        "corpus",
+        "view",
+        "step",
+        "seed",
+    ):
+        assert getattr(found, part) == getattr(before, part), part
+    assert set(found.warnings) == set(before.warnings)
+    assert found.contamination["shared"] == before.contamination["shared"]
+    assert found.settings == "FineTuned(views='1x1', samples=20)"
+    status, printed = said(capsys, "evaluate", tuned, "finetune.views=2x1")
+    assert status == 0, printed
+    assert read_results(tuned)["finetune"].protocol["test"].startswith("2x1 views")
+    status, printed = said(capsys, "evaluate", tuned, "finetune.views=1x1")
+    assert read_results(tuned)["finetune"].metrics == before.metrics
+
+
 def test_it_is_fine_tuned_again_from_its_own_weights(tuned, corpus, tmp_path, capsys):
     out = tmp_path / "again"
     words = ["optim.base_lr=1e-12", "optim.floor_lr=0", *(word for word in TINY if "rates" not in word)]

@@ -11,7 +11,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="folder that `tubelet pretrain`, `finetune` or `import` wrote")
     parser.add_argument("--on", metavar="CORPUS", help="corpus folder (default: the one it was trained on)")
     parser.add_argument(
-        "what", nargs="*", metavar="EVALUATION|key=value", help="what to measure (default: linear), and settings"
+        "what",
+        nargs="*",
+        metavar="EVALUATION|key=value",
+        help="what to measure, and settings (default: linear; of a fine-tuned run finetune: its classifier on test)",
     )
     parser.add_argument(
         "--baselines",

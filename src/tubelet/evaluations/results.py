@@ -32,7 +32,7 @@ def complete(
 ) -> Result:
     """The result with all that is the same for every evaluation."""
     known = contamination.of_split(getattr(evaluation, "split", "test"))
-    found = {**known.as_json(), "unknown": list(contamination.trained_on.unknown)}
+    found = {**result.contamination, **known.as_json(), "unknown": list(contamination.trained_on.unknown)}
     learned = evaluation.reads_features or "train" in result.counts
     warnings = [*(contamination.warnings() if learned else []), *known.warnings()]
     if learned and {"train", "test"} <= context.computed.keys():

@@ -13,9 +13,9 @@ from tubelet.objectives.contrast import ContrastLoss
 from tubelet.objectives.pixels import PixelLoss
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.runs.classifier import tuned_model
 from tubelet.runs.folder import RunConfig, load_task, read_kind, read_run_config, read_run_config_of
 from tubelet.runs.imported import imported_head
+from tubelet.runs.tuned import tuned_model
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tubelet.evaluations.features import outline
 from tubelet.evaluations.multiview import Predicted, Scores, predict
 from tubelet.loading.loader import train_batches
 from tubelet.log import Log
-from tubelet.progress import Progress, named, silent
+from tubelet.progress import Progress
 from tubelet.recipes.finetune import Finetune
 from tubelet.results import LOSS, Evaluated, Metric
 from tubelet.runs.division import Division
@@ -28,11 +28,9 @@ from tubelet.runs.start import Tell, decoding
 from tubelet.seeds import key
 from tubelet.tasks import Classification
 from tubelet.train import train
-from tubelet.video.views import CENTRE, View
 
 BEST = "best.safetensors"
 REFIT = "refit"  # the folder of the training on all of train
-CENTRE_ONLY = (CENTRE,)
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ class SaveBest:
             self.keep(step)
             self.log.write("evaluation", step, name=HELD_OUT, metrics={}, failed=[])
             return
-        found = on_videos(candidate, model.forward, candidate.division.select, CENTRE_ONLY)
+        found = on_centre(candidate, model.forward, candidate.division.select)
         metrics = compared(found, candidate.division.select, candidate.division.classes)
         index = standing(Evaluated(step, HELD_OUT, metrics))
         if self.top is None or index > self.top:
@@ -153,9 +151,8 @@ class SaveBest:
         write_safetensors(self.candidate.folder / BEST, tensors, {"step": str(step)})
 
 
-def on_videos(
-    candidate: "Candidate", scores: Scores, videos: Iterable[Video], views: Sequence[View], progress: Progress = silent
-) -> Predicted:
+def on_centre(candidate: Candidate, scores: Scores, videos: Sequence[Video]) -> Predicted:
+    """On the centre clip of each video."""
     config, context = candidate.config, candidate.context
 
     def forward(video: Tensor) -> Tensor:
@@ -163,10 +160,8 @@ def on_videos(
             return scores(video)
 
     return predict(
-        forward, candidate.corpus, list(videos), config.clip, config.data,
-        views=views, batch=config.batch, device=context.device,
-        progress=named(progress, "testing"),
-    )  # fmt: skip
+        forward, candidate.corpus, videos, config.clip, config.data, batch=config.batch, device=context.device
+    )
 
 
 def compared(found: Predicted, videos: Iterable[Video], classes: tuple[str, ...]) -> dict[str, Metric]:

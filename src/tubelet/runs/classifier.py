@@ -9,21 +9,19 @@ import chz
 import torch
 from torch import Tensor
 
-from tubelet.checkpoint import checkpoint_step, load_strictly
-from tubelet.checksums import Damaged, read_safetensors
+from tubelet.checkpoint import checkpoint_step
 from tubelet.corpus.table import Video
-from tubelet.errors import RunError, WeightsError
+from tubelet.errors import RunError
 from tubelet.evaluations.familiarity import Familiarity, read_familiarity
 from tubelet.evaluations.heads import FOLDER, read_head
 from tubelet.evaluations.trained_on import CLASSIFIER, FILE, PROBES, TrainedOn
 from tubelet.files import file_name
 from tubelet.loading.data import Data
-from tubelet.models import Classifier
 from tubelet.models.classifier import ScoreHead
-from tubelet.recipes.finetune import Finetune
-from tubelet.runs.folder import IMPORTED, load_task, read_kind, read_run_config_of, weights_file
+from tubelet.runs.folder import IMPORTED, load_task, read_kind, weights_file
 from tubelet.runs.imported import imported_head
 from tubelet.runs.record import of_run
+from tubelet.runs.tuned import tuned_model
 from tubelet.types import Clip
 from tubelet.video.views import View, parse
 
@@ -84,20 +82,6 @@ def imported(run: Path, head: ScoreHead, classes: tuple[str, ...], device: torch
         IMPORTED, classes, config.clip, plain_reading(config.data), parse("1x1"),
         lambda video: head(encoder.encode(video.to(device)).float()), of_run(run),
     )  # fmt: skip
-
-
-def tuned_model(run: Path) -> tuple[Finetune, Classifier, tuple[str, ...]]:
-    """The fine-tuned model that is kept, how it was made, and its classes."""
-    config = read_run_config_of(run, Finetune).config
-    path = weights_file(run)
-    try:
-        tensors, metadata = read_safetensors(path)
-        classes = tuple(metadata["classes"].split("\n"))
-    except (OSError, KeyError, Damaged) as error:
-        raise WeightsError(f"{path} cannot be read as a classifier ({error}); fine-tune again") from error
-    model = Classifier(config.encoder, config.clip, len(classes))
-    load_strictly(model, tensors, path)
-    return config, model.eval(), classes
 
 
 def tuned(run: Path, device: torch.device | str) -> SavedClassifier:

@@ -25,13 +25,16 @@ from tubelet.evaluations.heads import best_head, write_head
 from tubelet.evaluations.labels import other_labels
 from tubelet.evaluations.results import complete, entry_name, merge_result
 from tubelet.evaluations.trained_on import PROBES, TrainedOn
+from tubelet.evaluations.tuned import FineTuned, TunedContext
 from tubelet.files import file_name, within
 from tubelet.loading.data import Data
 from tubelet.progress import Progress, silent
+from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.results import Result
-from tubelet.runs.folder import load_task, read_run_config, weights_file
+from tubelet.runs.folder import load_task, read_kind, read_run_config, read_run_config_of, weights_file
 from tubelet.runs.record import of_probe, of_run
+from tubelet.runs.tuned import measured_anew, tuned_of
 
 
 def evaluate(
@@ -46,12 +49,15 @@ def evaluate(
 ) -> Result | dict[str, Result]:
     """Measures the encoder of a run and writes `RUN/results.json`: one result of one protocol, else by entry.
 
-    `protocols` are names of evaluations (`linear` where none is given), and settings such as "linear.grid=0.01,0.1" or
-    "data.sampling.stride=2"; `settings` are those of the one protocol that is named. `on` is another corpus than the
-    run's own, `labels` a CSV or Parquet file with a column `label`. `baselines`: True measures the encoder at random
-    initialisation, a mean image and the raw pixels too; or some of them by name.
+    `protocols` are names of evaluations (where none is given `linear`, of a fine-tuned run `finetune`: its classifier
+    on test), and settings such as "linear.grid=0.01,0.1" or "data.sampling.stride=2"; `settings` are those of the one
+    protocol that is named. `on` is another corpus than the run's own, `labels` a CSV or Parquet file with a column
+    `label`. `baselines`: True measures the encoder at random initialisation, a mean image and the raw pixels too; or
+    some of them by name.
     """
-    named = [word for word in protocols if "=" not in word] or ["linear"]
+    named = [word for word in protocols if "=" not in word] or [
+        FineTuned.name if read_kind(Path(run)) == "finetune" else "linear"
+    ]
     if settings and len(named) > 1:
         raise RecipeError(f"settings of {len(named)} evaluations are given by name, as in '{named[0]}.samples=100'")
     words = [*protocols, *(f"{named[0]}.{name}={written(value)}" for name, value in settings.items())]
@@ -108,7 +114,8 @@ def measure(
     if own and not re.fullmatch(r"[\w.+-]+", own):
         raise RecipeError(f"--as {own} must be one word of letters, digits and . + - _, as in --as sgd")
     plan = read_run_config(folder)
-    evaluations, data = choose(words, plan.config)
+    tuned = read_run_config_of(folder, Finetune).config if read_kind(folder) == "finetune" else None
+    evaluations, data = choose(words, plan.config, tuned)
     wanted = baselines_named(baselines)
     if not (on or plan.corpus["path"]):
         raise RunError(f"{folder} was imported and trained on no corpus here; name one with --on CORPUS")
@@ -129,6 +136,8 @@ def measure(
         keep=folder / FOLDER, seed=config.seed, batch=batch, labels=given, progress=progress,
     )  # fmt: skip
     others = {name: BASELINES[name](context) for name in wanted}
+    if FineTuned.name in evaluations:
+        context = TunedContext(**vars(context), tuned=tuned_of(folder, corpus, given))
     options = {"labels": labels, "label": label, "as": own}
     results: dict[str, Result] = {}
     refused: dict[str, TubeletError] = {}
@@ -138,6 +147,8 @@ def measure(
             contamination.raise_if_trained_on(split, allow_seen, evaluation.compares_text)
             evaluation.check(corpus, data, given, config.seed)
             found = evaluation.run(context)
+            if isinstance(evaluation, FineTuned):
+                found = measured_anew(folder, found)
         except TubeletError as error:
             refused[known] = error
             continue
@@ -156,12 +167,16 @@ def measure(
     return Measured(results, refused, [*lines, *contamination.lines()])
 
 
-def choose(words: Sequence[str], config: Pretrain) -> tuple[dict[str, Evaluation], Data]:
+def choose(words: Sequence[str], config: Pretrain, tuned: Finetune | None = None) -> tuple[dict[str, Evaluation], Data]:
     """The evaluations named, with their settings, and how clips are read, with those of `data.`.
 
-    Known are those of tubelet and those of the run's own recipe, which begin with the settings they have there.
+    Known are those of tubelet and those of the run's own recipe, which begin with the settings they have there; and of
+    a fine-tuned run its classifier's, which is measured where none is named.
     """
     known = {cls.name: cls() for cls in EVALUATIONS} | dict(config.evaluations)
+    if tuned is not None:
+        known[FineTuned.name] = FineTuned(views=tuned.views, samples=tuned.samples)
+    unnamed = "linear" if tuned is None else FineTuned.name
     settings: dict[str, list[str]] = {"data": []}
     named: dict[str, None] = {}
     for word in words:
@@ -177,7 +192,7 @@ def choose(words: Sequence[str], config: Pretrain) -> tuple[dict[str, Evaluation
         if part != "data":
             named[part] = None
     return (
-        {name: override(known[name], settings.get(name, [])) for name in named or ["linear"]},
+        {name: override(known[name], settings.get(name, [])) for name in named or [unnamed]},
         override(config.data, settings["data"]),
     )
 

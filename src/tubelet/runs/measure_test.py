@@ -10,23 +10,20 @@ from tubelet.checkpoint import CHECKPOINT, load_strictly
 from tubelet.checksums import Damaged, read_safetensors, write_safetensors
 from tubelet.distributed import is_rank0
 from tubelet.errors import RunError, WeightsError
-from tubelet.evaluations.classification import CHANCE, chance, measure_scores, with_chance
 from tubelet.evaluations.contamination import Contamination
-from tubelet.evaluations.duplicates import Shared, looked_at
 from tubelet.evaluations.familiarity import familiar_with, write_familiarity
 from tubelet.evaluations.features import outline
-from tubelet.evaluations.intervals import TOLD
-from tubelet.evaluations.multiview import Predicted
 from tubelet.evaluations.results import merge_result, view
+from tubelet.evaluations.tuned import FineTuned, TunedContext, joined
 from tubelet.files import remove_leftovers, write_atomically
 from tubelet.log import read_log, versions
 from tubelet.recipes.finetune import Finetune
 from tubelet.results import Metric, Result
-from tubelet.runs.candidate import BEST, REFIT, Candidate, on_videos
+from tubelet.runs.candidate import BEST, REFIT, Candidate
 from tubelet.runs.division import Division
 from tubelet.runs.folder import CLASSIFIER, LOG
 from tubelet.runs.selection import Chosen, below
-from tubelet.video.views import parse
+from tubelet.runs.tuned import tuned
 
 
 def conclude(
@@ -42,10 +39,11 @@ def conclude(
     model.to(candidate.context.device).eval()
     result = result_of(candidate, division, contamination, chosen, step)
     if division.test:
-        found = on_videos(candidate, model.forward, division.test, parse(config.views), candidate.progress)
-        result = tested(found, candidate, result)
-        if found.ids:
-            result = shared(candidate, found, result)
+        context = TunedContext(
+            encoder=model.encoder, corpus=corpus, clip=config.clip, data=config.data, seed=config.seed,
+            progress=candidate.progress, tuned=tuned(model, candidate.division, candidate.context, config.batch),
+        )  # fmt: skip
+        result = joined(result, FineTuned(views=config.views, samples=config.samples).run(context))
     else:
         split = config.data.split
         known = f"was trained on (data.split={split})" if split in ("all", "test") else "has no labelled video"
@@ -124,9 +122,7 @@ def result_of(
             "steps": candidate.steps,
             "selected": {"rate": chosen.rate, "step": chosen.step},
             "held_out_accuracy": {f"{rate:g}": f"{top:.4f} at step {at}" for rate, (top, at) in chosen.grid.items()},
-            "test": f"{config.views} views (pieces x squares), softmax, then the mean, by video id",
-            "chance": CHANCE,
-            "intervals": f"95 %, {config.samples} bootstrap samples of whole test groups; {TOLD}",
+            **FineTuned(views=config.views, samples=config.samples).protocol,
             "seed": config.seed,
         },
         metrics={} if chosen.accuracy is None else {"held_out.accuracy": Metric(chosen.accuracy)},
@@ -149,38 +145,3 @@ def unread(candidate: Candidate) -> list[str]:
     for record in read_log(candidate.folder / LOG):
         found |= {line.partition(": ")[0]: line for line in record.get("failed") or ()}
     return list(found.values())
-
-
-def shared(candidate: Candidate, found: Predicted, result: Result) -> Result:
-    """With what train and test have in common though they should not."""
-    config, division, there = candidate.config, candidate.division, set(found.ids)
-    test = [video for video in division.test if video.id in there]
-    parts = [
-        looked_at(candidate.corpus, outline(part, division.classes), config.clip, config.data, config.batch)
-        for part in ((*division.fit, *division.select), test)
-    ]
-    known = Shared.between(candidate.corpus, *parts)
-    return replace(
-        result,
-        contamination={**result.contamination, "shared": known.as_json()},
-        warnings=[*result.warnings, *known.warnings(len(test))],
-    )
-
-
-def tested(found: Predicted, candidate: Candidate, result: Result) -> Result:
-    """With what test says of the weights that were chosen without it."""
-    division, config, there = candidate.division, candidate.config, set(found.ids)
-    missing = [video for video in division.test if video.id not in there and not video.path.exists()]
-    test = outline([video for video in division.test if video.id in there], division.classes)
-    count = {
-        "used": len(test), "failed": len(found.failed), "missing": len(missing),
-        "unlabelled": division.unlabelled["test"], "short": len(found.short), "groups": len(set(test.groups)),
-    }  # fmt: skip
-    counts, failed = {**result.counts, "test": count}, {**result.failed, "test": list(found.failed)}
-    result = replace(result, counts=counts, failed=failed)
-    if not there:
-        note = f"none of {len(division.test)} test videos could be read: nothing is measured"
-        return replace(result, notes=[*result.notes, note])
-    numbers, details = measure_scores(found.probabilities, test, seed=config.seed, samples=config.samples)
-    levels = chance(outline(division.fit, division.classes), test)
-    return replace(result, metrics={**result.metrics, **with_chance(numbers, levels)}, details={"all weights": details})

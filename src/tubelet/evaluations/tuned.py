@@ -1,0 +1,120 @@
+"""A fine-tuned classifier on several views of every test video: softmax of each, then the mean, by video id.
+
+It is measured when fine-tuning ends, and by `tubelet evaluate` of the run that was fine-tuned; no other run has one, so
+it is in no list.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import chz
+import torch
+
+from tubelet.corpus.table import Video
+from tubelet.errors import CorpusError
+from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.classification import CHANCE, chance, measure_scores, with_chance
+from tubelet.evaluations.duplicates import Shared, looked_at
+from tubelet.evaluations.features import outline
+from tubelet.evaluations.intervals import TOLD
+from tubelet.evaluations.multiview import Scores, predict
+from tubelet.progress import named
+from tubelet.results import Result
+from tubelet.video.views import parse
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A classifier, and the labelled videos of its corpus."""
+
+    scores: Scores
+    classes: tuple[str, ...]
+    fit: tuple[Video, ...]  # their labels give the level of chance
+    select: tuple[Video, ...]
+    test: tuple[Video, ...]
+    unlabelled: int  # readable test videos without a label
+    batch: int
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class TunedContext(Context):
+    """What the evaluation of a classifier is given."""
+
+    tuned: Tuned | None = None
+
+
+@chz.chz
+class FineTuned(Evaluation):
+    name: ClassVar[str] = "finetune"
+
+    views: str = chz.field(default="5x3", doc="pieces x squares of a test video whose probabilities are averaged")
+    samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
+
+    @chz.validate
+    def _views(self) -> None:
+        parse(self.views)
+
+    @property
+    def protocol(self) -> dict[str, str]:
+        return {
+            "test": f"{self.views} views (pieces x squares), softmax, then the mean, by video id",
+            "chance": CHANCE,
+            "intervals": f"95 %, {self.samples} bootstrap samples of whole test groups; {TOLD}",
+        }
+
+    def run(self, context: Context) -> Result:
+        assert isinstance(context, TunedContext)
+        assert context.tuned is not None
+        tuned, corpus, clip, data = context.tuned, context.corpus, context.clip, context.data
+        if not tuned.test:
+            raise CorpusError(f"the test split of {corpus.name} has no labelled video: nothing can be measured on it")
+        found = predict(
+            tuned.scores, corpus, list(tuned.test), clip, data, views=parse(self.views), batch=tuned.batch,
+            device=tuned.device, progress=named(context.progress, "testing"),
+        )  # fmt: skip
+        there = set(found.ids)
+        read = [video for video in tuned.test if video.id in there]
+        missing = [video for video in tuned.test if video.id not in there and not video.path.exists()]
+        test = outline(read, tuned.classes)
+        count = {
+            "used": len(test), "failed": len(found.failed), "missing": len(missing), "unlabelled": tuned.unlabelled,
+            "short": len(found.short), "groups": len(set(test.groups)),
+        }  # fmt: skip
+        result = Result(
+            protocol=self.protocol, counts={"test": count}, failed={"test": list(found.failed)},
+            classes=list(tuned.classes),
+        )  # fmt: skip
+        if not there:
+            note = f"none of {len(tuned.test)} test videos could be read: nothing is measured"
+            return replace(result, notes=[note])
+        numbers, details = measure_scores(found.probabilities, test, seed=context.seed, samples=self.samples)
+        shared = Shared.between(
+            corpus,
+            *(
+                looked_at(corpus, outline(part, tuned.classes), clip, data, tuned.batch)
+                for part in ((*tuned.fit, *tuned.select), read)
+            ),
+        )
+        return replace(
+            result,
+            metrics=with_chance(numbers, chance(outline(tuned.fit, tuned.classes), test)),
+            details={"all weights": details},
+            contamination={"shared": shared.as_json()},
+            warnings=shared.warnings(len(read)),
+        )
+
+
+def joined(training: Result, measured: Result) -> Result:
+    """What was decided before test was looked at, and what test says."""
+    return replace(
+        training,
+        metrics={**training.metrics, **measured.metrics},
+        protocol={**training.protocol, **measured.protocol},
+        counts={**training.counts, **measured.counts},
+        failed={**training.failed, **measured.failed},
+        contamination={**training.contamination, **measured.contamination},
+        warnings=list(dict.fromkeys([*training.warnings, *measured.warnings])),
+        notes=list(dict.fromkeys([*training.notes, *measured.notes])),
+        details=measured.details,
+    )
