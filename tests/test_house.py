@@ -22,6 +22,8 @@ FLOORS = (
     ("models",),
     ("maskers",),
     ("flops", "objectives", "aligners", "log", "optim", "checkpoint"),
+    ("streams",),
+    ("teachers",),
     ("tasks", "train", "saliency_maps", "weights"),
     ("captioning",),
     ("evaluations",),

@@ -1,12 +1,13 @@
 """A task turns a batch into a step: `Pretraining` hides tubelets, encodes the rest and sums its objectives;
 `Classification` compares the scores of whole clips with their labels."""
 
+import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from tubelet.errors import RecipeError
@@ -16,11 +17,14 @@ from tubelet.models.average import Average
 from tubelet.models.classifier import Classifier
 from tubelet.models.encoder import Encoder
 from tubelet.models.patches import cut, gather
-from tubelet.objectives.base import Objective, TextHead
-from tubelet.objectives.pixels import PixelLoss, Target, normalise
+from tubelet.objectives.base import Objective, Sizes, TextHead
+from tubelet.objectives.predict import PredictLoss
+from tubelet.objectives.targets import PixelTarget, Standardised
 from tubelet.optim import Trainable
 from tubelet.seeds import fold
-from tubelet.types import Batch, Clip, Encoded, Loss, Mask, Step
+from tubelet.streams import Stream
+from tubelet.teachers import NoTeacher, Teacher
+from tubelet.types import CLIP, Batch, Clip, Encoded, Loss, Mask, Step
 
 
 class Pretraining(Trainable):
@@ -35,51 +39,106 @@ class Pretraining(Trainable):
         text_width: int | None = None,
         decode: Decode | None = None,
         online_maps: Mapping[str, Callable[[Batch], Float[Tensor, "b n"]]] | None = None,  # computed in the step
+        streams: Mapping[str, Stream] | None = None,
+        teacher: Teacher | None = None,
     ):
         super().__init__()
         active = {name: objective for name, objective in objectives.items() if objective.factor}
         self.clip = clip
         self.masker = masker
         self.decode = decode or All()
-        self.decode.count(masker.budget(clip).total)  # refuses, before the first step, what leaves nothing to see or do
+        self.streams = streams or {}
+        self.reads = {name: stream.reads(clip) for name, stream in self.streams.items()}
+        check_hidden(clip, masker, self.decode, self.streams, active)
         self.detached = tuple(name for name, objective in active.items() if objective.detached)
         self.factors = {name: objective.factor for name, objective in active.items()}
+        self.when = {name: objective.when for name, objective in active.items()}
+        self.taught = tuple(dict.fromkeys(name for objective in active.values() for name in objective.taught))
         self.online_maps = {name: make for name, make in (online_maps or {}).items() if name in masker.maps}
         self.needs = tuple(name for name in masker.maps if name not in self.online_maps)  # maps that a batch must carry
         self.needs_text = bool(self.online_maps) or any(objective.needs_text for objective in active.values())
         self.encoder = encoder
+        sizes = self.sizes(encoder.width, text_width, teacher or NoTeacher())
         self.objectives = nn.ModuleDict(
-            {name: objective.build(encoder.width, clip, text_width) for name, objective in active.items()}
+            {name: objective.build(replace(sizes, name=name)) for name, objective in active.items()}
         )
-        self.policy = masker.build(clip, encoder.width)  # last: the other weights are those of a run without one
+        # Policy, towers and teacher come last: the other weights are those of a run without them.
+        self.policy = masker.build(clip, encoder.width)
         if self.policy is not None and not any(objective.gives_per_token_loss for objective in active.values()):
             raise RecipeError(
                 f"{type(masker).__name__} learns from the loss of each token; add an objective that gives it, as "
                 "objectives.pixels=Pixels, or take a masker that does not learn"
             )
 
+        self.towers = nn.ModuleDict(
+            {name: stream.tower.build(encoder, self.reads[name].clip) for name, stream in self.streams.items()}
+        )
+        self.teacher = None if teacher is None else teacher.build(encoder, dict(self.towers.items()))
+        if self.teacher is not None:
+            self.teacher.requires_grad_(False)
+
+    def sizes(self, width: int, text: int | None, teacher: Teacher) -> Sizes:
+        """What objectives are built for."""
+
+        def of(name: str, clip: Clip, width: int) -> Sizes:
+            if name not in self.taught:
+                return Sizes(clip, width, text)
+            teacher.check(clip, name)
+            return Sizes(clip, width, text, teacher=Sizes(clip, teacher.width(width)))
+
+        streams = {
+            name: of(name, self.reads[name].clip, stream.tower.width(width)) for name, stream in self.streams.items()
+        }
+        return replace(of(CLIP, self.clip, width), streams=streams)
+
     def forward(self, batch: Batch) -> Step:
         seen = self.look(batch)
-        losses = {name: objective(seen) for name, objective in self.objectives.items()}
-        total = sum((self.factors[name] * loss.value for name, loss in losses.items()), start=seen.tokens.new_zeros(()))
-        if self.policy is not None:
-            losses["masker"] = self.policy.loss(seen.mask, self.reward(losses))
+        factors = {name: self.factors[name] * self.when[name].factor(batch.step, batch.progress) for name in self.when}
+        losses = {name: objective(seen) for name, objective in self.objectives.items() if factors[name]}
+        total = sum((factors[name] * loss.value for name, loss in losses.items()), start=seen.tokens.new_zeros(()))
+        for name, objective in self.objectives.items():
+            if not factors[name]:  # its weights have a gradient of 0, so that ranks and the optimizer find one
+                total = total + sum(parameter.sum() * 0 for parameter in objective.parameters())
+        if self.policy is not None and (reward := self.reward(losses, factors)) is not None:
+            losses["masker"] = self.policy.loss(seen.mask, reward)
             total = total + losses["masker"].value
         return Step(total, {term: value for loss in losses.values() for term, value in loss.terms.items()})
 
-    def reward(self, losses: Mapping[str, Loss]) -> Float[Tensor, "b q"]:
-        """Of a learned masker: the part of the loss that belongs to each decoded token."""
+    def reward(self, losses: Mapping[str, Loss], factors: Mapping[str, float]) -> Float[Tensor, "b q"] | None:
+        """Of a learned masker: the part of the loss that belongs to each decoded token; None where none does."""
         parts = [
-            self.factors[name] * loss.per_token_loss for name, loss in losses.items() if loss.per_token_loss is not None
+            factors[name] * loss.per_token_loss for name, loss in losses.items() if loss.per_token_loss is not None
         ]
-        return torch.stack(parts).sum(0).detach()
+        return torch.stack(parts).sum(0).detach() if parts else None
 
     def look(self, batch: Batch) -> Encoded:
-        """Draws the mask and encodes what it leaves visible."""
+        """Draws the mask of every stream, encodes what it leaves visible, and asks the teacher."""
         tubelets = cut(batch.video, self.clip)
         mask = self.draw(batch, tubelets)
         tokens = self.encoder(gather(tubelets, mask.visible), mask.visible)
-        return Encoded(self.clip, batch, mask, tubelets, tokens)
+        streams = {name: self.look_beside(batch.of(name), name, batch.key) for name in self.streams}
+        return Encoded(self.clip, batch, mask, tubelets, tokens, streams, self.ask_teacher(batch, self.clip, CLIP))
+
+    def look_beside(self, batch: Batch, name: str, keys: Int64[Tensor, "b"]) -> Encoded:
+        """The same of another stream, whose randomness is its own."""
+        stream, clip = self.streams[name], self.reads[name].clip
+        key = fold(keys, f"stream {name}")
+        tubelets = cut(batch.video, clip)
+        mask = stream.masker(batch, clip, fold(key, "mask"))
+        if mask.hidden.shape[1]:
+            mask = replace(mask, decode=stream.decode(mask.hidden, clip, fold(key, "decode")))
+        tokens = self.towers[name](self.encoder, gather(tubelets, mask.visible), mask.visible)
+        return Encoded(clip, batch, mask, tubelets, tokens, teacher=self.ask_teacher(batch, clip, name))
+
+    def ask_teacher(self, batch: Batch, clip: Clip, stream: str) -> Encoded | None:
+        return self.teacher(batch, clip, stream) if self.teacher is not None and stream in self.taught else None
+
+    def after_step(self) -> None:
+        if self.teacher is not None:
+            self.teacher.after_step(self.encoder, dict(self.towers.items()))
+        for objective in self.objectives.values():
+            if isinstance(objective, Trainable):
+                objective.after_step()
 
     def draw(self, batch: Batch, tubelets: UInt8[Tensor, "b n p"] | None = None) -> Mask:
         """The mask of each clip: a function of its key, its maps and (a learned one) its pixels, not of the batch."""
@@ -93,6 +152,8 @@ class Pretraining(Trainable):
             )
         draws = self.masker if self.policy is None else self.policy
         mask = draws(batch, self.clip, fold(batch.key, "mask"), tokens)
+        if not mask.hidden.shape[1]:
+            return mask
         return replace(mask, decode=self.decode(mask.hidden, self.clip, fold(batch.key, "decode")))
 
     @property
@@ -104,23 +165,68 @@ class Pretraining(Trainable):
         for name in self.detached:
             yield from self.objectives[name].parameters()
 
+    @property
+    def pixel_head(self) -> PredictLoss | None:
+        """The head that predicts pixels, where the run trained one."""
+        heads = (head for head in self.objectives.values() if isinstance(head, PredictLoss))
+        return next((head for head in heads if isinstance(head.config.target, PixelTarget)), None)
+
+    def clip_of(self, stream: str) -> Clip:
+        return self.clip if stream == CLIP else self.reads[stream].clip
+
     def reconstruct(self, batch: Batch) -> "Reconstruction":
-        """What the pixel objective sees and predicts, for pictures."""
-        head = dict(self.objectives.items()).get("pixels")
-        if not isinstance(head, PixelLoss):
+        """What the pixel objective sees and predicts of its first stream, for pictures."""
+        head = self.pixel_head
+        if head is None:
             raise RecipeError("there is no reconstruction to show: the run has no objective `pixels`")
-        seen = self.look(batch)
-        target = normalise(gather(seen.tubelets, seen.mask.decode))
-        return Reconstruction(seen, target, head.predict(seen).float())
+        stream, kind = head.config.on[0], head.config.target
+        assert isinstance(kind, PixelTarget)
+        whole = self.look(batch)
+        seen = whole.of(stream)
+        hidden = gather(seen.tubelets, seen.mask.decode)
+        target = kind.standardise(hidden, seen.mask.decode, seen.clip)
+        return Reconstruction(seen, target, head.predict(whole, stream).float(), kind)
+
+
+def check_hidden(
+    clip: Clip,
+    masker: Masker,
+    decode: Decode,
+    streams: Mapping[str, Stream],
+    objectives: Mapping[str, Objective],
+) -> None:
+    """Refuses, before the first step, what leaves nothing to see, to predict, or to read."""
+    parts = {CLIP: (clip, masker, decode)}
+    parts |= {name: (stream.clip(clip), stream.masker, stream.decode) for name, stream in streams.items()}
+    hidden = {name: part.budget(size).total for name, (size, part, _) in parts.items()}
+    for name, (size, part, some) in parts.items():
+        if hidden[name]:
+            some.count(hidden[name])
+        if name != CLIP and part.build(size, 8) is not None:
+            raise RecipeError(f"streams.{name}.masker={type(part).__name__} learns, and only the clip's own masker may")
+    for name, objective in objectives.items():
+        for stream in objective.streams:
+            if stream not in parts:
+                close = difflib.get_close_matches(stream, parts, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(parts)}"
+                raise RecipeError(f"objectives.{name} reads a stream {stream!r}, and this recipe has none; {hint}")
+        for stream in objective.reconstructs:
+            if not hidden[stream]:
+                where = "masker" if stream == CLIP else f"streams.{stream}.masker"
+                raise RecipeError(
+                    f"objectives.{name} predicts what is hidden of {stream}, and {where}=Nothing hides nothing; "
+                    f"name another, as {where}=Random"
+                )
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """`prediction` and `target.values` are normalised; `target.pixels(prediction)` undoes it with the truth's own."""
+    """`prediction` and `target.values` are standardised; `target.pixels(prediction)` undoes it with the truth's own."""
 
     seen: Encoded
-    target: Target
-    prediction: Float[Tensor, "b q p"]
+    target: Standardised
+    prediction: Float[Tensor, "b q v"]
+    kind: PixelTarget
 
 
 class Classification(Trainable):

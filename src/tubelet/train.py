@@ -116,7 +116,7 @@ def train(
             seen: list[tuple[Batch, Tensor]] = []
             terms: dict[str, Tensor] = {}
             for micro in range(config.accumulate):
-                batch = readable(replace(next(batches), progress=step / total), step)
+                batch = readable(replace(next(batches), step=step, progress=step / total), step)
                 weight = context.loss_weight(len(batch))
                 with gradients(model, reduce=micro == config.accumulate - 1):
                     with context.autocast():

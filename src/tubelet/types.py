@@ -21,6 +21,7 @@ from torch import Tensor
 from tubelet.errors import RecipeError
 
 Grid = tuple[int, int, int]
+CLIP = "clip"  # names the main stream wherever streams are named
 
 
 @chz.chz
@@ -76,6 +77,8 @@ class Batch:
     short: Bool[Tensor, "b"] | None = None  # the source was shorter than the clip's span
     view: Int64[Tensor, "b"] | None = None  # in evaluation: which of the asked views of its video a clip is
     progress: float = 1.0  # share of the training's steps that is done; outside of training it is over
+    step: int = 0  # of the training, counted from 0
+    streams: Mapping[str, "Batch"] = field(default_factory=dict)  # other views of the same samples, by name
     failed: tuple[str, ...] = ()  # "id: reason" of clips of this batch that could not be read; they are not in it
 
     def __len__(self) -> int:
@@ -88,11 +91,18 @@ class Batch:
         """In page-locked memory, from which a copy to a GPU need not wait; the loader's own thread calls it."""
         return self._each(lambda value: value.pin_memory())
 
+    def of(self, stream: str) -> "Batch":
+        """The batch of a stream, at this batch's point of the training; of `CLIP` this one."""
+        if stream == CLIP:
+            return self
+        return replace(self.streams[stream], progress=self.progress, step=self.step)
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         moved: dict[str, Any] = {
             f.name: change(value) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)
         }
-        return replace(self, **moved, maps={name: change(value) for name, value in self.maps.items()})
+        maps = {name: change(value) for name, value in self.maps.items()}
+        return replace(self, **moved, maps=maps, streams={name: s._each(change) for name, s in self.streams.items()})
 
 
 def floor_share(count: int, share: float) -> int:
@@ -102,13 +112,18 @@ def floor_share(count: int, share: float) -> int:
 
 @dataclass(frozen=True)
 class Budget:
-    """How many tubelets to hide: `hidden` of the whole clip, of every time step, or (a tube) of the positions."""
+    """How many tubelets to hide: `hidden` of the whole clip, of every time step, or (a tube) of the positions; nothing
+    at all by a masker that says so."""
 
     hidden: int
-    per: Literal["clip", "time_step", "position"]
+    per: Literal["clip", "time_step", "position", "nothing"]
     grid: Grid
 
     def __post_init__(self) -> None:
+        if self.per == "nothing":
+            if self.hidden:
+                raise ValueError(f"a budget of nothing hides 0 tubelets, not {self.hidden}")
+            return
         time_steps, rows, columns = self.grid
         available = time_steps * rows * columns if self.per == "clip" else rows * columns
         if not 0 < self.hidden < available:
@@ -120,7 +135,7 @@ class Budget:
     @property
     def total(self) -> int:
         """Hidden tubelets of a clip."""
-        return self.hidden if self.per == "clip" else self.hidden * self.grid[0]
+        return self.hidden * self.grid[0] if self.per in ("time_step", "position") else self.hidden
 
 
 @dataclass(frozen=True)
@@ -131,6 +146,13 @@ class Mask:
     hidden: Int64[Tensor, "b m"]
     decode: Int64[Tensor, "b q"]  # the hidden tubelets that are reconstructed
     log_prob: Float[Tensor, "b n"] | None = None  # learned maskers only
+
+    @classmethod
+    def all_visible(cls, batch: int, tubelets: int, device: torch.device) -> "Mask":
+        """Nothing is hidden, and nothing reconstructed."""
+        everything = torch.arange(tubelets, device=device).expand(batch, -1)
+        nothing = torch.empty(batch, 0, dtype=torch.int64, device=device)
+        return cls(visible=everything, hidden=nothing, decode=nothing)
 
     @classmethod
     def hide_top(cls, scores: Float[Tensor, "b n"], budget: Budget) -> "Mask":
@@ -184,13 +206,20 @@ def offsets(time_steps: int, positions: int, device: torch.device) -> Int64[Tens
 
 @dataclass(frozen=True)
 class Encoded:
-    """What an objective sees: the clip cut into tubelets, the mask, and the encoder's tokens of the visible part."""
+    """What an objective sees: the clip cut into tubelets, the mask, and the encoder's tokens of the visible part; with
+    them the other streams of the same samples, and what a teacher makes of each."""
 
     clip: Clip
     batch: Batch
     mask: Mask
     tubelets: UInt8[Tensor, "b n p"]
     tokens: Float[Tensor, "b k d"]
+    streams: Mapping[str, "Encoded"] = field(default_factory=dict)
+    teacher: "Encoded | None" = None  # of this stream, with nothing hidden and without gradient
+
+    def of(self, stream: str) -> "Encoded":
+        """The stream of this name; of `CLIP` this one."""
+        return self if stream == CLIP else self.streams[stream]
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ def test_a_value_is_predicted_for_every_hidden_tubelet_and_its_loss_is_ours(run,
     _, task = load_task(run)
     visible, chosen = (torch.stack([row.nonzero()[:, 0] for row in rows]) for rows in (~masked, masked))
     from tubelet.models.patches import cut, gather
-    from tubelet.objectives.pixels import normalise
+    from tubelet.objectives.targets.per_colour import normalise
 
     tubelets = cut(clips(2), task.encoder.clip)
     with torch.no_grad():

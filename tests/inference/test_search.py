@@ -12,7 +12,7 @@ from tubelet.errors import WeightsError
 from tubelet.evaluations.features import Features
 from tubelet.inference.hits import Hit, draw
 from tubelet.inference.search import nearest, text_vector, told
-from tubelet.objectives import Contrast
+from tubelet.objectives import Contrast, Sizes
 from tubelet.stores.embeddings import EmbeddingsWriter
 from tubelet.types import Clip
 
@@ -37,7 +37,7 @@ def features(count: int) -> Features:
 
 def test_the_nearest_are_those_of_a_loop(small):
     torch.manual_seed(0)
-    head = Contrast(width=4).build(8, Clip(frames=4, size=32), 3)
+    head = Contrast(width=4).build(Sizes(Clip(frames=4, size=32), 8, 3))
     some, vector = features(20), torch.tensor([1.0, 2.0, 0.5])
     videos = {video.id: video for video in small.videos}
     hits = nearest(head, some, vector, videos, 5)
@@ -77,7 +77,7 @@ def test_right_is_what_has_the_text_as_its_caption_and_of_others_nothing_is_said
 
 def test_the_sheet_shows_every_hit_also_one_that_cannot_be_read(small, tmp_path):
     torch.manual_seed(0)
-    head = Contrast(width=4).build(8, Clip(frames=4, size=32), 3)
+    head = Contrast(width=4).build(Sizes(Clip(frames=4, size=32), 8, 3))
     videos = {video.id: video for video in small.videos}
     hits = nearest(head, features(36), torch.ones(3), videos, 36)  # the corrupt one among them
     draw("grey things", hits[:6], tmp_path / "two rows.png")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tubelet.errors import RecipeError
-from tubelet.objectives import Contrast
+from tubelet.objectives import Contrast, Sizes
 from tubelet.types import Batch, Clip, Encoded, Mask
 
 CLIP = Clip(frames=4, size=32, tubelet_size=8)
@@ -31,7 +31,7 @@ def seen_of(count=6, width=16, text_width=12, caption=None, source=None, seed=0)
 
 def head_of(tokens=16, text=12, **options):
     torch.manual_seed(1)
-    return Contrast(**options).build(tokens, CLIP, text)
+    return Contrast(**options).build(Sizes(CLIP, tokens, text))
 
 
 def plain_loss(head, seen, keep):
@@ -157,4 +157,4 @@ def test_a_negative_weight_is_refused():
 
 def test_without_caption_embeddings_the_remedy_is_named():
     with pytest.raises(RecipeError, match="tubelet align CORPUS"):
-        Contrast().build(16, CLIP, None)
+        Contrast().build(Sizes(CLIP, 16))

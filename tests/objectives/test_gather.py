@@ -4,7 +4,7 @@ import torch
 import torch.multiprocessing
 from torch import distributed
 
-from tubelet.objectives import Contrast
+from tubelet.objectives import Contrast, Sizes
 from tubelet.objectives.gather import Ranks
 from tubelet.types import Batch, Clip, Encoded, Mask
 
@@ -22,7 +22,7 @@ def loss_of(rows: slice, world: int = 1):
     source = torch.tensor([0, 1, 2, 3, 4, 0, 6])
     torch.manual_seed(1)
     encoder = torch.nn.Linear(8, 16)
-    head = Contrast(width=6).build(16, CLIP, 12)
+    head = Contrast(width=6).build(Sizes(CLIP, 16, 12))
     count = len(range(COUNT)[rows])
     where = torch.arange(CLIP.num_tubelets).repeat(count, 1)
     batch = Batch(

@@ -6,8 +6,8 @@ import torch
 
 from tubelet.models import Decoder, Vit
 from tubelet.models.patches import cut, gather
-from tubelet.objectives import Pixels
-from tubelet.objectives.pixels import NormalisedError, normalise
+from tubelet.objectives import Pixels, Sizes
+from tubelet.objectives.targets.per_colour import NormalisedError, normalise
 from tubelet.types import Batch, Clip, Encoded, Mask
 
 CLIP = Clip(frames=4, size=32, tubelet_size=8)
@@ -113,7 +113,7 @@ def seen_of(decode_every=1, seed=0):
 @pytest.mark.parametrize("decode_every", [1, 2])
 def test_the_loss_is_the_mean_over_the_decoded_tubelets_only(decode_every):
     seen = seen_of(decode_every)
-    head = Pixels(decoder=Decoder(width=24, depth=1, heads=2)).build(32, CLIP, None)
+    head = Pixels(decoder=Decoder(width=24, depth=1, heads=2)).build(Sizes(CLIP, 32, name="pixels"))
     loss = head(seen)
     target = normalise(gather(seen.tubelets, seen.mask.decode))
     errors = (head.predict(seen) - target.values).square()
@@ -128,7 +128,7 @@ def test_the_loss_is_the_mean_over_the_decoded_tubelets_only(decode_every):
 
 def test_a_prediction_of_zero_costs_the_mean_prediction_baseline():
     seen = seen_of()
-    head = Pixels(decoder=Decoder(width=24, depth=1, heads=2)).build(32, CLIP, None)
+    head = Pixels(decoder=Decoder(width=24, depth=1, heads=2)).build(Sizes(CLIP, 32, name="pixels"))
     torch.nn.init.zeros_(head.decoder.head.weight)
     torch.nn.init.zeros_(head.decoder.head.bias)
     loss = head(seen)

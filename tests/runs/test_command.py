@@ -189,7 +189,7 @@ class Explodes(torch.nn.Module):
 @chz.chz
 class Explosive(Objective):
     mode: str = chz.field(default="loss", doc="what explodes")
-    def build(self, width, clip, text_width):
+    def build(self, sizes):
         return Explodes(self.mode)
 
 def explosive():

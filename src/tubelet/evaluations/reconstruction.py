@@ -28,13 +28,12 @@ from tubelet.evaluations.features import choose
 from tubelet.evaluations.intervals import TOLD, Interval, of_mean
 from tubelet.evaluations.sharded import map_batches
 from tubelet.models.patches import gather
-from tubelet.objectives.pixels import normalise
 from tubelet.reports.pictures import Samples, save
 from tubelet.results import LOSS, RATIO, Metric, Result
 from tubelet.seeds import key
 from tubelet.tasks import Pretraining
 from tubelet.tasks import Reconstruction as Rebuilt
-from tubelet.types import Batch, Clip, Mask
+from tubelet.types import CLIP, Batch, Clip, Mask
 
 
 @chz.chz
@@ -49,6 +48,9 @@ class Reconstruction(Evaluation):
     def run(self, context: Context) -> Result:
         if context.task is None:
             raise RecipeError("reconstruction needs a run with the objective `pixels`, not an encoder alone")
+        stream = CLIP if context.task.pixel_head is None else context.task.pixel_head.config.on[0]
+        masker = context.task.masker if stream == CLIP else context.task.streams[stream].masker
+        clip = context.task.clip_of(stream)
         limit = min((n for n in (self.clips, context.limit) if n is not None), default=None)
         videos = choose(context.corpus, self.split, limit, 0, context.data.where)
         shown = first_by_key([video for video in videos if video.status == "ok"], self.pictures)
@@ -71,7 +73,7 @@ class Reconstruction(Evaluation):
             protocol={
                 "clips": f"one centre clip of {'every video' if limit is None else f'{len(videos)} videos'} of "
                 f"{self.split}, chosen and masked by keys of the video's id alone",
-                "mask": f"{type(context.task.masker).__name__}, {done.hidden} of {context.clip.num_tubelets} tubelets "
+                "mask": f"{type(masker).__name__}, {done.hidden} of {clip.num_tubelets} tubelets "
                 f"hidden, {done.scored} scored",
                 "loss": "mean squared error of normalised pixels over the scored tubelets, mean over clips",
                 "r2": "1 - loss / mean_prediction_loss",
@@ -133,7 +135,8 @@ def measure(context: Context, videos: list[Video], shown: set[str]) -> Measured:
         for some in map_batches(
             "reconstructions", lambda batch: measure_batch(context, task, batch, group, shown),
             context.corpus, videos, context.clip,
-            context.data, batch=context.batch, needs=task.needs, text=bool(task.online_maps), progress=context.progress,
+            context.data, batch=context.batch, needs=task.needs, text=bool(task.online_maps), streams=task.reads,
+            progress=context.progress,
         ):  # fmt: skip
             done.add(some)
             context.progress(len(done.loss) + len(done.failed), len(videos), "")
@@ -157,9 +160,10 @@ def measure_batch(
     keyed = replace(batch, key=torch.tensor([key(0, "reconstruction of " + name) for name in batch.ids]))
     rebuilt = task.reconstruct(keyed.to(device))
     mask = rebuilt.seen.mask
-    near = nearest_visible(mask, context.clip)
+    clip = rebuilt.seen.clip
+    near = nearest_visible(mask, clip)
     target = rebuilt.target.values  # b q p
-    copied = normalise(gather(rebuilt.seen.tubelets, near)).values
+    copied = rebuilt.kind.standardise(gather(rebuilt.seen.tubelets, near), mask.decode, clip).values
     done.loss += clip_means((rebuilt.prediction - target).square())
     done.mean += clip_means(target.square())
     done.copy += clip_means((copied - target).square())
@@ -191,20 +195,22 @@ def keep(
     index: int, batch: Batch, rebuilt: Rebuilt, near: Int64[Tensor, "b q"], context: Context, done: Measured
 ) -> dict[str, Any]:
     """One clip as the arrays of `Samples`."""
-    clip, name = context.clip, batch.ids[index]
+    clip, batch, name = rebuilt.seen.clip, rebuilt.seen.batch, batch.ids[index]
     heat = batch.maps.get("text")
     inside = {"c": 3, "t": clip.tubelet_frames, "y": clip.tubelet_size}
     video = next(video for video in context.corpus.videos if video.id == name)
+    whole = rebuilt.kind.fill(rebuilt.prediction[index], clip)
     return {
         "frames": rearrange(batch.video[index], "c t h w -> t h w c").cpu().numpy(),
         "hidden": rebuilt.seen.mask.hidden[index].cpu().numpy(),
         "scored": rebuilt.seen.mask.decode[index].cpu().numpy(),
         "nearest": near[index].cpu().numpy(),
-        "prediction": rearrange(rebuilt.prediction[index].half().cpu(), "q (c t y x) -> q t y x c", **inside).numpy(),
+        "prediction": rearrange(whole.half().cpu(), "q (c t y x) -> q t y x c", **inside).numpy(),
         "mean": rebuilt.target.mean[index].cpu().numpy(),
         "std": rebuilt.target.std[index].cpu().numpy(),
         "loss": np.float64(done.loss[index]),
         "mean_prediction_loss": np.float64(done.mean[index]),
+        "clip": np.array([clip.frames, clip.size, clip.tubelet_frames, clip.tubelet_size]),
         "ids": name,
         "captions": caption_of(batch, index, video, context),
         "labels": video.label or "",
@@ -222,11 +228,9 @@ def caption_of(batch: Batch, index: int, video: Video, context: Context) -> str:
 
 
 def collect(shown: list[dict[str, Any]], context: Context) -> Samples:
-    clip = context.clip
     shown = sorted(shown, key=lambda one: one["ids"])
-    arrays = {name: np.array([one[name] for one in shown]) for name in shown[0]}
-    sizes = [clip.frames, clip.size, clip.tubelet_frames, clip.tubelet_size]
-    return Samples(clip=np.array(sizes), corpus=np.array(context.corpus.name), **arrays)
+    arrays = {name: np.array([one[name] for one in shown]) for name in shown[0] if name != "clip"}
+    return Samples(clip=shown[0]["clip"], corpus=np.array(context.corpus.name), **arrays)
 
 
 def first_by_key(videos: list[Video], count: int) -> list[Video]:

@@ -10,12 +10,14 @@ from tubelet.models.classifier import Classifier, ScoreHead
 from tubelet.models.decoder import Reconstructor
 from tubelet.models.encoder import Encoder
 from tubelet.objectives.contrast import ContrastLoss
-from tubelet.objectives.pixels import PixelLoss
+from tubelet.objectives.predict import PredictLoss
+from tubelet.objectives.targets import PerColour
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.folder import RunConfig, load_task, read_kind, read_run_config, read_run_config_of
 from tubelet.runs.imported import imported_head
 from tubelet.runs.tuned import tuned_model
+from tubelet.types import CLIP
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def open_run(folder: Path) -> Opened:
         )
     _, task = load_task(folder)
     heads = list(task.objectives.values())
-    pixels = next((head for head in heads if isinstance(head, PixelLoss)), None)
+    pixels = next((head for head in heads if isinstance(head, PredictLoss) and is_videomae(head)), None)
     classifier, classes = imported_head(folder) or (None, ())
     return Opened(
         read_run_config(folder),
@@ -52,6 +54,12 @@ def open_run(folder: Path) -> Opened:
         classifier,
         classes,
     )
+
+
+def is_videomae(head: PredictLoss) -> bool:
+    """Whether other programs can hold this decoder as VideoMAE's: its layers, its target, on the clip itself."""
+    config = head.config
+    return type(head.decoder) is Reconstructor and type(config.target) is PerColour and config.on == (CLIP,)
 
 
 def plain_encoder(model: Classifier) -> Encoder:

@@ -1,7 +1,7 @@
 """Samples and how they become a batch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class Sample:
     maps: Mapping[str, Float32[np.ndarray, "n"] | Float32[np.ndarray, "t nh nw 2"]]
     short: bool
     view: int = 0
+    streams: Mapping[str, "Sample"] = field(default_factory=dict)
 
 
 def collate(
@@ -37,6 +38,7 @@ def collate(
     all_maps: Mapping[str, Maps],
     embeddings: Embeddings | None,
     captioned: bool,
+    streams: Mapping[str, tuple[Clip, Mapping[str, Maps]]],  # of each its clips, and the maps that its mask needs
 ) -> Batch:
     """Stacks what the samples hold. A batch of which no clip could be read has length 0."""
     width = 0 if embeddings is None else embeddings.width
@@ -57,6 +59,10 @@ def collate(
         },
         short=torch.tensor([sample.short for sample in samples], dtype=torch.bool),
         view=integers([sample.view for sample in samples]),
+        streams={
+            name: collate([sample.streams[name] for sample in samples], (), own, maps, None, captioned, {})
+            for name, (own, maps) in streams.items()
+        },
         failed=failed,
     )
 

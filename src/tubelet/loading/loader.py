@@ -7,7 +7,7 @@ Start reading at `train_batches`.
 
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from tubelet.errors import RecipeError, TubeletError
 from tubelet.jobs.pool import start_method
 from tubelet.loading.augment import names_a_side
 from tubelet.loading.data import Data
+from tubelet.loading.pairings import Reads
 from tubelet.loading.reader import ClipReader
 from tubelet.loading.requests import CropOf, evaluation_requests, training_requests
 from tubelet.progress import Progress, silent
@@ -44,17 +45,18 @@ def train_batches(
     world: int = 1,
     videos: Sequence[Video] | None = None,
     classes: Sequence[str] | None = None,
+    streams: Mapping[str, Reads] | None = None,
     progress: Progress = silent,
 ) -> Iterator[Batch]:
     """The batches of micro-steps `first_step` to `last_step` (excluded), of this rank's slice.
 
     Step s takes the positions s * batch * world and following of an endless row of epochs, each a permutation of the
     split (or of `videos`), every video `augment.clips_per_sample` times in a row; no clip is dropped at an epoch's end.
-    Labels count in `classes`, those of the table where not given. `CorpusError` now, before the first step, where
-    anything is missing.
+    Labels count in `classes`, those of the table where not given; `streams` are read beside each clip. `CorpusError`
+    now, before the first step, where anything is missing.
     """
     videos = data.select(corpus) if videos is None else videos
-    reader = ClipReader.make(corpus, videos, clip, data, needs, text, classes)
+    reader = ClipReader.make(corpus, videos, clip, data, needs, text, classes, streams)
     check_flip(reader)
     steps = TrainingSteps(reader.with_frames(progress).as_it_is(), batch, seed, rank, world)
     return iterate(steps, range(first_step, last_step), data.workers)
@@ -71,6 +73,7 @@ def eval_batches(
     text: bool = False,
     views: Sequence[View] = (CENTRE,),
     crop: CropOf | None = None,
+    streams: Mapping[str, Reads] | None = None,
     progress: Progress = silent,
     rank: int = 0,
     world_size: int = 1,
@@ -82,7 +85,7 @@ def eval_batches(
     number of ranks.
     """
     usable = [video for video in videos if video.status == "ok"]
-    reader = ClipReader.make(corpus, usable, clip, data, needs, text)
+    reader = ClipReader.make(corpus, usable, clip, data, needs, text, streams=streams)
     size = max(1, batch // len(views))
     steps = EvaluationSteps(reader.with_frames(progress), list(videos), size, views, crop)
     return iterate(steps, range(rank, -(-len(videos) // size), world_size), data.workers)

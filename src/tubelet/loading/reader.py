@@ -6,14 +6,16 @@ from functools import partial
 
 import av.error
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
 from tubelet.corpus.captions import CaptionChoice, flatten
 from tubelet.corpus.table import Caption, Corpus, Video, normalise_text, number_texts
 from tubelet.errors import CorpusError, VideoError
+from tubelet.loading.augment import Augment
 from tubelet.loading.collate import Sample, collate
 from tubelet.loading.data import Data
-from tubelet.loading.requests import PieceRequest
+from tubelet.loading.pairings import Drawn, Pairing, Reads
+from tubelet.loading.requests import ClipRequest, PieceRequest
 from tubelet.progress import Progress
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.frame_cache import Frames, Kept
@@ -32,6 +34,25 @@ OF_CAPTIONS = ("text",)  # maps that belong to a caption, not to the video alone
 
 
 @dataclass(frozen=True)
+class StreamReader:
+    """What of a stream is read beside each clip."""
+
+    clip: Clip
+    pairing: Pairing
+    maps: Mapping[str, Maps]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The frames of a clip or of a stream, cut to their crop, and what else happens to them."""
+
+    times: Float64[np.ndarray, "t"]
+    crop: Crop
+    frames: UInt8[np.ndarray, "t h w 3"]
+    augment: Augment | None = None
+
+
+@dataclass(frozen=True)
 class ClipReader:
     """Makes samples of requests: opens, decodes, crops, adds labels, captions and maps, all of which are there."""
 
@@ -47,6 +68,7 @@ class ClipReader:
     kept: Frames | None = None  # all frames, decoded before
     states: Mapping[int, State] | None = None  # by row, of the files when the run began; None: they may change
     limits: Limits = field(default_factory=Limits)  # of one clip
+    streams: Mapping[str, StreamReader] = field(default_factory=dict)
 
     @classmethod
     def make(
@@ -58,14 +80,17 @@ class ClipReader:
         needs: Sequence[str],
         text: bool,
         classes: Sequence[str] | None = None,
+        streams: Mapping[str, Reads] | None = None,
     ) -> "ClipReader":
         if not videos:
             raise CorpusError(nothing_in(corpus, data.split))
         check_length(videos, clip, data.sampling)
         captions: dict[int, Sequence[Caption]] = {}
-        if text or set(needs) & set(OF_CAPTIONS):
+        wanted = dict.fromkeys([*needs, *(name for reads in (streams or {}).values() for name in reads.maps)])
+        if text or set(wanted) & set(OF_CAPTIONS):
             lists = data.captions.candidates(corpus, videos)
             captions = {video.row: some for video, some in zip(videos, lists, strict=True)}
+        maps = {name: open_maps(corpus, name, videos, captions, data.captions) for name in wanted}
         return cls(
             corpus=corpus,
             videos=videos,
@@ -74,9 +99,13 @@ class ClipReader:
             labels={label: number for number, label in enumerate(corpus.labels if classes is None else classes)},
             captions=captions,
             numbers=number_texts(corpus.captions) if captions else {},
-            maps={name: open_maps(corpus, name, videos, captions, data.captions) for name in needs},
+            maps={name: maps[name] for name in needs},
             embeddings=open_embeddings(corpus, videos, captions) if text else None,
             limits=limits(),
+            streams={
+                name: StreamReader(reads.clip, reads.pairing, {needed: maps[needed] for needed in reads.maps})
+                for name, reads in (streams or {}).items()
+            },
         )
 
     def with_frames(self, progress: Progress) -> "ClipReader":
@@ -94,36 +123,57 @@ class ClipReader:
         return replace(self, states=states)
 
     def samples(self, piece: PieceRequest) -> list[Sample]:
-        """The clips of a piece, each with its own crop."""
+        """The clips of a piece, each with its own crop and its own streams."""
         video, read = piece.video, partial(self.read, piece)
-        sampled, crops, shown = read() if self.kept is not None else within(self.limits, read)
+        sampled, cuts = read() if self.kept is not None else within(self.limits, read)
         caption = None
         if self.captions:
             moment = float(sampled.times[0] + sampled.times[-1]) / 2
             caption = self.data.captions.choose(self.captions[video.row], piece.pick, moment)
         made = []
-        for one, crop, frames in zip(piece.clips, crops, shown, strict=True):
-            resized = resize(frames, self.clip.size, self.clip.size)
-            sample = Sample(
-                video=resized if one.rng is None else self.data.augment.apply(resized, one.rng),
-                key=one.key,
-                id=video.id,
-                label=-1 if video.label is None else self.labels[video.label],
-                caption=-1 if caption is None else self.numbers[normalise_text(caption.text)],
-                text=None if self.embeddings is None or caption is None else self.embeddings.vector(caption),
-                source=video.row,
-                maps={
-                    name: maps.sample(video, caption if name in OF_CAPTIONS else None, sampled.times, crop, self.clip)
-                    for name, maps in self.maps.items()
-                },
-                short=sampled.short,
-                view=one.view,
-            )
-            made.append(sample)
+        for one, (own, beside) in zip(piece.clips, cuts, strict=True):
+            of_clip = self.sample(video, one, own, one.rng, caption, self.clip, self.maps, sampled.short)
+            streams = {
+                name: self.sample(
+                    video, one, part, one.stream_rng and one.stream_rng(f"{name}, augmented"), caption,
+                    self.streams[name].clip, self.streams[name].maps, sampled.short,
+                )
+                for name, part in beside.items()
+            }  # fmt: skip
+            made.append(replace(of_clip, streams=streams))
         return made
 
-    def read(self, piece: PieceRequest) -> tuple[Sampled, list[Crop], list[UInt8[np.ndarray, "t h w 3"]]]:
-        """The frames of each clip, cut to its crop."""
+    def sample(
+        self,
+        video: Video,
+        request: ClipRequest,
+        cut: Cut,
+        rng: np.random.Generator | None,
+        caption: Caption | None,
+        clip: Clip,
+        maps: Mapping[str, Maps],
+        short: bool,
+    ) -> Sample:
+        """What is read, resized and augmented, and what travels with it."""
+        resized = resize(cut.frames, clip.size, clip.size)
+        return Sample(
+            video=resized if rng is None or cut.augment is None else cut.augment.apply(resized, rng),
+            key=request.key,
+            id=video.id,
+            label=-1 if video.label is None else self.labels[video.label],
+            caption=-1 if caption is None else self.numbers[normalise_text(caption.text)],
+            text=None if self.embeddings is None or caption is None else self.embeddings.vector(caption),
+            source=video.row,
+            maps={
+                name: some.sample(video, caption if name in OF_CAPTIONS else None, cut.times, cut.crop, clip)
+                for name, some in maps.items()
+            },
+            short=short,
+            view=request.view,
+        )
+
+    def read(self, piece: PieceRequest) -> tuple[Sampled, list[tuple[Cut, dict[str, Cut]]]]:
+        """The frames of each clip and of its streams."""
         video, begin = piece.video, piece.begin
         with self.open(video, 0.5 if begin is None else begin) as reader:
             moments = self.data.sampling.times(
@@ -138,7 +188,21 @@ class ClipReader:
             else:
                 frames = reader.frames(moments.times)
                 shown = [crop.cut(frames) for crop in crops]
-        return moments, crops, shown
+            cuts = []
+            for one, crop, frames in zip(piece.clips, crops, shown, strict=True):
+                drawn = Drawn(reader.times, moments.times, crop, *size, self.clip, self.data.sampling)
+                own = Cut(moments.times, crop, frames, self.data.augment)
+                cuts.append((own, self.read_streams(reader, one, drawn)))
+        return moments, cuts
+
+    def read_streams(self, reader: "Reader | Stills | Kept", request: ClipRequest, drawn: Drawn) -> dict[str, Cut]:
+        found = {}
+        for name, stream in self.streams.items():
+            rng = None if request.stream_rng is None else request.stream_rng(name)
+            shot = stream.pairing.shot(drawn, stream.clip, rng)
+            frames = reader.frames(shot.times, shot.crop.cut)
+            found[name] = Cut(shot.times, shot.crop, frames, shot.augment)
+        return found
 
     def batch(self, wanted: Sequence[Sequence[PieceRequest]]) -> Batch:
         """Of the videos of which all pieces can be read, with the names of the others. Clips stand in order of view."""
@@ -155,7 +219,8 @@ class ClipReader:
                 failed.append(f"{video.id}: {' '.join(str(error).split())}")
             else:
                 samples += sorted(made, key=lambda sample: sample.view)
-        return collate(samples, tuple(failed), self.clip, self.maps, self.embeddings, bool(self.captions))
+        streams = {name: (stream.clip, stream.maps) for name, stream in self.streams.items()}
+        return collate(samples, tuple(failed), self.clip, self.maps, self.embeddings, bool(self.captions), streams)
 
     def open(self, video: Video, begin: float) -> "Reader | Stills | Kept":
         """The frames of the row; of a long one, those around the clip that begins at this share of it."""
@@ -163,7 +228,8 @@ class ClipReader:
             return self.kept.open(video)
         if self.states is not None and changed(video, self.states.get(video.row)):
             raise VideoError("changed since the run began")
-        start, end = around(video, self.data.sampling.seconds(self.clip, video.fps), begin)
+        reach = max((stream.pairing.reach() for stream in self.streams.values()), default=0.0)
+        start, end = around(video, self.data.sampling.seconds(self.clip, video.fps), begin, reach)
         return open_reader(video.path, start, end, reading=video.reading)
 
 
@@ -175,10 +241,11 @@ def changed(video: Video, before: State | None) -> bool:
     return video.content is None or content_digest(video.path).hex() != video.content
 
 
-def around(video: Video, span: float, begin: float) -> tuple[float, float]:
-    """From when to when a row is read for a clip of this span that begins at this share of it: a long one in part."""
+def around(video: Video, span: float, begin: float, reach: float = 0.0) -> tuple[float, float]:
+    """From when to when a row is read for a clip of this span that begins at this share of it, and for streams that
+    lie so many seconds before or after it: a long one in part."""
     length = video.end - video.start
-    window = 2 * span + SLACK
+    window = 2 * span + SLACK + 2 * reach
     if length <= max(LONG, 2 * window):
         return video.start, video.end if length > 0 else float("inf")
     start = video.start + begin * (length - window)

@@ -28,6 +28,7 @@ class ClipRequest:
     crop: Callable[[int, int], Crop]
     rng: np.random.Generator | None = None  # None: nothing else changes it
     view: int = 0
+    stream_rng: Callable[[str], np.random.Generator] | None = None  # of a stream by its name; None: its middle
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,14 @@ def training_request(
     for repeat in repeats:
         number = key(seed, "clip", epoch, video.row, *([repeat] if repeat else []))
         own = generator(seed, "copy", epoch, video.row, repeat) if repeat else rng
-        clips.append(ClipRequest(number, partial(augment.draw, own), own))
+        of_stream = partial(stream_generator, seed, epoch, video.row, repeat)
+        clips.append(ClipRequest(number, partial(augment.draw, own), own, stream_rng=of_stream))
     jitter = generator(seed, "jitter", epoch, video.row) if sampling.jitter else None
     return PieceRequest(video, begin, pick, tuple(clips), jitter)
+
+
+def stream_generator(seed: int, epoch: int, row: int, repeat: int, stream: str) -> np.random.Generator:
+    return generator(seed, f"stream {stream}", epoch, row, *([repeat] if repeat else []))
 
 
 def training_requests(

@@ -10,6 +10,7 @@ from tubelet.maskers.decode import All, RunningCell
 from tubelet.maskers.flow import Flow
 from tubelet.maskers.frame import Frame, Future
 from tubelet.maskers.motion import Motion
+from tubelet.maskers.nothing import Nothing
 from tubelet.maskers.oracle import Oracle
 from tubelet.maskers.random import Random
 from tubelet.maskers.schedule import Schedule
@@ -54,6 +55,7 @@ __all__ = [
     "Future",
     "Masker",
     "Motion",
+    "Nothing",
     "Oracle",
     "Policy",
     "Random",

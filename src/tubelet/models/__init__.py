@@ -1,8 +1,24 @@
-"""The VideoMAE-compatible vision transformer: tubelets, encoder, light decoder, classifier."""
+"""The VideoMAE-compatible vision transformer: tubelets, encoder, decoders, classifier. `DECODERS` is a registry."""
 
 from tubelet.models.average import Average
 from tubelet.models.classifier import Classifier
+from tubelet.models.cross import Cross
 from tubelet.models.decoder import Decoder, Reconstructor
 from tubelet.models.encoder import Base, Encoder, Large, Small, Tiny, Vit
 
-__all__ = ["Average", "Base", "Classifier", "Decoder", "Encoder", "Large", "Reconstructor", "Small", "Tiny", "Vit"]
+DECODERS: tuple[type[Decoder], ...] = (Decoder, Cross)
+
+__all__ = [
+    "DECODERS",
+    "Average",
+    "Base",
+    "Classifier",
+    "Cross",
+    "Decoder",
+    "Encoder",
+    "Large",
+    "Reconstructor",
+    "Small",
+    "Tiny",
+    "Vit",
+]

@@ -13,6 +13,9 @@ from tubelet.models.encoder import POSITIONS_OF, check_grid, check_heads
 from tubelet.models.patches import grid_table, position_table, stretch
 from tubelet.types import Clip
 
+Memory = tuple[Float[Tensor, "b j e"], Int64[Tensor, "b j"]]
+"""Tokens of another stream, and where in its clip they stand."""
+
 
 @chz.chz
 class Decoder:
@@ -38,8 +41,19 @@ class Decoder:
         check_heads("decoder", self.width, self.heads, self.depth)
         check_grid("decoder", self.positions_of)
 
-    def build(self, encoder_width: int, clip: Clip) -> "Reconstructor":
-        return Reconstructor(self, encoder_width, clip)
+    @property
+    def memory(self) -> str:
+        """The stream whose tokens are attended to beside those that are decoded; "" for none."""
+        return ""
+
+    def build(
+        self, width: int, clip: Clip, values: int | None = None, memory: tuple[int, Clip] | None = None
+    ) -> "Reconstructor":
+        """For tokens of this width, `values` numbers a tubelet (None: its pixels), and a memory of this width and clip.
+
+        A memory that the decoder does not name is None.
+        """
+        return Reconstructor(self, width, clip, values)
 
 
 def positions(config: Decoder, clip: Clip) -> Float[Tensor, "n d"]:
@@ -52,24 +66,28 @@ def positions(config: Decoder, clip: Clip) -> Float[Tensor, "n d"]:
 class Reconstructor(nn.Module):
     """[visible tokens, mask tokens], each with its position, never put back in order; the last q are predicted."""
 
-    def __init__(self, config: Decoder, encoder_width: int, clip: Clip):
+    def __init__(self, config: Decoder, width: int, clip: Clip, values: int | None = None):
         super().__init__()
         self.config = config
-        self.project = nn.Linear(encoder_width, config.width, bias=False)
+        self.project = nn.Linear(width, config.width, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(config.width))
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, int(config.width * config.mlp_ratio), config.layer_norm_eps)
             for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
-        self.head = nn.Linear(config.width, clip.tubelet_values)
+        self.head = nn.Linear(config.width, clip.tubelet_values if values is None else values)
         self.apply(initialise)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
         self.positions: Tensor
         self.register_buffer("positions", positions(config, clip), persistent=False)
 
     def forward(
-        self, tokens: Float[Tensor, "b k d"], visible: Int64[Tensor, "b k"], decode: Int64[Tensor, "b q"]
+        self,
+        tokens: Float[Tensor, "b k d"],
+        visible: Int64[Tensor, "b k"],
+        decode: Int64[Tensor, "b q"],
+        memory: Memory | None = None,
     ) -> Float[Tensor, "b q p"]:
         """Predicted values of the tubelets `decode`, in the order of `cut`: colour, frame, row, column."""
         seen = self.project(tokens) + self.positions[visible]

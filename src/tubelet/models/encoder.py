@@ -139,7 +139,10 @@ class Encoder(nn.Module):
         self, tubelets: UInt8[Tensor, "b k p"] | Float[Tensor, "b k p"], where: Int64[Tensor, "b k"]
     ) -> Float[Tensor, "b k d"]:
         """Tokens of the given tubelets (pixel values 0-255), whose positions in the clip are `where`."""
-        x = self.embed_tubelets(tubelets, where)
+        return self.transform(self.embed_tubelets(tubelets, where))
+
+    def transform(self, x: Float[Tensor, "b k d"]) -> Float[Tensor, "b k d"]:
+        """The blocks and the last norm, on tokens that have their positions."""
         for block in self.blocks:
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, use_reentrant=False)

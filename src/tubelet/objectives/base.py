@@ -1,5 +1,7 @@
 """An objective is a frozen config that builds a module; the module owns its head and its loss."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import chz
@@ -7,7 +9,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tubelet.errors import RecipeError
-from tubelet.types import Clip
+from tubelet.objectives.when import Always, When
+from tubelet.types import CLIP, Clip
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What an objective is built for: of a stream, its clips and the width of their tokens."""
+
+    clip: Clip
+    width: int
+    text: int | None = None  # width of the caption embeddings
+    streams: Mapping[str, "Sizes"] = field(default_factory=dict)
+    teacher: "Sizes | None" = None  # of this stream, as the teacher encodes it
+    name: str = ""  # the objective's own in the recipe, by which it logs
+
+    def of(self, stream: str) -> "Sizes":
+        return self if stream == CLIP else self.streams[stream]
 
 
 @chz.chz
@@ -18,6 +36,7 @@ class Objective:
     gives_per_token_loss: ClassVar[bool] = False  # it fills `Loss.per_token_loss`, from which a learned masker learns
 
     weight: float = chz.field(default=1.0, doc="factor of this loss in the sum; 0 leaves it out")
+    when: When = chz.field(default_factory=Always, doc="in which steps it counts, and how much")
 
     @chz.validate
     def _not_negative(self) -> None:
@@ -35,8 +54,23 @@ class Objective:
         apart from all others."""
         return False
 
-    def build(self, width: int, clip: Clip, text_width: int | None) -> nn.Module:
-        """A module from `Encoded` to `Loss`, for an encoder of this width and caption embeddings of that one.
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams that it reads, `CLIP` among them."""
+        return (CLIP,)
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """The streams of which it reads what the teacher makes of them."""
+        return ()
+
+    @property
+    def reconstructs(self) -> tuple[str, ...]:
+        """The streams of which it predicts hidden tubelets, so that something of them must be hidden."""
+        return ()
+
+    def build(self, sizes: Sizes) -> nn.Module:
+        """A module from `Encoded` to `Loss`.
 
         The loss is a mean over the clips it is given; the loop weighs the ranks by theirs.
         """

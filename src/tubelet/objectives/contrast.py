@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from tubelet.errors import RecipeError
 from tubelet.models.blocks import initialise
-from tubelet.objectives.base import Objective, TextHead
+from tubelet.objectives.base import Objective, Sizes, TextHead
 from tubelet.objectives.gather import Ranks
-from tubelet.types import Batch, Clip, Encoded, Loss
+from tubelet.types import Batch, Encoded, Loss
 
 
 @chz.chz
@@ -51,13 +51,13 @@ class Contrast(Objective):
     def detached(self) -> bool:
         return self.detach
 
-    def build(self, width: int, clip: Clip, text_width: int | None) -> "ContrastLoss":
-        if text_width is None:
+    def build(self, sizes: Sizes) -> "ContrastLoss":
+        if sizes.text is None:
             raise RecipeError(
                 "the objective Contrast needs caption embeddings; make them with `tubelet align CORPUS` and "
                 "`tubelet saliency CORPUS Text`, or leave it out with objectives.contrast.weight=0"
             )
-        return ContrastLoss(self, width, text_width)
+        return ContrastLoss(self, sizes.width, sizes.text)
 
 
 class ContrastLoss(TextHead):

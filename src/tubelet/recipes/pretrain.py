@@ -13,9 +13,11 @@ from tubelet.models.encoder import Vit
 from tubelet.objectives import Objective, Pixels
 from tubelet.saliency_maps.online import TextMaps
 from tubelet.stores.embeddings import Embeddings
+from tubelet.streams import Stream
 from tubelet.tasks import Pretraining
+from tubelet.teachers import NoTeacher, Teacher
 from tubelet.train import Training
-from tubelet.types import Clip
+from tubelet.types import CLIP, Clip
 
 
 @chz.chz
@@ -31,6 +33,10 @@ class Pretrain(Training):
     objectives: Mapping[str, Objective] = chz.field(
         default_factory=lambda: {"pixels": Pixels()}, doc="what it is trained for; the losses are summed by weight"
     )
+    streams: Mapping[str, Stream] = chz.field(
+        default_factory=dict, doc="what is read beside the clip: other views of the same video, by name"
+    )
+    teacher: Teacher = chz.field(default_factory=NoTeacher, doc="a second network, without gradient, to learn from")
     evaluations: Mapping[str, Evaluation] = chz.field(
         default_factory=dict, doc="what is measured at the end, and every evaluate_every steps"
     )
@@ -42,6 +48,11 @@ class Pretrain(Training):
         doc="whose weights to start from, with a new schedule: a run, VideoMAE weights (file or folder), or a hub name",
     )
 
+    @chz.validate
+    def _names(self) -> None:
+        if CLIP in self.streams:
+            raise RecipeError(f"streams.{CLIP}: this name is that of the clip itself; take another")
+
     @property
     def needs_text(self) -> bool:
         """Whether an objective in use compares clips with their captions."""
@@ -51,7 +62,13 @@ class Pretrain(Training):
     def guided_by_text(self) -> bool:
         """Whether text reaches the encoder: through its masks, or through an objective that is not detached."""
         compared = [objective for objective in self.objectives.values() if objective.needs_text and objective.factor]
-        return "text" in self.masker.needs or any(not part.detached for part in compared)
+        return "text" in self.maps or any(not part.detached for part in compared)
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The saliency maps that its masks need."""
+        hides = (self.masker, *(stream.masker for stream in self.streams.values()))
+        return tuple(dict.fromkeys(name for masker in hides for name in masker.maps))
 
     @property
     def online_text(self) -> bool:
@@ -72,4 +89,14 @@ class Pretrain(Training):
         encoder = self.encoder.build(self.clip)
         online = self.text.build(self.clip)
         online_maps = {} if online is None else {"text": online}
-        return Pretraining(self.clip, encoder, self.masker, objectives, text_width, self.decode, online_maps)
+        return Pretraining(
+            self.clip,
+            encoder,
+            self.masker,
+            objectives,
+            text_width,
+            self.decode,
+            online_maps,
+            self.streams,
+            self.teacher,
+        )

@@ -47,7 +47,7 @@ def dry_run(recipe: str, *words: str, on: Path | str, out: Path | str) -> list[s
     batch = next(
         train_batches(
             corpus, config.clip, chz.replace(config.data, cache=False, workers=0), needs=task.needs,
-            text=task.needs_text, batch=config.batch, seed=config.seed, first_step=0, last_step=1,
+            text=task.needs_text, streams=task.reads, batch=config.batch, seed=config.seed, first_step=0, last_step=1,
         )
     )  # fmt: skip
     cost = Cost.of(config, task, batch, time.monotonic() - began, context)

@@ -115,7 +115,7 @@ def where(corpus: Corpus) -> dict[str, str]:
 
 def series_in_use(corpus: Corpus, config: Pretrain) -> dict[str, str]:
     """The series of maps and embeddings that training reads; those that are missing are the loader's to name."""
-    kept = [name for name in config.masker.maps if not (config.online_text and name == "text")]
+    kept = [name for name in config.maps if not (config.online_text and name == "text")]
     roots = {f"{name} maps": corpus.folder / "maps" / file_name(name) for name in kept}
     if config.needs_text or config.online_text:
         roots[EMBEDDINGS] = corpus.folder / "embeddings"

@@ -13,7 +13,7 @@ from tubelet.errors import WeightsError
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit, size_of
 from tubelet.objectives import Pixels
-from tubelet.objectives.pixels import PixelLoss
+from tubelet.objectives.predict import PredictLoss
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.folder import RECIPE, read_kind, read_run_config, read_run_config_of, read_weights_of, weights_file
 from tubelet.tasks import Pretraining
@@ -158,7 +158,7 @@ def other_size(one: Vit, other: Vit) -> bool:
 
 def other_decoder(module: nn.Module, found: Source) -> str:
     """Why a decoder whose tensors may fit is another one; empty where it is not."""
-    if not isinstance(module, PixelLoss) or found.decoder is None:
+    if not isinstance(module, PredictLoss) or found.decoder is None:
         return ""
     ours, theirs = module.config.decoder, found.decoder
     if theirs.heads != ours.heads:
@@ -173,7 +173,7 @@ def positions_lines(task: Pretraining) -> list[str]:
     own, lines = task.clip.grid, []
     head = dict(task.objectives.items()).get(PIXELS)
     tables: dict[str, Vit | Decoder] = {"encoder": task.encoder.config}
-    if isinstance(head, PixelLoss):
+    if isinstance(head, PredictLoss):
         tables[f"objectives.{PIXELS}.decoder"] = head.config.decoder
     for name, config in tables.items():
         if config.positions_of not in (None, own):

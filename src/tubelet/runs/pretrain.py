@@ -75,7 +75,7 @@ def pretrain(
             for line in [] if found is None or begun.step else load_init_weights(task, found):
                 tell(line)
             batches = train_batches(
-                corpus, config.clip, config.data, needs=task.needs, text=task.needs_text,
+                corpus, config.clip, config.data, needs=task.needs, text=task.needs_text, streams=task.reads,
                 batch=config.batch, seed=config.seed, rank=begun.context.rank, world=begun.context.world_size,
                 first_step=begun.step * config.accumulate, last_step=steps * config.accumulate,
                 progress=decoding(tell, corpus, config.clip, config.data),

@@ -136,7 +136,7 @@ def by_table(run_config: RunConfig[Any], role: str) -> TrainedOn:
 def of_aligner(config: Pretrain, corpus: Corpus) -> TrainedOn:
     """What the aligner was trained on from which the run has its text maps and caption embeddings."""
     record = TrainedOn()
-    if "text" in config.masker.maps or config.needs_text or config.online_text:
+    if "text" in config.maps or config.needs_text or config.online_text:
         for root, identity in sorted(text_series(config, corpus).items()):
             record += of_series(root, identity, corpus)
     return record
@@ -145,7 +145,7 @@ def of_aligner(config: Pretrain, corpus: Corpus) -> TrainedOn:
 def text_series(config: Pretrain, corpus: Corpus) -> dict[Path, str]:
     """The series that the run reads, each with the identity of the model that made it."""
     found: dict[Path, str] = {}
-    if "text" in config.masker.maps and not config.online_text:
+    if "text" in config.maps and not config.online_text:
         maps = Maps.open(corpus, "text")
         found[maps.series.folder] = str(maps.about.get("method", {}).get("model", ""))
     if config.needs_text or config.online_text:

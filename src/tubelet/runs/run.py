@@ -147,7 +147,14 @@ class Run:
         corpus = self.corpus if on is None else Corpus.open(Path(on))
         videos = corpus.select(split)[:clips]
         batches = eval_batches(
-            corpus, videos, config.clip, config.data, batch=clips, needs=task.needs, text=bool(task.online_maps)
+            corpus,
+            videos,
+            config.clip,
+            config.data,
+            batch=clips,
+            needs=task.needs,
+            text=bool(task.online_maps),
+            streams=task.reads,
         )
         batch = next(iter(batches))
         if not len(batch):

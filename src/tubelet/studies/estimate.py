@@ -96,8 +96,8 @@ def timed(config: Pretrain, corpus: Corpus) -> tuple[float, float]:
     config.check(corpus)
     task = config.build(Embeddings.open(corpus).width if config.needs_text else None).to(machine.device)
     batches = train_batches(
-        corpus, config.clip, config.data, needs=task.needs, text=task.needs_text, batch=config.batch,
-        seed=config.seed, first_step=0, last_step=(STEPS + 1) * config.accumulate,
+        corpus, config.clip, config.data, needs=task.needs, text=task.needs_text, streams=task.reads,
+        batch=config.batch, seed=config.seed, first_step=0, last_step=(STEPS + 1) * config.accumulate,
     )  # fmt: skip
     for number in range(STEPS + 1):
         if number == 1:

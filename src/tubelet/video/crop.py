@@ -46,6 +46,17 @@ class Crop:
         inside = frames[..., top : top + rows, left : left + columns, :]
         return inside[..., ::-1, :] if self.flip else inside
 
+    def inside(self, other: "Crop") -> "Crop":
+        """This crop of what the other one shows, in shares of the full frame."""
+        left = 1 - self.left - self.width if other.flip else self.left
+        return Crop(
+            other.top + self.top * other.height,
+            other.left + left * other.width,
+            self.height * other.height,
+            self.width * other.width,
+            self.flip != other.flip,
+        )
+
     def pixels(self, height: int, width: int) -> tuple[int, int, int, int]:
         """(top, left, rows, columns) in a frame of so many pixels; at least one pixel, inside the frame."""
         rows = min(max(round(self.height * height), 1), height)

@@ -1,0 +1,78 @@
+"""When and where a stream is read, beside the clip. A frozen config that does the work itself and decodes nothing."""
+
+from dataclasses import dataclass
+
+import chz
+import numpy as np
+from jaxtyping import Float64
+
+from tubelet.loading.augment import Augment
+from tubelet.types import Clip
+from tubelet.video.crop import Crop
+from tubelet.video.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn for the clip, of which a stream is read beside it."""
+
+    timestamps: Float64[np.ndarray, "all"]  # of what can be read, seconds
+    times: Float64[np.ndarray, "t"]  # of the clip's own frames
+    crop: Crop
+    height: int  # of a whole frame, pixels
+    width: int
+    clip: Clip
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What is read for a stream. `augment` says what else happens to the frames; None: nothing."""
+
+    times: Float64[np.ndarray, "t"]
+    crop: Crop
+    augment: Augment | None = None
+
+
+@chz.chz
+class Pairing:
+    def reach(self) -> float:
+        """Seconds before and after the clip's span that may be read."""
+        return 0.0
+
+    def shot(self, drawn: Drawn, clip: Clip, rng: np.random.Generator | None) -> Shot:
+        """For a stream of clips of this size. `rng` None: the middle of what is possible, and no augmentation."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Reads:
+    """All that the loader knows of a stream."""
+
+    clip: Clip
+    pairing: Pairing
+    maps: tuple[str, ...] = ()  # saliency maps that its mask needs
+
+
+def frames_about(drawn: Drawn, clip: Clip, middle: float, step: float) -> Float64[np.ndarray, "t"]:
+    """The times of as many frames as the clip wants, so many seconds apart around this moment, among those that are
+    there; where it lies near an end, as near as is possible."""
+    span = step * (clip.frames - 1)
+    first, last = drawn.timestamps[0], drawn.timestamps[-1]
+    start = min(max(middle - span / 2, first), max(last - span, first))
+    wanted = start + step * np.arange(clip.frames)
+    return drawn.timestamps[nearest(drawn.timestamps, wanted)]
+
+
+def nearest(timestamps: Float64[np.ndarray, "all"], wanted: Float64[np.ndarray, "t"]) -> np.ndarray:
+    """The index of the timestamp nearest to each moment; of two equally near the earlier."""
+    after = np.searchsorted(timestamps, wanted).clip(1, max(len(timestamps) - 1, 1))
+    if len(timestamps) == 1:
+        return np.zeros(len(wanted), np.int64)
+    return after - (wanted - timestamps[after - 1] <= timestamps[after] - wanted)
+
+
+def step_of(drawn: Drawn) -> float:
+    """Seconds between two frames of the clip; of a clip of one frame, between two frames of the source."""
+    times = drawn.times if len(drawn.times) > 1 else drawn.timestamps
+    return float(times[-1] - times[0]) / max(len(times) - 1, 1)

@@ -1,0 +1,29 @@
+"""A stream is read beside the clip: of which size, when and where, what of it is hidden, and what encodes it."""
+
+import chz
+
+from tubelet.loading.pairings import Pairing, Reads, Same
+from tubelet.maskers import All, Decode, Masker, Nothing
+from tubelet.streams.towers import Shared, Tower
+from tubelet.types import Clip
+
+
+@chz.chz
+class Stream:
+    """Another view of the same sample. Sizes that are not given are the clip's own."""
+
+    pairing: Pairing = chz.field(default_factory=Same, doc="when and where it is read")
+    masker: Masker = chz.field(default_factory=Nothing, doc="what of it is hidden")
+    decode: Decode = chz.field(default_factory=All, doc="which of its hidden tubelets are predicted")
+    tower: Tower = chz.field(default_factory=Shared, doc="what encodes it")
+    frames: int | None = chz.field(default=None, doc="frames of it (the clip's)")
+    size: int | None = chz.field(default=None, doc="height and width of a frame, pixels (the clip's)")
+    tubelet_frames: int | None = chz.field(default=None, doc="frames of a tubelet (the clip's)")
+
+    def clip(self, main: Clip) -> Clip:
+        """Its size, beside a clip of this size."""
+        own = {"frames": self.frames, "size": self.size, "tubelet_frames": self.tubelet_frames}
+        return chz.replace(main, **{name: value for name, value in own.items() if value is not None})
+
+    def reads(self, main: Clip) -> Reads:
+        return Reads(self.clip(main), self.pairing, self.masker.maps)

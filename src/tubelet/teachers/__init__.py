@@ -1,0 +1,11 @@
+"""Second networks without gradient that look at the same clips. The list below is the registry."""
+
+from tubelet.teachers.aligned import Aligned
+from tubelet.teachers.base import Teacher, TeacherModule
+from tubelet.teachers.frozen import Frozen
+from tubelet.teachers.momentum import Momentum
+from tubelet.teachers.none import NoTeacher
+
+TEACHERS: tuple[type[Teacher], ...] = (NoTeacher, Momentum, Frozen, Aligned)
+
+__all__ = ["TEACHERS", "Aligned", "Frozen", "Momentum", "NoTeacher", "Teacher", "TeacherModule"]
