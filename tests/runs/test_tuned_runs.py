@@ -106,6 +106,20 @@ def test_its_classifier_is_measured_again_to_the_same_numbers(tuned, capsys):
     assert read_results(tuned)["finetune"].metrics == before.metrics
 
 
+def test_one_of_a_table_of_labels_is_measured_with_that_table(tuned, corpus, tmp_path, capsys):
+    videos = tubelet.Corpus.open(corpus).videos
+    table, out = tmp_path / "labels.csv", tmp_path / "run"
+    table.write_text("id,label\n" + "".join(f"{video.id},{video.label}\n" for video in videos))
+    run = tubelet.finetune(tuned, *TINY, on=corpus, out=out, labels=table)
+    before = run.results["finetune"]
+    status, printed = said(capsys, "evaluate", out)
+    assert status == 2
+    assert "was fine-tuned to a table of labels" in printed
+    status, printed = said(capsys, "evaluate", out, "--labels", table)
+    assert status == 0, printed
+    assert read_results(out)["finetune, label label"].metrics == before.metrics
+
+
 def test_it_is_fine_tuned_again_from_its_own_weights(tuned, corpus, tmp_path, capsys):
     out = tmp_path / "again"
     words = ["optim.base_lr=1e-12", "optim.floor_lr=0", *(word for word in TINY if "rates" not in word)]
