@@ -20,6 +20,7 @@ from tubelet.launchers import Launch, launched
 
 PATIENCE = timedelta(minutes=10)  # for the last of them to start
 LAST_WORDS = 60.0  # seconds in which the others read what the first rank left, before it ends
+ALIKE = 5.0  # seconds in which an error that all ranks raise reaches each of them, or the launcher ends the others
 POLL = 0.05  # seconds at most between two questions of a rank that waits
 TURNS = count()  # of what goes by the store
 ALONE: list[str] = []  # not empty while a rank computes what no other has a part in
@@ -47,10 +48,13 @@ def process_group() -> Iterator[None]:
     except (RuntimeError, distributed.DistError) as error:
         if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
             raise
+        time.sleep(ALIKE)  # the launcher names the rank that ends first: let it be the one that failed
         raise RunError(
             f"rank {launch.rank} of {launch.world} lost another rank, whose own message says why; the same command "
             "resumes from the last checkpoint"
         ) from error
+    except TubeletError as error:
+        raise of_rank(error) from error
     rank, world_size = distributed.get_rank(), distributed.get_world_size()
     store = distributed.distributed_c10d._get_default_store()
     with contextlib.suppress(distributed.DistError):  # the first rank may be gone
@@ -59,6 +63,27 @@ def process_group() -> Iterator[None]:
         wait_for(store, [f"tubelet/ended/{other}" for other in range(world_size)], LAST_WORDS)
     gc.collect()  # a model in a cycle of references holds the group, and with it the threads
     distributed.destroy_process_group()
+
+
+def of_rank(error: TubeletError) -> TubeletError:
+    """The error of this rank as it is told: by the first rank where that raises the same, else with the rank's number.
+
+    A launcher ends all ranks as soon as one has ended. So what the first tells is waited for: until it is gone.
+    """
+    rank, world_size = distributed.get_rank(), distributed.get_world_size()
+    store = distributed.distributed_c10d._get_default_store()
+    first, *others = (f"tubelet/error/{number}" for number in range(world_size))
+    told = isinstance(error, OtherRankError)
+    with contextlib.suppress(distributed.DistError):  # the first rank is gone, and has the store with it
+        store.set([first, *others][rank], str(error))
+        if rank == 0:
+            wait_for(store, others, ALIKE)
+            return error
+        wait_for(store, [first], ALIKE)
+        told = told or (store.check([first]) and store.get(first).decode() == str(error))
+        if told:
+            wait_for(store, ["tubelet/never"], ALIKE)
+    return OtherRankError(str(error)) if told else type(error)(f"rank {rank} of {world_size}: {error}")
 
 
 def join(launch: Launch) -> None:
@@ -213,7 +238,7 @@ def map_over_ranks(items: Sequence[S], compute: Callable[[S], T], what: str) -> 
                 made[place] = compute(items[place])
     except BaseException as error:
         store.add(f"{name}/taken", len(items))  # nobody begins another
-        store.set(f"{name}/{rank}", pickle.dumps((what, {}, str(error))))  # type: ignore[arg-type]
+        store.set(f"{name}/{rank}", pickle.dumps((what, {}, f"rank {rank}: {error}")))  # type: ignore[arg-type]
         raise
     finally:
         ALONE.pop()
@@ -237,7 +262,7 @@ def gather_in_order(own: Iterator[T], total: int, what: str, every: int = 4) -> 
     They are exchanged when each rank has made `every` of them. An error of one rank is an error of all. `what` they are
     must be the same everywhere: ranks that do different work would take each other's for their own.
     """
-    _, world_size = rank_and_world_size()
+    rank, world_size = rank_and_world_size()
     if world_size == 1:
         yield from own
         return
@@ -249,7 +274,8 @@ def gather_in_order(own: Iterator[T], total: int, what: str, every: int = 4) -> 
         except TubeletError as error:
             failure = error
         found: list[Any] = [None] * world_size
-        distributed.all_gather_object(found, (what, made, None if failure is None else str(failure)))
+        message = None if failure is None else f"rank {rank}: {failure}"
+        distributed.all_gather_object(found, (what, made, message))
         assert {name for name, _, _ in found} == {what}, f"ranks do different work: {[name for name, _, _ in found]}"
         if failure is not None:
             raise failure

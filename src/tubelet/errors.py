@@ -11,6 +11,10 @@ class TubeletError(Exception):
     code = 2  # with which the command line ends
 
 
+class UsageError(TubeletError):
+    """The command line is wrong. Every rank was started with it, so the first alone says so."""
+
+
 class CorpusError(TubeletError):
     """A corpus folder, its tables, captions or maps are missing, damaged or do not fit."""
 

@@ -52,9 +52,12 @@ def broken():
 """
 
 
-def torchrun(*words: object) -> tuple[int, str]:
+REFUSING = BROKEN.replace("raise ZeroDivisionError(", "from tubelet.errors import RecipeError; raise RecipeError(")
+
+
+def torchrun(*words: object, verb: str = "pretrain") -> tuple[int, str]:
     """The exit code, and what was said."""
-    process = start_ranks("pretrain", *words)
+    process = start_ranks(verb, *words)
     try:
         said = process.communicate(timeout=500)[1]
         return process.returncode, said
@@ -160,6 +163,13 @@ def busy(processes: int) -> Iterator[None]:
             process.wait()
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, corpus, recipes) -> Path:
+    run = tmp_path_factory.mktemp("trained") / "run"
+    assert pretrain(f"{recipes}:pixels", "steps=1", "--on", corpus, "--out", run) == 0
+    return run
+
+
 def test_a_refusal_ends_every_rank_with_one_line(tmp_path, corpus, recipes):
     (tmp_path / "notes.txt").write_text("mine")
     code, said = torchrun(f"{recipes}:pixels", "--on", corpus, "--out", tmp_path)
@@ -167,6 +177,34 @@ def test_a_refusal_ends_every_rank_with_one_line(tmp_path, corpus, recipes):
     assert said.count("tubelet: ") == 1
     assert f"{tmp_path} holds notes.txt and is no run" in said
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "expected"),
+    [
+        ("evaluate", ("RUN", "lienar"), "there is no evaluation 'lienar'; did you mean linear?"),
+        ("evaluate", ("RUN", "knn", "--bach", "2"), "unknown option --bach, did you mean --batch?"),
+        ("evaluate", ("RUN", "zero_shot"), "zero_shot needs a run with a contrast head"),
+        ("pretrain", ("nobody", "--on", "CORPUS", "--out", "NEW"), "nobody"),
+    ],
+)
+def test_an_error_that_every_rank_raises_is_told_once(tmp_path, corpus, recipes, trained, verb, words, expected):
+    filled = {"RUN": trained, "CORPUS": corpus, "NEW": tmp_path / "new"}
+    code, said = torchrun(*(filled.get(word, word) for word in words), verb=verb)
+    assert code != 0
+    assert "(exitcode: 2)" in said
+    assert said.count("tubelet: ") == 1
+    assert expected in next(line for line in said.splitlines() if line.startswith("tubelet: "))
+
+
+def test_an_error_of_the_second_rank_alone_is_told_with_its_number(tmp_path, corpus, recipes):
+    mine = tmp_path / "mine.py"
+    mine.write_text(recipes.read_text() + REFUSING)
+    code, said = torchrun(f"{mine}:broken", "--on", corpus, "--out", tmp_path / "run")
+    assert code != 0
+    assert "(exitcode: 2)" in said
+    assert said.count("tubelet: rank 1 of 2: the mask of this rank fell over") == 1
+    assert said.count("fell over") == 1
 
 
 @pytest.mark.slow

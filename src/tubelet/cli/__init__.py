@@ -9,13 +9,14 @@ import keyword
 import os
 import select
 import sys
+import time
 import traceback
 from types import ModuleType
 from typing import NoReturn
 
-from tubelet.errors import OtherRankError, TubeletError
+from tubelet.errors import OtherRankError, TubeletError, UsageError
 from tubelet.escape import one_line
-from tubelet.launchers import first_alone
+from tubelet.launchers import first_alone, launched
 from tubelet.terminal import shown, shown_streams
 from tubelet.threads import computing
 from tubelet.trust import trusting_code
@@ -44,6 +45,7 @@ VERBS = {
 }
 
 
+MOMENT = 2.0  # seconds in which the first rank tells what all know: a launcher ends all ranks as soon as one has ended
 TOGETHER = ("pretrain", "finetune", "evaluate")  # what several processes do as one; of all else the first does it alone
 
 
@@ -67,7 +69,7 @@ class Parser(argparse.ArgumentParser):
                 message += f", did you mean {near[0]}?"
             elif any("key=value" in str(action.metavar) for action in self._actions):
                 message += f"; a field is written without dashes, as in {unknown.lstrip('-')}=VALUE"
-        raise TubeletError(f"{message} (see `{self.prog} --help`)")
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
 
 
 FREE = "make room, and the same command resumes from what is done"
@@ -93,6 +95,12 @@ def answered(argv: list[str]) -> int:
         return code
     except OtherRankError as error:
         return error.code
+    except UsageError as error:
+        if is_later_rank():
+            time.sleep(MOMENT)
+        else:
+            print(f"tubelet: {one_line(str(error))}", file=sys.stderr)
+        return error.code
     except TubeletError as error:
         print(f"tubelet: {one_line(str(error))}", file=sys.stderr)
         return error.code
@@ -113,6 +121,14 @@ def answered(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("tubelet: interrupted; the same command resumes from what is done", file=sys.stderr)
         return 130
+
+
+def is_later_rank() -> bool:
+    """Whether another process was started with the same command line, and tells what is wrong with it."""
+    try:
+        return launched().rank > 0
+    except TubeletError:
+        return False
 
 
 def entry() -> NoReturn:
@@ -158,7 +174,7 @@ def run(argv: list[str]) -> int:
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(VERBS)}"
-        raise TubeletError(f"unknown command {verb!r}; {hint}")
+        raise UsageError(f"unknown command {verb!r}; {hint}")
     module = module_of(verb)
     parser = Parser(
         prog=f"tubelet {verb}",

@@ -88,7 +88,8 @@ class Measured:
         if not is_rank0():
             return None if self.results else OtherRankError("nothing is measured")
         if not self.results and len(self.refused) == 1:
-            return next(iter(self.refused.values()))
+            [error] = self.refused.values()
+            return TubeletError(str(error)) if isinstance(error, OtherRankError) else error  # told here or nowhere
         why = "; ".join(f"{name} is not measured: {error}" for name, error in self.refused.items())
         if not self.results:
             return TubeletError(why)
