@@ -41,6 +41,12 @@ def uniform(keys: Int64[Tensor, "b"], count: int) -> Float[Tensor, "b {count}"]:
     return (shift_right(bits, 40).float() + 0.5) * 2.0**-24
 
 
+def normal(keys: Int64[Tensor, "b"], count: int) -> Float[Tensor, "b {count}"]:
+    """Standard normal noise (Box and Muller, 1958)."""
+    radius, angle = uniform(keys, 2 * count).unflatten(1, (2, count)).unbind(1)
+    return torch.sqrt(-2 * torch.log(radius)) * torch.cos(2 * torch.pi * angle)
+
+
 def gumbel(keys: Int64[Tensor, "b"], count: int) -> Float[Tensor, "b {count}"]:
     """Standard Gumbel noise: logits plus this, sorted, is sampling without replacement."""
     return -torch.log(-torch.log(uniform(keys, count)))

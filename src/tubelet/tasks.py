@@ -162,8 +162,11 @@ class Pretraining(Trainable):
         return next((head for head in self.objectives.values() if isinstance(head, TextHead)), None)
 
     def detached_parameters(self) -> Iterator[nn.Parameter]:
-        for name in self.detached:
-            yield from self.objectives[name].parameters()
+        for name, objective in self.objectives.items():
+            if name in self.detached:
+                yield from objective.parameters()
+            elif isinstance(objective, Trainable):
+                yield from objective.detached_parameters()
 
     @property
     def pixel_head(self) -> PredictLoss | None:

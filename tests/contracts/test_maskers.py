@@ -23,6 +23,7 @@ from tubelet.maskers import (
     Masker,
     Motion,
     Oracle,
+    Past,
     Random,
     Schedule,
     SmoothNoise,
@@ -150,6 +151,7 @@ def test_a_ratio_that_hides_nothing_or_everything_is_refused(masker_class):
         (Attention(ratio=0.8), 320),
         (Frame(ratio=0.75), 392),
         (Future(ratio=0.5), 784),
+        (Past(ratio=0.5), 784),
         (Block(ratio=0.75), 392),
         (SmoothNoise(ratio=0.75), 392),
         (Centre(ratio=0.6), 632),
@@ -181,13 +183,15 @@ def test_a_tube_hides_the_same_places_at_every_time_step():
     assert (hidden == hidden[:, :1]).all()
 
 
-@pytest.mark.parametrize("masker", [Frame(ratio=0.75), Future(ratio=0.75)], ids=str)
-def test_frame_and_future_hide_whole_time_steps(masker):
+@pytest.mark.parametrize("masker", [Frame(ratio=0.75), Future(ratio=0.75), Past(ratio=0.75)], ids=str)
+def test_frame_future_and_past_hide_whole_time_steps(masker):
     clip = Clip(frames=16, size=32, tubelet_size=8)
     time_steps = draw(masker, batch_of(clip), clip).hidden.unflatten(1, (6, 16)) // clip.num_positions
     assert (time_steps == time_steps[:, :, :1]).all()
     if isinstance(masker, Future):
         assert time_steps[:, :, 0].tolist() == [[2, 3, 4, 5, 6, 7]] * 3
+    if isinstance(masker, Past):
+        assert time_steps[:, :, 0].tolist() == [[0, 1, 2, 3, 4, 5]] * 3
 
 
 def test_centre_hides_no_place_farther_than_a_visible_one():

@@ -13,6 +13,7 @@ from tubelet.maskers import (
     Frame,
     Future,
     Oracle,
+    Past,
     Random,
     RunningCell,
     SmoothNoise,
@@ -26,6 +27,7 @@ from tubelet.types import Batch, Clip
 CLIP = Clip()
 CASES = [
     (Random(), loops.random), (Tube(), loops.tube), (Frame(), loops.frame), (Future(), loops.future),
+    (Past(), loops.past),
     (Centre(), loops.centre), (Block(), loops.block), (SmoothNoise(), loops.smooth_noise), (Text(), loops.text),
     (Text(pick="sample"), loops.text_sampled), (TextFrame(), loops.text_frame), (Oracle(), loops.oracle),
     (Attention(), loops.attention),

@@ -58,6 +58,10 @@ def future(maps: Maps, draw: Draw) -> Pair:
     return split(np.repeat(np.arange(SLOTS, dtype=np.float32), PLACES), 4 * PLACES)
 
 
+def past(maps: Maps, draw: Draw) -> Pair:
+    return split(-np.repeat(np.arange(SLOTS, dtype=np.float32), PLACES), 4 * PLACES)
+
+
 def centre(maps: Maps, draw: Draw) -> Pair:
     offset = np.arange(14) - 6.5
     return per_place(-np.hypot(offset[:, None], offset).ravel(), 117)

@@ -8,7 +8,7 @@ from tubelet.maskers.block import Block
 from tubelet.maskers.centre import Centre
 from tubelet.maskers.decode import All, RunningCell
 from tubelet.maskers.flow import Flow
-from tubelet.maskers.frame import Frame, Future
+from tubelet.maskers.frame import Frame, Future, Past
 from tubelet.maskers.motion import Motion
 from tubelet.maskers.nothing import Nothing
 from tubelet.maskers.oracle import Oracle
@@ -24,6 +24,7 @@ MASKERS: tuple[type[Masker], ...] = (
     Tube,
     Frame,
     Future,
+    Past,
     Centre,
     Block,
     SmoothNoise,
@@ -57,6 +58,7 @@ __all__ = [
     "Motion",
     "Nothing",
     "Oracle",
+    "Past",
     "Policy",
     "Random",
     "RunningCell",

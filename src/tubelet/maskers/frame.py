@@ -41,3 +41,18 @@ class Future(Frame):
     ) -> Float[Tensor, "b n"]:
         time = torch.arange(clip.grid[0], device=key.device).repeat_interleave(clip.num_positions)
         return time.float().expand(len(key), -1)
+
+
+@chz.chz
+class Past(Frame):
+    """The first time steps are hidden: what led here. The same for every clip."""
+
+    random: ClassVar[bool] = False
+
+    ratio: float = chz.field(default=0.5, doc="share of the time steps that is hidden, from the beginning")
+
+    def scores(
+        self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None
+    ) -> Float[Tensor, "b n"]:
+        time = torch.arange(clip.grid[0], device=key.device).repeat_interleave(clip.num_positions)
+        return -time.float().expand(len(key), -1)

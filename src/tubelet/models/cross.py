@@ -53,9 +53,12 @@ class CrossReconstructor(Reconstructor):
         visible: Int64[Tensor, "b k"],
         decode: Int64[Tensor, "b q"],
         memory: Memory | None = None,
+        hints: Float[Tensor, "b q w"] | None = None,
     ) -> Float[Tensor, "b q p"]:
         seen = self.project(tokens) + self.positions[visible]
         x = self.mask_token + self.positions[decode]
+        if hints is not None:
+            x = x + hints
         if self.recall is None:
             answers = seen
         else:

@@ -88,10 +88,14 @@ class Reconstructor(nn.Module):
         visible: Int64[Tensor, "b k"],
         decode: Int64[Tensor, "b q"],
         memory: Memory | None = None,
+        hints: Float[Tensor, "b q w"] | None = None,
     ) -> Float[Tensor, "b q p"]:
-        """Predicted values of the tubelets `decode`, in the order of `cut`: colour, frame, row, column."""
+        """Predicted values of the tubelets `decode`, in the order of `cut`: colour, frame, row, column. `hints` are
+        added where they stand."""
         seen = self.project(tokens) + self.positions[visible]
         unseen = self.mask_token + self.positions[decode]
+        if hints is not None:
+            unseen = unseen + hints
         x = torch.cat((seen, unseen), dim=1)
         *early, final = self.blocks
         for block in early:

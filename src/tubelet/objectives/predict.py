@@ -76,11 +76,21 @@ class PredictLoss(nn.Module):
 
     def predict(self, seen: Encoded, stream: str = CLIP) -> Float[Tensor, "b q v"]:
         """What is predicted of the tubelets `mask.decode` of a stream."""
+        return self.decode(seen, stream)
+
+    def decode(
+        self,
+        seen: Encoded,
+        stream: str,
+        hints: Float[Tensor, "b q w"] | None = None,
+        tokens: Float[Tensor, "b k d"] | None = None,  # None: those of the stream
+    ) -> Float[Tensor, "b q v"]:
         own, memory = seen.of(stream), None
         if self.config.decoder.memory:
             other = seen.of(self.config.decoder.memory)
             memory = (other.tokens, other.mask.visible)
-        return self.decoder(own.tokens, own.mask.visible, own.mask.decode, memory)
+        tokens = own.tokens if tokens is None else tokens
+        return self.decoder(tokens, own.mask.visible, own.mask.decode, memory, hints)
 
 
 def mean(values: Sequence[Float[Tensor, ""]]) -> Float[Tensor, ""]:

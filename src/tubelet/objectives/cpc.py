@@ -1,0 +1,78 @@
+"""Cpc: what is seen so far tells the time steps that follow from those of other clips (CPC, arXiv 1807.03748).
+
+The clip hides its future (`masker=Future`), the stream `future` its past (`masker=Past`), and each is encoded alone, so
+nothing of what is predicted enters the context.
+"""
+
+import chz
+import torch
+from einops import rearrange
+from torch import nn
+from torch.nn import functional as F
+
+from tubelet.errors import RecipeError
+from tubelet.models.blocks import initialise
+from tubelet.objectives.base import Objective, Sizes
+from tubelet.objectives.gather import Ranks
+from tubelet.types import CLIP, Encoded, Loss
+
+
+@chz.chz
+class Cpc(Objective):
+    """From the mean of the context's tokens a linear map for every step ahead; the candidates are the means of all
+    visible time steps of all clips and ranks."""
+
+    future: str = chz.field(default="future", doc="the stream whose time steps are to be found")
+    width: int = chz.field(default=128, doc="width of the space in which they are compared")
+    temperature: float = chz.field(default=0.1, doc="temperature of the softmax")
+
+    @chz.validate
+    def _positive(self) -> None:
+        if not (self.width > 0 and self.temperature > 0):
+            raise RecipeError(f"width={self.width} and temperature={self.temperature:g} must be positive")
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        return (CLIP, self.future)
+
+    def build(self, sizes: Sizes) -> "CpcLoss":
+        return CpcLoss(self, sizes)
+
+
+class CpcLoss(nn.Module):
+    def __init__(self, config: Cpc, sizes: Sizes):
+        super().__init__()
+        self.config, self.name = config, sizes.name
+        later = sizes.of(config.future)
+        self.ahead = nn.Linear(sizes.width, later.clip.grid[0] * config.width, bias=False)
+        self.found = nn.Linear(later.width, config.width, bias=False)
+        self.apply(initialise)
+
+    def forward(self, seen: Encoded) -> Loss:
+        later = seen.of(self.config.future)
+        with torch.autocast(seen.tokens.device.type, enabled=False):
+            steps = time_steps_seen(later)  # s: the same for every clip
+            asked = rearrange(self.ahead(seen.tokens.float().mean(1)), "b (t w) -> b t w", w=self.config.width)
+            asked = F.normalize(asked[:, steps], dim=-1)  # b s w
+            means = rearrange(later.tokens.float(), "b (s p) d -> b s p d", s=len(steps)).mean(2)
+            found = F.normalize(self.found(means), dim=-1)
+            ranks = Ranks(len(found), found.device)
+            known = ranks.gather(found).flatten(0, 1)
+            own = torch.arange(ranks.total * len(steps), device=found.device).view(-1, len(steps))[ranks.own]
+            logits = asked.flatten(0, 1) @ known.T / self.config.temperature
+            loss = F.cross_entropy(logits, own.flatten())
+        terms = {
+            self.name: loss.detach(),
+            f"{self.name}.baseline": loss.new_tensor(len(known)).log(),
+            f"{self.name}.accuracy": (logits.argmax(-1) == own.flatten()).float().mean(),
+        }
+        return Loss(loss, terms)
+
+
+def time_steps_seen(seen: Encoded) -> list[int]:
+    """The time steps that are visible whole. `ValueError` where a mask leaves a part of one."""
+    positions = seen.clip.num_positions
+    steps = (seen.mask.visible[0] // positions).unique_consecutive()
+    if len(steps) * positions != seen.mask.visible.shape[1]:
+        raise ValueError("the objective Cpc reads whole time steps; take masker=Past, Future or Nothing")
+    return steps.tolist()
