@@ -33,6 +33,22 @@ def test_uniform_numbers_are_uniform_and_uncorrelated_across_keys_and_columns():
     assert np.abs(correlation).max() < 0.1
 
 
+def test_the_largest_draw_is_less_than_1_and_its_gumbel_noise_finite():
+    key = torch.tensor([299])
+    assert seeds.uniform(key, 4514)[0, 4513] == 1 - 2.0**-24
+    assert seeds.gumbel(key, 4514).isfinite().all()
+
+
+def test_normal_noise_is_normal_and_a_function_of_the_key():
+    draws = seeds.normal(torch.arange(2000), 512)
+    assert abs(float(draws.mean())) < 5e-3
+    assert abs(float(draws.var()) - 1) < 5e-3
+    assert abs(float(draws.pow(4).mean()) - 3) < 0.05
+    below = torch.stack([(draws < bound).float().mean() for bound in (-1.0, 0.0, 1.0)])
+    torch.testing.assert_close(below, torch.special.ndtr(torch.tensor([-1.0, 0.0, 1.0])), atol=2e-3, rtol=0)
+    assert torch.equal(seeds.normal(torch.arange(2000)[7:8], 512), draws[7:8])
+
+
 def test_a_clips_draw_does_not_depend_on_its_neighbours():
     keys = torch.tensor([seeds.key(1, "clip", 0, row) for row in range(5)])
     assert torch.equal(seeds.uniform(keys, 9)[3:4], seeds.uniform(keys[3:4], 9))

@@ -16,6 +16,7 @@ GOLDEN = 0x9E3779B97F4A7C15
 MIX_1 = 0xBF58476D1CE4E5B9
 MIX_2 = 0x94D049BB133111EB
 WORD = (1 << 64) - 1
+LARGEST = 1 - 2.0**-24  # below 1 in float32: the last of the draws, which has no half of its own there, would round up
 
 
 def key(seed: int, purpose: str, *numbers: int) -> int:
@@ -38,7 +39,7 @@ def uniform(keys: Int64[Tensor, "b"], count: int) -> Float[Tensor, "b {count}"]:
     """`count` numbers in (0, 1) per clip, 24 bits each, the same on every device."""
     step = torch.arange(1, count + 1, device=keys.device) * signed(GOLDEN)
     bits = mix(keys[:, None] + step)
-    return (shift_right(bits, 40).float() + 0.5) * 2.0**-24
+    return ((shift_right(bits, 40).float() + 0.5) * 2.0**-24).clamp(max=LARGEST)
 
 
 def normal(keys: Int64[Tensor, "b"], count: int) -> Float[Tensor, "b {count}"]:

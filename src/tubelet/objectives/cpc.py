@@ -7,11 +7,13 @@ nothing of what is predicted enters the context.
 import chz
 import torch
 from einops import rearrange
-from torch import nn
+from jaxtyping import Int64
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tubelet.errors import RecipeError
 from tubelet.models.blocks import initialise
+from tubelet.models.patches import gather
 from tubelet.objectives.base import Objective, Sizes
 from tubelet.objectives.gather import Ranks
 from tubelet.types import CLIP, Encoded, Loss
@@ -51,14 +53,14 @@ class CpcLoss(nn.Module):
     def forward(self, seen: Encoded) -> Loss:
         later = seen.of(self.config.future)
         with torch.autocast(seen.tokens.device.type, enabled=False):
-            steps = time_steps_seen(later)  # s: the same for every clip
+            steps = time_steps_seen(later)  # b s
             asked = rearrange(self.ahead(seen.tokens.float().mean(1)), "b (t w) -> b t w", w=self.config.width)
-            asked = F.normalize(asked[:, steps], dim=-1)  # b s w
-            means = rearrange(later.tokens.float(), "b (s p) d -> b s p d", s=len(steps)).mean(2)
+            asked = F.normalize(gather(asked, steps), dim=-1)  # b s w
+            means = rearrange(later.tokens.float(), "b (s p) d -> b s p d", s=steps.shape[1]).mean(2)
             found = F.normalize(self.found(means), dim=-1)
             ranks = Ranks(len(found), found.device)
             known = ranks.gather(found).flatten(0, 1)
-            own = torch.arange(ranks.total * len(steps), device=found.device).view(-1, len(steps))[ranks.own]
+            own = torch.arange(len(known), device=found.device).view(-1, steps.shape[1])[ranks.own]
             logits = asked.flatten(0, 1) @ known.T / self.config.temperature
             loss = F.cross_entropy(logits, own.flatten())
         terms = {
@@ -69,10 +71,15 @@ class CpcLoss(nn.Module):
         return Loss(loss, terms)
 
 
-def time_steps_seen(seen: Encoded) -> list[int]:
-    """The time steps that are visible whole. `ValueError` where a mask leaves a part of one."""
+def time_steps_seen(seen: Encoded) -> Int64[Tensor, "b s"]:
+    """The time steps that are visible whole. `ValueError` where a mask leaves a part of one (the values are checked
+    where that costs no device synchronisation, on the CPU)."""
     positions = seen.clip.num_positions
-    steps = (seen.mask.visible[0] // positions).unique_consecutive()
-    if len(steps) * positions != seen.mask.visible.shape[1]:
-        raise ValueError("the objective Cpc reads whole time steps; take masker=Past, Future or Nothing")
-    return steps.tolist()
+    visible = seen.mask.visible // positions
+    whole = visible.shape[1] % positions == 0
+    steps = visible[:, ::positions]
+    if whole and visible.device.type == "cpu":
+        whole = torch.equal(visible, steps.repeat_interleave(positions, dim=1))
+    if not whole:
+        raise ValueError("the objective Cpc reads whole time steps; take masker=Past, Future, Frame or Nothing")
+    return steps

@@ -60,8 +60,7 @@ class DenoiseLoss(PredictLoss):
         own = seen.of(stream)
         level = 1 + (uniform(fold(own.batch.key, f"level {self.name} {stream}"), 1)[:, 0] * self.config.steps).long()
         clean = self.clean(own)
-        share = kept(level / self.config.steps)[:, None, None]
-        noisy = share.sqrt() * clean + (1 - share).sqrt() * self.noise(own, stream, clean)
+        noisy = mixed(clean, self.noise(own, stream, clean), kept(level / self.config.steps)[:, None, None])
         return self.denoised(seen, stream, noisy, level)
 
     def sample(self, seen: Encoded, stream: str, samples: int) -> Float[Tensor, "b q v"]:
@@ -71,10 +70,10 @@ class DenoiseLoss(PredictLoss):
         levels = torch.linspace(steps, 0, samples + 1).round().long().tolist()
         clean = noisy
         for level, following in pairwise(levels):
-            now, later = (kept(torch.tensor(one / steps)).item() for one in (level, following))
+            now, later = (kept(torch.tensor(one / steps)) for one in (level, following))
             clean = self.denoised(seen, stream, noisy, torch.full((len(noisy),), level, device=noisy.device)).float()
-            noise = (noisy - math.sqrt(now) * clean) / math.sqrt(1 - now)
-            noisy = math.sqrt(later) * clean + math.sqrt(1 - later) * noise
+            noise = (noisy - now.sqrt() * clean) / (1 - now).sqrt()
+            noisy = mixed(clean, noise, later)
         return clean
 
     def denoised(
@@ -89,10 +88,15 @@ class DenoiseLoss(PredictLoss):
 
     def noise(self, own: Encoded, stream: str, like: Float[Tensor, "b q v"]) -> Float[Tensor, "b q v"]:
         keys = fold(own.batch.key, f"noise {self.name} {stream}")
-        return normal(keys, like[0].numel()).view_as(like)
+        return normal(keys, like.shape[1:].numel()).view_as(like)
 
 
 def kept(share: Tensor) -> Tensor:
-    """How much of the variance is still the target's when this share of the noise levels is passed: 1 to 0, on a cosine
-    (arXiv 2102.09672)."""
-    return torch.cos(share * math.pi / 2).square()
+    """How much of the variance is still the target's when this share of the noise levels is passed: exactly 1 at
+    first and 0 at last, on a cosine (arXiv 2102.09672)."""
+    return torch.sin((1 - share) * math.pi / 2).square()
+
+
+def mixed(clean: Float[Tensor, "b q v"], noise: Float[Tensor, "b q v"], share: Tensor) -> Float[Tensor, "b q v"]:
+    """What is left of the target when this share of its variance is kept, in noise of variance 1."""
+    return share.sqrt() * clean + (1 - share).sqrt() * noise

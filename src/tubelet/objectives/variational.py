@@ -52,7 +52,7 @@ class VariationalLoss(PredictLoss):
         middle, log_variance = self.moments(own)
         if self.training:
             keys = fold(own.batch.key, f"sample {self.name} {stream}")
-            noise = normal(keys, middle[0].numel()).view_as(middle)
+            noise = normal(keys, middle.shape[1:].numel()).view_as(middle)
             middle = middle + (log_variance / 2).exp() * noise
         return self.decode(seen, stream, tokens=middle.to(own.tokens.dtype))
 
