@@ -201,7 +201,7 @@ def test_a_run_named_twice_is_refused(make_run, tmp_path):
 
 
 def test_the_curve_is_one_minus_loss_over_that_of_predicting_the_mean_at_the_same_step(make_run, tmp_path):
-    from tubelet.reports.page import explained
+    from tubelet.reports.training import explained
 
     run = make_run(tmp_path / "run", steps=60)
     (run / "log.jsonl").write_text(
@@ -417,3 +417,16 @@ def test_nothing_stands_beside_what_was_measured_on_another_corpus(make_run, tmp
     page = compose(runs)
     assert len(seen := Addresses(page).ids) == len(set(seen))
     assert "corpora differ" not in page
+
+
+def test_every_loss_that_was_logged_beside_a_baseline_has_its_chart_whatever_it_is_called(make_run, tmp_path):
+    from tubelet.reports.training import training
+
+    run = make_run(tmp_path / "run", steps=60)
+    log = run / "log.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    more = {"latent": 0.5, "latent.baseline": 1.0, "latent.rank": 7.0, "nothing_known": 0.5}
+    log.write_text("".join(json.dumps(row | more if row["kind"] == "step" else row) + "\n" for row in rows))
+    titles = [chart.title for chart in training([RunRecord.read(run)])]
+    assert "latent" in titles and "latent: effective rank of its embeddings" in titles
+    assert not [title for title in titles if "nothing_known" in title]

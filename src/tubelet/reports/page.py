@@ -5,17 +5,15 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from tubelet.errors import RunError
 from tubelet.files import write_atomically
 from tubelet.reports import sheets
 from tubelet.reports.compare import Comparison, Value, compare, label, tables_of
 from tubelet.reports.document import document, is_another
-from tubelet.reports.figures import SERIES, Level, Line, Span, curves, smoothed, spans
+from tubelet.reports.figures import SERIES, Level, Line, Span, curves, spans
 from tubelet.reports.notices import notices
 from tubelet.reports.pictures import Samples, load_samples, load_thumbnails
 from tubelet.reports.tables import (
@@ -27,6 +25,7 @@ from tubelet.reports.tables import (
     results_tables,
     title,
 )
+from tubelet.reports.training import Chart, training
 from tubelet.results import UNREADABLE, RunRecord, finite, read_runs
 
 GENERATOR = "tubelet report"
@@ -175,84 +174,6 @@ def shown(run: RunRecord, samples: Samples, index: int, first: Samples, position
     if not np.array_equal(samples.frames[index], first.frames[position]):
         strips.insert(0, replace(sheets.frames_strip(samples, index), note="this run samples others of the same video"))
     return Shown(run.name, words, strips)
-
-
-@dataclass(frozen=True)
-class Chart:
-    title: str
-    note: str
-    svg: Markup
-
-
-def training(runs: Sequence[RunRecord]) -> list[Chart]:
-    """Reconstruction and contrast against their baselines, rate, throughput: whatever the logs hold."""
-    charts = [
-        Chart(
-            "Reconstruction: R²",
-            "0 is what predicting the mean explains, 1 is perfect. Faint: every logged step; bold: running mean.",
-            drawn("r2", runs, explained, percent=True, floor=0.0),
-        ),
-        Chart(
-            "Pixel loss and the mean-prediction baseline",
-            "Mean squared error of the hidden tubelets. Dashed: the mean of the target squared over the same tubelets.",
-            drawn("pixels", runs, lambda run: run.series("pixels"), reference="pixels.baseline"),
-        ),
-        Chart(
-            "Contrast",
-            "InfoNCE between the visible tokens and the caption, in nats. Dashed: what chance costs.",
-            drawn("contrast", runs, lambda run: run.series("contrast"), reference="contrast.baseline"),
-        ),
-        Chart(
-            "Contrast accuracy",
-            "How often the right caption wins in its batch.",
-            drawn("contrast-accuracy", runs, lambda run: run.series("contrast.accuracy"), percent=True, floor=0.0),
-        ),
-        Chart(
-            "Cross-entropy",
-            "Of mixed clips and smoothed labels while fine-tuning. Dashed: what equal scores cost.",
-            drawn("cross-entropy", runs, lambda run: run.series("cross_entropy"), reference="cross_entropy.baseline"),
-        ),
-        Chart("Learning rate", "", drawn("lr", runs, lambda run: run.series("lr"), raw=True)),
-        Chart(
-            "Throughput",
-            "Clips a second, all ranks together.",
-            drawn("speed", runs, lambda run: run.series("clips_per_second"), floor=0.0),
-        ),
-    ]
-    return [chart for chart in charts if chart.svg]
-
-
-def explained(run: RunRecord) -> tuple[np.ndarray, np.ndarray]:
-    """1 - pixels/pixels.baseline where both were logged and there was something to predict."""
-    points = [
-        (record["step"], 1 - record["pixels"] / record["pixels.baseline"])
-        for record in run.steps
-        if finite(record.get("pixels")) and finite(record.get("pixels.baseline")) and record["pixels.baseline"] > 0
-    ]
-    return np.asarray([step for step, _ in points]), np.asarray([value for _, value in points])
-
-
-def drawn(
-    name: str, runs: Sequence[RunRecord], pick: Any, *, raw: bool = False, reference: str | None = None, **options: Any
-) -> Markup:
-    """A chart with one colour a run; empty where no run has a point."""
-    lines = []
-    for index, run in enumerate(runs):
-        steps, values = pick(run)
-        if len(steps) == 0:
-            continue
-        smooth = values if raw else smoothed(values)
-        if smooth is not values:
-            lines.append(Line(run.name, steps, values, index, faint=True))
-        lines.append(Line(run.name, steps, smooth, index, dots=len(steps) == 1))
-        if reference:
-            lines.append(Line(reference, *thinned(run.series(reference)), index, dashed=True))
-    return curves(name, lines, **options) if lines else Markup("")
-
-
-def thinned(series: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    steps, values = series
-    return steps, smoothed(values)
 
 
 def probes(runs: Sequence[RunRecord]) -> list[Chart]:
