@@ -32,7 +32,7 @@ def test_a_run_that_learned_nothing_is_told_so_wherever_its_figures_stand(run, t
     [entry] = [name for name in found if name.startswith("knn")]
     told = [line for line in found[entry].notes if line.startswith("accuracy (mean)")]
     assert len(told) == 1
-    assert "cannot be told from" in told[0] or "points below" in told[0]
+    assert "does not differ significantly from" in told[0] or "points below" in told[0]
     copied = found[next(name for name in found if name.startswith("rec"))].notes
     assert any("the decoder explains nothing" in line or "copying" in line for line in copied)
     assert cli.main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0
@@ -58,9 +58,11 @@ def test_points_below_a_baseline_are_counted_and_the_best_baseline_is_named():
 
 def test_what_is_above_by_less_than_its_interval_is_not_called_better():
     [said] = accuracy(0.43, (0.35, 0.51), mean_image=(0.41, (0.36, 0.46)))
-    assert said.startswith("accuracy (mean) 43.0 [35.0, 51.0] cannot be told from the mean-image baseline (41.0)")
+    assert said.startswith(
+        "accuracy (mean) 43.0 [35.0, 51.0] does not differ significantly from the mean-image baseline (41.0)"
+    )
     [said] = accuracy(0.12, (0.07, 0.22))
-    assert "cannot be told from chance (20.0)" in said
+    assert "does not differ significantly from chance (20.0)" in said
     [said] = accuracy(0.12, (0.07, 0.17))
     assert "8.0 points below chance (20.0)" in said
 
@@ -78,7 +80,7 @@ def test_a_decoder_is_measured_against_copying_and_against_the_mean():
     [said] = reconstruction(0.21, (0.18, 0.24), 0.3)
     assert said.startswith("copying the nearest visible patch explains more (R^2 0.300) than this decoder (0.210)")
     [said] = reconstruction(0.25, (0.18, 0.32), 0.2)
-    assert "cannot be told from copying" in said
+    assert "does not differ significantly from copying" in said
     assert "explains nothing" in reconstruction(-0.02, (-0.03, -0.01), -0.5)[0]
 
 

@@ -64,8 +64,8 @@ def below(result: Result) -> Iterator[str]:
         else:
             bounds = "" if own.interval is None else f" [{percent(own.interval[0])}, {percent(own.interval[1])}]"
             yield (
-                f"{told}{bounds} cannot be told from {who} ({percent(level.value)}): that this run learned something "
-                "is not shown here"
+                f"{told}{bounds} does not differ significantly from {who} ({percent(level.value)}): this does not "
+                "show that the run learned anything"
             )
 
 
@@ -96,7 +96,9 @@ def copied(result: Result) -> Iterator[str]:
             "learned less than copying"
         )
     elif own.value <= near or not excludes(own.interval, near):
-        yield (f"this decoder (R^2 {own.value:.3f}) cannot be told from copying the nearest visible patch ({near:.3f})")
+        yield (
+            f"this decoder (R^2 {own.value:.3f}) does not differ significantly from copying the nearest visible patch ({near:.3f})"
+        )
 
 
 def excludes(bounds: Interval | None, value: float) -> bool:

@@ -80,7 +80,7 @@ def facts(about: dict[str, Any], training: dict[str, Any]) -> list[tuple[str, st
     if training["best"] is not None:
         steps += f"; the weights of step {training['best']} were kept, the best for held-out pairs"
     return [
-        ("Begun from", begun["name"] if begun else "random weights"),
+        ("Initial weights", begun["name"] if begun else "random weights"),
         ("Train videos", f"{about['videos']:,}, with {about['texts']:,} different captions"),
         ("Caption sources", ", ".join(settings["sources"]) or "all"),
         ("Steps", steps),

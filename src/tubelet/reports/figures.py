@@ -13,7 +13,7 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from tubelet.escape import one_line
 
@@ -115,7 +115,7 @@ def curves(
         if not log:
             axes.yaxis.set_major_locator(MaxNLocator(5))
         if percent:
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+            axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
         axes.set_xlabel("step", loc="right")
         return themed(figure, name)
 
