@@ -97,7 +97,10 @@ def copied(result: Result) -> Iterator[str]:
         )
     elif own.value <= near or not excludes(own.interval, near):
         yield (
-            f"this decoder (R^2 {own.value:.3f}) does not differ significantly from copying the nearest visible patch ({near:.3f})"
+            yield (
+                f"this decoder (R^2 {own.value:.3f}) does not differ significantly from copying the nearest visible patch "
+                f"({near:.3f})"
+            )
         )
 
 
