@@ -5,12 +5,12 @@ import typing
 import chz
 import pytest
 
-from tubelet.config import describe, override, plain
+from tubelet.config import describe, override, plain, typed
 from tubelet.errors import RecipeError
 from tubelet.maskers import MASKERS, Random, RunningCell, Text, Tube
-from tubelet.models.encoder import Small
+from tubelet.models.encoder import Small, Tiny
 from tubelet.objectives import Contrast
-from tubelet.recipes import RECIPES, text_guided, tiny, tiny_text_guided, videomae
+from tubelet.recipes import RECIPES, Pretrain, text_guided, tiny, tiny_text_guided, videomae
 
 SHOWN = {
     "objectives.contrast.weight=0": {"objectives.contrast.weight": 0.0},
@@ -160,3 +160,11 @@ def test_overriding_leaves_the_recipe_as_it_was():
     before = plain(config)
     assert override(config, ["masker=Random"]).masker == Random()
     assert plain(config) == before
+
+
+def test_a_part_that_may_be_none_is_named_and_read_back_like_any_other():
+    config = override(Pretrain(steps=1), ["teacher=Frozen", "teacher.init=runs/a", "teacher.encoder=Tiny"])
+    assert config.teacher.encoder == Tiny()
+    config = override(config, ["teacher.encoder.depth=3", "teacher.clip=Clip", "teacher.clip.frames=8"])
+    assert (config.teacher.encoder.depth, config.teacher.clip.frames) == (3, 8)
+    assert typed(Pretrain, plain(config), "recipe.json") == config

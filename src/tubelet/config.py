@@ -165,16 +165,17 @@ def split(words: Sequence[str]) -> dict[str, str]:
 
 
 def names_a_part(cls: type, values: Mapping[str, Any], path: str) -> bool:
-    """Whether the value of this name is a class: a part that is there, or a new entry of a mapping of parts."""
-    return isinstance(values.get(path), type) or (
-        path not in values and "." in path and mapping_base(cls, path.rpartition(".")[0]) is not None
-    )
+    """Whether the value of this name is a class: a part that is there or that may be, or a new entry of a mapping of
+    parts."""
+    if path in values:
+        return isinstance(values[path], type) or (values[path] is None and part_type(cls, values, path) is not None)
+    return "." in path and mapping_base(cls, path.rpartition(".")[0]) is not None
 
 
 def part_type(cls: type, values: Mapping[str, Any], path: str) -> type | None:
     """The class that the part of this name must derive from; None where the name is no part."""
     head, dot, rest = path.partition(".")
-    declared = chz.chz_fields(cls)[head].final_type if head in chz.chz_fields(cls) else None
+    declared = without_none(chz.chz_fields(cls)[head].final_type) if head in chz.chz_fields(cls) else None
     prefix = head
     if (base := mapping_base(cls, head)) is not None and dot:
         item, dot, rest = rest.partition(".")
@@ -186,6 +187,12 @@ def part_type(cls: type, values: Mapping[str, Any], path: str) -> type | None:
     current = values.get(prefix)
     inner = {key.removeprefix(f"{prefix}."): value for key, value in values.items() if key.startswith(f"{prefix}.")}
     return part_type(current, inner, rest) if isinstance(current, type) else None
+
+
+def without_none(declared: Any) -> Any:
+    """The type of a field that may be None, where it is not."""
+    some = [kind for kind in typing.get_args(declared) if kind is not type(None)]
+    return some[0] if typing.get_origin(declared) in (typing.Union, UnionType) and len(some) == 1 else declared
 
 
 def mapping_base(cls: type, name: str) -> type | None:

@@ -177,8 +177,9 @@ class ClipReader:
         video, begin = piece.video, piece.begin
         with self.open(video, 0.5 if begin is None else begin) as reader:
             moments = self.data.sampling.times(
-                reader.times, self.clip, "centre" if begin is None else begin, piece.jitter
-            )
+                self.clip_times(video, reader.times, 0.5 if begin is None else begin),
+                self.clip, "centre" if begin is None else begin, piece.jitter,
+            )  # fmt: skip
             size = (video.height, video.width)
             if not video.height:  # the table does not know it
                 size = reader.frames(moments.times[:1]).shape[1:3]
@@ -228,9 +229,25 @@ class ClipReader:
             return self.kept.open(video)
         if self.states is not None and changed(video, self.states.get(video.row)):
             raise VideoError("changed since the run began")
-        reach = max((stream.pairing.reach() for stream in self.streams.values()), default=0.0)
-        start, end = around(video, self.data.sampling.seconds(self.clip, video.fps), begin, reach)
+        start, end = around(video, self.span(video), begin, self.reach(video))
         return open_reader(video.path, start, end, reading=video.reading)
+
+    def clip_times(self, video: Video, times: Float64[np.ndarray, "all"], begin: float) -> Float64[np.ndarray, "own"]:
+        """Those among which the clip is drawn, whatever more is read for its streams."""
+        if self.kept is not None or not self.streams:
+            return times
+        start, end = around(video, self.span(video), begin)
+        return times[(times >= start - SAME) & (times < end - SAME)]
+
+    def span(self, video: Video) -> float:
+        """Seconds of a clip."""
+        return self.data.sampling.seconds(self.clip, video.fps)
+
+    def reach(self, video: Video) -> float:
+        """Seconds before and after a clip's own that streams may ask for."""
+        sampling = self.data.sampling
+        spans = [stream.pairing.reach() + sampling.seconds(stream.clip, video.fps) for stream in self.streams.values()]
+        return max(spans, default=0.0)
 
 
 def changed(video: Video, before: State | None) -> bool:
@@ -242,14 +259,14 @@ def changed(video: Video, before: State | None) -> bool:
 
 
 def around(video: Video, span: float, begin: float, reach: float = 0.0) -> tuple[float, float]:
-    """From when to when a row is read for a clip of this span that begins at this share of it, and for streams that
-    lie so many seconds before or after it: a long one in part."""
+    """From when to when a row is read for a clip of this span that begins at this share of it: a long one in part. For
+    streams that lie so many seconds before or after it, so much more."""
     length = video.end - video.start
-    window = 2 * span + SLACK + 2 * reach
+    window = 2 * span + SLACK
     if length <= max(LONG, 2 * window):
         return video.start, video.end if length > 0 else float("inf")
     start = video.start + begin * (length - window)
-    return start, min(start + window, video.end)
+    return max(start - reach, video.start), min(start + window + reach, video.end)
 
 
 def nothing_in(corpus: Corpus, split: str) -> str:

@@ -33,6 +33,7 @@ class Objective:
     """With weight 0 an objective is neither built nor computed."""
 
     needs_text: ClassVar[bool] = False  # the loader must supply caption embeddings
+    compares_clips: ClassVar[bool] = False  # each with the others of its batch, so that these decide its loss
     gives_per_token_loss: ClassVar[bool] = False  # it fills `Loss.per_token_loss`, from which a learned masker learns
 
     weight: float = chz.field(default=1.0, doc="factor of this loss in the sum; 0 leaves it out")

@@ -25,6 +25,7 @@ class Contrast(Objective):
     """
 
     needs_text: ClassVar[bool] = True
+    compares_clips: ClassVar[bool] = True
 
     width: int | None = chz.field(default=None, doc="width of the joint space; None is that of the caption embeddings")
     temperature: float = chz.field(default=0.07, doc="temperature at the start")
@@ -57,18 +58,19 @@ class Contrast(Objective):
                 "the objective Contrast needs caption embeddings; make them with `tubelet align CORPUS` and "
                 "`tubelet saliency CORPUS Text`, or leave it out with objectives.contrast.weight=0"
             )
-        return ContrastLoss(self, sizes.width, sizes.text)
+        return ContrastLoss(self, sizes.width, sizes.text, sizes.name)
 
 
 class ContrastLoss(TextHead):
     """Symmetric InfoNCE. The candidates are those of this step on all ranks; accumulation does not add to them.
 
-    `contrast.baseline` is the loss of a head that cannot tell the candidates apart.
+    `NAME.baseline` is the loss of a head that cannot tell the candidates apart.
     """
 
-    def __init__(self, config: Contrast, width: int, text_width: int):
+    def __init__(self, config: Contrast, width: int, text_width: int, name: str = ""):
         super().__init__()
         self.config = config
+        self.name = name or "contrast"
         self.text_width = text_width
         self.video = nn.Linear(width, config.width or text_width, bias=False)
         self.text = nn.Linear(text_width, config.width, bias=False) if config.width else nn.Identity()
@@ -93,10 +95,10 @@ class ContrastLoss(TextHead):
             both = F.cross_entropy(to_text, own, reduction="sum") + F.cross_entropy(to_video, own, reduction="sum")
             loss = both / 2 / len(own)
         terms = {
-            "contrast": loss.detach(),
-            "contrast.baseline": (~ignored).sum(-1).log().mean(),
-            "contrast.accuracy": (to_text.argmax(-1) == own).float().mean(),
-            "contrast.temperature": temperature.detach(),
+            self.name: loss.detach(),
+            f"{self.name}.baseline": (~ignored).sum(-1).log().mean(),
+            f"{self.name}.accuracy": (to_text.argmax(-1) == own).float().mean(),
+            f"{self.name}.temperature": temperature.detach(),
         }
         return Loss(loss, terms)
 

@@ -4,6 +4,8 @@ The clip hides its future (`masker=Future`), the stream `future` its past (`mask
 nothing of what is predicted enters the context.
 """
 
+from typing import ClassVar
+
 import chz
 import torch
 from einops import rearrange
@@ -23,6 +25,8 @@ from tubelet.types import CLIP, Encoded, Loss
 class Cpc(Objective):
     """From the mean of the context's tokens a linear map for every step ahead; the candidates are the means of all
     visible time steps of all clips and ranks."""
+
+    compares_clips: ClassVar[bool] = True
 
     future: str = chz.field(default="future", doc="the stream whose time steps are to be found")
     width: int = chz.field(default=128, doc="width of the space in which they are compared")

@@ -162,7 +162,7 @@ def tell_negatives(tell: Tell, config: Pretrain, world_size: int) -> None:
     together = config.batch * world_size
     ranks = f" on each of {world_size} ranks" if world_size > 1 else ""
     for name, objective in config.objectives.items():
-        if config.accumulate > 1 and objective.needs_text and objective.factor:
+        if config.accumulate > 1 and objective.compares_clips and objective.factor:
             tell(
                 f"objectives.{name} compares each clip with the {together - 1} others of its forward pass (batch="
                 f"{config.batch}{ranks}), not with the {config.accumulate * together - 1} of its step: "
