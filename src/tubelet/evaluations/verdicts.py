@@ -97,10 +97,8 @@ def copied(result: Result) -> Iterator[str]:
         )
     elif own.value <= near or not excludes(own.interval, near):
         yield (
-            yield (
-                f"this decoder (R^2 {own.value:.3f}) does not differ significantly from copying the nearest visible patch "
-                f"({near:.3f})"
-            )
+            f"this decoder (R^2 {own.value:.3f}) does not differ significantly from copying the nearest visible patch "
+            f"({near:.3f})"
         )
 
 
