@@ -18,6 +18,7 @@ from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.evaluations import (
     EVALUATIONS,
     Attentive,
+    Completion,
     Context,
     Evaluation,
     Features,
@@ -200,10 +201,10 @@ def test_labels_of_test_decide_nothing_but_what_counts_as_right(evaluation_class
         assert one.protocol.get(part) == other.protocol.get(part)
     for name, ours in one.details.items():
         assert ours.get("predicted") == other.details[name].get("predicted")
-    assert (one.metrics == other.metrics) == (evaluation_class in (Propagation, Reconstruction))
+    assert (one.metrics == other.metrics) == (evaluation_class in (Propagation, Reconstruction, Completion))
 
 
-BY_TEXT_OR_WITHOUT_LABELS = (ZeroShot, Propagation, Reconstruction)
+BY_TEXT_OR_WITHOUT_LABELS = (ZeroShot, Propagation, Reconstruction, Completion)
 
 
 @pytest.mark.parametrize(

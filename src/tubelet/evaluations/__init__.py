@@ -2,6 +2,7 @@
 
 from tubelet.evaluations.attentive import Attentive
 from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.completion import Completion
 from tubelet.evaluations.features import Features
 from tubelet.evaluations.few_shot import FewShot
 from tubelet.evaluations.knn import Knn
@@ -24,11 +25,13 @@ EVALUATIONS: tuple[type[Evaluation], ...] = (
     Retrieval,
     Propagation,
     Reconstruction,
+    Completion,
 )
 
 __all__ = [
     "EVALUATIONS",
     "Attentive",
+    "Completion",
     "Context",
     "Evaluation",
     "Features",

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from tubelet.checkpoint import checkpoint_step
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RunError
+from tubelet.evaluations.completion import complete
 from tubelet.loading.loader import eval_batches
 from tubelet.log import read_log, relative_losses
 from tubelet.models.encoder import Encoder
@@ -135,6 +137,11 @@ class Run:
         """What it makes of the hidden tubelets of the first clips of a split."""
         task, batch = self.first_clips(on, split, clips)
         return task.reconstruct(batch)
+
+    def complete(self, video: Tensor, hole: Tensor) -> Tensor:
+        """Clips, uint8 "b 3 t h w", with what its decoder says of the tubelets where `hole` "nt nh nw" is true."""
+        _, task = load_task(self.folder)
+        return complete(task, video, hole)
 
     @torch.inference_mode()
     def masks(self, on: Path | str | None = None, split: str = "test", clips: int = 6) -> tuple[Batch, Mask]:

@@ -1,0 +1,255 @@
+"""Completion: what the decoder puts into a hole of any shape, beside copying and blending what is around it in time.
+
+A hole is a set of whole tubelets: the future, the middle of the frame, one time step, tubelets at random, or a user's
+own (`complete`). Where the target is normalised by statistics that the hole hides, those of the nearest visible tubelet
+take their place (ours), so nothing of the hole is ever looked at. Start reading at `complete`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import chz
+import numpy as np
+import torch
+from einops import repeat
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from tubelet.corpus.table import Video
+from tubelet.errors import CorpusError, RecipeError
+from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.features import choose
+from tubelet.evaluations.intervals import TOLD, of_mean
+from tubelet.evaluations.reconstruction import nearest_visible
+from tubelet.evaluations.sharded import map_batches
+from tubelet.maskers import Centre, Future, Masker, Random
+from tubelet.models.patches import cut, gather, join
+from tubelet.objectives.targets import PixelTarget
+from tubelet.results import Metric, Result
+from tubelet.seeds import key
+from tubelet.tasks import Pretraining
+from tubelet.types import CLIP, Batch, Clip, Encoded, Mask
+
+DECIBEL = "dB"
+Video3 = UInt8[Tensor, "b 3 t h w"]
+
+
+def complete(task: Pretraining, video: Video3, hole: Bool[Tensor, "nt nh nw"] | Bool[Tensor, "b nt nh nw"]) -> Video3:
+    """The clips with what the decoder says of the hole; everything else stays as it is, to the bit.
+
+    `hole` is true for each tubelet that is to be filled, equally many of every clip. `RecipeError` where the run has no
+    decoder that predicts pixels of the clip itself, `ValueError` where a hole is empty or leaves nothing.
+    """
+    head, clip = task.pixel_head, task.clip
+    if head is None or head.config.on != (CLIP,) or head.config.decoder.memory:
+        raise RecipeError("completion needs a decoder that predicts pixels of the clip from the clip alone")
+    kind = head.config.target
+    assert isinstance(kind, PixelTarget)
+    mask = mask_of(hole.expand(len(video), *clip.grid), clip)
+    tubelets = cut(video, clip)
+    with torch.inference_mode():
+        batch = Batch(video, torch.zeros(len(video), dtype=torch.int64, device=video.device), ("",) * len(video))
+        tokens = task.encoder(gather(tubelets, mask.visible), mask.visible)
+        prediction = head.predict(Encoded(clip, batch, mask, tubelets, tokens)).float()
+        around = gather(tubelets, nearest_visible(mask, clip))
+        pixels = kind.fill(kind.standardise(around, mask.hidden, clip).pixels(prediction), clip)
+    filled = tubelets.clone()
+    index = mask.hidden[..., None].expand(-1, -1, tubelets.shape[-1])
+    return join(filled.scatter_(1, index, pixels.round().clamp(0, 255).byte()), clip)
+
+
+def mask_of(hole: Bool[Tensor, "b nt nh nw"], clip: Clip) -> Mask:
+    flat = hole.flatten(1)
+    counts = flat.sum(1)
+    if not (counts == counts[0]).all() or not 0 < int(counts[0]) < clip.num_tubelets:
+        raise ValueError(
+            f"a hole must hide some of {clip.num_tubelets} tubelets and not all, equally many of every clip"
+        )
+    hidden = flat.nonzero()[:, 1].view(len(flat), -1)
+    return Mask(visible=(~flat).nonzero()[:, 1].view(len(flat), -1), hidden=hidden, decode=hidden)
+
+
+@chz.chz
+class Completion(Evaluation):
+    name: ClassVar[str] = "completion"
+
+    hole: Literal["future", "centre", "frame", "random"] = chz.field(
+        default="frame", doc="the second half, the middle of all frames, one time step in the middle, or any tubelets"
+    )
+    share: float = chz.field(default=0.5, doc="share of the tubelets that is hidden, of future, centre and random")
+    split: str = chz.field(default="test", doc="whose clips are completed")
+    clips: int | None = chz.field(default=None, doc="at most so many videos, by a keyed choice; None takes all")
+    samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
+
+    @chz.validate
+    def _share(self) -> None:
+        if not 0 < self.share < 1:
+            raise RecipeError(f"completion.share={self.share:g} must be above 0 and below 1")
+
+    def masker(self) -> Masker:
+        if self.hole == "future":
+            return Future(ratio=self.share)
+        if self.hole == "centre":
+            return Centre(ratio=self.share)
+        return Random(ratio=self.share)
+
+    def holes(self, batch: Batch, clip: Clip) -> Bool[Tensor, "b nt nh nw"]:
+        """The hole of each clip, by a key of its id."""
+        if self.hole == "frame":
+            hole = torch.zeros(clip.grid, dtype=torch.bool)
+            hole[clip.grid[0] // 2] = True
+            return hole.expand(len(batch), -1, -1, -1)
+        keys = torch.tensor([key(0, "hole of " + name) for name in batch.ids])
+        hidden = self.masker()(batch, clip, keys).hidden
+        flat = torch.zeros(len(batch), clip.num_tubelets, dtype=torch.bool)
+        return flat.scatter_(1, hidden, True).unflatten(1, clip.grid)
+
+    def run(self, context: Context) -> Result:
+        if context.task is None:
+            raise RecipeError("completion needs a run with the objective `pixels`, not an encoder alone")
+        if self.hole == "frame" and context.clip.grid[0] < 2:
+            raise RecipeError("completion.hole=frame needs clips of two time steps or more; take hole=centre")
+        limit = min((n for n in (self.clips, context.limit) if n is not None), default=None)
+        videos = choose(context.corpus, self.split, limit, 0, context.data.where)
+        done = self.measure(context, videos)
+        values = {name: np.array(found) for name, found in done.psnr.items()}
+
+        def metric(name: str) -> Metric:
+            interval = of_mean(values[name], done.groups, seed=context.seed, samples=self.samples)
+            return Metric(float(values[name].mean()), interval, unit=DECIBEL)
+
+        return Result(
+            metrics={"psnr": metric("psnr")},
+            references={"copy_psnr": metric("copy_psnr"), "blend_psnr": metric("blend_psnr")},
+            protocol={
+                "clips": f"one centre clip of {'every video' if limit is None else f'{len(videos)} videos'} of "
+                f"{self.split}",
+                "hole": self.hole if self.hole == "frame" else f"{self.hole}, {self.share:g} of the tubelets",
+                "psnr": "10 log10(255^2 / mean squared error of the pixels in the hole), the mean over clips",
+                "copy_psnr": "of copying, at the same place, the nearest frame in time that shows it (the earlier of "
+                "two); where none does, the nearest visible tubelet",
+                "blend_psnr": "of a linear blend in time of the frames before and after that show it, else of the copy",
+                "statistics": "a normalised target takes the mean and spread of the nearest visible tubelet",
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups; {TOLD}",
+            },
+            counts={self.split: {"used": len(done.groups), "failed": len(done.failed), "groups": len({*done.groups})}},
+            failed={self.split: done.failed},
+        )
+
+    def measure(self, context: Context, videos: list[Video]) -> "Completed":
+        task, done = context.task, Completed()
+        assert task is not None
+        group = {video.id: video.group for video in videos}
+        training = task.training
+        task.eval()
+        try:
+            for some in map_batches(
+                "completions", lambda batch: self.measure_batch(task, batch, group), context.corpus, videos,
+                context.clip, context.data, batch=context.batch, progress=context.progress,
+            ):  # fmt: skip
+                done.add(some)
+                context.progress(len(done.groups) + len(done.failed), len(videos), "")
+        finally:
+            task.train(training)
+        if not done.groups:
+            raise CorpusError(
+                f"none of {len(videos)} videos of {context.corpus.name} could be read; first: {done.failed[0]}"
+            )
+        return done
+
+    def measure_batch(self, task: Pretraining, batch: Batch, group: Mapping[str, str]) -> "Completed":
+        done = Completed(failed=[*batch.failed])
+        if not len(batch):
+            return done
+        hole = self.holes(batch, task.clip)
+        device = next(task.parameters()).device
+        video = batch.video
+        found = {"psnr": complete(task, video.to(device), hole.to(device)).cpu()}
+        found |= {"copy_psnr": copied(video, hole, task.clip), "blend_psnr": blended(video, hole, task.clip)}
+        hidden = pixels_of(hole, task.clip)
+        for name, other in found.items():
+            done.psnr[name] += psnr(video, other, hidden)
+        done.groups += [group[name] for name in batch.ids]
+        return done
+
+
+@dataclass
+class Completed:
+    """One number a clip."""
+
+    psnr: dict[str, list[float]] = field(default_factory=lambda: {"psnr": [], "copy_psnr": [], "blend_psnr": []})
+    groups: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def add(self, other: "Completed") -> None:
+        for name, values in other.psnr.items():
+            self.psnr[name] += values
+        self.groups += other.groups
+        self.failed += other.failed
+
+
+def psnr(video: Video3, other: Tensor, hidden: Bool[Tensor, "b t h w"]) -> list[float]:
+    """In decibels, of the pixels of the hole alone; an exact copy counts as an error of half a level."""
+    error = (video.double() - other.double()).square().mean(1)  # b t h w
+    mean = (error * hidden).flatten(1).sum(1) / hidden.flatten(1).sum(1)
+    return (10 * torch.log10(255**2 / mean.clamp(min=0.25))).tolist()
+
+
+def pixels_of(hole: Bool[Tensor, "b nt nh nw"], clip: Clip) -> Bool[Tensor, "b t h w"]:
+    side, depth = clip.tubelet_size, clip.tubelet_frames
+    return repeat(hole, "b nt nh nw -> b (nt t) (nh y) (nw x)", t=depth, y=side, x=side)
+
+
+def copied(video: Video3, hole: Bool[Tensor, "b nt nh nw"], clip: Clip) -> Float[Tensor, "b 3 t h w"]:
+    """Each hidden pixel as the nearest frame in time shows it, else as the nearest visible tubelet does."""
+    before, after = seen_beside(hole, clip)
+    time = torch.arange(clip.frames)[:, None, None]
+    nearer = torch.where((after < 0) | ((before >= 0) & (time - before <= after - time)), before, after)
+    return with_elsewhere(video, take(video, nearer, clip), nearer < 0, hole, clip)
+
+
+def blended(video: Video3, hole: Bool[Tensor, "b nt nh nw"], clip: Clip) -> Float[Tensor, "b 3 t h w"]:
+    """Each hidden pixel on the line in time between the frames before and after that show it."""
+    before, after = seen_beside(hole, clip)
+    time = torch.arange(clip.frames)[:, None, None]
+    both = (before >= 0) & (after >= 0)
+    share = torch.where(both & (after > before), (time - before) / (after - before).clamp(min=1), (before < 0).float())
+    share = spread(share.float(), clip)[:, None]
+    first = take(video, torch.where(before >= 0, before, after), clip)
+    last = take(video, torch.where(after >= 0, after, before), clip)
+    return with_elsewhere(video, (1 - share) * first + share * last, (before < 0) & (after < 0), hole, clip)
+
+
+def seen_beside(
+    hole: Bool[Tensor, "b nt nh nw"], clip: Clip
+) -> tuple[Int64[Tensor, "b t nh nw"], Int64[Tensor, "b t nh nw"]]:
+    """At each position and frame the last frame before and the first after (or this one) that is visible; -1: none."""
+    visible = ~hole.repeat_interleave(clip.tubelet_frames, dim=1)
+    time = torch.arange(clip.frames)[:, None, None]
+    before = torch.where(visible, time, -1).cummax(1).values
+    after = torch.where(visible, time, clip.frames).flip(1).cummin(1).values.flip(1)
+    return before, torch.where(after == clip.frames, -1, after)
+
+
+def take(video: Video3, frame: Int64[Tensor, "b t nh nw"], clip: Clip) -> Float[Tensor, "b 3 t h w"]:
+    """At each position and frame, what that other frame shows there."""
+    index = spread(frame.clamp(min=0), clip)[:, None].expand(-1, 3, -1, -1, -1)
+    return video.gather(2, index).float()
+
+
+def spread(values: Tensor, clip: Clip) -> Tensor:
+    """From positions to their pixels: "b t nh nw" to "b t h w"."""
+    return values.repeat_interleave(clip.tubelet_size, -2).repeat_interleave(clip.tubelet_size, -1)
+
+
+def with_elsewhere(
+    video: Video3, made: Float[Tensor, "b 3 t h w"], never: Bool[Tensor, "b t nh nw"], hole: Tensor, clip: Clip
+) -> Float[Tensor, "b 3 t h w"]:
+    """With the nearest visible tubelet where no frame ever shows the position."""
+    if not never.any():
+        return made
+    mask, tubelets = mask_of(hole, clip), cut(video, clip)
+    index = mask.hidden[..., None].expand(-1, -1, tubelets.shape[-1])
+    nearest = join(tubelets.clone().scatter_(1, index, gather(tubelets, nearest_visible(mask, clip))), clip)
+    return torch.where(spread(never, clip)[:, None], nearest.float(), made)
