@@ -1,5 +1,6 @@
 """`key=value` on a recipe: typed, near names suggested, nothing of a replaced part left."""
 
+import json
 import typing
 
 import chz
@@ -153,6 +154,15 @@ def test_every_recipe_says_in_a_line_what_it_is_and_how_it_is_launched(recipe):
     text = "\n".join(rest)
     assert f"pretrain {recipe.__name__} --on" in text
     assert "Expected" in text or "measured" in text
+
+
+def test_a_part_that_may_be_none_is_named_like_any_other_and_survives_its_json():
+    none = override(tiny(), ["teacher=Frozen", "teacher.init=runs/a"])
+    some = override(none, ["teacher.encoder=Tiny", "teacher.encoder.depth=3", "teacher.clip=Clip"])
+    assert none.teacher.encoder is None
+    assert (type(some.teacher.encoder), some.teacher.encoder.depth) == (Tiny, 3)
+    for config in (none, some):
+        assert typed(type(config), json.loads(json.dumps(plain(config))), "recipe.json") == config
 
 
 def test_overriding_leaves_the_recipe_as_it_was():

@@ -180,6 +180,8 @@ def part_type(cls: type, values: Mapping[str, Any], path: str) -> type | None:
     if (base := mapping_base(cls, head)) is not None and dot:
         item, dot, rest = rest.partition(".")
         declared, prefix = base, f"{head}.{item}"
+    if type(None) in (either := typing.get_args(declared)):  # a part, or none
+        declared = either[0]
     if not (isinstance(declared, type) and chz.is_chz(declared)):
         return None
     if not dot:

@@ -53,6 +53,7 @@ class Pretraining(Trainable):
         self.detached = tuple(name for name, objective in active.items() if objective.detached)
         self.factors = {name: objective.factor for name, objective in active.items()}
         self.when = {name: objective.when for name, objective in active.items()}
+        self.read = {name for objective in active.values() for name in objective.streams}
         self.taught = tuple(dict.fromkeys(name for objective in active.values() for name in objective.taught))
         self.online_maps = {name: make for name, make in (online_maps or {}).items() if name in masker.maps}
         self.needs = tuple(name for name in masker.maps if name not in self.online_maps)  # maps that a batch must carry
@@ -99,6 +100,7 @@ class Pretraining(Trainable):
         for name, objective in self.objectives.items():
             if not factors[name]:  # its weights have a gradient of 0, so that ranks and the optimizer find one
                 total = total + sum(parameter.sum() * 0 for parameter in objective.parameters())
+        total = total + sum(parameter.sum() * 0 for parameter in self.towers.parameters())  # the same of these
         if self.policy is not None and (reward := self.reward(losses, factors)) is not None:
             losses["masker"] = self.policy.loss(seen.mask, reward)
             total = total + losses["masker"].value
@@ -127,7 +129,10 @@ class Pretraining(Trainable):
         mask = stream.masker(batch, clip, fold(key, "mask"))
         if mask.hidden.shape[1]:
             mask = replace(mask, decode=stream.decode(mask.hidden, clip, fold(key, "decode")))
-        tokens = self.towers[name](self.encoder, gather(tubelets, mask.visible), mask.visible)
+        if name in self.read:
+            tokens = self.towers[name](self.encoder, gather(tubelets, mask.visible), mask.visible)
+        else:  # the teacher alone looks at it
+            tokens = batch.video.new_empty((len(batch), 0, self.encoder.width), dtype=torch.float32)
         return Encoded(clip, batch, mask, tubelets, tokens, teacher=self.ask_teacher(batch, clip, name))
 
     def ask_teacher(self, batch: Batch, clip: Clip, stream: str) -> Encoded | None:
@@ -208,7 +213,7 @@ def check_hidden(
         if name != CLIP and part.build(size, 8) is not None:
             raise RecipeError(f"streams.{name}.masker={type(part).__name__} learns, and only the clip's own masker may")
     for name, objective in objectives.items():
-        for stream in objective.streams:
+        for stream in (*objective.streams, *objective.taught):
             if stream not in parts:
                 close = difflib.get_close_matches(stream, parts, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(parts)}"

@@ -79,6 +79,10 @@ class Training:
         return max(1, math.ceil(self.epochs * videos / (self.batch * self.accumulate * world)))
 
 
+def ignore(record: dict[str, Any]) -> None:
+    pass
+
+
 def train(
     config: Training,
     task: nn.Module,
@@ -90,6 +94,7 @@ def train(
     context: DistributedContext,
     progress: Progress,  # told the steps done, those in all, and the losses
     until: int | None = None,  # the step at which the schedule of `total` steps is left; None: at its end
+    watch: Callable[[dict[str, Any]], object] = ignore,  # told every record of a step that is logged
 ) -> int:
     """Trains up to step `total` from the folder's checkpoint, if there is one. Returns the step it came to:
     less than the last only when it was asked to stop, and then everything is saved."""
@@ -148,6 +153,7 @@ def train(
                 log.write(
                     "step", done, **record, lr=rate, clips_per_second=round(speed, 2), short=short, failed=names
                 )  # fmt: skip
+                watch(record)
                 ends = clock(pace.left(done, time.monotonic()))
                 progress(done, last, f"{relative_losses(record)}  {speed:.0f} clips/s  ends {ends}")
                 began, counted = time.monotonic(), 0

@@ -180,3 +180,34 @@ def assert_identical(one: Path, other: Path) -> None:
 
 def steps(run: Path) -> list[dict]:
     return [record for record in read_log(run / "log.jsonl") if record["kind"] == "step"]
+
+
+def torchrun(*words: object, verb: str = "pretrain") -> tuple[int, str]:
+    """The exit code, and what was said."""
+    process = start_ranks(verb, *words)
+    try:
+        said = process.communicate(timeout=500)[1]
+        return process.returncode, said
+    finally:
+        kill_ranks(process)
+
+
+def assert_close(one: Path, two: Path, terms: tuple[str, ...]) -> None:
+    """The same losses at every step, and the same running mean of every parameter's gradients.
+
+    Weights are not compared: AdamW divides a gradient by its own size, so a gradient that is 0 but for rounding moves
+    its weight by a whole step in either direction. Gradients and losses are sums of the same numbers in another order:
+    each sum rounds at 6e-8, and six steps make at most 3e-6 of a tensor's largest gradient of it. A rank left out, or a
+    mean over ranks that counts clips unequally, changes them by a tenth and more.
+    """
+    for ours, theirs in zip(steps(one), steps(two), strict=True):
+        assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-5)
+        for term in ("loss", "lr", *terms):
+            assert ours[term] == pytest.approx(theirs[term], abs=2e-6), (term, ours["step"])
+    ours, theirs = tensors(one), tensors(two)
+    assert ours.keys() == theirs.keys()
+    means = [name for name in ours if name.endswith(".exp_avg")]
+    assert len(means) == sum(name.endswith(".exp_avg_sq") for name in ours) > 50
+    for name in means:
+        allowed = 5e-5 * float(ours[name].abs().max()) + 1e-9
+        torch.testing.assert_close(ours[name], theirs[name], atol=allowed, rtol=0, msg=name)

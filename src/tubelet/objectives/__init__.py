@@ -5,14 +5,20 @@ from tubelet.objectives.contrast import Contrast
 from tubelet.objectives.cpc import Cpc
 from tubelet.objectives.criticised import Criticised
 from tubelet.objectives.denoise import Denoise
+from tubelet.objectives.instance import InstanceContrast
+from tubelet.objectives.negatives import NEGATIVES, InBatch, Nearest, Negatives, Queue
 from tubelet.objectives.pixels import Pixels
 from tubelet.objectives.predict import Predict
+from tubelet.objectives.regress import Regress
 from tubelet.objectives.variational import Variational
 from tubelet.objectives.when import WHENS, Alternate, Always, Ramp, When
 
-OBJECTIVES: tuple[type[Objective], ...] = (Pixels, Predict, Denoise, Criticised, Variational, Contrast, Cpc)
+OBJECTIVES: tuple[type[Objective], ...] = (
+    Pixels, Predict, Denoise, Criticised, Variational, Contrast, InstanceContrast, Regress, Cpc,
+)  # fmt: skip
 
 __all__ = [
+    "NEGATIVES",
     "OBJECTIVES",
     "WHENS",
     "Alternate",
@@ -21,10 +27,16 @@ __all__ = [
     "Cpc",
     "Criticised",
     "Denoise",
+    "InBatch",
+    "InstanceContrast",
+    "Nearest",
+    "Negatives",
     "Objective",
     "Pixels",
     "Predict",
+    "Queue",
     "Ramp",
+    "Regress",
     "Sizes",
     "TextHead",
     "Variational",

@@ -57,7 +57,7 @@ class Objective:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """The streams that it reads, `CLIP` among them."""
+        """The streams whose tokens it reads, `CLIP` among them; others are not encoded."""
         return (CLIP,)
 
     @property

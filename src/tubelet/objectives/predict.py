@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from tubelet.errors import RecipeError
 from tubelet.models.decoder import Decoder
 from tubelet.objectives.base import Objective, Sizes
+from tubelet.objectives.collapse import spread_of
+from tubelet.objectives.gather import Ranks
 from tubelet.objectives.targets import PerColour, Target
 from tubelet.types import CLIP, Encoded, Loss
 
@@ -47,7 +49,8 @@ class Predict(Objective):
 
 
 class PredictLoss(nn.Module):
-    """Logs the loss as NAME, what knowing nothing costs as NAME.baseline, and the target's own terms as NAME.TERM."""
+    """Logs the loss as NAME, what knowing nothing costs as NAME.baseline, and the target's own terms as NAME.TERM; of
+    a teacher's target also NAME.rank and NAME.std (`objectives.collapse`)."""
 
     def __init__(self, config: Predict, sizes: Sizes):
         super().__init__()
@@ -72,6 +75,9 @@ class PredictLoss(nn.Module):
         loss = mean([one.per_token.mean() for one in scores])
         terms = {self.name: loss.detach(), f"{self.name}.baseline": mean([one.baseline for one in scores])}
         terms |= {f"{self.name}.{term}": mean([one.terms[term] for one in scores]) for term in scores[0].terms}
+        if target.needs_teacher:
+            tokens = seen.of(streams[0]).tokens
+            terms |= spread_of(tokens, Ranks(len(tokens), tokens.device), self.name)
         return Loss(loss, terms, scores[0].per_token if streams == (CLIP,) else None)
 
     def predict(self, seen: Encoded, stream: str = CLIP) -> Float[Tensor, "b q v"]:

@@ -8,8 +8,12 @@ from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.text_guided import text_guided
 from tubelet.recipes.tiny import miniature, miniature_whole, tiny, tiny_text_guided
 from tubelet.recipes.videomae import videomae
+from tubelet.recipes.views import brave, byol, cvrl, iic, lstcl, moco, nnclr, simclr, vic_mae
 
-RECIPES: tuple[Recipe, ...] = (tiny, tiny_text_guided, miniature, miniature_whole, videomae, text_guided)
+RECIPES: tuple[Recipe, ...] = (
+    tiny, tiny_text_guided, miniature, miniature_whole, videomae, text_guided,
+    simclr, moco, nnclr, cvrl, iic, lstcl, byol, brave, vic_mae,
+)  # fmt: skip
 
 
 def resolve_recipe(recipe: str | Pretrain | Recipe, *words: str, **fields: Any) -> tuple[str, Pretrain]:
@@ -26,12 +30,21 @@ __all__ = [
     "RECIPES",
     "Pretrain",
     "Recipe",
+    "brave",
+    "byol",
+    "cvrl",
     "find",
+    "iic",
+    "lstcl",
     "miniature",
     "miniature_whole",
+    "moco",
+    "nnclr",
     "resolve_recipe",
+    "simclr",
     "text_guided",
     "tiny",
     "tiny_text_guided",
+    "vic_mae",
     "videomae",
 ]

@@ -1,6 +1,6 @@
 """From a recipe and a corpus to a pretrained run. Start reading at `pretrain`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tubelet.evaluations.trained_on import TrainedOn
 from tubelet.loading.loader import train_batches
 from tubelet.loading.reader import shorter
 from tubelet.log import Log
+from tubelet.objectives.collapse import LEAST_CLIPS, collapsed
 from tubelet.progress import Progress, silent
 from tubelet.recipes import resolve_recipe
 from tubelet.recipes.pretrain import Pretrain
@@ -102,8 +103,9 @@ def pretrain(
                     measure(config, context(limit=config.evaluate_limit), while_training, log, step, tell)
 
                 reached = train(
-                    config, task, batches, evaluate, folder, log, steps, begun.context, progress=ranks.progress
-                )
+                    config, task, batches, evaluate, folder, log, steps, begun.context, progress=ranks.progress,
+                    watch=CollapseAlarm(tell, config.batch * ranks.context.world_size),
+                )  # fmt: skip
                 if reached < steps:
                     tell(f"stopped and saved at step {reached} of {steps}; the same command resumes from there")
                     return run
@@ -155,6 +157,21 @@ def tell_refused(tell: Tell, corpus: Corpus, config: Pretrain) -> None:
             evaluation.check(corpus, config.data, None, config.seed)
         except TubeletError as error:
             tell(f"{name} will not be measured: {error}")
+
+
+class CollapseAlarm:
+    """Says once of each objective that the encoder no longer tells clips apart."""
+
+    def __init__(self, tell: Tell, clips: int):
+        self.tell = tell
+        self.clips = clips  # of a forward pass on all ranks
+        self.told: set[str] = set()
+
+    def __call__(self, record: Mapping[str, object]) -> None:
+        for name, sentence in collapsed(record).items() if self.clips >= LEAST_CLIPS else ():
+            if name not in self.told:
+                self.told.add(name)
+                self.tell(sentence)
 
 
 def tell_negatives(tell: Tell, config: Pretrain, world_size: int) -> None:

@@ -4,6 +4,7 @@ import chz
 import numpy as np
 
 from tubelet.errors import RecipeError
+from tubelet.loading.augment import Augment
 from tubelet.loading.pairings.base import Drawn, Pairing, Shot, frames_about, step_of
 from tubelet.types import Clip
 
@@ -12,13 +13,20 @@ from tubelet.types import Clip
 class Same(Pairing):
     pace: float = chz.field(default=1.0, doc="steps between the stream's frames, in steps of the clip's")
 
+    augment: Augment | None = chz.field(
+        default=None, doc="a crop of its own, and what else changes it; None: the clip's"
+    )
+
     @chz.validate
     def _positive(self) -> None:
         if not self.pace > 0:
             raise RecipeError(f"pairing.pace={self.pace:g} must be positive")
 
     def shot(self, drawn: Drawn, clip: Clip, rng: np.random.Generator | None) -> Shot:
-        if clip.frames == len(drawn.times) and self.pace == 1:
-            return Shot(drawn.times, drawn.crop)
-        middle = float(drawn.times[0] + drawn.times[-1]) / 2
-        return Shot(frames_about(drawn, clip, middle, self.pace * step_of(drawn)), drawn.crop)
+        times = drawn.times
+        if clip.frames != len(times) or self.pace != 1:
+            middle = float(times[0] + times[-1]) / 2
+            times = frames_about(drawn, clip, middle, self.pace * step_of(drawn))
+        if rng is None or self.augment is None:
+            return Shot(times, drawn.crop)
+        return Shot(times, self.augment.draw(rng, drawn.height, drawn.width), self.augment)

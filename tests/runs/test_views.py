@@ -1,0 +1,145 @@
+"""Recipes of two views of a clip train through the public face, go on bit for bit, and on two ranks as on one."""
+
+import math
+import signal
+
+import pytest
+import torch
+
+import tubelet
+from support.small_runs import assert_close, assert_identical, pretrain, steps, tensors, torchrun
+from tubelet.recipes import brave, byol, cvrl, iic, lstcl, moco, nnclr, simclr, vic_mae
+from tubelet.runs.pretrain import fresh
+
+SMALL = (
+    "clip.frames=4", "clip.size=32", "encoder.width=32", "encoder.depth=1", "encoder.heads=2", "data.cache=False",
+    "data.sampling.stride=1", "objectives.views.hidden=16", "objectives.views.width=8", "batch=4", "log_every=1",
+)  # fmt: skip
+TOWER = ("streams.second.tower.encoder.width=24", "streams.second.tower.encoder.depth=1")
+TOWER = (*TOWER, "streams.second.tower.encoder.heads=2")
+DECODER = tuple(f"objectives.pixels.decoder.{word}" for word in ("width=32", "depth=1", "heads=2"))
+FURTHER = {brave: TOWER, vic_mae: DECODER, moco: ("objectives.views.negatives.size=16",)}
+
+EVERYTHING = '''
+import chz
+from tubelet.loading.colours import ColourAugment
+from tubelet.loading.data import Data
+from tubelet.loading.pairings import Again, Scrambled
+from tubelet.maskers import Random
+from tubelet.models.decoder import Decoder
+from tubelet.models.encoder import Vit
+from tubelet.objectives import Alternate, InstanceContrast, Pixels, Queue, Regress
+from tubelet.optim import Optim
+from tubelet.recipes import Pretrain
+from tubelet.streams import Own, Stream
+from tubelet.teachers import Momentum
+from tubelet.types import Clip
+from tubelet.video.sampling import Sampling
+
+
+def everything():
+    """A second stream, a third with an encoder of its own, a teacher, a queue, and objectives that take turns."""
+    small, colours = Vit(width=32, depth=1, heads=2), ColourAugment()
+    return Pretrain(
+        clip=Clip(frames=4, size=32),
+        data=Data(sampling=Sampling(stride=1), augment=colours),
+        encoder=small,
+        masker=Random(ratio=0.5),
+        streams={
+            "second": Stream(pairing=Again(augment=colours), masker=Random(ratio=0.25)),
+            "third": Stream(pairing=Scrambled(), tower=Own(encoder=small)),
+        },
+        teacher=Momentum(decay=0.9),
+        objectives={
+            "pixels": Pixels(on=("clip", "second"), decoder=Decoder(width=32, depth=1, heads=2)),
+            "views": InstanceContrast(
+                by="teacher", negatives=Queue(size=7), against=("third",), hidden=16, width=8, temperature=0.5,
+                when=Alternate(turn=0),
+            ),
+            "other": Regress(of=("clip", "third"), hidden=16, width=8, when=Alternate(turn=1)),
+        },
+        optim=Optim(base_lr=0.1, floor_lr=0.0),
+        steps=20,
+        batch=4,
+        log_every=1,
+        save_every=7,
+    )
+'''
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("recipes") / "mine.py"
+    path.write_text(EVERYTHING)
+    return f"{path}:everything"
+
+
+@pytest.mark.parametrize("recipe", [simclr, moco, nnclr, cvrl, iic, lstcl, byol, brave, vic_mae])
+def test_each_recipe_trains_its_encoder_and_its_head(tmp_path, corpus, recipe):
+    words = (*SMALL, *FURTHER.get(recipe, ()), "steps=20", "optim.base_lr=0.1")
+    run = tubelet.pretrain(recipe.__name__, *words, on=corpus, out=tmp_path / "run")
+    assert run.finished
+    records = steps(tmp_path / "run")
+    assert len(records) == 20
+    for record in records:
+        assert all(math.isfinite(record[f"views{term}"]) for term in ("", ".baseline", ".rank", ".std"))
+        assert 1 <= record["views.rank"] <= 4 + 1e-3
+    before = fresh(run.config, None).state_dict()
+    after = {name.removeprefix("task."): value for name, value in tensors(tmp_path / "run").items()}
+    trained = ["encoder.blocks.0.mlp.up.weight", *(name for name in before if "objectives.views.project" in name)]
+    trained += [name for name in before if name.startswith("towers.") and name.endswith("qkv.weight")]
+    trained += [name for name in before if name.startswith("teacher.") and name.endswith("qkv.weight")]
+    for name in trained:
+        assert not torch.equal(before[name], after[name]), name
+    if recipe is vic_mae:
+        assert records[-1]["loss"] == pytest.approx(0.97 * records[-1]["pixels"] + 0.03 * records[-1]["views"])
+
+
+def test_with_everything_at_once_a_stopped_run_goes_on_bit_for_bit(tmp_path, corpus, everything):
+    """Two further streams, a running average, a queue, and objectives that take turns."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert tubelet.pretrain(everything, on=corpus, out=whole).finished
+
+    def stop(done: int, total: int, told: str) -> None:
+        if done == 9:
+            signal.raise_signal(signal.SIGINT)
+
+    assert not tubelet.pretrain(everything, on=corpus, out=cut, progress=stop).finished
+    assert steps(cut)[-1]["step"] in (9, 10)
+    assert tubelet.pretrain(everything, on=corpus, out=cut).finished
+    assert_identical(whole, cut)
+    kept = tensors(whole)
+    assert kept["task.objectives.views.negatives.filled"].item() == 7
+    assert kept["task.objectives.views.keys.steps"].item() == 20
+    for record, other in zip(steps(whole), steps(cut), strict=True):
+        assert record["loss"] == other["loss"]
+        assert ("views" in record) == (record["step"] % 2 == 1) == ("other" not in record)
+
+
+def test_with_everything_at_once_two_ranks_train_what_one_trains(tmp_path, corpus, everything):
+    one, two = tmp_path / "one", tmp_path / "two"
+    words = (everything, "steps=6", "objectives.views.when=Always", "objectives.other.when=Always", "--on", corpus)
+    code, said = torchrun(*words, "batch=2", "--out", two)
+    assert code == 0, said
+    assert pretrain(*words, "batch=4", "--out", one) == 0
+    terms = (
+        "pixels",
+        "views",
+        "views.baseline",
+        "views.accuracy",
+        "views.rank",
+        "views.std",
+        "other",
+        "other.baseline",
+    )
+    assert_close(one, two, terms)
+    ours, theirs = tensors(one), tensors(two)
+    name = "task.objectives.views.negatives."
+    assert torch.equal(ours[f"{name}numbers"], theirs[f"{name}numbers"])
+    torch.testing.assert_close(ours[f"{name}rows"], theirs[f"{name}rows"], atol=2e-5, rtol=0)
+
+
+def test_with_objectives_that_take_turns_two_ranks_find_a_gradient_of_every_weight(tmp_path, corpus, everything):
+    code, said = torchrun(everything, "steps=4", "batch=2", "--on", corpus, "--out", tmp_path / "run")
+    assert code == 0, said
+    assert ["views" in record for record in steps(tmp_path / "run")] == [True, False, True, False]
