@@ -93,7 +93,7 @@ def iic() -> Pretrain:
 
 
 def lstcl() -> Pretrain:
-    """LSTCL: a short clip finds the long one that it lies in, whose keys are a running average's (arXiv 2106.09212).
+    """LSTCL: a short clip finds the longer one that it lies in among a teacher's keys (arXiv 2106.09212).
 
     tubelet pretrain lstcl --on corpora/synth --out runs/lstcl
 
@@ -124,7 +124,7 @@ def byol() -> Pretrain:
 
 
 def brave() -> Pretrain:
-    """BraVe: a narrow view predicts a broad one of the same video, and the reverse, by two encoders (arXiv 2103.16559).
+    """BraVe: a narrow view predicts a broad one, and the reverse, by two encoders (arXiv 2103.16559).
 
     tubelet pretrain brave --on corpora/synth --out runs/brave
 
@@ -143,7 +143,7 @@ def brave() -> Pretrain:
 
 
 def vic_mae() -> Pretrain:
-    """ViC-MAE: two moments, each half hidden: both are rebuilt by one decoder, and find each other (arXiv 2303.12001).
+    """ViC-MAE: two moments, each half hidden, are rebuilt by one decoder and find each other (arXiv 2303.12001).
 
     tubelet pretrain vic_mae --on corpora/synth --out runs/vic_mae
 
