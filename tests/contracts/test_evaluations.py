@@ -20,6 +20,7 @@ from tubelet.evaluations import (
     Attentive,
     Completion,
     Context,
+    Energy,
     Evaluation,
     Features,
     FewShot,
@@ -201,10 +202,10 @@ def test_labels_of_test_decide_nothing_but_what_counts_as_right(evaluation_class
         assert one.protocol.get(part) == other.protocol.get(part)
     for name, ours in one.details.items():
         assert ours.get("predicted") == other.details[name].get("predicted")
-    assert (one.metrics == other.metrics) == (evaluation_class in (Propagation, Reconstruction, Completion))
+    assert (one.metrics == other.metrics) == (evaluation_class in (Propagation, Reconstruction, Completion, Energy))
 
 
-BY_TEXT_OR_WITHOUT_LABELS = (ZeroShot, Propagation, Reconstruction, Completion)
+BY_TEXT_OR_WITHOUT_LABELS = (ZeroShot, Propagation, Reconstruction, Completion, Energy)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from tubelet.evaluations.attentive import Attentive
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.completion import Completion
+from tubelet.evaluations.energy import Energy
 from tubelet.evaluations.features import Features
 from tubelet.evaluations.few_shot import FewShot
 from tubelet.evaluations.knn import Knn
@@ -26,6 +27,7 @@ EVALUATIONS: tuple[type[Evaluation], ...] = (
     Propagation,
     Reconstruction,
     Completion,
+    Energy,
 )
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Attentive",
     "Completion",
     "Context",
+    "Energy",
     "Evaluation",
     "Features",
     "FewShot",
