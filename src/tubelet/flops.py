@@ -21,12 +21,14 @@ def step_flops(encoder: Vit, masker: Masker, clip: Clip, visible: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def encoder_flops(encoder: Vit, clip: Clip, visible: int) -> int:
+def encoder_flops(encoder: Vit, clip: Clip, visible: int, backward: bool = True) -> int:
     with torch.inference_mode(False), torch.enable_grad(), torch.device("meta"):
         model = encoder.build(clip)
         where = torch.zeros(1, visible, dtype=torch.int64)
         with counted() as counter:
-            model(torch.zeros(1, visible, clip.tubelet_values), where).sum().backward()
+            total = model(torch.zeros(1, visible, clip.tubelet_values), where).sum()
+            if backward:
+                total.backward()
     return counter.get_total_flops()
 
 
@@ -51,14 +53,28 @@ def policy_flops(encoder: Vit, masker: Masker, clip: Clip) -> int:
 
 
 @lru_cache(maxsize=64)
-def decoder_flops(decoder: Decoder, width: int, clip: Clip, visible: int, decoded: int) -> int:
+def decoder_flops(
+    decoder: Decoder,
+    width: int,
+    clip: Clip,
+    visible: int,
+    decoded: int,
+    memory: tuple[int, Clip, int] | None = None,  # of the stream that it attends to: width, clip, visible tokens
+    values: int | None = None,  # numbers predicted a tubelet; None: its pixels
+) -> int:
     """Of one clip, forward and backward: a decoder on the visible tokens of an encoder of this width."""
     with torch.inference_mode(False), torch.enable_grad(), torch.device("meta"):
-        model = decoder.build(width, clip)
+        model = decoder.build(width, clip, values, None if memory is None else memory[:2])
         tokens = torch.zeros(1, visible, width, requires_grad=True)
         seen, asked = (torch.zeros(1, count, dtype=torch.int64) for count in (visible, decoded))
+        attended = None
+        if memory is not None:
+            attended = (
+                torch.zeros(1, memory[2], memory[0], requires_grad=True),
+                torch.zeros(1, memory[2], dtype=torch.int64),
+            )
         with counted() as counter:
-            model(tokens, seen, asked).sum().backward()
+            model(tokens, seen, asked, attended).sum().backward()
     return counter.get_total_flops()
 
 
