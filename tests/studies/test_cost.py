@@ -14,7 +14,9 @@ from tubelet.objectives import Pixels, Predict
 from tubelet.objectives.targets import Features
 from tubelet.recipes.tiny import miniature
 from tubelet.streams import Own, Stream
+from tubelet.studies import Study, Variant
 from tubelet.studies.cost import cost
+from tubelet.studies.trials import trials_of
 from tubelet.teachers import Momentum
 from tubelet.types import Batch, Clip
 
@@ -66,3 +68,17 @@ def test_the_cost_of_a_method_is_what_is_counted_in_a_step_of_one_clip(name):
     with counted() as counter:
         task(batch).loss.backward()
     assert cost(config).flops == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_a_variant_of_another_recipe_gets_as_many_steps_as_make_it_equal_in_flops(corpus):
+    study = Study(
+        "Which?",
+        {"plain": Variant(), "views": Variant(recipe="simclr", equal="flops"), "same": Variant(recipe="simclr")},
+        reference="plain",
+    )
+    found = {trial.variant: trial for trial in trials_of("mine", study, corpus, [0])}
+    assert [found[name].recipe for name in study.variants] == ["miniature", "simclr", "simclr"]
+    assert found["views"].commands()[0][:2] == ["pretrain", "simclr"]
+    flops = {name: cost(trial.config).flops * trial.config.steps for name, trial in found.items()}
+    assert flops["views"] == pytest.approx(flops["plain"], rel=0.01)
+    assert found["same"].config.steps == found["plain"].config.steps

@@ -4,6 +4,7 @@ from tubelet.studies.base import MEASURES, Declares, Measure, Study, Variant
 from tubelet.studies.questions.cost import budget, data, labels
 from tubelet.studies.questions.guidance import captions, robustness, scorer, start
 from tubelet.studies.questions.hiding import contrast, direction, masks, ratio
+from tubelet.studies.questions.methods import methods
 
 STUDIES: tuple[Declares, ...] = (
     masks,
@@ -17,6 +18,7 @@ STUDIES: tuple[Declares, ...] = (
     data,
     labels,
     start,
+    methods,
 )
 
 __all__ = ["MEASURES", "STUDIES", "Declares", "Measure", "Study", "Variant"]

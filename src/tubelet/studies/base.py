@@ -19,7 +19,13 @@ class Variant:
 
     overrides: str = ""
     equal: Equal = "steps"  # what it has in common with the study's reference: steps, visible tubelets seen, or FLOPs
+    recipe: str | None = None  # in place of the study's, whatever recipe the study is asked of
     then: tuple[str, ...] = ()  # further commands on the run, in which {run}, {corpus} and {seed} are filled in
+
+    @property
+    def words(self) -> str:
+        """Its recipe, where it has its own, and its overrides."""
+        return " ".join(filter(None, (self.recipe, self.overrides)))
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,9 @@ class Study:
     reference: str | None = None  # the variant whose tokens or FLOPs others are made equal to
     measures: tuple[Measure, ...] = MEASURES
     curves: tuple[str, ...] = ()  # terms of the log that are plotted; a loss, relative to the mean-prediction baseline
+
+    def recipe_of(self, variant: str) -> str:
+        return self.variants[variant].recipe or self.recipe
 
 
 Declares = Callable[[], Study]

@@ -134,7 +134,7 @@ class Opened:
         return Grid(
             name=self.name,
             question=self.study.question,
-            variants={name: variant.overrides for name, variant in self.study.variants.items()},
+            variants={name: variant.words for name, variant in self.study.variants.items()},
             columns=tuple(
                 Column(one.title, entry_name(one.evaluation, corpus, corpus, one.label), one.metric, one.percent)
                 for one in self.study.measures

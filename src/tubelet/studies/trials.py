@@ -78,20 +78,21 @@ def trials_of(name: str, study: Study, corpus: Corpus, seeds: Sequence[int]) -> 
     """All of a study, seed by seed, so that every variant is there once before any is there twice."""
     from tubelet.recipes import RECIPES
 
-    recipe, function = find(study.recipe, RECIPES)
-    base = function()
+    found_by = {name: find(name, RECIPES) for name in {study.recipe_of(variant) for variant in study.variants}}
+    bases = {variant: found_by[study.recipe_of(variant)][1]() for variant in study.variants}
     about = {"name": corpus.name, "fingerprint": corpus.fingerprint()}
     evaluations = evaluations_of(study.measures)
-    overrides = {variant: overrides_of(study, variant, base, corpus) for variant in study.variants}
+    overrides = {variant: overrides_of(study, variant, bases, corpus) for variant in study.variants}
     found = []
     for seed in seeds:
         for variant, words in overrides.items():
             given, then = (*words, f"seed={seed}"), study.variants[variant].then
-            found.append(Trial(name, variant, seed, recipe, given, override(base, given), about, evaluations, then))
+            recipe, config = found_by[study.recipe_of(variant)][0], override(bases[variant], given)
+            found.append(Trial(name, variant, seed, recipe, given, config, about, evaluations, then))
     return found
 
 
-def overrides_of(study: Study, variant: str, base: Pretrain, corpus: Corpus) -> list[str]:
+def overrides_of(study: Study, variant: str, bases: Mapping[str, Pretrain], corpus: Corpus) -> list[str]:
     """The overrides of a variant, with the steps that make it equal to the reference in what it asks for."""
     declared = study.variants[variant]
     words = declared.overrides.split()
@@ -99,7 +100,8 @@ def overrides_of(study: Study, variant: str, base: Pretrain, corpus: Corpus) -> 
         return words
     if study.reference is None or study.reference not in study.variants:
         raise RecipeError(f"{variant!r} has equal {declared.equal}, and the study names no variant as its reference")
-    reference, own = (override(base, some) for some in (study.variants[study.reference].overrides.split(), words))
+    reference = override(bases[study.reference], study.variants[study.reference].overrides.split())
+    own = override(bases[variant], words)
     steps = reference.total(len(reference.data.select(corpus)), 1)
     share = cost(reference).of(declared.equal) / cost(own).of(declared.equal)
     return [
