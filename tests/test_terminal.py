@@ -124,7 +124,7 @@ def test_what_is_printed_beside_a_live_bar_is_shown_and_the_bar_keeps_its_own_mo
                     print(f"a name: {STEERS}", file=sys.stderr)
                     bar(2, 2, "")
             else:
-                with log.Bar() as bar:
+                with Bar(paced=False) as bar:
                     bar(1, 2, log.relative_losses({f"[red]{STEERS}": 1.0, f"[red]{STEERS}.baseline": 2.0}))
                     print(f"a name: {STEERS}", file=sys.stderr)
 

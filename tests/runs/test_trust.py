@@ -73,7 +73,7 @@ def commands(run: Path, corpus: Path, out: Path) -> list[list[str]]:
     ]
 
 
-@pytest.mark.parametrize("place", range(8))
+@pytest.mark.parametrize("index", range(8))
 def test_no_command_runs_a_file_that_a_run_names_and_says_in_one_line_what_would(
     strangers, corpus, tmp_path, capsys, index
 ):
