@@ -74,7 +74,8 @@ class Pretraining(Trainable):
         self.towers = nn.ModuleDict(
             {name: stream.tower.build(encoder, self.reads[name].clip) for name, stream in self.streams.items()}
         )
-        self.teacher = None if teacher is None else teacher.build(encoder, dict(self.towers.items()))
+        # One from whom nothing learns is not there.
+        self.teacher = teacher.build(encoder, dict(self.towers.items())) if teacher and self.taught else None
         if self.teacher is not None:
             self.teacher.requires_grad_(False)
 

@@ -103,11 +103,12 @@ def test_a_loss_for_each_token_has_what_is_logged_as_its_mean(objective_class):
 
 @every_objective
 def test_a_name_that_is_no_stream_is_refused_with_the_nearest_one(objective_class):
-    wrong = {"on": ("secnd",), "of": (CLIP, "secnd")}
-    asked = {field: names for field, names in wrong.items() if field in chz.chz_fields(objective_class)}
+    default = small(objective_class)
+    fields = [name for name in ("on", "of", "future") if name in chz.chz_fields(objective_class)]
+    asked = {name: "secnd" if isinstance(getattr(default, name), str) else (CLIP, "secnd") for name in fields}
     if not asked:
         pytest.skip("no field names a stream")
-    config = recipe_of({"mine": small(objective_class)}, streams={"second": Stream(masker=Random(ratio=0.5))})
+    config = recipe_of({"mine": default}, streams={"second": Stream(masker=Random(ratio=0.5))})
     with pytest.raises(RecipeError, match=r"objectives\.mine reads a stream 'secnd'.*did you mean second\?"):
         chz.replace(config, objectives={"mine": small(objective_class, **asked)}).build(12)
 

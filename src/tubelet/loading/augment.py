@@ -23,11 +23,7 @@ class Augment:
     words: tuple[str, ...] = chz.field(
         default=("left", "right", "clockwise"), doc="words that a mirror would make a lie of"
     )
-
-    @property
-    def clips_per_sample(self) -> int:
-        """Clips that are made of one decoded piece of a video, each with a crop of its own."""
-        return 1
+    repeats: int = chz.field(default=1, doc="clips made of one decoded piece of a video, each augmented in its own way")
 
     def apply(self, frames: UInt8[Tensor, "3 t h w"], rng: np.random.Generator) -> UInt8[Tensor, "3 t h w"]:
         """What happens to a clip after it was cropped: nothing here."""
@@ -42,6 +38,8 @@ class Augment:
             )
         if not self.aspect >= 1:
             raise RecipeError(f"augment.aspect={self.aspect:g} must be at least 1")
+        if self.repeats < 1:
+            raise RecipeError(f"augment.repeats={self.repeats} must be 1 or more")
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> Crop:
         """A crop for frames of so many pixels. It always takes five numbers from the generator."""

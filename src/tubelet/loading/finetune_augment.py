@@ -28,14 +28,8 @@ class FinetuneAugment(Augment):
 
     @chz.validate
     def _sensible(self) -> None:
-        if not 0 <= self.erase <= 1 or self.repeats < 1:
-            raise RecipeError(
-                f"augment.erase={self.erase:g} must be 0 to 1 and augment.repeats={self.repeats} 1 or more"
-            )
-
-    @property
-    def clips_per_sample(self) -> int:
-        return self.repeats
+        if not 0 <= self.erase <= 1:
+            raise RecipeError(f"augment.erase={self.erase:g} must be 0 to 1")
 
     def apply(self, frames: UInt8[Tensor, "3 t h w"], rng: np.random.Generator) -> UInt8[Tensor, "3 t h w"]:
         changes = self.randaugment.draw(rng)

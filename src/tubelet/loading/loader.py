@@ -51,7 +51,7 @@ def train_batches(
     """The batches of micro-steps `first_step` to `last_step` (excluded), of this rank's slice.
 
     Step s takes the positions s * batch * world and following of an endless row of epochs, each a permutation of the
-    split (or of `videos`), every video `augment.clips_per_sample` times in a row; no clip is dropped at an epoch's end.
+    split (or of `videos`), every video `augment.repeats` times in a row; no clip is dropped at an epoch's end.
     Labels count in `classes`, those of the table where not given; `streams` are read beside each clip. `CorpusError`
     now, before the first step, where anything is missing.
     """

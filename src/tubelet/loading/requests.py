@@ -77,7 +77,7 @@ def training_requests(
     """What a rank reads for a step: positions `(step * world + rank) * size` and following of an endless row of epochs,
     each a permutation of the videos; or so many places further in the same epoch, the first of these pieces alone."""
     first = (step * world + rank) * size
-    repeats = augment.clips_per_sample
+    repeats = augment.repeats
     draws: dict[int, list[int]] = {}  # number of the decoded piece -> which of its repeats
     for position in range(first, first + size):
         draws.setdefault(position // repeats, []).append(position % repeats)

@@ -5,8 +5,9 @@ from tubelet.models.classifier import Classifier
 from tubelet.models.cross import Cross
 from tubelet.models.decoder import Decoder, Reconstructor
 from tubelet.models.encoder import Base, Encoder, Large, Small, Tiny, Vit
+from tubelet.models.shuffled import Shuffled
 
-DECODERS: tuple[type[Decoder], ...] = (Decoder, Cross)
+DECODERS: tuple[type[Decoder], ...] = (Decoder, Cross, Shuffled)
 
 __all__ = [
     "DECODERS",
@@ -18,6 +19,7 @@ __all__ = [
     "Encoder",
     "Large",
     "Reconstructor",
+    "Shuffled",
     "Small",
     "Tiny",
     "Vit",

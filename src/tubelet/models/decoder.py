@@ -46,6 +46,10 @@ class Decoder:
         """The stream whose tokens are attended to beside those that are decoded; "" for none."""
         return ""
 
+    def arrange(self, tokens: Float[Tensor, "b k d"], keys: Int64[Tensor, "b"]) -> Float[Tensor, "b k d"]:
+        """The visible tokens in the order in which their positions are added; `keys` are the clips'."""
+        return tokens
+
     def build(
         self, width: int, clip: Clip, values: int | None = None, memory: tuple[int, Clip] | None = None
     ) -> "Reconstructor":

@@ -5,6 +5,8 @@ from tubelet.objectives.contrast import Contrast
 from tubelet.objectives.cpc import Cpc
 from tubelet.objectives.criticised import Criticised
 from tubelet.objectives.denoise import Denoise
+from tubelet.objectives.distil_global import DistilGlobal
+from tubelet.objectives.distil_tokens import DistilTokens
 from tubelet.objectives.instance import InstanceContrast
 from tubelet.objectives.negatives import NEGATIVES, InBatch, Nearest, Negatives, Queue
 from tubelet.objectives.pixels import Pixels
@@ -15,6 +17,7 @@ from tubelet.objectives.when import WHENS, Alternate, Always, Ramp, When
 
 OBJECTIVES: tuple[type[Objective], ...] = (
     Pixels, Predict, Denoise, Criticised, Variational, Contrast, InstanceContrast, Regress, Cpc,
+    DistilTokens, DistilGlobal,
 )  # fmt: skip
 
 __all__ = [
@@ -27,6 +30,8 @@ __all__ = [
     "Cpc",
     "Criticised",
     "Denoise",
+    "DistilGlobal",
+    "DistilTokens",
     "InBatch",
     "InstanceContrast",
     "Nearest",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import chz
 import torch
@@ -25,6 +25,8 @@ from tubelet.types import CLIP, Encoded, Loss
 class InstanceContrast(Objective):
     """The mean of each view's tokens through an MLP, at length 1. Both views are queries; against a teacher's keys the
     first alone is. Views of one video are never negatives of each other."""
+
+    compares_clips: ClassVar[bool] = True
 
     of: tuple[str, str] = chz.field(default=(CLIP, "second"), doc="the two streams that are views of one clip")
     by: Literal["student", "teacher"] = chz.field(default="student", doc="who makes the second view's embedding")

@@ -95,7 +95,7 @@ class PredictLoss(nn.Module):
         if self.config.decoder.memory:
             other = seen.of(self.config.decoder.memory)
             memory = (other.tokens, other.mask.visible)
-        tokens = own.tokens if tokens is None else tokens
+        tokens = self.config.decoder.arrange(own.tokens if tokens is None else tokens, own.batch.key)
         return self.decoder(tokens, own.mask.visible, own.mask.decode, memory, hints)
 
 

@@ -5,13 +5,17 @@ from typing import Any
 from tubelet.config import override
 from tubelet.recipes.find import Recipe, find, name_of
 from tubelet.recipes.pretrain import Pretrain
+from tubelet.recipes.siamese import crop_mae, siam_mae
+from tubelet.recipes.spatiotemporal import hvm, st_mae
+from tubelet.recipes.taught import umt, videoprism_2, vjepa
 from tubelet.recipes.text_guided import text_guided
 from tubelet.recipes.tiny import miniature, miniature_whole, tiny, tiny_text_guided
 from tubelet.recipes.videomae import videomae
 from tubelet.recipes.views import brave, byol, cvrl, iic, lstcl, moco, nnclr, simclr, vic_mae
 
 RECIPES: tuple[Recipe, ...] = (
-    tiny, tiny_text_guided, miniature, miniature_whole, videomae, text_guided,
+    tiny, tiny_text_guided, miniature, miniature_whole, videomae, text_guided, st_mae, hvm, siam_mae, crop_mae, vjepa,
+    umt, videoprism_2,
     simclr, moco, nnclr, cvrl, iic, lstcl, byol, brave, vic_mae,
 )  # fmt: skip
 
@@ -47,4 +51,6 @@ __all__ = [
     "tiny_text_guided",
     "vic_mae",
     "videomae",
+    "videoprism_2",
+    "vjepa",
 ]

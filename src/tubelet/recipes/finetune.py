@@ -1,6 +1,5 @@
 """What fine-tuning is, as one typed value. A recipe of fine-tuning is a function of the pretraining it begins with."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,14 +74,7 @@ class Finetune(Training):
 
     def total(self, videos: int, world: int) -> int:
         """Optimizer steps; in an epoch every video is seen as often as `data.augment.repeats` says."""
-        if self.epochs is None:
-            return super().total(videos, world)
-        return max(
-            1,
-            math.ceil(
-                self.epochs * videos * self.data.augment.clips_per_sample / (self.batch * self.accumulate * world)
-            ),
-        )
+        return super().total(videos * self.data.augment.repeats, world)
 
     def build(self, classes: int) -> Classification:
         """The task with fresh weights."""

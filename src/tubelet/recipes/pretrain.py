@@ -53,6 +53,10 @@ class Pretrain(Training):
         if CLIP in self.streams:
             raise RecipeError(f"streams.{CLIP}: this name is that of the clip itself; take another")
 
+    def total(self, videos: int, world: int) -> int:
+        """Optimizer steps; in an epoch every video is seen as often as `data.augment.repeats` says."""
+        return super().total(videos * self.data.augment.repeats, world)
+
     @property
     def needs_text(self) -> bool:
         """Whether an objective in use compares clips with their captions."""

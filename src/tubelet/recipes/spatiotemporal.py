@@ -1,0 +1,49 @@
+"""Random masks in space and time: ST-MAE and HVM-1, at the size of `miniature`."""
+
+import chz
+
+from tubelet.maskers import Random
+from tubelet.models import Decoder
+from tubelet.objectives import Pixels
+from tubelet.objectives.targets import PerTubelet, Raw
+from tubelet.recipes.pretrain import Pretrain
+from tubelet.recipes.tiny import miniature
+
+
+def st_mae() -> Pretrain:
+    """ST-MAE (Feichtenhofer et al., NeurIPS 2022, arXiv 2205.09113): random tubelets at .9, four clips of each piece.
+
+    tubelet pretrain st_mae --on corpora/synth --out runs/st_mae
+
+    From the code: the mask, repeated sampling of 4, one frame a tubelet predicted, all its values normalised together.
+    A video counts once for each of its repeats in `epochs`. Left out: learned positions. Ours: the size.
+
+    Expected: docs/methods.md.
+    """
+    base = miniature()
+    return chz.replace(
+        base,
+        data=chz.replace(base.data, augment=chz.replace(base.data.augment, repeats=4)),
+        masker=Random(ratio=0.9),
+        objectives={"pixels": Pixels(target=PerTubelet(), decoder=DECODER)},
+    )
+
+
+def hvm() -> Pretrain:
+    """HVM-1 (Orhan, 2024, arXiv 2407.18067): ST-MAE of raw pixels, every frame of a tubelet predicted.
+
+    tubelet pretrain hvm --on corpora/synth --out runs/hvm
+
+    From the code: raw pixels as the encoder gets them, all frames, gradients cut at .1; .9 hidden at 224 pixels (.95 at
+    448: masker.ratio=.95). Ours: AdamW for their Adam, the size.
+    Nothing that this recipe trains is measured here yet.
+    """
+    base = st_mae()
+    return chz.replace(
+        base,
+        objectives={"pixels": Pixels(target=Raw(), decoder=DECODER)},
+        optim=chz.replace(base.optim, clip_norm=0.1),
+    )
+
+
+DECODER = Decoder(width=96, depth=1, heads=3, positions="grid")
