@@ -7,10 +7,16 @@ import pytest
 from tubelet.captioning import CAPTIONERS
 from tubelet.cli import VERBS, main
 from tubelet.cli.parts import listed
+from tubelet.loading.pairings import PAIRINGS
 from tubelet.maskers import DECODES, MASKERS, TOKENS
+from tubelet.models import DECODERS
+from tubelet.objectives import OBJECTIVES, WHENS
+from tubelet.objectives.targets import TARGETS
 from tubelet.recipes import RECIPES
 from tubelet.recipes.finetune import FINETUNES
 from tubelet.saliency_maps import SOURCES
+from tubelet.streams.towers import TOWERS
+from tubelet.teachers import TEACHERS
 
 
 def test_no_help_imports_torch_or_transformers_or_numpy():
@@ -34,6 +40,13 @@ print([name for name in ("torch", "transformers", "numpy") if name in sys.module
         ("recipes.finetune.FINETUNES", FINETUNES),
         ("maskers.MASKERS", MASKERS),
         ("maskers.DECODES", DECODES),
+        ("objectives.OBJECTIVES", OBJECTIVES),
+        ("objectives.targets.TARGETS", TARGETS),
+        ("objectives.when.WHENS", WHENS),
+        ("models.DECODERS", DECODERS),
+        ("loading.pairings.PAIRINGS", PAIRINGS),
+        ("streams.towers.TOWERS", TOWERS),
+        ("teachers.TEACHERS", TEACHERS),
         ("captioning.CAPTIONERS", CAPTIONERS),
         ("saliency_maps.SOURCES", SOURCES),
     ],
@@ -43,10 +56,11 @@ def test_help_lists_each_part_with_the_first_line_of_its_docstring_and_the_maps_
     found = listed(module, name)
     assert [one for one, _ in found] == [part.__name__ for part in parts]
     for part, (one, line) in zip(parts, found, strict=True):
-        text = (vars(part).get("__doc__") if isinstance(part, type) else part.__doc__) or sys.modules[
-            part.__module__
-        ].__doc__
-        story = text.strip().partition("\n")[0].removeprefix(f"{one}: ")
+        of_file = (sys.modules[part.__module__].__doc__ or "").partition("\n")[0]
+        own = (part.__doc__ or "").strip().partition("\n")[0]
+        story = of_file.removeprefix(f"{one}: ") if of_file.startswith(f"{one}: ") else own
+        story = story[:1].upper() + story[1:]
+        assert story.endswith("."), f"the first line of {one} is no whole sentence"
         needs = getattr(part, "needs", ()) if isinstance(part, type) else ()
         if isinstance(needs, property):
             assert line == f"{story} [maps: by its fields]"

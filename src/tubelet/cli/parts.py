@@ -18,11 +18,13 @@ def listed(module: str, registry: str) -> list[tuple[str, str]]:
 
 
 def story(module: str, name: str) -> str:
-    """The first line of a part's own docstring, or of its file's without its name; and which maps it needs."""
+    """The first line of a file's docstring that begins with the part's name, else of the part's own; and which maps it
+    needs."""
     tree = parsed(module)
     (part,) = (node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name)
-    text = (ast.get_docstring(part) or ast.get_docstring(tree) or "").partition("\n")[0]
-    return text.removeprefix(f"{name}: ") + maps_of(part)
+    of_file, own = ((ast.get_docstring(one) or "").partition("\n")[0] for one in (tree, part))
+    text = of_file.removeprefix(f"{name}: ") if of_file.startswith(f"{name}: ") else own
+    return text[:1].upper() + text[1:] + maps_of(part)
 
 
 def maps_of(part: ast.ClassDef | ast.FunctionDef) -> str:

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
-    """What `--help` prints after these words: every field of the recipe they name, or all recipes and masks."""
+    """What `--help` prints after these words: every field of the recipe they name, or all recipes and parts."""
     named, fields = split_words(words)
     if named:
         from tubelet.config import describe, override
@@ -46,6 +46,17 @@ def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
         "recipes:": listed("tubelet.recipes", "RECIPES"),
         "what is hidden, as masker=NAME:": listed("tubelet.maskers", "MASKERS"),
         "which of the hidden is reconstructed, as decode=NAME:": listed("tubelet.maskers", "DECODES"),
+        "what it is trained for, as objectives.MINE=NAME:": listed("tubelet.objectives", "OBJECTIVES"),
+        "what is predicted of the hidden, as objectives.MINE.target=NAME:": listed(
+            "tubelet.objectives.targets", "TARGETS"
+        ),
+        "by what, as objectives.MINE.decoder=NAME:": listed("tubelet.models", "DECODERS"),
+        "in which steps it counts, as objectives.MINE.when=NAME:": listed("tubelet.objectives.when", "WHENS"),
+        "what is read beside the clip, with streams.MINE=Stream, as streams.MINE.pairing=NAME:": listed(
+            "tubelet.loading.pairings", "PAIRINGS"
+        ),
+        "by what it is encoded, as streams.MINE.tower=NAME:": listed("tubelet.streams.towers", "TOWERS"),
+        "a second network without gradient, as teacher=NAME:": listed("tubelet.teachers", "TEACHERS"),
     }
     width = max(len(name) for lines in parts.values() for name, _ in lines)
     blocks = [f"{title}\n{columns(lines, width)}" for title, lines in parts.items()]

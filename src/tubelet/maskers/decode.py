@@ -29,11 +29,10 @@ class All(Decode):
 
 @chz.chz
 class RunningCell(Decode):
-    """Cells of 2x2 positions in which the decoded positions run round, one step a time step, from a start of each
-    clip's own.
+    """Cells of 2x2 positions in which the decoded run round, a step a time step (VideoMAE V2, arXiv 2303.16727).
 
-    Every tubelet has one of four phases; the hidden ones are taken phase by phase, and within the last phase that is
-    needed by chance, until int(share * m) are found.
+    Each clip has a start of its own. Every tubelet has one of four phases; the hidden ones are taken phase by phase,
+    and within the last phase that is needed by chance, until int(share * m) are found.
     """
 
     share: float = chz.field(default=0.5, doc="share of the hidden tubelets that is reconstructed")

@@ -1,5 +1,4 @@
-"""Cross: a decoder whose tokens look at those of another stream (SiamMAE, arXiv 2305.14344), or hidden at visible ones
-(DiffMAE, arXiv 2304.03283)."""
+"""Cross: attends to another stream (SiamMAE, arXiv 2305.14344), or from hidden to visible (DiffMAE, 2304.03283)."""
 
 import chz
 import torch

@@ -19,7 +19,7 @@ Memory = tuple[Float[Tensor, "b j e"], Int64[Tensor, "b j"]]
 
 @chz.chz
 class Decoder:
-    """The size of the decoder; the default is VideoMAE's for every encoder."""
+    """VideoMAE's: visible and mask tokens attend to one another; its size is VideoMAE's for every encoder."""
 
     width: int = chz.field(default=384, doc="width of a token")
     depth: int = chz.field(default=4, doc="number of blocks")

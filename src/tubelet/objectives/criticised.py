@@ -1,5 +1,4 @@
-"""Criticised: a critic tells true from predicted tubelets, and the decoder is trained to deceive it (MARLIN, arXiv
-2211.06627).
+"""Criticised: a critic tells true from predicted tubelets, and the decoder must deceive it (MARLIN, arXiv 2211.06627).
 
 One backward pass and one optimizer: the decoder's term goes through a critic whose weights are held fixed, the critic's
 term through predictions without gradient, so that the gradients are those of two optimizers at the same weights.

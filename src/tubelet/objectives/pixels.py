@@ -1,4 +1,4 @@
-"""Pixels: reconstruct the hidden tubelets, each normalised by its own mean and spread (VideoMAE, arXiv 2203.12602)."""
+"""Pixels: reconstruct the hidden tubelets, normalised by their own mean and spread (VideoMAE, arXiv 2203.12602)."""
 
 import chz
 

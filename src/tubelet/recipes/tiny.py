@@ -42,8 +42,7 @@ def tiny() -> Pretrain:
 
 
 def miniature() -> Pretrain:
-    """The paper in miniature, for studies: 4 time steps of 4x4 positions, tube masks at .6, pixels alone; minutes a
-    run.
+    """The paper in miniature, for studies: 4 time steps of 4x4 positions, tube masks at .6, pixels alone.
 
     Clips are crops of a fifth to three fifths of the frame, in which things are large, of every fourth frame. On whole
     frames (`miniature_whole`) text masks taught the encoder nothing that it did not have untrained. What a study asks

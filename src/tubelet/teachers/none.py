@@ -1,4 +1,4 @@
-"""No teacher."""
+"""NoTeacher: nothing looks on."""
 
 from collections.abc import Mapping
 

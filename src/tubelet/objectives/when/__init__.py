@@ -13,6 +13,8 @@ __all__ = ["WHENS", "Alternate", "Always", "Ramp", "When"]
 
 @chz.chz
 class Always(When):
+    """In every step."""
+
     def factor(self, step: int, progress: float) -> float:
         return 1.0
 
