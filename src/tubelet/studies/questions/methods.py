@@ -3,11 +3,14 @@
 from tubelet.studies.base import MEASURES, Study, Variant
 
 PREDICTED = ("reconstruction", "retrieval")  # which not every method can be measured by
-RECIPES = ("vic_mae", "simclr", "moco", "nnclr", "cvrl", "iic", "lstcl", "byol", "brave")
+RECIPES = (
+    "st_mae", "hvm", "siam_mae", "crop_mae", "vjepa", "vic_mae", "simclr", "moco", "nnclr", "cvrl", "iic", "lstcl",
+    "byol", "brave",
+)  # fmt: skip
 
 
 def methods() -> Study:
-    """Every recipe of a method of the field, of the size of `miniature`, at the FLOPs of VideoMAE's mask."""
+    """Every recipe of a method that needs pixels alone, of the size of `miniature`, at the FLOPs of VideoMAE's mask."""
     return Study(
         question="What do the methods of the field learn of motion and of appearance, at equal FLOPs?",
         variants={
