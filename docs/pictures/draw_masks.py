@@ -5,7 +5,8 @@
 A strip shows the 8 time steps of a clip at 8x14x14; hidden tubelets are dark, and under a decode mask those not
 decoded are lighter. No corpus is read: the clip is rendered, and the maps come from its truth, which is stated in the
 page: `oracle` is the cover by the subject, `text` and `attention` the same with a wide blur, `motion` and `flow` the
-true displacement (dx, dy). Adaptive is drawn as it begins, before it has learned anything.
+true displacement (dx, dy), `parts` the share of each owner. Adaptive and Adversary are drawn as they begin, before
+they have learned anything.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from tubelet.maskers import MASKERS, Blend, Masker, Random, RunningCell, Schedule, Text
+from tubelet.maskers import MASKERS, Blend, Masker, PartPriority, Parts, Random, RunningCell, Schedule, Text
 from tubelet.seeds import fold, key
 from tubelet.synthetic.render import Rendered, render
 from tubelet.types import Batch, Clip, Mask
@@ -49,6 +50,7 @@ def main() -> None:
 
 def cases() -> list[tuple[str, Masker, float]]:
     found: list[tuple[str, Masker, float]] = [(c.__name__, c(), 1.0) for c in MASKERS if c is not Schedule]
+    found += [("Parts-first", Parts(), 0.0), ("PartPriority-subject", PartPriority(ratio=0.75, first=(0,)), 1.0)]
     found += [(f"Text-{pick}", Text(pick=pick), 1.0) for pick in ("bottom", "sample")]
     easy_to_hard = Schedule(first=Text(ratio=0.3, pick="sample", temperature=2.0), last=Text(ratio=0.75, pick="sample"))
     found += [(f"Schedule-{name}", easy_to_hard, done) for name, done in (("first", 0.0), ("half", 0.5), ("last", 1.0))]
@@ -72,7 +74,9 @@ def maps_of(clip: Rendered) -> dict[str, torch.Tensor]:
     named = subject + blurred[:, 0]
     scalars = {"oracle": subject, "text": named, "attention": 0.002 + 0.05 * named}
     flat = {name: values.flatten()[None] for name, values in scalars.items()}
-    return flat | {"motion": vectors, "flow": vectors}
+    owners = torch.from_numpy(clip.truth.owner[::2])
+    parts = torch.stack([places((owners == part).float()).flatten() for part in range(5)], -1)[None]
+    return flat | {"motion": vectors, "flow": vectors, "parts": parts}
 
 
 def places(values: torch.Tensor, times: int = CLIP.grid[0]) -> torch.Tensor:

@@ -103,7 +103,7 @@ class Pretraining(Trainable):
                 total = total + sum(parameter.sum() * 0 for parameter in objective.parameters())
         total = total + sum(parameter.sum() * 0 for parameter in self.towers.parameters())  # the same of these
         if self.policy is not None and (reward := self.reward(losses, factors)) is not None:
-            losses["masker"] = self.policy.loss(seen.mask, reward)
+            losses["masker"] = self.policy.loss(seen.mask, reward, batch)
             total = total + losses["masker"].value
         return Step(total, {term: value for loss in losses.values() for term, value in loss.terms.items()})
 
@@ -173,6 +173,8 @@ class Pretraining(Trainable):
                 yield from objective.parameters()
             elif isinstance(objective, Trainable):
                 yield from objective.detached_parameters()
+        if isinstance(self.policy, Trainable):
+            yield from self.policy.detached_parameters()
 
     @property
     def pixel_head(self) -> PredictLoss | None:

@@ -73,7 +73,9 @@ class Batch:
     text: Float[Tensor, "b e"] | None = None  # cached embedding of the caption drawn for this clip
     caption: Int64[Tensor, "b"] | None = None  # number of that caption's normalised text: equal text, equal number
     source: Int64[Tensor, "b"] | None = None  # number of the video: its captions are no negatives of each other
-    maps: Mapping[str, Float[Tensor, "b ..."]] = field(default_factory=dict)  # scalar: b n; vector: b t nh nw 2
+    maps: Mapping[str, Float[Tensor, "b ..."]] = field(
+        default_factory=dict
+    )  # scalar: b n; parts: b n parts; vector: b t nh nw 2
     short: Bool[Tensor, "b"] | None = None  # the source was shorter than the clip's span
     view: Int64[Tensor, "b"] | None = None  # in evaluation: which of the asked views of its video a clip is
     progress: float = 1.0  # share of the training's steps that is done; outside of training it is over

@@ -13,6 +13,7 @@ from tubelet.errors import RecipeError
 from tubelet.maskers import (
     MASKERS,
     Adaptive,
+    Adversary,
     Attention,
     Blend,
     Block,
@@ -23,6 +24,8 @@ from tubelet.maskers import (
     Masker,
     Motion,
     Oracle,
+    PartPriority,
+    Parts,
     Past,
     Random,
     Schedule,
@@ -44,13 +47,15 @@ ratios = st.floats(0.3, 0.7)
 
 
 def batch_of(clip: Clip, size: int = 3, first_key: int = 0, maps: torch.Tensor | None = None) -> Batch:
-    """Maps of every kind, of noise; or all scalar maps as given and all vector maps with their values."""
+    """Maps of every kind, of noise; or all scalar maps as given and all others with their values."""
     key = torch.arange(first_key, first_key + size)
     shape = (clip.frames, *clip.grid[1:], 2)
     if maps is None:
         maps = uniform(fold(key, "map"), clip.num_tubelets)
+        parts = uniform(fold(key, "parts"), 4 * clip.num_tubelets).unflatten(1, (-1, 4))
         vectors = 0.2 * uniform(fold(key, "vectors"), math.prod(shape)).unflatten(1, shape) - 0.1
     else:
+        parts = maps[..., None].expand(-1, -1, 4)
         vectors = (
             maps.unflatten(1, clip.grid).repeat_interleave(clip.tubelet_frames, dim=1)[..., None].expand(-1, *shape)
         )
@@ -58,7 +63,11 @@ def batch_of(clip: Clip, size: int = 3, first_key: int = 0, maps: torch.Tensor |
         video=torch.zeros(size, 3, clip.frames, clip.size, clip.size, dtype=torch.uint8),
         key=key,
         ids=tuple(f"clip-{i}" for i in range(size)),
-        maps={**dict.fromkeys(["text", "oracle", "attention"], maps), **dict.fromkeys(["motion", "flow"], vectors)},
+        maps={
+            **dict.fromkeys(["text", "oracle", "attention"], maps),
+            **dict.fromkeys(["motion", "flow"], vectors),
+            "parts": parts,
+        },
     )
 
 
@@ -141,6 +150,9 @@ def test_a_ratio_that_hides_nothing_or_everything_is_refused(masker_class):
         (Tube(ratio=0.75), 392),
         (Random(ratio=0.9), 156),
         (Adaptive(ratio=0.95), 78),
+        (Adversary(ratio=0.75), 392),
+        (Parts(ratio=0.75), 392),
+        (PartPriority(ratio=0.9), 156),
         *((Text(ratio=0.6, pick=pick), 632) for pick in ("top", "bottom", "random", "sample")),
         (TextFrame(ratio=0.5), 784),
         (Oracle(ratio=0.6), 632),

@@ -24,7 +24,7 @@ from tubelet.diagnostics.masks import (
 from tubelet.diagnostics.truth import TrueClip, followed
 from tubelet.loading.augment import Augment
 from tubelet.loading.data import Data
-from tubelet.maskers import Adaptive, Centre, Motion, Oracle, Random, Text, Tube
+from tubelet.maskers import Adaptive, Adversary, Centre, Motion, Oracle, PartPriority, Parts, Random, Text, Tube
 from tubelet.models.encoder import Vit
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.synthetic import Size, Truth, truth, write_synth
@@ -48,6 +48,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     write_synth(folder, Size(train=1, test=CLIPS, frames=16, pixels=48))
     corpus = Corpus.open(folder)
     assert not saliency_maps.Oracle(cells=12).fill(corpus).failed
+    assert not saliency_maps.Parts(cells=12).fill(corpus).failed
     return corpus
 
 
@@ -68,6 +69,17 @@ def test_the_oracle_covers_the_subject_and_chance_masks_their_share(measured: Me
             assert row[what]["overall"]["mean"] == pytest.approx(0.5, abs=4 * max(row[what]["overall"]["error"], 0.01))
     assert sum(measured.cameras.count(camera) for camera in set(measured.cameras)) == CLIPS
     assert sum(part["clips"] for name, part in table["Tube"]["subject_hidden"].items() if name != "overall") == CLIPS
+
+
+def test_parts_are_told_one_by_one_and_the_subjects_finds_the_subject(corpus: Corpus) -> None:
+    found = masks(corpus, maskers={"Parts": Parts(ratio=0.5), "Adversary": Adversary(prior="oracle")}, like=LIKE)
+    areas = {name: np.nanmean(of["all"]) for name, of in found.maps.items()}
+    assert areas.keys() == {"oracle", *(f"parts {number}" for number in range(5))}
+    assert areas["parts 1"] > 0.99
+    assert areas["parts 0"] < 0.1
+    hidden = PartPriority(ratio=0.5, first=(0,))
+    table = masks(corpus, maskers={"PartPriority": hidden}, like=LIKE).table()
+    assert table["PartPriority"]["subject_hidden"]["overall"]["mean"] > 0.65  # its border stays
 
 
 def test_coverage_is_that_of_a_loop_over_pixels(corpus: Corpus) -> None:
@@ -227,7 +239,7 @@ def test_without_truth_the_label_free_columns_are_told(tmp_path: Path, capsys) -
     assert "ROC" not in said.out
     assert "Tube" in said.out
     left = [line.split(":")[1].strip() for line in said.err.splitlines()]
-    assert left == ["Text", "TextFrame", "Motion", "Flow", "Oracle", "Attention", "Blend"]
+    assert left == ["Text", "TextFrame", "Motion", "Flow", "Oracle", "Attention", "Blend", "Parts", "PartPriority"]
     assert json.loads((out / "masks.json").read_text())["maps"] == {}
     assert (out / "masks.png").read_bytes()[:4] == b"\x89PNG"
 

@@ -53,7 +53,7 @@ def test_descending_its_loss_shows_a_tubelet_the_more_often_the_more_it_cost():
     """Four tubelets by hand: 0 is visible, 1 is free, 2 costs 1, 3 costs 3."""
     policy = Adaptive(ratio=0.75).build(CLIP, 32)
     logits = torch.zeros(1, 4, requires_grad=True)
-    loss = policy.loss(mask_of(logits.log_softmax(-1), [1, 2, 3]), torch.tensor([[0.0, 1.0, 3.0]])).value
+    loss = policy.loss(mask_of(logits.log_softmax(-1), [1, 2, 3]), torch.tensor([[0.0, 1.0, 3.0]]), batch_of(1)).value
     loss.backward()
     expected = -1e-4 / 3 * (torch.tensor([0.0, 0.0, 1.0, 3.0]) - 0.25 * 4.0)
     torch.testing.assert_close(logits.grad[0], expected)
@@ -67,7 +67,7 @@ def test_descending_its_loss_shows_a_tubelet_the_more_often_the_more_it_cost():
 def test_its_loss_is_minus_the_mean_of_log_probability_times_cost(costs, values):
     policy = Adaptive(weight=0.5).build(Clip(frames=4, size=64), 32)
     log_prob = torch.tensor([values]).log_softmax(-1)
-    paid = policy.loss(mask_of(log_prob, [0, 2, 4]), torch.tensor([costs]))
+    paid = policy.loss(mask_of(log_prob, [0, 2, 4]), torch.tensor([costs]), batch_of(1))
     expected = -sum(float(log_prob[0, i]) * cost for i, cost in zip((0, 2, 4), costs, strict=True)) / 3
     assert paid.terms["masker"].item() == pytest.approx(expected, abs=1e-5)
     assert paid.value.item() == pytest.approx(0.5 * expected, abs=1e-5)

@@ -39,7 +39,9 @@ def operators(count, draw):
     key = torch.zeros(count, dtype=torch.int64, device="meta")
     scalar = torch.zeros(count, CLIP.num_tubelets, device="meta")
     vector = torch.zeros(count, CLIP.frames, *CLIP.grid[1:], 2, device="meta")
+    parts = torch.zeros(count, CLIP.num_tubelets, 7, device="meta")
     maps = {**dict.fromkeys(("text", "oracle", "attention"), scalar), **dict.fromkeys(("motion", "flow"), vector)}
+    maps["parts"] = parts
     video = torch.zeros(count, 3, 16, 224, 224, dtype=torch.uint8, device="meta")
     batch = Batch(video=video, key=key, ids=("",) * count, maps=maps, progress=0.5)
     with Recorder() as recorder:

@@ -13,6 +13,8 @@ from tubelet.maskers import (
     Frame,
     Future,
     Oracle,
+    PartPriority,
+    Parts,
     Past,
     Random,
     RunningCell,
@@ -31,22 +33,23 @@ CASES = [
     (Centre(), loops.centre), (Block(), loops.block), (SmoothNoise(), loops.smooth_noise), (Text(), loops.text),
     (Text(pick="sample"), loops.text_sampled), (TextFrame(), loops.text_frame), (Oracle(), loops.oracle),
     (Attention(), loops.attention),
-    (Blend(), loops.blend),
+    (Blend(), loops.blend), (Parts(), loops.parts), (PartPriority(), loops.part_priority),
 ]  # fmt: skip
 
 
 def batch_of(count=6):
     key = torch.arange(count)
     maps = {name: uniform(fold(key, name), 1568) for name in ("text", "motion", "oracle", "attention")}
+    maps["parts"] = uniform(fold(key, "parts"), 5 * 1568).unflatten(1, (-1, 5))
     video = torch.zeros(count, 3, 16, 224, 224, dtype=torch.uint8)
     return Batch(video=video, key=key, ids=("",) * count, maps=maps)
 
 
 def noise(key):
     """Numbers for one clip: first those of the key, and (of a masker that draws once more) those of the time steps'
-    key."""
+    key; or of the key for a purpose."""
     keys = iter((key, fold(key, "slots")))
-    return lambda count: uniform(next(keys), count)[0].numpy()
+    return lambda count, purpose="": uniform(fold(key, purpose) if purpose else next(keys), count)[0].numpy()
 
 
 @pytest.mark.parametrize(("masker", "loop"), CASES, ids=lambda part: getattr(part, "__name__", type(part).__name__))

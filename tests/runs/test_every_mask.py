@@ -13,7 +13,7 @@ from tubelet.stores.maps import MapsWriter
 
 @pytest.fixture(scope="module")
 def mapped(tmp_path_factory) -> Path:
-    """A corpus that has, beside its text maps, maps named `oracle` and `attention`."""
+    """A corpus that has, beside its text maps, maps named `oracle`, `attention` and `parts`."""
     corpus = make_corpus(tmp_path_factory.mktemp("mapped") / "small")
     rng = np.random.default_rng(0)
     for name in ("oracle", "attention"):
@@ -21,6 +21,10 @@ def mapped(tmp_path_factory) -> Path:
             for video in corpus.select("all"):
                 maps.add(video, "", rng.random((2, 3, 3), dtype=np.float32), np.array([0.0, 0.5]))
             maps.finish()
+    with MapsWriter(corpus, "parts", "parts", {"reading": "random numbers"}, parts=3) as maps:
+        for video in corpus.select("all"):
+            maps.add(video, "", rng.dirichlet(np.ones(3), (2, 3, 3)), np.array([0.0, 0.5]))
+        maps.finish()
     return corpus.folder
 
 
@@ -32,6 +36,9 @@ WORDS = {
     "attention": ("masker=Attention", "masker.ratio=0.5"),
     "blend": ("masker=Blend", "masker.weights.motion=0", "masker.weights.oracle=0.5"),
     "adaptive": ("masker=Adaptive", "masker.ratio=0.5", "decode=RunningCell"),
+    "adversary": ("masker=Adversary", "masker.ratio=0.5", "masker.prior=oracle"),
+    "parts": ("masker=Parts",),
+    "part priority": ("masker=PartPriority", "masker.ratio=0.5"),
     "schedule": (*BOTH_ENDS, *NO_MOTION, "masker.first.ratio=0.3"),
 }
 

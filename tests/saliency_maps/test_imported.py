@@ -58,6 +58,23 @@ def test_a_file_a_video_named_after_it_and_vectors_with_or_without_an_end(corpus
     np.testing.assert_allclose(ends[2], [0, 0.5, 1.6])
 
 
+def test_parts_are_shares_of_as_many_parts_in_every_video(corpus: Corpus, tmp_path: Path) -> None:
+    shares = np.random.default_rng(0).dirichlet(np.ones(2), (4, 3, 5))
+    path = save(tmp_path / "mine.npz", **{"clip 0": shares, "clip 1": shares[:2]})
+    assert import_maps(corpus, "parts", [path]).computed == 2
+    maps = Maps.open(corpus, "parts")
+    assert (maps.kind, maps.channels) == ("parts", 2)
+    np.testing.assert_allclose(maps.layers(corpus.videos[0])[0], shares, atol=1e-3)
+    wrong = {
+        "must hold shares from 0 to 1": shares - 0.5,
+        "has 3 parts, but that of clip 0 has 2": np.full((4, 3, 5, 3), 1 / 3),
+        r"it must be \(layers, rows, columns, parts\), of two or more": shares[..., 0],
+    }
+    for message, values in wrong.items():
+        with pytest.raises(CorpusError, match=message):
+            import_maps(corpus, "parts", [save(tmp_path / "wrong.npz", **{"clip 0": shares, "clip 1": values})])
+
+
 def test_a_changed_array_replaces_the_old_one(corpus: Corpus, tmp_path: Path) -> None:
     for level in (1.0, 2.0):
         import_maps(corpus, "mine", [save(tmp_path / "mine.npz", **{"clip 0": np.full((1, 2, 2), level)})])

@@ -7,7 +7,7 @@ import pytest
 
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus
-from tubelet.saliency_maps import Oracle
+from tubelet.saliency_maps import Oracle, Parts
 from tubelet.stores.maps import Maps
 from tubelet.synthetic import Size, truth, write_synth
 from tubelet.types import Clip
@@ -43,6 +43,18 @@ def test_a_clip_finds_the_subject_where_its_pixels_are(corpus: Corpus) -> None:
     got = Maps.open(corpus, "oracle").sample(video, None, np.arange(2) / 15, Crop(0.0, 0.5, 0.5, 0.5, True), clip)
     corner = truth(corpus, video).mask[:2, :48, 48:][:, :, ::-1].reshape(2, 3, 16, 3, 16).mean((0, 2, 4))
     np.testing.assert_allclose(got.reshape(3, 3), corner, atol=1e-3)
+
+
+def test_parts_are_the_shares_of_every_owner(corpus: Corpus) -> None:
+    assert Parts(cells=12).fill(corpus).computed == 4
+    maps = Maps.open(corpus, "parts")
+    for video in corpus.videos:
+        owner = truth(corpus, video).owner
+        layers, times = maps.layers(video)
+        expected = [(owner == part).reshape(6, 12, 8, 12, 8).mean((2, 4)) for part in range(5)]
+        np.testing.assert_allclose(layers, np.stack(expected, -1), atol=1e-3)
+        np.testing.assert_allclose(layers.sum(-1), 1, atol=2e-3)
+        np.testing.assert_allclose(times, np.arange(6) / 15, atol=1e-6)
 
 
 def test_what_exists_is_kept_and_a_corpus_without_truth_is_refused(corpus: Corpus, tmp_path: Path, capsys) -> None:

@@ -20,7 +20,7 @@ from tubelet.corpus.table import Caption, Corpus, Video, normalise_text, write_c
 from tubelet.errors import CorpusError
 from tubelet.stores.embeddings import Embeddings, EmbeddingsWriter
 from tubelet.stores.maps import Maps, MapsWriter
-from tubelet.stores.resample import displacement, sample_scalar, sample_vector
+from tubelet.stores.resample import displacement, sample_parts, sample_scalar, sample_vector
 from tubelet.types import Clip
 from tubelet.video.crop import Crop
 
@@ -60,6 +60,35 @@ def test_sampling_is_the_area_mean_of_a_fine_picture_of_the_map(crop: Crop, seed
         picture = picture[:, ::-1]
     expected = picture.reshape(4, fine // 4, 4, fine // 4).mean((1, 3))
     np.testing.assert_allclose(got, expected, atol=0.03)
+
+
+def test_each_part_is_sampled_as_a_scalar_map_of_the_tubelets_first_frame() -> None:
+    layers = np.random.default_rng(0).dirichlet(np.ones(3), (6, 5, 7)).astype(np.float16)
+    stamps, times = np.arange(6) / 10, np.array([0.02, 0.1, 0.25, 0.33])
+    crop = Crop(0.1, 0.2, 0.7, 0.6, True)
+    got = sample_parts(layers, stamps, times, crop, CLIP)
+    for part in range(3):
+        expected = sample_scalar(layers[..., part], stamps, times, crop, CLIP, "first")
+        np.testing.assert_allclose(got[:, part], expected, atol=1e-6)
+    np.testing.assert_allclose(got.sum(1), 1, atol=2e-3)
+
+
+def test_parts_are_kept_with_their_number_and_what_has_another_is_our_own_mistake(tmp_path: Path) -> None:
+    corpus = corpus_in(tmp_path, 2)
+    video = corpus.videos[0]
+    shares = np.random.default_rng(0).dirichlet(np.ones(4), (2, 3, 5))
+    with MapsWriter(corpus, "parts", "parts", {"by": "test"}, parts=4) as writer:
+        with pytest.raises(ValueError, match="a parts map of shape"):
+            writer.add(video, "", shares[..., :3], np.arange(2.0))
+        writer.add(video, "", shares, np.arange(2.0))
+        writer.finish()
+    maps = Maps.open(corpus, "parts")
+    assert (maps.kind, maps.channels) == ("parts", 4)
+    np.testing.assert_allclose(maps.layers(video)[0], shares, atol=1e-3)
+    assert maps.sample(video, None, np.zeros(4), WHOLE, CLIP).shape == (32, 4)
+    for kind, parts in (("parts", 1), ("scalar", 4)):
+        with pytest.raises(ValueError, match=f"a {kind} map cannot have {parts} parts"):
+            MapsWriter(corpus, "mine", kind, {}, parts=parts)
 
 
 @given(crop=crops(), seed=st.integers(0, 10_000))

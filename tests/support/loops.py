@@ -1,6 +1,7 @@
 """Every masker once more, one clip at a time in NumPy, as a data loader would do it: the independent reference.
 
-A loop gets a clip's maps and a `draw(count)` that gives numbers in (0, 1), and returns (hidden, visible), ascending.
+A loop gets a clip's maps and a `draw(count, purpose)` that gives numbers in (0, 1), and returns (hidden, visible),
+ascending.
 """
 
 import math
@@ -8,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-Draw = Callable[[int], np.ndarray]
+Draw = Callable[..., np.ndarray]
 Maps = Mapping[str, np.ndarray]
 Pair = tuple[np.ndarray, np.ndarray]
 GRID = (8, 14, 14)
@@ -116,6 +117,40 @@ def attention(maps: Maps, draw: Draw) -> Pair:
 
 def blend(maps: Maps, draw: Draw) -> Pair:
     return per_time_step(standardise(maps["text"]) + standardise(maps["motion"]), 117)
+
+
+def parts(maps: Maps, draw: Draw, easy: float = 0.0, hidden: int = 1568 - 392) -> Pair:
+    owner = maps["parts"].argmax(-1)
+    whole = dict.fromkeys(range(maps["parts"].shape[1]), 0)
+    left = hidden
+    for part in np.argsort(draw(len(whole), "parts"), kind="stable"):
+        whole[part] = min(left, int((owner == part).sum()))
+        left -= whole[part]
+    noise = draw(len(owner))
+    scores = np.zeros(len(owner))
+    for part, count in whole.items():
+        mine = np.flatnonzero(owner == part)
+        wanted = np.round(easy * 0.75 * len(mine) + (1 - easy) * count)
+        for rank, tubelet in enumerate(mine[np.argsort(noise[mine], kind="stable")]):
+            scores[tubelet] = (wanted - rank - 0.5) / len(mine)
+    return split(scores, hidden)
+
+
+def part_priority(maps: Maps, draw: Draw) -> Pair:
+    shares = maps["parts"]
+    rest = 2 + np.argsort(draw(shares.shape[1], "parts")[2:], kind="stable")
+    shown: list[int] = []
+    for time_step in range(SLOTS):
+        owner = shares[time_step * PLACES : (time_step + 1) * PLACES].argmax(-1)
+        found: list[int] = []
+        for part in (0, 1, *rest):
+            if len(found) >= 0.1 * PLACES:
+                break
+            found += np.flatnonzero(owner == part).tolist()
+        shown += [time_step * PLACES + place for place in found]
+    noise = draw(1568)
+    kept = sorted(shown, key=lambda tubelet: noise[tubelet])[:156]
+    return np.setdiff1d(np.arange(1568), kept), np.sort(kept)
 
 
 def running_cell(hidden: np.ndarray, draw: Draw) -> np.ndarray:

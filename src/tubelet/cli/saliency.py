@@ -7,6 +7,7 @@
   tubelet saliency CORPUS Flow engine=Raft engine.weights=FILE
   tubelet saliency CORPUS Attention aligner=CLIP              where the class token of a CLIP or SigLIP attends
   tubelet saliency CORPUS Oracle                              ground truth, of a corpus of `tubelet synth`
+  tubelet saliency CORPUS Parts                               whose each cell is: ground, subject, each distractor
   tubelet saliency CORPUS Noise                               smooth noise: a control for guided masks
   tubelet saliency CORPUS Imported name=mine files=FOLDER     your own: .npy, .npz (layers, rows, columns[, 2])
   tubelet saliency CORPUS my.py:Mine                          a source of your own, a class of your file

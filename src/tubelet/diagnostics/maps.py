@@ -24,7 +24,7 @@ from tubelet.progress import Progress, silent
 from tubelet.recipes.named import source_of
 from tubelet.saliency_maps import Text
 from tubelet.saliency_maps.text import aligner_of, embed_texts, similarity_maps
-from tubelet.stores.maps import Maps
+from tubelet.stores.maps import Kind, Maps
 from tubelet.stores.resample import area_weights
 from tubelet.synthetic import COLOURS, truth
 from tubelet.video.reader import SAME, read_span, timestamps
@@ -204,7 +204,7 @@ def measure_maps(
             layers, stamps = maps.layers(video, caption)
             shown = layers[np.clip(np.searchsorted(stamps, times + SAME, side="right") - 1, 0, len(layers) - 1)]
             grids[name] = list(shown.shape[1:3])
-            scores |= {f"{name}{what}": score for what, score in speeds(shown).items()}
+            scores |= {f"{name}{what}": score for what, score in numbers(shown, maps.kind).items()}
         scores["centre"] = centre(len(times), *next(iter(scores.values())).shape[1:])
         rows = {row: SPEEDS.get(row.partition(" ")[2], "the map itself") for row in scores} | CENTRE
         subject = add_areas(areas, scores, owner)
@@ -221,6 +221,13 @@ def measure_maps(
     return MapMeasures(
         [video.id for video in videos], cameras, areas, examples, protocol_of(corpus, split, every) | about
     )
+
+
+def numbers(layers: Float32[np.ndarray, "t gh gw *v"], kind: Kind) -> dict[str, Grid]:
+    """Every map as one number a cell; of parts each by its number."""
+    if kind == "parts":
+        return {f" {number}": layers[..., number] for number in range(layers.shape[-1])}
+    return speeds(layers)
 
 
 def speeds(layers: Float32[np.ndarray, "t gh gw *v"]) -> dict[str, Grid]:

@@ -453,11 +453,15 @@ def agreement(
 
 
 def map_scores(batch: Batch, clip: Clip) -> dict[str, Float32[np.ndarray, "b n"]]:
-    """Every map of the batch as a number a tubelet; of vectors the speed, as it is and without the camera's."""
+    """Every map of the batch as a number a tubelet; of vectors the speed, as it is and without the camera's; of parts
+    each by its number."""
     found: dict[str, Tensor] = {}
     for name, values in batch.maps.items():
         if values.ndim == 2:
             found[name] = values
+            continue
+        if values.ndim == 3:
+            found |= {f"{name} {number}": part for number, part in enumerate(values.unbind(-1))}
             continue
         vectors = per_time_step(values, clip)
         found[f"{name} speed"] = speed(vectors).flatten(1)

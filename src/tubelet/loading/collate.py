@@ -25,7 +25,7 @@ class Sample:
     caption: int
     text: Float32[np.ndarray, "e"] | None
     source: int
-    maps: Mapping[str, Float32[np.ndarray, "n"] | Float32[np.ndarray, "t nh nw 2"]]
+    maps: Mapping[str, Float32[np.ndarray, "n"] | Float32[np.ndarray, "n parts"] | Float32[np.ndarray, "t nh nw 2"]]
     short: bool
     view: int = 0
     streams: Mapping[str, "Sample"] = field(default_factory=dict)
@@ -43,6 +43,10 @@ def collate(
     """Stacks what the samples hold. A batch of which no clip could be read has length 0."""
     width = 0 if embeddings is None else embeddings.width
     shapes = {"scalar": (clip.num_tubelets,), "vector": (clip.frames, *clip.grid[1:], 2)}
+    shapes_of = {
+        name: (clip.num_tubelets, maps.channels) if maps.kind == "parts" else shapes[maps.kind]
+        for name, maps in all_maps.items()
+    }
     return Batch(
         video=torch.stack([sample.video for sample in samples])
         if samples
@@ -53,10 +57,7 @@ def collate(
         text=None if embeddings is None else floats([sample.text for sample in samples], (width,)),
         caption=integers([sample.caption for sample in samples]) if captioned else None,
         source=integers([sample.source for sample in samples]),
-        maps={
-            name: floats([sample.maps[name] for sample in samples], shapes[maps.kind])
-            for name, maps in all_maps.items()
-        },
+        maps={name: floats([sample.maps[name] for sample in samples], shape) for name, shape in shapes_of.items()},
         short=torch.tensor([sample.short for sample in samples], dtype=torch.bool),
         view=integers([sample.view for sample in samples]),
         streams={

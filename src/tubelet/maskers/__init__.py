@@ -1,6 +1,7 @@
 """Every mask of the field on one mechanism: scores, a budget, the top is hidden. The lists below are the registry."""
 
 from tubelet.maskers.adaptive import Adaptive
+from tubelet.maskers.adversary import Adversary
 from tubelet.maskers.attention import Attention
 from tubelet.maskers.base import TOKENS, Decode, Masker, Policy
 from tubelet.maskers.blend import Blend
@@ -12,6 +13,8 @@ from tubelet.maskers.frame import Frame, Future, Past
 from tubelet.maskers.motion import Motion
 from tubelet.maskers.nothing import Nothing
 from tubelet.maskers.oracle import Oracle
+from tubelet.maskers.part_priority import PartPriority
+from tubelet.maskers.parts import Parts
 from tubelet.maskers.random import Random
 from tubelet.maskers.schedule import Schedule
 from tubelet.maskers.smooth_noise import SmoothNoise
@@ -35,7 +38,10 @@ MASKERS: tuple[type[Masker], ...] = (
     Oracle,
     Attention,
     Blend,
+    Parts,
+    PartPriority,
     Adaptive,
+    Adversary,
     Schedule,
 )
 DECODES: tuple[type[Decode], ...] = (All, RunningCell)
@@ -45,6 +51,7 @@ __all__ = [
     "MASKERS",
     "TOKENS",
     "Adaptive",
+    "Adversary",
     "All",
     "Attention",
     "Blend",
@@ -58,6 +65,8 @@ __all__ = [
     "Motion",
     "Nothing",
     "Oracle",
+    "PartPriority",
+    "Parts",
     "Past",
     "Policy",
     "Random",

@@ -51,6 +51,8 @@ class Adaptive(Masker):
 class Sampler(Policy):
     """Patch embeddings and learned positions through one block and one linear layer to a logit a tubelet."""
 
+    draws_hidden: ClassVar[bool] = False  # what is drawn is visible
+
     def __init__(self, config: Adaptive, clip: Clip, width: int):
         super().__init__()
         self.config = config
@@ -68,19 +70,25 @@ class Sampler(Policy):
             raise ValueError("the masker Adaptive got no tokens")
         log_prob = self.log_prob(tokens)
         drawn = log_prob.detach() + gumbel(key, clip.num_tubelets)
-        return replace(Mask.hide_top(-drawn, self.config.budget(clip)), log_prob=log_prob)
+        scores = drawn if self.draws_hidden else -drawn
+        return replace(Mask.hide_top(scores, self.config.budget(clip)), log_prob=log_prob)
 
     def log_prob(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n"]:
-        """Log of the probability that a single draw shows this tubelet; the probabilities of a clip sum to 1."""
+        """Log of the probability that a single draw takes this tubelet; the probabilities of a clip sum to 1."""
         logits = self.logit(self.block(tokens + self.positions)).squeeze(-1)
         return logits.float().log_softmax(-1)
 
-    def loss(self, mask: Mask, error: Float[Tensor, "b q"]) -> Loss:
+    def loss(self, mask: Mask, error: Float[Tensor, "b q"], batch: Batch) -> Loss:
         assert mask.log_prob is not None
         cost = -(mask.log_prob.gather(1, mask.decode) * error.detach()).mean()
-        log_prob = mask.log_prob.detach()
-        entropy = -(log_prob.exp() * log_prob).sum(-1).mean() / math.log(log_prob.shape[-1])  # 1: it knows nothing yet
-        return Loss(self.config.weight * cost, {"masker": cost.detach(), "masker.entropy": entropy})
+        return Loss(
+            self.config.weight * cost, {"masker": cost.detach(), "masker.entropy": entropy(mask.log_prob.detach())}
+        )
+
+
+def entropy(log_prob: Float[Tensor, "b n"]) -> Float[Tensor, ""]:
+    """Of the probabilities of a clip, over that of a random mask: 1 where it knows nothing yet."""
+    return -(log_prob.exp() * log_prob).sum(-1).mean() / math.log(log_prob.shape[-1])
 
 
 def fitting_heads(width: int, most: int) -> int:

@@ -61,7 +61,7 @@ class Policy(nn.Module):
         """A mask that carries `log_prob`. All noise comes from `key`, one per clip."""
         raise NotImplementedError
 
-    def loss(self, mask: Mask, error: Float[Tensor, "b q"]) -> Loss:
+    def loss(self, mask: Mask, error: Float[Tensor, "b q"], batch: Batch) -> Loss:
         """What the policy descends, given the error of each decoded tubelet; no gradient goes into the error."""
         raise NotImplementedError
 

@@ -8,13 +8,10 @@ MARLIN's steps alternate and its critic has a gradient penalty; here the critic'
 from collections.abc import Iterable
 
 import chz
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import nn
 
 from tubelet.errors import RecipeError
-from tubelet.models.blocks import initialise
+from tubelet.models.critic import Critic
 from tubelet.models.patches import gather
 from tubelet.objectives.base import Sizes
 from tubelet.objectives.predict import Predict, PredictLoss, mean
@@ -43,20 +40,6 @@ class Criticised(Predict):
         return CriticisedLoss(self, sizes)
 
 
-class Critic(nn.Module):
-    """High for what it takes to be true."""
-
-    def __init__(self, values: int, width: int, bound: float):
-        super().__init__()
-        self.bound = bound
-        self.layers = nn.Sequential(nn.Linear(values, width), nn.GELU(), nn.Linear(width, width), nn.GELU())
-        self.value = nn.Linear(width, 1)
-        self.apply(initialise)
-
-    def forward(self, tubelets: Float[Tensor, "b q v"]) -> Float[Tensor, "b q"]:
-        return self.bound * torch.tanh(self.value(self.layers(tubelets)).squeeze(-1).float() / self.bound)
-
-
 class CriticisedLoss(PredictLoss, Trainable):
     """Logs what the critic says of true and of predicted tubelets as NAME.true and NAME.predicted."""
 
@@ -73,12 +56,11 @@ class CriticisedLoss(PredictLoss, Trainable):
         target = self.config.target
         assert isinstance(target, PixelTarget)
         scores, deceived, told = [], [], []
-        fixed = {name: weight.detach() for name, weight in self.critic.named_parameters()}
         for stream in self.config.on:
             own, prediction = seen.of(stream), self.predict(seen, stream)
             true = target.standardise(gather(own.tubelets, own.mask.decode), own.mask.decode, own.clip).values
             scores.append(target.score(prediction, own))
-            deceived.append(functional_call(self.critic, fixed, (prediction,)).mean())
+            deceived.append(self.critic.held(prediction).mean())
             told.append((self.critic(true).mean(), self.critic(prediction.detach()).mean()))
         error = mean([one.per_token.mean() for one in scores])
         of_true, of_predicted = (mean([pair[side] for pair in told]) for side in (0, 1))

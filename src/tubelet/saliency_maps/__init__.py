@@ -7,8 +7,9 @@ from tubelet.saliency_maps.imported import Imported
 from tubelet.saliency_maps.motion import Motion
 from tubelet.saliency_maps.noise import Noise
 from tubelet.saliency_maps.oracle import Oracle
+from tubelet.saliency_maps.parts import Parts
 from tubelet.saliency_maps.text import Text
 
-SOURCES: tuple[type[Source], ...] = (Text, Motion, Flow, Attention, Oracle, Noise, Imported)
+SOURCES: tuple[type[Source], ...] = (Text, Motion, Flow, Attention, Oracle, Parts, Noise, Imported)
 
-__all__ = ["SOURCES", "Attention", "Filled", "Flow", "Imported", "Motion", "Noise", "Oracle", "Source", "Text"]
+__all__ = ["SOURCES", "Attention", "Filled", "Flow", "Imported", "Motion", "Noise", "Oracle", "Parts", "Source", "Text"]

@@ -1,8 +1,9 @@
 """Imported: a user's own arrays from files, all checked before anything is written, stored like any other maps.
 
 An array is (layers, rows, columns), or (layers, rows, columns, 2) where each layer says how far every position moves
-(dx, dy) in shares of the frame. One `.npz` holds arrays by video id, `ID:times` beside `ID` where layers have times of
-their own; or every file is one video's, named after it: an `.npy`, or an `.npz` with `values` and perhaps `times`.
+(dx, dy) in shares of the frame. Maps named `parts` are (layers, rows, columns, parts): which shares of a position are
+whose. One `.npz` holds arrays by video id, `ID:times` beside `ID` where layers have times of their own; or
+every file is one video's, named after it: an `.npy`, or an `.npz` with `values` and perhaps `times`.
 Start reading at `Imported`.
 """
 
@@ -71,15 +72,19 @@ def import_maps(corpus: Corpus, name: str, files: Sequence[Path], progress: Prog
     failed: dict[str, Failure] = {}
     kind: Kind | None = KINDS.get(name)
     first = ""
+    parts = 0
     for path, video, values, times in arrays(files, videos):
         if video.id in found:
             raise CorpusError(f"{path} and {found[video.id][1]} both hold a map of {video.id}")
         where = f"{path}: the map of {video.id}"
-        mine = kind_of(where, values)
+        mine = kind_of(where, values, kind)
         if mine != (kind or mine):
             other = f"{name} maps are" if name in KINDS else f"that of {first} is"
             raise CorpusError(f"{where} is a {mine} map, of shape {shape(values)}, but {other} {kind}")
+        if mine == "parts" and values.shape[3] != (parts or values.shape[3]):
+            raise CorpusError(f"{where} has {values.shape[3]} parts, but that of {first} has {parts}")
         kind, first = mine, first or video.id
+        parts = values.shape[3] if mine == "parts" else 0
         check_values(where, values, mine)
         try:
             found[video.id] = (values.astype(np.float32), stamps(where, video, len(values), times, mine)), path
@@ -87,7 +92,7 @@ def import_maps(corpus: Corpus, name: str, files: Sequence[Path], progress: Prog
             failed[video.id] = Failure(str(error), getattr(error, "status", "unreadable"))
     assert kind is not None
     method = {"imported": digest((video, values, times) for video, ((values, times), _) in sorted(found.items()))}
-    with MapsWriter(corpus, name, kind, method) as maps:
+    with MapsWriter(corpus, name, kind, method, parts) as maps:
         new = [videos[video] for video in found if not maps.has(videos[video], "")]
         for number, video in enumerate(new, 1):
             maps.add(video, "", *found[video.id][0])
@@ -155,9 +160,15 @@ def of_name(path: Path, root: str, videos: Mapping[str, Video]) -> Video:
     raise CorpusError(f"{path} is named after no usable video of the corpus, whose ids are like {next(iter(videos))!r}")
 
 
-def kind_of(where: str, values: np.ndarray) -> Kind:
+def kind_of(where: str, values: np.ndarray, known: Kind | None) -> Kind:
     if not (np.issubdtype(values.dtype, np.number) or values.dtype == bool) or np.iscomplexobj(values):
         raise CorpusError(f"{where} holds {values.dtype}, not numbers")
+    if known == "parts":
+        if values.ndim == 4 and values.shape[3] > 1 and values.size:
+            return "parts"
+        raise CorpusError(
+            f"{where} has shape {shape(values)}; it must be (layers, rows, columns, parts), of two or more"
+        )
     if values.ndim == 3 and values.size:
         return "scalar"
     if values.ndim == 4 and values.shape[3] == 2 and values.size:
@@ -175,6 +186,10 @@ def check_values(where: str, values: np.ndarray, kind: Kind) -> None:
     if not np.isfinite(values).all():
         raise CorpusError(f"{where} holds NaN or infinite values")
     largest = float(np.abs(values).max())
+    if kind == "parts" and not (values.min() >= 0 and largest <= 1):
+        raise CorpusError(
+            f"{where} must hold shares from 0 to 1; it goes from {values.min():.4g} to {values.max():.4g}"
+        )
     if kind == "vector" and largest > 2:
         raise CorpusError(
             f"{where} moves by up to {largest:.4g} frames a step; divide pixels by the frame's width and height"
@@ -191,7 +206,7 @@ def stamps(where: str, video: Video, layers: int, times: np.ndarray | None, kind
     end = video.end if video.end > video.start else video.start + 1.0
     if times is not None:
         given = np.asarray(times, np.float64)
-        wanted = (layers,) if kind == "scalar" else (layers, layers + 1)
+        wanted = (layers, layers + 1) if kind == "vector" else (layers,)
         if given.ndim != 1 or len(given) not in wanted or not np.isfinite(given).all() or (np.diff(given) < 0).any():
             raise CorpusError(
                 f"{where} has {layers} layers and times of shape {shape(given)}; "

@@ -2,7 +2,8 @@
 
 A map lies in full-frame coordinates after rotation, on a grid that follows the aspect ratio. A `scalar` map has one
 layer per timestamp. A `vector` map (motion) has one layer per interval between timestamps: how far what is seen at a
-position at the interval's beginning moves during it, as a share of the frame's width (dx) and height (dy).
+position at the interval's beginning moves during it, as a share of the frame's width (dx) and height (dy). A `parts`
+map has one layer per timestamp, of several numbers a cell: which shares of it belong to which part of what is seen.
 
 Rows are keyed by content: the video file's bytes and span, and the caption's normalised text; the series they stand
 in is keyed by method and model. So a renamed file keeps its maps and a changed one does not.
@@ -21,11 +22,11 @@ from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, VideoError
 from tubelet.files import file_name
 from tubelet.jobs.shards import REMEDY, Series, Writer, choose, chosen, series_folder
-from tubelet.stores.resample import sample_scalar, sample_vector
+from tubelet.stores.resample import sample_parts, sample_scalar, sample_vector
 from tubelet.types import Clip
 from tubelet.video.crop import Crop
 
-Kind = Literal["scalar", "vector"]
+Kind = Literal["scalar", "vector", "parts"]
 
 KINDS: Mapping[str, Kind] = {
     "text": "scalar",
@@ -35,6 +36,7 @@ KINDS: Mapping[str, Kind] = {
     "oracle": "scalar",
     "oracle_flow": "vector",
     "noise": "scalar",
+    "parts": "parts",
 }
 """What the maps of these names are; maps of any other name are a user's own."""
 
@@ -95,6 +97,11 @@ class Maps:
         return Maps, (self.series,)
 
     @property
+    def channels(self) -> int:
+        """How many numbers a cell has."""
+        return {"scalar": 1, "vector": 2}.get(self.kind) or int(self.about["channels"])
+
+    @property
     def about(self) -> Mapping[str, Any]:
         """What made these maps: method, model, settings."""
         return self.series.about
@@ -142,7 +149,7 @@ class Maps:
                 raise CorpusError(f"{path} holds NaN or infinite values in the map of {video.id}: {REMEDY}")
             self.finite.add(position)
         shape = (-1, rows[row], columns[row])
-        return values.reshape(shape if self.kind == "scalar" else (*shape, 2)), times
+        return values.reshape(shape if self.kind == "scalar" else (*shape, self.channels)), times
 
     def layers(
         self, video: Video, caption: Caption | None = None
@@ -159,15 +166,17 @@ class Maps:
         crop: Crop,
         clip: Clip,
         frame: Literal["mean", "first"] = "mean",
-    ) -> Float32[np.ndarray, "n"] | Float32[np.ndarray, "t nh nw 2"]:
+    ) -> Float32[np.ndarray, "n"] | Float32[np.ndarray, "n parts"] | Float32[np.ndarray, "t nh nw 2"]:
         """The map at every tubelet of a clip: by area in space, linear in time, the mean (or the first) of its frames.
 
         A vector map gives at every position of every frame the displacement to the clip's next frame, in shares of the
-        crop; from the last frame for as long as from the one before.
+        crop; from the last frame for as long as from the one before. Parts are those of a tubelet's first frame.
         """
         layers, stamps = self.stored(video, caption)
         if self.kind == "scalar":
             return sample_scalar(layers, stamps, times, crop, clip, frame)
+        if self.kind == "parts":
+            return sample_parts(layers, stamps, times, crop, clip)
         return sample_vector(layers, stamps, times, crop, clip)
 
 
@@ -191,14 +200,17 @@ class MapsWriter:
     """Fills one series of maps: `with MapsWriter(corpus, "text", "scalar", method) as maps: maps.add(...)`.
 
     `method` names all that decides the values (the model's identity, the reading, the rate). What a series holds
-    is not written twice; `finish` makes the series the one that `Maps.open` reads.
+    is not written twice; `finish` makes the series the one that `Maps.open` reads. Maps of parts say how many.
     """
 
-    def __init__(self, corpus: Corpus, name: str, kind: Kind, method: Mapping[str, Any]) -> None:
+    def __init__(self, corpus: Corpus, name: str, kind: Kind, method: Mapping[str, Any], parts: int = 0) -> None:
         if kind != KINDS.get(name, kind):
             raise ValueError(f"{name} maps are {KINDS[name]} maps, not {kind}")
         self.kind = kind
-        about = {"name": name, "kind": kind, "method": dict(method)}
+        if (kind == "parts") != (parts > 1):
+            raise ValueError(f"a {kind} map cannot have {parts} parts")
+        self.channels = {"scalar": (), "vector": (2,), "parts": (parts,)}[kind]
+        about = {"name": name, "kind": kind, "method": dict(method)} | ({"channels": parts} if parts else {})
         self.writer = Writer(series_folder(corpus.folder / "maps" / file_name(name), about), about, MAP_SCHEMA)
         self.files = {
             (video, size, modified): content
@@ -225,7 +237,7 @@ class MapsWriter:
     ) -> None:
         """One map. Stored in float16; NaN or infinite values are our own mistake, and so is a wrong shape."""
         vector = self.kind == "vector"
-        if values.ndim != 3 + vector or len(times) != len(values) + vector or not len(values):
+        if values.shape[3:] != self.channels or len(times) != len(values) + vector or not values.size:
             raise ValueError(f"a {self.kind} map of shape {values.shape} does not fit {len(times)} timestamps")
         if (np.diff(times) < 0).any():
             raise ValueError("timestamps of a map must ascend")

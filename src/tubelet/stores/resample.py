@@ -24,6 +24,21 @@ def sample_scalar(
     return project(weights[:, low:high], down, across, layers[low:high].astype(np.float32)).reshape(-1)
 
 
+def sample_parts(
+    layers: Float[np.ndarray, "l gh gw parts"],
+    stamps: Float64[np.ndarray, "l"],
+    times: Float64[np.ndarray, "t"],
+    crop: Crop,
+    clip: Clip,
+) -> Float32[np.ndarray, "n parts"]:
+    """Which part a thing belongs to does not change within a tubelet; its first frame says it."""
+    each = [
+        sample_scalar(np.ascontiguousarray(layer), stamps, times, crop, clip, "first")
+        for layer in np.moveaxis(layers, -1, 0)
+    ]
+    return np.stack(each, axis=-1)
+
+
 def sample_vector(
     layers: Float[np.ndarray, "l gh gw 2"],
     stamps: Float64[np.ndarray, "edges"],
