@@ -4,7 +4,9 @@ from typing import Any
 
 from tubelet.config import override
 from tubelet.recipes.find import Recipe, find, name_of
+from tubelet.recipes.guided import automae, internvideo, marlin, semmae, videomae_v2
 from tubelet.recipes.pretrain import Pretrain
+from tubelet.recipes.sampled import cpc, diffmae, siam_mcvae
 from tubelet.recipes.siamese import crop_mae, siam_mae
 from tubelet.recipes.spatiotemporal import hvm, st_mae
 from tubelet.recipes.taught import umt, videoprism_2, vjepa
@@ -17,6 +19,7 @@ RECIPES: tuple[Recipe, ...] = (
     tiny, tiny_text_guided, miniature, miniature_whole, videomae, text_guided, st_mae, hvm, siam_mae, crop_mae, vjepa,
     umt, videoprism_2,
     simclr, moco, nnclr, cvrl, iic, lstcl, byol, brave, vic_mae,
+    semmae, automae, marlin, videomae_v2, internvideo, diffmae, siam_mcvae, cpc,
 )  # fmt: skip
 
 
@@ -34,23 +37,31 @@ __all__ = [
     "RECIPES",
     "Pretrain",
     "Recipe",
+    "automae",
     "brave",
     "byol",
+    "cpc",
     "cvrl",
+    "diffmae",
     "find",
     "iic",
+    "internvideo",
     "lstcl",
+    "marlin",
     "miniature",
     "miniature_whole",
     "moco",
     "nnclr",
     "resolve_recipe",
+    "semmae",
+    "siam_mcvae",
     "simclr",
     "text_guided",
     "tiny",
     "tiny_text_guided",
     "vic_mae",
     "videomae",
+    "videomae_v2",
     "videoprism_2",
     "vjepa",
 ]
