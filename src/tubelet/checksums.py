@@ -299,28 +299,28 @@ def misfit(value: Any, shape: Any, name: str = "") -> str | None:
         return None
     if typing.is_typeddict(shape):
         if not isinstance(value, dict):
-            return told(name, value, "an object")
+            return mismatch(name, value, "an object")
         if missing := sorted(shape.__required_keys__ - value.keys()):
             return f"{name or 'it'} lacks {missing[0]}"
         hints = typing.get_type_hints(shape)
         pairs = [(value[key], hint, f"{name}.{key}".lstrip(".")) for key, hint in hints.items() if key in value]
         return first_misfit(pairs)
     if origin in (Union, types.UnionType):
-        return None if any(misfit(value, one) is None for one in arguments) else told(name, value, spelled(shape))
+        return None if any(misfit(value, one) is None for one in arguments) else mismatch(name, value, spelled(shape))
     if origin is Literal:
-        return None if value in arguments else told(name, value, spelled(shape))
+        return None if value in arguments else mismatch(name, value, spelled(shape))
     if origin is list:
         if not isinstance(value, list):
-            return told(name, value, "a list")
+            return mismatch(name, value, "a list")
         return first_misfit([(item, arguments[0], f"{name}[{index}]") for index, item in enumerate(value)])
     if origin is dict or shape is dict:
         if not isinstance(value, dict):
-            return told(name, value, "an object")
+            return mismatch(name, value, "an object")
         inner = arguments[1] if arguments else Any
         return first_misfit([(item, inner, f"{name}.{key}".lstrip(".")) for key, item in value.items()])
     right = isinstance(value, (int, float) if shape is float else shape) and isinstance(value, bool) == (shape is bool)
     if not right or (shape is float and not -sys.float_info.max <= value <= sys.float_info.max):
-        return told(name, value, spelled(shape))
+        return mismatch(name, value, spelled(shape))
     return None
 
 
@@ -328,7 +328,7 @@ def first_misfit(pairs: list[tuple[Any, Any, str]]) -> str | None:
     return next((fault for one in pairs if (fault := misfit(*one))), None)
 
 
-def told(name: str, value: Any, wanted: str) -> str:
+def mismatch(name: str, value: Any, wanted: str) -> str:
     shown = json.dumps(value)
     return f"{name or 'it'} is {shown if len(shown) <= 40 else shown[:37] + '...'}, not {wanted}"
 

@@ -37,8 +37,9 @@ class Log:
             return
         self.stand()
         metrics: Mapping[str, Metric] = values.get("metrics") or {}
-        told = {"metrics": {name: metric.to_json() for name, metric in metrics.items()}} if "metrics" in values else {}
-        record = {"kind": kind, "step": step, **values, **told, "time": round(time.time(), 3)}
+        if "metrics" in values:
+            values |= {"metrics": {name: metric.to_json() for name, metric in metrics.items()}}
+        record = {"kind": kind, "step": step, **values, "time": round(time.time(), 3)}
         self.file.write(json_line(plain(record)))
         self.file.flush()
         if self.board is not None:

@@ -11,7 +11,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.errors import WeightsError
 from tubelet.evaluations.features import Features
 from tubelet.inference.hits import Hit, draw
-from tubelet.inference.search import nearest, text_vector, told
+from tubelet.inference.search import example_of, nearest, text_vector
 from tubelet.objectives import Contrast, Sizes
 from tubelet.stores.embeddings import EmbeddingsWriter
 from tubelet.types import Clip
@@ -68,11 +68,11 @@ def test_a_kept_vector_is_taken_before_a_new_one_and_only_of_the_same_model(smal
 def test_right_is_what_has_the_text_as_its_caption_and_of_others_nothing_is_said(small):
     videos = {video.id: video for video in small.videos}
     hits = [Hit(videos[name], 1 - i / 10) for i, name in enumerate(("clip 03", "clip 10", "clip 05", "clip 31"))]
-    known = told("Grey number 0", hits, small)  # of every fifth clip
+    known = example_of("Grey number 0", hits, small)  # of every fifth clip
     assert [(answer["answer"], answer["right"]) for answer in known["answers"]] == [
         ("clip 03", None), ("clip 10", True), ("clip 05", True), ("clip 31", None),
     ]  # fmt: skip
-    assert {answer["right"] for answer in told("a thunderstorm", hits, small)["answers"]} == {None}
+    assert {answer["right"] for answer in example_of("a thunderstorm", hits, small)["answers"]} == {None}
 
 
 def test_the_sheet_shows_every_hit_also_one_that_cannot_be_read(small, tmp_path):

@@ -88,7 +88,7 @@ def test_what_failed_is_remembered_and_not_tried_again_unless_asked(tmp_path: Pa
         file.write('{"key": "cut')
     again = run(failures=Failures(failed))
     assert (again.made, again.remembered, dict(again.failed)) == (2, 3, dict(done.failed))
-    assert "3 failed, 3 of them before, not tried again (--retry-failed does)" in again.told("videos")
+    assert "3 failed, 3 of them before, not tried again (--retry-failed does)" in again.summary("videos")
     flag.touch()
     tasks[1] = Task(tasks[1].key, "video 1", (flag,), 0)
     good = Work(look)

@@ -81,7 +81,7 @@ class Files(Captioner):
             else:
                 use.leave(line, f"its time lies in no row of {one.name}" if one.text else f"{one.name} has no text")
         use.check(self.strict)
-        return Written(joined(rows) if self.join else rows, remarks=(*remarks, use.told()))
+        return Written(joined(rows) if self.join else rows, remarks=(*remarks, use.summary()))
 
 
 def recording(video: Video, several: bool) -> str:

@@ -69,7 +69,7 @@ class Descriptions(Captioner):
             for video, label in videos
             for text in texts[label]
         ]
-        return Written(rows, remarks=(use.told(),))
+        return Written(rows, remarks=(use.summary(),))
 
 
 def labelled(corpus: Corpus) -> list[tuple[Video, str]]:

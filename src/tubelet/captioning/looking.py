@@ -144,7 +144,7 @@ def look_at_all(
     for video in videos:
         if video.id not in failed and not any(text.strip() for text, _ in kept.of(video)):
             failed[video.id] = "the model said nothing"
-    return Written(rows, computed=done.made, failed=failed, remarks=(done.told("videos"),))
+    return Written(rows, computed=done.made, failed=failed, remarks=(done.summary("videos"),))
 
 
 def described(

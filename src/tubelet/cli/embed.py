@@ -63,4 +63,4 @@ def run(args: argparse.Namespace) -> None:
         print(line)
     of = f"{' x '.join(map(str, made.shape))}" if len(made.shape) > 1 else f"width {made.shape[0]}"
     print(f"{args.out}: {made.rows} rows, {made.rows - len(made.failed)} features of {of}")
-    print("\n".join([made.done.told(unit), *told_of_lists(args.sources)]))
+    print("\n".join([made.done.summary(unit), *told_of_lists(args.sources)]))

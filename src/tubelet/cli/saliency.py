@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     captions = "" if filled.captions is None else f" and {filled.captions} captions"
     print(
         f"{filled.computed} maps computed now; {filled.videos} videos{captions} are complete ({filled.method})\n"
-        f"{filled.done.told('videos')}"
+        f"{filled.done.summary('videos')}"
     )
     for note in filled.notes:
         print(f"NOTE: {note}")

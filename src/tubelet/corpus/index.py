@@ -149,7 +149,7 @@ def index(
     for row in rows:
         row.update({**given.get(row["video"], {}), **given.get(row["id"], {})})
     listing.remarks += reading_remarks(rows, how)
-    counts, remarks = again.told(before, rows)
+    counts, remarks = again.summary(before, rows)
     listing.remarks += remarks
     listing.remarks += numbers_hint([row["label"] for row in rows if row["label"]])
     give_splits(rows, listing.remarks)
@@ -176,7 +176,7 @@ def index(
         corpus,
         added=len(rows) - len(known),
         looked_again=counts if old else "",
-        remarks=(*listing.remarks, *(table.told() for table in listing.tables)),
+        remarks=(*listing.remarks, *(table.summary() for table in listing.tables)),
         decoded=sum(look.decoded for look in looked.values()),
         seconds=sum((look.seconds for look in looked.values()), 0.0),
         done=done,

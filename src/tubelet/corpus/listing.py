@@ -183,7 +183,7 @@ def read_list(path: Path) -> Listing:
 def told_of_lists(sources: Sequence[str | Path]) -> list[str]:
     """What became of the rows of each list among the sources, and what the user should know of how it was read."""
     lists = [read_list(path) for path in map(Path, sources) if path.is_file() and path.suffix.lower() in LISTS]
-    return [line for found in lists for line in (*found.remarks, *(use.told() for use in found.tables))]
+    return [line for found in lists for line in (*found.remarks, *(use.summary() for use in found.tables))]
 
 
 def beside(path: Path) -> Callable[[str], bool]:

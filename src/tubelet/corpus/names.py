@@ -163,7 +163,7 @@ class Use:
     def leave(self, line: int, why: str) -> None:
         self.unused.append((line, why))
 
-    def told(self) -> str:
+    def summary(self) -> str:
         return f"{self.table.name}: {plural(self.used, 'row')} used, {len(self.unused)} unused" + (
             f" ({self.reasons()})" if self.unused else ""
         )

@@ -30,7 +30,7 @@ def summary(corpus: Indexed, out: str | Path, segmented: bool = False) -> list[s
         if middle > 30 and not segmented:
             lines.append(f"  long videos: --segment 10s would make about {sum(lengths) / 10:.0f} rows of them")
     lines += [f"  note: {remark}" for remark in corpus.remarks]
-    lines.append(f"  {corpus.done.told('files')}")
+    lines.append(f"  {corpus.done.summary('files')}")
     if corpus.looked_again:
         lines.append(f"  looked at again: {corpus.looked_again}")
     if usable:

@@ -38,7 +38,7 @@ class Again:
     moved: frozenset[str] = frozenset()  # ids
     missing: frozenset[str] = frozenset()
 
-    def told(self, before: Sequence[Video], rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    def summary(self, before: Sequence[Video], rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
         """The line that counts, and a remark for each thing that befell rows; `rows` are those of the new table."""
         now = {row["id"]: {**DEFAULTS, **row} for row in rows}
         before = [video for video in before if video.id in now]  # one that could not be read may be segments by now

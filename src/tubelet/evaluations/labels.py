@@ -37,7 +37,7 @@ def other_labels(
     found = ((video.id, given.get(video.id) or given.get(file_id(video))) for video in corpus.videos)
     labels = {video: values["label"] for video, values in found if values}
     if remarks is not None:
-        remarks += [*table.remarks, *numbers_hint(list(labels.values())), use.told()]
+        remarks += [*table.remarks, *numbers_hint(list(labels.values())), use.summary()]
     return labels
 
 

@@ -159,7 +159,7 @@ def keep(found: Found, folder: Path, out: Path, command: Sequence[str], split: s
         asked={"command": list(command)},
         counts={split: {**found.searched.counts(), "used": len(found.searched), "unlabelled": 0}},
         failed={split: list(found.searched.failed)},
-        examples={"search": [told(found.asked, found.hits, found.corpus)]},
+        examples={"search": [example_of(found.asked, found.hits, found.corpus)]},
         notes=found.warnings,
     )
     write_result(folder, f"search {found.asked}", result)
@@ -268,7 +268,7 @@ def alike(
     return [hit for hit in hits if hit.video.id != asked][:most]
 
 
-def told(text: str, hits: Sequence[Hit], corpus: Corpus) -> dict[str, Any]:
+def example_of(text: str, hits: Sequence[Hit], corpus: Corpus) -> dict[str, Any]:
     """The search as an example of a result: right is a clip that has the text as a caption, of others nobody knows."""
     said = normalise_text(text)
     right = {caption.video for caption in corpus.captions if normalise_text(caption.text) == said}

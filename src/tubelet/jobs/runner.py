@@ -133,7 +133,7 @@ class Done:
     remembered: int  # failed before and not tried again
     seconds: float
 
-    def told(self, unit: str) -> str:
+    def summary(self, unit: str) -> str:
         """The last line of a job."""
         rate = f" ({self.made / self.seconds:.3g} {unit}/s)" if self.made and self.seconds > 0 else ""
         words = [f"{self.made} of {self.total} {unit} done in {spell(self.seconds)}{rate}"]

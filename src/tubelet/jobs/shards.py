@@ -199,14 +199,14 @@ def column(kind: pa.DataType, values: list[Any]) -> pa.Array:
 def repaired(folder: Path, about: Mapping[str, Any]) -> Series:
     """The series of what `about` says, begun where there is none; the folder is named by it, so a damaged
     `about.json` can be written again."""
-    told = {"format": FORMAT, **about}
+    record = {"format": FORMAT, **about}
     try:
         series = Series(folder, repair=True)
-        if series.about == json.loads(json.dumps(told)):
+        if series.about == json.loads(json.dumps(record)):
             return series
     except CorpusError:
         pass
-    write_json(folder / "about.json", told)
+    write_json(folder / "about.json", record)
     return Series(folder, repair=True)
 
 

@@ -193,26 +193,26 @@ def unfair(methods: Sequence[Method]) -> Iterator[str]:
         ("steps", lambda run: run.recipe.get("steps")),
         ("versions of torch", lambda run: (run.recipe.get("versions") or {}).get("torch")),
     ):
-        yield from told(what, {method.name: pick(run) for method, run in every})
+        yield from differing(what, {method.name: pick(run) for method, run in every})
     names = dict.fromkeys(name for _, run in every for name in run.values if name.startswith(SAME))
     for name in names:
-        yield from told(name, {method.name: run.values.get(name) for method, run in every})
+        yield from differing(name, {method.name: run.values.get(name) for method, run in every})
     for entry in dict.fromkeys(entry for _, run in every for entry in run.results):
         results = {method.name: result for method, run in every if (result := run.results.get(entry))}
         for part in PROTOCOL:
             said = {name: result.protocol.get(part) for name, result in results.items()}
-            yield from told(f"{part} of {entry}", said)
+            yield from differing(f"{part} of {entry}", said)
         counts = {name: counted(result) for name, result in results.items()}
-        yield from told(f"clips used by {entry}", counts)
+        yield from differing(f"clips used by {entry}", counts)
     if len({len(method.runs) for method in methods}) > 1:
-        yield from told("numbers of seeds", {method.name: len(method.runs) for method in methods})
+        yield from differing("numbers of seeds", {method.name: len(method.runs) for method in methods})
 
 
 def counted(result: Result) -> str:
     return ", ".join(f"{part['used']} of {name}" for name, part in result.counts.items() if used(part))
 
 
-def told(what: str, values: Mapping[str, Any]) -> Iterator[str]:
+def differing(what: str, values: Mapping[str, Any]) -> Iterator[str]:
     """One sentence where they differ."""
     if len({json.dumps(value, sort_keys=True, default=str) for value in values.values()}) > 1:
         yield f"{what} differ: " + ", ".join(f"{name} {short(value)}" for name, value in values.items())

@@ -85,7 +85,7 @@ def glances(runs: Sequence[RunRecord]) -> list[Table]:
     parts = alike(runs)
     return [
         replace(
-            at_a_glance(some), title=told(some) if len(parts) > 1 else "", columns=[runs.index(run) for run in some]
+            at_a_glance(some), title=heading(some) if len(parts) > 1 else "", columns=[runs.index(run) for run in some]
         )
         for some in parts
     ]
@@ -99,7 +99,7 @@ def alike(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
     return list(found.values())
 
 
-def told(runs: Sequence[RunRecord]) -> str:
+def heading(runs: Sequence[RunRecord]) -> str:
     """What runs that are alike have in common."""
     return f"{'Pretrained' if runs[0].pretrained else 'Fine-tuned'}, {runs[0].corpus.get('name', 'unknown corpus')}"
 
@@ -259,7 +259,7 @@ def comparison(runs: Sequence[RunRecord]) -> Beside | None:
         found = compare(runs)
     except RunError:
         return None
-    title = told(runs)
+    title = heading(runs)
     order = {method.name: index for index, method in enumerate(found.methods)}
     means, apart = [], []
     for metric in headlines(found):

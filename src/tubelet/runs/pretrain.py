@@ -165,12 +165,12 @@ class CollapseAlarm:
     def __init__(self, tell: Tell, clips: int):
         self.tell = tell
         self.clips = clips  # of a forward pass on all ranks
-        self.told: set[str] = set()
+        self.warned: set[str] = set()
 
     def __call__(self, record: Mapping[str, object]) -> None:
         for name, sentence in collapsed(record).items() if self.clips >= LEAST_CLIPS else ():
-            if name not in self.told:
-                self.told.add(name)
+            if name not in self.warned:
+                self.warned.add(name)
                 self.tell(sentence)
 
 

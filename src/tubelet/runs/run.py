@@ -122,7 +122,7 @@ class Run:
     def summary(self) -> str:
         """Its last losses relative to their baselines; of fine-tuning, what was selected."""
         if isinstance(config := self.config, Finetune):
-            return best(config.grid, self.folder, 0).told
+            return best(config.grid, self.folder, 0).summary
         steps = [record for record in read_log(self.folder / LOG) if record["kind"] == "step"]
         if not steps:
             return "its log of steps is lost"

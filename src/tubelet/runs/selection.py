@@ -39,7 +39,7 @@ class Chosen:
     ties: tuple[str, ...] = ()  # sentences
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         found = f"learning rate {self.rate:g}, step {self.step}"
         if self.accuracy is None:
             return f"{found}, the last: nothing was held out to select on"
