@@ -251,7 +251,7 @@ def near(name: str, known: Mapping[str, Any]) -> str:
     close = close or [tails[tail] for tail in difflib.get_close_matches(name.rpartition(".")[2], tails, n=1)]
     if close:
         return f"did you mean {close[0]}?"
-    return f"known: {', '.join(known)}" if len(known) <= 20 else "`tubelet pretrain RECIPE --help` lists them"
+    return f"known: {', '.join(known)}" if len(known) <= 30 else "`tubelet pretrain RECIPE --help` lists them"
 
 
 def refuses(cls: type, values: Mapping[str, Any], leaves: Mapping[str, str]) -> bool:

@@ -1,5 +1,6 @@
-"""PartPriority: parts that say little stay visible first, so that those that say much are hidden (MARLIN, arXiv
-2211.06627): of a face the ground, then skin, and only then eyes, nose and mouth.
+"""PartPriority: parts that say little stay visible, those that say much are hidden (MARLIN, arXiv 2211.06627).
+
+Of a face the ground stays visible first, then skin, and only then eyes, nose and mouth.
 
 As in its code: in the first frame of every tubelet, parts become visible one after another, those in `first` and then
 the others in an order drawn from the key, until the share that stays visible is reached; of all that are visible then,

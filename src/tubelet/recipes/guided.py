@@ -11,7 +11,7 @@ from tubelet.recipes.tiny import miniature
 
 
 def semmae() -> Pretrain:
-    """SemMAE (Li et al., NeurIPS 2022, arXiv 2206.10207): some of every part hidden at first, whole parts at the end.
+    """SemMAE (Li et al., NeurIPS 2022, arXiv 2206.10207): hides some of every part, at the end whole parts.
 
     tubelet saliency corpora/synth Parts
     tubelet pretrain semmae --on corpora/synth --out runs/semmae
@@ -25,7 +25,7 @@ def semmae() -> Pretrain:
 
 
 def automae() -> Pretrain:
-    """AutoMAE (Chen et al., CVPR 2023, arXiv 2303.06583): a learned mask that hides what is hard, and where things are.
+    """AutoMAE (Chen et al., CVPR 2023, arXiv 2303.06583): a learned mask hides what is hard, and things.
 
     tubelet saliency corpora/synth Oracle
     tubelet pretrain automae --on corpora/synth --out runs/automae
@@ -39,7 +39,7 @@ def automae() -> Pretrain:
 
 
 def marlin() -> Pretrain:
-    """MARLIN (Cai et al., CVPR 2023, arXiv 2211.06627): the ground stays visible, things are hidden; a critic looks on.
+    """MARLIN (Cai et al., CVPR 2023, arXiv 2211.06627): the ground stays visible; a critic looks on.
 
     tubelet saliency corpora/synth Parts
     tubelet pretrain marlin --on corpora/synth --out runs/marlin

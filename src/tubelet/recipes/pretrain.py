@@ -15,7 +15,7 @@ from tubelet.saliency_maps.online import TextMaps
 from tubelet.stores.embeddings import Embeddings
 from tubelet.streams import Stream
 from tubelet.tasks import Pretraining
-from tubelet.teachers import NoTeacher, Teacher
+from tubelet.teachers import Aligned, NoTeacher, Teacher
 from tubelet.train import Training
 from tubelet.types import CLIP, Clip
 
@@ -64,9 +64,12 @@ class Pretrain(Training):
 
     @property
     def guided_by_text(self) -> bool:
-        """Whether text reaches the encoder: through its masks, or through an objective that is not detached."""
+        """Whether text reaches the encoder: through its masks, an objective that is not detached, or an aligner as its
+        teacher."""
         compared = [objective for objective in self.objectives.values() if objective.needs_text and objective.factor]
-        return "text" in self.maps or any(not part.detached for part in compared)
+        taught = any(objective.taught for objective in self.objectives.values() if objective.factor)
+        by_aligner = isinstance(self.teacher, Aligned) and taught
+        return by_aligner or "text" in self.maps or any(not part.detached for part in compared)
 
     @property
     def maps(self) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ def siam_mcvae() -> Pretrain:
 
 
 def cpc() -> Pretrain:
-    """CPC (van den Oord et al., arXiv 1807.03748): the first half of a clip tells its second half from those of others.
+    """CPC (van den Oord et al., arXiv 1807.03748): the first half of a clip finds its second half.
 
     tubelet pretrain cpc --on corpora/synth --out runs/cpc
 

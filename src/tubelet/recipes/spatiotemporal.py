@@ -11,7 +11,7 @@ from tubelet.recipes.tiny import miniature
 
 
 def st_mae() -> Pretrain:
-    """ST-MAE (Feichtenhofer et al., NeurIPS 2022, arXiv 2205.09113): random tubelets at .9, four clips of each piece.
+    """ST-MAE (Feichtenhofer et al., NeurIPS 2022, arXiv 2205.09113): random tubelets at .9, four clips a piece.
 
     tubelet pretrain st_mae --on corpora/synth --out runs/st_mae
 

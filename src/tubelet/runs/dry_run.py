@@ -24,7 +24,7 @@ from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.division import Division
 from tubelet.runs.finetune import corpus_of, labels_of
 from tubelet.runs.folder import read_run_config
-from tubelet.runs.init import resolve_init
+from tubelet.runs.init import resolve_init, resolve_teacher
 from tubelet.runs.pretrain import fresh
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.frame_cache import decode, expected_bytes
@@ -38,6 +38,7 @@ DECODED = 3  # videos that are decoded to see how fast that is
 def dry_run(recipe: str, *words: str, on: Path | str, out: Path | str) -> list[str]:
     """The lines that `tubelet pretrain --dry-run` prints. Whatever would refuse the training refuses this."""
     config, _ = resolve_init(resolve_recipe(recipe, *words)[1], Path(out))
+    config, _ = resolve_teacher(config, Path(out))
     corpus = Corpus.open(Path(on))
     config.check(corpus)
     context = DistributedContext.here(config.precision)

@@ -254,7 +254,7 @@ def rebuilt(config: type[C], content: Mapping[str, Any], path: Path) -> C:
 def own_parts(config: object) -> list[str]:
     """Dotted names of the parts whose class is a user's own."""
     parts = {name: value for name, value in dotted(config).items() if isinstance(value, type)}
-    return [name for name, part in parts.items() if part.__module__.partition(".")[0] != "tubelet"]
+    return sorted(name for name, part in parts.items() if part.__module__.partition(".")[0] != "tubelet")
 
 
 def load_task(run: Path | str) -> tuple[Pretrain, Pretraining]:

@@ -17,6 +17,7 @@ from tubelet.objectives.predict import PredictLoss
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.folder import RECIPE, read_kind, read_run_config, read_run_config_of, read_weights_of, weights_file
 from tubelet.tasks import Pretraining
+from tubelet.teachers.frozen import Frozen, FrozenTeacher
 from tubelet.types import Clip, Grid
 from tubelet.weights import read_weights
 
@@ -73,6 +74,37 @@ def resolve_init(config: Pretrain, folder: Path) -> tuple[Pretrain, Source | Non
         None if part is None else grid(part, found.clip, config.clip) for part in (found.encoder, found.decoder)
     )
     return with_positions(config, of_encoder, of_decoder), found
+
+
+def resolve_teacher(config: Pretrain, folder: Path) -> tuple[Pretrain, Source | None]:
+    """The config with the size and the clips of a frozen teacher, so that it alone rebuilds the run, and the teacher's
+    weights, where the run begins."""
+    teacher = config.teacher
+    if not isinstance(teacher, Frozen) or not teacher.init:
+        return config, None
+    if (folder / RECIPE).exists():
+        old = read_run_config_of(folder, Pretrain).config.teacher
+        if isinstance(old, Frozen) and old.init == teacher.init:
+            known = with_sizes(teacher, old.encoder, old.clip)
+            begun = checkpoint_step(folder / CHECKPOINT) > 0
+            return chz.replace(config, teacher=known), None if begun else source(teacher.init)
+    found = source(teacher.init)
+    normed = any(name.startswith("encoder.norm.") for name in found.tensors)
+    encoder = chz.replace(found.encoder, final_norm=normed)
+    return chz.replace(config, teacher=with_sizes(teacher, encoder, found.clip)), found
+
+
+def with_sizes(teacher: Frozen, encoder: Vit | None, clip: Clip | None) -> Frozen:
+    """What the config itself says stands."""
+    return chz.replace(teacher, encoder=teacher.encoder or encoder, clip=teacher.clip or clip)
+
+
+def load_teacher(task: Pretraining, found: Source) -> list[str]:
+    """Fills a frozen teacher with the encoder of its source. Returns a line that says so; none where nobody learns."""
+    if not isinstance(task.teacher, FrozenTeacher):
+        return []
+    load_strictly(task.teacher.encoder, part(found.tensors, "encoder"), found.name)
+    return [f"teacher: the encoder of {found.name}, as it is"]
 
 
 def grid(trained: Vit | Decoder, on: Clip, clip: Clip) -> Grid | None:

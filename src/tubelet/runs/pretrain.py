@@ -23,7 +23,7 @@ from tubelet.recipes import resolve_recipe
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.results import Result
 from tubelet.runs.folder import LOG, RunConfig, RunLock
-from tubelet.runs.init import load_init_weights, resolve_init
+from tubelet.runs.init import load_init_weights, load_teacher, resolve_init, resolve_teacher
 from tubelet.runs.record import begin, finish, say_unread
 from tubelet.runs.run import Run
 from tubelet.runs.start import Tell, decoding, quiet, session, start
@@ -57,6 +57,7 @@ def pretrain(
     if not any(objective.factor for objective in config.objectives.values()):
         raise RecipeError("nothing to train: give one of the objectives a weight above 0")
     config, found = resolve_init(config, folder)
+    config, teacher = resolve_teacher(config, folder)
     with session(config.precision, tell, progress) as ranks:
         corpus, tell = Corpus.open(Path(on)), ranks.tell
         config.check(corpus)
@@ -73,8 +74,11 @@ def pretrain(
                 tell(f"{folder} is finished: all {steps} steps are done and measured")
                 return run
             task = fresh(config, text_width)
-            for line in [] if found is None or begun.step else load_init_weights(task, found):
-                tell(line)
+            if not begun.step:
+                for line in [] if found is None else load_init_weights(task, found):
+                    tell(line)
+                for line in [] if teacher is None else load_teacher(task, teacher):
+                    tell(line)
             batches = train_batches(
                 corpus, config.clip, config.data, needs=task.needs, text=task.needs_text, streams=task.reads,
                 batch=config.batch, seed=config.seed, rank=begun.context.rank, world=begun.context.world_size,

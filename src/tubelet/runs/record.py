@@ -26,6 +26,7 @@ from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.folder import IMPORTED, RECIPE, RunConfig, read_kind, read_run_config
 from tubelet.stores.embeddings import Embeddings, same_texts
 from tubelet.stores.maps import Maps
+from tubelet.teachers import Aligned, Frozen, Teacher
 
 NAMED = 3  # videos that a refusal names
 
@@ -43,7 +44,8 @@ def begin(folder: Path, config: Pretrain, corpus: Corpus, begun: bool, allow_cha
         check_unchanged(folder, before, own, allow_changed, tell)
         return before + TrainedOn(own)
     without = (f"{ENCODER} of {folder} began without a record: what it was trained on before is unknown",)
-    return TrainedOn(own, without if begun else ()) + of_aligner(config, corpus) + of_start(config.init)
+    inherited = of_aligner(config, corpus) + of_start(config.init) + of_teacher(config.teacher, corpus)
+    return TrainedOn(own, without if begun else ()) + inherited
 
 
 def begin_tuning(
@@ -118,6 +120,15 @@ def of_start(init: str | None) -> TrainedOn:
     if (folder / RECIPE).exists():
         return of_run(folder).inherited(str(init))
     return TrainedOn(unknown=(f"{ENCODER} began with {init}: what that was trained on is not known here",))
+
+
+def of_teacher(teacher: Teacher, corpus: Corpus) -> TrainedOn:
+    """What a teacher was trained on, from which the encoder learns."""
+    if isinstance(teacher, Frozen):
+        return of_start(teacher.init)
+    if isinstance(teacher, Aligned):
+        return of_aligner_in(Path(teacher.aligner).expanduser(), "", corpus)
+    return TrainedOn()
 
 
 def by_table(run_config: RunConfig[Any], role: str) -> TrainedOn:
