@@ -234,8 +234,8 @@ def map_over_ranks(items: Sequence[S], compute: Callable[[S], T], what: str) -> 
     ALONE.append(name)
     try:
         while (first := size * (store.add(f"{name}/taken", 1) - 1)) < len(items):
-            for place in range(first, min(first + size, len(items))):
-                made[place] = compute(items[place])
+            for index in range(first, min(first + size, len(items))):
+                made[index] = compute(items[index])
     except BaseException as error:
         store.add(f"{name}/taken", len(items))  # nobody begins another
         store.set(f"{name}/{rank}", pickle.dumps((what, {}, f"rank {rank}: {error}")))  # type: ignore[arg-type]
@@ -252,8 +252,8 @@ def map_over_ranks(items: Sequence[S], compute: Callable[[S], T], what: str) -> 
     assert {each for each, _, _ in found} == {what}, f"ranks do different work: {[each for each, _, _ in found]}"
     if messages := [message for _, _, message in found if message is not None]:
         raise OtherRankError(messages[0])
-    every = {place: result for _, results, _ in found for place, result in results.items()}
-    return [every[place] for place in range(len(items))]
+    every = {index: result for _, results, _ in found for index, result in results.items()}
+    return [every[index] for index in range(len(items))]
 
 
 def gather_in_order(own: Iterator[T], total: int, what: str, every: int = 4) -> Iterator[T]:

@@ -17,12 +17,12 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from tubelet.corpus.table import Video
-from tubelet.errors import CorpusError, RecipeError
+from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import choose
 from tubelet.evaluations.intervals import TOLD, of_mean
 from tubelet.evaluations.reconstruction import nearest_visible
-from tubelet.evaluations.sharded import map_batches
+from tubelet.evaluations.tally import tallied
 from tubelet.maskers import Centre, Future, Masker, Random
 from tubelet.models.patches import cut, gather, join
 from tubelet.objectives.targets import PixelTarget
@@ -141,21 +141,7 @@ class Completion(Evaluation):
         task, done = context.task, Completed()
         assert task is not None
         group = {video.id: video.group for video in videos}
-        training = task.training
-        task.eval()
-        try:
-            for some in map_batches(
-                "completions", lambda batch: self.measure_batch(task, batch, group), context.corpus, videos,
-                context.clip, context.data, batch=context.batch, progress=context.progress,
-            ):  # fmt: skip
-                done.add(some)
-                context.progress(len(done.groups) + len(done.failed), len(videos), "")
-        finally:
-            task.train(training)
-        if not done.groups:
-            raise CorpusError(
-                f"none of {len(videos)} videos of {context.corpus.name} could be read; first: {done.failed[0]}"
-            )
+        tallied(context, videos, "completions", lambda batch: self.measure_batch(task, batch, group), done.add)
         return done
 
     def measure_batch(self, task: Pretraining, batch: Batch, group: Mapping[str, str]) -> "Completed":
@@ -182,11 +168,12 @@ class Completed:
     groups: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
-    def add(self, other: "Completed") -> None:
+    def add(self, other: "Completed") -> "Completed":
         for name, values in other.psnr.items():
             self.psnr[name] += values
         self.groups += other.groups
         self.failed += other.failed
+        return self
 
 
 def psnr(video: Video3, other: Tensor, hidden: Bool[Tensor, "b t h w"]) -> list[float]:

@@ -16,11 +16,11 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from tubelet.corpus.table import Video
-from tubelet.errors import CorpusError, RecipeError
+from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import choose
 from tubelet.evaluations.intervals import TOLD, of_mean
-from tubelet.evaluations.sharded import map_batches
+from tubelet.evaluations.tally import tallied
 from tubelet.models.patches import cut, gather
 from tubelet.objectives.predict import PredictLoss
 from tubelet.objectives.targets import PerColour
@@ -105,21 +105,7 @@ class Energy(Evaluation):
         task, done = context.task, Energies()
         assert task is not None
         group = {video.id: video.group for video in videos}
-        training = task.training
-        task.eval()
-        try:
-            for some in map_batches(
-                "energies", lambda batch: measure_batch(task, batch, group), context.corpus, videos, context.clip,
-                context.data, batch=context.batch, progress=context.progress,
-            ):  # fmt: skip
-                done.add(some)
-                context.progress(len(done.groups) + len(done.failed), len(videos), "")
-        finally:
-            task.train(training)
-        if not done.groups:
-            raise CorpusError(
-                f"none of {len(videos)} videos of {context.corpus.name} could be read; first: {done.failed[0]}"
-            )
+        tallied(context, videos, "energies", lambda batch: measure_batch(task, batch, group), done.add)
         return done
 
 
@@ -147,8 +133,9 @@ class Energies:
     groups: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
-    def add(self, other: "Energies") -> None:
+    def add(self, other: "Energies") -> "Energies":
         for name, values in other.energy.items():
             self.energy[name] += values
         self.groups += other.groups
         self.failed += other.failed
+        return self

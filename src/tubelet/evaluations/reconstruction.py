@@ -22,11 +22,11 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from tubelet.corpus.table import Video, normalise_text, number_texts
-from tubelet.errors import CorpusError, RecipeError
+from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import choose
 from tubelet.evaluations.intervals import TOLD, Interval, of_mean
-from tubelet.evaluations.sharded import map_batches
+from tubelet.evaluations.tally import tallied
 from tubelet.models.patches import gather
 from tubelet.reports.pictures import Samples, save
 from tubelet.results import LOSS, RATIO, Metric, Result
@@ -111,7 +111,7 @@ class Measured:
     hidden: int = 0
     scored: int = 0
 
-    def add(self, other: "Measured") -> None:
+    def add(self, other: "Measured") -> "Measured":
         """The clips of another batch."""
         for mine, more in (
             (self.loss, other.loss), (self.mean, other.mean), (self.copy, other.copy),
@@ -121,6 +121,7 @@ class Measured:
             mine.extend(more)  # type: ignore[arg-type]
         self.short += other.short
         self.hidden, self.scored = other.hidden or self.hidden, other.scored or self.scored
+        return self
 
 
 def measure(context: Context, videos: list[Video], shown: set[str]) -> Measured:
@@ -129,23 +130,10 @@ def measure(context: Context, videos: list[Video], shown: set[str]) -> Measured:
     assert task is not None
     group = {video.id: video.group for video in videos}
     done = Measured([], [], [], [], [], [], [])
-    training = task.training
-    task.eval()
-    try:
-        for some in map_batches(
-            "reconstructions", lambda batch: measure_batch(context, task, batch, group, shown),
-            context.corpus, videos, context.clip,
-            context.data, batch=context.batch, needs=task.needs, text=bool(task.online_maps), streams=task.reads,
-            progress=context.progress,
-        ):  # fmt: skip
-            done.add(some)
-            context.progress(len(done.loss) + len(done.failed), len(videos), "")
-    finally:
-        task.train(training)
-    if not done.loss:
-        raise CorpusError(
-            f"none of {len(videos)} videos of {context.corpus.name} could be read; first: {done.failed[0]}"
-        )
+    tallied(
+        context, videos, "reconstructions", lambda batch: measure_batch(context, task, batch, group, shown), done.add,
+        needs=task.needs, text=bool(task.online_maps), streams=task.reads,
+    )  # fmt: skip
     return done
 
 
