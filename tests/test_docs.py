@@ -17,6 +17,8 @@ from tubelet.config import override
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.recipes import RECIPES
 from tubelet.recipes.finetune import FINETUNES
+from tubelet.recipes.phases import resolve_phases
+from tubelet.runs.phases import check
 from tubelet.video.reader import write_video
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -55,18 +57,20 @@ def test_the_example_of_every_how_to_trains_with_the_command_beside_it(page, cor
     monkeypatch.chdir(tmp_path)
     ((title, source),) = [block for block in blocks(page, "python") if block[0]]
     Path(title).write_text(source)
-    ((_, line),) = blocks(page, "sh")
+    (line,) = [line for _, lines in blocks(page, "sh") for line in lines.splitlines() if title in line]
     words = shlex.split(line, comments=True)
     words[words.index("--on") + 1] = str(corpus.folder)
     out = Path(words[words.index("--out") + 1])
     given = {word.partition("=")[0] for word in words}
     assert main([*words[1:], *(word for word in SMALL if word.partition("=")[0] not in given)]) == 0
-    recipe = json.loads((out / "recipe.json").read_text())
+    runs = {path.parent.name: path.parent for path in out.rglob("recipe.json")}  # of phases, several
     for word in words:
         if "=" in word:
             name, _, value = word.partition("=")
-            assert str(recipe["values"][name]) == value
-    assert main(["report", str(out), "--out", "report.html"]) == 0
+            phase, _, field = name.partition(".")
+            run, name = (runs[phase], field) if phase in runs else (out, name)
+            assert str(json.loads((run / "recipe.json").read_text())["values"][name]) == value
+    assert main(["report", *map(str, runs.values()), "--out", "report.html"]) == 0
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)
@@ -103,6 +107,8 @@ def understood(line: str) -> None:
         fields = [word for word in args.words if "=" in word]
         for name in {word for word in args.words if "=" not in word and ".py:" not in word}:
             override(tunings[name](known["tiny"]()), fields)
+    if words[1] == "phases" and ".py:" not in args.phases:
+        check(resolve_phases(args.phases, args.words, args.on, args.out))
     if words[1] == "caption":
         override(Captioning(), args.overrides)
 

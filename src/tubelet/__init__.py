@@ -16,8 +16,9 @@
     labels = tubelet.predict(tuned, "clips/").to_pandas()     # a row per video
 
 Of the data: `captions`, `caption`, `maps` (how well saliency maps find what captions name) and `masks` (what maskers
-hide). Of many runs: `compare` and `study` (a declared grid of trainings, and what is significant). Weights in and out:
-`import_weights` and `export`. `search` finds clips; `synth` renders the dataset whose truth is known.
+hide). Of many runs: `phases` (one training after another), `compare` and `study` (a declared grid of trainings, and
+what is significant). Weights in and out: `import_weights` and `export`. `search` finds clips; `synth` renders the
+dataset whose truth is known.
 
 Functions return values and print nothing; long ones take `progress=`, for which `tubelet.Bar()` draws a bar. The
 command line (`tubelet --help`) has the same words. Names are imported when they are first used (PEP 562), so that
@@ -50,6 +51,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the table below
     from tubelet.runs.evaluate import evaluate as evaluate
     from tubelet.runs.finetune import finetune as finetune
     from tubelet.runs.imported import import_weights as import_weights
+    from tubelet.runs.phases import phases as phases
     from tubelet.runs.pretrain import pretrain as pretrain
     from tubelet.runs.run import Run as Run
     from tubelet.studies.study import study as study
@@ -85,6 +87,7 @@ WHERE = {
     "load_encoder": "tubelet.inference.embed",
     "maps": "tubelet.diagnostics.maps",
     "masks": "tubelet.diagnostics.masks",
+    "phases": "tubelet.runs.phases",
     "predict": "tubelet.inference.predict",
     "pretrain": "tubelet.runs.pretrain",
     "report": "tubelet.reports.page",

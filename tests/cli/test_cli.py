@@ -14,6 +14,7 @@ from tubelet.objectives import OBJECTIVES, WHENS
 from tubelet.objectives.targets import TARGETS
 from tubelet.recipes import RECIPES
 from tubelet.recipes.finetune import FINETUNES
+from tubelet.recipes.phases import PHASES
 from tubelet.saliency_maps import SOURCES
 from tubelet.streams.towers import TOWERS
 from tubelet.teachers import TEACHERS
@@ -38,6 +39,7 @@ print([name for name in ("torch", "transformers", "numpy") if name in sys.module
     [
         ("recipes.RECIPES", RECIPES),
         ("recipes.finetune.FINETUNES", FINETUNES),
+        ("recipes.phases.PHASES", PHASES),
         ("maskers.MASKERS", MASKERS),
         ("maskers.DECODES", DECODES),
         ("objectives.OBJECTIVES", OBJECTIVES),

@@ -34,6 +34,7 @@ VERBS = {
     "import": "make a run folder of VideoMAE weights: official files, transformers, mmaction2, the hub",
     "pretrain": "pretrain an encoder by a recipe, with any field overridden as key=value",
     "finetune": "fine-tune a pretrained encoder to labels, all of them or a share",
+    "phases": "train in phases: a sequence of these commands, each with the run of an earlier one",
     "evaluate": "measure an encoder on a corpus: probes, kNN, few labels, retrieval, reconstruction",
     "predict": "write predicted labels of videos to a table, by a fine-tuned or linear classifier",
     "search": "find the clips nearest to a text or to a clip: a list and a contact sheet",
@@ -46,14 +47,14 @@ VERBS = {
 
 
 MOMENT = 2.0  # seconds in which the first rank tells what all know: a launcher ends all ranks as soon as one has ended
-TOGETHER = ("pretrain", "finetune", "evaluate")  # what several processes do as one; of all else the first does it alone
+TOGETHER = ("pretrain", "finetune", "phases", "evaluate")  # what several processes do as one; all else the first alone
 
 
 READ_ONLY = ("captions", "compare", "report")  # commands that compute with no torch
 
 
 # Commands that rebuild the model of a run folder, which may name code.
-OPEN_RUNS = ("pretrain", "finetune", "evaluate", "predict", "search", "study", "embed", "export", "masks")
+OPEN_RUNS = ("pretrain", "finetune", "phases", "evaluate", "predict", "search", "study", "embed", "export", "masks")
 
 
 class Parser(argparse.ArgumentParser):

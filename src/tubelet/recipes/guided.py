@@ -57,6 +57,7 @@ def videomae_v2() -> Pretrain:
     """VideoMAE V2 (Wang et al., CVPR 2023, arXiv 2303.16727): tubes at .9, half of what is hidden is reconstructed.
 
     tubelet pretrain videomae_v2 --on corpora/synth --out runs/videomae_v2
+    tubelet phases videomae_v2 --on corpora/synth --out runs/v2
 
     From the code: both masks, and the loss of what is hidden and decoded. Ours: the size.
 
