@@ -8,8 +8,9 @@ from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations import Context, Propagation
 from tubelet.evaluations.baselines import MeanImage, RawPixels
-from tubelet.evaluations.propagation import MASKS, enlarge, overlap, propagate
+from tubelet.evaluations.propagation import MASKS, StepByStep, enlarge, overlap, propagate
 from tubelet.loading.data import Data
+from tubelet.models.encoder import Vit
 from tubelet.synthetic.corpus import Size, write_synth
 from tubelet.types import Clip
 from tubelet.video.sampling import Sampling
@@ -90,6 +91,27 @@ def test_raw_tubelets_follow_a_subject_and_the_truth_is_the_ceiling(synth):
     assert low <= metrics["j"] <= high
 
 
+FRAME = Clip(frames=1, size=64, tubelet_frames=1, tubelet_size=8)
+
+
+def test_an_encoder_of_single_frames_sees_each_of_a_longer_clip_alone(synth):
+    """What raw pixels say does not depend on the clip they stand in, so both ways are one."""
+    whole = Clip(frames=4, size=64, tubelet_frames=1, tubelet_size=8)
+    settings = Propagation(samples=50, time_steps=4)
+    alone = settings.run(Context(RawPixels(FRAME), synth, FRAME, DATA))
+    assert alone.metrics == settings.run(Context(RawPixels(whole), synth, whole, DATA)).metrics
+    assert "each of its 4 time steps is encoded alone" in alone.protocol["features"]
+    assert 0 < alone.metrics["j"].value < alone.references["grid"].value < 1
+
+    torch.manual_seed(0)
+    encoder = Vit(width=16, depth=1, heads=2).build(FRAME).eval()
+    video = torch.randint(0, 256, (2, 3, 3, 64, 64), dtype=torch.uint8)
+    tokens = StepByStep(encoder, FRAME).encode(video)
+    one_by_one = torch.cat([encoder.encode(video[:, :, step : step + 1]) for step in range(3)], 1)
+    torch.testing.assert_close(tokens, one_by_one)
+    assert settings.run(Context(encoder, synth, FRAME, DATA)).counts["test"]["used"] == 8
+
+
 def test_masks_of_ones_own_are_read_and_a_clip_without_is_named(small, clip, data, tmp_path):
     (tmp_path / MASKS).mkdir()
     same = ("id", "path", "end", "fps", "frames", "width", "height", "label", "split", "group")
@@ -114,3 +136,5 @@ def test_what_cannot_be_propagated_is_one_line(small, synth, clip, data):
         Propagation().run(Context(MeanImage(CLIP), synth, CLIP, DATA))
     with pytest.raises(RecipeError, match="temperature above 0"):
         Propagation(temperature=0)
+    with pytest.raises(RecipeError, match="one to go to"):
+        Propagation(time_steps=1)

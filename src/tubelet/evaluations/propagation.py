@@ -7,19 +7,20 @@ is averaged over its positions. From time step to time step, every position take
 the truth, and its highest pixels, as many as the mask of the first time step has, are the mask (a threshold would find
 nothing smaller than a position); `j` is its intersection over union with the truth, the mean over all time steps but
 the first, then over clips. A clip whose subject is not seen in the first time step is named and left out. Nothing is
-trained and nothing is selected. Beside it: `still`, the first mask left where it is, and `grid`, the truth itself
+trained and nothing is selected. An encoder of a single time step (SiamMAE, CropMAE) encodes every time step of a longer
+clip alone. Beside it: `still`, the first mask left where it is, and `grid`, the truth itself
 averaged over the positions and drawn again, which no features on this grid can beat by much.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import chz
 import numpy as np
 import torch
 from einops import rearrange, reduce
-from jaxtyping import Bool, Float
-from torch import Tensor
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, normalize
 
 from tubelet.corpus.table import Corpus, Video
@@ -47,14 +48,21 @@ class Propagation(Evaluation):
     neighbours: int = chz.field(default=5, doc="most similar positions that are averaged")
     temperature: float = chz.field(default=0.1, doc="of the weights")
     radius: float | None = chz.field(default=None, doc="positions that a match may be away (None: anywhere)")
+    time_steps: int = chz.field(default=8, doc="of the clips of an encoder that sees one time step: each alone")
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
 
     @chz.validate
     def _sensible(self) -> None:
         if self.memory < 0 or self.neighbours < 1 or not self.temperature > 0:
             raise RecipeError("propagation needs a memory of 0 or more, 1 neighbour or more, a temperature above 0")
+        if self.time_steps < 2:
+            raise RecipeError(f"propagation.time_steps={self.time_steps}: from the first there must be one to go to")
 
     def run(self, context: Context) -> Result:
+        alone = context.clip.grid[0] == 1
+        if alone:
+            context.unlabelled(self.split)  # what is kept of a baseline counts while these are the same
+            context = step_by_step(context, self.time_steps)
         features = context.with_tokens(self.split)
         assert features.tokens is not None
         every = features.tokens
@@ -95,7 +103,8 @@ class Propagation(Evaluation):
             references={name: metrics[name] for name in ("still", "grid")},
             protocol={
                 "split": f"measured on {self.split}",
-                "features": f"{every.width}-wide tokens of one centre clip a video, cosine",
+                "features": f"{every.width}-wide tokens of one centre clip a video, cosine"
+                + (f"; each of its {self.time_steps} time steps is encoded alone" if alone else ""),
                 "propagation": f"{self.neighbours} nearest patch positions among the first time step and "
                 f"{self.memory} before, temperature {self.temperature:g}, "
                 + ("anywhere" if self.radius is None else f"at most {self.radius:g} positions away"),
@@ -110,6 +119,26 @@ class Propagation(Evaluation):
             counts={self.split: {name: value for name, value in counts.items() if name != "unlabelled"}},
             failed={self.split: failed},
         )
+
+
+def step_by_step(context: Context, time_steps: int) -> Context:
+    """The same with clips of so many time steps, for an encoder that sees one."""
+    clip = chz.replace(context.clip, frames=time_steps * context.clip.frames)
+    return replace(context, encoder=StepByStep(context.encoder, context.clip), clip=clip, computed={})
+
+
+class StepByStep(nn.Module):
+    """Encodes every time step of a clip alone; the tokens one time step after another."""
+
+    def __init__(self, encoder: nn.Module, clip: Clip) -> None:
+        super().__init__()
+        self.encoder, self.clip = encoder, clip
+        self.config = f"{encoder.config}, each time step alone"
+
+    def encode(self, video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b n d"]:
+        alone = rearrange(video, "b c (step t) h w -> (b step) c t h w", t=self.clip.frames)
+        tokens: Tensor = self.encoder.encode(alone)  # type: ignore[operator]
+        return rearrange(tokens, "(b step) n d -> b (step n) d", b=len(video))
 
 
 @dataclass(frozen=True)
