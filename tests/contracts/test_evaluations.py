@@ -20,6 +20,7 @@ from tubelet.evaluations import (
     Attentive,
     Completion,
     Context,
+    CrossRetrieval,
     Energy,
     Evaluation,
     Features,
@@ -34,11 +35,13 @@ from tubelet.evaluations.baselines import MeanImage
 from tubelet.evaluations.features import Tokens
 from tubelet.evaluations.propagation import MASKS
 from tubelet.loading.data import Data
+from tubelet.loading.pairings import Still
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
-from tubelet.objectives import Contrast, Pixels
+from tubelet.objectives import Contrast, InstanceContrast, Pixels
 from tubelet.results import Result
+from tubelet.streams import Stream
 from tubelet.tasks import Pretraining
 from tubelet.types import Clip
 from tubelet.video.reader import write_video
@@ -51,6 +54,7 @@ every_probe = pytest.mark.parametrize(
 CLIP = Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=16)
 CLASSES = 4
 HEADLINES = ("accuracy", "r@1")
+UNLABELLED = (CrossRetrieval, Propagation, Reconstruction, Completion, Energy)
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +87,14 @@ def whole(folder: Path, rows: list[dict]) -> Corpus:
 
 def context_of(corpus: Corpus, **changes) -> Context:
     torch.manual_seed(0)
-    objectives = {"pixels": Pixels(decoder=Decoder(width=16, depth=1, heads=2)), "contrast": Contrast()}
-    task = Pretraining(CLIP, Vit(width=32, depth=1, heads=2).build(CLIP), Tube(ratio=0.5), objectives, JOINT)
+    objectives = {
+        "pixels": Pixels(decoder=Decoder(width=16, depth=1, heads=2)),
+        "contrast": Contrast(),
+        "frames": InstanceContrast(of=("clip", "frame"), hidden=16, width=8),
+    }
+    streams = {"frame": Stream(pairing=Still(), frames=1, tubelet_frames=1)}
+    encoder = Vit(width=32, depth=1, heads=2).build(CLIP)
+    task = Pretraining(CLIP, encoder, Tube(ratio=0.5), objectives, JOINT, streams=streams)
     return replace(Context(task.encoder, corpus, CLIP, Data(sampling=Sampling(stride=1)), task=task), **changes)
 
 
@@ -202,10 +212,10 @@ def test_labels_of_test_decide_nothing_but_what_counts_as_right(evaluation_class
         assert one.protocol.get(part) == other.protocol.get(part)
     for name, ours in one.details.items():
         assert ours.get("predicted") == other.details[name].get("predicted")
-    assert (one.metrics == other.metrics) == (evaluation_class in (Propagation, Reconstruction, Completion, Energy))
+    assert (one.metrics == other.metrics) == (evaluation_class in UNLABELLED)
 
 
-BY_TEXT_OR_WITHOUT_LABELS = (ZeroShot, Propagation, Reconstruction, Completion, Energy)
+BY_TEXT_OR_WITHOUT_LABELS = (ZeroShot, *UNLABELLED)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 
 import tubelet
 from support.small_runs import assert_close, assert_identical, pretrain, steps, tensors, torchrun
-from tubelet.recipes import brave, byol, cvrl, iic, lstcl, moco, nnclr, simclr, vic_mae
+from tubelet.recipes import brave, byol, cross_video_mae, cvrl, iic, lstcl, moco, nnclr, simclr, vic_mae
 from tubelet.runs.pretrain import fresh
 
 SMALL = (
@@ -18,7 +18,15 @@ SMALL = (
 TOWER = ("streams.second.tower.encoder.width=24", "streams.second.tower.encoder.depth=1")
 TOWER = (*TOWER, "streams.second.tower.encoder.heads=2")
 DECODER = tuple(f"objectives.pixels.decoder.{word}" for word in ("width=32", "depth=1", "heads=2"))
-FURTHER = {brave: TOWER, vic_mae: DECODER, moco: ("objectives.views.negatives.size=16",)}
+FRAMES = tuple(f"objectives.frames.{word}" for word in ("hidden=16", "width=8"))
+FRAMES += tuple(f"objectives.frame_pixels.decoder.{word}" for word in ("width=32", "depth=1", "heads=2"))
+FRAMES += tuple(f"streams.frame.tower.encoder.{word}" for word in ("width=32", "depth=1", "heads=2"))
+FURTHER = {
+    cross_video_mae: (*DECODER, *FRAMES, "masker.ratio=0.75", "streams.second.masker.ratio=0.75"),
+    brave: TOWER,
+    vic_mae: DECODER,
+    moco: ("objectives.views.negatives.size=16",),
+}
 
 EVERYTHING = '''
 import chz
@@ -74,7 +82,7 @@ def everything(tmp_path_factory) -> str:
     return f"{path}:everything"
 
 
-@pytest.mark.parametrize("recipe", [simclr, moco, nnclr, cvrl, iic, lstcl, byol, brave, vic_mae])
+@pytest.mark.parametrize("recipe", [simclr, moco, nnclr, cvrl, iic, lstcl, byol, brave, vic_mae, cross_video_mae])
 def test_each_recipe_trains_its_encoder_and_its_head(tmp_path, corpus, recipe):
     words = (*SMALL, *FURTHER.get(recipe, ()), "steps=20", "optim.base_lr=0.1")
     run = tubelet.pretrain(recipe.__name__, *words, on=corpus, out=tmp_path / "run")

@@ -3,6 +3,7 @@
 from tubelet.evaluations.attentive import Attentive
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.completion import Completion
+from tubelet.evaluations.cross_retrieval import CrossRetrieval
 from tubelet.evaluations.energy import Energy
 from tubelet.evaluations.features import Features
 from tubelet.evaluations.few_shot import FewShot
@@ -24,6 +25,7 @@ EVALUATIONS: tuple[type[Evaluation], ...] = (
     Multiview,
     ZeroShot,
     Retrieval,
+    CrossRetrieval,
     Propagation,
     Reconstruction,
     Completion,
@@ -35,6 +37,7 @@ __all__ = [
     "Attentive",
     "Completion",
     "Context",
+    "CrossRetrieval",
     "Energy",
     "Evaluation",
     "Features",

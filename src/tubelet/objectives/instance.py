@@ -116,6 +116,16 @@ class InstanceContrastLoss(Trainable):
                 self.negatives.remember(all_b)
         return Loss(loss, terms)
 
+    def views(self, seen: Encoded) -> tuple[Float[Tensor, "b e"], Float[Tensor, "b e"]]:
+        """Both views at length 1, as they are compared."""
+        first, second = (seen.of(name) for name in self.config.of)
+        if self.keys is None:
+            other = pooled(self.project, second)
+        else:
+            assert second.teacher is not None
+            other = pooled(self.keys.model, second.teacher)
+        return F.normalize(pooled(self.project, first), dim=-1), F.normalize(other, dim=-1)
+
     def scores(
         self,
         view: Float[Tensor, "b e"],

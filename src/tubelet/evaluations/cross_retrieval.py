@@ -1,0 +1,153 @@
+"""Cross retrieval: each stream finds the clip that it was read beside, and the reverse, through a contrast of views.
+
+The protocol, whole. One centre clip of every video of `split` and, beside it, the stream as evaluation reads it: the
+middle of what is possible, not augmented, nothing hidden. Both go through the head of each `InstanceContrast` of the
+run; the gallery is the split, one answer is right, cosine. Beside it the same of small mean images, without an encoder.
+A stream that in evaluation shows the clip's own pixels is left out. CrossVideoMAE asks whether a frame finds its clip.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import chz
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from tubelet.corpus.table import Video
+from tubelet.errors import RecipeError
+from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.features import choose
+from tubelet.evaluations.intervals import TOLD
+from tubelet.evaluations.retrieval import Retrieval, chance, cosine
+from tubelet.evaluations.tally import tallied
+from tubelet.models.patches import cut
+from tubelet.objectives.instance import InstanceContrastLoss
+from tubelet.results import Metric, Result
+from tubelet.tasks import Pretraining
+from tubelet.types import CLIP, Batch, Clip, Encoded, Mask
+
+SIDE = 8  # of the mean images, pixels
+
+
+@chz.chz
+class CrossRetrieval(Evaluation):
+    name: ClassVar[str] = "cross_retrieval"
+
+    split: str = chz.field(default="test", doc="whose clips and streams are queries and gallery")
+    samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
+
+    def run(self, context: Context) -> Result:
+        heads = {} if context.task is None else heads_of(context.task)
+        if context.task is None or not heads:
+            raise RecipeError(
+                "cross_retrieval needs a run that contrasts two streams, as objectives.views=InstanceContrast"
+            )
+        videos = choose(context.corpus, self.split, context.limit, context.seed, context.data.where)
+        done = self.measure(context, context.task, heads, videos)
+        right = torch.eye(len(done.groups), dtype=torch.bool)
+        found: dict[str, Metric] = {}
+        references: dict[str, Metric] = {}
+        notes = []
+        for name, head in heads.items():
+            first, second = head.config.of
+            pixels = [torch.cat(done.images[stream]) for stream in head.config.of]
+            if pixels[0].equal(pixels[1]):
+                notes.append(f"{name} is not measured: {second}, not augmented, shows the pixels of {first}")
+                continue
+            own = [torch.cat([pair[side] for pair in done.vectors[name]]) for side in (0, 1)]
+            small = [one - pixels[0].mean(0) for one in pixels]
+            for way, query, gallery in ((f"{second}_to_{first}", 1, 0), (f"{first}_to_{second}", 0, 1)):
+                for metrics, vectors in ((found, own), (references, small)):
+                    kind = name if metrics is found else f"{name}.pixels"
+                    similarity = cosine(vectors[query], vectors[gallery])
+                    metrics |= Retrieval(samples=self.samples).recalls(
+                        f"{kind}.{way}", similarity, right, done.groups, chance(right), context.seed
+                    )
+        if not found:
+            raise RecipeError("; ".join(notes))
+        return Result(
+            metrics=found,
+            references={name: one for name, one in references.items() if name.endswith("r@1")},
+            protocol={
+                "clips": f"one centre clip of each of {len(done.groups)} videos of {self.split}, nothing hidden",
+                "streams": "as evaluation reads them: the middle of what is possible, not augmented",
+                "rank": "of the one right answer, from 1; wrong answers of equal score come before it",
+                "pixels": f"the same of mean images of {SIDE}x{SIDE} pixels, less their mean",
+                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups; {TOLD}",
+            },
+            counts={self.split: {"used": len(done.groups), "failed": len(done.failed), "groups": len({*done.groups})}},
+            failed={self.split: done.failed},
+            notes=notes,
+        )
+
+    def measure(
+        self, context: Context, task: Pretraining, heads: Mapping[str, InstanceContrastLoss], videos: list[Video]
+    ) -> "Pairs":
+        done, group = Pairs(), {video.id: video.group for video in videos}
+        tallied(
+            context, videos, "pairs", lambda batch: measure_batch(task, heads, batch, group), done.add,
+            streams={name: replace(reads, maps=()) for name, reads in task.reads.items()},
+        )  # fmt: skip
+        return done
+
+
+def heads_of(task: Pretraining) -> dict[str, InstanceContrastLoss]:
+    return {name: head for name, head in task.objectives.items() if isinstance(head, InstanceContrastLoss)}
+
+
+@torch.inference_mode()
+def measure_batch(
+    task: Pretraining, heads: Mapping[str, InstanceContrastLoss], batch: Batch, group: Mapping[str, str]
+) -> "Pairs":
+    done = Pairs(failed=[*batch.failed])
+    if not len(batch):
+        return done
+    seen = look_at_all(task, batch.to(next(task.parameters()).device))
+    for name, head in heads.items():
+        first, second = head.views(seen)
+        done.vectors[name] = [(first.cpu(), second.cpu())]
+        for stream in head.config.of:
+            done.images[stream] = [mean_image(batch.of(stream).video)]
+    done.groups += [group[name] for name in batch.ids]
+    return done
+
+
+def look_at_all(task: Pretraining, batch: Batch) -> Encoded:
+    """The clip and every stream with nothing hidden."""
+
+    def look(name: str, clip: Clip) -> Encoded:
+        own = batch.of(name)
+        tubelets = cut(own.video, clip)
+        mask = Mask.all_visible(len(own), clip.num_tubelets, tubelets.device)
+        tower = task.encoder if name == CLIP else task.towers[name]
+        given = (tubelets, mask.visible) if name == CLIP else (task.encoder, tubelets, mask.visible)
+        return Encoded(clip, own, mask, tubelets, tower(*given), teacher=task.ask_teacher(own, clip, name))
+
+    streams = {name: look(name, reads.clip) for name, reads in task.reads.items()}
+    return replace(look(CLIP, task.clip), streams=streams)
+
+
+def mean_image(video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b p"]:
+    return adaptive_avg_pool2d(video.float().mean(2), SIDE).flatten(1)
+
+
+@dataclass
+class Pairs:
+    """Of each head the vectors of both sides, batch by batch, and the small image of each stream."""
+
+    vectors: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    images: dict[str, list[Tensor]] = field(default_factory=dict)
+    groups: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def add(self, other: "Pairs") -> "Pairs":
+        for name, pairs in other.vectors.items():
+            self.vectors.setdefault(name, []).extend(pairs)
+        for name, images in other.images.items():
+            self.images.setdefault(name, []).extend(images)
+        self.groups += other.groups
+        self.failed += other.failed
+        return self
