@@ -110,7 +110,7 @@ def kinds(work: Path) -> dict[str, tuple[str, Callable[[], Any]]]:
         return found.schema.metadata, found.to_pydict()
 
     def clock() -> Any:
-        [path] = (work / "study" / "cells").glob("*/seconds.json")
+        [path] = (work / "study").rglob("seconds.json")
         found = Clock.of(path.parent)
         return found.seconds, found.processor
 
@@ -137,7 +137,7 @@ def kinds(work: Path) -> dict[str, tuple[str, Callable[[], Any]]]:
         "results.json": ("run/results.json", lambda: (read_results(run), RunRecord.read(run).results)),
         "failed.jsonl": ("c/failed.jsonl", lambda: Failures(corpus / "failed.jsonl").known),
         "trial of a study": ("study/finished/*.json", lambda: FinishedTrials(work / "study" / "finished").records),
-        "seconds.json": ("study/cells/*/seconds.json", clock),
+        "seconds.json": ("study/**/seconds.json", clock),
         "cached frames": ("c/frames/*/*/frames.bin", frames),
         "index of cached frames": ("c/frames/*/*/index.npz", frames),
         "about.json of cached frames": ("c/frames/*/*/about.json", frames),

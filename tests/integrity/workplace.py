@@ -17,7 +17,7 @@ from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast, Pixels
 from tubelet.recipes import Pretrain
-from tubelet.studies import Measure, Study, Way
+from tubelet.studies import Measure, Study, Variant
 from tubelet.types import Clip
 
 
@@ -41,11 +41,10 @@ def small():
     """One mask."""
     return Study(
         question="Which?",
-        ways={"tube": Way("masker=Tube masker.ratio=0.5 objectives.contrast.weight=0")},
-        differences=(),
+        variants={"tube": Variant("masker=Tube masker.ratio=0.5 objectives.contrast.weight=0")},
         recipe=f"{__file__}:both",
         seeds=1,
-        measures=(Measure("skill", "reconstruction", "skill"),),
+        measures=(Measure("R²", "reconstruction", "r2"),),
     )
 '''
 CAPTIONS = ("a red square", "a blue disc", "a red star", "a green square", "a red disc", "a blue star", "a ring", "x")
