@@ -1,11 +1,15 @@
 """The laws of the targets, each against a plain loop in NumPy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from tubelet.errors import RecipeError
 from tubelet.models.patches import MEAN, STD, cut, gather
-from tubelet.objectives.targets import Features, PerTubelet, Raw
+from tubelet.objectives import Sizes
+from tubelet.objectives.targets import Difference, Features, PerTubelet, Raw
 from tubelet.types import Batch, Clip, Encoded, Mask
 
 CLIP = Clip(frames=6, size=16, tubelet_frames=2, tubelet_size=8)
@@ -118,3 +122,37 @@ def test_where_all_the_teachers_tokens_are_one_their_spread_is_zero():
     scores = Features().score(torch.zeros(2, 6, 5), seen)
     assert scores.terms["std"] < 1e-6
     assert scores.baseline < 1e-9
+
+
+@pytest.mark.parametrize("clip", [CLIP, Clip(frames=6, size=16, tubelet_frames=3, tubelet_size=8)], ids=str)
+def test_a_difference_is_each_frame_of_a_tubelet_less_the_one_before_in_a_plain_loop(clip):
+    seen, target = seen_of(clip), Difference()
+    pixels = (seen.batch.video.numpy() / 255 - np.array(MEAN)[:, None, None, None]) / np.array(STD)[:, None, None, None]
+    width, errors, squares = target.width(Sizes(clip, 4)), [], []
+    prediction = torch.randn(*seen.mask.decode.shape, width, generator=torch.Generator().manual_seed(1))
+    time, side = clip.tubelet_frames, clip.tubelet_size
+    for index in range(2):
+        for number, where in enumerate(seen.mask.decode[index].tolist()):
+            step, row, column = np.unravel_index(where, clip.grid)
+            rows, columns = slice(row * side, (row + 1) * side), slice(column * side, (column + 1) * side)
+            change = [
+                pixels[index, colour, step * time + frame + 1, rows, columns]
+                - pixels[index, colour, step * time + frame, rows, columns]
+                for colour in range(3)
+                for frame in range(time - 1)
+            ]
+            wanted = np.stack(change).ravel()
+            errors.append(np.square(prediction[index, number].numpy() - wanted).mean())
+            squares.append(np.square(wanted).mean())
+    scores = target.score(prediction, seen)
+    np.testing.assert_allclose(scores.per_token.flatten(), errors, rtol=1e-4)
+    assert scores.baseline.item() == pytest.approx(np.mean(squares), rel=1e-4)
+
+
+def test_of_what_stands_still_the_difference_is_nothing_and_single_frames_have_none():
+    seen = seen_of()
+    still = seen.tubelets.unflatten(-1, (3, 2, -1))[:, :, :, :1].expand(-1, -1, -1, 2, -1).flatten(2)
+    scores = Difference().score(torch.zeros(*seen.mask.decode.shape, 3 * 8 * 8), replace(seen, tubelets=still))
+    assert scores.per_token.max() == scores.baseline == 0
+    with pytest.raises(RecipeError, match="2 frames or more"):
+        Difference().width(Sizes(Clip(frames=4, size=16, tubelet_frames=1, tubelet_size=8), 4))

@@ -1,11 +1,11 @@
-"""Random masks in space and time: ST-MAE and HVM-1, at the size of `miniature`."""
+"""Other targets, other masks: ST-MAE, HVM-1 and MotionMAE, at the size of `miniature`."""
 
 import chz
 
 from tubelet.maskers import Random
 from tubelet.models import Decoder
-from tubelet.objectives import Pixels
-from tubelet.objectives.targets import PerTubelet, Raw
+from tubelet.objectives import Pixels, Predict
+from tubelet.objectives.targets import Difference, PerTubelet, Raw
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.tiny import miniature
 
@@ -44,6 +44,20 @@ def hvm() -> Pretrain:
         objectives={"pixels": Pixels(target=Raw(), decoder=DECODER)},
         optim=chz.replace(base.optim, clip_norm=0.1),
     )
+
+
+def motion_mae() -> Pretrain:
+    """MotionMAE (Yang et al., 2022, arXiv 2210.04154): what frames show, and how they change.
+
+    tubelet pretrain motion_mae --on corpora/synth --out runs/motion_mae
+
+    From the abstract: beside the patches, the temporal difference of nearby frames is predicted. Ours: the mask, which
+    differences, equal weights, a decoder for each, the size.
+    Nothing that this recipe trains is measured here yet.
+    """
+    base = miniature()
+    motion = Predict(target=Difference(), decoder=DECODER)
+    return chz.replace(base, objectives={**base.objectives, "motion": motion})
 
 
 DECODER = Decoder(width=96, depth=1, heads=3, positions="grid")
