@@ -19,15 +19,16 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tubelet.errors import RecipeError
-from tubelet.maskers.base import TOKENS, Masker, Policy
+from tubelet.maskers.base import TOKENS, Per, Policy, Share
 from tubelet.models.blocks import Block, initialise
 from tubelet.seeds import gumbel
-from tubelet.types import Batch, Budget, Clip, Loss, Mask, floor_share
+from tubelet.types import Batch, Clip, Loss, Mask
 
 
 @chz.chz
-class Adaptive(Masker):
+class Adaptive(Share):
     needs: ClassVar[tuple[str, ...]] = (TOKENS,)
+    per: ClassVar[Per] = "clip"
 
     ratio: float = chz.field(default=0.95, doc="share of the clip's tubelets that is hidden")
     weight: float = chz.field(default=1e-4, doc="factor of the masker's own loss in the sum")
@@ -39,10 +40,6 @@ class Adaptive(Masker):
             raise RecipeError(f"masker.weight={self.weight} must be above 0; without learning take masker=Random")
         if self.heads < 1:
             raise RecipeError(f"masker.heads={self.heads} must be at least 1")
-
-    def budget(self, clip: Clip) -> Budget:
-        visible = floor_share(clip.num_tubelets, 1 - self.ratio)
-        return Budget(clip.num_tubelets - visible, "clip", clip.grid)
 
     def build(self, clip: Clip, width: int) -> "Sampler":
         return Sampler(self, clip, width)

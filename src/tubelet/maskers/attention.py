@@ -14,22 +14,19 @@ import chz
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tubelet.maskers.base import Masker
+from tubelet.maskers.base import Share
 from tubelet.seeds import gumbel
-from tubelet.types import Batch, Budget, Clip, floor_share
+from tubelet.types import Batch, Clip
 
 
 @chz.chz
-class Attention(Masker):
+class Attention(Share):
     needs: ClassVar[tuple[str, ...]] = ("attention",)
 
     ratio: float = chz.field(default=0.8, doc="share of every time step's tubelets that is hidden")
     pick: Literal["sample", "top"] = chz.field(
         default="sample", doc="show tubelets drawn by the attention they get, or those that get the most"
     )
-
-    def budget(self, clip: Clip) -> Budget:
-        return Budget(floor_share(clip.num_positions, self.ratio), "time_step", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

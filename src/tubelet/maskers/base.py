@@ -1,13 +1,13 @@
 """A masker scores every tubelet; the highest scores are hidden, exactly as many as its budget says."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import chz
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tubelet.types import Batch, Budget, Clip, Loss, Mask
+from tubelet.types import Batch, Budget, Clip, Loss, Mask, floor_share
 
 TOKENS = "tokens"  # stands in `needs` for what the model supplies: the patch embeddings of every tubelet
 
@@ -50,6 +50,23 @@ class Masker:
     def build(self, clip: Clip, width: int) -> "Policy | None":
         """What a learned masker draws with, for patch embeddings of this width; None where nothing is learned."""
         return None
+
+
+Per = Literal["clip", "time_step", "position"]
+
+
+@chz.chz
+class Share(Masker):
+    """A masker that hides a share of the clip's tubelets, of every time step's, or of the positions, floored; of the
+    whole clip it is the visible ones that are floored."""
+
+    per: ClassVar[Per] = "time_step"
+    ratio: float
+
+    def budget(self, clip: Clip) -> Budget:
+        if self.per == "clip":
+            return Budget(clip.num_tubelets - floor_share(clip.num_tubelets, 1 - self.ratio), "clip", clip.grid)
+        return Budget(floor_share(clip.num_positions, self.ratio), self.per, clip.grid)
 
 
 class Policy(nn.Module):

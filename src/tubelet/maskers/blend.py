@@ -14,14 +14,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tubelet.errors import RecipeError
-from tubelet.maskers.base import Masker
+from tubelet.maskers.base import Share
 from tubelet.maskers.soft import check_temperature, soften, standardise
 from tubelet.maskers.vectors import per_time_step, speed
-from tubelet.types import Batch, Budget, Clip, floor_share
+from tubelet.types import Batch, Clip
 
 
 @chz.chz
-class Blend(Masker):
+class Blend(Share):
     ratio: float = chz.field(default=0.6, doc="share of every time step's tubelets that is hidden")
     weights: Mapping[str, float] = chz.field(
         default_factory=lambda: {"text": 1.0, "motion": 1.0},
@@ -40,9 +40,6 @@ class Blend(Masker):
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
         return tuple(sorted(name for name, weight in self.weights.items() if weight))
-
-    def budget(self, clip: Clip) -> Budget:
-        return Budget(floor_share(clip.num_positions, self.ratio), "time_step", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

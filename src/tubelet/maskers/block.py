@@ -5,18 +5,21 @@ or trimmed to the count by distance to the nearest block edge. Invariant: hidden
 budget of exactly the union's size the union is what is hidden.
 """
 
+from typing import ClassVar
+
 import chz
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tubelet.maskers.base import Masker
+from tubelet.maskers.base import Per, Share
 from tubelet.maskers.boxes import distance_inside
 from tubelet.seeds import uniform
-from tubelet.types import Batch, Budget, Clip, floor_share
+from tubelet.types import Batch, Clip
 
 
 @chz.chz
-class Block(Masker):
+class Block(Share):
+    per: ClassVar[Per] = "position"
     ratio: float = chz.field(
         default=0.75, doc="share of the positions that is hidden, in every time step the same ones"
     )
@@ -24,9 +27,6 @@ class Block(Masker):
     scale: float = chz.field(default=0.15, doc="share of the positions that one block covers (V-JEPA: .15, .7)")
     smallest_aspect: float = chz.field(default=0.75, doc="smallest height over width of a block")
     largest_aspect: float = chz.field(default=1.5, doc="largest height over width of a block")
-
-    def budget(self, clip: Clip) -> Budget:
-        return Budget(floor_share(clip.num_positions, self.ratio), "position", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

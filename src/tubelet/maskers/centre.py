@@ -11,18 +11,16 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tubelet.maskers.base import Masker
-from tubelet.types import Batch, Budget, Clip, floor_share
+from tubelet.maskers.base import Per, Share
+from tubelet.types import Batch, Clip
 
 
 @chz.chz
-class Centre(Masker):
+class Centre(Share):
     random: ClassVar[bool] = False
+    per: ClassVar[Per] = "position"
 
     ratio: float = chz.field(default=0.6, doc="share of the positions that is hidden, in every time step the same ones")
-
-    def budget(self, clip: Clip) -> Budget:
-        return Budget(floor_share(clip.num_positions, self.ratio), "position", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from tubelet.errors import RecipeError
-from tubelet.maskers.base import Masker
+from tubelet.maskers.base import Share
 from tubelet.maskers.boxes import distance_inside
 from tubelet.maskers.vectors import Compensate, per_time_step, speed
-from tubelet.types import Batch, Budget, Clip, floor_share
+from tubelet.types import Batch, Clip
 
 
 @chz.chz
-class Motion(Masker):
+class Motion(Share):
     needs: ClassVar[tuple[str, ...]] = ("motion",)
 
     ratio: float = chz.field(default=0.75, doc="share of every time step's tubelets that is hidden")
@@ -46,9 +46,6 @@ class Motion(Masker):
             raise RecipeError(f"masker.box={self.box:g} must be a share of the positions, above 0 and at most 1")
         if not self.aspect > 0:
             raise RecipeError(f"masker.aspect={self.aspect:g} must be positive")
-
-    def budget(self, clip: Clip) -> Budget:
-        return Budget(floor_share(clip.num_positions, self.ratio), "time_step", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

@@ -11,20 +11,17 @@ import chz
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tubelet.maskers.base import Masker
+from tubelet.maskers.base import Share
 from tubelet.seeds import uniform
-from tubelet.types import Batch, Budget, Clip, floor_share
+from tubelet.types import Batch, Clip
 
 
 @chz.chz
-class Oracle(Masker):
+class Oracle(Share):
     needs: ClassVar[tuple[str, ...]] = ("oracle",)
 
     ratio: float = chz.field(default=0.6, doc="share of every time step's tubelets that is hidden")
     pick: Literal["top", "bottom"] = chz.field(default="top", doc="hide the subject first, or last")
-
-    def budget(self, clip: Clip) -> Budget:
-        return Budget(floor_share(clip.num_positions, self.ratio), "time_step", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

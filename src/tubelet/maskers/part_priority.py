@@ -18,14 +18,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from tubelet.errors import RecipeError
-from tubelet.maskers.base import Masker
+from tubelet.maskers.base import Per, Share
 from tubelet.seeds import fold, uniform
-from tubelet.types import Batch, Budget, Clip, floor_share
+from tubelet.types import Batch, Clip
 
 
 @chz.chz
-class PartPriority(Masker):
+class PartPriority(Share):
     needs: ClassVar[tuple[str, ...]] = ("parts",)
+    per: ClassVar[Per] = "clip"
 
     ratio: float = chz.field(default=0.9, doc="share of the clip's tubelets that is hidden")
     first: tuple[int, ...] = chz.field(
@@ -36,10 +37,6 @@ class PartPriority(Masker):
     def _each_once(self) -> None:
         if len(set(self.first)) < len(self.first) or min(self.first, default=0) < 0:
             raise RecipeError(f"masker.first={self.first} must name parts by their numbers, from 0, each once")
-
-    def budget(self, clip: Clip) -> Budget:
-        visible = floor_share(clip.num_tubelets, 1 - self.ratio)
-        return Budget(clip.num_tubelets - visible, "clip", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

@@ -14,21 +14,18 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from tubelet.maskers.base import Masker
+from tubelet.maskers.base import Per, Share
 from tubelet.seeds import fold, uniform
-from tubelet.types import Batch, Budget, Clip, floor_share
+from tubelet.types import Batch, Clip
 
 
 @chz.chz
-class Parts(Masker):
+class Parts(Share):
     needs: ClassVar[tuple[str, ...]] = ("parts",)
+    per: ClassVar[Per] = "clip"
 
     ratio: float = chz.field(default=0.75, doc="share of the clip's tubelets that is hidden")
     hard: bool = chz.field(default=False, doc="hide whole parts from the first step on")
-
-    def budget(self, clip: Clip) -> Budget:
-        visible = floor_share(clip.num_tubelets, 1 - self.ratio)
-        return Budget(clip.num_tubelets - visible, "clip", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

@@ -3,22 +3,21 @@
 Invariant: the visible count is floored.
 """
 
+from typing import ClassVar
+
 import chz
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tubelet.maskers.base import Masker
+from tubelet.maskers.base import Per, Share
 from tubelet.seeds import uniform
-from tubelet.types import Batch, Budget, Clip, floor_share
+from tubelet.types import Batch, Clip
 
 
 @chz.chz
-class Random(Masker):
+class Random(Share):
+    per: ClassVar[Per] = "clip"
     ratio: float = chz.field(default=0.9, doc="share of the clip's tubelets that is hidden")
-
-    def budget(self, clip: Clip) -> Budget:
-        visible = floor_share(clip.num_tubelets, 1 - self.ratio)
-        return Budget(clip.num_tubelets - visible, "clip", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

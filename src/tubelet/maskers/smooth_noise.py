@@ -9,19 +9,16 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tubelet.maskers.base import Masker
+from tubelet.maskers.base import Share
 from tubelet.seeds import uniform
-from tubelet.types import Batch, Budget, Clip, floor_share
+from tubelet.types import Batch, Clip
 
 
 @chz.chz
-class SmoothNoise(Masker):
+class SmoothNoise(Share):
     ratio: float = chz.field(default=0.75, doc="share of every time step's tubelets that is hidden")
     sigma_space: float = chz.field(default=1.5, doc="standard deviation of the blur in space, in positions")
     sigma_time: float = chz.field(default=1.5, doc="standard deviation of the blur in time, in time steps")
-
-    def budget(self, clip: Clip) -> Budget:
-        return Budget(floor_share(clip.num_positions, self.ratio), "time_step", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

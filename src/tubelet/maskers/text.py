@@ -10,14 +10,14 @@ import chz
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tubelet.maskers.base import Masker
+from tubelet.maskers.base import Share
 from tubelet.maskers.soft import check_temperature, soften
 from tubelet.seeds import uniform
-from tubelet.types import Batch, Budget, Clip, floor_share
+from tubelet.types import Batch, Clip
 
 
 @chz.chz
-class Text(Masker):
+class Text(Share):
     needs: ClassVar[tuple[str, ...]] = ("text",)
 
     ratio: float = chz.field(default=0.6, doc="share of every time step's tubelets that is hidden")
@@ -31,9 +31,6 @@ class Text(Masker):
     @chz.validate
     def _sensible(self) -> None:
         check_temperature(self.temperature)
-
-    def budget(self, clip: Clip) -> Budget:
-        return Budget(floor_share(clip.num_positions, self.ratio), "time_step", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

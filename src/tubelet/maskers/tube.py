@@ -3,21 +3,21 @@
 Invariant: hidden positions do not move.
 """
 
+from typing import ClassVar
+
 import chz
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tubelet.maskers.base import Masker
+from tubelet.maskers.base import Per, Share
 from tubelet.seeds import uniform
-from tubelet.types import Batch, Budget, Clip, floor_share
+from tubelet.types import Batch, Clip
 
 
 @chz.chz
-class Tube(Masker):
+class Tube(Share):
+    per: ClassVar[Per] = "position"
     ratio: float = chz.field(default=0.9, doc="share of the positions that is hidden, in every time step the same ones")
-
-    def budget(self, clip: Clip) -> Budget:
-        return Budget(floor_share(clip.num_positions, self.ratio), "position", clip.grid)
 
     def scores(
         self, batch: Batch, clip: Clip, key: Int64[Tensor, "b"], tokens: Float[Tensor, "b n d"] | None = None

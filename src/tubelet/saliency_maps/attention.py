@@ -6,7 +6,7 @@ SigLIP, averaged over heads. Start reading at `Attention`, or at `fill_attention
 
 from dataclasses import replace
 from functools import partial
-from typing import Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import chz
 import numpy as np
@@ -19,7 +19,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError, VideoError
 from tubelet.jobs.runner import Task, Work
 from tubelet.progress import Progress, silent
-from tubelet.saliency_maps.base import Filled, Map, Running, Source, fill_maps, task_of, usable
+from tubelet.saliency_maps.base import Filled, Map, Running, Source, fill_videos
 from tubelet.saliency_maps.frames import Frames, decode_piece, pieces
 from tubelet.saliency_maps.text import Rate, maps_per_second, rate_in_words
 from tubelet.stores.maps import MapsWriter
@@ -42,16 +42,14 @@ class Teacher(Protocol):
 class Attention(Source):
     """Where the class token of a CLIP, or the pooling probe of a SigLIP, attends in each frame."""
 
+    maps: ClassVar[tuple[str, ...]] = (NAME,)
+
     aligner: str | None = chz.field(default=None, doc="folder or hub name of a CLIP or SigLIP")
     reading: Literal["dense", "upsample"] = chz.field(
         default="dense",
         doc="dense, the frame enlarged until its tokens make the grid; upsample, tokens at its own size, interpolated",
     )
     rate: Rate = chz.field(default=None, doc="maps per second, or all frames (None: 4; all of the synthetic dataset)")
-
-    @property
-    def maps(self) -> tuple[str, ...]:
-        return (NAME,)
 
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
         rate = maps_per_second(self.rate, corpus)
@@ -68,13 +66,10 @@ def fill_attention(
     corpus: Corpus, teacher: Teacher, rate: float | None, running: Running | None = None, progress: Progress = silent
 ) -> Filled:
     """Maps of all usable videos; `rate` maps a second, or every frame (None)."""
-    videos = usable(corpus)
     method = {"teacher": teacher.identity, "rate": rate or "all"}
     with MapsWriter(corpus, NAME, "scalar", method) as maps:
-        has = {video.id: maps.has(video, "") for video in videos}
-        tasks = [task_of(video, pieces(video, rate)) for video in videos]
         work = Work(decode_piece, partial(attend, teacher=teacher), joined)
-        filled = fill_maps({NAME: maps}, videos, tasks, work, lambda task: has[task.name], running, progress)
+        filled = fill_videos(corpus, {NAME: maps}, partial(pieces, rate=rate), work, running, progress)
     return replace(filled, method=f"{teacher.identity}, {rate_in_words(rate)}", model=teacher.identity)
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "Running",
     "Source",
     "fill_maps",
+    "fill_videos",
     "silent",
     "single",
     "task_of",
@@ -58,12 +59,8 @@ class Filled:
 class Source:
     """A frozen config that says where saliency maps come from, and fills those of a corpus."""
 
+    maps: ClassVar[tuple[str, ...]]  # names of those that it writes
     remedy: ClassVar[str] = "repair the files and run this again (--retry-failed tries them as they are)"
-
-    @property
-    def maps(self) -> tuple[str, ...]:
-        """Names of the maps that it writes."""
-        raise NotImplementedError
 
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
         """Computes the maps that the usable videos of the corpus lack."""
@@ -113,6 +110,21 @@ def task_of(video: Video, pieces: Sequence[Any], about: Any = None) -> Task:
 def single(task: Task, found: list[Mapping[tuple[str, str], Map]]) -> Mapping[tuple[str, str], Map]:
     """The maps of a task of one piece."""
     return found[0]
+
+
+def fill_videos(
+    corpus: Corpus,
+    writers: Mapping[str, MapsWriter],
+    pieces: Callable[[Video], Sequence[Any]],
+    work: Work,
+    running: Running | None = None,
+    progress: Progress = silent,
+) -> Filled:
+    """Writes the maps, of no caption, of the usable videos that lack one of them. Tasks carry the frame rate."""
+    videos = usable(corpus)
+    has = {video.id: all(writer.has(video, "") for writer in writers.values()) for video in videos}
+    tasks = [task_of(video, pieces(video), video.fps) for video in videos]
+    return fill_maps(writers, videos, tasks, work, lambda task: has[task.name], running, progress)
 
 
 def fill_maps(

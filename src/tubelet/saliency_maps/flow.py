@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import chz
 import numpy as np
@@ -25,11 +26,9 @@ SIDE = 256  # pixels: larger frames are shrunk until their short side has so man
 class Flow(Cells):
     """Motion to the next frame, by optical flow."""
 
-    engine: Engine = chz.field(default_factory=Dis, doc="the estimator")
+    maps: ClassVar[tuple[str, ...]] = (NAME,)
 
-    @property
-    def maps(self) -> tuple[str, ...]:
-        return (NAME,)
+    engine: Engine = chz.field(default_factory=Dis, doc="the estimator")
 
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
         identity = dict(self.engine.identity)

@@ -41,7 +41,7 @@ class Imported(Source):
     files: tuple[str, ...] = chz.field(default=(), doc=".npy and .npz files, or folders of them, by commas")
 
     @property
-    def maps(self) -> tuple[str, ...]:
+    def maps(self) -> tuple[str, ...]:  # type: ignore[override]
         return (self.name,) if self.name else ()
 
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:

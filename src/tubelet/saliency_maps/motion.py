@@ -12,7 +12,7 @@ Frames and positions without vectors (key frames, intra-coded blocks) take those
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import chz
 import numpy as np
@@ -44,13 +44,11 @@ B_FRAME, KEY_FRAME = "B", "I"
 class Motion(Cells):
     """Motion to the next frame, from the motion vectors that the video codec stores."""
 
+    maps: ClassVar[tuple[str, ...]] = (NAME,)
+
     fallback: Engine = chz.field(
         default_factory=NoFlow, doc="optical flow for videos without motion vectors (NoFlow: they have no map)"
     )
-
-    @property
-    def maps(self) -> tuple[str, ...]:
-        return (NAME,)
 
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
         fallback = None if isinstance(self.fallback, NoFlow) else self.fallback

@@ -6,6 +6,7 @@ same throughout training) without its content. A map is a function of the video'
 
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import chz
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from tubelet.corpus.table import Corpus, Video
 from tubelet.jobs.runner import Work
 from tubelet.progress import Progress, silent
-from tubelet.saliency_maps.base import Cells, Filled, Map, Running, fill_maps, single, task_of, usable
+from tubelet.saliency_maps.base import Cells, Filled, Map, Running, fill_videos, single
 from tubelet.seeds import generator
 from tubelet.stores.maps import MapsWriter, map_grid
 
@@ -29,18 +30,13 @@ SECONDS = 0.25  # and in time
 class Noise(Cells):
     """Noise that is smooth in space and time: a control for guided masks."""
 
-    @property
-    def maps(self) -> tuple[str, ...]:
-        return (NAME,)
+    maps: ClassVar[tuple[str, ...]] = (NAME,)
 
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
-        videos = usable(corpus)
         method = {"cells": self.cells, "rate": RATE, "reach": REACH, "seconds": SECONDS}
         with MapsWriter(corpus, NAME, "scalar", method) as maps:
-            has = {video.id: maps.has(video, "") for video in videos}
-            tasks = [task_of(video, [video]) for video in videos]
             work = Work(partial(make, cells=self.cells), whole=single)
-            filled = fill_maps({NAME: maps}, videos, tasks, work, lambda task: has[task.name], running, progress)
+            filled = fill_videos(corpus, {NAME: maps}, lambda video: [video], work, running, progress)
         return replace(filled, method="noise seeded by the video's id")
 
 

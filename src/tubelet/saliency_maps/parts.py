@@ -4,23 +4,18 @@
 the distractors (2 and more), frame by frame. Start reading at `Parts`.
 """
 
-from dataclasses import replace
-from functools import partial
 from typing import ClassVar
 
 import chz
 import numpy as np
 
-from tubelet.corpus.table import Corpus
-from tubelet.errors import CorpusError, VideoError
-from tubelet.jobs.runner import Work
+from tubelet.corpus.table import Corpus, Video
 from tubelet.progress import Progress, silent
-from tubelet.saliency_maps.base import Cells, Filled, Map, Running, fill_maps, single, task_of, usable
-from tubelet.saliency_maps.oracle import Job, job
+from tubelet.saliency_maps.base import Cells, Filled, Running
+from tubelet.saliency_maps.oracle import Maps, Times, check_truth, fill_truth
 from tubelet.saliency_maps.vectors import to_cells
 from tubelet.stores.maps import MapsWriter, map_grid
-from tubelet.synthetic import VERSION, truth
-from tubelet.video.reader import timestamps
+from tubelet.synthetic import VERSION, Truth
 
 NAME = "parts"
 MOST = 5  # ground, subject, and as many distractors as a scene may have
@@ -30,32 +25,18 @@ MOST = 5  # ground, subject, and as many distractors as a scene may have
 class Parts(Cells):
     """Ground truth of the synthetic dataset: whose each cell is, the ground, the subject or a distractor."""
 
+    maps: ClassVar[tuple[str, ...]] = (NAME,)
     remedy: ClassVar[str] = "render the corpus again with `tubelet synth`"
 
-    @property
-    def maps(self) -> tuple[str, ...]:
-        return (NAME,)
-
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
-        if "synth" not in corpus.about:
-            raise CorpusError(f"{corpus.folder} has no ground truth; only corpora of `tubelet synth` have")
-        videos = usable(corpus)
+        check_truth(corpus)
         with MapsWriter(corpus, NAME, "parts", {"truth": VERSION, "cells": self.cells}, parts=MOST) as maps:
-            has = {video.id: maps.has(video, "") for video in videos}
-            tasks = [task_of(video, [job(corpus, video)]) for video in videos]
-            work = Work(partial(look_up, cells=self.cells), whole=single)
-            filled = fill_maps({NAME: maps}, videos, tasks, work, lambda task: has[task.name], running, progress)
-        return replace(filled, method="ground truth")
+            return fill_truth(corpus, {NAME: maps}, part_maps, self.cells, running, progress)
 
 
-def look_up(job: Job, cells: int) -> dict[tuple[str, str], Map]:
-    """The map of one clip."""
-    folder, name, path, _, reading = job
-    owner = truth(folder, name).owner
-    frames, height, width = owner.shape
-    times = timestamps(path, reading)
-    if len(times) != frames:
-        raise VideoError(f"the file holds {len(times)} frames and the ground truth {frames}")
+def part_maps(video: Video, known: Truth, times: Times, cells: int) -> Maps:
+    """Whose each cell is."""
+    _, height, width = known.owner.shape
     rows, columns = map_grid(height, width, cells)
-    shares = [to_cells((owner == part).astype(np.float32), rows, columns) for part in range(MOST)]
+    shares = [to_cells((known.owner == part).astype(np.float32), rows, columns) for part in range(MOST)]
     return {(NAME, ""): (np.stack(shares, axis=-1), times)}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import chz
 import numpy as np
@@ -38,6 +38,8 @@ Part = tuple[Float32[np.ndarray, "c t gh gw"], Float64[np.ndarray, "t"]]
 class Text(Source):
     """Similarity of each patch to each caption, by an aligner; caption embeddings too."""
 
+    maps: ClassVar[tuple[str, ...]] = (NAME,)
+
     aligner: str | None = chz.field(
         default=None, doc="an aligner's folder, or the folder or hub name of a CLIP or SigLIP (None: CORPUS/aligner)"
     )
@@ -56,10 +58,6 @@ class Text(Source):
         default=False, doc="captions of another video too, for the control data.captions.shuffled=True"
     )
     rate: Rate = chz.field(default=None, doc="maps per second, or all frames (None: 4; all of the synthetic dataset)")
-
-    @property
-    def maps(self) -> tuple[str, ...]:
-        return (NAME,)
 
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
         rate = maps_per_second(self.rate, corpus)

@@ -15,7 +15,7 @@ from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import VideoError
 from tubelet.jobs.runner import Task, Work
 from tubelet.progress import Progress, silent
-from tubelet.saliency_maps.base import Filled, Map, Running, fill_maps, task_of, usable
+from tubelet.saliency_maps.base import Filled, Map, Running, fill_videos
 from tubelet.saliency_maps.frames import Piece
 from tubelet.stores.maps import MapsWriter
 from tubelet.stores.resample import area_weights
@@ -36,12 +36,10 @@ def fill_vectors(
     progress: Progress = silent,
 ) -> Filled:
     """A vector map of every usable video: `look` reads its pieces in worker processes."""
-    videos = usable(corpus)
     with MapsWriter(corpus, name, "vector", method) as maps:
-        has = {video.id: maps.has(video, "") for video in videos}
-        tasks = [task_of(video, pieces(video), video.fps) for video in videos]
-        work = Work(look, whole=partial(joined, name=name))
-        return fill_maps({name: maps}, videos, tasks, work, lambda task: has[task.name], running, progress)
+        return fill_videos(
+            corpus, {name: maps}, pieces, Work(look, whole=partial(joined, name=name)), running, progress
+        )
 
 
 def joined(task: Task, parts: Sequence[Moving], name: str) -> dict[tuple[str, str], Map]:

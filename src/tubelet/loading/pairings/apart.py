@@ -37,8 +37,4 @@ class Apart(Pairing):
         later = self.order == "after" or (self.order == "any" and side >= 0.5)
         middle = float(drawn.times[0] + drawn.times[-1]) / 2
         times = frames_about(drawn, clip, middle + (gap if later else -gap), step_of(drawn))
-        if not self.own_crop:
-            return Shot(times, drawn.crop)
-        if rng is None:
-            return Shot(times, drawn.crop)
-        return Shot(times, self.augment.draw(rng, drawn.height, drawn.width), self.augment)
+        return drawn.shot(times, self.augment if self.own_crop else None, rng)

@@ -24,6 +24,12 @@ class Drawn:
     clip: Clip
     sampling: Sampling
 
+    def shot(self, times: Float64[np.ndarray, "t"], augment: Augment | None, rng: np.random.Generator | None) -> "Shot":
+        """These frames in a crop of their own, by `augment`; in the clip's crop where there is none, or no `rng`."""
+        if rng is None or augment is None:
+            return Shot(times, self.crop)
+        return Shot(times, augment.draw(rng, self.height, self.width), augment)
+
 
 @dataclass(frozen=True)
 class Shot:

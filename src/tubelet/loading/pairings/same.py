@@ -27,6 +27,4 @@ class Same(Pairing):
         if clip.frames != len(times) or self.pace != 1:
             middle = float(times[0] + times[-1]) / 2
             times = frames_about(drawn, clip, middle, self.pace * step_of(drawn))
-        if rng is None or self.augment is None:
-            return Shot(times, drawn.crop)
-        return Shot(times, self.augment.draw(rng, drawn.height, drawn.width), self.augment)
+        return drawn.shot(times, self.augment, rng)

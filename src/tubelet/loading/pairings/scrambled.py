@@ -31,6 +31,4 @@ class Scrambled(Pairing):
             times = drawn.times[order[np.arange(clip.frames) % count]]
         else:
             times = np.full(clip.frames, drawn.times[int(draw.integers(count))])
-        if rng is None or self.augment is None:
-            return Shot(times, drawn.crop)
-        return Shot(times, self.augment.draw(rng, drawn.height, drawn.width), self.augment)
+        return drawn.shot(times, self.augment, rng)
