@@ -19,7 +19,7 @@ from tubelet.recipes import RECIPES
 from tubelet.recipes.finetune import FINETUNES
 from tubelet.recipes.phases import resolve_phases
 from tubelet.runs.phases import check
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 README = DOCS.parent / "README.md"

@@ -16,7 +16,7 @@ import sys
 import types
 import typing
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -309,11 +309,11 @@ def misfit(value: Any, shape: Any, name: str = "") -> str | None:
         return None if any(misfit(value, one) is None for one in arguments) else mismatch(name, value, spelled(shape))
     if origin is Literal:
         return None if value in arguments else mismatch(name, value, spelled(shape))
-    if origin is list:
+    if origin in (list, Sequence):
         if not isinstance(value, list):
             return mismatch(name, value, "a list")
         return first_misfit([(item, arguments[0], f"{name}[{index}]") for index, item in enumerate(value)])
-    if origin is dict or shape is dict:
+    if origin in (dict, Mapping) or shape is dict:
         if not isinstance(value, dict):
             return mismatch(name, value, "an object")
         inner = arguments[1] if arguments else Any

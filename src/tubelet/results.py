@@ -1,12 +1,13 @@
 """What a run folder says: its recipe, its log, its results. Tables, pages, cards and studies are made from this alone.
 
 A `Metric` carries all that is needed to read it: its 95 % interval, what chance scores, its unit. A `Result` is what an
-evaluation found, with how it was measured. `RunRecord` is a whole run folder, `frame` the tidy table of many. Nothing
-here imports torch. Start reading at `Result`.
+evaluation found, with how it was measured. `RunRecord` is a whole run folder. Nothing here imports torch. Start
+reading at `Result`.
 """
 
 import html
 import math
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -19,7 +20,6 @@ from tubelet.files import lock, within
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
 RECIPE, LOG, RESULTS = "recipe.json", "log.jsonl", "results.json"
 FRACTION, RATIO, LOSS, RANK = "fraction", "ratio", "loss", "rank"  # units; any other word will do too
@@ -126,26 +126,21 @@ class Result:
 
     def _repr_html_(self) -> str:
         """A table a notebook shows, every text of it escaped."""
-        chance = any(metric.chance is not None for metric in self.metrics.values())
-        head = ["", *["value", "95 % interval"], *(["chance"] if chance else []), *self.baselines]
-        rows = [
-            [
-                name,
-                metric.text,
-                ", ".join(metric.bounds or ()),
-                *([shown(metric.chance, metric.unit) if metric.chance is not None else ""] if chance else []),
-                *(other.metrics[name].text if name in other.metrics else "" for other in self.baselines.values()),
-            ]
-            for name, metric in self.metrics.items()
-        ]
-        cells = [f"<th>{escaped(text)}</th>" for text in head]
-        body = ["".join(f"<td>{escaped(text)}</td>" for text in row) for row in rows]
-        notes = [*self.warnings, *self.notes]
-        return (
-            f"<table><caption>{escaped(self.title)}</caption><thead><tr>{''.join(cells)}</tr></thead>"
-            f"<tbody>{''.join(f'<tr>{row}</tr>' for row in body)}</tbody></table>"
-            + (f"<ul>{''.join(f'<li>{escaped(note)}</li>' for note in notes)}</ul>" if notes else "")
+        columns = {name: [metric.text, ", ".join(metric.bounds or ())] for name, metric in self.metrics.items()}
+        head = ["", "value", "95 % interval", *self.baselines]
+        if any(metric.chance is not None for metric in self.metrics.values()):
+            head.insert(3, "chance")
+            for name, metric in self.metrics.items():
+                columns[name].append("" if metric.chance is None else shown(metric.chance, metric.unit))
+        for name, cells in columns.items():
+            cells += (one.metrics[name].text if name in one.metrics else "" for one in self.baselines.values())
+        rows = [elements("td", [name, *cells]) for name, cells in columns.items()]
+        notes = elements("li", [*self.warnings, *self.notes])
+        table = (
+            f"<table><caption>{escaped(self.title)}</caption><thead><tr>{elements('th', head)}</tr></thead>"
+            f"<tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table>"
         )
+        return table + (f"<ul>{notes}</ul>" if notes else "")
 
     @property
     def title(self) -> str:
@@ -165,45 +160,25 @@ class Result:
     @classmethod
     def from_json(cls, said: Any) -> "Result":
         """`Damaged` where this is not what `to_json` writes."""
-        if fault := misfit(said, ResultJson):
-            raise Damaged(fault)
+        fault = misfit(said, dict[str, Any])
+        if fault or "metrics" not in said:
+            raise Damaged(fault or "it lacks metrics")
         known: Record = {}
-        for one in fields(cls):
-            if one.name in NESTED:
-                kind = Result if one.name == "baselines" else Metric
-                known[one.name] = {
-                    name: inside(name, kind.from_json, part) for name, part in said.get(one.name, {}).items()
-                }
-            elif one.name in said:
-                known[one.name] = tuple(said[one.name]) if isinstance(one.default, tuple) else said[one.name]
+        for one, shape in typing.get_type_hints(cls).items():
+            if one not in said:
+                continue
+            value = said[one]
+            if (fault := misfit(value, dict[str, dict[str, Any]] if one in NESTED else shape, one)) is not None:
+                raise Damaged(fault)
+            if one in NESTED:
+                kind = Result if one == "baselines" else Metric
+                known[one] = {name: inside(name, kind.from_json, part) for name, part in value.items()}
+            else:
+                known[one] = tuple(value) if isinstance(value, list) else value
         return cls(**known)
 
 
 NESTED = ("metrics", "references", "baselines")
-
-
-class ResultJson(TypedDict):
-    metrics: dict[str, dict[str, Any]]
-    protocol: NotRequired[dict[str, Any]]
-    counts: NotRequired[dict[str, Any]]
-    failed: NotRequired[dict[str, list[str]]]
-    classes: NotRequired[list[str]]
-    references: NotRequired[dict[str, dict[str, Any]]]
-    details: NotRequired[dict[str, dict[str, Any]]]
-    examples: NotRequired[dict[str, list[dict[str, Any]]]]
-    warnings: NotRequired[list[str]]
-    notes: NotRequired[list[str]]
-    baselines: NotRequired[dict[str, dict[str, Any]]]
-    evaluation: NotRequired[str]
-    settings: NotRequired[str]
-    corpus: NotRequired[dict[str, str]]
-    view: NotRequired[dict[str, Any]]
-    seed: NotRequired[int]
-    step: NotRequired[int]
-    trained_on: NotRequired[dict[str, list[str]]]
-    contamination: NotRequired[dict[str, Any]]
-    asked: NotRequired[dict[str, Any]]
-    versions: NotRequired[dict[str, str]]
 
 
 def inside(name: str, read: Callable[[Any], Any], said: Any) -> Any:
@@ -227,6 +202,10 @@ def lines(result: Result) -> list[str]:
 
 def escaped(text: str) -> str:
     return html.escape(one_line(text))
+
+
+def elements(tag: str, texts: Iterable[str]) -> str:
+    return "".join(f"<{tag}>{escaped(text)}</{tag}>" for text in texts)
 
 
 def read_results(run: Path) -> dict[str, Result]:
@@ -411,33 +390,3 @@ def distinct(folders: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return ["/".join(part) for part in parts]
-
-
-COLUMNS = (
-    "run", "entry", "protocol", "corpus", "baseline", "metric", "value", "low", "high", "chance", "unit", "step", "seed"
-)  # fmt: skip
-
-
-def frame(records: Iterable[RunRecord]) -> "pd.DataFrame":
-    """A row a metric of every entry of every run, and of every baseline (whose name stands in `baseline`)."""
-    import pandas as pd
-
-    rows = [
-        row
-        for record in records
-        for entry, result in record.results.items()
-        for row in rows_of(record.name, entry, result, record.seed)
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def rows_of(run: str, entry: str, result: Result, seed: int | None) -> list[tuple[Any, ...]]:
-    return [
-        (
-            run, entry, result.evaluation, result.corpus.get("name", ""), baseline, name, metric.value,
-            *(metric.interval or (math.nan, math.nan)), math.nan if metric.chance is None else metric.chance,
-            metric.unit, result.step, seed,
-        )
-        for baseline, one in {"": result, **result.baselines}.items()
-        for name, metric in one.metrics.items()
-    ]  # fmt: skip

@@ -13,7 +13,7 @@ from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import WeightsError
 from tubelet.stores.maps import Maps
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("PIL.Image")

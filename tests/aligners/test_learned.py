@@ -21,7 +21,7 @@ from tubelet.aligners.vocabulary import BUCKETS, Vocabulary
 from tubelet.checksums import write_json
 from tubelet.corpus.table import Corpus, Video, write_corpus
 from tubelet.errors import RecipeError, WeightsError
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 COLOURS = {"red": (230, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 240), "yellow": (240, 220, 40)}
 SMALL = SmallAlignerTraining(

@@ -8,7 +8,7 @@ import pytest
 
 from tubelet import cli
 from tubelet.corpus.table import Corpus, write_corpus
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 Run = Callable[..., tuple[int, str, str]]
 

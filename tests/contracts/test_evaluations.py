@@ -44,8 +44,8 @@ from tubelet.results import Result
 from tubelet.streams import Stream
 from tubelet.tasks import Pretraining
 from tubelet.types import Clip
-from tubelet.video.reader import write_video
 from tubelet.video.sampling import Sampling
+from tubelet.video.writer import write_video
 
 every_evaluation = pytest.mark.parametrize("evaluation_class", EVALUATIONS, ids=lambda c: c.name)
 every_probe = pytest.mark.parametrize(

@@ -28,8 +28,8 @@ from tubelet.seeds import generator
 from tubelet.streams import Own, Stream
 from tubelet.teachers import Momentum
 from tubelet.types import Clip
-from tubelet.video.reader import write_video
 from tubelet.video.sampling import Sampling
+from tubelet.video.writer import write_video
 
 every_pairing = pytest.mark.parametrize("pairing_class", PAIRINGS, ids=lambda c: c.__name__)
 SAMPLING = Sampling(stride=2)

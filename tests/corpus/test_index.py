@@ -17,7 +17,7 @@ from tubelet.corpus.listing import LISTS
 from tubelet.corpus.table import Corpus, assign_split
 from tubelet.errors import CorpusError
 from tubelet.jobs.runner import FAILED, Limits, Running
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -29,7 +29,7 @@ from tubelet.corpus.official import (
 from tubelet.corpus.official.base import annotation_files
 from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 Run = Callable[..., tuple[int, str, str]]
 UCF = [

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tubelet.corpus.table import Corpus
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 Index = Callable[..., tuple[int, str, str]]
 CLIPS = ("c00.mp4", "c01.mp4", "c02.mp4", "b/jump/001.mp4")

@@ -11,7 +11,7 @@ import pytest
 
 from tubelet import cli
 from tubelet.corpus.table import Corpus, assign_split
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tables.md"
 EXAMPLES = re.findall(

@@ -10,7 +10,7 @@ import pytest
 
 from support.bars import FPS, HEIGHT, WIDTH, moving
 from tubelet.corpus.table import Corpus, Video
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 Run = Callable[..., tuple[int, str, str]]
 

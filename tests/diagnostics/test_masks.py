@@ -13,14 +13,8 @@ from PIL import Image
 from tubelet import saliency_maps
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus
-from tubelet.diagnostics.masks import (
-    LEARNED,
-    Measured,
-    agreement,
-    drawn_crop,
-    masks,
-    plain_data,
-)
+from tubelet.diagnostics.mask_measures import Measured, agreement
+from tubelet.diagnostics.masks import LEARNED, drawn_crop, masks, plain_data
 from tubelet.diagnostics.truth import TrueClip, followed
 from tubelet.loading.augment import Augment
 from tubelet.loading.data import Data
@@ -30,8 +24,8 @@ from tubelet.recipes.pretrain import Pretrain
 from tubelet.synthetic import Size, Truth, truth, write_synth
 from tubelet.types import Clip
 from tubelet.video.crop import Crop
-from tubelet.video.reader import write_video
 from tubelet.video.sampling import Sampling
+from tubelet.video.writer import write_video
 
 CLIP = Clip(frames=8, size=48, tubelet_frames=2, tubelet_size=8)  # 4 6 6
 VIT = Vit(width=32, depth=1, heads=2)

@@ -11,7 +11,7 @@ from tubelet.evaluations import Context
 from tubelet.evaluations.baselines import MeanImage
 from tubelet.evaluations.duplicates import Shared, near_duplicates
 from tubelet.evaluations.features import Features
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 
 def scene(seed: int, shift: int = 0, light: float = 0.0, noise: int = 0) -> np.ndarray:

@@ -17,8 +17,8 @@ from tubelet.objectives import Pixels
 from tubelet.recipes import Pretrain
 from tubelet.results import read_results
 from tubelet.runs.pretrain import pretrain
-from tubelet.video.reader import write_video
 from tubelet.video.sampling import Sampling
+from tubelet.video.writer import write_video
 
 
 def make(folder, groups, labels=("dark", "light"), count=12):

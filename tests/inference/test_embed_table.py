@@ -14,8 +14,8 @@ from tubelet.jobs.runner import Running
 from tubelet.loading.data import Data
 from tubelet.models.encoder import Vit
 from tubelet.types import Clip
-from tubelet.video.reader import write_video
 from tubelet.video.sampling import Sampling
+from tubelet.video.writer import write_video
 
 DATA = Data(sampling=Sampling(stride=1))
 

@@ -24,8 +24,9 @@ from tubelet.recipes import Pretrain
 from tubelet.runs.folder import load_task
 from tubelet.runs.pretrain import pretrain
 from tubelet.types import Clip
-from tubelet.video.reader import read_span, write_video
+from tubelet.video.reader import read_span
 from tubelet.video.sampling import Sampling
+from tubelet.video.writer import write_video
 
 CONFIG = Pretrain(
     clip=Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=16),

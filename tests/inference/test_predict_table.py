@@ -18,7 +18,8 @@ from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.results import read_results
 from tubelet.runs.record import of_run
-from tubelet.video.reader import Reader, write_video
+from tubelet.video.reader import Reader
+from tubelet.video.writer import write_video
 
 RECIPE = """
 from tubelet.loading.data import Data

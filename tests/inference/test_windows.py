@@ -19,8 +19,9 @@ from tubelet.models.encoder import Vit
 from tubelet.types import Clip
 from tubelet.video.crop import Crop, crop_frames
 from tubelet.video.limits import Limits
-from tubelet.video.reader import read_span, write_video
+from tubelet.video.reader import read_span
 from tubelet.video.sampling import Sampling
+from tubelet.video.writer import write_video
 
 CLIP = Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=16)
 DATA = Data(sampling=Sampling(stride=2))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 RECIPE = '''
 from tubelet.corpus.captions import CaptionChoice

@@ -13,8 +13,8 @@ from tubelet.loading.finetune_augment import FinetuneAugment, erased
 from tubelet.loading.loader import train_batches
 from tubelet.loading.randaugment import RandAugment
 from tubelet.types import Clip
-from tubelet.video.reader import write_video
 from tubelet.video.sampling import Sampling
+from tubelet.video.writer import write_video
 
 CLIP = Clip(frames=4, size=32)
 

@@ -22,7 +22,7 @@ from tubelet.captioning import overview
 from tubelet.cli import main
 from tubelet.corpus.table import Caption
 from tubelet.diagnostics import aligner, maps, sheet
-from tubelet.diagnostics.masks import Measured, Picture
+from tubelet.diagnostics.mask_measures import Measured, Picture
 from tubelet.errors import RunError
 from tubelet.evaluations.trained_on import video_of
 from tubelet.inference import hits

@@ -26,7 +26,7 @@ from tubelet.results import Evaluated, Result, read_log_parts, read_results
 from tubelet.runs.division import Division
 from tubelet.runs.measure_test import best_weights
 from tubelet.runs.record import of_run
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 SMALL = (
     "tiny", "batch=4", "steps=12", "save_every=5", "evaluate_every=4", "log_every=1", "rates=0.3,0.1", "samples=50",

@@ -18,7 +18,7 @@ from tubelet.aligners.small import SmallAligner, Towers
 from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.corpus.index import index
 from tubelet.corpus.table import write_corpus
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 VIDEOS = 13
 

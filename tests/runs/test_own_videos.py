@@ -12,7 +12,7 @@ from PIL import Image
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus
 from tubelet.runs.record import of_run
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 VERBS = ["index", "align", "saliency", "pretrain", "evaluate", "finetune", "predict", "search", "export"]

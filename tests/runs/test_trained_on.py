@@ -11,7 +11,8 @@ from support.small_runs import make_corpus, pretrain
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.results import read_results
-from tubelet.video.reader import read_span, write_video
+from tubelet.video.reader import read_span
+from tubelet.video.writer import write_video
 
 FILE = "trained_on.parquet"
 SHORT = ("steps=2", "save_every=2")

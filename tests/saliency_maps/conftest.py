@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tubelet.corpus.table import Corpus, write_corpus
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 COLOURS = {"red": (230, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 240)}
 

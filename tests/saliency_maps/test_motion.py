@@ -23,7 +23,8 @@ from tubelet.saliency_maps.vectors import nearest_in_time
 from tubelet.stores.maps import Maps
 from tubelet.types import Clip
 from tubelet.video.crop import Crop
-from tubelet.video.reader import read_span, write_video
+from tubelet.video.reader import read_span
+from tubelet.video.writer import write_video
 
 PYRAMID = {"bf": "3", "b-pyramid": "normal"}
 ARRANGEMENTS = {

@@ -8,8 +8,8 @@ import pytest
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.loading.data import Data
 from tubelet.types import Clip
-from tubelet.video.reader import write_video
 from tubelet.video.sampling import Sampling
+from tubelet.video.writer import write_video
 
 
 @pytest.fixture(scope="session")

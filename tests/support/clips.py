@@ -9,7 +9,7 @@ from support.bars import FPS, FRAMES, HEIGHT, WIDTH, moving
 from tubelet import cli
 from tubelet.corpus.probe import probe
 from tubelet.corpus.table import Corpus, write_corpus
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from tubelet.corpus.probe import probe
 from tubelet.corpus.table import Corpus, Video, write_corpus
 from tubelet.saliency_maps.base import Engine
 from tubelet.video.crop import resize
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 HEIGHT, WIDTH = 96, 128
 

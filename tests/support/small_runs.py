@@ -18,7 +18,7 @@ from tubelet.corpus.table import Corpus, normalise_text, write_corpus
 from tubelet.log import read_log
 from tubelet.stores.embeddings import EmbeddingsWriter
 from tubelet.stores.maps import MapsWriter
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 RECIPE = '''
 from tubelet.corpus.captions import CaptionChoice

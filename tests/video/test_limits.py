@@ -18,8 +18,9 @@ from tubelet.loading.data import Data
 from tubelet.loading.loader import eval_batches, train_batches
 from tubelet.types import Clip
 from tubelet.video.limits import Limits, limited, within
-from tubelet.video.reader import Reader, read_frames, write_video
+from tubelet.video.reader import Reader, read_frames
 from tubelet.video.sampling import Sampling
+from tubelet.video.writer import write_video
 
 DATA = Data(sampling=Sampling(stride=1))
 CLIP = Clip(frames=4, size=32)

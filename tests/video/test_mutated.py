@@ -13,7 +13,7 @@ from tubelet.corpus.index import index
 from tubelet.jobs.runner import Limits, Running, Work, run_job
 from tubelet.saliency_maps.base import task_of
 from tubelet.saliency_maps.frames import decode_piece, pieces
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 GROWTH = 100.0  # MiB that a process may hold more at the end than after the first tenth
 

@@ -15,7 +15,8 @@ from support.bars import FPS, FRAMES, HEIGHT, WIDTH, moving
 from tubelet.corpus.probe import probe
 from tubelet.errors import VideoError
 from tubelet.video.limits import Undecodable
-from tubelet.video.reader import Reader, read_frames, read_span, timestamps, write_video
+from tubelet.video.reader import Reader, read_frames, read_span, timestamps
+from tubelet.video.writer import write_video
 
 
 def in_sequence(path: Path) -> tuple[list[float], list[np.ndarray]]:

@@ -23,8 +23,9 @@ from tubelet.loading.data import Data
 from tubelet.models.encoder import Vit
 from tubelet.types import Clip
 from tubelet.video.crop import Crop, crop_frames
-from tubelet.video.reader import open_reader, read_frames, read_span, write_video
+from tubelet.video.reader import open_reader, read_frames, read_span
 from tubelet.video.sampling import Sampling
+from tubelet.video.writer import write_video
 
 CODECS = {".jpg": ("mjpeg", "yuvj420p"), ".png": ("png", "rgb24"), ".bmp": ("bmp", "bgr24"), ".tif": ("tiff", "rgb24")}
 SHAPE = (12, 40, 48)

@@ -13,9 +13,10 @@ from tubelet.loading.data import Data
 from tubelet.loading.loader import eval_batches
 from tubelet.types import Clip
 from tubelet.video.crop import Crop, crop_frames
-from tubelet.video.reader import read_frames, timestamps, write_video
+from tubelet.video.reader import read_frames, timestamps
 from tubelet.video.sampling import Sampling
 from tubelet.video.views import CENTRE, View, parse, spread
+from tubelet.video.writer import write_video
 
 CLIP = Clip(frames=4, size=32)
 

@@ -14,7 +14,7 @@ from tubelet.corpus.table import write_corpus
 from tubelet.models.patches import position_table
 from tubelet.runs.folder import load_task, read_run_config
 from tubelet.runs.init import load_init_weights, resolve_init, source
-from tubelet.video.reader import write_video
+from tubelet.video.writer import write_video
 
 RECIPE = '''
 from tubelet.loading.data import Data

@@ -15,10 +15,11 @@ from jaxtyping import Float64
 
 from tubelet.errors import VideoError
 from tubelet.video.decoding import Decoding, open_video, pixel_aspect, turn_of
+from tubelet.video.file import AS_DECODED
 from tubelet.video.limits import Undecodable, regular_file
 from tubelet.video.order import in_order
 from tubelet.video.packets import Showing
-from tubelet.video.reader import AS_DECODED, SAME, Reader, frame_duration, open_reader, read_frames
+from tubelet.video.reader import SAME, Reader, frame_duration, open_reader, read_frames
 from tubelet.video.reading import FRAME_RATE, Reading, square_size
 from tubelet.video.sequences import Stills, is_sequence
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tubelet.checksums import write_json
 from tubelet.contact_sheet import Row, draw, resized, wrapped
-from tubelet.diagnostics.masks import Measured, Picture
+from tubelet.diagnostics.mask_measures import Measured, Picture
 from tubelet.log import versions
 from tubelet.runs.folder import hardware
 

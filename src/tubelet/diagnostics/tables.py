@@ -1,7 +1,7 @@
 """The figures of masks and of maps as tables of text: title, header, rows."""
 
 from tubelet.diagnostics.maps import MapMeasures
-from tubelet.diagnostics.masks import Measured
+from tubelet.diagnostics.mask_measures import Measured
 from tubelet.diagnostics.truth import AGAINST
 from tubelet.reports.tables import TextTable
 

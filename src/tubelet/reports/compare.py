@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from tubelet.errors import RunError
 from tubelet.escape import latex, markdown
 from tubelet.files import write_atomically
+from tubelet.reports.frame import frame
 from tubelet.reports.tables import known_as, pipes, rank_of, short, spelled, used
-from tubelet.results import FRACTION, Metric, Result, RunRecord, frame, read_runs, shown
+from tubelet.results import FRACTION, Metric, Result, RunRecord, read_runs, shown
 from tubelet.stats import Difference as OverSeeds
 from tubelet.stats import paired_t_test
 
@@ -90,7 +91,7 @@ class Comparison:
     values: dict[tuple[str, str], dict[str, Value]]  # metric -> method, baseline or "chance" -> value
     differences: list[Difference]  # of every method to the first
     unfair: list[str]
-    frame: "pd.DataFrame"  # of `tubelet.results.frame`, with a column `method`
+    frame: "pd.DataFrame"  # of `tubelet.reports.frame`, with a column `method`
 
     @property
     def others(self) -> list[str]:

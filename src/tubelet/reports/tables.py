@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tubelet.escape import markdown
-from tubelet.results import Metric, Record, Result, RunRecord, finite, frame, shown
+from tubelet.reports.frame import frame
+from tubelet.results import Metric, Record, Result, RunRecord, finite, shown
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -147,7 +147,7 @@ def is_done(folder: Path, split: str, index: int) -> bool:
 
 def write_clip(folder: Path, size: Size, clip: tuple[str, int]) -> None:
     """One clip: the video first, its truth last, each complete or absent."""
-    from tubelet.video.reader import write_video
+    from tubelet.video.writer import write_video
 
     split, index = clip
     rendered = render(index, size.seed, split, size.pixels, size.frames)
