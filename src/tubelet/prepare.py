@@ -14,7 +14,7 @@ from tubelet.aligners import finetuning
 from tubelet.aligners.base import Aligner, open_aligner, read_about
 from tubelet.aligners.clip import ClipAligner
 from tubelet.aligners.config import AlignerTraining, ClipFinetuning, SmallAlignerTraining
-from tubelet.aligners.examples import Examples, check_enough, check_sources, read_examples, with_texts
+from tubelet.aligners.examples import Examples, check_enough, read_examples, with_texts
 from tubelet.aligners.finetuning import opened, tune
 from tubelet.aligners.matching import Retrieval, retrieval
 from tubelet.aligners.small import SmallAligner
@@ -72,9 +72,9 @@ def align(
     trained for as many steps as fit into that time. An aligner of the same corpus and settings is not trained again;
     any other in the folder raises `CorpusError`, unless `force`. Interrupted, the same call resumes.
     """
-    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+    corpus = Corpus.of(corpus)
     settings, clip = training or SmallAlignerTraining(), None
-    check_sources(corpus, settings.sources)
+    corpus.check_sources(settings.sources)
     if isinstance(settings, ClipFinetuning):
         if seconds is not None:
             raise RecipeError("a time limit in seconds needs the small aligner; to fine-tune, give steps= instead")
@@ -226,7 +226,7 @@ def saliency(
     What exists is not computed again; a video that fails is in `failed` with its reason. Interrupted, the same call
     resumes. `running` sets the number of processes, their limits, and whether failed videos are tried again.
     """
-    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+    corpus = Corpus.of(corpus)
     filled = source.fill(corpus, running, progress)
     if isinstance(source, Text) and filled.model is not None:
         keep_with_series(corpus, aligner_folder(corpus, source.aligner), filled.model)

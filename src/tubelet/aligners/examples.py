@@ -147,9 +147,3 @@ def membership(examples: Examples) -> Bool[Tensor, "videos texts"]:
     for row, numbers in enumerate(examples.captions):
         table[row, numbers] = True
     return table
-
-
-def check_sources(corpus: Corpus, sources: Sequence[str]) -> None:
-    if unknown := set(sources) - set(corpus.sources):
-        there = ", ".join(corpus.sources) or "none"
-        raise CorpusError(f"{corpus.folder} has no captions of source {sorted(unknown)[0]!r}; it has: {there}")

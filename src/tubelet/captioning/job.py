@@ -57,7 +57,7 @@ def caption(
     there, `replace` leaves out those that have this source now, `filters` say which captions stay out. A `Captioning`
     holds all of it. A video that gets none is in `failed`, with the reason.
     """
-    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+    corpus = Corpus.of(corpus)
     job = (
         captioner
         if isinstance(captioner, Captioning)

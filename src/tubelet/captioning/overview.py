@@ -97,7 +97,7 @@ class Overview:
 
 def captions(corpus: Corpus | str | Path, source: str | None = None) -> Overview:
     """What the captions of a corpus are like, all of them or those of one source: coverage, lengths, words, faults."""
-    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+    corpus = Corpus.of(corpus)
     if not corpus.captions:
         raise CorpusError(
             f"{corpus.folder} has no captions; write some with `tubelet caption {corpus.folder} captioner=...`"

@@ -155,6 +155,11 @@ class Corpus:
             )
         return cls(folder, about)
 
+    @classmethod
+    def of(cls, corpus: "Corpus | str | Path") -> "Corpus":
+        """A corpus that is open, or that of a folder."""
+        return corpus if isinstance(corpus, Corpus) else cls.open(corpus)
+
     @property
     def name(self) -> str:
         return str(self.about["name"])
@@ -165,6 +170,15 @@ class Corpus:
         for row in rows:
             row["path"] = self.folder / row["path"]
         return [Video(row=number, **row) for number, row in enumerate(rows)]
+
+    @cached_property
+    def by_id(self) -> dict[str, Video]:
+        return {video.id: video for video in self.videos}
+
+    @cached_property
+    def label_of(self) -> dict[str, str]:
+        """By id, of the videos that have a label."""
+        return {video.id: video.label for video in self.videos if video.label}
 
     @cached_property
     def captions(self) -> list[Caption]:
@@ -189,6 +203,12 @@ class Corpus:
     def sources(self) -> list[str]:
         """The names of the caption sources, sorted."""
         return sorted({caption.source for caption in self.captions})
+
+    def check_sources(self, sources: Sequence[str]) -> None:
+        """`CorpusError` where no caption is of one of these."""
+        if unknown := set(sources) - set(self.sources):
+            there = ", ".join(self.sources) or "none"
+            raise CorpusError(f"{self.folder} has no captions of source {sorted(unknown)[0]!r}; it has: {there}")
 
     def fingerprint(self) -> str:
         """A hash of what both tables say; where the files lie does not enter."""

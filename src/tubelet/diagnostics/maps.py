@@ -105,7 +105,7 @@ def maps(
     `source` is that of the captions (`subject`, where it is there). Of so many `clips` of a split, `every` so many
     frames are measured.
     """
-    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+    corpus = Corpus.of(corpus)
     for name, value in (("every", every), ("clips", clips)):
         if value is not None and value < 1:
             raise RecipeError(f"--{name} must be at least 1, not {value}")

@@ -61,7 +61,7 @@ def masks(
     square. Maskers whose maps are missing, or that cannot hide their share of so small a clip, are left out and named
     in `left_out`. `CorpusError` where there is no clip, `RecipeError` where no masker is left.
     """
-    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+    corpus = Corpus.of(corpus)
     for name, value in (("clips", clips), ("pictures", pictures)):
         if value < 1:
             raise RecipeError(f"--{name} must be at least 1, not {value}")

@@ -46,7 +46,7 @@ def compare_words(
     progress: Progress = silent,
 ) -> Difference:
     """The same as `compare`, by words: fields of text maps ("aligner=CLIP"), and of clip and data ("clip.size=64")."""
-    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+    corpus = Corpus.of(corpus)
     if clips is not None and clips < 1:
         raise RecipeError(f"--clips must be at least 1, not {clips}")
     of_run = [word for word in words if word.partition("=")[0].partition(".")[0] in ("clip", "data")]

@@ -15,10 +15,10 @@ from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLED, POOLS, Features, outline_of
 from tubelet.evaluations.intervals import (
-    TOLD,
     Interval,
     bootstrap_weights,
     exact,
+    in_words,
     of_mean,
     percentiles,
     says_too_little,
@@ -106,7 +106,7 @@ class Probe(Evaluation):
                 "selected": selected,
                 "held_out_accuracy": accuracies,
                 "chance": CHANCE,
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole test groups; {TOLD}",
+                "intervals": in_words(self.samples, "whole test groups"),
                 "seed": context.seed,
             },
             counts={"train": all_train.counts(), "test": all_test.counts(), "selecting": selecting},

@@ -5,28 +5,24 @@ own (`complete`). Where the target is normalised by statistics that the hole hid
 take their place (ours), so nothing of the hole is ever looked at. Start reading at `complete`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, Literal
 
 import chz
-import numpy as np
 import torch
 from einops import repeat
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from tubelet.corpus.table import Video
 from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.features import choose
-from tubelet.evaluations.intervals import TOLD, of_mean
+from tubelet.evaluations.intervals import in_words
 from tubelet.evaluations.reconstruction import nearest_visible
-from tubelet.evaluations.tally import tallied
+from tubelet.evaluations.tally import Tally, tallied, task_of, videos_of
 from tubelet.maskers import Centre, Future, Masker, Random
 from tubelet.models.patches import cut, gather, join
 from tubelet.objectives.targets import PixelTarget
-from tubelet.results import Metric, Result
+from tubelet.results import Result
 from tubelet.seeds import key
 from tubelet.tasks import Pretraining
 from tubelet.types import CLIP, Batch, Clip, Encoded, Mask
@@ -106,74 +102,40 @@ class Completion(Evaluation):
         return flat.scatter_(1, hidden, True).unflatten(1, clip.grid)
 
     def run(self, context: Context) -> Result:
-        if context.task is None:
-            raise RecipeError("completion needs a run with the objective `pixels`, not an encoder alone")
+        task = task_of(context, self.name)
         if self.hole == "frame" and context.clip.grid[0] < 2:
             raise RecipeError("completion.hole=frame needs clips of two time steps or more; take hole=centre")
-        limit = min((n for n in (self.clips, context.limit) if n is not None), default=None)
-        videos = choose(context.corpus, self.split, limit, 0, context.data.where)
-        done = self.measure(context, videos)
-        values = {name: np.array(found) for name, found in done.psnr.items()}
-
-        def metric(name: str) -> Metric:
-            interval = of_mean(values[name], done.groups, seed=context.seed, samples=self.samples)
-            return Metric(float(values[name].mean()), interval, unit=DECIBEL)
-
+        videos, clips = videos_of(context, self.split, self.clips)
+        done = tallied(context, videos, "completions", partial(self.measure, task), Tally)
+        metrics = {
+            name: done.metric(done.array(name), DECIBEL, seed=context.seed, samples=self.samples)
+            for name in ("psnr", "copy_psnr", "blend_psnr")
+        }
         return Result(
-            metrics={"psnr": metric("psnr")},
-            references={"copy_psnr": metric("copy_psnr"), "blend_psnr": metric("blend_psnr")},
+            metrics={"psnr": metrics.pop("psnr")},
+            references=metrics,
             protocol={
-                "clips": f"one centre clip of {'every video' if limit is None else f'{len(videos)} videos'} of "
-                f"{self.split}",
+                "clips": clips,
                 "hole": self.hole if self.hole == "frame" else f"{self.hole}, {self.share:g} of the tubelets",
                 "psnr": "10 log10(255^2 / mean squared error of the pixels in the hole), the mean over clips",
                 "copy_psnr": "of copying, at the same place, the nearest frame in time that shows it (the earlier of "
                 "two); where none does, the nearest visible tubelet",
                 "blend_psnr": "of a linear blend in time of the frames before and after that show it, else of the copy",
                 "statistics": "a normalised target takes the mean and spread of the nearest visible tubelet",
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups; {TOLD}",
+                "intervals": in_words(self.samples),
             },
-            counts={self.split: {"used": len(done.groups), "failed": len(done.failed), "groups": len({*done.groups})}},
+            counts={self.split: done.counts()},
             failed={self.split: done.failed},
         )
 
-    def measure(self, context: Context, videos: list[Video]) -> "Completed":
-        task, done = context.task, Completed()
-        assert task is not None
-        group = {video.id: video.group for video in videos}
-        tallied(context, videos, "completions", lambda batch: self.measure_batch(task, batch, group), done.add)
-        return done
-
-    def measure_batch(self, task: Pretraining, batch: Batch, group: Mapping[str, str]) -> "Completed":
-        done = Completed(failed=[*batch.failed])
-        if not len(batch):
-            return done
-        hole = self.holes(batch, task.clip)
+    def measure(self, task: Pretraining, batch: Batch, done: Tally) -> None:
+        hole, video = self.holes(batch, task.clip), batch.video
         device = next(task.parameters()).device
-        video = batch.video
         found = {"psnr": complete(task, video.to(device), hole.to(device)).cpu()}
         found |= {"copy_psnr": copied(video, hole, task.clip), "blend_psnr": blended(video, hole, task.clip)}
         hidden = pixels_of(hole, task.clip)
         for name, other in found.items():
-            done.psnr[name] += psnr(video, other, hidden)
-        done.groups += [group[name] for name in batch.ids]
-        return done
-
-
-@dataclass
-class Completed:
-    """One number a clip."""
-
-    psnr: dict[str, list[float]] = field(default_factory=lambda: {"psnr": [], "copy_psnr": [], "blend_psnr": []})
-    groups: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-
-    def add(self, other: "Completed") -> "Completed":
-        for name, values in other.psnr.items():
-            self.psnr[name] += values
-        self.groups += other.groups
-        self.failed += other.failed
-        return self
+            done.values[name] += psnr(video, other, hidden)
 
 
 def psnr(video: Video3, other: Tensor, hidden: Bool[Tensor, "b t h w"]) -> list[float]:

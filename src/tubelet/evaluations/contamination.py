@@ -179,7 +179,7 @@ def named(names: list[str]) -> str:
 def share_that_names_the_label(corpus: Corpus, source: str | None, labels: Mapping[str, str] | None = None) -> float:
     """Of the videos with a label and a caption (of this source): the share whose captions name their own label."""
     if labels is None:
-        labels = {video.id: video.label for video in corpus.videos if video.label}
+        labels = corpus.label_of
     captions: dict[str, list[Caption]] = {}
     for caption in corpus.captions:
         if source is None or caption.source == source:

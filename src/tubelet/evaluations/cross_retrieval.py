@@ -8,6 +8,7 @@ A stream that in evaluation shows the clip's own pixels is left out. CrossVideoM
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import ClassVar
 
 import chz
@@ -16,13 +17,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from tubelet.corpus.table import Video
 from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import choose
-from tubelet.evaluations.intervals import TOLD
+from tubelet.evaluations.intervals import in_words
 from tubelet.evaluations.retrieval import Retrieval, chance, cosine
-from tubelet.evaluations.tally import tallied
+from tubelet.evaluations.tally import Tally, tallied
 from tubelet.models.patches import cut
 from tubelet.objectives.instance import InstanceContrastLoss
 from tubelet.results import Metric, Result
@@ -46,7 +46,10 @@ class CrossRetrieval(Evaluation):
                 "cross_retrieval needs a run that contrasts two streams, as objectives.views=InstanceContrast"
             )
         videos = choose(context.corpus, self.split, context.limit, context.seed, context.data.where)
-        done = self.measure(context, context.task, heads, videos)
+        done = tallied(
+            context, videos, "pairs", partial(measure_pairs, context.task, heads), Pairs,
+            streams={name: replace(reads, maps=()) for name, reads in context.task.reads.items()},
+        )  # fmt: skip
         right = torch.eye(len(done.groups), dtype=torch.bool)
         found: dict[str, Metric] = {}
         references: dict[str, Metric] = {}
@@ -76,43 +79,25 @@ class CrossRetrieval(Evaluation):
                 "streams": "as evaluation reads them: the middle of what is possible, not augmented",
                 "rank": "of the one right answer, from 1; wrong answers of equal score come before it",
                 "pixels": f"the same of mean images of {SIDE}x{SIDE} pixels, less their mean",
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups; {TOLD}",
+                "intervals": in_words(self.samples),
             },
-            counts={self.split: {"used": len(done.groups), "failed": len(done.failed), "groups": len({*done.groups})}},
+            counts={self.split: done.counts()},
             failed={self.split: done.failed},
             notes=notes,
         )
-
-    def measure(
-        self, context: Context, task: Pretraining, heads: Mapping[str, InstanceContrastLoss], videos: list[Video]
-    ) -> "Pairs":
-        done, group = Pairs(), {video.id: video.group for video in videos}
-        tallied(
-            context, videos, "pairs", lambda batch: measure_batch(task, heads, batch, group), done.add,
-            streams={name: replace(reads, maps=()) for name, reads in task.reads.items()},
-        )  # fmt: skip
-        return done
 
 
 def heads_of(task: Pretraining) -> dict[str, InstanceContrastLoss]:
     return {name: head for name, head in task.objectives.items() if isinstance(head, InstanceContrastLoss)}
 
 
-@torch.inference_mode()
-def measure_batch(
-    task: Pretraining, heads: Mapping[str, InstanceContrastLoss], batch: Batch, group: Mapping[str, str]
-) -> "Pairs":
-    done = Pairs(failed=[*batch.failed])
-    if not len(batch):
-        return done
+def measure_pairs(task: Pretraining, heads: Mapping[str, InstanceContrastLoss], batch: Batch, done: "Pairs") -> None:
     seen = look_at_all(task, batch.to(next(task.parameters()).device))
     for name, head in heads.items():
         first, second = head.views(seen)
         done.vectors[name] = [(first.cpu(), second.cpu())]
         for stream in head.config.of:
             done.images[stream] = [mean_image(batch.of(stream).video)]
-    done.groups += [group[name] for name in batch.ids]
-    return done
 
 
 def look_at_all(task: Pretraining, batch: Batch) -> Encoded:
@@ -135,19 +120,16 @@ def mean_image(video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b p"]:
 
 
 @dataclass
-class Pairs:
+class Pairs(Tally):
     """Of each head the vectors of both sides, batch by batch, and the small image of each stream."""
 
     vectors: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
     images: dict[str, list[Tensor]] = field(default_factory=dict)
-    groups: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
 
-    def add(self, other: "Pairs") -> "Pairs":
+    def add(self, other: Tally) -> None:
+        super().add(other)
+        assert isinstance(other, Pairs)
         for name, pairs in other.vectors.items():
             self.vectors.setdefault(name, []).extend(pairs)
         for name, images in other.images.items():
             self.images.setdefault(name, []).extend(images)
-        self.groups += other.groups
-        self.failed += other.failed
-        return self

@@ -37,7 +37,7 @@ class Shared:
 
     @classmethod
     def between(cls, corpus: Corpus, train: Features, test: Features) -> "Shared":
-        videos = {video.id: video for video in corpus.videos}
+        videos = corpus.by_id
         return cls(
             same_files([videos[name] for name in train.ids], [videos[name] for name in test.ids]),
             sorted(set(train.groups) & set(test.groups)),

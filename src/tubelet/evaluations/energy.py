@@ -5,27 +5,23 @@ smoothly is easy to reconstruct. `reconstruction_energy` is that loss; `Energy` 
 same clips with their frames shuffled, and from noise. Start reading at `reconstruction_energy`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import chz
-import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from tubelet.corpus.table import Video
 from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.features import choose
-from tubelet.evaluations.intervals import TOLD, of_mean
-from tubelet.evaluations.tally import tallied
+from tubelet.evaluations.intervals import in_words
+from tubelet.evaluations.tally import Tally, tallied, task_of, videos_of
 from tubelet.models.patches import cut, gather
 from tubelet.objectives.predict import PredictLoss
 from tubelet.objectives.targets import PerColour
 from tubelet.objectives.targets.base import EPS
-from tubelet.results import LOSS, Metric, Result
+from tubelet.results import LOSS, Result
 from tubelet.seeds import fold, key, uniform
 from tubelet.tasks import Pretraining
 from tubelet.types import CLIP, Batch, Encoded
@@ -72,70 +68,34 @@ class Energy(Evaluation):
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
 
     def run(self, context: Context) -> Result:
-        if context.task is None:
-            raise RecipeError("energy needs a run with the objective `pixels`, not an encoder alone")
-        limit = min((n for n in (self.clips, context.limit) if n is not None), default=None)
-        videos = choose(context.corpus, self.split, limit, 0, context.data.where)
-        done = self.measure(context, videos)
-        found = {name: np.array(values) for name, values in done.energy.items()}
+        task = task_of(context, self.name)
+        videos, clips = videos_of(context, self.split, self.clips)
+        done = tallied(context, videos, "energies", partial(measure, task), Tally)
+        found = {name: done.array(name) for name in VARIANTS}
         higher = {name: (found[name] > found["video"]).astype(float) for name in VARIANTS[1:]}
-
-        def metric(values: np.ndarray, unit: str) -> Metric:
-            interval = of_mean(values, done.groups, seed=context.seed, samples=self.samples)
-            return Metric(float(values.mean()), interval, unit=unit)
-
+        metric = partial(done.metric, seed=context.seed, samples=self.samples)
         return Result(
             metrics={
                 **{name: metric(values, LOSS) for name, values in found.items()},
                 **{f"{name}_above_video": metric(values, "fraction") for name, values in higher.items()},
             },
             protocol={
-                "clips": f"one centre clip of {'every video' if limit is None else f'{len(videos)} videos'} of "
-                f"{self.split}, masked by keys of the video's id",
+                "clips": f"{clips}, masked by keys of the video's id",
                 "energy": "mean squared error of normalised pixels over the decoded tubelets, the mean over clips",
                 "shuffled": "the same frames in an order drawn by a key; noise: uniform in 0-255",
                 "above_video": "the share of clips whose shuffled frames, or noise, have more energy than they",
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups; {TOLD}",
+                "intervals": in_words(self.samples),
             },
-            counts={self.split: {"used": len(done.groups), "failed": len(done.failed), "groups": len({*done.groups})}},
+            counts={self.split: done.counts()},
             failed={self.split: done.failed},
         )
 
-    def measure(self, context: Context, videos: list[Video]) -> "Energies":
-        task, done = context.task, Energies()
-        assert task is not None
-        group = {video.id: video.group for video in videos}
-        tallied(context, videos, "energies", lambda batch: measure_batch(task, batch, group), done.add)
-        return done
 
-
-@torch.inference_mode()
-def measure_batch(task: Pretraining, batch: Batch, group: Mapping[str, str]) -> "Energies":
-    done = Energies(failed=[*batch.failed])
-    if not len(batch):
-        return done
+def measure(task: Pretraining, batch: Batch, done: Tally) -> None:
     device = next(task.parameters()).device
     keys = torch.tensor([key(0, "energy of " + name) for name in batch.ids])
     order = uniform(fold(keys, "order"), task.clip.frames).argsort(1)
     shuffled = batch.video.gather(2, order[:, None, :, None, None].expand(batch.video.shape))
     noise = (256 * uniform(fold(keys, "noise"), batch.video[0].numel())).view(batch.video.shape).to(torch.uint8)
     for name, video in zip(VARIANTS, (batch.video, shuffled, noise), strict=True):
-        done.energy[name] += reconstruction_energy(task, video.to(device), keys.to(device)).tolist()
-    done.groups += [group[name] for name in batch.ids]
-    return done
-
-
-@dataclass
-class Energies:
-    """One number a clip."""
-
-    energy: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in VARIANTS})
-    groups: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-
-    def add(self, other: "Energies") -> "Energies":
-        for name, values in other.energy.items():
-            self.energy[name] += values
-        self.groups += other.groups
-        self.failed += other.failed
-        return self
+        done.values[name] += reconstruction_energy(task, video.to(device), keys.to(device)).tolist()

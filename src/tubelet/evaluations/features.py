@@ -77,7 +77,7 @@ class Features:
     def labelled(self, corpus: Corpus, labels: Mapping[str, str] | None = None) -> "Features":
         """With the labels of the table, or others by video id."""
         if labels is None:
-            labels = {video.id: video.label for video in corpus.videos if video.label}
+            labels = corpus.label_of
         classes = tuple(sorted(set(labels.values())))
         number = {name: i for i, name in enumerate(classes)}
         label = torch.tensor([number[labels[i]] if i in labels else -1 for i in self.ids], dtype=torch.int64)
@@ -124,7 +124,7 @@ def outline(videos: Sequence[Video], classes: Sequence[str]) -> Features:
 def outline_of(corpus: Corpus, data: Data, split: str, labels: Mapping[str, str] | None) -> Features:
     """The outline of those videos of a split that indexing could read."""
     if labels is None:
-        labels = {video.id: video.label for video in corpus.videos if video.label}
+        labels = corpus.label_of
     videos = [video for video in choose(corpus, split, None, 0, data.where) if video.status == "ok"]
     return outline([replace(video, label=labels.get(video.id)) for video in videos], sorted(set(labels.values())))
 

@@ -23,7 +23,7 @@ from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import WHAT, labelled, two_splits
 from tubelet.evaluations.features import POOLED, POOLS, Features
-from tubelet.evaluations.intervals import TOLD, of_mean
+from tubelet.evaluations.intervals import in_words, of_mean
 from tubelet.loading.data import Data
 from tubelet.results import Metric, Result
 from tubelet.seeds import generator
@@ -94,7 +94,7 @@ class FewShot(Evaluation):
                 "selection": "none: nothing is trained",
                 "episodes": self.episodes,
                 "queries": f"at most {self.queries} a class, of no group of the episode's support",
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups of query clips; {TOLD}",
+                "intervals": in_words(self.samples, "whole groups of query clips"),
                 "half_width": half_width,
                 "seed": context.seed,
             },

@@ -26,6 +26,11 @@ TOLD = (
 )
 
 
+def in_words(samples: int, what: str = "whole groups") -> str:
+    """How intervals were made, for a protocol."""
+    return f"95 %, {samples} bootstrap samples of {what}; {TOLD}"
+
+
 def bootstrap_weights(groups: int, *, seed: int, samples: int) -> Float64[np.ndarray, "{samples} {groups}"]:
     """How often each group is in each bootstrap sample."""
     chances = np.full(groups, 1 / groups)

@@ -1,5 +1,6 @@
 """Labels other than the table's: a column of a CSV or Parquet file, or of the truth beside the synthetic dataset."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,25 @@ def other_labels(
     if remarks is not None:
         remarks += [*table.remarks, *numbers_hint(list(labels.values())), use.summary()]
     return labels
+
+
+def labels_of(
+    corpus: Corpus,
+    labels: Mapping[str, str] | str | Path | None,
+    column: str | None,
+    strict: bool,
+    tell: Callable[[str], object] = lambda line: None,
+) -> Mapping[str, str] | None:
+    """The labels that are taken in place of the corpus's own: by id, of a table, or of the truth; None: its own."""
+    if isinstance(labels, Mapping):
+        return labels
+    if not (labels or column):
+        return None
+    remarks: list[str] = []
+    found = other_labels(corpus, Path(labels) if labels else None, column, remarks, strict)
+    for line in remarks:
+        tell(line)
+    return found
 
 
 def with_columns(table: Table, column: str | None) -> Table:

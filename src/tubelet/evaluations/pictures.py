@@ -22,7 +22,7 @@ def keep_thumbnails(corpus: Corpus, ids: Iterable[str], run: Path) -> Path:
 
     A video that cannot be read is left out.
     """
-    videos = {video.id: video for video in corpus.videos}
+    videos = corpus.by_id
     ids = list(dict.fromkeys(ids))
     before = load_thumbnails(run)
     kept = [] if before is None else [index for index, name in enumerate(before.ids) if name not in ids]

@@ -27,7 +27,7 @@ from tubelet.corpus.table import Corpus, Video
 from tubelet.distributed import map_over_ranks
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.intervals import TOLD, of_mean
+from tubelet.evaluations.intervals import in_words, of_mean
 from tubelet.files import within
 from tubelet.results import Metric, Result
 from tubelet.synthetic import truth
@@ -68,7 +68,7 @@ class Propagation(Evaluation):
         every = features.tokens
         if every.values[0].size != context.clip.num_tubelets * every.width:
             raise CorpusError("propagation needs a token for every position, and this gives one for a whole time step")
-        videos = {video.id: video for video in context.corpus.videos}
+        videos = context.corpus.by_id
 
         def follow(index: int) -> dict[str, float] | str:
             """What is measured of a clip, or why nothing is."""
@@ -113,7 +113,7 @@ class Propagation(Evaluation):
                 "still": "the same of the first mask, left where it is",
                 "grid": "the same of the truth, averaged over the patches of the grid",
                 "selection": "none: nothing is trained",
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups; {TOLD}",
+                "intervals": in_words(self.samples),
                 "seed": context.seed,
             },
             counts={self.split: {name: value for name, value in counts.items() if name != "unlabelled"}},

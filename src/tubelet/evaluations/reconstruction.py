@@ -9,8 +9,7 @@ the nearest visible tubelet costs is a property of the masks, not of the encoder
 A clip that cannot be read is named and counted; nothing takes its place.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -22,11 +21,9 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from tubelet.corpus.table import Video, normalise_text, number_texts
-from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.features import choose
-from tubelet.evaluations.intervals import TOLD, Interval, of_mean
-from tubelet.evaluations.tally import tallied
+from tubelet.evaluations.intervals import Interval, in_words, of_mean
+from tubelet.evaluations.tally import Tally, tallied, task_of, videos_of
 from tubelet.models.patches import gather
 from tubelet.reports.pictures import Samples, save
 from tubelet.results import LOSS, RATIO, Metric, Result
@@ -46,18 +43,19 @@ class Reconstruction(Evaluation):
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
 
     def run(self, context: Context) -> Result:
-        if context.task is None:
-            raise RecipeError("reconstruction needs a run with the objective `pixels`, not an encoder alone")
-        stream = CLIP if context.task.pixel_head is None else context.task.pixel_head.config.on[0]
-        masker = context.task.masker if stream == CLIP else context.task.streams[stream].masker
-        clip = context.task.clip_of(stream)
-        limit = min((n for n in (self.clips, context.limit) if n is not None), default=None)
-        videos = choose(context.corpus, self.split, limit, 0, context.data.where)
+        task = task_of(context, self.name)
+        stream = CLIP if task.pixel_head is None else task.pixel_head.config.on[0]
+        masker = task.masker if stream == CLIP else task.streams[stream].masker
+        clip = task.clip_of(stream)
+        videos, clips = videos_of(context, self.split, self.clips)
         shown = first_by_key([video for video in videos if video.status == "ok"], self.pictures)
-        done = measure(context, videos, {video.id for video in shown})
+        done = tallied(
+            context, videos, "reconstructions", partial(measure, context, task, {one.id for one in shown}), Measured,
+            needs=task.needs, text=bool(task.online_maps), streams=task.reads,
+        )  # fmt: skip
         if done.shown and context.pictures is not None:
             save(collect(done.shown, context), context.pictures)
-        loss, mean, copy = (np.array(values) for values in (done.loss, done.mean, done.copy))
+        loss, mean, copy = (done.array(name) for name in ("loss", "mean", "copy"))
         interval = partial(of_r2, mean=mean, groups=done.groups, seed=context.seed, samples=self.samples)
         return Result(
             metrics={
@@ -68,11 +66,10 @@ class Reconstruction(Evaluation):
                 "mean_prediction_loss": Metric(float(mean.mean()), unit=LOSS),
                 "copy_loss": Metric(float(copy.mean()), unit=LOSS),
                 "copy_r2": Metric(r2(copy, mean), interval(copy), unit=RATIO),
-                "flat": Metric(float(np.mean(done.flat))),
+                "flat": Metric(float(done.array("flat").mean())),
             },
             protocol={
-                "clips": f"one centre clip of {'every video' if limit is None else f'{len(videos)} videos'} of "
-                f"{self.split}, chosen and masked by keys of the video's id alone",
+                "clips": f"{clips}, chosen and masked by keys of the video's id alone",
                 "mask": f"{type(masker).__name__}, {done.hidden} of {clip.num_tubelets} tubelets "
                 f"hidden, {done.scored} scored",
                 "loss": "mean squared error of normalised pixels over the scored tubelets, mean over clips",
@@ -82,68 +79,36 @@ class Reconstruction(Evaluation):
                 "(distance in steps of the grid, ties to the lower index); copy_r2: 1 - copy_loss / "
                 "mean_prediction_loss. Properties of the masks and clips, whatever the encoder",
                 "flat": "the share of the scored tubelets that are of one colour",
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups; {TOLD}",
+                "intervals": in_words(self.samples),
             },
-            counts={
-                self.split: {
-                    "used": len(done.loss),
-                    "failed": len(done.failed),
-                    "short": done.short,
-                    "groups": len(set(done.groups)),
-                }
-            },
+            counts={self.split: done.counts()},
             failed={self.split: done.failed},
         )
 
 
 @dataclass
-class Measured:
+class Measured(Tally):
     """One number a clip, and whole clips for the pictures."""
 
-    loss: list[float]
-    mean: list[float]  # what predicting the mean costs
-    copy: list[float]  # what copying the nearest visible tubelet costs
-    flat: list[float]
-    groups: list[str]
-    failed: list[str]
-    shown: list[dict[str, Any]]
+    shown: list[dict[str, Any]] = field(default_factory=list)
     short: int = 0
     hidden: int = 0
     scored: int = 0
 
-    def add(self, other: "Measured") -> "Measured":
-        """The clips of another batch."""
-        for mine, more in (
-            (self.loss, other.loss), (self.mean, other.mean), (self.copy, other.copy),
-            (self.flat, other.flat), (self.groups, other.groups), (self.failed, other.failed),
-            (self.shown, other.shown),
-        ):  # fmt: skip
-            mine.extend(more)  # type: ignore[arg-type]
+    def add(self, other: Tally) -> None:
+        super().add(other)
+        assert isinstance(other, Measured)
+        self.shown += other.shown
         self.short += other.short
         self.hidden, self.scored = other.hidden or self.hidden, other.scored or self.scored
-        return self
+
+    def counts(self) -> dict[str, int]:
+        counts = super().counts()
+        return {"used": counts["used"], "failed": counts["failed"], "short": self.short, "groups": counts["groups"]}
 
 
-def measure(context: Context, videos: list[Video], shown: set[str]) -> Measured:
-    """Every clip through the task, in fp32, and its mode as it was."""
-    task = context.task
-    assert task is not None
-    group = {video.id: video.group for video in videos}
-    done = Measured([], [], [], [], [], [], [])
-    tallied(
-        context, videos, "reconstructions", lambda batch: measure_batch(context, task, batch, group, shown), done.add,
-        needs=task.needs, text=bool(task.online_maps), streams=task.reads,
-    )  # fmt: skip
-    return done
-
-
-@torch.inference_mode()
-def measure_batch(
-    context: Context, task: Pretraining, batch: Batch, group: Mapping[str, str], shown: set[str]
-) -> Measured:
-    done = Measured([], [], [], [], [], [*batch.failed], [])
-    if not len(batch):
-        return done
+def measure(context: Context, task: Pretraining, shown: set[str], batch: Batch, done: Measured) -> None:
+    """Of a batch: `mean` is what predicting the mean costs, `copy` what copying the nearest visible tubelet costs."""
     device = next(task.parameters()).device
     keyed = replace(batch, key=torch.tensor([key(0, "reconstruction of " + name) for name in batch.ids]))
     rebuilt = task.reconstruct(keyed.to(device))
@@ -152,17 +117,15 @@ def measure_batch(
     near = nearest_visible(mask, clip)
     target = rebuilt.target.values  # b q p
     copied = rebuilt.kind.standardise(gather(rebuilt.seen.tubelets, near), mask.decode, clip).values
-    done.loss += clip_means((rebuilt.prediction - target).square())
-    done.mean += clip_means(target.square())
-    done.copy += clip_means((copied - target).square())
-    done.flat += rebuilt.target.flat.float().mean(1).tolist()
-    done.groups += [group[name] for name in batch.ids]
+    done.values["loss"] += clip_means((rebuilt.prediction - target).square())
+    done.values["mean"] += clip_means(target.square())
+    done.values["copy"] += clip_means((copied - target).square())
+    done.values["flat"] += rebuilt.target.flat.float().mean(1).tolist()
     done.short += 0 if batch.short is None else int(batch.short.sum())
     done.hidden, done.scored = mask.hidden.shape[1], mask.decode.shape[1]
     for index, name in enumerate(batch.ids):
         if name in shown:
             done.shown.append(keep(index, keyed, rebuilt, near, context, done))
-    return done
 
 
 def clip_means(errors: Float[Tensor, "b q p"]) -> list[float]:
@@ -196,8 +159,8 @@ def keep(
         "prediction": rearrange(whole.half().cpu(), "q (c t y x) -> q t y x c", **inside).numpy(),
         "mean": rebuilt.target.mean[index].cpu().numpy(),
         "std": rebuilt.target.std[index].cpu().numpy(),
-        "loss": np.float64(done.loss[index]),
-        "mean_prediction_loss": np.float64(done.mean[index]),
+        "loss": np.float64(done.values["loss"][index]),
+        "mean_prediction_loss": np.float64(done.values["mean"][index]),
         "clip": np.array([clip.frames, clip.size, clip.tubelet_frames, clip.tubelet_size]),
         "ids": name,
         "captions": caption_of(batch, index, video, context),

@@ -210,7 +210,7 @@ def with_or_without_label(features: Features) -> dict[str, int]:
 
 def captions_of(corpus: Corpus, features: Features, source: str | None) -> list[list[Caption]]:
     """The captions of each video, in the order of the features."""
-    videos = {video.id: video for video in corpus.videos}
+    videos = corpus.by_id
     return [corpus.captions_of(videos[i], source) for i in features.ids]
 
 

@@ -16,7 +16,7 @@ from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import CHANCE, chance, measure_scores, with_chance
 from tubelet.evaluations.duplicates import Shared, looked_at
 from tubelet.evaluations.features import outline
-from tubelet.evaluations.intervals import TOLD
+from tubelet.evaluations.intervals import in_words
 from tubelet.evaluations.multiview import Scores, predict
 from tubelet.progress import named
 from tubelet.results import Result
@@ -60,7 +60,7 @@ class FineTuned(Evaluation):
         return {
             "test": f"{self.views} views (pieces x squares), softmax, then the mean, by video id",
             "chance": CHANCE,
-            "intervals": f"95 %, {self.samples} bootstrap samples of whole test groups; {TOLD}",
+            "intervals": in_words(self.samples, "whole test groups"),
         }
 
     def run(self, context: Context) -> Result:

@@ -20,7 +20,7 @@ from tubelet.corpus.table import normalise_text
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import measure_scores, with_chance
-from tubelet.evaluations.intervals import TOLD
+from tubelet.evaluations.intervals import in_words
 from tubelet.results import Result
 from tubelet.stores.embeddings import same_texts
 
@@ -77,7 +77,7 @@ class ZeroShot(Evaluation):
                 "prompts": f"{label_words(test.classes[0])!r} and {len(test.classes) - 1} others, "
                 f"by {aligner.identity}",
                 "selection": "none: nothing is trained",
-                "intervals": f"95 %, {self.samples} bootstrap samples of whole groups; {TOLD}",
+                "intervals": in_words(self.samples),
                 "seed": context.seed,
             },
             counts={self.split: every.counts()},

@@ -28,7 +28,7 @@ from tubelet.inference.hits import Hit, draw
 from tubelet.objectives.base import TextHead
 from tubelet.progress import Progress, silent
 from tubelet.results import Result, write_result
-from tubelet.runs.folder import load_task, read_run_config, weights_file
+from tubelet.runs.folder import corpus_of, load_task, read_run_config, weights_file
 from tubelet.runs.record import of_run
 from tubelet.runs.run import Run
 from tubelet.stores.embeddings import Embeddings, same_texts
@@ -112,10 +112,8 @@ def search(
     plan = read_run_config(folder)
     config, task = load_task(folder)
     home = plan.corpus["path"]
-    if not (on or home):
-        raise RunError(f"{folder} was imported and trained on no corpus here; name one with --on CORPUS")
+    corpus = corpus_of(folder, plan, on)
     task.to("cuda" if torch.cuda.is_available() else "cpu")
-    corpus = on if isinstance(on, Corpus) else Corpus.open(on or home)
     context = Context(
         encoder=task.encoder, corpus=corpus, clip=config.clip, data=config.data, task=task, texts=plan.texts,
         keep=folder / FOLDER, seed=config.seed, batch=batch, progress=progress,
@@ -129,7 +127,7 @@ def search(
         warnings += words_unlearned(text, embedder, trained_with)
         vector = text_vector(text, embedder, trained_with, *corpora, series=context.texts.series)
         features = context.features(split)
-        hits = nearest(head, features, vector, {video.id: video for video in corpus.videos}, top)
+        hits = nearest(head, features, vector, corpus.by_id, top)
     else:
         clip = clip_named(str(like), corpus)
         if clip.video is not None and clip.start is None:
@@ -236,7 +234,7 @@ class Asked:
 
 def clip_named(name: str, corpus: Corpus) -> Asked:
     """`FILE` or `ID`, or either with `@SECONDS`; a file or an id that has an @ in its own name is taken first."""
-    videos = {video.id: video for video in corpus.videos}
+    videos = corpus.by_id
     whole, _, after = name.rpartition("@")
     for text, start in ((name, None), (whole, after)):
         if text in videos or (text and Path(text).expanduser().exists()):
@@ -258,7 +256,7 @@ def alike(
 ) -> list[Hit]:
     """The clips whose features lie nearest to this one, by cosine after subtracting the mean of all that are searched,
     as kNN does; the clip that was asked for is not its own answer."""
-    videos = {video.id: video for video in corpus.videos}
+    videos = corpus.by_id
     bank = features.mean.double()
     shift = bank.mean(0) if len(bank) > 1 else torch.zeros_like(bank[0])
     score, order = (found[0] for found in neighbours(bank - shift, vector[None].double() - shift, len(bank)))

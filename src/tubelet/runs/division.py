@@ -37,7 +37,7 @@ class Division:
         """What `data` selects is trained on; `labels` (by id) in place of the table's. Nothing selects where nothing
         is held out, or there is one group and one of the `rates`."""
         if labels is None:
-            labels = {video.id: video.label for video in corpus.videos if video.label}
+            labels = corpus.label_of
         classes = tuple(sorted(set(labels.values())))
         split, trained_on = data.split, {video.id for video in data.select(corpus)}
         every = [replace(video, label=labels.get(video.id)) for video in corpus.videos]

@@ -15,6 +15,7 @@ from tubelet.corpus.estimate import size, spell
 from tubelet.corpus.table import Corpus, Video
 from tubelet.distributed import DistributedContext
 from tubelet.errors import TubeletError
+from tubelet.evaluations.labels import labels_of
 from tubelet.jobs.pool import cores
 from tubelet.loading.loader import train_batches
 from tubelet.progress import clock
@@ -22,8 +23,7 @@ from tubelet.recipes import resolve_recipe
 from tubelet.recipes.finetune import Finetune, resolve_finetune
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.division import Division
-from tubelet.runs.finetune import corpus_of, labels_of
-from tubelet.runs.folder import read_run_config
+from tubelet.runs.folder import corpus_of, read_run_config
 from tubelet.runs.init import resolve_init, resolve_teacher
 from tubelet.runs.pretrain import fresh
 from tubelet.stores.embeddings import Embeddings
@@ -68,8 +68,9 @@ def dry_run_finetune(
     strict: bool = False,
 ) -> list[str]:
     """The same of `tubelet finetune --dry-run`."""
-    _, config = resolve_finetune(Path(run), read_run_config(run).config, *words)
-    corpus = Corpus.open(corpus_of(Path(run), on))
+    origin = read_run_config(run)
+    _, config = resolve_finetune(Path(run), origin.config, *words)
+    corpus = corpus_of(Path(run), origin, on)
     context = DistributedContext.here(config.precision)
     given = labels_of(corpus, labels, label, strict)
     division = Division.of(corpus, config.data, given, config.labels_share, config.held_out, config.seed, config.grid)

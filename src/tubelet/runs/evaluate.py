@@ -14,7 +14,7 @@ from tubelet.checkpoint import checkpoint_step
 from tubelet.config import override
 from tubelet.corpus.table import Corpus
 from tubelet.distributed import is_rank0
-from tubelet.errors import CorpusError, OtherRankError, PartlyMeasured, RecipeError, RunError, TubeletError
+from tubelet.errors import CorpusError, OtherRankError, PartlyMeasured, RecipeError, TubeletError
 from tubelet.evaluations import EVALUATIONS, Context, Evaluation, Linear
 from tubelet.evaluations.baselines import BASELINES, ceiling, measured
 from tubelet.evaluations.cache import FOLDER
@@ -22,7 +22,7 @@ from tubelet.evaluations.contamination import Contamination
 from tubelet.evaluations.familiarity import Familiarity, write_familiarity
 from tubelet.evaluations.heads import FOLDER as CLASSIFIERS
 from tubelet.evaluations.heads import best_head, write_head
-from tubelet.evaluations.labels import other_labels
+from tubelet.evaluations.labels import labels_of
 from tubelet.evaluations.results import complete, entry_name, merge_result
 from tubelet.evaluations.trained_on import PROBES, TrainedOn
 from tubelet.evaluations.tuned import FineTuned, TunedContext
@@ -32,7 +32,7 @@ from tubelet.progress import Progress, silent
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.results import Result
-from tubelet.runs.folder import load_task, read_kind, read_run_config, read_run_config_of, weights_file
+from tubelet.runs.folder import corpus_of, load_task, read_kind, read_run_config, read_run_config_of, weights_file
 from tubelet.runs.record import of_probe, of_run
 from tubelet.runs.tuned import measured_anew, tuned_of
 
@@ -118,11 +118,9 @@ def measure(
     tuned = read_run_config_of(folder, Finetune).config if read_kind(folder) == "finetune" else None
     evaluations, data = choose(words, plan.config, tuned)
     wanted = baselines_named(baselines)
-    if not (on or plan.corpus["path"]):
-        raise RunError(f"{folder} was imported and trained on no corpus here; name one with --on CORPUS")
-    corpus = Corpus.open(Path(on or plan.corpus["path"]))
+    corpus = corpus_of(folder, plan, on)
     lines: list[str] = []
-    given = other_labels(corpus, Path(labels) if labels else None, label, lines, strict) if labels or label else None
+    given = labels_of(corpus, labels, label, strict, lines.append)
     column = (label or "label") if labels or label else None
     config, task = load_task(folder)
     step = checkpoint_step(weights_file(folder))

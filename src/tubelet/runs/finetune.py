@@ -14,7 +14,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.distributed import broadcast_from_rank0, is_rank0
 from tubelet.errors import RecipeError, RunError
 from tubelet.evaluations.contamination import Contamination
-from tubelet.evaluations.labels import other_labels
+from tubelet.evaluations.labels import labels_of
 from tubelet.evaluations.trained_on import TrainedOn
 from tubelet.progress import Progress, silent
 from tubelet.recipes.finetune import Finetune, resolve_finetune
@@ -24,6 +24,7 @@ from tubelet.runs.folder import (
     CLASSIFIER,
     RunConfig,
     RunLock,
+    corpus_of,
     read_run_config,
     weights_file,
     where,
@@ -70,9 +71,8 @@ def finetune(
             f"held_out=0 leaves no clips to select one of the learning rates {', '.join(map(str, rates))} on; give "
             f"one, as optim.base_lr={rates[0]}"
         )
-    on = corpus_of(source, on)
     with session(config.precision, tell, progress) as ranks:
-        corpus, tell = Corpus.open(on), ranks.tell
+        corpus, tell = corpus_of(source, origin, on), ranks.tell
         given = labels_of(corpus, labels, label, strict, tell)
         division = Division.of(corpus, config.data, given, config.labels_share, config.held_out, config.seed, rates)
         contamination = Contamination.of(
@@ -120,33 +120,6 @@ def finetune(
             finish(folder, trained_on, corpus, tell)
             conclude(kept, division, contamination, chosen, folder)
         return Run(folder)
-
-
-def corpus_of(run: Path, on: Path | str | Corpus | None) -> Path:
-    """The corpus that is named, else that of the run."""
-    if not (path := on or read_run_config(run).corpus["path"]):
-        raise RunError(f"{run} was imported and trained on no corpus here; name one with --on CORPUS")
-    return Path(path)
-
-
-def labels_of(
-    corpus: Corpus,
-    labels: Mapping[str, str] | str | Path | None,
-    label: str | None,
-    strict: bool,
-    tell: Tell = quiet,
-) -> Mapping[str, str] | None:
-    """The labels that stand in place of the corpus's own: as they are, of a table, or a column of the truth of the
-    synthetic dataset."""
-    if isinstance(labels, Mapping):
-        return labels
-    if not (labels or label):
-        return None
-    said: list[str] = []
-    found = other_labels(corpus, Path(labels) if labels else None, label, said, strict)
-    for line in said:
-        tell(line)
-    return found
 
 
 def fingerprint(run: Path) -> str:

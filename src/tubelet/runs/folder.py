@@ -113,6 +113,13 @@ def where(corpus: Corpus) -> dict[str, str]:
     return {"path": str(corpus.folder.resolve()), "name": corpus.name, "fingerprint": corpus.fingerprint()}
 
 
+def corpus_of(run: Path, recorded: RunConfig[Any], on: str | os.PathLike[str] | None = None) -> Corpus:
+    """The corpus that is named, else that of the run."""
+    if not (path := on or recorded.corpus["path"]):
+        raise RunError(f"{run} was imported and trained on no corpus here; name one with --on CORPUS")
+    return Corpus.open(Path(path))
+
+
 def series_in_use(corpus: Corpus, config: Pretrain) -> dict[str, str]:
     """The series of maps and embeddings that training reads; those that are missing are the loader's to name."""
     kept = [name for name in config.maps if not (config.online_text and name == "text")]

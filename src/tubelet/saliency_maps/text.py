@@ -142,9 +142,7 @@ def fill_text(
 
 def captioned(corpus: Corpus, sources: Sequence[str], shuffled_captions: bool = False) -> list[tuple[Video, list[str]]]:
     """Every usable video that has captions, with their distinct normalised texts (and those of another video)."""
-    if unknown := set(sources) - set(corpus.sources):
-        there = ", ".join(corpus.sources) or "none"
-        raise CorpusError(f"{corpus.folder} has no captions of source {sorted(unknown)[0]!r}; it has: {there}")
+    corpus.check_sources(sources)
     found, videos = [], corpus.select("all")
     borrowed: dict[int, list[Caption]] = {}
     asked: list[str | None] = [*sources] or [None]

@@ -96,7 +96,7 @@ class Opened:
         study, name, out = declares(), declares.__name__, Path(out)
         if recipe:
             study, name = replace(study, recipe=recipe), f"{name}-{find(recipe, RECIPES)[1].__name__}"
-        corpus = on if isinstance(on, Corpus) else Corpus.open(Path(on))
+        corpus = Corpus.of(on)
         numbers = list(range(study.seeds) if seeds is None else dict.fromkeys(seeds))
         every = trials_of(name, study, corpus, numbers)
         folder = Path(trials) if trials else out / "finished"
