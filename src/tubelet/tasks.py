@@ -253,7 +253,7 @@ class Classification(Trainable):
     def forward(self, batch: Batch) -> Step:
         assert batch.label is not None
         mixed = self.mix(batch.video, batch.label, self.classes)
-        loss = soft_cross_entropy(self.model(mixed.video).float(), mixed.target)
+        loss = -(mixed.target * self.model(mixed.video).float().log_softmax(1)).sum(1).mean()
         uniform = loss.new_tensor(math.log(self.classes))  # what equal scores cost
         return Step(loss, {"cross_entropy": loss.detach(), "cross_entropy.baseline": uniform})
 
@@ -268,7 +268,3 @@ class Classification(Trainable):
     def tested(self) -> Classifier:
         """The weights that are measured and kept: the average where there is one."""
         return self.model if self.average is None else self.average.model  # type: ignore[return-value]
-
-
-def soft_cross_entropy(scores: Float[Tensor, "b classes"], target: Float[Tensor, "b classes"]) -> Float[Tensor, ""]:
-    return -(target * scores.log_softmax(1)).sum(1).mean()

@@ -8,7 +8,7 @@ import torch
 from tubelet.errors import CorpusError
 from tubelet.evaluations import Context
 from tubelet.evaluations.baselines import MeanImage, mean_image, untrained
-from tubelet.evaluations.features import Settings, extract
+from tubelet.evaluations.features import Extraction, extract
 from tubelet.loading.loader import eval_batches
 from tubelet.models.encoder import Vit
 
@@ -20,7 +20,7 @@ def encoder(clip):
 
 
 def test_features_are_the_means_of_the_tokens_and_of_each_time_step(small, clip, data, encoder):
-    features = extract(encoder, small, clip, data, "train", Settings(batch=7))
+    features = extract(Extraction(encoder, small, clip, data, batch=7), "train")
     [batch] = eval_batches(small, small.select("train"), clip, data, batch=100)
     with torch.no_grad():
         tokens = encoder.encode(batch.video)
@@ -77,21 +77,21 @@ def test_features_are_computed_once_and_kept_by_all_that_decides_them(small, cli
 
 def test_the_encoder_is_left_in_the_mode_it_was_in(small, clip, data, encoder):
     encoder.train()
-    extract(encoder, small, clip, data, "train")
+    extract(Extraction(encoder, small, clip, data), "train")
     assert encoder.training
     assert all(p.grad is None for p in encoder.parameters())
 
 
 def test_a_glance_takes_a_fixed_choice_of_videos(small, clip, data, encoder):
-    some = extract(encoder, small, clip, data, "train", Settings(limit=9))
+    some = extract(Extraction(encoder, small, clip, data, limit=9), "train")
     assert len(some) == 9
-    assert some.ids == extract(encoder, small, clip, data, "train", Settings(limit=9)).ids
-    assert set(some.ids) <= set(extract(encoder, small, clip, data, "train", Settings(limit=12)).ids)
+    assert some.ids == extract(Extraction(encoder, small, clip, data, limit=9), "train").ids
+    assert set(some.ids) <= set(extract(Extraction(encoder, small, clip, data, limit=12), "train").ids)
 
 
 def test_a_split_that_is_not_there_is_one_line_that_names_those_that_are(small, clip, data, encoder):
     with pytest.raises(CorpusError, match=r"'validation'.*test, train"):
-        extract(encoder, small, clip, data, "validation")
+        extract(Extraction(encoder, small, clip, data), "validation")
 
 
 def test_other_labels_take_the_place_of_the_tables(small, clip, data, encoder):

@@ -40,7 +40,7 @@ def open_aligner(name: str | Path, reading: str = "dense", scorer: str = "raw") 
     from tubelet.aligners.small import SmallAligner
 
     folder = Path(name).expanduser()
-    if (folder / "aligner.json").is_file() and not tuned(folder):
+    if (folder / "aligner.json").is_file() and "family" not in read_about(folder):
         return SmallAligner.load(folder)
     if folder.exists() and not (folder / "config.json").is_file():
         raise WeightsError(
@@ -50,11 +50,6 @@ def open_aligner(name: str | Path, reading: str = "dense", scorer: str = "raw") 
 
     verify_files(folder)
     return load(str(folder if folder.exists() else name), reading, scorer)
-
-
-def tuned(folder: Path) -> bool:
-    """Whether the aligner in this folder is a CLIP or SigLIP that `tubelet align --from` trained."""
-    return "family" in read_about(folder)
 
 
 class About(TypedDict):

@@ -193,12 +193,10 @@ class Kept:
     def __init__(self, corpus: Corpus, about: Mapping[str, Any]) -> None:
         self.writer = Writer(series_folder(corpus.folder / "captions", about), about, SCHEMA)
         self.texts: dict[bytes, list[tuple[str, float | None]]] = {}
-        self.files: dict[tuple[str, int, int], bytes] = {}
+        self.files = self.writer.series.digests()
         self.keys: dict[str, bytes | None] = {}
-        columns = ("key", "video", "size", "modified", "content", "texts", "times")
-        for key, video, size, modified, content, texts, times in self.writer.series.columns(*columns):
+        for key, texts, times in self.writer.series.columns("key", "texts", "times"):
             self.texts[key] = list(zip(texts, times, strict=True))
-            self.files[video, size, modified] = content
 
     def key(self, video: Video) -> bytes | None:
         if video.id not in self.keys:

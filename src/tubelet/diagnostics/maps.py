@@ -308,7 +308,22 @@ def write_maps(measured: MapMeasures, folder: str | Path) -> tuple[Path, Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = folder / "maps.json", folder / "maps.png"
-    write_json(files[0], as_json(measured))
+    write_json(
+        files[0],
+        {
+            "protocol": measured.protocol,
+            "areas": plain(measured.table()),
+            "trained": measured.trained,
+            "clips": [
+                {
+                    "video": video,
+                    "camera": camera,
+                    "areas": plain({row: {a: mine[a][n] for a in AGAINST} for row, mine in measured.areas.items()}),
+                }
+                for n, (video, camera) in enumerate(zip(measured.videos, measured.cameras, strict=True))
+            ],
+        },
+    )
     write_sheet(measured, files[1])
     return files
 
@@ -326,20 +341,3 @@ def write_sheet(measured: MapMeasures, path: Path, columns: int = 4) -> None:
     names = ("frames", "map", "truth")
     header = [[name] if index == 0 else [] for name in names for index in range(columns)]
     draw(rows, path, header, gap=3)
-
-
-def as_json(measured: MapMeasures) -> Mapping[str, Any]:
-    """The table, the protocol and every clip's areas; NaN as null."""
-    return {
-        "protocol": measured.protocol,
-        "areas": plain(measured.table()),
-        "trained": measured.trained,
-        "clips": [
-            {
-                "video": video,
-                "camera": camera,
-                "areas": plain({row: {a: mine[a][n] for a in AGAINST} for row, mine in measured.areas.items()}),
-            }
-            for n, (video, camera) in enumerate(zip(measured.videos, measured.cameras, strict=True))
-        ],
-    }

@@ -11,7 +11,7 @@ from torch import nn
 
 from tubelet.corpus.table import Corpus
 from tubelet.distributed import is_rank0
-from tubelet.evaluations.features import Features, Settings, Tokens, extract, extract_tokens
+from tubelet.evaluations.features import Extraction, Features, Tokens, extract, extract_tokens
 from tubelet.loading.data import Data
 from tubelet.progress import Progress, silent
 from tubelet.results import Result
@@ -48,7 +48,7 @@ class Context:
 
     def unlabelled(self, split: str) -> Features:
         if split not in self.computed:
-            self.computed[split] = extract(*self.source, split, self.settings)
+            self.computed[split] = extract(self.extraction, split)
         return self.computed[split]
 
     def with_tokens(self, split: str, side: int | None = None) -> Features:
@@ -56,7 +56,7 @@ class Context:
         features = self.features(split)
         if features.tokens is not None:
             return features
-        rows = extract_tokens(*self.source, split, side, self.settings)
+        rows = extract_tokens(self.extraction, split, side)
         index = torch.tensor([position for position, name in enumerate(features.ids) if name in rows])
         values = tuple(rows[name].parts["tokens"] for name in features.ids if name in rows)
         width = features.temporal_concat.shape[1] // self.clip.grid[0]
@@ -68,12 +68,10 @@ class Context:
         return self.folder if is_rank0() else None
 
     @property
-    def source(self) -> tuple[nn.Module, Corpus, Clip, Data]:
-        return self.encoder, self.corpus, self.clip, self.data
-
-    @property
-    def settings(self) -> Settings:
-        return Settings(self.batch, self.limit, self.seed, self.keep, self.progress)
+    def extraction(self) -> Extraction:
+        return Extraction(
+            self.encoder, self.corpus, self.clip, self.data, self.batch, self.limit, self.seed, self.keep, self.progress
+        )
 
     @property
     def identity(self) -> dict[str, str]:

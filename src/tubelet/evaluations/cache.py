@@ -24,7 +24,7 @@ from tubelet.corpus.table import Corpus, Video
 from tubelet.distributed import broadcast_from_rank0, is_rank0
 from tubelet.errors import CorpusError, VideoError
 from tubelet.files import remove_leftovers
-from tubelet.jobs.shards import Series, Writer, opened, repaired, series_folder
+from tubelet.jobs.shards import Writer, opened, repaired, series_folder
 from tubelet.jobs.sharing import shared
 from tubelet.loading.data import Data
 from tubelet.types import Clip
@@ -58,7 +58,7 @@ class Store:
         self.kept = [
             (series, [columns_of(batch) for batch in series.batches]) for series in own + opened(shared(self.folder))
         ]
-        self.files = {file: content for series, _ in self.kept for file, content in files_of(series).items()}
+        self.files = {file: content for series, _ in self.kept for file, content in series.digests().items()}
         self.pending: list[tuple[Video, Row]] = []
         self.held = 0
 
@@ -115,14 +115,6 @@ class Store:
                     row.nbytes,
                 )
         self.pending, self.held = [], 0
-
-
-def files_of(series: Series) -> dict[tuple[str, int, int], bytes]:
-    """The digests of files that were read before, while their size and time of change stay."""
-    return {
-        (video, size, modified): content
-        for video, content, size, modified in series.columns("video", "content", "size", "modified")
-    }
 
 
 def columns_of(batch: pa.RecordBatch) -> dict[str, np.ndarray]:

@@ -139,9 +139,13 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How clips are read: all that `Context` decides."""
+class Extraction:
+    """An encoder, and how it is shown the clips of a corpus: all that `Context` decides."""
 
+    encoder: nn.Module
+    corpus: Corpus
+    clip: Clip
+    data: Data
     batch: int = 16
     limit: int | None = None
     seed: int = 0
@@ -149,12 +153,10 @@ class Settings:
     progress: Progress = silent
 
 
-def extract(
-    encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, split: str, settings: Settings | None = None
-) -> Features:
+def extract(how: Extraction, split: str) -> Features:
     """The features of every video of a split; what the folder keeps of just these clips is taken from there."""
-    kind = Kind("features", {}, lambda tokens, batch: summaries(tokens, batch, clip))
-    videos, rows, failed = read(encoder, corpus, clip, data, split, kind, settings or Settings())
+    kind = Kind("features", {}, lambda tokens, batch: summaries(tokens, batch, how.clip))
+    videos, rows, failed = read(how, split, kind)
     found = [video for video in videos if video.id in rows]
 
     def stacked(name: str) -> Tensor:
@@ -209,16 +211,9 @@ class Tokens:
         return flat.unflatten(1, (-1, self.width))
 
 
-def extract_tokens(
-    encoder: nn.Module,
-    corpus: Corpus,
-    clip: Clip,
-    data: Data,
-    split: str,
-    averaged: int | None,
-    settings: Settings,
-) -> dict[str, Row]:
+def extract_tokens(how: Extraction, split: str, averaged: int | None) -> dict[str, Row]:
     """By video: the tokens "n d" of its clip, flat; with `averaged`, to that many rows and columns a time step."""
+    clip = how.clip
     side = clip.grid[1] if averaged is None else min(averaged, clip.grid[1])
 
     def parts(tokens: Float[Tensor, "b n d"], batch: Batch) -> dict[str, np.ndarray]:
@@ -228,30 +223,28 @@ def extract_tokens(
             tokens = rearrange(small, "(b t) d h w -> b (t h w) d", t=clip.grid[0])
         return {"tokens": tokens.flatten(1).half().cpu().numpy()}
 
-    _, rows, _ = read(encoder, corpus, clip, data, split, Kind("tokens", {"places": side}, parts), settings)
+    _, rows, _ = read(how, split, Kind("tokens", {"places": side}, parts))
     return rows
 
 
-def read(
-    encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, split: str, kind: Kind, settings: Settings
-) -> tuple[list[Video], dict[str, Row], list[str]]:
+def read(how: Extraction, split: str, kind: Kind) -> tuple[list[Video], dict[str, Row], list[str]]:
     """The videos of the split, the rows of those that could be read, and why the others could not."""
-    videos = choose(corpus, split, settings.limit, settings.seed, data.where)
+    videos = choose(how.corpus, split, how.limit, how.seed, how.data.where)
     failed = [f"{video.id}: {video.reason or video.status}" for video in videos if video.status != "ok"]
     readable = [video for video in videos if video.status == "ok"]
-    if settings.folder is None:
+    if how.folder is None:
         rows: dict[str, Row] = {}
-        for missing, made in compute(encoder, corpus, clip, data, readable, kind, settings):
+        for missing, made in compute(how, readable, kind):
             failed += missing
             rows |= dict(made)
     else:
-        where = settings.folder, {**view_of(encoder, clip, data), **kind.about}, kind.name
+        where = how.folder, {**view_of(how.encoder, how.clip, how.data), **kind.about}, kind.name
         store = Store(*where)
         rows = {video.id: row for video in readable if (row := store.find(video)) is not None}
         known = broadcast_from_rank0(lambda: frozenset(rows))  # the others may have looked a moment earlier or later
         new = {video.id: video for video in readable if video.id not in known}
         try:
-            for missing, made in compute(encoder, corpus, clip, data, list(new.values()), kind, settings):
+            for missing, made in compute(how, list(new.values()), kind):
                 failed += missing
                 for name, row in made if is_rank0() else ():
                     store.add(new[name], row)
@@ -262,7 +255,7 @@ def read(
             store = Store(*where)
             rows |= {video.id: row for video in new.values() if (row := store.find(video)) is not None}
     if not rows:
-        raise CorpusError(f"none of {len(videos)} videos of corpus {corpus.name} could be read; first: {failed[0]}")
+        raise CorpusError(f"none of {len(videos)} videos of corpus {how.corpus.name} could be read; first: {failed[0]}")
     return videos, rows, failed
 
 
@@ -280,9 +273,10 @@ def choose(corpus: Corpus, split: str, limit: int | None, seed: int, where: str 
 
 
 def compute(
-    encoder: nn.Module, corpus: Corpus, clip: Clip, data: Data, videos: list[Video], kind: Kind, settings: Settings
+    how: Extraction, videos: list[Video], kind: Kind
 ) -> Iterator[tuple[tuple[str, ...], list[tuple[str, Row]]]]:
     """Of each batch: why videos could not be read, and what is kept of the others, by id."""
+    encoder, progress = how.encoder, how.progress
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
     done, training = 0, encoder.training
 
@@ -301,10 +295,10 @@ def compute(
     encoder.eval()
     try:
         for failed, made in map_batches(
-            kind.name, encoded, corpus, videos, clip, data, batch=settings.batch, progress=settings.progress
+            kind.name, encoded, how.corpus, videos, how.clip, how.data, batch=how.batch, progress=progress
         ):
             done += len(made) + len(failed)
-            settings.progress(done, len(videos), "")
+            progress(done, len(videos), "")
             yield failed, made
     finally:
         encoder.train(training)

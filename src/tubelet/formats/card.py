@@ -50,7 +50,7 @@ def write_card(
     text: bool,
 ) -> None:
     """README.md in `folder`, in the format of the hub. `differences` by target: how far apart what is loaded is."""
-    plan, origin = opened.plan, imported(run)
+    plan, origin = opened.plan, (read_about(run) if (run / ABOUT).exists() else {})
     lines = [
         "---",
         f"license: {yaml(license or 'unknown')}",
@@ -112,10 +112,6 @@ def write_card(
         "",
     ]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
-
-
-def imported(run: Path) -> dict[str, Any]:
-    return read_about(run) if (run / ABOUT).exists() else {}
 
 
 def summary(plan: AnyRunConfig, origin: Mapping[str, Any]) -> list[str]:

@@ -93,6 +93,11 @@ class Series:
         for batch in self.batches:
             yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
+    def digests(self) -> dict[tuple[str, int, int], bytes]:
+        """Of the files that were read: they hold while (video, size, time of change) stay."""
+        columns = self.columns("video", "size", "modified", "content")
+        return {(video, size, modified): content for video, size, modified, content in columns}
+
 
 class Writer:
     """Adds rows to a series. What is added stands on disk after `flush`, and at the end of the `with` block."""

@@ -78,10 +78,7 @@ class Maps:
             for batch, values in zip(series.batches, self.values, strict=True)
             for times in (batch.column("times"),)
         ]
-        self.files = {
-            (video, size, modified): content
-            for video, content, size, modified in series.columns("video", "content", "size", "modified")
-        }
+        self.files = series.digests()
         self.found: dict[tuple[str, str], tuple[int, int] | None] = {}
         self.finite: set[tuple[int, int]] = set()  # the positions of which all numbers are known to be
 
@@ -212,10 +209,7 @@ class MapsWriter:
         self.channels = {"scalar": (), "vector": (2,), "parts": (parts,)}[kind]
         about = {"name": name, "kind": kind, "method": dict(method)} | ({"channels": parts} if parts else {})
         self.writer = Writer(series_folder(corpus.folder / "maps" / file_name(name), about), about, MAP_SCHEMA)
-        self.files = {
-            (video, size, modified): content
-            for video, content, size, modified in self.writer.series.columns("video", "content", "size", "modified")
-        }
+        self.files = self.writer.series.digests()
 
     @property
     def folder(self) -> Path:

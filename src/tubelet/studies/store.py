@@ -74,7 +74,7 @@ class FinishedTrials:
         for record, metrics, curves in read_table(folder):
             trial = record["hash"]
             self.records[trial], self._metrics[trial], self._curves[trial] = record, metrics, curves
-        for content in read_files(folder):
+        for content in filter(None, map(read_file, sorted(folder.glob("*.json")))):
             self.keep(content)
 
     def keep(self, content: Mapping[str, Any]) -> None:
@@ -200,10 +200,6 @@ def rows_by_trial(path: Path, columns: tuple[str, ...]) -> dict[str, Rows]:
     for row in read_frame(path, columns).itertuples(index=False, name=None):
         found.setdefault(row[0], []).append(row)
     return found
-
-
-def read_files(folder: Path) -> Iterator[Record]:
-    return filter(None, map(read_file, sorted(folder.glob("*.json"))))
 
 
 def read_file(path: Path) -> Record | None:
