@@ -86,7 +86,7 @@ class Pretraining(Trainable):
             if name not in self.taught:
                 return Sizes(clip, width, text)
             teacher.check(clip, name)
-            return Sizes(clip, width, text, teacher=Sizes(clip, teacher.width(width)))
+            return Sizes(clip, width, text, teacher=Sizes(clip, teacher.width(width), codes=teacher.codes))
 
         streams = {
             name: of(name, self.reads[name].clip, stream.tower.width(width)) for name, stream in self.streams.items()
@@ -192,7 +192,7 @@ class Pretraining(Trainable):
             raise RecipeError("there is no reconstruction to show: the run has no objective `pixels`")
         stream, kind = head.config.on[0], head.config.target
         assert isinstance(kind, PixelTarget)
-        whole = self.look(batch)
+        whole = head.asks(self.look(batch))
         seen = whole.of(stream)
         hidden = gather(seen.tubelets, seen.mask.decode)
         target = kind.standardise(hidden, seen.mask.decode, seen.clip)

@@ -218,6 +218,7 @@ class Encoded:
     tokens: Float[Tensor, "b k d"]
     streams: Mapping[str, "Encoded"] = field(default_factory=dict)
     teacher: "Encoded | None" = None  # of this stream, with nothing hidden and without gradient
+    codes: Int64[Tensor, "b k"] | None = None  # of a tokenizer: the number of each token's code
 
     def of(self, stream: str) -> "Encoded":
         """The stream of this name; of `CLIP` this one."""

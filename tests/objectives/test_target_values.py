@@ -9,7 +9,7 @@ import torch
 from tubelet.errors import RecipeError
 from tubelet.models.patches import MEAN, STD, cut, gather
 from tubelet.objectives import Sizes
-from tubelet.objectives.targets import Difference, Features, PerTubelet, Raw
+from tubelet.objectives.targets import Codes, Difference, Features, PerTubelet, Raw
 from tubelet.types import Batch, Clip, Encoded, Mask
 
 CLIP = Clip(frames=6, size=16, tubelet_frames=2, tubelet_size=8)
@@ -156,3 +156,29 @@ def test_of_what_stands_still_the_difference_is_nothing_and_single_frames_have_n
     assert scores.per_token.max() == scores.baseline == 0
     with pytest.raises(RecipeError, match="2 frames or more"):
         Difference().width(Sizes(Clip(frames=4, size=16, tubelet_frames=1, tubelet_size=8), 4))
+
+
+def test_codes_cost_their_cross_entropy_and_the_baseline_is_the_entropy_of_how_often_each_is_scored():
+    numbers = torch.randint(0, 5, (2, CLIP.num_tubelets), generator=torch.Generator().manual_seed(0))
+    seen = seen_of(teacher=torch.zeros(2, CLIP.num_tubelets, 4))
+    seen = replace(seen, teacher=replace(seen.teacher, codes=numbers))
+    scores = torch.randn(2, CLIP.num_tubelets // 2, 7, generator=torch.Generator().manual_seed(1))
+    found = Codes().score(scores, seen)
+    counts, right = np.zeros(7), 0
+    for clip in range(2):
+        for place, where in enumerate(seen.mask.decode[clip].tolist()):
+            number, row = int(numbers[clip, where]), scores[clip, place].double().numpy()
+            cost = np.log(np.exp(row).sum()) - row[number]
+            assert found.per_token[clip, place].item() == pytest.approx(cost, rel=1e-5)
+            counts[number] += 1
+            right += row.argmax() == number
+    share = counts[counts > 0] / counts.sum()
+    assert found.baseline.item() == pytest.approx(-(share * np.log(share)).sum(), rel=1e-5)
+    assert found.terms["accuracy"].item() == pytest.approx(right / counts.sum())
+
+
+def test_a_teacher_without_codes_is_refused_as_the_source_of_codes():
+    with pytest.raises(
+        RecipeError, match="this teacher gives none; name a run of the recipe vq with teacher=Tokenizer"
+    ):
+        Codes().width(Sizes(CLIP, 4, teacher=Sizes(CLIP, 4)))

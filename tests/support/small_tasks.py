@@ -14,15 +14,17 @@ from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.maskers import Masker, Random
 from tubelet.models import Decoder, Vit
 from tubelet.objectives import Objective
+from tubelet.objectives.targets import Codes
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.streams import Stream
 from tubelet.tasks import Pretraining
-from tubelet.teachers import Aligned, Frozen, Momentum, NoTeacher, Teacher
+from tubelet.teachers import Aligned, Frozen, Momentum, NoTeacher, Teacher, Tokenizer
 from tubelet.types import CLIP, Batch, Clip
 
 SMALL = Clip(frames=4, size=32, tubelet_size=8)
 VIT = Vit(width=32, depth=1, heads=2)
 DECODER = Decoder(width=24, depth=1, heads=2)
+TOKENIZER = Tokenizer(init="runs/somewhere", encoder=Vit(width=16, depth=1, heads=2), clip=SMALL, codebook=(16, 8))
 TEXT = 12  # width of the caption embeddings
 
 
@@ -43,13 +45,14 @@ def recipe_of(
     wanted = dict.fromkeys(name for one in objectives.values() for name in one.streams if name != CLIP)
     beside = {name: Stream(masker=Random(ratio=0.5)) for name in wanted}
     taught = any(one.taught for one in objectives.values())
+    by_codes = any(isinstance(getattr(one, "target", None), Codes) for one in objectives.values())
     return Pretrain(
         clip=SMALL,
         encoder=VIT,
         masker=masker or Random(ratio=0.5),
         objectives=objectives,
         streams={**beside, **(streams or {})},
-        teacher=teacher or (Momentum() if taught else NoTeacher()),
+        teacher=teacher or (TOKENIZER if by_codes else Momentum() if taught else NoTeacher()),
         steps=1,
     )
 
@@ -112,6 +115,8 @@ def small_aligner(folder: Path, joint: int = 6) -> Path:
 
 def small_teacher(teacher_class: type[Teacher], folder: Path) -> Teacher:
     """One of this class that can be built."""
+    if teacher_class is Tokenizer:
+        return TOKENIZER
     if teacher_class is Frozen:
         return Frozen(init="runs/somewhere", encoder=Vit(width=16, depth=1, heads=2), clip=SMALL)
     if teacher_class is Aligned:

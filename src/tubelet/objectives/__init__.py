@@ -11,12 +11,13 @@ from tubelet.objectives.instance import InstanceContrast
 from tubelet.objectives.negatives import NEGATIVES, InBatch, Nearest, Negatives, Queue
 from tubelet.objectives.pixels import Pixels
 from tubelet.objectives.predict import Predict
+from tubelet.objectives.quantise import Quantise
 from tubelet.objectives.regress import Regress
 from tubelet.objectives.variational import Variational
 from tubelet.objectives.when import WHENS, Alternate, Always, Ramp, When
 
 OBJECTIVES: tuple[type[Objective], ...] = (
-    Pixels, Predict, Denoise, Criticised, Variational, Contrast, InstanceContrast, Regress, Cpc,
+    Pixels, Predict, Denoise, Criticised, Variational, Quantise, Contrast, InstanceContrast, Regress, Cpc,
     DistilTokens, DistilGlobal,
 )  # fmt: skip
 
@@ -39,6 +40,7 @@ __all__ = [
     "Objective",
     "Pixels",
     "Predict",
+    "Quantise",
     "Queue",
     "Ramp",
     "Regress",

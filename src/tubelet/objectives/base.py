@@ -22,6 +22,7 @@ class Sizes:
     text: int | None = None  # width of the caption embeddings
     streams: Mapping[str, "Sizes"] = field(default_factory=dict)
     teacher: "Sizes | None" = None  # of this stream, as the teacher encodes it
+    codes: int | None = None  # of a teacher that is a tokenizer: how many it has
     name: str = ""  # the objective's own in the recipe, by which it logs
 
     def of(self, stream: str) -> "Sizes":

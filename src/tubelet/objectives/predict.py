@@ -14,7 +14,7 @@ from tubelet.objectives.base import Objective, Sizes
 from tubelet.objectives.collapse import spread_of
 from tubelet.objectives.gather import Ranks
 from tubelet.objectives.targets import PerColour, Target
-from tubelet.types import CLIP, Encoded, Loss
+from tubelet.types import CLIP, Clip, Encoded, Loss
 
 
 @chz.chz
@@ -44,6 +44,10 @@ class Predict(Objective):
     def reconstructs(self) -> tuple[str, ...]:
         return self.on
 
+    def decoded(self, clip: Clip, hidden: int) -> int:
+        """How many tubelets are decoded of a stream of which so many of the hidden are asked for."""
+        return hidden
+
     def build(self, sizes: Sizes) -> "PredictLoss":
         return PredictLoss(self, sizes)
 
@@ -71,6 +75,7 @@ class PredictLoss(nn.Module):
 
     def forward(self, seen: Encoded) -> Loss:
         target, streams = self.config.target, self.config.on
+        seen = self.asks(seen)
         scores = [target.score(self.predict(seen, name), seen.of(name)) for name in streams]
         loss = mean([one.per_token.mean() for one in scores])
         terms = {self.name: loss.detach(), f"{self.name}.baseline": mean([one.baseline for one in scores])}
@@ -79,6 +84,10 @@ class PredictLoss(nn.Module):
             tokens = seen.of(streams[0]).tokens
             terms |= spread_of(tokens, Ranks(len(tokens), tokens.device), self.name)
         return Loss(loss, terms, scores[0].per_token if streams == (CLIP,) else None)
+
+    def asks(self, seen: Encoded) -> Encoded:
+        """With the tubelets that are scored as those to decode."""
+        return seen
 
     def predict(self, seen: Encoded, stream: str = CLIP) -> Float[Tensor, "b q v"]:
         """What is predicted of the tubelets `mask.decode` of a stream."""

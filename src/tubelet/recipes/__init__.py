@@ -3,6 +3,7 @@
 from typing import Any
 
 from tubelet.config import override
+from tubelet.recipes.codes import beit, motion_aura, vq
 from tubelet.recipes.find import Recipe, find, name_of
 from tubelet.recipes.guided import automae, internvideo, marlin, semmae, videomae_v2
 from tubelet.recipes.pretrain import Pretrain
@@ -20,6 +21,7 @@ RECIPES: tuple[Recipe, ...] = (
     siam_mae, crop_mae, vjepa, umt, videoprism_2,
     simclr, moco, nnclr, cvrl, iic, lstcl, byol, brave, vic_mae, cross_video_mae,
     semmae, automae, marlin, videomae_v2, internvideo, diffmae, siam_mcvae, cpc,
+    vq, beit, motion_aura,
 )  # fmt: skip
 
 
@@ -38,6 +40,7 @@ __all__ = [
     "Pretrain",
     "Recipe",
     "automae",
+    "beit",
     "brave",
     "byol",
     "cpc",
@@ -52,6 +55,7 @@ __all__ = [
     "miniature",
     "miniature_whole",
     "moco",
+    "motion_aura",
     "motion_mae",
     "nnclr",
     "resolve_recipe",
@@ -66,4 +70,5 @@ __all__ = [
     "videomae_v2",
     "videoprism_2",
     "vjepa",
+    "vq",
 ]

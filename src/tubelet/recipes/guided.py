@@ -3,11 +3,10 @@
 import chz
 
 from tubelet.maskers import Adversary, PartPriority, Parts, RunningCell, Tube
-from tubelet.models import Decoder
 from tubelet.objectives import Alternate, Contrast, Criticised, Pixels
 from tubelet.objectives.targets import Raw
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.recipes.tiny import miniature
+from tubelet.recipes.tiny import miniature, small_decoder
 
 
 def semmae() -> Pretrain:
@@ -81,7 +80,3 @@ def internvideo() -> Pretrain:
     pixels = Pixels(when=Alternate(period=2, turn=0), decoder=small_decoder())
     contrast = Contrast(when=Alternate(period=2, turn=1), width=128)
     return chz.replace(miniature(), objectives={"pixels": pixels, "contrast": contrast}, log_every=11)
-
-
-def small_decoder() -> Decoder:
-    return Decoder(width=96, depth=1, heads=3, positions="grid")

@@ -32,7 +32,7 @@ def tiny() -> Pretrain:
         data=Data(sampling=Sampling(stride=2), augment=Augment(smallest=1.0), cache=True),
         encoder=Vit(width=128, depth=4, heads=4),
         masker=Frame(ratio=0.5),
-        objectives={"pixels": Pixels(decoder=Decoder(width=96, depth=1, heads=3, positions="grid"))},
+        objectives={"pixels": Pixels(decoder=small_decoder())},
         optim=Optim(base_lr=0.048, floor_lr=0.0024, warmup=1 / 30, clip_norm=1.0),
         steps=900,
         batch=16,
@@ -58,7 +58,7 @@ def miniature() -> Pretrain:
         data=Data(sampling=Sampling(stride=4), augment=Augment(smallest=0.2, largest=0.6), cache=True),
         encoder=Vit(width=128, depth=2, heads=4),
         masker=Tube(ratio=0.6),
-        objectives={"pixels": Pixels(decoder=Decoder(width=96, depth=1, heads=3, positions="grid"))},
+        objectives={"pixels": Pixels(decoder=small_decoder())},
         optim=Optim(base_lr=0.024, floor_lr=0.0012, warmup=1 / 10, clip_norm=1.0),
         steps=800,
         batch=32,
@@ -106,3 +106,7 @@ def miniature_whole() -> Pretrain:
         steps=1000,
         save_every=250,
     )
+
+
+def small_decoder() -> Decoder:
+    return Decoder(width=96, depth=1, heads=3, positions="grid")

@@ -9,7 +9,7 @@ import chz
 from torch import Tensor, nn
 
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part
-from tubelet.errors import WeightsError
+from tubelet.errors import RecipeError, WeightsError
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit, size_of
 from tubelet.objectives import Pixels
@@ -18,6 +18,7 @@ from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.folder import RECIPE, read_kind, read_run_config, read_run_config_of, read_weights_of, weights_file
 from tubelet.tasks import Pretraining
 from tubelet.teachers.frozen import Frozen, FrozenTeacher
+from tubelet.teachers.tokenizer import Tokenizer, TokenizerTeacher
 from tubelet.types import Clip, Grid
 from tubelet.weights import read_weights
 
@@ -35,6 +36,12 @@ class Source:
     decoder: Decoder | None
     remarks: tuple[str, ...] = ()
     fine_tuned: bool = False  # by us: it left the norm after its last block, which a recipe may begin anew
+
+    @property
+    def codebook(self) -> str:
+        """The name of its codebook among the tensors; "" where it has none."""
+        names = (name.removesuffix(".codes") for name in self.tensors if name.startswith("objectives."))
+        return next((name for name in names if name.endswith(".codebook")), "")
 
 
 def source(init: str) -> Source:
@@ -84,19 +91,23 @@ def resolve_teacher(config: Pretrain, folder: Path) -> tuple[Pretrain, Source | 
         return config, None
     if (folder / RECIPE).exists():
         old = read_run_config_of(folder, Pretrain).config.teacher
-        if isinstance(old, Frozen) and old.init == teacher.init:
-            known = with_sizes(teacher, old.encoder, old.clip)
+        if type(old) is type(teacher) and old.init == teacher.init:
+            known = with_sizes(teacher, {name: getattr(old, name) for name in teacher.read})
             begun = checkpoint_step(folder / CHECKPOINT) > 0
             return chz.replace(config, teacher=known), None if begun else source(teacher.init)
     found = source(teacher.init)
     normed = any(name.startswith("encoder.norm.") for name in found.tensors)
-    encoder = chz.replace(found.encoder, final_norm=normed)
-    return chz.replace(config, teacher=with_sizes(teacher, encoder, found.clip)), found
+    sizes: dict[str, Any] = {"encoder": chz.replace(found.encoder, final_norm=normed), "clip": found.clip}
+    if isinstance(teacher, Tokenizer):
+        if not found.codebook:
+            raise RecipeError(f"teacher.init={teacher.init} has no codebook; name a run of the recipe vq")
+        sizes["codebook"] = tuple(found.tensors[f"{found.codebook}.codes"].shape)
+    return chz.replace(config, teacher=with_sizes(teacher, sizes)), found
 
 
-def with_sizes(teacher: Frozen, encoder: Vit | None, clip: Clip | None) -> Frozen:
+def with_sizes(teacher: Frozen, sizes: Mapping[str, Any]) -> Frozen:
     """What the config itself says stands."""
-    return chz.replace(teacher, encoder=teacher.encoder or encoder, clip=teacher.clip or clip)
+    return chz.replace(teacher, **{name: getattr(teacher, name) or size for name, size in sizes.items()})
 
 
 def load_teacher(task: Pretraining, found: Source) -> list[str]:
@@ -104,7 +115,10 @@ def load_teacher(task: Pretraining, found: Source) -> list[str]:
     if not isinstance(task.teacher, FrozenTeacher):
         return []
     load_strictly(task.teacher.encoder, part(found.tensors, "encoder"), found.name)
-    return [f"teacher: the encoder of {found.name}, as it is"]
+    if not isinstance(task.teacher, TokenizerTeacher):
+        return [f"teacher: the encoder of {found.name}, as it is"]
+    load_strictly(task.teacher.codebook, part(found.tensors, found.codebook), found.name)
+    return [f"teacher: the encoder and the {task.teacher.codebook.codes.shape[0]} codes of {found.name}, as they are"]
 
 
 def grid(trained: Vit | Decoder, on: Clip, clip: Clip) -> Grid | None:

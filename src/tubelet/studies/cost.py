@@ -33,7 +33,9 @@ class Encoding:
 
     def sizes(self, teacher: Teacher, taught: bool) -> Sizes:
         width = self.encoder.width
-        return Sizes(self.clip, width, teacher=Sizes(self.clip, teacher.width(width)) if taught else None)
+        return Sizes(
+            self.clip, width, teacher=Sizes(self.clip, teacher.width(width), codes=teacher.codes) if taught else None
+        )
 
 
 def cost(config: Pretrain) -> Cost:
@@ -48,7 +50,8 @@ def cost(config: Pretrain) -> Cost:
             memory = parts[objective.decoder.memory] if objective.decoder.memory else None
             for one in (parts[name] for name in objective.on):
                 flops += decoder_flops(
-                    objective.decoder, one.encoder.width, one.clip, one.visible, one.decoded,
+                    objective.decoder, one.encoder.width, one.clip, one.visible,
+                    objective.decoded(one.clip, one.decoded),
                     None if memory is None else (memory.encoder.width, memory.clip, memory.visible),
                     objective.target.width(one.sizes(config.teacher, objective.target.needs_teacher)),
                 )  # fmt: skip

@@ -5,7 +5,8 @@ from tubelet.teachers.base import Teacher, TeacherModule
 from tubelet.teachers.frozen import Frozen
 from tubelet.teachers.momentum import Momentum
 from tubelet.teachers.none import NoTeacher
+from tubelet.teachers.tokenizer import Tokenizer
 
-TEACHERS: tuple[type[Teacher], ...] = (NoTeacher, Momentum, Frozen, Aligned)
+TEACHERS: tuple[type[Teacher], ...] = (NoTeacher, Momentum, Frozen, Tokenizer, Aligned)
 
-__all__ = ["TEACHERS", "Aligned", "Frozen", "Momentum", "NoTeacher", "Teacher", "TeacherModule"]
+__all__ = ["TEACHERS", "Aligned", "Frozen", "Momentum", "NoTeacher", "Teacher", "TeacherModule", "Tokenizer"]

@@ -36,6 +36,11 @@ class Teacher:
         """Of its tokens, for a stream whose own have this width."""
         raise NotImplementedError
 
+    @property
+    def codes(self) -> int | None:
+        """How many codes it has, where it is a tokenizer."""
+        return None
+
     def check(self, clip: Clip, stream: str) -> None:
         """`RecipeError` where it cannot look at clips of this size."""
 

@@ -1,6 +1,7 @@
 """Frozen: the encoder of a run, of VideoMAE files or of the hub, as it is."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import chz
 from jaxtyping import Float, UInt8
@@ -16,6 +17,8 @@ from tubelet.types import Clip
 @chz.chz
 class Frozen(Teacher):
     """Size and clips are read from the source. Frames of another size are resized where the grid stays the same."""
+
+    read: ClassVar[tuple[str, ...]] = ("encoder", "clip")  # fields that the source knows
 
     init: str = chz.field(default="", doc="whose encoder: a run, VideoMAE weights (file or folder), or a hub name")
     encoder: Vit | None = chz.field(default=None, doc="its size; None: read from the source")

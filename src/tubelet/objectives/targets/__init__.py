@@ -1,16 +1,18 @@
 """What is predicted of hidden tubelets. The list below is the registry."""
 
 from tubelet.objectives.targets.base import PixelTarget, Scores, Standardised, Target
+from tubelet.objectives.targets.codes import Codes
 from tubelet.objectives.targets.difference import Difference
 from tubelet.objectives.targets.features import Features
 from tubelet.objectives.targets.per_colour import PerColour
 from tubelet.objectives.targets.per_tubelet import PerTubelet
 from tubelet.objectives.targets.raw import Raw
 
-TARGETS: tuple[type[Target], ...] = (PerColour, PerTubelet, Raw, Difference, Features)
+TARGETS: tuple[type[Target], ...] = (PerColour, PerTubelet, Raw, Difference, Features, Codes)
 
 __all__ = [
     "TARGETS",
+    "Codes",
     "Difference",
     "Features",
     "PerColour",
