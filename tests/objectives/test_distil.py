@@ -59,7 +59,9 @@ def test_the_whole_clip_is_compared_with_the_mean_of_the_teachers_tokens():
     assert loss.value.item() == pytest.approx(np.mean(1 - (said * unit).sum(1)), rel=1e-4)
     mean = unit.mean(0) / np.linalg.norm(unit.mean(0))
     assert loss.terms["mine.baseline"].item() == pytest.approx(np.mean(1 - unit @ mean), rel=1e-3, abs=1e-6)
-    assert loss.terms["mine.std"].item() == pytest.approx(unit.std(0).mean(), rel=1e-4)
+    for part, rows in (("output", said), ("target", unit)):
+        std = rows.std(0).mean() * rows.shape[1] ** 0.5
+        assert loss.terms[f"mine.{part}.std"].item() == pytest.approx(std, rel=1e-3)
 
 
 def test_pooling_weighs_every_visible_token_whatever_their_order():

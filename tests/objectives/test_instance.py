@@ -228,3 +228,34 @@ def test_embeddings_are_compared_at_length_one_whatever_the_scale_of_the_head():
     with torch.no_grad():
         head.project[-1].weight.mul_(7)
     assert head(seen).value.item() == pytest.approx(before, abs=1e-5)
+
+
+def test_shuffled_is_the_cost_with_another_clip_of_the_step_in_the_partners_place():
+    source = [0, 1, 0, 2, 1]
+    seen, head = views_of(source=source, taught=("second",)), head_of(taught=("second",), by="teacher")
+    queries, keys = rows(head.project, seen), rows(head.keys.model, seen.of("second").teacher)
+    costs = []
+    for i, query in enumerate(queries):
+        others = [j for j in range(5) if source[j] != source[i]]
+        scores = torch.stack([query @ keys[j] for j in (i, *others)]) / TAU
+        costs.append(torch.stack([scores.logsumexp(0) - query @ keys[j] / TAU for j in others]).mean())
+    assert head(seen).terms["views.shuffled"].item() == pytest.approx(torch.stack(costs).mean().item(), rel=1e-5)
+    alone, head = views_of(count=1, taught=("second",)), head_of(taught=("second",), by="teacher")
+    assert head(alone).terms["views.shuffled"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_keys_of_another_age_cost_nothing_though_no_clip_is_told_from_another():
+    """Why a queue's loss may begin far below its baseline and rise: it says so in NAME.shuffled, which is no higher."""
+    seen, head = views_of(taught=("second",)), head_of(taught=("second",), by="teacher", negatives=Queue(size=64))
+    for module in (head.project[-1], head.keys.model[-1]):
+        torch.nn.init.zeros_(module.weight)
+        module.bias = torch.nn.Parameter(torch.ones(8))
+    memory = head.negatives
+    opposite = -torch.ones(64, 8) / 8**0.5
+    memory.rows.copy_(opposite)
+    memory.numbers.copy_(torch.arange(64) + 100)
+    memory.filled.fill_(64)
+    terms = head(seen).terms
+    assert terms["views.baseline"].item() == pytest.approx(math.log(69))
+    assert terms["views"].item() == pytest.approx(math.log(5), abs=1e-4)
+    assert terms["views.shuffled"].item() == pytest.approx(terms["views"].item(), abs=1e-4)

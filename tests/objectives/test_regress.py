@@ -110,7 +110,7 @@ def test_a_perfect_prediction_costs_nothing_and_the_opposite_4():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"of": (CLIP, CLIP)}, {"own_heads": True, "both": False}, {"layers": 0}, {"decay": -1.0}]
+    "wrong", [{"of": (CLIP, CLIP)}, {"own_heads": True, "both": False}, {"layers": 0}, {"decay": -1.0}, {"centre": 2.0}]
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(RecipeError):
@@ -120,3 +120,37 @@ def test_impossible_settings_are_refused(wrong):
 def test_one_mlp_for_two_widths_is_refused_with_the_remedy():
     with pytest.raises(RecipeError, match=r"objectives\.views\.own_heads=True"):
         head_of(widths=(WIDTH, 12), by="student")
+
+
+def test_centred_the_targets_are_less_their_running_mean_of_earlier_steps():
+    seen, head = views_of(taught=BOTH), head_of(taught=BOTH, both=False, centre=0.75)
+    keys = head.keys.model["both"]
+    made = torch.stack([keys(tokens.mean(0)) for tokens in seen.of("second").teacher.tokens]).detach()
+    first, second = (head(seen).value for _ in range(2))
+    predicted = [unit(head.predicts["both"](head.projects["both"](tokens.mean(0)))) for tokens in seen.tokens]
+
+    def cost(mean):
+        pairs = zip(predicted, made - mean, strict=True)
+        return torch.stack([2 - 2 * one @ unit(other) for one, other in pairs]).mean()
+
+    torch.testing.assert_close(first, cost(0))
+    torch.testing.assert_close(second, cost(0.25 * made.mean(0)))
+    kept = (0.25 + 0.75 * 0.25) * made.mean(0)
+    torch.testing.assert_close(head.state_dict()["mean_both"], kept)
+    head.eval()
+    torch.testing.assert_close(head(seen).value, cost(kept))
+    torch.testing.assert_close(head.state_dict()["mean_both"], kept)
+
+
+def test_what_all_targets_have_in_common_is_no_prediction_of_them_once_they_are_centred():
+    """A clip's share of its embedding is small, as of an MLP without batch norm: centred, it is all that counts."""
+    seen = views_of(taught=BOTH)
+    baselines = {}
+    for centre in (None, 0.0):
+        head = head_of(taught=BOTH, both=False, centre=centre)
+        last = head.keys.model["both"][-1]
+        last.bias = torch.nn.Parameter(torch.full((8,), 50.0))
+        head(seen)
+        baselines[centre] = head(seen).terms["views.baseline"].item()
+    assert baselines[None] < 0.05
+    assert baselines[0.0] > 1

@@ -1,8 +1,11 @@
-"""Whether an encoder says the same of every clip, which an objective over its own outputs can make it do.
+"""Whether all clips look alike to an encoder, or to a head, which an objective over its own outputs can make them do.
 
-Of the mean tokens of the clips of a step, at length 1: NAME.rank is their effective rank, exp of the entropy of the
-singular values (RankMe, arXiv 2210.02885), from 1 where all are one; NAME.std is the mean deviation of a value from
-clip to clip, times the root of the width, from 0 where all are one to about 1 where they point in all directions.
+An encoder may tell clips apart while the embeddings that a loss compares have all become one: then there is nothing
+left to learn. So NAME is the encoder, NAME.output what the objective's head makes of clips, NAME.target what it is
+compared with. Of the mean vectors of the clips of a step, at length 1: NAME.rank is their effective rank, exp of the
+entropy of the singular values (RankMe, arXiv 2210.02885), from 1 where all are one; NAME.std is the mean deviation of
+a value from clip to clip, times the root of the width, from 0 where all are one to about 1 where they point in all
+directions.
 """
 
 from collections.abc import Mapping
@@ -15,14 +18,19 @@ from torch.nn import functional as F
 from tubelet.objectives.gather import Ranks
 
 LEAST_RANK = 1.5
-LEAST_STD = 0.05
+LEAST_STD = {"": 0.05, "output": 0.15, "target": 0.15}  # of heads: a mean cosine of two clips above .98
+WHOSE = {"": "the encoder", "output": "its own output", "target": "its target"}
 LEAST_CLIPS = 8  # of a step, below which nothing is concluded
+LEAST_RECORDS = 3  # of the log, in a row
 MOST_CLIPS = 256  # of a step, that are looked at
 
 
 @torch.no_grad()
-def spread_of(tokens: Float[Tensor, "b k d"], ranks: Ranks, name: str) -> dict[str, Float[Tensor, ""]]:
+def spread_of(
+    tokens: Float[Tensor, "b k d"] | Float[Tensor, "b d"], ranks: Ranks, name: str
+) -> dict[str, Float[Tensor, ""]]:
     """NAME.rank and NAME.std of the clips of all ranks, for the log."""
+    tokens = tokens if tokens.ndim == 3 else tokens[:, None]
     rows = ranks.gather(F.normalize(tokens.float().mean(1), dim=-1))[:MOST_CLIPS]
     values = torch.linalg.svdvals(rows)
     shares = values / values.sum()
@@ -32,17 +40,20 @@ def spread_of(tokens: Float[Tensor, "b k d"], ranks: Ranks, name: str) -> dict[s
 
 
 def collapsed(record: Mapping[str, object]) -> dict[str, str]:
-    """By its name, a sentence for each objective in a record of the log whose clips are told apart no more."""
+    """By its name, a sentence for each objective in a record of the log to which, or to whose encoder, all clips are
+    alike."""
     found = {}
     for term in record:
         name = term.removesuffix(".rank")
         rank, std = record.get(f"{name}.rank"), record.get(f"{name}.std")
         if term == name or not isinstance(rank, float) or not isinstance(std, float):
             continue
-        if rank < LEAST_RANK or std < LEAST_STD:
+        objective, _, part = name.partition(".")
+        least = LEAST_STD[part]
+        if rank < LEAST_RANK or std < least:
             found[name] = (
-                f"objectives.{name}: the encoder says nearly the same of every clip (effective rank {rank:.2f}, below "
-                f"{LEAST_RANK} or standard deviation {std:.3f}, below {LEAST_STD}): it has collapsed; lower "
+                f"objectives.{objective}: {WHOSE[part]} says nearly the same of every clip (effective rank {rank:.2f}, "
+                f"below {LEAST_RANK} or standard deviation {std:.3f}, below {least}): it has collapsed; lower "
                 "optim.base_lr, add negatives or a target that cannot collapse, as objectives.pixels=Pixels"
             )
     return found

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from tubelet.errors import RecipeError
 from tubelet.models.blocks import initialise
 from tubelet.objectives.base import Objective, Sizes, TextHead
+from tubelet.objectives.collapse import spread_of
 from tubelet.objectives.gather import Ranks
 from tubelet.types import Batch, Encoded, Loss
 
@@ -99,6 +100,7 @@ class ContrastLoss(TextHead):
             f"{self.name}.baseline": (~ignored).sum(-1).log().mean(),
             f"{self.name}.accuracy": (to_text.argmax(-1) == own).float().mean(),
             f"{self.name}.temperature": temperature.detach(),
+            **spread_of(video, ranks, f"{self.name}.output"),
         }
         return Loss(loss, terms)
 

@@ -17,6 +17,7 @@ from tubelet.errors import RecipeError
 from tubelet.models.blocks import initialise
 from tubelet.models.patches import gather
 from tubelet.objectives.base import Objective, Sizes
+from tubelet.objectives.collapse import spread_of
 from tubelet.objectives.gather import Ranks
 from tubelet.types import CLIP, Encoded, Loss
 
@@ -70,6 +71,7 @@ class CpcLoss(nn.Module):
         terms = {
             self.name: loss.detach(),
             f"{self.name}.baseline": loss.new_tensor(len(known)).log(),
+            **spread_of(asked, ranks, f"{self.name}.output"),
             f"{self.name}.accuracy": (logits.argmax(-1) == own.flatten()).float().mean(),
         }
         return Loss(loss, terms)

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from tubelet.models.blocks import initialise
 from tubelet.objectives.base import Objective, Sizes
+from tubelet.objectives.collapse import spread_of
+from tubelet.objectives.gather import Ranks
 from tubelet.types import CLIP, Encoded, Loss
 
 
@@ -32,7 +34,8 @@ class DistilGlobal(Objective):
 
 
 class DistilGlobalLoss(nn.Module):
-    """NAME.baseline is the cost of the mean of the teacher's embeddings, NAME.std their spread over the batch."""
+    """NAME.baseline is the cost of the mean of the teacher's embeddings; NAME.output and NAME.target say how far clips
+    are told apart by what is learned and by the teacher (`objectives.collapse`)."""
 
     def __init__(self, config: DistilGlobal, sizes: Sizes):
         super().__init__()
@@ -49,11 +52,13 @@ class DistilGlobalLoss(nn.Module):
         assert own.teacher is not None
         with torch.autocast(own.tokens.device.type, enabled=False):
             whole = F.normalize(own.teacher.tokens.float().mean(1), dim=-1)
-            loss = cost(self.embed(own.tokens), whole)
+            said, ranks = self.embed(own.tokens), Ranks(len(whole), whole.device)
+            loss = cost(said, whole)
             terms = {
                 self.name: loss.detach(),
                 f"{self.name}.baseline": cost(whole.mean(0, keepdim=True).expand_as(whole), whole),
-                f"{self.name}.std": whole.std(0, correction=0).mean(),
+                **spread_of(said, ranks, f"{self.name}.output"),
+                **spread_of(whole, ranks, f"{self.name}.target"),
             }
         return Loss(loss, terms)
 

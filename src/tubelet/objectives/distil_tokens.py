@@ -12,6 +12,8 @@ from torch import nn
 
 from tubelet.models.blocks import initialise
 from tubelet.objectives.base import Objective, Sizes
+from tubelet.objectives.collapse import spread_of
+from tubelet.objectives.gather import Ranks
 from tubelet.objectives.targets import Features
 from tubelet.types import CLIP, Encoded, Loss
 
@@ -36,7 +38,8 @@ class DistilTokens(Objective):
 
 
 class DistilTokensLoss(nn.Module):
-    """NAME.baseline is the cost of the mean of the teacher's tokens."""
+    """NAME.baseline is the cost of the mean of the teacher's tokens; NAME.output and NAME.target say how far clips are
+    told apart by what is learned and by the teacher (`objectives.collapse`)."""
 
     def __init__(self, config: DistilTokens, sizes: Sizes):
         super().__init__()
@@ -51,6 +54,10 @@ class DistilTokensLoss(nn.Module):
             said = self.head(own.tokens.float())
             scored = replace(own, mask=replace(own.mask, decode=own.mask.visible))
             scores = self.config.target.score(said, scored)
+            ranks = Ranks(len(said), said.device)
+            assert own.teacher is not None
+            spreads = spread_of(said, ranks, f"{self.name}.output")
+            spreads |= spread_of(own.teacher.tokens, ranks, f"{self.name}.target")
         loss = scores.per_token.mean()
-        terms = {self.name: loss.detach(), f"{self.name}.baseline": scores.baseline}
+        terms = {self.name: loss.detach(), f"{self.name}.baseline": scores.baseline, **spreads}
         return Loss(loss, terms | {f"{self.name}.{term}": value for term, value in scores.terms.items()})

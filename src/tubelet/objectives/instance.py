@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import chz
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -64,7 +64,11 @@ class InstanceContrast(Objective):
 
 class InstanceContrastLoss(Trainable):
     """Logs NAME, NAME.baseline (what a head costs that cannot tell candidates apart) and NAME.accuracy, and of the
-    first view NAME.rank and NAME.std (`objectives.collapse`)."""
+    first view NAME.rank and NAME.std, and NAME.output of what is compared (`objectives.collapse`).
+
+    NAME.shuffled is the cost with another clip of the step in the partner's place: while NAME is not below it, clips
+    are not told apart, whatever the baseline. Earlier keys of a queue can be told from today's by their age alone, most
+    of all while the teacher still moves fast; so the loss may begin far below the baseline and rise as it settles."""
 
     def __init__(self, config: InstanceContrast, sizes: Sizes):
         super().__init__()
@@ -110,7 +114,9 @@ class InstanceContrastLoss(Trainable):
                 self.name: loss.detach(),
                 f"{self.name}.baseline": torch.stack([one.isfinite().sum(-1).log().mean() for one in scores]).mean(),
                 f"{self.name}.accuracy": torch.stack([(one.argmax(-1) == own).float().mean() for one in scores]).mean(),
+                f"{self.name}.shuffled": torch.stack([shuffled(one, own, numbers) for one in scores]).mean(),
                 **spread_of(first.tokens, ranks, self.name),
+                **spread_of(a, ranks, f"{self.name}.output"),
             }
             if self.training:
                 self.negatives.remember(all_b)
@@ -144,6 +150,16 @@ class InstanceContrastLoss(Trainable):
     def after_step(self) -> None:
         if self.keys is not None:
             self.keys.follow(self.project)
+
+
+@torch.no_grad()
+def shuffled(scores: Float[Tensor, "b c"], own: Int64[Tensor, "b"], numbers: Int64[Tensor, "all"]) -> Float[Tensor, ""]:
+    """The mean cost where the partner is another clip of the step; of a clip alone, of its own."""
+    others = scores[:, : len(numbers)]
+    known = others.isfinite().scatter(1, own[:, None], False)
+    known.scatter_(1, own[:, None], ~known.any(1, keepdim=True))
+    mean = others.masked_fill(~known, 0).sum(1) / known.sum(1)
+    return (scores.logsumexp(1) - mean).mean()
 
 
 def pooled(head: nn.Module, seen: Encoded) -> Float[Tensor, "b e"]:

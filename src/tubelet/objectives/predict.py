@@ -13,7 +13,7 @@ from tubelet.models.decoder import Decoder
 from tubelet.objectives.base import Objective, Sizes
 from tubelet.objectives.collapse import spread_of
 from tubelet.objectives.gather import Ranks
-from tubelet.objectives.targets import PerColour, Target
+from tubelet.objectives.targets import Features, PerColour, Target
 from tubelet.types import CLIP, Clip, Encoded, Loss
 
 
@@ -54,7 +54,8 @@ class Predict(Objective):
 
 class PredictLoss(nn.Module):
     """Logs the loss as NAME, what knowing nothing costs as NAME.baseline, and the target's own terms as NAME.TERM; of
-    a teacher's target also NAME.rank and NAME.std (`objectives.collapse`)."""
+    a teacher's target also NAME.rank and NAME.std of the encoder, NAME.output and NAME.target of what is predicted and
+    of the teacher (`objectives.collapse`)."""
 
     def __init__(self, config: Predict, sizes: Sizes):
         super().__init__()
@@ -76,13 +77,18 @@ class PredictLoss(nn.Module):
     def forward(self, seen: Encoded) -> Loss:
         target, streams = self.config.target, self.config.on
         seen = self.asks(seen)
-        scores = [target.score(self.predict(seen, name), seen.of(name)) for name in streams]
+        said = [self.predict(seen, name) for name in streams]
+        scores = [target.score(one, seen.of(name)) for one, name in zip(said, streams, strict=True)]
         loss = mean([one.per_token.mean() for one in scores])
         terms = {self.name: loss.detach(), f"{self.name}.baseline": mean([one.baseline for one in scores])}
         terms |= {f"{self.name}.{term}": mean([one.terms[term] for one in scores]) for term in scores[0].terms}
         if target.needs_teacher:
-            tokens = seen.of(streams[0]).tokens
-            terms |= spread_of(tokens, Ranks(len(tokens), tokens.device), self.name)
+            first = seen.of(streams[0])
+            ranks = Ranks(len(first.tokens), first.tokens.device)
+            terms |= spread_of(first.tokens, ranks, self.name)
+            if isinstance(target, Features) and first.teacher is not None:  # codes are numbers, and cannot collapse
+                terms |= spread_of(said[0], ranks, f"{self.name}.output")
+                terms |= spread_of(first.teacher.tokens, ranks, f"{self.name}.target")
         return Loss(loss, terms, scores[0].per_token if streams == (CLIP,) else None)
 
     def asks(self, seen: Encoded) -> Encoded:

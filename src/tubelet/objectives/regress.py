@@ -22,7 +22,11 @@ from tubelet.types import CLIP, Encoded, Loss
 @chz.chz
 class Regress(Objective):
     """2 - 2 cos of what an MLP predicts from the first view and the second's embedding, through which no gradient goes.
-    No negatives: what keeps it from collapsing is that the two sides differ, and the log says whether it does."""
+    No negatives: what keeps it from collapsing is that the two sides differ, and the log says whether it does.
+
+    In the papers batch norm takes the mean of the batch from every embedding; a LayerNorm does not, and then all
+    targets soon point one way, which is their mean's, and no prediction is better than that. `centre` takes the running
+    mean of the targets from them (as DINO does, arXiv 2104.14294)."""
 
     of: tuple[str, str] = chz.field(default=(CLIP, "second"), doc="from which stream, and of which")
     by: Literal["student", "teacher"] = chz.field(default="teacher", doc="who makes the embedding that is predicted")
@@ -32,6 +36,9 @@ class Regress(Objective):
     width: int = chz.field(default=128, doc="width of the embeddings")
     layers: int = chz.field(default=2, doc="linear layers of the MLP of both sides")
     decay: float = chz.field(default=0.99, doc="with by=teacher: what of the MLP's running average stays at a step")
+    centre: float | None = chz.field(
+        default=None, doc="take their running mean from the targets: what of it stays at a step; None: take nothing"
+    )
 
     @chz.validate
     def _sensible(self) -> None:
@@ -41,8 +48,8 @@ class Regress(Objective):
             raise RecipeError("own_heads=True needs both=True: what is only predicted never trains an MLP of its own")
         if min(self.hidden, self.width, self.layers) < 1:
             raise RecipeError("hidden, width and layers of an MLP must be at least 1")
-        if not 0 <= self.decay <= 1:
-            raise RecipeError(f"decay={self.decay:g} must be from 0 to 1")
+        if not 0 <= self.decay <= 1 or not 0 <= (self.centre or 0) <= 1:
+            raise RecipeError(f"decay={self.decay:g} and centre={self.centre} must be from 0 to 1")
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -63,7 +70,8 @@ class Regress(Objective):
 
 class RegressLoss(Trainable):
     """Logs NAME, NAME.baseline (what the mean embedding costs as a prediction of all), and of the first view NAME.rank
-    and NAME.std (`objectives.collapse`)."""
+    and NAME.std; NAME.output and NAME.target are the same of what it predicts and of what is predicted
+    (`objectives.collapse`)."""
 
     def __init__(self, config: Regress, sizes: Sizes):
         super().__init__()
@@ -88,16 +96,23 @@ class RegressLoss(Trainable):
         )
         self.predicts = nn.ModuleDict({name: projector(config.width, config.hidden, config.width, 2) for name in heads})
         self.keys = Average(self.projects, config.decay) if config.by == "teacher" else None
+        for name in heads if config.centre is not None else ():
+            self.register_buffer(f"mean_{name}", torch.zeros(config.width))
 
     def forward(self, seen: Encoded) -> Loss:
         tokens = seen.of(self.config.of[0]).tokens
         with torch.autocast(tokens.device.type, enabled=False):
             ranks = Ranks(len(tokens), tokens.device)
             costs, baselines = [], []
+            spreads: dict[str, Float[Tensor, ""]] = {}
             for source, wanted in self.config.sides:
                 head = self.head(source)
                 predicted = self.predicts[head](pooled(self.projects[head], seen.of(source)))
-                target = self.target(seen.of(wanted), wanted)
+                target = self.target(seen.of(wanted), wanted, ranks)
+                spreads = spreads or {
+                    **spread_of(predicted, ranks, f"{self.name}.output"),
+                    **spread_of(target, ranks, f"{self.name}.target"),
+                }
                 mean = ranks.gather(target).mean(0, keepdim=True).expand_as(target)
                 costs.append(distance(predicted, target))
                 baselines.append(distance(mean, target))
@@ -106,6 +121,7 @@ class RegressLoss(Trainable):
                 self.name: loss.detach(),
                 f"{self.name}.baseline": torch.stack(baselines).mean(),
                 **spread_of(tokens, ranks, self.name),
+                **spreads,
             }
         return Loss(loss, terms)
 
@@ -113,12 +129,17 @@ class RegressLoss(Trainable):
         return stream if self.config.own_heads else "both"
 
     @torch.no_grad()
-    def target(self, seen: Encoded, stream: str) -> Float[Tensor, "b e"]:
+    def target(self, seen: Encoded, stream: str, ranks: Ranks) -> Float[Tensor, "b e"]:
         if self.keys is None:
             made = pooled(self.projects[self.head(stream)], seen)
         else:
             assert seen.teacher is not None
             made = pooled(self.keys.model.get_submodule(self.head(stream)), seen.teacher)
+        if self.config.centre is not None:
+            mean = self.get_buffer(f"mean_{self.head(stream)}")
+            every, made = ranks.gather(made), made - mean
+            if self.training:
+                mean.lerp_(every.mean(0), 1 - self.config.centre)
         return F.normalize(made, dim=-1)
 
     def after_step(self) -> None:

@@ -17,7 +17,8 @@ def vjepa() -> Pretrain:
     tubelet pretrain vjepa --on corpora/synth --out runs/vjepa
 
     From the abstract: features are predicted, no pixels, and there is no other teacher. Ours: everything else, as
-    decay, L1, block masks at .75, the size. Watch `features.std` in the log: towards 0 the encoder collapses.
+    decay, L1, block masks at .75, the size. Watch `features.std` and `features.target.std` in the log: towards 0 they
+    collapse.
 
     Expected: docs/methods.md.
     """

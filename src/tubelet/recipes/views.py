@@ -118,10 +118,10 @@ def byol() -> Pretrain:
     tubelet pretrain byol --on corpora/synth --out runs/byol
 
     From general knowledge of the paper, not read in code here: 2 - 2 cos, a predictor on one side, both ways. Ours:
-    decay 0.99 (theirs rises from 0.996), LayerNorm, AdamW. The log's views.rank and views.std say whether the encoder
-    collapses. Expected: docs/methods.md.
+    decay 0.99 (theirs rises from 0.996), AdamW, and LayerNorm with centred targets for batch norm. The log's views.std,
+    views.output.std and views.target.std say whether encoder, head or targets collapse. Expected: docs/methods.md.
     """
-    return chz.replace(simclr(), teacher=Momentum(decay=0.99), objectives={"views": Regress(by="teacher")})
+    return chz.replace(simclr(), teacher=Momentum(decay=0.99), objectives={"views": Regress(by="teacher", centre=0.9)})
 
 
 def brave() -> Pretrain:
@@ -139,7 +139,7 @@ def brave() -> Pretrain:
         base,
         streams={"second": broad},
         teacher=miniature().teacher,
-        objectives={"views": Regress(by="student", own_heads=True)},
+        objectives={"views": Regress(by="student", own_heads=True, centre=0.9)},
     )
 
 

@@ -1,5 +1,6 @@
 """From a recipe and a corpus to a pretrained run. Start reading at `pretrain`."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from tubelet.evaluations.trained_on import TrainedOn
 from tubelet.loading.loader import train_batches
 from tubelet.loading.reader import shorter
 from tubelet.log import Log
-from tubelet.objectives.collapse import LEAST_CLIPS, collapsed
+from tubelet.objectives.collapse import LEAST_CLIPS, LEAST_RECORDS, collapsed
 from tubelet.progress import Progress, silent
 from tubelet.recipes import resolve_recipe
 from tubelet.recipes.pretrain import Pretrain
@@ -164,17 +165,22 @@ def tell_refused(tell: Tell, corpus: Corpus, config: Pretrain) -> None:
 
 
 class CollapseAlarm:
-    """Says once of each objective that the encoder no longer tells clips apart."""
+    """Says once of each objective that its encoder, its output or its target no longer tells clips apart: after some
+    records in a row, because a head that begins may first say the mean of all."""
 
     def __init__(self, tell: Tell, clips: int):
         self.tell = tell
         self.clips = clips  # of a forward pass on all ranks
         self.warned: set[str] = set()
+        self.in_a_row: Counter[str] = Counter()
 
     def __call__(self, record: Mapping[str, object]) -> None:
-        for name, sentence in collapsed(record).items() if self.clips >= LEAST_CLIPS else ():
-            if name not in self.warned:
-                self.warned.add(name)
+        found = collapsed(record) if self.clips >= LEAST_CLIPS else {}
+        self.in_a_row = Counter({name: self.in_a_row[name] + 1 for name in found})
+        for name, sentence in found.items():
+            objective = name.partition(".")[0]
+            if self.in_a_row[name] >= LEAST_RECORDS and objective not in self.warned:
+                self.warned.add(objective)
                 self.tell(sentence)
 
 

@@ -32,8 +32,7 @@ class Features(Target):
         if self.normalise:
             tokens = F.layer_norm(tokens, tokens.shape[-1:])
         mean = tokens.mean((0, 1), keepdim=True).expand_as(tokens)
-        terms = {"std": tokens.std((0, 1), correction=0).mean()}  # of a teacher that follows: towards 0 both collapse
-        return Scores(self.error(prediction.float(), tokens), self.error(mean, tokens).mean(), terms)
+        return Scores(self.error(prediction.float(), tokens), self.error(mean, tokens).mean())
 
     def error(self, one: Float[Tensor, "b q v"], other: Float[Tensor, "b q v"]) -> Float[Tensor, "b q"]:
         if self.loss == "cosine":
