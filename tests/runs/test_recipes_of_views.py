@@ -3,11 +3,22 @@
 import math
 import signal
 
+import numpy as np
 import pytest
 import torch
 
 import tubelet
-from support.small_runs import assert_close, assert_identical, pretrain, steps, tensors, torchrun
+from support.small_runs import (
+    assert_close,
+    assert_identical,
+    pretrain,
+    start,
+    steps,
+    tensors,
+    torchrun,
+    wait_for_step,
+)
+from tubelet.checkpoint import CHECKPOINT, checkpoint_step
 from tubelet.recipes import brave, byol, cross_video_mae, cvrl, iic, lstcl, moco, nnclr, simclr, vic_mae
 from tubelet.runs.pretrain import fresh
 
@@ -36,7 +47,7 @@ from tubelet.loading.pairings import Again, Scrambled
 from tubelet.maskers import Random
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
-from tubelet.objectives import Alternate, InstanceContrast, Pixels, Queue, Regress
+from tubelet.objectives import Alternate, Criticised, InstanceContrast, Quantise, Queue, Regress
 from tubelet.optim import Optim
 from tubelet.recipes import Pretrain
 from tubelet.streams import Own, Stream
@@ -46,8 +57,10 @@ from tubelet.video.sampling import Sampling
 
 
 def everything():
-    """A second stream, a third with an encoder of its own, a teacher, a queue, and objectives that take turns."""
+    """A second stream, a third with an encoder of its own, a teacher, a queue, a critic, a codebook, and objectives
+    that take turns."""
     small, colours = Vit(width=32, depth=1, heads=2), ColourAugment()
+    decoder = Decoder(width=32, depth=1, heads=2)
     return Pretrain(
         clip=Clip(frames=4, size=32),
         data=Data(sampling=Sampling(stride=1), augment=colours),
@@ -59,7 +72,8 @@ def everything():
         },
         teacher=Momentum(decay=0.9),
         objectives={
-            "pixels": Pixels(on=("clip", "second"), decoder=Decoder(width=32, depth=1, heads=2)),
+            "pixels": Criticised(on=("clip", "second"), decoder=decoder, adversary=0.1, critic_width=16),
+            "codes": Quantise(on=("clip", "second"), decoder=decoder, size=12, width=4, decay=0.9, patience=2),
             "views": InstanceContrast(
                 by="teacher", negatives=Queue(size=7), against=("third",), hidden=16, width=8, temperature=0.5,
                 when=Alternate(turn=0),
@@ -103,22 +117,21 @@ def test_each_recipe_trains_its_encoder_and_its_head(tmp_path, corpus, recipe):
         assert records[-1]["loss"] == pytest.approx(0.97 * records[-1]["pixels"] + 0.03 * records[-1]["views"])
 
 
-def test_with_everything_at_once_a_stopped_run_goes_on_bit_for_bit(tmp_path, corpus, everything):
-    """Two further streams, a running average, a queue, and objectives that take turns."""
+def test_with_everything_at_once_a_run_killed_at_a_random_step_goes_on_bit_for_bit(tmp_path, corpus, everything):
+    """Two further streams, a running average, a queue, a critic, a codebook, and objectives that take turns."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert tubelet.pretrain(everything, on=corpus, out=whole).finished
-
-    def stop(done: int, total: int, told: str) -> None:
-        if done == 9:
-            signal.raise_signal(signal.SIGINT)
-
-    assert not tubelet.pretrain(everything, on=corpus, out=cut, progress=stop).finished
-    assert steps(cut)[-1]["step"] in (9, 10)
+    process = start(everything, "--on", corpus, "--out", cut)
+    wait_for_step(process, cut, int(np.random.default_rng().integers(1, 16)))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert checkpoint_step(cut / CHECKPOINT) < 20
     assert tubelet.pretrain(everything, on=corpus, out=cut).finished
     assert_identical(whole, cut)
     kept = tensors(whole)
     assert kept["task.objectives.views.negatives.filled"].item() == 7
     assert kept["task.objectives.views.keys.steps"].item() == 20
+    assert 1 < steps(whole)[-1]["codes.perplexity"] <= 12
     for record, other in zip(steps(whole), steps(cut), strict=True):
         assert record["loss"] == other["loss"]
         assert ("views" in record) == (record["step"] % 2 == 1) == ("other" not in record)
@@ -132,6 +145,11 @@ def test_with_everything_at_once_two_ranks_train_what_one_trains(tmp_path, corpu
     assert pretrain(*words, "batch=4", "--out", one) == 0
     terms = (
         "pixels",
+        "pixels.true",
+        "pixels.predicted",
+        "codes",
+        "codes.commitment",
+        "codes.perplexity",
         "views",
         "views.baseline",
         "views.accuracy",
@@ -145,6 +163,9 @@ def test_with_everything_at_once_two_ranks_train_what_one_trains(tmp_path, corpu
     name = "task.objectives.views.negatives."
     assert torch.equal(ours[f"{name}numbers"], theirs[f"{name}numbers"])
     torch.testing.assert_close(ours[f"{name}rows"], theirs[f"{name}rows"], atol=2e-5, rtol=0)
+    name = "task.objectives.codes.codebook."
+    assert torch.equal(ours[f"{name}idle"], theirs[f"{name}idle"])
+    torch.testing.assert_close(ours[f"{name}codes"], theirs[f"{name}codes"], atol=2e-5, rtol=0)
 
 
 def test_with_objectives_that_take_turns_two_ranks_find_a_gradient_of_every_weight(tmp_path, corpus, everything):
