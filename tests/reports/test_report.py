@@ -13,6 +13,7 @@ from tubelet.checksums import write_json
 from tubelet.cli import main
 from tubelet.errors import RunError
 from tubelet.reports.page import alike, commands, comparison, compose, glances, report
+from tubelet.reports.pictures import Looks, load_looks, load_samples, save
 from tubelet.reports.tables import results_tables
 from tubelet.results import Metric, Result, RunRecord, read_results, read_runs, write_result
 
@@ -304,7 +305,6 @@ def test_levels_that_lie_close_keep_their_names_apart(make_run, tmp_path):
 
 def test_runs_that_were_shown_the_same_clip_share_one_sheet_and_others_show_their_own_frames(make_run, tmp_path):
     from tubelet.reports.page import contact_sheets
-    from tubelet.reports.pictures import load_samples, save
 
     runs = [make_run(tmp_path / name, steps=60) for name in ("a", "b")]
     alike = contact_sheets(read_runs(runs))
@@ -430,3 +430,18 @@ def test_every_loss_that_was_logged_beside_a_baseline_has_its_chart_whatever_it_
     titles = [chart.title for chart in training([RunRecord.read(run)])]
     assert {"latent", "latent: effective rank of its embeddings"} <= {*titles}
     assert not [title for title in titles if "nothing_known" in title]
+
+
+def test_what_a_run_reads_beside_a_clip_is_on_its_page_without_any_reconstruction(make_run, tmp_path):
+    run = make_run(tmp_path / "run", steps=60)
+    assert "every stream, and what is made of it" not in compose([RunRecord.read(run)])
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 2, 8, 32, 32, 3), np.uint8)
+    titles, notes = ["clip: what is encoded", "later: what is encoded"], ["nothing is hidden", "<i>5</i> of 8"]
+    columns = np.array([8, 1])
+    looks = Looks(np.array("a"), np.array(["x", "y"]), np.array(titles), np.array(notes), columns, pictures)
+    save(looks, run)
+    page = compose([RunRecord.read(run)])
+    assert page.count("every stream, and what is made of it") == 2
+    assert page.count("later: what is encoded") == 4  # as a title and as the picture's alternative text
+    assert "<i>5</i>" not in page
+    assert load_looks(run).titles.tolist() == titles

@@ -20,6 +20,7 @@ from support.small_runs import (
 )
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step
 from tubelet.recipes import brave, byol, cross_video_mae, cvrl, iic, lstcl, moco, nnclr, simclr, vic_mae
+from tubelet.reports.pictures import load_looks
 from tubelet.runs.pretrain import fresh
 
 SMALL = (
@@ -113,7 +114,10 @@ def test_each_recipe_trains_its_encoder_and_its_head(tmp_path, corpus, recipe):
     trained += [name for name in before if name.startswith("teacher.") and name.endswith("qkv.weight")]
     for name in trained:
         assert not torch.equal(before[name], after[name]), name
+    titles = load_looks(tmp_path / "run").titles.tolist()
+    assert {f"{name}: what is encoded" for name in ("clip", *run.config.streams)} <= {*titles}
     if recipe is vic_mae:
+        assert "second: what is made of it" in titles
         assert records[-1]["loss"] == pytest.approx(0.97 * records[-1]["pixels"] + 0.03 * records[-1]["views"])
 
 

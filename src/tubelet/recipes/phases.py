@@ -45,7 +45,17 @@ def videoprism_2() -> Phases:
     }
 
 
-PHASES: tuple[Callable[[], Phases], ...] = (videomae_v2, videoprism_2)
+def beit() -> Phases:
+    """BEiT's two: learn a codebook of tubelets, then predict the codes of what is hidden.
+
+    tubelet phases beit --on corpora/synth --out runs/beit
+
+    From memory of the paper (arXiv 2106.08254): the order, with a tokenizer that is trained before. Ours: both recipes.
+    """
+    return {"codebook": "pretrain vq", "predicted": "pretrain beit teacher.init={codebook}"}
+
+
+PHASES: tuple[Callable[[], Phases], ...] = (videomae_v2, videoprism_2, beit)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tubelet.reports.compare import Comparison, Value, compare, label, tables_of
 from tubelet.reports.document import document, is_another
 from tubelet.reports.figures import SERIES, Level, Line, Span, curves, spans
 from tubelet.reports.notices import notices
-from tubelet.reports.pictures import Samples, load_samples, load_thumbnails
+from tubelet.reports.pictures import Samples, load_looks, load_samples, load_thumbnails
 from tubelet.reports.tables import (
     Table,
     at_a_glance,
@@ -69,6 +69,7 @@ def compose(runs: Sequence[RunRecord]) -> str:
         glances=glances(runs),
         notices=[notice for run in runs for notice in notices(run)],
         sheets=contact_sheets(runs),
+        looks=look_sheets(runs),
         training=training(runs),
         probes=probes(runs),
         results=results_tables(runs),
@@ -139,6 +140,15 @@ class Sheet:
     shown: list[Shown]
 
 
+@dataclass(frozen=True)
+class LookSheet:
+    """One clip: what every run reads beside it, and makes of that."""
+
+    id: str
+    corpus: str
+    shown: list[Shown]
+
+
 def contact_sheets(runs: Sequence[RunRecord]) -> list[Sheet]:
     """The clips that the runs were shown, in the order of the first run that has them."""
     found: dict[tuple[str, str], list[tuple[RunRecord, Samples, int]]] = {}
@@ -160,6 +170,17 @@ def contact_sheets(runs: Sequence[RunRecord]) -> list[Sheet]:
             )
         )
     return pages
+
+
+def look_sheets(runs: Sequence[RunRecord]) -> list[LookSheet]:
+    """The clips of which runs keep what they read beside them."""
+    found: dict[tuple[str, str], list[Shown]] = {}
+    for run in runs:
+        if (looks := load_looks(run.folder)) is not None:
+            for index, name in enumerate(map(str, looks.ids)):
+                own = Shown(run.name, f"step {run.last_step:,}", sheets.look_strips(looks, index))
+                found.setdefault((str(looks.corpus), name), []).append(own)
+    return [LookSheet(name, corpus, shown) for (corpus, name), shown in list(found.items())[:SHOWN]]
 
 
 def shown(run: RunRecord, samples: Samples, index: int, first: Samples, position: int) -> Shown:

@@ -11,6 +11,7 @@ from tubelet.files import within
 
 SAMPLES = "samples.npz"
 THUMBNAILS = "thumbnails.npz"
+LOOKS = "looks.npz"
 EPSILON = 255e-6  # of the target: pixel = prediction * (std + EPSILON) + mean
 
 
@@ -58,9 +59,27 @@ class Thumbnails:
         return len(self.ids)
 
 
-def save(arrays: Samples | Thumbnails, run: Path) -> Path:
+@dataclass(frozen=True)
+class Looks:
+    """Rows of pictures of a few clips: what the run reads beside them, and what it makes of that.
+
+    Letters: s samples, r rows, f frames of a row, of which `columns` are there.
+    """
+
+    corpus: np.ndarray  # str ""
+    ids: np.ndarray  # str "s"
+    titles: np.ndarray  # str "r"
+    notes: np.ndarray  # str "r"
+    columns: np.ndarray  # int "r"
+    pictures: np.ndarray  # uint8 "s r f h w 3"
+
+
+NAMES: dict[type, str] = {Samples: SAMPLES, Thumbnails: THUMBNAILS, Looks: LOOKS}
+
+
+def save(arrays: Samples | Thumbnails | Looks, run: Path) -> Path:
     """Writes them into the run's pictures, whole or not at all."""
-    path = within(run, "pictures", SAMPLES if isinstance(arrays, Samples) else THUMBNAILS)
+    path = within(run, "pictures", NAMES[type(arrays)])
     write_npz(path, {f.name: getattr(arrays, f.name) for f in fields(arrays)})
     return path
 
@@ -75,6 +94,14 @@ def load_thumbnails(run: Path) -> Thumbnails | None:
     """None where the run has none yet."""
     arrays = read(within(run, "pictures", THUMBNAILS), [f.name for f in fields(Thumbnails)], "retrieval")
     return None if arrays is None else Thumbnails(**arrays)
+
+
+def load_looks(run: Path) -> Looks | None:
+    """None where the run has none."""
+    path = within(run, "pictures", LOOKS)
+    names = [f.name for f in fields(Looks)]
+    arrays = read_npz(path, names, RunError, "delete the file; a run writes it at its end") if path.exists() else None
+    return None if arrays is None else Looks(**arrays)
 
 
 def has_samples(run: Path) -> bool:

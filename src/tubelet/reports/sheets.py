@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
-from tubelet.reports.pictures import EPSILON, Samples
+from tubelet.reports.pictures import EPSILON, Looks, Samples
 
 COLUMNS = 8
 WIDEST = 168  # pixels of a frame in the page; larger ones are reduced
@@ -59,6 +59,12 @@ def strips(samples: Samples, index: int) -> list[Strip]:
         )
     )
     return rows
+
+
+def look_strips(looks: Looks, index: int) -> list[Strip]:
+    """What a run reads beside one clip, and what it makes of it."""
+    rows = zip(looks.titles, looks.notes, looks.columns, looks.pictures[index], strict=True)
+    return [Strip(str(title), str(note), strip(frames[: int(columns)])) for title, note, columns, frames in rows]
 
 
 def frames_strip(samples: Samples, index: int) -> Strip:
