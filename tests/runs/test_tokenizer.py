@@ -8,6 +8,7 @@ import torch
 from support.small_runs import pretrain, steps
 from tubelet.cli import main
 from tubelet.evaluations.trained_on import FILE, TrainedOn
+from tubelet.results import read_results
 from tubelet.runs.folder import load_task
 
 SMALL = (
@@ -23,6 +24,7 @@ def test_a_tokenizer_is_trained_and_its_codes_are_learned_by_others(tmp_path, co
     assert pretrain(*VQ, "--on", corpus, "--out", vq) == 0
     assert max(record["pixels.perplexity"] for record in steps(vq)) > 2
     assert main(["evaluate", str(vq), "reconstruction", "--on", str(corpus)]) == 0
+    assert "copy_r2" not in read_results(vq)["reconstruction"].references  # what is visible is its own copy
     learned = (*BEIT, f"teacher.init={vq}", "--on", corpus)
     assert pretrain(*learned, "--out", tmp_path / "whole") == 0
     assert "the encoder and the 24 codes of" in capsys.readouterr().err

@@ -57,6 +57,10 @@ class Reconstruction(Evaluation):
             save(collect(done.shown, context), context.pictures)
         loss, mean, copy = (done.array(name) for name in ("loss", "mean", "copy"))
         interval = partial(of_r2, mean=mean, groups=done.groups, seed=context.seed, samples=self.samples)
+        copied = {
+            "copy_loss": Metric(float(copy.mean()), unit=LOSS),
+            "copy_r2": Metric(r2(copy, mean), interval(copy), unit=RATIO),
+        }
         return Result(
             metrics={
                 "r2": Metric(r2(loss, mean), interval(loss), unit=RATIO),
@@ -64,8 +68,7 @@ class Reconstruction(Evaluation):
             },
             references={
                 "mean_prediction_loss": Metric(float(mean.mean()), unit=LOSS),
-                "copy_loss": Metric(float(copy.mean()), unit=LOSS),
-                "copy_r2": Metric(r2(copy, mean), interval(copy), unit=RATIO),
+                **(copied if done.scored <= done.hidden else {}),  # what is visible is its own copy
                 "flat": Metric(float(done.array("flat").mean())),
             },
             protocol={
@@ -76,8 +79,8 @@ class Reconstruction(Evaluation):
                 "r2": "1 - loss / mean_prediction_loss",
                 "mean_prediction_loss": "the same loss of predicting 0, the mean of every normalised tubelet",
                 "copy_loss": "the same loss of copying the nearest visible tubelet, normalised by its own statistics "
-                "(distance in steps of the grid, ties to the lower index); copy_r2: 1 - copy_loss / "
-                "mean_prediction_loss. Properties of the masks and clips, whatever the encoder",
+                "(distance in steps of the grid, ties to the lower index), where only hidden ones are scored; "
+                "copy_r2: 1 - copy_loss / mean_prediction_loss. Properties of masks and clips, whatever the encoder",
                 "flat": "the share of the scored tubelets that are of one colour",
                 "intervals": in_words(self.samples),
             },
