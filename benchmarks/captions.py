@@ -21,7 +21,7 @@ from tubelet.captioning import Blip2
 from tubelet.captioning.looking import Job, look
 from tubelet.captioning.pretrained import Describer
 from tubelet.corpus.table import Corpus, Video
-from tubelet.video.reader import open_video
+from tubelet.video.decoding import open_video
 
 TINY = Path(__file__).resolve().parents[1] / "tests"
 

@@ -38,7 +38,8 @@ from tubelet.saliency_maps.frames import Piece, decode_piece, pieces
 from tubelet.saliency_maps.motion import codec_motion
 from tubelet.saliency_maps.text import similarity_maps
 from tubelet.saliency_maps.vectors import whole_map
-from tubelet.video.reader import open_video, read_span
+from tubelet.video.decoding import open_video
+from tubelet.video.reader import read_span
 
 
 def decode(video: Video) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 from tubelet.aligners.config import SmallAlignerTraining
 from tubelet.aligners.examples import Examples, membership, read_examples, subset
 from tubelet.aligners.matching import score_table
-from tubelet.aligners.training import train
+from tubelet.aligners.training import train_small_aligner
 from tubelet.corpus.table import Corpus
 from tubelet.diagnostics.truth import roc_area
 
@@ -48,7 +48,7 @@ def beside(table: np.ndarray, right: np.ndarray, one: int, other: int) -> dict[s
 def trained(examples: Examples, out: list[int], settings: SmallAlignerTraining) -> np.ndarray:
     """The scores of all videos for all texts, by an aligner that never saw these videos nor their texts."""
     rest = [index for index in range(len(examples.videos)) if index not in out]
-    aligner = train(subset(examples, rest), settings)[0]
+    aligner = train_small_aligner(subset(examples, rest), settings)[0]
     return score_table(aligner, examples, settings.sharpness).numpy()
 
 

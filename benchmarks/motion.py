@@ -30,7 +30,8 @@ from tubelet.stores.maps import Maps
 from tubelet.synthetic import truth
 from tubelet.types import Batch, Clip
 from tubelet.video.crop import Crop, crop_frames
-from tubelet.video.reader import Reader, open_video, timestamps
+from tubelet.video.decoding import open_video
+from tubelet.video.reader import Reader, timestamps
 from tubelet.video.sampling import Sampling
 
 

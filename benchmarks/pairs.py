@@ -21,7 +21,7 @@ import numpy as np
 from tubelet.aligners.config import SmallAlignerTraining
 from tubelet.aligners.examples import read_examples, subset
 from tubelet.aligners.matching import retrieval
-from tubelet.aligners.training import train
+from tubelet.aligners.training import train_small_aligner
 from tubelet.corpus.table import Corpus
 from tubelet.diagnostics.maps import measure_aligner
 
@@ -48,7 +48,7 @@ def measure(
                 raise SystemExit(f"{corpus.folder} has {len(order)} captioned train clips, fewer than {count}")
             own = chz.replace(settings, seed=seed, steps=long)
             began = time.process_time()
-            aligner = train(subset(examples, sorted(order[:count])), own)[0]
+            aligner = train_small_aligner(subset(examples, sorted(order[:count])), own)[0]
             spent = time.process_time() - began
             found = retrieval(aligner, held_out, own)
             area = measure_aligner(corpus, aligner, "subject", "test", every=8, most=clips).table()["text map"]

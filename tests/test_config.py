@@ -6,7 +6,7 @@ import typing
 import chz
 import pytest
 
-from tubelet.config import describe, override, plain, typed
+from tubelet.config import describe, from_plain, override, to_plain
 from tubelet.errors import RecipeError
 from tubelet.maskers import MASKERS, Random, RunningCell, Text, Tube
 from tubelet.models.encoder import Small, Tiny
@@ -25,7 +25,7 @@ SHOWN = {
 @pytest.mark.parametrize("recipe", [text_guided, tiny_text_guided])
 @pytest.mark.parametrize("word", SHOWN)
 def test_one_word_changes_one_thing(recipe, word):
-    before, after = plain(recipe()), plain(override(recipe(), [word]))
+    before, after = to_plain(recipe()), to_plain(override(recipe(), [word]))
     changed = {path: value for path, value in after.items() if before.get(path, "absent") != value}
     assert changed == {path: value for path, value in SHOWN[word].items() if before.get(path, "absent") != value}
     assert changed or recipe is tiny_text_guided  # whose clips have 8 frames already
@@ -49,7 +49,7 @@ def test_a_swapped_masker_is_the_new_one_with_nothing_of_the_old(old, new):
     config = chz.replace(videomae(), masker=old(**changed))
     assert override(config, [f"masker={new.__name__}"]).masker == new()
     name = "ratio" if "ratio" in chz.chz_fields(new) else "last.ratio"
-    values = plain(override(config, [f"masker={new.__name__}", f"masker.{name}=0.5625"]))
+    values = to_plain(override(config, [f"masker={new.__name__}", f"masker.{name}=0.5625"]))
     assert {path.split(".")[1] for path in values if path.startswith("masker.")} == set(chz.chz_fields(new))
     assert values[f"masker.{name}"] == 0.5625
 
@@ -141,8 +141,8 @@ def test_false_means_false():
 def test_help_lists_every_field_with_value_type_and_doc(recipe):
     config = recipe()
     lines = describe(config).splitlines()
-    assert len(lines) == len(plain(config))
-    for path, line in zip(plain(config), lines, strict=True):
+    assert len(lines) == len(to_plain(config))
+    for path, line in zip(to_plain(config), lines, strict=True):
         assert line.split()[0].startswith(f"{path}=")
         assert len(line.split()) >= 3, f"{path} has no doc"
 
@@ -162,14 +162,14 @@ def test_a_part_that_may_be_none_is_named_like_any_other_and_survives_its_json()
     assert none.teacher.encoder is None
     assert (type(some.teacher.encoder), some.teacher.encoder.depth) == (Tiny, 3)
     for config in (none, some):
-        assert typed(type(config), json.loads(json.dumps(plain(config))), "recipe.json") == config
+        assert from_plain(type(config), json.loads(json.dumps(to_plain(config))), "recipe.json") == config
 
 
 def test_overriding_leaves_the_recipe_as_it_was():
     config = tiny_text_guided()
-    before = plain(config)
+    before = to_plain(config)
     assert override(config, ["masker=Random"]).masker == Random()
-    assert plain(config) == before
+    assert to_plain(config) == before
 
 
 def test_a_part_that_may_be_none_is_named_and_read_back_like_any_other():
@@ -177,4 +177,4 @@ def test_a_part_that_may_be_none_is_named_and_read_back_like_any_other():
     assert config.teacher.encoder == Tiny()
     config = override(config, ["teacher.encoder.depth=3", "teacher.clip=Clip", "teacher.clip.frames=8"])
     assert (config.teacher.encoder.depth, config.teacher.clip.frames) == (3, 8)
-    assert typed(Pretrain, plain(config), "recipe.json") == config
+    assert from_plain(Pretrain, to_plain(config), "recipe.json") == config

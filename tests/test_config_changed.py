@@ -1,6 +1,6 @@
 import chz
 
-from tubelet.config import changed, plain
+from tubelet.config import changed, to_plain
 from tubelet.maskers import Text, Tube
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Contrast, Pixels
@@ -35,4 +35,4 @@ def test_another_part_at_its_own_defaults_is_named_without_its_fields():
 
 def test_every_name_is_a_field_of_the_recipe():
     config = chz.replace(tiny(), masker=Text())
-    assert set(changed(config)) <= set(plain(config))
+    assert set(changed(config)) <= set(to_plain(config))

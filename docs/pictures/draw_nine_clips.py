@@ -14,7 +14,7 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
 from tubelet.aligners.base import open_aligner
-from tubelet.aligners.examples import spread
+from tubelet.aligners.examples import evenly_spaced
 from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.diagnostics.truth import roc_area
 from tubelet.saliency_maps.text import similarity_maps
@@ -38,7 +38,7 @@ def main(folder: Path, out: Path) -> None:
     aligner = open_aligner(corpus.folder / "aligner")
     video = next(video for video in corpus.videos if video.id == CLIP)
     with Reader(video.path) as reader:
-        frames = reader.frames(spread(reader.times, len(BOXES)))
+        frames = reader.frames(evenly_spaced(reader.times, len(BOXES)))
     own = sorted({normalise_text(caption.text) for caption in corpus.captions_of(video)})
     other = sorted({normalise_text(caption.text) for caption in corpus.captions} - set(own))
     vectors = embed(aligner, own + other)

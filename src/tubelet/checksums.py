@@ -198,7 +198,7 @@ def crc32_of_arrays(arrays: "Mapping[str, np.ndarray]") -> str:
 def seal(path: Path) -> None:
     """Fills in the digits of a file whose metadata say `BLANK`."""
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
-        indices = [at for at, digits in places_of(content) if digits == BLANK[-8:].encode()]
+        indices = [at for at, digits in checksum_offsets(content) if digits == BLANK[-8:].encode()]
         content[indices[-1] : indices[-1] + 8] = crc32_without(content, indices[-1])
 
 
@@ -216,14 +216,14 @@ def verified(path: Path, *state: int) -> None:
         except ValueError:
             raise Damaged("it is empty") from None
         with content:
-            indices = places_of(content)
+            indices = checksum_offsets(content)
             if not indices and any(content.find(mark) >= 0 for mark in MARKS):
                 raise Damaged("its checksum is damaged")
             if indices and not any(crc32_without(content, at) == digits for at, digits in indices):
                 raise Damaged("its checksum does not fit its content")
 
 
-def places_of(content: mmap.mmap) -> list[tuple[int, bytes]]:
+def checksum_offsets(content: mmap.mmap) -> list[tuple[int, bytes]]:
     """Where a checksum may stand, and what stands there: in the footer of Parquet, in the header of safetensors."""
     size = len(content)
     if content[-4:] == b"PAR1":
@@ -306,9 +306,11 @@ def misfit(value: Any, shape: Any, name: str = "") -> str | None:
         pairs = [(value[key], hint, f"{name}.{key}".lstrip(".")) for key, hint in hints.items() if key in value]
         return first_misfit(pairs)
     if origin in (Union, types.UnionType):
-        return None if any(misfit(value, one) is None for one in arguments) else mismatch(name, value, spelled(shape))
+        return (
+            None if any(misfit(value, one) is None for one in arguments) else mismatch(name, value, shape_text(shape))
+        )
     if origin is Literal:
-        return None if value in arguments else mismatch(name, value, spelled(shape))
+        return None if value in arguments else mismatch(name, value, shape_text(shape))
     if origin in (list, Sequence):
         if not isinstance(value, list):
             return mismatch(name, value, "a list")
@@ -320,7 +322,7 @@ def misfit(value: Any, shape: Any, name: str = "") -> str | None:
         return first_misfit([(item, inner, f"{name}.{key}".lstrip(".")) for key, item in value.items()])
     right = isinstance(value, (int, float) if shape is float else shape) and isinstance(value, bool) == (shape is bool)
     if not right or (shape is float and not -sys.float_info.max <= value <= sys.float_info.max):
-        return mismatch(name, value, spelled(shape))
+        return mismatch(name, value, shape_text(shape))
     return None
 
 
@@ -336,10 +338,10 @@ def mismatch(name: str, value: Any, wanted: str) -> str:
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "an object"}
 
 
-def spelled(shape: Any) -> str:
+def shape_text(shape: Any) -> str:
     """A shape in words."""
     if typing.get_origin(shape) is Literal:
         return " or ".join(json.dumps(one) for one in typing.get_args(shape))
     if typing.get_origin(shape) in (Union, types.UnionType):
-        return " or ".join(spelled(one) for one in typing.get_args(shape))
+        return " or ".join(shape_text(one) for one in typing.get_args(shape))
     return "null" if shape is types.NoneType else WORDS.get(typing.get_origin(shape) or shape, "what it should be")

@@ -78,13 +78,13 @@ def override(config: C, words: Sequence[str]) -> C:
         raise RecipeError(" ".join(str(error).split())) from error
 
 
-def plain(config: object) -> dict[str, Any]:
+def to_plain(config: object) -> dict[str, Any]:
     """Every field under its dotted name, as JSON holds it: parts by the name of their class."""
     return {path: value.__name__ if isinstance(value, type) else value for path, value in dotted(config).items()}
 
 
-def typed(cls: type[C], values: Mapping[str, Any], origin: str) -> C:
-    """The config that `plain` wrote. `origin` names the file in errors."""
+def from_plain(cls: type[C], values: Mapping[str, Any], origin: str) -> C:
+    """The config that `to_plain` wrote. `origin` names the file in errors."""
     resolved: dict[str, Any] = {}
     for path in sorted(values, key=lambda path: path.count(".")):
         value = values[path]
@@ -102,14 +102,14 @@ def typed(cls: type[C], values: Mapping[str, Any], origin: str) -> C:
 def describe(config: object) -> str:
     """A page of help: every field with its value here, its type and what it is."""
     rows = [
-        (f"{path}={value.__name__ if isinstance(value, type) else shown(value)}", spell(declared), doc)
+        (f"{path}={value.__name__ if isinstance(value, type) else as_word(value)}", type_in_words(declared), doc)
         for path, declared, value, doc in walk(config)
     ]
     words, types = (min(44, max(len(row[column]) for row in rows)) for column in (0, 1))
     return "\n".join(f"  {word:<{words}}  {kind:<{types}}  {doc}".rstrip() for word, kind, doc in rows)
 
 
-def shown(value: object) -> str:
+def as_word(value: object) -> str:
     """A value as it is written on the command line."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
@@ -267,22 +267,22 @@ def refuses(cls: type, values: Mapping[str, Any], leaves: Mapping[str, str]) -> 
 def wrong_type(path: str, word: str, declared: Any) -> RecipeError:
     choices = list(map(str, typing.get_args(declared))) if is_literal(declared) else []
     hint = f"; did you mean {close[0]}?" if (close := difflib.get_close_matches(word, choices, n=1)) else ""
-    return RecipeError(f"{path}={word} does not fit: it must be {spell(declared)}{hint}")
+    return RecipeError(f"{path}={word} does not fit: it must be {type_in_words(declared)}{hint}")
 
 
 def is_literal(declared: Any) -> bool:
     return typing.get_origin(declared) is typing.Literal
 
 
-def spell(declared: Any) -> str:
+def type_in_words(declared: Any) -> str:
     """A type in a user's words."""
     arguments = typing.get_args(declared)
     if is_literal(declared):
         return " | ".join(map(str, arguments))
     if typing.get_origin(declared) in (typing.Union, UnionType):
-        return " | ".join(map(spell, arguments))
+        return " | ".join(map(type_in_words, arguments))
     if typing.get_origin(declared) is tuple:
-        return ",".join("..." if argument is ... else spell(argument) for argument in arguments)
+        return ",".join("..." if argument is ... else type_in_words(argument) for argument in arguments)
     if declared is type(None):
         return "None"
     if isinstance(declared, type) and chz.is_chz(declared) and declared.__subclasses__():

@@ -12,7 +12,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from tubelet.escape import visible
-from tubelet.terminal import beneath, shown
+from tubelet.terminal import beneath, visible_stream
 
 
 class Console(rich.console.Console):
@@ -36,6 +36,6 @@ class Display(rich.progress.Progress):
     def start(self) -> None:
         super().start()
         if isinstance(sys.stdout, FileProxy):  # it would take colours from what is printed
-            sys.stdout = shown(sys.stdout)
+            sys.stdout = visible_stream(sys.stdout)
         if isinstance(sys.stderr, FileProxy):
-            sys.stderr = shown(sys.stderr)
+            sys.stderr = visible_stream(sys.stderr)

@@ -42,7 +42,7 @@ def process_group() -> Iterator[None]:
         yield
         return
     hold_no_group()
-    join(launch)
+    join_group(launch)
     try:
         yield
     except (RuntimeError, distributed.DistError) as error:
@@ -86,7 +86,7 @@ def of_rank(error: TubeletError) -> TubeletError:
     return OtherRankError(str(error)) if told else type(error)(f"rank {rank} of {world_size}: {error}")
 
 
-def join(launch: Launch) -> None:
+def join_group(launch: Launch) -> None:
     cuda = torch.cuda.is_available()
     backend = "nccl" if cuda else "gloo"
     if cuda:

@@ -75,9 +75,9 @@ def launched() -> Launch:
                 "work; unset RANK and WORLD_SIZE, and they join one run"
             )
         return found if found.world > 1 else Launch()
-    if given == ["WORLD_SIZE"] and number(env, "WORLD_SIZE") == tasks.world:
+    if given == ["WORLD_SIZE"] and read_number(env, "WORLD_SIZE") == tasks.world:
         return tasks
-    if given == ["RANK"] and tasks.world > 1 and number(env, "RANK") == tasks.rank:
+    if given == ["RANK"] and tasks.world > 1 and read_number(env, "RANK") == tasks.rank:
         return tasks
     if given:
         missing = "RANK" if given == ["WORLD_SIZE"] else "WORLD_SIZE"
@@ -104,7 +104,7 @@ def first_alone(verb: str) -> bool:
 def by_mpi(env: Mapping[str, str]) -> Launch:
     """Where a job of one task stands for none: its variables reach what it starts in turn."""
     for rank, size, local in MPI:
-        if rank in env and size in env and number(env, size) > 1:
+        if rank in env and size in env and read_number(env, size) > 1:
             return launch(env, "mpirun", rank, size, local)
     return Launch()
 
@@ -113,14 +113,16 @@ def by_slurm(env: Mapping[str, str]) -> Launch:
     """A shell of `salloc` is no task. In a batch script outside `srun`, and in it alone, there is a task without a
     step: nobody can tell whether the other tasks were meant to come."""
     size = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in env else "SLURM_NTASKS"
-    if "SLURM_PROCID" not in env or size not in env or number(env, size) == 1:
+    if "SLURM_PROCID" not in env or size not in env or read_number(env, size) == 1:
         return Launch()
     step = bool({"SLURM_STEP_ID", "SLURM_STEPID", "SLURM_STEP_NUM_TASKS"} & set(env))
     return launch(env, "srun", "SLURM_PROCID", size, "SLURM_LOCALID", step)
 
 
 def launch(env: Mapping[str, str], by: str, rank: str, world: str, local: str, step: bool = True) -> Launch:
-    found = Launch(number(env, rank), number(env, world), number(env, local if local in env else rank), by, step)
+    found = Launch(
+        read_number(env, rank), read_number(env, world), read_number(env, local if local in env else rank), by, step
+    )
     if found.world < 1 or found.rank >= found.world:
         raise RunError(
             f"{rank}={env[rank]} and {world}={env[world]}: ranks count from 0 to {world} - 1; mend or unset them"
@@ -128,7 +130,7 @@ def launch(env: Mapping[str, str], by: str, rank: str, world: str, local: str, s
     return found
 
 
-def number(env: Mapping[str, str], name: str) -> int:
+def read_number(env: Mapping[str, str], name: str) -> int:
     if not env[name].strip().isdecimal():
         raise RunError(f"{name}={env[name]} is no number from 0 up; mend or unset it")
     return int(env[name])
@@ -155,12 +157,12 @@ def expand(nodes: str) -> list[str]:
     hosts = []
     for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", nodes):
         pieces = re.split(r"\[([^\]]*)\]", part)  # text and what stands in brackets, in turns
-        choices = [numbers(piece) if index % 2 else [piece] for index, piece in enumerate(pieces)]
+        choices = [expand_range(piece) if index % 2 else [piece] for index, piece in enumerate(pieces)]
         hosts += ["".join(chosen) for chosen in product(*choices)]
     return hosts
 
 
-def numbers(ranges: str) -> list[str]:
+def expand_range(ranges: str) -> list[str]:
     """`01-03,7` is 01, 02, 03, 7: as wide as the range's first number is written."""
     found = []
     for piece in ranges.split(","):

@@ -35,7 +35,7 @@ class Log:
     def write(self, kind: str, step: int, **values: Any) -> None:
         if self.file is None:
             return
-        self.stand()
+        self.check_in_place()
         metrics: Mapping[str, Metric] = values.get("metrics") or {}
         if "metrics" in values:
             values |= {"metrics": {name: metric.to_json() for name, metric in metrics.items()}}
@@ -51,10 +51,10 @@ class Log:
     def sync(self) -> None:
         """Everything written so far is on the disk."""
         if self.file is not None:
-            self.stand()
+            self.check_in_place()
             os.fsync(self.file.fileno())
 
-    def stand(self) -> None:
+    def check_in_place(self) -> None:
         """`RunError` where the file is no longer the one at its path: what is written would be lost without a word."""
         assert self.file is not None
         assert self.path is not None

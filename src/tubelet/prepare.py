@@ -11,14 +11,14 @@ from typing import Any
 import chz
 
 from tubelet.aligners import finetuning
-from tubelet.aligners.base import Aligner, open_aligner, read_about
+from tubelet.aligners.base import Aligner, open_aligner, read_aligner_about
 from tubelet.aligners.clip import ClipAligner
 from tubelet.aligners.config import AlignerTraining, ClipFinetuning, SmallAlignerTraining
 from tubelet.aligners.examples import Examples, check_enough, read_examples, with_texts
-from tubelet.aligners.finetuning import opened, tune
+from tubelet.aligners.finetuning import open_for_training, tune
 from tubelet.aligners.matching import Retrieval, retrieval
 from tubelet.aligners.small import SmallAligner
-from tubelet.aligners.training import Curve, TrainingCheckpoint, seconds_to_steps, train
+from tubelet.aligners.training import Curve, TrainingCheckpoint, seconds_to_steps, train_small_aligner
 from tubelet.corpus.table import Corpus
 from tubelet.diagnostics.aligner import write_training
 from tubelet.errors import CorpusError, RecipeError, WeightsError
@@ -78,7 +78,7 @@ def align(
     if isinstance(settings, ClipFinetuning):
         if seconds is not None:
             raise RecipeError("a time limit in seconds needs the small aligner; to fine-tune, give steps= instead")
-        clip, settings = opened(settings)
+        clip, settings = open_for_training(settings)
     folder = Path(out) if out else corpus.folder / "aligner"
     made_from = record(corpus, settings, seconds, clip)
     remove_leftovers(folder)
@@ -94,7 +94,7 @@ def align(
     identity = json.dumps(record(corpus, settings, None, clip), sort_keys=True).encode()
     checkpoint = TrainingCheckpoint(folder / "training.pt", hashlib.sha256(identity).hexdigest())
     began, spent = time.monotonic(), time.process_time()
-    aligner, curve = trained(examples, settings, clip, checkpoint, named(progress, "training"))
+    aligner, curve = train_aligner(examples, settings, clip, checkpoint, named(progress, "training"))
     about: dict[str, Any] = {
         **record(corpus, settings, seconds, clip),
         "videos": len(examples.videos),
@@ -112,13 +112,13 @@ def align(
     if isinstance(settings, ClipFinetuning):
         unknown = (f"{ALIGNER} began with {settings.model}: what that was trained on is not known here",)
     TrainedOn(trained_on, unknown).with_looks(corpus, examples.videos).write(folder / FILE)
-    save(aligner, folder, about)
+    save_aligner(aligner, folder, about)
     checkpoint.done()
     write_training(folder, corpus, aligner, curve, settings, named(progress, "measuring maps"))
     return result(folder, write_page(folder), new=True)
 
 
-def trained(
+def train_aligner(
     examples: Examples,
     settings: AlignerTraining,
     clip: ClipAligner | None,
@@ -127,24 +127,24 @@ def trained(
 ) -> tuple[SmallAligner | ClipAligner, Curve]:
     if clip is None:
         assert isinstance(settings, SmallAlignerTraining)
-        return train(examples, settings, progress, checkpoint)
+        return train_small_aligner(examples, settings, progress, checkpoint)
     assert isinstance(settings, ClipFinetuning)
     return tune(clip, examples, settings, progress, checkpoint)
 
 
-def save(aligner: SmallAligner | ClipAligner, folder: Path, about: dict[str, Any]) -> None:
+def save_aligner(aligner: SmallAligner | ClipAligner, folder: Path, about: dict[str, Any]) -> None:
     if isinstance(aligner, SmallAligner):
         aligner.about = about
         aligner.save(folder)
     else:
-        finetuning.save(aligner, folder, about)
+        finetuning.save_finetuned(aligner, folder, about)
 
 
 def finished(folder: Path, corpus: Corpus, settings: AlignerTraining, progress: Progress) -> Aligned:
     """The aligner that is there; a report that an interruption left unwritten is written."""
     page = folder / "report.html"
     if not page.exists():
-        about = read_about(folder)
+        about = read_aligner_about(folder)
         curve = Curve(about["curve"], about["best"])
         write_training(folder, corpus, open_aligner(folder), curve, settings, named(progress, "measuring maps"))
         write_page(folder)
@@ -153,7 +153,7 @@ def finished(folder: Path, corpus: Corpus, settings: AlignerTraining, progress: 
 
 
 def result(folder: Path, page: Path, new: bool) -> Aligned:
-    about = read_about(folder)
+    about = read_aligner_about(folder)
     return Aligned(
         folder=folder,
         identity=about["identity"],
@@ -193,7 +193,7 @@ def is_there(folder: Path, made_from: dict[str, Any], force: bool) -> bool:
     if not (folder / "aligner.json").exists():
         return False
     try:
-        about = read_about(folder)
+        about = read_aligner_about(folder)
     except WeightsError:
         if not force:
             raise

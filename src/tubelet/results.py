@@ -45,14 +45,14 @@ class Metric:
 
     @property
     def text(self) -> str:
-        return shown(self.value, self.unit)
+        return format_value(self.value, self.unit)
 
     @property
     def bounds(self) -> tuple[str, str] | None:
         """The ends of the interval as text, without a unit."""
         if self.interval is None:
             return None
-        low, high = (shown(bound, self.unit).removesuffix(" %") for bound in self.interval)
+        low, high = (format_value(bound, self.unit).removesuffix(" %") for bound in self.interval)
         return low, high
 
     def to_json(self) -> Record:
@@ -84,7 +84,7 @@ class MetricJson(TypedDict):
     unit: str
 
 
-def shown(value: float, unit: str) -> str:
+def format_value(value: float, unit: str) -> str:
     """Fractions in percent, the rest in three figures."""
     if unit == FRACTION:
         return f"{100 * value:.1f} %"
@@ -131,7 +131,7 @@ class Result:
         if any(metric.chance is not None for metric in self.metrics.values()):
             head.insert(3, "chance")
             for name, metric in self.metrics.items():
-                columns[name].append("" if metric.chance is None else shown(metric.chance, metric.unit))
+                columns[name].append("" if metric.chance is None else format_value(metric.chance, metric.unit))
         for name, cells in columns.items():
             cells += (one.metrics[name].text if name in one.metrics else "" for one in self.baselines.values())
         rows = [elements("td", [name, *cells]) for name, cells in columns.items()]
@@ -192,7 +192,7 @@ def lines(result: Result) -> list[str]:
     """A line a metric, then what must be known beside them."""
     found = [result.title] if result.title else []
     for name, metric in result.metrics.items():
-        chance = "" if metric.chance is None else f", chance {shown(metric.chance, metric.unit)}"
+        chance = "" if metric.chance is None else f", chance {format_value(metric.chance, metric.unit)}"
         others = [
             f", {who} {other.metrics[name].text}" for who, other in result.baselines.items() if name in other.metrics
         ]

@@ -29,7 +29,7 @@ class Shown:
         return getattr(self.rich_proxied_file, name)
 
 
-def shown(stream: Any) -> Any:
+def visible_stream(stream: Any) -> Any:
     return stream if isinstance(stream, Shown) else Shown(stream)
 
 
@@ -43,5 +43,8 @@ def beneath(stream: Any) -> Any:
 @contextlib.contextmanager
 def shown_streams() -> Iterator[None]:
     """Inside, standard output and standard error are `Shown`."""
-    with contextlib.redirect_stdout(shown(sys.stdout)), contextlib.redirect_stderr(shown(sys.stderr)):
+    with (
+        contextlib.redirect_stdout(visible_stream(sys.stdout)),
+        contextlib.redirect_stderr(visible_stream(sys.stderr)),
+    ):
         yield

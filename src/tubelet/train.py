@@ -11,7 +11,7 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -32,6 +32,7 @@ from tubelet.optim import Optim
 from tubelet.progress import Progress, clock
 from tubelet.seeds import key
 from tubelet.types import Batch
+from tubelet.wording import and_more
 
 
 @chz.chz
@@ -234,7 +235,7 @@ class Interruption:
 def readable(batch: Batch, step: int) -> Batch:
     if not len(batch):
         raise RunError(
-            f"not one clip of step {step + 1} could be read ({listed(batch.failed)}); "
+            f"not one clip of step {step + 1} could be read ({and_more(batch.failed)}); "
             "look at the files and index the corpus again"
         )
     return batch
@@ -242,7 +243,7 @@ def readable(batch: Batch, step: int) -> Batch:
 
 def too_many(failed: int, wanted: int, names: list[str], limit: float) -> RunError:
     return RunError(
-        f"{failed} of {wanted} clips could not be read, lately {listed(names)}; the limit is max_failed={limit}: "
+        f"{failed} of {wanted} clips could not be read, lately {and_more(names)}; the limit is max_failed={limit}: "
         "index the corpus again, or allow more"
     )
 
@@ -254,12 +255,6 @@ def not_finite(step: int, seen: list[tuple[Batch, Tensor]], context: Distributed
     what = "loss" if bad else "gradient"
     kept = f"the checkpoint in {checkpoint.parent} is untouched" if checkpoint.exists() else "nothing was saved yet"
     return RunError(
-        f"the {what} of step {step + 1} is not finite, clips {listed(clips)}; {kept}; "
+        f"the {what} of step {step + 1} is not finite, clips {and_more(clips)}; {kept}; "
         "try a lower optim.base_lr, optim.clip_norm=1 or precision=fp32"
     )
-
-
-def listed(names: Iterable[str], most: int = 8) -> str:
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

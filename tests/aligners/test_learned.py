@@ -16,7 +16,7 @@ from tubelet.aligners.config import Shape, SmallAlignerTraining
 from tubelet.aligners.examples import Examples, evenly_spaced, read_examples
 from tubelet.aligners.matching import info_nce, retrieval, smooth_max
 from tubelet.aligners.small import SmallAligner, fit
-from tubelet.aligners.training import train
+from tubelet.aligners.training import train_small_aligner
 from tubelet.aligners.vocabulary import BUCKETS, Vocabulary
 from tubelet.checksums import write_json
 from tubelet.corpus.table import Corpus, Video, write_corpus
@@ -65,7 +65,7 @@ def video(number: int) -> Video:
 
 @pytest.fixture(scope="module")
 def trained() -> SmallAligner:
-    return train(coloured(200)[0], SMALL)[0]
+    return train_small_aligner(coloured(200)[0], SMALL)[0]
 
 
 def test_it_finds_the_place_that_a_caption_names_though_it_was_never_told_places(trained: SmallAligner) -> None:
@@ -91,13 +91,16 @@ def test_it_finds_the_place_that_a_caption_names_though_it_was_never_told_places
 def test_the_same_seed_gives_the_same_aligner_bit_for_bit_and_another_seed_another() -> None:
     examples = coloured(40)[0]
     short = chz.replace(SMALL, steps=4)
-    assert train(examples, short)[0].identity == train(examples, short)[0].identity
-    assert train(examples, short)[0].identity != train(examples, chz.replace(short, seed=1))[0].identity
+    assert train_small_aligner(examples, short)[0].identity == train_small_aligner(examples, short)[0].identity
+    assert (
+        train_small_aligner(examples, short)[0].identity
+        != train_small_aligner(examples, chz.replace(short, seed=1))[0].identity
+    )
 
 
 def test_training_leaves_the_global_generator_alone() -> None:
     state = torch.random.get_rng_state()
-    train(coloured(20)[0], chz.replace(SMALL, steps=1))
+    train_small_aligner(coloured(20)[0], chz.replace(SMALL, steps=1))
     assert torch.equal(state, torch.random.get_rng_state())
 
 
@@ -288,7 +291,7 @@ def test_real_captioned_clips_train_an_aligner_that_maps_their_frames(real_data:
     examples = read_examples(corpus, "train", settings)
     assert not examples.failed
     assert len(examples.videos) == 7
-    aligner = train(examples, settings)[0]
+    aligner = train_small_aligner(examples, settings)[0]
     frame = examples.frames[0]
     patches = aligner.patches(frame[None])
     assert patches.shape[1] == 12

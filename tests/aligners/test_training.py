@@ -15,10 +15,10 @@ from tubelet.aligners.base import open_aligner
 from tubelet.aligners.clip import ClipAligner
 from tubelet.aligners.config import ClipFinetuning, SmallAlignerTraining
 from tubelet.aligners.examples import split_validation
-from tubelet.aligners.finetuning import TrainableClip, opened, tune
+from tubelet.aligners.finetuning import TrainableClip, open_for_training, tune
 from tubelet.aligners.matching import info_nce
 from tubelet.aligners.siglip import SiglipAligner
-from tubelet.aligners.training import TrainingCheckpoint, train, validate
+from tubelet.aligners.training import TrainingCheckpoint, train_small_aligner, validate
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, RecipeError
@@ -55,7 +55,7 @@ def test_hard_negatives_count_by_their_likelihood_as_a_loop_over_the_paper_says(
 def test_early_stop_keeps_the_weights_that_were_best_for_pairs_it_never_trained_on() -> None:
     examples = coloured(20)[0]
     settings = chz.replace(TINY, steps=200, lr=0.05, patience=2, eval_every=1, val_fraction=0.3)
-    aligner, curve = train(examples, settings)
+    aligner, curve = train_small_aligner(examples, settings)
     looks = [row for row in curve.rows if "held_out" in row]
     assert len(curve.rows) < 200
     assert curve.best == min(looks, key=lambda row: row["held_out"])["step"] == looks[-3]["step"]
@@ -86,7 +86,7 @@ class Still:
 
 def test_too_few_videos_for_early_stop_are_said() -> None:
     with pytest.raises(CorpusError, match="train without patience, or hold out more with val_fraction"):
-        train(coloured(4)[0], chz.replace(TINY, patience=1))
+        train_small_aligner(coloured(4)[0], chz.replace(TINY, patience=1))
     with pytest.raises(RecipeError, match="val_fraction must lie between 0 and 1"):
         SmallAlignerTraining(val_fraction=1.0)
 
@@ -94,20 +94,20 @@ def test_too_few_videos_for_early_stop_are_said() -> None:
 def test_an_interrupted_training_goes_on_bit_for_bit_and_takes_up_no_other(tmp_path: Path) -> None:
     examples = coloured(20)[0]
     settings = chz.replace(TINY, patience=9, eval_every=2, val_fraction=0.3)
-    whole, curve = train(examples, settings)
+    whole, curve = train_small_aligner(examples, settings)
 
     def stop(done: int, total: int, _: str) -> None:
         if done == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(examples, settings, stop, TrainingCheckpoint(tmp_path / "training.pt", "this"))
-    other, _ = train(
+        train_small_aligner(examples, settings, stop, TrainingCheckpoint(tmp_path / "training.pt", "this"))
+    other, _ = train_small_aligner(
         examples, chz.replace(settings, seed=1), checkpoint=TrainingCheckpoint(tmp_path / "training.pt", "another")
     )
-    assert other.identity == train(examples, chz.replace(settings, seed=1))[0].identity
+    assert other.identity == train_small_aligner(examples, chz.replace(settings, seed=1))[0].identity
     steps: list[int] = []
-    rest, curve_of_rest = train(
+    rest, curve_of_rest = train_small_aligner(
         examples, settings, lambda done, *_: steps.append(done), TrainingCheckpoint(tmp_path / "training.pt", "this")
     )
     assert steps[0] == 6
@@ -129,7 +129,7 @@ def folder(request, tmp_path_factory) -> Path:
 def test_fine_tuning_lowers_the_contrast_and_trains_only_the_blocks_that_were_asked(folder: Path) -> None:
     examples = coloured(24)[0]
     for blocks in (None, 1, 0):
-        aligner, settings = opened(
+        aligner, settings = open_for_training(
             ClipFinetuning(model=str(folder), steps=12, batch=8, lr=2e-3, blocks=blocks, frames=1), device="cpu"
         )
         before = {name: value.clone() for name, value in aligner.model.state_dict().items()}
@@ -151,7 +151,7 @@ def test_fine_tuning_lowers_the_contrast_and_trains_only_the_blocks_that_were_as
 
 def test_what_is_trained_is_what_maps_are_made_of(folder: Path) -> None:
     """The patches of a step are those of `patches` at the model's own size."""
-    aligner, _ = opened(ClipFinetuning(model=str(folder)), device="cpu")
+    aligner, _ = open_for_training(ClipFinetuning(model=str(folder)), device="cpu")
     frames = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
     trained = TrainableClip(aligner, ["a dog"]).patches(torch.from_numpy(frames))
     torch.testing.assert_close(trained.reshape(2, 4, 4, -1), aligner.tokens(frames, 16, 16), atol=1e-5, rtol=1e-5)
@@ -169,7 +169,10 @@ def test_the_command_fine_tunes_makes_a_report_and_its_folder_is_the_aligner(fol
     assert "lowest validation loss" in said
     made = Path(corpus) / "aligner"
     about, page = json.loads((made / "aligner.json").read_text()), (made / "report.html").read_text()
-    assert about["from"] == {"name": str(folder), "identity": opened(ClipFinetuning(model=str(folder)))[0].identity}
+    assert about["from"] == {
+        "name": str(folder),
+        "identity": open_for_training(ClipFinetuning(model=str(folder)))[0].identity,
+    }
     for words in ("Retrieval on the test split", "the map of its caption", "data:image/jpeg", "hardness 0.5", "<svg"):
         assert words in page
     assert not (made / "training.pt").exists()

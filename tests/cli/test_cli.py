@@ -6,7 +6,7 @@ import pytest
 
 from tubelet.captioning import CAPTIONERS
 from tubelet.cli import VERBS, main
-from tubelet.cli.parts import listed
+from tubelet.cli.parts import parts_of
 from tubelet.loading.pairings import PAIRINGS
 from tubelet.maskers import DECODES, MASKERS, TOKENS
 from tubelet.models import DECODERS
@@ -55,7 +55,7 @@ print([name for name in ("torch", "transformers", "numpy") if name in sys.module
 )
 def test_help_lists_each_part_with_the_first_line_of_its_docstring_and_the_maps_it_needs(registry, parts):
     module, _, name = f"tubelet.{registry}".rpartition(".")
-    found = listed(module, name)
+    found = parts_of(module, name)
     assert [one for one, _ in found] == [part.__name__ for part in parts]
     for part, (one, line) in zip(parts, found, strict=True):
         of_file = (sys.modules[part.__module__].__doc__ or "").partition("\n")[0]

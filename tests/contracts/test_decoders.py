@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from support.small_tasks import DECODER, SMALL, batch_of, recipe_of, rows, small, task_of
-from tubelet.config import override, plain, typed
+from tubelet.config import from_plain, override, to_plain
 from tubelet.models import DECODERS, Decoder
 from tubelet.objectives import Predict
 from tubelet.recipes.pretrain import Pretrain
@@ -91,7 +91,7 @@ def test_with_a_memory_the_prediction_is_of_the_clips_own_memory_alone(decoder_c
 @every_decoder
 def test_a_recipe_keeps_it_and_words_name_it(decoder_class):
     config = recipe_of({"mine": small(Predict, decoder=decoder_class(**SIZE))})
-    assert typed(Pretrain, plain(config), "recipe.json") == config
+    assert from_plain(Pretrain, to_plain(config), "recipe.json") == config
     words = [f"objectives.mine.decoder={decoder_class.__name__}", "objectives.mine.decoder.depth=3"]
     changed = override(recipe_of({"mine": small(Predict, decoder=DECODER)}), words).objectives["mine"].decoder
     assert type(changed) is decoder_class

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from support.small_tasks import batch_of, gradients, recipe_of, rows, small, task_of
-from tubelet.config import override, plain, typed
+from tubelet.config import from_plain, override, to_plain
 from tubelet.errors import RecipeError
 from tubelet.maskers import Future, Nothing, Past, Random
 from tubelet.objectives import OBJECTIVES, Cpc, Pixels
@@ -128,7 +128,7 @@ def test_it_is_a_frozen_config_that_a_recipe_keeps_and_words_set(objective_class
     config, _, _ = of(objective_class)
     with pytest.raises(FrozenInstanceError):
         config.objectives["mine"].weight = 2.0
-    assert typed(Pretrain, plain(config), "recipe.json") == config
+    assert from_plain(Pretrain, to_plain(config), "recipe.json") == config
     name = objective_class.__name__
     changed = override(config, [f"objectives.more={name}", "objectives.more.weight=0.5"])
     assert type(changed.objectives["more"]) is objective_class

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from support.small_tasks import SMALL, batch_of, recipe_of, small, task_of
-from tubelet.config import override, plain, typed
+from tubelet.config import from_plain, override, to_plain
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import RecipeError
 from tubelet.loading.augment import Augment
@@ -151,7 +151,7 @@ def test_again_is_the_same_moment_in_another_crop():
 @every_pairing
 def test_a_recipe_keeps_it_and_words_name_it(pairing_class):
     config = recipe_of({"pixels": small(Pixels)}, streams={"second": Stream(pairing=pairing_class())})
-    assert typed(Pretrain, plain(config), "recipe.json") == config
+    assert from_plain(Pretrain, to_plain(config), "recipe.json") == config
     with pytest.raises(FrozenInstanceError):
         config.streams["second"].pairing.anything = 1
     one = recipe_of({"pixels": small(Pixels)})

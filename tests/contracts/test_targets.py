@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from support.small_tasks import batch_of, recipe_of, rows, small, task_of
-from tubelet.config import override, plain, typed
+from tubelet.config import from_plain, override, to_plain
 from tubelet.objectives import Predict
 from tubelet.objectives.targets import TARGETS, PixelTarget
 from tubelet.recipes.pretrain import Pretrain
@@ -96,7 +96,7 @@ def test_it_is_a_frozen_config_that_a_recipe_keeps_and_a_word_names(target_class
         with pytest.raises(FrozenInstanceError):
             setattr(target, field, None)
     config = recipe_of({"mine": small(Predict, target=target)})
-    assert typed(Pretrain, plain(config), "recipe.json") == config
+    assert from_plain(Pretrain, to_plain(config), "recipe.json") == config
     changed = override(recipe_of({"mine": small(Predict)}), [f"objectives.mine.target={target_class.__name__}"])
     assert changed.objectives["mine"].target == target
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from support.small_tasks import SMALL, batch_of, gradients, recipe_of, rows, small, small_teacher, task_of
-from tubelet.config import override, plain, typed
+from tubelet.config import from_plain, override, to_plain
 from tubelet.errors import RecipeError
 from tubelet.maskers import Random
 from tubelet.objectives import Predict
@@ -127,7 +127,7 @@ def test_the_weights_of_an_aligner_are_no_part_of_a_checkpoint(tmp_path):
 @every_teacher
 def test_a_recipe_keeps_it_and_words_name_it(teacher_class, tmp_path):
     config = recipe_of({"pixels": small(Predict)}, teacher=small_teacher(teacher_class, tmp_path))
-    assert typed(Pretrain, plain(config), "recipe.json") == config
+    assert from_plain(Pretrain, to_plain(config), "recipe.json") == config
     assert override(config, [f"teacher={teacher_class.__name__}"]).teacher == teacher_class()
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from support.small_tasks import DECODER, SMALL, VIT, batch_of, recipe_of, task_of, video
-from tubelet.config import override, plain, typed
+from tubelet.config import from_plain, override, to_plain
 from tubelet.maskers import Random
 from tubelet.models import Vit
 from tubelet.models.patches import cut, gather
@@ -82,7 +82,7 @@ def test_a_recipe_with_it_trains_keeps_it_and_words_name_it(tower_class):
     config = recipe_of({"pixels": Pixels(on=("second",), decoder=DECODER)}, streams={"second": stream})
     task, batch = task_of(config), batch_of(config)
     assert torch.isfinite(task(batch).loss)
-    assert typed(Pretrain, plain(config), "recipe.json") == config
+    assert from_plain(Pretrain, to_plain(config), "recipe.json") == config
     changed = override(config, [f"streams.second.tower={tower_class.__name__}"])
     assert changed.streams["second"].tower == tower_class()
 

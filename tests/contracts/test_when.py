@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from support.small_tasks import batch_of, gradients, recipe_of, small, task_of
-from tubelet.config import override, plain, typed
+from tubelet.config import from_plain, override, to_plain
 from tubelet.errors import RecipeError
 from tubelet.objectives import WHENS, Alternate, Always, Pixels, Predict, Ramp
 from tubelet.objectives.targets import Raw
@@ -28,7 +28,7 @@ def test_its_factor_is_a_number_of_step_and_progress_that_is_never_negative(when
 @every_when
 def test_a_recipe_keeps_it_and_words_name_it(when_class):
     config = recipe_of({"pixels": small(Pixels, when=when_class())})
-    assert typed(Pretrain, plain(config), "recipe.json") == config
+    assert from_plain(Pretrain, to_plain(config), "recipe.json") == config
     changed = override(recipe_of({"pixels": small(Pixels)}), [f"objectives.pixels.when={when_class.__name__}"])
     assert changed.objectives["pixels"].when == when_class()
 

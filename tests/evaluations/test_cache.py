@@ -11,8 +11,8 @@ from torch import nn
 
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.evaluations import Context, Knn, Linear
-from tubelet.evaluations.baselines import MeanImage, mean_image, measured, untrained
-from tubelet.evaluations.cache import Store, beside, view_of
+from tubelet.evaluations.baselines import MeanImage, baseline_result, mean_image, untrained
+from tubelet.evaluations.cache import Store, corpus_cache, view_of
 from tubelet.models.encoder import Vit
 
 QUICK = Linear(grid=(0.01, 1.0), pools=("mean",))
@@ -147,22 +147,22 @@ def test_a_baseline_costs_another_run_nothing(corpus, clip, data, clips_seen, tm
     def run(name: str, seed: int) -> Context:
         return Context(Vit(width=32, depth=1, heads=2).build(clip), corpus, clip, data, keep=tmp_path / name, seed=seed)
 
-    first = {make: measured(QUICK, make(run("a", 0))) for make in (untrained, mean_image)}
+    first = {make: baseline_result(QUICK, make(run("a", 0))) for make in (untrained, mean_image)}
     assert clips_seen() == 35
     assert len(fits) > 0
     fits.clear()
-    second = {make: measured(QUICK, make(run("b", 0))) for make in (untrained, mean_image)}
+    second = {make: baseline_result(QUICK, make(run("b", 0))) for make in (untrained, mean_image)}
     assert second == first
     assert (clips_seen(), fits) == (0, [])
-    measured(Knn(), mean_image(run("b", 0)))  # another protocol: the features are there
+    baseline_result(Knn(), mean_image(run("b", 0)))  # another protocol: the features are there
     assert clips_seen() == 0
-    measured(Linear(grid=(0.5,), pools=("mean",)), mean_image(run("b", 0)))  # another question
+    baseline_result(Linear(grid=(0.5,), pools=("mean",)), mean_image(run("b", 0)))  # another question
     assert (clips_seen(), len(fits) > 0) == (0, True)
     fits.clear()
-    measured(QUICK, mean_image(run("c", 1)))  # another seed holds out other groups
+    baseline_result(QUICK, mean_image(run("c", 1)))  # another seed holds out other groups
     assert len(fits) > 0
-    shutil.rmtree(beside(corpus))
-    assert measured(QUICK, mean_image(run("b", 0))) == first[mean_image]
+    shutil.rmtree(corpus_cache(corpus))
+    assert baseline_result(QUICK, mean_image(run("b", 0))) == first[mean_image]
     assert clips_seen() == 35
 
 
@@ -173,28 +173,28 @@ def test_an_answer_counts_only_while_features_labels_and_code_are_the_same(
     asked = []
     run = Linear.run
     monkeypatch.setattr(Linear, "run", lambda *given: asked.append(1) or run(*given))
-    measured(QUICK, context)
-    measured(QUICK, replace(context, computed={}))
+    baseline_result(QUICK, context)
+    baseline_result(QUICK, replace(context, computed={}))
     assert len(asked) == 1
     labels = {video.id: str(video.row % 2) for video in corpus.videos}
-    measured(QUICK, replace(context, labels=labels))
+    baseline_result(QUICK, replace(context, labels=labels))
     assert len(asked) == 2
     shutil.copy(corpus.folder / "videos" / "clip 01.mp4", corpus.folder / "videos" / "clip 00.mp4")
-    measured(QUICK, replace(context, computed={}))
+    baseline_result(QUICK, replace(context, computed={}))
     assert len(asked) == 3
     monkeypatch.setattr("tubelet.evaluations.cache.digest_of_code", lambda who: "other code")
-    measured(QUICK, replace(context, computed={}))
+    baseline_result(QUICK, replace(context, computed={}))
     assert len(asked) == 4
-    for path in (beside(corpus) / "baselines").iterdir():
+    for path in (corpus_cache(corpus) / "baselines").iterdir():
         path.write_text(path.read_text()[:-9])
-    measured(QUICK, replace(context, computed={}))
+    baseline_result(QUICK, replace(context, computed={}))
     assert len(asked) == 5
 
 
 def test_a_corpus_that_cannot_be_written_is_served_from_the_users_cache(corpus, clip, data, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    assert beside(corpus) == tmp_path / "home" / "tubelet" / "features"
+    assert corpus_cache(corpus) == tmp_path / "home" / "tubelet" / "features"
 
 
 def test_two_commands_can_fill_one_series(corpus, clip, data, tmp_path):
@@ -204,9 +204,9 @@ def test_two_commands_can_fill_one_series(corpus, clip, data, tmp_path):
     videos = corpus.select("train")
 
     def row(index: int):
-        from tubelet.evaluations.cache import Row
+        from tubelet.evaluations.cache import CachedRow
 
-        return Row(False, {"mean": features.mean[index].numpy()})
+        return CachedRow(False, {"mean": features.mean[index].numpy()})
 
     for index in range(4):
         one.add(videos[index], row(index))
@@ -231,11 +231,11 @@ def test_the_lock_of_a_command_killed_after_its_last_row_goes_though_nothing_is_
 
 def test_what_is_kept_says_in_words_what_made_it(corpus, clip, data, tmp_path):
     context = mean_image(Context(Vit(width=32, depth=1, heads=2).build(clip), corpus, clip, data, keep=tmp_path))
-    measured(Knn(), context)
-    [about] = [json.loads(path.read_text()) for path in beside(corpus).glob("*/about.json")]
+    baseline_result(Knn(), context)
+    [about] = [json.loads(path.read_text()) for path in corpus_cache(corpus).glob("*/about.json")]
     assert "mean image 16x16" in about["config"]
     assert "size=32" in about["clip"]
-    [answer] = [json.loads(path.read_text()) for path in (beside(corpus) / "baselines").iterdir()]
+    [answer] = [json.loads(path.read_text()) for path in (corpus_cache(corpus) / "baselines").iterdir()]
     assert answer["question"]["evaluation"].startswith("Knn(")
     assert set(answer["inputs"]) == {"train", "test"}
 

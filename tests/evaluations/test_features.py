@@ -117,12 +117,12 @@ def test_the_mean_image_is_the_mean_of_the_clip_and_its_time_steps_are_in_order(
 
 def test_the_untrained_baseline_is_the_encoder_as_pretraining_begins(small, clip, data):
     from tubelet.recipes.pretrain import Pretrain
-    from tubelet.runs.pretrain import fresh
+    from tubelet.runs.pretrain import fresh_task
 
     config = Pretrain(clip=clip, data=data, encoder=Vit(width=32, depth=1, heads=2), steps=1, seed=5)
-    task = fresh(config, None)
+    task = fresh_task(config, None)
     with torch.no_grad():
-        trained = fresh(config, None)
+        trained = fresh_task(config, None)
         trained.encoder.norm.weight.fill_(3.0)
     context = Context(trained.encoder, small, clip, data, task=trained, seed=5)
     baseline = untrained(context)

@@ -8,7 +8,7 @@ import torch
 
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations import Context, Features, FewShot
-from tubelet.evaluations.few_shot import draw, play
+from tubelet.evaluations.few_shot import draw_episodes, play
 
 
 def made_up(count: int, classes: int, per_group: int = 1, apart: float = 2.0, seed: int = 0) -> Features:
@@ -24,7 +24,7 @@ def made_up(count: int, classes: int, per_group: int = 1, apart: float = 2.0, se
 
 def test_the_accuracy_is_that_of_a_loop_over_nearest_class_means():
     support, queries = made_up(60, 6), made_up(90, 6, seed=1)
-    plan = draw(support, queries, FewShot(ways=4, queries=5, episodes=20), shots=3, seed=0)
+    plan = draw_episodes(support, queries, FewShot(ways=4, queries=5, episodes=20), shots=3, seed=0)
     right, asked, _ = play(plan, support, queries, "mean")
     x, y = support.mean.double().numpy(), queries.mean.double().numpy()
     unit = lambda v: v / np.linalg.norm(v)  # noqa: E731
@@ -40,7 +40,7 @@ def test_the_accuracy_is_that_of_a_loop_over_nearest_class_means():
 
 def test_every_episode_has_its_ways_shots_and_queries_of_the_right_classes():
     support, queries = made_up(60, 6), made_up(90, 6, seed=1)
-    plan = draw(support, queries, FewShot(ways=5, queries=4, episodes=30), shots=2, seed=0)
+    plan = draw_episodes(support, queries, FewShot(ways=5, queries=4, episodes=30), shots=2, seed=0)
     seen = set()
     for shots, rows, classes in zip(plan.shots, plan.queries, plan.classes, strict=True):
         labels = support.label[shots].numpy()
@@ -55,7 +55,7 @@ def test_every_episode_has_its_ways_shots_and_queries_of_the_right_classes():
 
 def test_within_one_split_no_group_is_shown_and_asked():
     clips = made_up(72, 4, per_group=3)
-    plan = draw(clips, clips, FewShot(ways=4, queries=6, episodes=40, support="test"), shots=4, seed=0)
+    plan = draw_episodes(clips, clips, FewShot(ways=4, queries=6, episodes=40, support="test"), shots=4, seed=0)
     groups = np.array(clips.groups)
     for shots, rows in zip(plan.shots, plan.queries, strict=True):
         assert len(rows) >= 4
@@ -66,7 +66,9 @@ def test_all_encoders_are_asked_the_same_and_another_seed_other_episodes():
     one, other = made_up(60, 6), made_up(60, 6, apart=0.0)
     queries = made_up(90, 6, seed=1)
     asked = ((one, 0), (other, 0), (one, 1))
-    first, second, third = (draw(support, queries, FewShot(episodes=5), shots=1, seed=seed) for support, seed in asked)
+    first, second, third = (
+        draw_episodes(support, queries, FewShot(episodes=5), shots=1, seed=seed) for support, seed in asked
+    )
     assert all((a == b).all() for a, b in zip(first.shots, second.shots, strict=True))
     assert not all((a == b).all() for a, b in zip(first.shots, third.shots, strict=True))
 

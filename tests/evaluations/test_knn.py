@@ -6,7 +6,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from tubelet.evaluations import Features, Knn, knn
-from tubelet.evaluations.knn import TEMPERATURE, nearest
+from tubelet.evaluations.knn import TEMPERATURE, nearest_class
 
 WEIGHTS = {"majority": "uniform", "softmax": lambda distance: np.exp(-distance / TEMPERATURE)}
 
@@ -18,7 +18,7 @@ def test_the_vote_is_that_of_sklearn(vote, k):
     bank, queries = (torch.randn(n, 6, generator=rng, dtype=torch.float64) for n in (120, 80))
     label = torch.randint(0, 4, (120,), generator=rng)
     reference = KNeighborsClassifier(k, weights=WEIGHTS[vote], metric="cosine", algorithm="brute").fit(bank, label)
-    assert nearest(bank, label, queries, 4, k, vote).tolist() == reference.predict(queries).tolist()
+    assert nearest_class(bank, label, queries, 4, k, vote).tolist() == reference.predict(queries).tolist()
 
 
 def test_queries_asked_in_parts_have_the_neighbours_of_all_at_once(monkeypatch):

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import cross_entropy, layer_norm
 
 from tubelet.evaluations import Features, Linear
-from tubelet.evaluations.classification import measure
+from tubelet.evaluations.classification import measure_predictions
 from tubelet.evaluations.intervals import bootstrap_weights
 from tubelet.evaluations.linear import Problem
 from tubelet.evaluations.selection import hold_out
@@ -111,7 +111,7 @@ def test_a_feature_that_never_changes_does_no_harm():
 def test_the_numbers_are_those_of_sklearn():
     test = clouds(90, 4, 3, 1.0)
     predicted = torch.randint(0, 3, (90,), generator=torch.Generator().manual_seed(3))
-    measured, details = measure(predicted, test, seed=0, samples=200)
+    measured, details = measure_predictions(predicted, test, seed=0, samples=200)
     assert measured["accuracy"].value == pytest.approx((predicted == test.label).float().mean().item())
     assert measured["balanced_accuracy"].value == pytest.approx(balanced_accuracy_score(test.label, predicted))
     assert details["confusion"] == confusion_matrix(test.label, predicted).tolist()
@@ -121,7 +121,7 @@ def test_intervals_resample_whole_groups():
     test = clouds(120, 4, 2, 1.0, groups=12)
     wrong = torch.tensor([g in ("group-0-0", "group-0-1") for g in test.groups])
     predicted = torch.where(wrong, 1 - test.label, test.label)
-    low, high = measure(predicted, test, seed=0, samples=4000)[0]["accuracy"].interval
+    low, high = measure_predictions(predicted, test, seed=0, samples=4000)[0]["accuracy"].interval
     rng = np.random.default_rng(0)
     right = np.array([0, 0] + [1] * 10)
     reference = np.percentile([right[rng.integers(0, 12, 12)].mean() for _ in range(4000)], [2.5, 97.5])
@@ -134,7 +134,7 @@ def test_the_intervals_of_hundreds_of_classes_and_thousands_of_groups_are_those_
     test = clouds(4200, 2, 700, 1.0, groups=4000)
     rng = np.random.default_rng(1)
     predicted = torch.where(torch.from_numpy(rng.random(4200) < 0.7), test.label, 0)
-    intervals, _ = measure(predicted, test, seed=0, samples=100)
+    intervals, _ = measure_predictions(predicted, test, seed=0, samples=100)
     draws = bootstrap_weights(4000, seed=0, samples=100)
     names = sorted(set(test.groups))
     index, hit = np.searchsorted(names, test.groups), (predicted == test.label).numpy()
@@ -151,7 +151,7 @@ def test_the_intervals_of_hundreds_of_classes_and_thousands_of_groups_are_those_
 def test_one_group_gives_no_interval():
     test = clouds(10, 2, 2, 1.0)
     alone = replace(test, groups=("one",) * 10)
-    metrics, _ = measure(test.label, alone, seed=0, samples=10)
+    metrics, _ = measure_predictions(test.label, alone, seed=0, samples=10)
     assert {one.interval for one in metrics.values()} == {None}
 
 

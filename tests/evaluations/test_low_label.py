@@ -7,7 +7,7 @@ import torch
 
 from tubelet.errors import RecipeError
 from tubelet.evaluations import Context, Features, LowLabel
-from tubelet.evaluations.low_label import chosen
+from tubelet.evaluations.low_label import share_of_groups
 
 QUICK = LowLabel(shares=(0.05, 1.0), draws=2, pools=("mean",), grid=(0.01, 1.0), samples=50)
 
@@ -34,13 +34,13 @@ def test_a_share_takes_whole_groups_of_every_label_and_lies_within_the_larger_sh
     train = made_up("train", 200)
     before = None
     for share, groups in ((0.001, 1), (0.04, 1), (0.1, 3), (0.2, 5), (1.0, 25)):
-        taken = chosen(train, share, draw=0)
+        taken = share_of_groups(train, share, draw=0)
         part = train.rows(taken)
         assert torch.bincount(part.label).tolist() == [2 * groups] * 4
         assert all(part.groups.count(group) == 2 for group in part.groups)
         assert before is None or bool(taken[before].all())
         before = taken
-    assert not torch.equal(chosen(train, 0.1, 0), chosen(train, 0.1, 1))
+    assert not torch.equal(share_of_groups(train, 0.1, 0), share_of_groups(train, 0.1, 1))
 
 
 def test_the_curve_rises_and_says_how_many_labels_stand_behind_it(small, clip, data):
@@ -54,7 +54,7 @@ def test_the_curve_rises_and_says_how_many_labels_stand_behind_it(small, clip, d
 
 def test_a_label_outside_the_share_changes_nothing(small, clip, data):
     train, test = made_up("train", 160), made_up("test", 80)
-    outside = ~(chosen(train, 0.05, 0) | chosen(train, 0.05, 1))
+    outside = ~(share_of_groups(train, 0.05, 0) | share_of_groups(train, 0.05, 1))
     label = train.label.clone()
     label[outside] = label[outside].flip(0)
     some = LowLabel(shares=(0.05,), draws=2, pools=("mean",), grid=(0.01, 1.0), samples=50)
@@ -62,13 +62,13 @@ def test_a_label_outside_the_share_changes_nothing(small, clip, data):
     # the groups of each label move with their labels, so the choice is held to what it was
     from tubelet.evaluations import low_label
 
-    kept = {draw: chosen(train, 0.05, draw) for draw in range(2)}
-    original = low_label.chosen
-    low_label.chosen = lambda _, share, draw: kept[draw]
+    kept = {draw: share_of_groups(train, 0.05, draw) for draw in range(2)}
+    original = low_label.share_of_groups
+    low_label.share_of_groups = lambda _, share, draw: kept[draw]
     try:
         other = run(some, replace(train, label=label), test, small, clip, data)
     finally:
-        low_label.chosen = original
+        low_label.share_of_groups = original
     assert other.metrics["5%.mean.accuracy"].value == one.metrics["5%.mean.accuracy"].value
     assert other.protocol["selected"] == one.protocol["selected"]
 

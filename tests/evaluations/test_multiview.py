@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.evaluations.multiview import merge, predict
+from tubelet.evaluations.multiview import merge, predict_views
 from tubelet.video.views import parse
 
 CLASSES = 4
@@ -51,11 +51,13 @@ def test_views_of_files_are_merged_and_a_corrupt_one_is_named(small, clip, data)
         return torch.stack([level, 2 - level], 1)
 
     videos = [video for video in small.videos if video.split == "test"]
-    one = {views: predict(scores, small, videos, clip, data, views=parse(views), batch=4) for views in ("1x1", "5x1")}
+    one = {
+        views: predict_views(scores, small, videos, clip, data, views=parse(views), batch=4) for views in ("1x1", "5x1")
+    }
     for found in one.values():
         assert len(found.ids) == len(videos) - 2
         assert sorted(line.split(":")[0] for line in found.failed) == ["clip 32", "gone"]
         assert found.short == ("clip 30",)
     assert not torch.allclose(one["1x1"].probabilities, one["5x1"].probabilities)
-    again = predict(scores, small, videos, clip, data, views=parse("5x1"), batch=100)
+    again = predict_views(scores, small, videos, clip, data, views=parse("5x1"), batch=100)
     torch.testing.assert_close(again.probabilities, one["5x1"].probabilities)

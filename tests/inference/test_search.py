@@ -10,8 +10,8 @@ from PIL import Image
 from tubelet.corpus.table import Corpus
 from tubelet.errors import WeightsError
 from tubelet.evaluations.features import Features
-from tubelet.inference.hits import Hit, draw
-from tubelet.inference.search import example_of, nearest, text_vector
+from tubelet.inference.hits import Hit, draw_hits
+from tubelet.inference.search import example_of, nearest_to_text, text_vector
 from tubelet.objectives import Contrast, Sizes
 from tubelet.stores.embeddings import EmbeddingsWriter
 from tubelet.types import Clip
@@ -40,7 +40,7 @@ def test_the_nearest_are_those_of_a_loop(small):
     head = Contrast(width=4).build(Sizes(Clip(frames=4, size=32), 8, 3))
     some, vector = features(20), torch.tensor([1.0, 2.0, 0.5])
     videos = {video.id: video for video in small.videos}
-    hits = nearest(head, some, vector, videos, 5)
+    hits = nearest_to_text(head, some, vector, videos, 5)
     with torch.no_grad():
         query = head.text(vector).numpy()
         scores = []
@@ -79,9 +79,9 @@ def test_the_sheet_shows_every_hit_also_one_that_cannot_be_read(small, tmp_path)
     torch.manual_seed(0)
     head = Contrast(width=4).build(Sizes(Clip(frames=4, size=32), 8, 3))
     videos = {video.id: video for video in small.videos}
-    hits = nearest(head, features(36), torch.ones(3), videos, 36)  # the corrupt one among them
-    draw("grey things", hits[:6], tmp_path / "two rows.png")
-    draw("grey things", hits, tmp_path / "nine rows.png")
+    hits = nearest_to_text(head, features(36), torch.ones(3), videos, 36)  # the corrupt one among them
+    draw_hits("grey things", hits[:6], tmp_path / "two rows.png")
+    draw_hits("grey things", hits, tmp_path / "nine rows.png")
     with Image.open(tmp_path / "two rows.png") as two, Image.open(tmp_path / "nine rows.png") as nine:
         assert two.width == nine.width
         assert nine.height > 4 * two.height

@@ -15,7 +15,7 @@ import torch
 
 from tubelet import checksums
 from tubelet.aligners.base import open_aligner
-from tubelet.aligners.base import read_about as read_aligner
+from tubelet.aligners.base import read_aligner_about as read_aligner
 from tubelet.checkpoint import read_checkpoint
 from tubelet.checksums import Damaged
 from tubelet.corpus.table import Corpus
@@ -28,7 +28,7 @@ from tubelet.log import read_log
 from tubelet.reports.pictures import load_samples, load_thumbnails
 from tubelet.results import RunRecord, read_results
 from tubelet.runs.folder import read_run_config
-from tubelet.runs.imported import imported_head, read_about
+from tubelet.runs.imported import imported_head, read_import_about
 from tubelet.runs.tuned import tuned_model
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.frame_cache import Frames
@@ -100,7 +100,7 @@ def kinds(work: Path) -> dict[str, tuple[str, Callable[[], Any]]]:
         return kept.pool, kept.classes, kept.step, kept.head.layer, kept.head.weight.tolist(), kept.head.bias.tolist()
 
     def imported() -> Any:
-        return read_about(work / "imported"), imported_head(work / "imported")
+        return read_import_about(work / "imported"), imported_head(work / "imported")
 
     def parts(arrays: Any) -> Any:
         return {name: np.asarray(value).tolist() for name, value in vars(arrays).items()}

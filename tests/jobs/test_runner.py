@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tubelet.errors import VideoError
 from tubelet.jobs.pool import Failure
-from tubelet.jobs.runner import Failures, Limits, Running, Shard, Task, Work, cut, do_shard, file_key, run_job
+from tubelet.jobs.runner import Failures, Limits, Running, Shard, Task, Work, do_shard, file_key, into_shards, run_job
 
 
 def look(piece: Any) -> Any:
@@ -67,7 +67,7 @@ def test_pieces_become_tasks_and_tasks_shards_whoever_does_the_work(engine: Any)
     running = Running() if engine is None else Running(engine=engine)
     done = run_job(WORK, tasks, lambda some: kept.append([(t.key, r) for t, r in some]), running=running)
     assert (done.total, done.made, dict(done.failed)) == (29, 29, {})
-    expected = [[(t.key, sum(2 * piece + t.about for piece in t.pieces)) for t in s.tasks] for s in cut(tasks)]
+    expected = [[(t.key, sum(2 * piece + t.about for piece in t.pieces)) for t in s.tasks] for s in into_shards(tasks)]
     assert sorted(kept) == expected
     assert len(expected) == 4
 
@@ -153,7 +153,7 @@ def test_a_mistake_of_the_program_is_no_failure_of_a_file() -> None:
 @given(st.integers(0, 2000), st.integers(1, 400))
 def test_shards_hold_every_task_once_in_order(count: int, most: int) -> None:
     tasks = [Task(str(number), "", ()) for number in range(count)]
-    shards = cut(tasks, most)
+    shards = into_shards(tasks, most)
     assert [task for shard in shards for task in shard.tasks] == tasks
     assert all(len(shard.tasks) <= most for shard in shards)
 

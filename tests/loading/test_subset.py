@@ -6,7 +6,7 @@ import pytest
 from tubelet.corpus.captions import CaptionChoice, exchanged
 from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.errors import CorpusError, RecipeError
-from tubelet.evaluations.features import choose
+from tubelet.evaluations.features import choose_videos
 from tubelet.loading.data import Data
 from tubelet.saliency_maps import Noise, noise
 from tubelet.synthetic import Size, write_synth
@@ -26,7 +26,7 @@ def test_only_videos_of_which_the_truth_or_the_table_says_so_are_trained_on_and_
     wanted = set(truth[truth.camera == "pan"].video)
     data = Data(where="camera=pan")
     assert {video.id for video in data.select(corpus)} == {name for name in wanted if name.startswith("train")}
-    measured = choose(corpus, "test", None, 0, data.where)
+    measured = choose_videos(corpus, "test", None, 0, data.where)
     assert {video.id for video in measured} == {name for name in wanted if name.startswith("test")}
     label = corpus.videos[0].label
     assert {video.label for video in Data(where=f"label={label}").select(corpus)} == {label}
@@ -97,6 +97,6 @@ def test_noise_maps_are_a_function_of_the_video_smooth_and_of_unit_variance(corp
     assert one.shape[1:] == (14, 14)
     assert not np.allclose(one, other)
     assert one.std() == pytest.approx(1, abs=0.01)
-    assert np.allclose(one, noise.drawn(corpus.videos[0].id, corpus.videos[0].end, 14, 14), atol=2e-3)
+    assert np.allclose(one, noise.smooth_noise(corpus.videos[0].id, corpus.videos[0].end, 14, 14), atol=2e-3)
     neighbours = np.corrcoef(one[:, :, 1:].ravel(), one[:, :, :-1].ravel())[0, 1]
     assert neighbours > 0.8

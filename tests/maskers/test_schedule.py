@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.config import changed, override, plain, typed
+from tubelet.config import changed, from_plain, override, to_plain
 from tubelet.errors import RecipeError
 from tubelet.maskers import Adaptive, Blend, Block, Random, Schedule, Text, Tube
 from tubelet.recipes import tiny
@@ -103,7 +103,7 @@ def test_the_command_line_speaks_of_both_ends_and_of_single_weights():
     config = override(tiny(), words)
     last = Blend(weights={"text": 0.25, "motion": 1.0, "oracle": 2.0})
     assert config.masker == Schedule(first=Blend(ratio=0.4), last=last, until=0.8)
-    assert typed(Pretrain, plain(config), "recipe.json") == config
+    assert from_plain(Pretrain, to_plain(config), "recipe.json") == config
     assert {"masker.last.weights.text", "masker.last.weights.oracle"} <= set(changed(config))
     assert "masker.last.weights.motion" not in set(changed(config))
     with pytest.raises(RecipeError, match=r"weights\.text=much does not fit: it must be float"):

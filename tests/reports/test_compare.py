@@ -8,7 +8,7 @@ from scipy.stats import ttest_rel
 
 from tubelet import cli
 from tubelet.checksums import write_json
-from tubelet.cli.tables import shortened
+from tubelet.cli.tables import column_heads
 from tubelet.errors import RunError
 from tubelet.reports.compare import as_latex, as_markdown, compare
 from tubelet.reports.page import compose
@@ -149,7 +149,7 @@ def test_long_names_leave_the_columns_of_the_terminal_readable(tmp_path, capsys,
     table = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("NOT THE SAME")]
     assert max(map(len, table)) <= 120
     assert any(line.split()[:2] == ["aaaaaaaaa…zzzzzzzz", "aaaaaaaaa…zzzzzzzz"] for line in table)
-    short = shortened([*names, "random initialisation", "a " * 40])
+    short = column_heads([*names, "random initialisation", "a " * 40])
     assert list(short.values()) == [
         "aaaaaaaaa…zzzzzzzz",
         "aaaaaaaaa…zzzzzzzz (2)",

@@ -220,14 +220,14 @@ def test_pictures_with_a_strangers_texts_are_drawn_and_no_text_runs_into_what_is
     measured = Measured([], [], {"tube": {"hidden": 0.9}}, {}, {}, {}, {}, [], pictures, {})
     sheet.write_sheet(measured, tmp_path / "masks.png")
     monkeypatch.setattr(hits, "middle_frame", lambda video: frames[0])
-    hits.draw("a", [hits.Hit(video, 0.5) for video in videos], tmp_path / "search.png")
+    hits.draw_hits("a", [hits.Hit(video, 0.5) for video in videos], tmp_path / "search.png")
     score = np.linspace(0, 1, 16 * 4 * 4, dtype=np.float32).reshape(16, 4, 4)
     examples = [maps.Example(text, text, frames, score, score, 0.5) for text in PAYLOADS[-3:]]
     maps.write_sheet(maps.MapMeasures([], [], {}, examples, {}), tmp_path / "maps.png")
     captions = [Caption(0, text, text, text, None) for text in PAYLOADS]
     samples = list(zip(frames, videos, captions, strict=False))
     contact_sheet.draw(
-        [overview.row_of(samples[at : at + 4]) for at in range(0, len(samples), 4)], tmp_path / "captions.png"
+        [overview.sheet_row(samples[at : at + 4]) for at in range(0, len(samples), 4)], tmp_path / "captions.png"
     )
     for name in ("aligner", "masks", "search", "maps", "captions"):
         with Image.open(tmp_path / f"{name}.png") as image:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from support.small_runs import pretrain, start, steps, tensors, wait_for_step
-from tubelet.config import plain, typed
+from tubelet.config import from_plain, to_plain
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import RecipeError, RunError, WeightsError
 from tubelet.log import read_log
@@ -65,9 +65,9 @@ def test_recipe_json_says_everything_and_reads_back_as_the_same_value(done, corp
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_survives_its_json(recipe):
     config = recipe()
-    values = json.loads(json.dumps(plain(config)))
-    assert typed(Pretrain, values, "recipe.json") == config
-    assert plain(typed(Pretrain, values, "recipe.json")) == plain(config)
+    values = json.loads(json.dumps(to_plain(config)))
+    assert from_plain(Pretrain, values, "recipe.json") == config
+    assert to_plain(from_plain(Pretrain, values, "recipe.json")) == to_plain(config)
 
 
 def test_a_finished_run_says_so_and_changes_nothing(done, corpus, recipes, capsys):
@@ -219,18 +219,18 @@ def test_a_damaged_recipe_is_one_clear_line(tmp_path, damage):
 
 
 def test_a_recipe_of_another_version_names_what_it_does_not_know():
-    values = plain(tiny())
+    values = to_plain(tiny())
     with pytest.raises(RecipeError, match="nonsense"):
-        typed(Pretrain, {**values, "nonsense": 1}, "recipe.json")
+        from_plain(Pretrain, {**values, "nonsense": 1}, "recipe.json")
     with pytest.raises(RecipeError, match="no Masker called 'Magic'"):
-        typed(Pretrain, {**values, "masker": "Magic"}, "recipe.json")
+        from_plain(Pretrain, {**values, "masker": "Magic"}, "recipe.json")
 
 
 def test_a_recipe_never_runs_code_that_it_names(tmp_path):
-    values = plain(tiny())
+    values = to_plain(tiny())
     for name in ("os:getcwd", "lambda: 1", "subprocess:Popen"):
         with pytest.raises(RecipeError, match="no Masker called"):
-            typed(Pretrain, {**values, "masker": name}, "recipe.json")
+            from_plain(Pretrain, {**values, "masker": name}, "recipe.json")
 
 
 def test_a_run_killed_in_its_last_measurement_measures_again(tmp_path, corpus, recipes):

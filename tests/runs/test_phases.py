@@ -17,7 +17,7 @@ from tubelet.cli import main
 from tubelet.errors import RecipeError
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.phases import PHASES, Phases, resolve_phases
-from tubelet.runs.candidate import fresh
+from tubelet.runs.candidate import fresh_classifier
 from tubelet.runs.folder import read_run_config_of, read_weights_of, weights_file
 from tubelet.runs.phases import check
 
@@ -106,7 +106,7 @@ def test_what_is_fine_tuned_begins_with_exactly_the_encoder_of_the_phase_before(
     for before, name in (("pretrained", "supervised"), ("supervised", "target")):
         config = read_run_config_of(runs[name].folder, Finetune).config
         assert Path(config.init) == runs[before].folder
-        begun = fresh(config, 2, from_run=True).model.encoder.state_dict()
+        begun = fresh_classifier(config, 2, from_run=True).model.encoder.state_dict()
         theirs = part(read_weights_of(runs[before].folder), "encoder")
         assert begun.keys() == {key for key in theirs if not key.startswith("norm.")}
         for key, value in begun.items():

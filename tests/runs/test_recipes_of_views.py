@@ -21,7 +21,7 @@ from support.small_runs import (
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step
 from tubelet.recipes import brave, byol, cross_video_mae, cvrl, iic, lstcl, moco, nnclr, simclr, vic_mae
 from tubelet.reports.pictures import load_looks
-from tubelet.runs.pretrain import fresh
+from tubelet.runs.pretrain import fresh_task
 
 SMALL = (
     "clip.frames=4", "clip.size=32", "encoder.width=32", "encoder.depth=1", "encoder.heads=2", "data.cache=False",
@@ -107,7 +107,7 @@ def test_each_recipe_trains_its_encoder_and_its_head(tmp_path, corpus, recipe):
     for record in records:
         assert all(math.isfinite(record[f"views{term}"]) for term in ("", ".baseline", ".rank", ".std"))
         assert 1 <= record["views.rank"] <= 4 + 1e-3
-    before = fresh(run.config, None).state_dict()
+    before = fresh_task(run.config, None).state_dict()
     after = {name.removeprefix("task."): value for name, value in tensors(tmp_path / "run").items()}
     trained = ["encoder.blocks.0.mlp.up.weight", *(name for name in before if "objectives.views.project" in name)]
     trained += [name for name in before if name.startswith("towers.") and name.endswith("qkv.weight")]

@@ -34,7 +34,7 @@ from tubelet.synthetic import (
     truth,
     write_synth,
 )
-from tubelet.synthetic.ceiling import Reference, measure
+from tubelet.synthetic.ceiling import Reference, measure_ceiling
 from tubelet.synthetic.scene import AREA, outline
 from tubelet.video.reader import read_span
 
@@ -272,8 +272,8 @@ def test_the_ceiling_in_tables_is_the_one_measured_and_shows_that_the_label_is_f
 def test_the_reference_learns_from_pixels_and_is_the_same_each_time() -> None:
     how = Reference(train=48, test=16, epochs=4, batch=16, pixels=32, frames=16)
     losses: list[float] = []
-    first = measure(how, progress=lambda step, total, what: losses.append(float(what.removeprefix("loss "))))
-    second = measure(how)
+    first = measure_ceiling(how, progress=lambda step, total, what: losses.append(float(what.removeprefix("loss "))))
+    second = measure_ceiling(how)
     assert len(losses) == 12
     assert losses[-1] < losses[0]
     assert first["metrics"] == second["metrics"]

@@ -149,12 +149,12 @@ def begin(recipe, init, *words):
     from tubelet.config import override
     from tubelet.recipes import RECIPES
     from tubelet.recipes.find import find
-    from tubelet.runs.pretrain import fresh
+    from tubelet.runs.pretrain import fresh_task
 
     config, found = resolve_init(
         override(find(f"{recipe}:same", RECIPES)[1](), [f"init={init}", *words]), recipe.parent / "x"
     )
-    task = fresh(config, None).eval()
+    task = fresh_task(config, None).eval()
     return task, load_init_weights(task, found)
 
 

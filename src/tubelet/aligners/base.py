@@ -40,7 +40,7 @@ def open_aligner(name: str | Path, reading: str = "dense", scorer: str = "raw") 
     from tubelet.aligners.small import SmallAligner
 
     folder = Path(name).expanduser()
-    if (folder / "aligner.json").is_file() and "family" not in read_about(folder):
+    if (folder / "aligner.json").is_file() and "family" not in read_aligner_about(folder):
         return SmallAligner.load(folder)
     if folder.exists() and not (folder / "config.json").is_file():
         raise WeightsError(
@@ -52,7 +52,7 @@ def open_aligner(name: str | Path, reading: str = "dense", scorer: str = "raw") 
     return load(str(folder if folder.exists() else name), reading, scorer)
 
 
-class About(TypedDict):
+class AlignerAbout(TypedDict):
     """What `aligner.json` says."""
 
     format: NotRequired[int]
@@ -65,11 +65,11 @@ class About(TypedDict):
     settings: NotRequired[dict[str, Any]]
 
 
-def read_about(folder: Path) -> dict[str, Any]:
+def read_aligner_about(folder: Path) -> dict[str, Any]:
     """What `aligner.json` says, {} where there is none."""
     path = folder / "aligner.json"
     remedy = "make it again with `tubelet align --force`"
-    return dict(read_json(path, About, WeightsError, remedy)) if path.exists() else {}
+    return dict(read_json(path, AlignerAbout, WeightsError, remedy)) if path.exists() else {}
 
 
 def discard(folder: Path) -> None:
@@ -80,7 +80,7 @@ def discard(folder: Path) -> None:
 
 def verify_files(folder: Path) -> None:
     """Of a CLIP or SigLIP that `tubelet align` trained: every file is the one that was written."""
-    for name, digest in read_about(folder).get("files", {}).items():
+    for name, digest in read_aligner_about(folder).get("files", {}).items():
         path = folder / Path(name).name
         if not path.exists() or zlib.crc32(path.read_bytes()) != digest:
             raise WeightsError(f"{path} is damaged; make the aligner again with `tubelet align --force`")

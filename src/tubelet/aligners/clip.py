@@ -45,7 +45,7 @@ class ClipAligner:
         self.patch = int(model.config.vision_config.patch_size)
         self.native = int(model.config.vision_config.image_size)
         self.longest = int(model.config.text_config.max_position_embeddings)
-        self.identity = f"{self.family}:{digest(model)}:{reading}" + ("" if scorer == "raw" else f":{scorer}")
+        self.identity = f"{self.family}:{digest_of_model(model)}:{reading}" + ("" if scorer == "raw" else f":{scorer}")
 
     @torch.inference_mode()
     def patches(self, frames: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b gh gw e"]:
@@ -174,7 +174,7 @@ def check(reading: str, scorer: str) -> None:
         )
 
 
-def digest(model: Any) -> str:
+def digest_of_model(model: Any) -> str:
     """A name for exactly these weights."""
     made = hashlib.blake2b(digest_size=8)
     for name, tensor in sorted(model.state_dict().items()):

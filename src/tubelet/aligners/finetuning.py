@@ -31,7 +31,7 @@ from tubelet.files import commit, sync, writing
 from tubelet.progress import Progress, silent
 
 
-def opened(settings: ClipFinetuning, device: str | None = None) -> tuple[ClipAligner, ClipFinetuning]:
+def open_for_training(settings: ClipFinetuning, device: str | None = None) -> tuple[ClipAligner, ClipFinetuning]:
     """The model, and the settings with its size."""
     aligner = load(settings.model, reading="upsample", device=device, option="--from")
     return aligner, chz.replace(settings, size=aligner.native)
@@ -101,7 +101,7 @@ def last(model: Any, blocks: int) -> list[Any]:
     return layers + [getattr(owner, name) for owner, name in after if hasattr(owner, name)]
 
 
-def save(aligner: ClipAligner, folder: Path, about: Mapping[str, Any]) -> None:
+def save_finetuned(aligner: ClipAligner, folder: Path, about: Mapping[str, Any]) -> None:
     """The model and its tokenizer as transformers keeps them; then `aligner.json`, which makes the folder complete."""
     import transformers
 

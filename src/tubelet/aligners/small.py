@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tubelet.aligners.base import discard, read_about
+from tubelet.aligners.base import discard, read_aligner_about
 from tubelet.aligners.config import STRIDE, Shape
 from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.checksums import read_safetensors, write_json, write_safetensors
@@ -102,7 +102,7 @@ class SmallAligner:
         self.shape, self.words, self.towers = shape, words, towers.eval()
         self.about = dict(about or {})
         self.width = shape.joint
-        self.identity = f"learned:{digest(shape, words, towers)}"
+        self.identity = f"learned:{digest_of_towers(shape, words, towers)}"
 
     @torch.inference_mode()
     def patches(self, frames: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b gh gw e"]:
@@ -131,7 +131,7 @@ class SmallAligner:
     def load(cls, folder: str | Path) -> "SmallAligner":
         folder = Path(folder)
         try:
-            about = read_about(folder)
+            about = read_aligner_about(folder)
             state, _ = read_safetensors(folder / "aligner.safetensors")
         except (OSError, ValueError) as error:
             raise WeightsError(
@@ -161,7 +161,7 @@ def fit(frames: UInt8[np.ndarray, "b h w 3"], side: int) -> UInt8[np.ndarray, "b
     return planes.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def digest(shape: Shape, words: Vocabulary, towers: Towers) -> str:
+def digest_of_towers(shape: Shape, words: Vocabulary, towers: Towers) -> str:
     """A name for exactly these weights."""
     made = hashlib.blake2b(repr((FORMAT, sorted(chz.asdict(shape).items()), words.seen)).encode(), digest_size=8)
     for name, tensor in sorted(towers.state_dict().items()):

@@ -67,7 +67,7 @@ class Curve:
     best: int | None = None
 
 
-def train(
+def train_small_aligner(
     examples: Examples,
     settings: SmallAlignerTraining,
     progress: Progress = silent,
@@ -296,6 +296,6 @@ def seconds_to_steps(examples: Examples, settings: SmallAlignerTraining, seconds
     """How many steps fit into this time, from the speed of a few that are discarded."""
     trial = chz.replace(settings, steps=6, patience=0)
     stamps: list[float] = []
-    train(examples, trial, lambda done, total, remark="": stamps.append(time.perf_counter()))
+    train_small_aligner(examples, trial, lambda done, total, remark="": stamps.append(time.perf_counter()))
     pace = float(np.median(np.diff(stamps[1:])))
     return max(int(seconds / pace), 1)

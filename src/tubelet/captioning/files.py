@@ -57,7 +57,7 @@ class Files(Captioner):
             raise CorpusError("name the file that holds the captions: captioner.path=FILE")
         path = Path(self.path).expanduser()
         remarks: list[str] = []
-        said = list(read(path, remarks))
+        said = list(read_captions(path, remarks))
         videos = corpus.select("all")
         files = Counter(video.path for video in videos)
         rows_of: dict[str, list[Video]] = {}
@@ -74,14 +74,14 @@ class Files(Captioner):
             line = one.line or number
             if (found := use.find(names, one.name, line)) is None:
                 continue
-            there = [row_of(one, video) for video in rows_of[found] if one.time is None or heard(one, video)]
+            there = [caption_row(one, video) for video in rows_of[found] if one.time is None or heard(one, video)]
             if one.text and there:
                 use.used += 1
                 rows += there
             else:
                 use.leave(line, f"its time lies in no row of {one.name}" if one.text else f"{one.name} has no text")
         use.check(self.strict)
-        return Written(joined(rows) if self.join else rows, remarks=(*remarks, use.summary()))
+        return Written(one_row_a_source(rows) if self.join else rows, remarks=(*remarks, use.summary()))
 
 
 def recording(video: Video, several: bool) -> str:
@@ -97,13 +97,13 @@ def heard(one: Said, video: Video) -> bool:
     return video.start - SAME <= middle < video.end
 
 
-def row_of(one: Said, video: Video) -> Row:
+def caption_row(one: Said, video: Video) -> Row:
     time = one.time if one.end is None or one.time is None else (one.time + one.end) / 2
     row: Row = {"video": video.id, "text": one.text, "time": time, "model": None, "prompt": None}
     return row if one.source is None else {**row, "source": one.source}
 
 
-def joined(rows: list[Row]) -> list[Row]:
+def one_row_a_source(rows: list[Row]) -> list[Row]:
     """One row a video and source, of all its texts in their order."""
     found: dict[tuple[str, str | None], Row] = {}
     for row in rows:
@@ -112,7 +112,7 @@ def joined(rows: list[Row]) -> list[Row]:
     return list(found.values())
 
 
-def read(path: Path, remarks: list[str] | None = None) -> Iterator[Said]:
+def read_captions(path: Path, remarks: list[str] | None = None) -> Iterator[Said]:
     """What the file says, by its format, which its ending and its first words tell."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUBTITLES)
@@ -174,10 +174,10 @@ def objects_of(path: Path) -> list[dict[str, Any]]:
         content = [{"path": name, "caption": texts} for name, texts in content.items()]
     if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
         raise CorpusError(f"{path} is no list of objects; write one a line, with video and caption")
-    return [plain(one) for one in content]
+    return [with_table_keys(one) for one in content]
 
 
-def plain(found: dict[str, Any]) -> dict[str, Any]:
+def with_table_keys(found: dict[str, Any]) -> dict[str, Any]:
     """The object with the keys of a table: `video_id` is its path, `text` its caption."""
     keys = {key.strip().lower(): key for key in found}
     named: dict[str, Any] = {}

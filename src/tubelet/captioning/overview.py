@@ -11,12 +11,12 @@ from tubelet import contact_sheet as sheets
 from tubelet.captioning.quality import Faults, faults, words
 from tubelet.checksums import write_json
 from tubelet.contact_sheet import Picture, Row, fitted, wrapped
-from tubelet.corpus.listing import plural
 from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, VideoError
 from tubelet.escape import one_line
 from tubelet.seeds import generator
 from tubelet.video.reader import glance
+from tubelet.wording import plural
 
 FUNCTION_WORDS = frozenset((
     "a", "an", "and", "are", "as", "at", "be", "being", "by", "for", "from", "has", "have", "he", "her", "his", "in",
@@ -114,7 +114,7 @@ def write_overview(found: Overview, out: Path | None = None, count: int = SAMPLE
     files, failed = [out / "captions.json"], []
     write_json(files[0], found.as_json())
     if count and found.captions:
-        failed = draw(samples(found, count, seed), out / "captions.png")
+        failed = draw_samples(samples(found, count, seed), out / "captions.png")
         files.append(out / "captions.png")
     return Written(files, failed)
 
@@ -172,7 +172,7 @@ def samples(found: Overview, count: int = SAMPLES, seed: int = 0) -> list[tuple[
     return [(videos[caption.video], caption) for caption in [*first.values(), *rest][:count]]
 
 
-def draw(chosen: Sequence[tuple[Video, Caption]], path: Path, columns: int = 4) -> list[str]:
+def draw_samples(chosen: Sequence[tuple[Video, Caption]], path: Path, columns: int = 4) -> list[str]:
     """The samples as a picture: the frame that a caption speaks of, the caption below. Returns what fails."""
     seen, failed = [], []
     for video, caption in chosen:
@@ -183,11 +183,11 @@ def draw(chosen: Sequence[tuple[Video, Caption]], path: Path, columns: int = 4) 
             failed.append(f"{video.id}: {error}")
     starts = range(0, len(seen), columns)
     if seen:
-        sheets.draw([row_of(seen[start : start + columns]) for start in starts], path)
+        sheets.draw([sheet_row(seen[start : start + columns]) for start in starts], path)
     return failed
 
 
-def row_of(some: Sequence[tuple[Picture, Video, Caption]]) -> Row:
+def sheet_row(some: Sequence[tuple[Picture, Video, Caption]]) -> Row:
     """Frames with their videos and captions below."""
     width = max(frame.shape[1] for frame, _, _ in some)
     below = []

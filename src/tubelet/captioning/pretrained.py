@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from tubelet.aligners.clip import digest
+from tubelet.aligners.clip import digest_of_model
 from tubelet.aligners.pretrained import quiet_transformers, reachable
 from tubelet.captioning.base import Looking
 from tubelet.errors import WeightsError
@@ -34,7 +34,7 @@ class Describer:
         self.dtype = torch.bfloat16 if half else torch.float32
         self.precision = "bfloat16" if half else "float32"
         self.kind = str(model.config.model_type)
-        self.identity = f"{self.kind}:{digest(model)}"
+        self.identity = f"{self.kind}:{digest_of_model(model)}"
         self.title = f"{Path(name).name} ({self.identity})"
         self.how, self.processor, self.tokenizer = how, processor, tokenizer
         self.model = model.eval().requires_grad_(False).to(self.device, self.dtype)
@@ -112,7 +112,7 @@ class Describer:
         for count in sorted({len(unit) for unit in units}):
             indices = [index for index, unit in enumerate(units) if len(unit) == count]
             asked = self.ask([units[index] for index in indices])
-            with drawn(key if self.how.temperature else None):
+            with seeded(key if self.how.temperature else None):
                 said = self.model.generate(**asked, **self.decoding())
             found = self.read(said, asked.get("input_ids"))
             texts |= dict(zip(indices, found, strict=True))
@@ -166,7 +166,7 @@ class Describer:
 
 
 @contextmanager
-def drawn(key: int | None) -> Iterator[None]:
+def seeded(key: int | None) -> Iterator[None]:
     """Torch's own randomness, from this key alone; generation draws from nothing else."""
     if key is None:
         yield

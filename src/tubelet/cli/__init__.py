@@ -17,7 +17,7 @@ from typing import NoReturn
 from tubelet.errors import OtherRankError, TubeletError, UsageError
 from tubelet.escape import one_line
 from tubelet.launchers import first_alone, launched
-from tubelet.terminal import shown, shown_streams
+from tubelet.terminal import shown_streams, visible_stream
 from tubelet.threads import computing
 from tubelet.trust import trusting_code
 
@@ -141,7 +141,7 @@ def entry() -> NoReturn:
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException as error:
-        traceback.print_exception(error, file=shown(sys.stderr))
+        traceback.print_exception(error, file=visible_stream(sys.stderr))
         code = 1
     torch = sys.modules.get("torch")
     if code and torch is not None and torch.distributed.is_initialized():

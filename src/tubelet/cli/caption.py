@@ -13,7 +13,7 @@ Run again, a command looks only at what is missing. `tubelet caption --help capt
 import argparse
 
 from tubelet.cli.options import add_running, running_of, split_words
-from tubelet.cli.parts import columns, listed
+from tubelet.cli.parts import columns, parts_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from tubelet.captioning import Captioning, caption
     from tubelet.config import override
-    from tubelet.corpus.listing import plural
     from tubelet.errors import VideoError
     from tubelet.progress import Bar
+    from tubelet.wording import plural
 
     job = override(Captioning(), args.overrides)
     with Bar("captions", "videos") as bar:
@@ -61,5 +61,5 @@ def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
         from tubelet.config import describe, override
 
         return describe(override(Captioning(), fields))
-    parts = columns(listed("tubelet.captioning", "CAPTIONERS"))
+    parts = columns(parts_of("tubelet.captioning", "CAPTIONERS"))
     return f"{parser.format_help().rstrip()}\n\nwhere captions come from, as captioner=NAME:\n{parts}"

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from tubelet.cli.tables import print_rows, shortened
+    from tubelet.cli.tables import column_heads, print_rows
     from tubelet.console import Console
     from tubelet.errors import RunError
     from tubelet.reports.compare import compare, tables_of, write_comparison
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
     console = Console()
     for sentence in found.unfair:
         console.print(f"NOT THE SAME: {sentence}", soft_wrap=True)
-    short = shortened([*(method.name for method in found.methods), *found.others])
+    short = column_heads([*(method.name for method in found.methods), *found.others])
     for table in tables_of(found):
         header, *rows = ([short.get(cell, cell) for cell in row] for row in (table[0], *table[1]))
         print_rows(console, header, rows)

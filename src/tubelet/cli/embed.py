@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from tubelet.corpus.listing import told_of_lists
+    from tubelet.corpus.listing import list_remarks
     from tubelet.inference.features import embed_sources
     from tubelet.inference.kinds import FeatureKind, parse_layer
     from tubelet.progress import Bar
@@ -63,4 +63,4 @@ def run(args: argparse.Namespace) -> None:
         print(line)
     of = f"{' x '.join(map(str, made.shape))}" if len(made.shape) > 1 else f"width {made.shape[0]}"
     print(f"{args.out}: {made.rows} rows, {made.rows - len(made.failed)} features of {of}")
-    print("\n".join([made.done.summary(unit), *told_of_lists(args.sources)]))
+    print("\n".join([made.done.summary(unit), *list_remarks(args.sources)]))

@@ -8,7 +8,7 @@ import argparse
 import inspect
 
 from tubelet.cli.options import add_training, split_words, trained
-from tubelet.cli.parts import columns, listed
+from tubelet.cli.parts import columns, parts_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
     """All recipes, or every field of the one that is named after the run."""
     named, _ = split_words(words)
     if len(named) < 2:
-        recipes = columns(listed("tubelet.recipes.finetune", "FINETUNES"))
+        recipes = columns(parts_of("tubelet.recipes.finetune", "FINETUNES"))
         return f"{parser.format_help().rstrip()}\n\nrecipes:\n{recipes}"
     from tubelet.config import describe
     from tubelet.recipes import tiny

@@ -15,7 +15,7 @@ from tubelet.cli.options import add_limits, fields_of
 
 if TYPE_CHECKING:
     from tubelet.diagnostics.maps import MapMeasures
-    from tubelet.diagnostics.online import Difference
+    from tubelet.diagnostics.online import MapDifference
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +69,7 @@ def print_measured(measured: "MapMeasures") -> None:
     )
 
 
-def print_difference(found: "Difference", split: str) -> None:
+def print_difference(found: "MapDifference", split: str) -> None:
     import statistics
 
     for clip in found.failed:

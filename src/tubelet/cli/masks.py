@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.console import Console
     from tubelet.diagnostics.masks import masks
     from tubelet.diagnostics.sheet import write_masks
-    from tubelet.diagnostics.tables import TOLD, mask_tables
+    from tubelet.diagnostics.tables import LEGEND, mask_tables
     from tubelet.progress import Bar
     from tubelet.runs.folder import hardware
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     console = Console(width=max(80, Console().width))
     for table in mask_tables(measured):
         print_table(console, table, first=(19, 23))
-    print(TOLD[measured.knows_truth])
+    print(LEGEND[measured.knows_truth])
     for name, remark in measured.remarks.items():
         print(f"{name}: {remark}")
     about, encoder = hardware(), measured.protocol["encoder"]

@@ -124,7 +124,7 @@ def shortened(lines: list[str], more: str = "") -> list[str]:
     return lines[:SHOWN] + ([f"and {len(lines) - SHOWN} more{more}"] if len(lines) > SHOWN else [])
 
 
-def failures(done: "Done", what: str) -> list[str]:
+def failure_lines(done: "Done", what: str) -> list[str]:
     """A line for each of the first that failed, and one for the others."""
     lines = [f"{what}: {done.names[key]}: {failure.reason}" for key, failure in done.failed.items()]
     return shortened(lines)

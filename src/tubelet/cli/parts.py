@@ -7,7 +7,7 @@ from pathlib import Path
 import tubelet
 
 
-def listed(module: str, registry: str) -> list[tuple[str, str]]:
+def parts_of(module: str, registry: str) -> list[tuple[str, str]]:
     """Name and first line of every part in the list `registry` of a module, in its order."""
     tree = parsed(module)
     homes = {alias.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from tubelet.cli.options import add_limits, split_words
-from tubelet.cli.parts import columns, listed
+from tubelet.cli.parts import columns, parts_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +61,7 @@ def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
     """All sequences of phases, or the commands of the one that is named."""
     named, fields = split_words(words)
     if not named:
-        return f"{parser.format_help().rstrip()}\n\nphases:\n{columns(listed('tubelet.recipes.phases', 'PHASES'))}"
+        return f"{parser.format_help().rstrip()}\n\nphases:\n{columns(parts_of('tubelet.recipes.phases', 'PHASES'))}"
     import inspect
     import shlex
 

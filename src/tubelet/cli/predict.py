@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from tubelet.corpus.listing import told_of_lists
+    from tubelet.corpus.listing import list_remarks
     from tubelet.inference.predict import predict
     from tubelet.progress import Bar
 
@@ -48,4 +48,4 @@ def run(args: argparse.Namespace) -> None:
         print("NOTE: this classifier was kept without the features of its clips, so unlike videos are not told apart")
     elif found.cautions:
         print(f"NOTE: {found.cautions} of these videos are unlike the training clips; see the column caution")
-    print("\n".join([found.done.summary("videos"), *told_of_lists(args.sources), *classifier.trained_on.unknown]))
+    print("\n".join([found.done.summary("videos"), *list_remarks(args.sources), *classifier.trained_on.unknown]))

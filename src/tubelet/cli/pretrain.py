@@ -8,7 +8,7 @@ import argparse
 import inspect
 
 from tubelet.cli.options import add_training, split_words, trained
-from tubelet.cli.parts import columns, listed
+from tubelet.cli.parts import columns, parts_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,20 +43,20 @@ def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
         name, recipe = find(named[0], RECIPES)
         return f"{name}: {inspect.getdoc(recipe)}\n\n{describe(override(recipe(), fields))}"
     parts = {
-        "recipes:": listed("tubelet.recipes", "RECIPES"),
-        "what is hidden, as masker=NAME:": listed("tubelet.maskers", "MASKERS"),
-        "which of the hidden is reconstructed, as decode=NAME:": listed("tubelet.maskers", "DECODES"),
-        "what it is trained for, as objectives.MINE=NAME:": listed("tubelet.objectives", "OBJECTIVES"),
-        "what is predicted of the hidden, as objectives.MINE.target=NAME:": listed(
+        "recipes:": parts_of("tubelet.recipes", "RECIPES"),
+        "what is hidden, as masker=NAME:": parts_of("tubelet.maskers", "MASKERS"),
+        "which of the hidden is reconstructed, as decode=NAME:": parts_of("tubelet.maskers", "DECODES"),
+        "what it is trained for, as objectives.MINE=NAME:": parts_of("tubelet.objectives", "OBJECTIVES"),
+        "what is predicted of the hidden, as objectives.MINE.target=NAME:": parts_of(
             "tubelet.objectives.targets", "TARGETS"
         ),
-        "by what, as objectives.MINE.decoder=NAME:": listed("tubelet.models", "DECODERS"),
-        "in which steps it counts, as objectives.MINE.when=NAME:": listed("tubelet.objectives.when", "WHENS"),
-        "what is read beside the clip, with streams.MINE=Stream, as streams.MINE.pairing=NAME:": listed(
+        "by what, as objectives.MINE.decoder=NAME:": parts_of("tubelet.models", "DECODERS"),
+        "in which steps it counts, as objectives.MINE.when=NAME:": parts_of("tubelet.objectives.when", "WHENS"),
+        "what is read beside the clip, with streams.MINE=Stream, as streams.MINE.pairing=NAME:": parts_of(
             "tubelet.loading.pairings", "PAIRINGS"
         ),
-        "by what it is encoded, as streams.MINE.tower=NAME:": listed("tubelet.streams.towers", "TOWERS"),
-        "a second network without gradient, as teacher=NAME:": listed("tubelet.teachers", "TEACHERS"),
+        "by what it is encoded, as streams.MINE.tower=NAME:": parts_of("tubelet.streams.towers", "TOWERS"),
+        "a second network without gradient, as teacher=NAME:": parts_of("tubelet.teachers", "TEACHERS"),
     }
     width = max(len(name) for lines in parts.values() for name, _ in lines)
     blocks = [f"{title}\n{columns(lines, width)}" for title, lines in parts.items()]

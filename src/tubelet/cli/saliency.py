@@ -19,8 +19,8 @@ changes. `tubelet saliency CORPUS SOURCE --help` lists the fields of a source.
 import argparse
 from typing import TYPE_CHECKING
 
-from tubelet.cli.options import add_running, failures, running_of, split_words
-from tubelet.cli.parts import listed
+from tubelet.cli.options import add_running, failure_lines, running_of, split_words
+from tubelet.cli.parts import parts_of
 
 if TYPE_CHECKING:
     from tubelet.corpus.table import Corpus
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     )
     for note in filled.notes:
         print(f"NOTE: {note}")
-    for line in failures(filled.done, "no map"):
+    for line in failure_lines(filled.done, "no map"):
         print(line)
     if filled.failed:
         first, reason = next(iter(filled.failed.items()))
@@ -78,7 +78,7 @@ def overview(corpus: "Corpus | None" = None) -> str:
             lines.append(f"  {maps.name:<12}  {maps.kind}, {maps.videos} of {maps.total} videos, {method}")
         lines += [""] if there else []
     lines.append("sources, as in `tubelet saliency CORPUS Text scorer=surgery`:")
-    for source, (name, story) in zip(SOURCES, listed("tubelet.saliency_maps", "SOURCES"), strict=True):
+    for source, (name, story) in zip(SOURCES, parts_of("tubelet.saliency_maps", "SOURCES"), strict=True):
         lines += ["", f"{name}: {story}", describe(source())]
     return "\n".join(lines)
 
@@ -86,7 +86,7 @@ def overview(corpus: "Corpus | None" = None) -> str:
 def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
     """What `--help` prints after these words: the fields of the source that they name, else the options."""
     named, fields = split_words(words)
-    for name, story in listed("tubelet.saliency_maps", "SOURCES"):
+    for name, story in parts_of("tubelet.saliency_maps", "SOURCES"):
         if name in named:
             from tubelet.config import describe
             from tubelet.recipes.named import source_of

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from tubelet.files import file_name, within
-    from tubelet.inference.search import keep, search
+    from tubelet.inference.search import keep_search, search
     from tubelet.progress import Bar
 
     folder, asked = Path(args.run), args.text or f"like {args.like}"
@@ -50,5 +50,5 @@ def run(args: argparse.Namespace) -> None:
     words = [args.text] if args.like is None else ["--like", args.like]
     command = ["search", args.run, *words, "--on", str(found.corpus.folder), "--split", args.split]
     command += ["--top", str(args.top), *(["--aligner", args.aligner] if args.aligner else [])]
-    keep(found, folder, out, command, args.split)
+    keep_search(found, folder, out, command, args.split)
     print(f"{len(found.hits)} of {len(found.searched)} clips, drawn in {out}; `tubelet report {folder}` shows them")

@@ -58,10 +58,10 @@ def measure_ceiling(path: str, workers: int) -> None:
     from pathlib import Path
 
     from tubelet.progress import Bar
-    from tubelet.synthetic.ceiling import Reference, measure, write_ceiling
+    from tubelet.synthetic.ceiling import Reference, measure_ceiling, write_ceiling
 
     with Bar("training", "steps") as bar:
-        result = measure(Reference(), workers, bar)
+        result = measure_ceiling(Reference(), workers, bar)
     write_ceiling(Path(path), result)
     print(f"accuracy {result['metrics']['accuracy']:.3f} on the test clips: {result['conditions']}")
     print(f"written to {path}")

@@ -23,12 +23,12 @@ def print_result(console: "Console", name: str, result: "Result") -> None:
 
     made = results_table(name, [RunRecord(Path(), "this run", {}, results={name: result})])
     made_of = f"{name}, {result.corpus['name']}" if "name" in result.corpus else name
-    console.print(drawn(made, made_of, intervals=console.width > 100))
+    console.print(metrics_table(made, made_of, intervals=console.width > 100))
     for line in remarks(result):
         console.print(line, soft_wrap=True)
 
 
-def drawn(made: "Table", title: str, intervals: bool) -> "RichTable":
+def metrics_table(made: "Table", title: str, intervals: bool) -> "RichTable":
     """A row a metric with its interval, fractions in percent, next to the baselines (with theirs where there is room)
     and chance."""
     from rich import box
@@ -63,17 +63,17 @@ def remarks(result: "Result") -> list[str]:
     return [*lines, *(f"WARNING: {text}" for text in result.warnings), *(f"NOTE: {text}" for text in result.notes)]
 
 
-def shortened(names: Sequence[str]) -> dict[str, str]:
+def column_heads(names: Sequence[str]) -> dict[str, str]:
     """Names as the head of a column has room for them; a number tells apart what comes out equal."""
     short: dict[str, str] = {}
     for name in dict.fromkeys(names):
-        said = cut(" ".join(cut(word, WORD) for word in name.split(" ")), HEAD)
+        said = shorten_middle(" ".join(shorten_middle(word, WORD) for word in name.split(" ")), HEAD)
         same = sum(other.startswith(said) for other in short.values())
         short[name] = f"{said} ({same + 1})" if same and said != name else said
     return short
 
 
-def cut(text: str, room: int) -> str:
+def shorten_middle(text: str, room: int) -> str:
     """The beginning and the end of a text that is too long."""
     return text if len(text) <= room else f"{text[: room // 2]}…{text[len(text) - room + room // 2 + 1 :]}"
 

@@ -38,10 +38,10 @@ def estimate(corpus: Indexed) -> list[str]:
         cells = [count * CELLS**2 * aspect(video) for count, video in zip(layers, captioned, strict=True)]
         maps = sum(count * len(of_video[video.id]) for count, video in zip(cells, captioned, strict=True)) * 2
         texts = len(set().union(*of_video.values()))
-        lines.append(f"align: {spell(decoding)} of decoding and 1 to 2 min of training")
+        lines.append(f"align: {hours(decoding)} of decoding and 1 to 2 min of training")
         lines.append(
-            f"saliency text: {sum(layers):.0f} frames at {LAYERS:g} a second; {spell(decoding)} of decoding, with CLIP "
-            f"ViT-B/32 {spell(sum(cells) * TOKEN / operations_a_second())} more; {size(maps)} of maps, "
+            f"saliency text: {sum(layers):.0f} frames at {LAYERS:g} a second; {hours(decoding)} of decoding, with CLIP "
+            f"ViT-B/32 {hours(sum(cells) * TOKEN / operations_a_second())} more; {size(maps)} of maps, "
             f"{size(texts * 512 * 4)} of embeddings"
         )
     train = corpus.select("train")
@@ -49,7 +49,7 @@ def estimate(corpus: Indexed) -> list[str]:
         reading, computing = len(train) / rate / cores(), len(train) * TRAINED / operations_a_second()
         lines.append(
             f"pretrain videomae: an epoch of {len(train)} clips (16x224x224, stride 4) takes about "
-            f"{spell(reading + computing)} on {cores()} cores: {spell(reading)} of reading and {spell(computing)} of "
+            f"{hours(reading + computing)} on {cores()} cores: {hours(reading)} of reading and {hours(computing)} of "
             "computing, which a GPU does faster; `tubelet pretrain RECIPE ... --dry-run` measures any recipe"
         )
     return lines
@@ -97,7 +97,7 @@ def aspect(video: Video) -> float:
     return sides[1] / sides[0]
 
 
-def spell(seconds: float | int) -> str:
+def hours(seconds: float | int) -> str:
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 1.5 * length:
             return f"{seconds / length:.1f} {unit}"

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.corpus.listing import Entry
-from tubelet.corpus.rows import SPLITS, plural, split_name
+from tubelet.corpus.rows import SPLITS, split_name
 from tubelet.errors import CorpusError
+from tubelet.wording import plural
 
 
 @dataclass(frozen=True)

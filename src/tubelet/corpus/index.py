@@ -11,14 +11,14 @@ from typing import Any
 import chz
 
 from tubelet.corpus.annotations import annotations, numbers_hint
-from tubelet.corpus.listing import Entry, Listing, list_sources, plural, seconds
+from tubelet.corpus.listing import Entry, Listing, list_sources, seconds
 from tubelet.corpus.look import LOOKED, files_of, look_into, rows_of
 from tubelet.corpus.merge import captions_of_rows, give_splits, merged, new_captions, old_rows, vars_of
 from tubelet.corpus.names import Names
 from tubelet.corpus.official import Dataset, find_dataset, list_dataset
 from tubelet.corpus.overlap import same_files
 from tubelet.corpus.table import TABLES, Corpus, Video, file_id, read_table, write_corpus
-from tubelet.corpus.update import CHANGED, MISSING, look_again
+from tubelet.corpus.update import CHANGED, MISSING, recheck
 from tubelet.errors import CorpusError
 from tubelet.files import remove_leftovers
 from tubelet.jobs.runner import FAILED, Done, Running
@@ -27,6 +27,7 @@ from tubelet.video.content import state_or_none
 from tubelet.video.limits import Limits
 from tubelet.video.reading import FRAME_RATE, Reading
 from tubelet.video.sequences import is_sequence
+from tubelet.wording import plural
 
 LIMIT = 120.0  # seconds that one file may take
 Row = dict[str, Any]
@@ -122,7 +123,7 @@ def index(
 
     listing = listed(before)
     positions = [*sources, *(old.about.get("sources", []) if old else []), *([videos] if videos else [])]
-    again = look_again(
+    again = recheck(
         before, filter(Path.is_dir, map(Path, positions)), root=Path(root).absolute() if root else None, verify=verify,
         leave_out=out, running=running, progress=progress,
     )  # fmt: skip

@@ -7,10 +7,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tubelet.corpus.names import Use
-from tubelet.corpus.rows import Named, named_rows, plural, seconds
+from tubelet.corpus.rows import Named, named_rows, seconds
 from tubelet.corpus.tables import EXTENSIONS, Table, looks_like_video
 from tubelet.errors import CorpusError
 from tubelet.video.sequences import is_sequence, looks_like_sequence
+from tubelet.wording import plural
 
 LISTS = frozenset((".csv", ".tsv", ".txt", ".list", ".lst"))
 
@@ -161,7 +162,11 @@ def read_list(path: Path) -> Listing:
     """A list of videos, each with what else its line says."""
     table = Table.read(path)
     use = Use(path)
-    rows = [row for row in named_rows(table, second="label", spans=True, known=beside(path)) if usable(row, table, use)]
+    rows = [
+        row
+        for row in named_rows(table, second="label", spans=True, known=exists_next_to(path))
+        if usable(row, table, use)
+    ]
     located = [(row, locate(row["path"], path.parent)) for row in rows]
     outside = [index for row, index in located if Path(row["path"]).is_absolute()]
     common = Path(os.path.commonpath([index.parent for index in outside])) if outside else path.parent
@@ -180,13 +185,13 @@ def read_list(path: Path) -> Listing:
     return Listing([entry for entry, _ in entries.values()], remarks=table.remarks + again, tables=[use])
 
 
-def told_of_lists(sources: Sequence[str | Path]) -> list[str]:
+def list_remarks(sources: Sequence[str | Path]) -> list[str]:
     """What became of the rows of each list among the sources, and what the user should know of how it was read."""
     lists = [read_list(path) for path in map(Path, sources) if path.is_file() and path.suffix.lower() in LISTS]
     return [line for found in lists for line in (*found.remarks, *(use.summary() for use in found.tables))]
 
 
-def beside(path: Path) -> Callable[[str], bool]:
+def exists_next_to(path: Path) -> Callable[[str], bool]:
     """Whether a name in this list is that of a file or folder, wherever names of the list count from."""
     return lambda name: there(locate(name, path.parent))
 
@@ -201,7 +206,7 @@ def usable(row: Named, table: Table, use: Use) -> bool:
     name = row["path"]
     if not name:
         use.leave(row.line, "it names no video")
-    elif table.columns is None and not looks_like_video(name) and not beside(table.path)(name):
+    elif table.columns is None and not looks_like_video(name) and not exists_next_to(table.path)(name):
         use.leave(row.line, f"{name[:100]} is no file, and has no ending of a video")
     else:
         return True

@@ -107,7 +107,7 @@ def examine(job: Job) -> Look:
         found, file = probe(job.path, reading=Reading.parse(job.reading)), content_columns(job.path)
     except OSError as error:
         raise Undecodable("unreadable", error.strerror or type(error).__name__) from None
-    spans = [cut(span, found, job.segment) for span in job.spans]
+    spans = [rows_of_span(span, found, job.segment) for span in job.spans]
     return Look(
         status="ok",
         reason=found.note,
@@ -126,7 +126,7 @@ def examine(job: Job) -> Look:
     )
 
 
-def cut(span: Span, found: Probe, segment: float | None) -> list[tuple[float | None, float, float]]:
+def rows_of_span(span: Span, found: Probe, segment: float | None) -> list[tuple[float | None, float, float]]:
     """(start in the id, start, end) of the rows that this span becomes."""
     start, end = span
     if start is not None:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tubelet.corpus.listing import plural
 from tubelet.corpus.overlap import shared_groups
 from tubelet.corpus.rows import split_name
 from tubelet.corpus.table import Video, assign_split, file_id
 from tubelet.video.reader import SAME
+from tubelet.wording import plural
 
 Row = dict[str, Any]
 

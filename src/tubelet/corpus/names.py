@@ -13,9 +13,9 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path, PureWindowsPath
 
-from tubelet.corpus.rows import plural
 from tubelet.corpus.tables import looks_like_video
 from tubelet.errors import CorpusError
+from tubelet.wording import plural
 
 SHOWN = 3  # rows that are named
 SEARCHED = 20_000  # names among which a near one is looked for

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tubelet.corpus.tables import COLUMNS, Row, Table, looks_like_video
 from tubelet.errors import CorpusError
+from tubelet.wording import plural
 
 SPLITS = {  # what splits are called, and their name here
     **dict.fromkeys(("train", "training"), "train"),
@@ -249,7 +250,3 @@ def seconds(cell: str, path: Path | str, name: str) -> float | None:
             total = total * 60 + float(part)
         return total
     raise CorpusError(f"{path}: {name} {cell!r} is no time; write seconds (12.5, 10s) or 1:02:03")
-
-
-def plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" + "s" * (count != 1)

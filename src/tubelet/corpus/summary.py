@@ -6,8 +6,8 @@ from statistics import median
 
 from tubelet.corpus.estimate import estimate
 from tubelet.corpus.index import Indexed
-from tubelet.corpus.listing import plural
 from tubelet.corpus.table import Corpus
+from tubelet.wording import plural
 
 FEW = 5  # videos of a split on which a figure says nothing
 

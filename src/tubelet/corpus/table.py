@@ -142,7 +142,7 @@ class Corpus:
         folder = Path(path).expanduser().absolute()
         if not folder.is_dir():
             raise CorpusError(f"there is no corpus at {path}; make one with `tubelet index VIDEOS --out {path}`")
-        about = read_about(folder)
+        about = read_corpus_about(folder)
         if about is None:
             raise CorpusError(
                 f"{path} is a folder but no corpus (it holds no corpus.json); "
@@ -344,7 +344,7 @@ def number_texts(captions: Iterable[Caption]) -> dict[str, int]:
     return {text: number for number, text in enumerate(dict.fromkeys(normalise_text(c.text) for c in captions))}
 
 
-class About(TypedDict):
+class CorpusAbout(TypedDict):
     """What `corpus.json` says."""
 
     format: int
@@ -353,10 +353,10 @@ class About(TypedDict):
     dataset: NotRequired[dict[str, str]]
 
 
-def read_about(folder: Path) -> dict[str, Any] | None:
+def read_corpus_about(folder: Path) -> dict[str, Any] | None:
     path = folder / "corpus.json"
     return (
-        dict(read_json(path, About, CorpusError, "it is not that of a corpus: index the videos anew"))
+        dict(read_json(path, CorpusAbout, CorpusError, "it is not that of a corpus: index the videos anew"))
         if path.exists()
         else None
     )

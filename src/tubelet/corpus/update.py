@@ -2,7 +2,7 @@
 
 A row is of what its file held. Where the file is elsewhere now, the row follows it and keeps id, label, split and
 captions; where another file took its place, that is looked into again, and said. A label never passes to another file
-silently. Start reading at `look_again`.
+silently. Start reading at `recheck`.
 """
 
 import math
@@ -24,13 +24,13 @@ from tubelet.video.content import state_of, state_or_none
 CHANGED = "changed"  # the status of a row between finding that its file changed and looking into it
 MISSING = "missing"
 NAMED = 5  # rows that a remark names
-TOLD = ("frames", "width", "height", "codec", "status")  # what a remark says of a changed row
+COMPARED = ("frames", "width", "height", "codec", "status")  # what a remark says of a changed row
 
 Columns = Mapping[str, Any]  # content, size and modified
 
 
 @dataclass(frozen=True)
-class Again:
+class Rechecked:
     """The rows as they are known now, and what became of them."""
 
     videos: list[Video]
@@ -55,15 +55,15 @@ class Again:
         }
         paths = {video.id: video.path for video in self.videos}
         remarks = [
-            listed("changed", [f"{name}: {text}" for name, text in changed.items() if name not in gone]),
-            listed("moved", [f"{name} -> {paths[name]}" for name in paths if name in self.moved]),
-            listed("missing", gone),
-            listed("found again", sorted(found - set(changed))),
+            remark_on("changed", [f"{name}: {text}" for name, text in changed.items() if name not in gone]),
+            remark_on("moved", [f"{name} -> {paths[name]}" for name in paths if name in self.moved]),
+            remark_on("missing", gone),
+            remark_on("found again", sorted(found - set(changed))),
         ]
         return ", ".join(f"{count} {name}" for name, count in counts.items()), [line for line in remarks if line]
 
 
-def listed(what: str, names: Sequence[str]) -> str:
+def remark_on(what: str, names: Sequence[str]) -> str:
     if not names:
         return ""
     more = f"; and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -72,7 +72,7 @@ def listed(what: str, names: Sequence[str]) -> str:
 
 def difference(video: Video, row: Mapping[str, Any]) -> str:
     """How the row differs from what the table said of the file; empty where it is the same."""
-    parts = [f"{name} {getattr(video, name)} -> {row[name]}" for name in TOLD if getattr(video, name) != row[name]]
+    parts = [f"{name} {getattr(video, name)} -> {row[name]}" for name in COMPARED if getattr(video, name) != row[name]]
     if MISSING in (video.status, row["status"]) and (not video.content or video.content == row.get("content")):
         return ""  # gone, or found again
     if parts:
@@ -80,7 +80,7 @@ def difference(video: Video, row: Mapping[str, Any]) -> str:
     return "" if video.content in (None, row.get("content")) else "other content of the same length and size"
 
 
-def look_again(
+def recheck(
     known: Sequence[Video],
     folders: Iterable[Path],
     *,
@@ -89,7 +89,7 @@ def look_again(
     leave_out: Path,
     running: Running,
     progress: Progress,
-) -> Again:
+) -> Rechecked:
     """Compares every row's file with what the table says of it.
 
     Size and time of change decide, and the digest where they differ (with `verify`, always). A file that is not where
@@ -134,7 +134,7 @@ def look_again(
         else:
             videos.append(replace(video, path=path, status=CHANGED if video.status == "ok" else video.status))
             look.append(entry_of(videos[-1], known_spans=len(files[video.path]) > 1))
-    return Again(videos, look, frozenset(moved), frozenset(missing))
+    return Rechecked(videos, look, frozenset(moved), frozenset(missing))
 
 
 class Digests:
@@ -202,14 +202,14 @@ def search(
     found: dict[Path, Path] = {}
     pairs = [(path, index) for path in displaced for index in holders.get(told[path], [])]
     taken: set[Path] = set()
-    for path, index in sorted(pairs, key=lambda pair: -alike(*pair)):
+    for path, index in sorted(pairs, key=lambda pair: -same_folders(*pair)):
         if path not in found and index not in taken:
             found[path] = index
             taken.add(index)
     return found
 
 
-def alike(one: Path, other: Path) -> int:
+def same_folders(one: Path, other: Path) -> int:
     """How many names at the end of both paths are the same."""
     ends = zip(reversed(one.parts), reversed(other.parts), strict=False)
     return next((count for count, (a, b) in enumerate(ends) if a != b), min(len(one.parts), len(other.parts)))

@@ -17,11 +17,10 @@ from tubelet.aligners.base import Aligner
 from tubelet.aligners.config import AlignerTraining
 from tubelet.aligners.examples import evenly_spaced
 from tubelet.aligners.training import Curve
-from tubelet.checksums import write_json
+from tubelet.checksums import plain, write_json
 from tubelet.contact_sheet import Row, draw, fitted, heat
 from tubelet.corpus.table import Corpus, Video, normalise_text
 from tubelet.diagnostics.maps import measure_aligner
-from tubelet.diagnostics.truth import plain
 from tubelet.errors import VideoError
 from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.text import embed_texts, similarity_maps

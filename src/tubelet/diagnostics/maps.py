@@ -15,10 +15,10 @@ from jaxtyping import Float32, UInt8
 
 from tubelet import seeds
 from tubelet.aligners.base import Aligner
-from tubelet.checksums import write_json
+from tubelet.checksums import plain, write_json
 from tubelet.contact_sheet import Row, draw, fitted, heat
 from tubelet.corpus.table import Corpus, Video, normalise_text
-from tubelet.diagnostics.truth import AGAINST, Table, areas_of, by_camera, coverage, plain
+from tubelet.diagnostics.truth import AGAINST, Table, areas_of, by_camera, coverage
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.progress import Progress, silent
 from tubelet.recipes.named import source_of
@@ -204,7 +204,7 @@ def measure_maps(
             layers, stamps = maps.layers(video, caption)
             shown = layers[np.clip(np.searchsorted(stamps, times + SAME, side="right") - 1, 0, len(layers) - 1)]
             grids[name] = list(shown.shape[1:3])
-            scores |= {f"{name}{what}": score for what, score in numbers(shown, maps.kind).items()}
+            scores |= {f"{name}{what}": score for what, score in scores_of(shown, maps.kind).items()}
         scores["centre"] = centre(len(times), *next(iter(scores.values())).shape[1:])
         rows = {row: SPEEDS.get(row.partition(" ")[2], "the map itself") for row in scores} | CENTRE
         subject = add_areas(areas, scores, owner)
@@ -223,7 +223,7 @@ def measure_maps(
     )
 
 
-def numbers(layers: Float32[np.ndarray, "t gh gw *v"], kind: Kind) -> dict[str, Grid]:
+def scores_of(layers: Float32[np.ndarray, "t gh gw *v"], kind: Kind) -> dict[str, Grid]:
     """Every map as one number a cell; of parts each by its number."""
     if kind == "parts":
         return {f" {number}": layers[..., number] for number in range(layers.shape[-1])}

@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 
 from tubelet import seeds
+from tubelet.checksums import plain
 from tubelet.corpus.table import Corpus, Video
-from tubelet.diagnostics.truth import Table, TrueClip, areas_of, by_camera, plain
+from tubelet.diagnostics.truth import Table, TrueClip, areas_of, by_camera
 from tubelet.flops import step_flops
 from tubelet.loading.data import Data
 from tubelet.loading.requests import CropOf

@@ -84,7 +84,7 @@ def masks(
         raise RecipeError(f"no masker is left to measure: {next(iter(left_out.values()), 'none was named')}")
     crop = partial(drawn_crop, config.data.augment, seed) if crops else None
     tally = Tally(config.clip, drawers, {video.id: video for video in videos}, pictures, crop)
-    measure(tally, corpus, config.data, seed, progress)
+    tally_batches(tally, corpus, config.data, seed, progress)
     remarks = {name: LEARNED for name, drawer in drawers.items() if drawer.policy is not None}
     remarks |= {name: "at the end of its schedule" for name, a in drawers.items() if isinstance(a.masker, Schedule)}
     return Measured(
@@ -102,7 +102,7 @@ def masks(
 
 
 @torch.inference_mode()
-def measure(tally: Tally, corpus: Corpus, data: Data, seed: int, progress: Progress) -> None:
+def tally_batches(tally: Tally, corpus: Corpus, data: Data, seed: int, progress: Progress) -> None:
     """Every clip through every masker; `CorpusError` where no clip can be read."""
     videos = list(tally.by_id.values())
     needs = tuple(dict.fromkeys(name for drawer in tally.drawers.values() for name in drawer.masker.maps))

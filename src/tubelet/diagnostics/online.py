@@ -28,7 +28,7 @@ BATCH = 8
 
 
 @dataclass(frozen=True)
-class Difference:
+class MapDifference:
     """Cached maps against online ones on randomly cropped clips, a number per clip."""
 
     correlation: list[float]  # of the two maps, over the tubelets
@@ -44,7 +44,7 @@ def compare_words(
     split: str = "test",
     clips: int | None = None,
     progress: Progress = silent,
-) -> Difference:
+) -> MapDifference:
     """The same as `compare`, by words: fields of text maps ("aligner=CLIP"), and of clip and data ("clip.size=64")."""
     corpus = Corpus.of(corpus)
     if clips is not None and clips < 1:
@@ -70,7 +70,7 @@ def compare(
     ratio: float = 0.6,
     seed: int = 0,
     progress: Progress = silent,
-) -> Difference:
+) -> MapDifference:
     """The two maps of so many training clips of `data.split`, each with its own crop and time, hidden time step by time
     step."""
     online = OnlineTextMaps(TextMaps(), clip, aligner)
@@ -91,7 +91,7 @@ def compare(
             iou += intersection_over_union(Mask.hide_top(cached, budget).hidden, Mask.hide_top(found, budget).hidden)
         progress(len(correlation) + len(failed), clips, "")
     share = budget.total / clip.num_tubelets
-    return Difference(correlation, iou, share / (2 - share), 1000 * spent / max(len(correlation), 1), failed)
+    return MapDifference(correlation, iou, share / (2 - share), 1000 * spent / max(len(correlation), 1), failed)
 
 
 def cropped(corpus: Corpus, clip: Clip, data: Data, clips: int, seed: int) -> Iterator[Batch]:

@@ -22,7 +22,7 @@ COLUMNS = {
 ALWAYS = ("visible", "hidden", "entropy", "milliseconds", "gflop")
 KNOWN = ("subject_hidden", "roc_auc", "roc_auc_distractors", "motion_iou", "motion_iou_visible")
 UNKNOWN = ("step_iou", "step_iou_visible")
-TOLD = {
+LEGEND = {
     True: "seen: visible tubelets; hidden: their share, which is chance for cover: the share of the\n"
     "subject that is hidden; ROC: of the scores for the subject; distr: against distractors\n"
     "alone; follow, shown: IoU of what is hidden, and of what is visible, with the next time step's\n"
@@ -40,7 +40,7 @@ def mask_tables(measured: Measured) -> list[TextTable]:
     rows = []
     for name, fixed in measured.fixed.items():
         figures = [fixed[what] if what in ALWAYS else by_clip[name][what]["overall"]["mean"] for what in order]
-        rows.append([name, *(spelled(what, figure) for what, figure in zip(order, figures, strict=True))])
+        rows.append([name, *(format_measure(what, figure) for what, figure in zip(order, figures, strict=True))])
     title = f"{len(measured.videos)} {about['split']} clips of {about['corpus']}, means"
     tables = [TextTable(title, ["", *(COLUMNS[measure] for measure in order)], rows)]
     if not measured.knows_truth:
@@ -50,7 +50,7 @@ def mask_tables(measured: Measured) -> list[TextTable]:
     clips = ", ".join(f"{measured.cameras.count(camera)} {camera}" for camera in cameras)
     header = ["", *(f"{COLUMNS[part]}\n{camera}" for part in parts for camera in cameras)]
     rows = [
-        [name, *(spelled(part, row[part][camera]["mean"]) for part in parts for camera in cameras)]
+        [name, *(format_measure(part, row[part][camera]["mean"]) for part in parts for camera in cameras)]
         for name, row in by_clip.items()
     ]
     tables.append(TextTable(f"by camera ({clips})", header, rows))
@@ -58,14 +58,14 @@ def mask_tables(measured: Measured) -> list[TextTable]:
         where = ["overall", *cameras]
         rows = []
         for name, areas in measured.table_of_maps().items():
-            pairs = ([spelled("roc_auc", areas[side][camera]["mean"]) for side in AGAINST] for camera in where)
+            pairs = ([format_measure("roc_auc", areas[side][camera]["mean"]) for side in AGAINST] for camera in where)
             rows.append([name, *(" / ".join(pair) for pair in pairs)])
         title = "ROC area of the maps themselves, on the tubelets / against distractors"
         tables.append(TextTable(title, ["", *where], rows))
     return tables
 
 
-def spelled(measure: str, figure: float) -> str:
+def format_measure(measure: str, figure: float) -> str:
     if figure != figure:
         return "-"
     if measure == "visible":

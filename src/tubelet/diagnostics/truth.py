@@ -7,7 +7,6 @@ it covers none of it; others are left out. *Distractors* are the negatives of wh
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from einops import reduce
@@ -131,22 +130,16 @@ def by_camera(values: Mapping[str, Mapping[str, Sequence[float]]], cameras: Sequ
     groups = {"overall": np.ones(len(kinds), bool), **{name: kinds == name for name in sorted(set(cameras))}}
     return {
         row: {
-            measure: {name: summary(np.array(of_clips)[chosen]) for name, chosen in groups.items()}
+            measure: {name: mean_and_error(np.array(of_clips)[chosen]) for name, chosen in groups.items()}
             for measure, of_clips in measures.items()
         }
         for row, measures in values.items()
     }
 
 
-def summary(areas: Float[np.ndarray, "n"]) -> dict[str, float]:
+def mean_and_error(areas: Float[np.ndarray, "n"]) -> dict[str, float]:
     there = areas[np.isfinite(areas)]
     if not there.size:
         return {"mean": float("nan"), "error": float("nan"), "clips": 0}
     error = float(there.std(ddof=1) / there.size**0.5) if there.size > 1 else float("nan")
     return {"mean": float(there.mean()), "error": error, "clips": int(there.size)}
-
-
-def plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from tubelet.corpus.table import Corpus
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.cache import beside, remembered, view_of
+from tubelet.evaluations.cache import corpus_cache, remembered, view_of
 from tubelet.models.patches import cut
 from tubelet.results import Metric, Result
 from tubelet.seeds import key
@@ -74,14 +74,14 @@ def raw_pixels(context: Context) -> Context:
 
 def of_no_run(context: Context, encoder: nn.Module) -> Context:
     """The same clips through another encoder, whose features are kept with the corpus for all runs."""
-    keep = None if context.keep is None else beside(context.corpus)
+    keep = None if context.keep is None else corpus_cache(context.corpus)
     return replace(context, encoder=encoder, task=None, folder=None, keep=keep, computed={})
 
 
 BASELINES = {"random": untrained, "mean_image": mean_image, "raw_pixels": raw_pixels}
 
 
-def measured(evaluation: Evaluation, context: Context) -> Result:
+def baseline_result(evaluation: Evaluation, context: Context) -> Result:
     """What the evaluation says of a baseline: kept with its features, so that no run asks twice."""
 
     def ask() -> tuple[dict[str, Any], list[str]]:

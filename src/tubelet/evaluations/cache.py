@@ -35,7 +35,7 @@ HELD = 64 << 20  # bytes kept in memory before they are written
 
 
 @dataclass(frozen=True)
-class Row:
+class CachedRow:
     """What is kept of one video: flat arrays by name."""
 
     short: bool
@@ -59,10 +59,10 @@ class Store:
             (series, [columns_of(batch) for batch in series.batches]) for series in own + opened(shared(self.folder))
         ]
         self.files = {file: content for series, _ in self.kept for file, content in series.digests().items()}
-        self.pending: list[tuple[Video, Row]] = []
+        self.pending: list[tuple[Video, CachedRow]] = []
         self.held = 0
 
-    def find(self, video: Video) -> Row | None:
+    def find(self, video: Video) -> CachedRow | None:
         content = file_content(video, self.files) if self.kept else None
         key = b"" if content is None else content_key(content, video, "")
         for series, columns in self.kept:
@@ -71,12 +71,12 @@ class Store:
             shard, row = index
             if series.numbers[shard].fit(row):
                 parts = {name: part[row] for name, part in columns[shard].items() if name != "short"}
-                return Row(bool(columns[shard]["short"][row]), parts)
+                return CachedRow(bool(columns[shard]["short"][row]), parts)
             if series is self.series:
                 series.drop(shard)
         return None
 
-    def add(self, video: Video, row: Row) -> None:
+    def add(self, video: Video, row: CachedRow) -> None:
         self.pending.append((video, row))
         self.held += row.nbytes
         if self.held >= HELD:
@@ -148,7 +148,7 @@ def digest_of_weights(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def beside(corpus: Corpus) -> Path:
+def corpus_cache(corpus: Corpus) -> Path:
     """Where features that belong to no run are kept: in the corpus, or in the user's cache where that is read-only."""
     folder = corpus.folder / FOLDER
     if os.access(folder if folder.exists() else corpus.folder, os.W_OK):

@@ -122,7 +122,7 @@ class Probe(Evaluation):
         """The numbers of one setting on test; a probe of one's own need not score, it may only `predict`."""
         if type(self).scores is Probe.scores:
             [predicted] = self.predict(train, test, pool, [setting])
-            return measure(predicted, test, seed=seed, samples=self.samples)
+            return measure_predictions(predicted, test, seed=seed, samples=self.samples)
         [scores] = self.scores(train, test, pool, [setting])
         return measure_scores(scores, test, seed=seed, samples=self.samples)
 
@@ -157,7 +157,7 @@ def labelled(
     return two_splits(first_outline, second_outline, what)[0]
 
 
-def measure(
+def measure_predictions(
     predicted: Int64[Tensor, "v"], test: Features, *, seed: int, samples: int
 ) -> tuple[dict[str, Metric], dict[str, Any]]:
     """Accuracy and its mean over classes, with intervals over whole groups; then each class, the confusion matrix and
@@ -180,9 +180,9 @@ def measure(
 def measure_scores(
     scores: Float[Tensor, "v classes"], test: Features, *, seed: int, samples: int
 ) -> tuple[dict[str, Metric], dict[str, Any]]:
-    """What `measure` says of the highest scores; of more than five classes also how often the right one is among the
-    five highest. Wrong classes of an equal score come before it, so that classes without a vote are no answer."""
-    metrics, details = measure(scores.argmax(1), test, seed=seed, samples=samples)
+    """The same of the highest scores; of more than five classes also how often the right one is among the five highest.
+    Wrong classes of an equal score come before it, so that classes without a vote are no answer."""
+    metrics, details = measure_predictions(scores.argmax(1), test, seed=seed, samples=samples)
     if scores.shape[1] > TOP:
         own = scores.gather(1, test.label[:, None])
         among = ((scores >= own).sum(1) <= TOP).double().numpy()

@@ -152,7 +152,7 @@ def pixels_of(hole: Bool[Tensor, "b nt nh nw"], clip: Clip) -> Bool[Tensor, "b t
 
 def copied(video: Video3, hole: Bool[Tensor, "b nt nh nw"], clip: Clip) -> Float[Tensor, "b 3 t h w"]:
     """Each hidden pixel as the nearest frame in time shows it, else as the nearest visible tubelet does."""
-    before, after = seen_beside(hole, clip)
+    before, after = visible_around(hole, clip)
     time = torch.arange(clip.frames)[:, None, None]
     nearer = torch.where((after < 0) | ((before >= 0) & (time - before <= after - time)), before, after)
     return with_elsewhere(video, take(video, nearer, clip), nearer < 0, hole, clip)
@@ -160,7 +160,7 @@ def copied(video: Video3, hole: Bool[Tensor, "b nt nh nw"], clip: Clip) -> Float
 
 def blended(video: Video3, hole: Bool[Tensor, "b nt nh nw"], clip: Clip) -> Float[Tensor, "b 3 t h w"]:
     """Each hidden pixel on the line in time between the frames before and after that show it."""
-    before, after = seen_beside(hole, clip)
+    before, after = visible_around(hole, clip)
     time = torch.arange(clip.frames)[:, None, None]
     both = (before >= 0) & (after >= 0)
     share = torch.where(both & (after > before), (time - before) / (after - before).clamp(min=1), (before < 0).float())
@@ -170,7 +170,7 @@ def blended(video: Video3, hole: Bool[Tensor, "b nt nh nw"], clip: Clip) -> Floa
     return with_elsewhere(video, (1 - share) * first + share * last, (before < 0) & (after < 0), hole, clip)
 
 
-def seen_beside(
+def visible_around(
     hole: Bool[Tensor, "b nt nh nw"], clip: Clip
 ) -> tuple[Int64[Tensor, "b t nh nw"], Int64[Tensor, "b t nh nw"]]:
     """At each position and frame the last frame before and the first after (or this one) that is visible; -1: none."""

@@ -14,6 +14,7 @@ from tubelet.corpus.table import FROM_LABEL, Caption, Corpus, Video, normalise_t
 from tubelet.errors import CorpusError
 from tubelet.evaluations.thumbnails import looks_of_videos
 from tubelet.evaluations.trained_on import ALIGNER, ENCODER, Trained, TrainedOn
+from tubelet.wording import and_more
 
 FEW = 3  # clips that a line names
 MANY = 0.1  # share of the clips of a split that look like ones trained on, from which it is refused
@@ -34,13 +35,13 @@ class SplitContamination:
         lines = []
         for who, ids in by_training(self.same).items():
             lines.append(
-                f"{len(ids)} of {self.clips} clips of {self.split} were trained on by the {who} ({named(ids)})"
+                f"{len(ids)} of {self.clips} clips of {self.split} were trained on by the {who} ({and_more(ids, FEW)})"
             )
         for who, ids in by_training({name: [clip] for name, clip in self.alike.items()}).items():
             pairs = [f"{name} ~ {self.alike[name].id}" for name in ids]
             lines.append(
                 f"{len(ids)} of {self.clips} clips of {self.split} look like clips that the {who} was trained on "
-                f"({named(pairs)})"
+                f"({and_more(pairs, FEW)})"
             )
         return lines
 
@@ -133,7 +134,7 @@ class Contamination:
         how = "was trained on" if same else "was trained on clips that look like"
         raise CorpusError(
             f"the {who} {how} {len(ids)} of {found.clips} clips of split {found.split!r} of {self.corpus.name} "
-            f"({named(ids)}) and knows the answers there; measure another split, or this one all the same with "
+            f"({and_more(ids, FEW)}) and knows the answers there; measure another split, or this one all the same with "
             "--allow-seen"
         )
 
@@ -170,10 +171,6 @@ def by_training(found: Mapping[str, Iterable[Trained]]) -> dict[str, list[str]]:
         for who in dict.fromkeys(clip.role + (f" of {clip.origin}" if clip.origin else "") for clip in some):
             ids.setdefault(who, []).append(name)
     return ids
-
-
-def named(names: list[str]) -> str:
-    return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} more" if len(names) > FEW else "")
 
 
 def share_that_names_the_label(corpus: Corpus, source: str | None, labels: Mapping[str, str] | None = None) -> float:

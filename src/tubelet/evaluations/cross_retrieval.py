@@ -19,7 +19,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.features import choose
+from tubelet.evaluations.features import choose_videos
 from tubelet.evaluations.intervals import in_words
 from tubelet.evaluations.retrieval import Retrieval, chance, cosine
 from tubelet.evaluations.tally import Tally, tallied
@@ -45,7 +45,7 @@ class CrossRetrieval(Evaluation):
             raise RecipeError(
                 "cross_retrieval needs a run that contrasts two streams, as objectives.views=InstanceContrast"
             )
-        videos = choose(context.corpus, self.split, context.limit, context.seed, context.data.where)
+        videos = choose_videos(context.corpus, self.split, context.limit, context.seed, context.data.where)
         done = tallied(
             context, videos, "pairs", partial(measure_pairs, context.task, heads), Pairs,
             streams={name: replace(reads, maps=()) for name, reads in context.task.reads.items()},

@@ -19,6 +19,7 @@ from tubelet.evaluations.features import LOOKS, Features, looks_of
 from tubelet.evaluations.sharded import map_batches
 from tubelet.loading.data import Data
 from tubelet.types import Batch, Clip
+from tubelet.wording import plural
 
 CORRELATION = 0.97  # of grey values at 8x8, at least
 DIFFERENCE = 4.0  # of colours at 16x16, of 255, at most
@@ -85,10 +86,6 @@ def looked_at(corpus: Corpus, videos: Features, clip: Clip, data: Data, batch: i
     return replace(found, looks=torch.cat(looks) if looks else None)
 
 
-def plural(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
-
-
 def same_files(train: Sequence[Video], test: Sequence[Video]) -> list[tuple[str, str]]:
     """Test videos whose file, byte for byte, is in train too. Only files of equal size are read."""
     sizes: dict[int, dict[str, Video]] = {}
@@ -114,11 +111,14 @@ def near_duplicates(train: Features, test: Features) -> list[tuple[str, str, flo
     if train.looks is None or test.looks is None:
         return []
     return [
-        (test.ids[clip], train.ids[other], difference) for clip, other, difference in alike(train.looks, test.looks)
+        (test.ids[clip], train.ids[other], difference)
+        for clip, other, difference in lookalike_pairs(train.looks, test.looks)
     ]
 
 
-def alike(train: UInt8[Tensor, "v l y x 3"], test: UInt8[Tensor, "u l y x 3"]) -> list[tuple[int, int, float]]:
+def lookalike_pairs(
+    train: UInt8[Tensor, "v l y x 3"], test: UInt8[Tensor, "u l y x 3"]
+) -> list[tuple[int, int, float]]:
     """The same by place: (place in test, place in train, difference)."""
     known, asked = coarse(train), coarse(test)
     fine_known, fine_asked = (rearrange(some, "v l y x c -> (v l) (y x c)") for some in (train, test))

@@ -70,7 +70,7 @@ class Energy(Evaluation):
     def run(self, context: Context) -> Result:
         task = task_of(context, self.name)
         videos, clips = videos_of(context, self.split, self.clips)
-        done = tallied(context, videos, "energies", partial(measure, task), Tally)
+        done = tallied(context, videos, "energies", partial(measure_energies, task), Tally)
         found = {name: done.array(name) for name in VARIANTS}
         higher = {name: (found[name] > found["video"]).astype(float) for name in VARIANTS[1:]}
         metric = partial(done.metric, seed=context.seed, samples=self.samples)
@@ -91,7 +91,7 @@ class Energy(Evaluation):
         )
 
 
-def measure(task: Pretraining, batch: Batch, done: Tally) -> None:
+def measure_energies(task: Pretraining, batch: Batch, done: Tally) -> None:
     device = next(task.parameters()).device
     keys = torch.tensor([key(0, "energy of " + name) for name in batch.ids])
     order = uniform(fold(keys, "order"), task.clip.frames).argsort(1)

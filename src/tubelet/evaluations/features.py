@@ -19,7 +19,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 from tubelet.corpus.table import Corpus, Video
 from tubelet.distributed import broadcast_from_rank0, is_rank0
 from tubelet.errors import CorpusError
-from tubelet.evaluations.cache import Row, Store, view_of
+from tubelet.evaluations.cache import CachedRow, Store, view_of
 from tubelet.evaluations.sharded import map_batches
 from tubelet.loading.data import Data
 from tubelet.loading.subset import filter_videos
@@ -125,7 +125,7 @@ def outline_of(corpus: Corpus, data: Data, split: str, labels: Mapping[str, str]
     """The outline of those videos of a split that indexing could read."""
     if labels is None:
         labels = corpus.label_of
-    videos = [video for video in choose(corpus, split, None, 0, data.where) if video.status == "ok"]
+    videos = [video for video in choose_videos(corpus, split, None, 0, data.where) if video.status == "ok"]
     return outline([replace(video, label=labels.get(video.id)) for video in videos], sorted(set(labels.values())))
 
 
@@ -156,7 +156,7 @@ class Extraction:
 def extract(how: Extraction, split: str) -> Features:
     """The features of every video of a split; what the folder keeps of just these clips is taken from there."""
     kind = Kind("features", {}, lambda tokens, batch: summaries(tokens, batch, how.clip))
-    videos, rows, failed = read(how, split, kind)
+    videos, rows, failed = read_rows(how, split, kind)
     found = [video for video in videos if video.id in rows]
 
     def stacked(name: str) -> Tensor:
@@ -211,7 +211,7 @@ class Tokens:
         return flat.unflatten(1, (-1, self.width))
 
 
-def extract_tokens(how: Extraction, split: str, averaged: int | None) -> dict[str, Row]:
+def extract_tokens(how: Extraction, split: str, averaged: int | None) -> dict[str, CachedRow]:
     """By video: the tokens "n d" of its clip, flat; with `averaged`, to that many rows and columns a time step."""
     clip = how.clip
     side = clip.grid[1] if averaged is None else min(averaged, clip.grid[1])
@@ -223,17 +223,17 @@ def extract_tokens(how: Extraction, split: str, averaged: int | None) -> dict[st
             tokens = rearrange(small, "(b t) d h w -> b (t h w) d", t=clip.grid[0])
         return {"tokens": tokens.flatten(1).half().cpu().numpy()}
 
-    _, rows, _ = read(how, split, Kind("tokens", {"places": side}, parts))
+    _, rows, _ = read_rows(how, split, Kind("tokens", {"places": side}, parts))
     return rows
 
 
-def read(how: Extraction, split: str, kind: Kind) -> tuple[list[Video], dict[str, Row], list[str]]:
+def read_rows(how: Extraction, split: str, kind: Kind) -> tuple[list[Video], dict[str, CachedRow], list[str]]:
     """The videos of the split, the rows of those that could be read, and why the others could not."""
-    videos = choose(how.corpus, split, how.limit, how.seed, how.data.where)
+    videos = choose_videos(how.corpus, split, how.limit, how.seed, how.data.where)
     failed = [f"{video.id}: {video.reason or video.status}" for video in videos if video.status != "ok"]
     readable = [video for video in videos if video.status == "ok"]
     if how.folder is None:
-        rows: dict[str, Row] = {}
+        rows: dict[str, CachedRow] = {}
         for missing, made in compute(how, readable, kind):
             failed += missing
             rows |= dict(made)
@@ -259,7 +259,7 @@ def read(how: Extraction, split: str, kind: Kind) -> tuple[list[Video], dict[str
     return videos, rows, failed
 
 
-def choose(corpus: Corpus, split: str, limit: int | None, seed: int, where: str | None = None) -> list[Video]:
+def choose_videos(corpus: Corpus, split: str, limit: int | None, seed: int, where: str | None = None) -> list[Video]:
     """The videos of a split, those that indexing could not read among them; at most `limit`, by a keyed choice."""
     videos = [video for video in corpus.videos if split in ("all", video.split)]
     if not any(video.status == "ok" for video in videos):
@@ -274,13 +274,13 @@ def choose(corpus: Corpus, split: str, limit: int | None, seed: int, where: str 
 
 def compute(
     how: Extraction, videos: list[Video], kind: Kind
-) -> Iterator[tuple[tuple[str, ...], list[tuple[str, Row]]]]:
+) -> Iterator[tuple[tuple[str, ...], list[tuple[str, CachedRow]]]]:
     """Of each batch: why videos could not be read, and what is kept of the others, by id."""
     encoder, progress = how.encoder, how.progress
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
     done, training = 0, encoder.training
 
-    def encoded(some: Batch) -> tuple[tuple[str, ...], list[tuple[str, Row]]]:
+    def encoded(some: Batch) -> tuple[tuple[str, ...], list[tuple[str, CachedRow]]]:
         if not len(some):
             return some.failed, []
         with torch.inference_mode():
@@ -288,7 +288,7 @@ def compute(
             parts = kind.parts(tokens, some)
         short = [False] * len(some) if some.short is None else some.short.tolist()
         return some.failed, [
-            (name, Row(short[position], {part: values[position] for part, values in parts.items()}))
+            (name, CachedRow(short[position], {part: values[position] for part, values in parts.items()}))
             for position, name in enumerate(some.ids)
         ]
 

@@ -59,7 +59,7 @@ class FewShot(Evaluation):
         details: dict[str, dict[str, Any]] = {}
         notes: list[str] = []
         for shots in self.shots:
-            plan = draw(support, queries, self, shots, context.seed)
+            plan = draw_episodes(support, queries, self, shots, context.seed)
             if plan is None:
                 notes.append(
                     f"{shots} shots are not measured: fewer than two classes have {shots} labelled clips of "
@@ -116,7 +116,7 @@ class Plan:
     classes: list[Int64[np.ndarray, "_"]]
 
 
-def draw(support: Features, queries: Features, settings: FewShot, shots: int, seed: int) -> Plan | None:
+def draw_episodes(support: Features, queries: Features, settings: FewShot, shots: int, seed: int) -> Plan | None:
     """The episodes; None where fewer than two classes have enough clips."""
     same = settings.support == settings.split
     rows = {c: np.flatnonzero(support.label.numpy() == c) for c in support.label.unique().tolist()}

@@ -20,7 +20,7 @@ from tubelet.seeds import generator
 
 Interval = tuple[float, float]
 FEW = 10  # groups, of which a bootstrap says too little
-TOLD = (
+METHOD = (
     f"exact (Clopper and Pearson, a group as one outcome) where all outcomes are equal or fewer than {FEW} groups are "
     "right or wrong, of other means of so few groups by the t-distribution"
 )
@@ -28,7 +28,7 @@ TOLD = (
 
 def in_words(samples: int, what: str = "whole groups") -> str:
     """How intervals were made, for a protocol."""
-    return f"95 %, {samples} bootstrap samples of {what}; {TOLD}"
+    return f"95 %, {samples} bootstrap samples of {what}; {METHOD}"
 
 
 def bootstrap_weights(groups: int, *, seed: int, samples: int) -> Float64[np.ndarray, "{samples} {groups}"]:

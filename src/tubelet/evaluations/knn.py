@@ -54,7 +54,7 @@ class Knn(Probe):
         return [votes(similarity[:, :k], labels[:, :k], classes, self.vote) for k in settings]
 
 
-def nearest(
+def nearest_class(
     bank: Float[Tensor, "v d"],
     label: Int64[Tensor, "v"],
     queries: Float[Tensor, "q d"],

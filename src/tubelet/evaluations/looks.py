@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context
 from tubelet.evaluations.completion import complete, pixels_of
-from tubelet.evaluations.features import choose
+from tubelet.evaluations.features import choose_videos
 from tubelet.evaluations.reconstruction import first_by_key
 from tubelet.loading.loader import eval_batches
 from tubelet.models.patches import gather, join
@@ -50,7 +50,9 @@ def keep_looks(context: Context) -> None:
     task, folder = context.task, context.pictures
     if task is None or folder is None or not tells_more(task):
         return
-    videos = [video for video in choose(context.corpus, SPLIT, None, 0, context.data.where) if video.status == "ok"]
+    videos = [
+        video for video in choose_videos(context.corpus, SPLIT, None, 0, context.data.where) if video.status == "ok"
+    ]
     batch = next(
         eval_batches(
             context.corpus, first_by_key(videos, CLIPS), context.clip, context.data, batch=CLIPS, needs=task.needs,

@@ -24,7 +24,7 @@ from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context
 from tubelet.evaluations.classification import CHANCE, chance, labelled, two_splits
 from tubelet.evaluations.features import Features
-from tubelet.evaluations.intervals import TOLD, of_mean
+from tubelet.evaluations.intervals import METHOD, of_mean
 from tubelet.evaluations.linear import Linear
 from tubelet.evaluations.selection import best, hold_out
 from tubelet.loading.data import Data
@@ -63,7 +63,7 @@ class LowLabel(Linear):
         spread: dict[str, float] = {}
         notes: list[str] = []
         parts = {
-            share: [train.rows(chosen(train, share, draw)) for draw in range(1 if share == 1 else self.draws)]
+            share: [train.rows(share_of_groups(train, share, draw)) for draw in range(1 if share == 1 else self.draws)]
             for share in sorted(self.shares)
         }
         answers = self.answers(parts, test, context.seed)
@@ -100,7 +100,7 @@ class LowLabel(Linear):
                 "spread": spread,
                 "chance": CHANCE,
                 "intervals": f"95 %, {self.samples} bootstrap samples of whole test groups, of the mean over "
-                f"draws; {TOLD}",
+                f"draws; {METHOD}",
                 "seed": context.seed,
             },
             counts={"train": all_train.counts(), "test": all_test.counts(), "labels": labels},
@@ -160,7 +160,7 @@ def groups_by_label(features: Features) -> dict[int, list[str]]:
     return dict(found)
 
 
-def chosen(train: Features, share: float, draw: int) -> Bool[Tensor, "v"]:
+def share_of_groups(train: Features, share: float, draw: int) -> Bool[Tensor, "v"]:
     """Which clips a share of the labels takes: whole groups, at least one of every label."""
     taken: set[str] = set()
     for groups in groups_by_label(train).values():

@@ -53,7 +53,7 @@ class Outline:
         return cls(batch.ids, batch.view, tuple(short), batch.failed)
 
 
-def predict(
+def predict_views(
     scores: Scores,
     corpus: Corpus,
     videos: Sequence[Video],

@@ -80,7 +80,7 @@ class Propagation(Evaluation):
             if not true.masks[0].any():
                 return "its first time step shows no subject, so there is nothing to carry"
             [tokens] = every.load(torch.tensor([index]))
-            return measured(tokens, true, context.clip, self)
+            return measure_clip(tokens, true, context.clip, self)
 
         found: dict[str, list[float]] = {"j": [], "still": [], "grid": []}
         groups, failed = [], list(features.failed)
@@ -178,7 +178,7 @@ def read_masks(corpus: Corpus, video: Video) -> np.ndarray:
     return mask
 
 
-def measured(tokens: Float[Tensor, "n d"], true: TrueMasks, clip: Clip, settings: Propagation) -> dict[str, float]:
+def measure_clip(tokens: Float[Tensor, "n d"], true: TrueMasks, clip: Clip, settings: Propagation) -> dict[str, float]:
     carried = propagate(tokens, true.positions[0], clip, settings)
     still = true.positions[:1].expand_as(true.positions)
     drawn = {"j": carried, "still": still, "grid": true.positions}

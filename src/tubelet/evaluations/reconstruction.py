@@ -49,8 +49,9 @@ class Reconstruction(Evaluation):
         clip = task.clip_of(stream)
         videos, clips = videos_of(context, self.split, self.clips)
         shown = first_by_key([video for video in videos if video.status == "ok"], self.pictures)
+        measure = partial(measure_batch, context, task, {video.id for video in shown})
         done = tallied(
-            context, videos, "reconstructions", partial(measure, context, task, {one.id for one in shown}), Measured,
+            context, videos, "reconstructions", measure, Measured,
             needs=task.needs, text=bool(task.online_maps), streams=task.reads,
         )  # fmt: skip
         if done.shown and context.pictures is not None:
@@ -110,7 +111,7 @@ class Measured(Tally):
         return {"used": counts["used"], "failed": counts["failed"], "short": self.short, "groups": counts["groups"]}
 
 
-def measure(context: Context, task: Pretraining, shown: set[str], batch: Batch, done: Measured) -> None:
+def measure_batch(context: Context, task: Pretraining, shown: set[str], batch: Batch, done: Measured) -> None:
     """Of a batch: `mean` is what predicting the mean costs, `copy` what copying the nearest visible tubelet costs."""
     device = next(task.parameters()).device
     keyed = replace(batch, key=torch.tensor([key(0, "reconstruction of " + name) for name in batch.ids]))

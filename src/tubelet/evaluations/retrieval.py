@@ -22,7 +22,7 @@ from tubelet.corpus.table import Caption, Corpus, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLED, POOLS, Features
-from tubelet.evaluations.intervals import TOLD, of_mean
+from tubelet.evaluations.intervals import METHOD, of_mean
 from tubelet.evaluations.pictures import keep_thumbnails, named_videos
 from tubelet.results import RANK, Metric, Result
 
@@ -51,21 +51,21 @@ class Retrieval(Evaluation):
                 notes.append(str(reason))
         if not found:
             raise CorpusError("retrieval has nothing to measure: " + "; ".join(notes))
-        examples = joined(part.examples for part in found)
+        examples = merge_mappings(part.examples for part in found)
         if context.pictures is not None:
             keep_thumbnails(context.corpus, named_videos(examples), context.pictures)
         return Result(
-            metrics=joined(part.metrics for part in found),
+            metrics=merge_mappings(part.metrics for part in found),
             protocol={
                 "features": f"frozen encoder, one centre clip a video; {POOLED}",
                 "rank": "of the first right answer, from 1; wrong answers of equal score come before it",
                 "intervals": f"95 %, {self.samples} bootstrap samples of whole groups of query videos; a caption "
-                f"is of the group of the first video that has it; {TOLD}",
+                f"is of the group of the first video that has it; {METHOD}",
                 "seed": context.seed,
-                **joined(part.protocol for part in found),
+                **merge_mappings(part.protocol for part in found),
             },
-            counts={self.split: with_or_without_label(queries)} | joined(part.counts for part in found),
-            failed={self.split: list(queries.failed)} | joined(part.failed for part in found),
+            counts={self.split: with_or_without_label(queries)} | merge_mappings(part.counts for part in found),
+            failed={self.split: list(queries.failed)} | merge_mappings(part.failed for part in found),
             examples=examples,
             notes=notes,
         )
@@ -198,7 +198,7 @@ class NotMeasured(Exception):
     """Why one half of the evaluation has nothing to measure."""
 
 
-def joined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def merge_mappings(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: value for part in parts for name, value in part.items()}
 
 

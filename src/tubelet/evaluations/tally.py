@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from tubelet.corpus.table import Video
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context
-from tubelet.evaluations.features import choose
+from tubelet.evaluations.features import choose_videos
 from tubelet.evaluations.intervals import of_mean
 from tubelet.evaluations.sharded import map_batches
 from tubelet.loading.pairings import Reads
@@ -58,7 +58,7 @@ def task_of(context: Context, name: str) -> Pretraining:
 def videos_of(context: Context, split: str, most: int | None) -> tuple[list[Video], str]:
     """The videos of a split, at most so many, and how a protocol speaks of their clips."""
     limit = min((n for n in (most, context.limit) if n is not None), default=None)
-    videos = choose(context.corpus, split, limit, 0, context.data.where)
+    videos = choose_videos(context.corpus, split, limit, 0, context.data.where)
     return videos, f"one centre clip of {'every video' if limit is None else f'{len(videos)} videos'} of {split}"
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from tubelet.corpus.table import Corpus, Video
 from tubelet.distributed import broadcast_from_rank0, gather_in_order, rank_and_world_size
 from tubelet.errors import VideoError
-from tubelet.evaluations.cache import Row, Store, beside
+from tubelet.evaluations.cache import CachedRow, Store, corpus_cache
 from tubelet.evaluations.features import LOOK, LOOKS
 from tubelet.jobs.pool import Failure, cores, run_each
 from tubelet.video.limits import limits, within
@@ -32,7 +32,7 @@ def quiet(line: str) -> None:
 
 def looks_of_videos(corpus: Corpus, videos: Sequence[Video], tell: Tell = quiet) -> dict[str, Looks]:
     """By id; videos that cannot be read are left out. `tell` is told where that takes time."""
-    root = beside(corpus)
+    root = corpus_cache(corpus)
     store = Store(root, VIEW, "looks")
     found = {video.id: row for video in videos if (row := store.find(video)) is not None}
     known = broadcast_from_rank0(lambda: frozenset(found))
@@ -42,7 +42,7 @@ def looks_of_videos(corpus: Corpus, videos: Sequence[Video], tell: Tell = quiet)
     rank, world_size = rank_and_world_size()
     for some in gather_in_order(iter([looked_at(new[rank::world_size])]), world_size, "thumbnails"):
         for video, frames in some:
-            found[video.id] = Row(False, {"looks": frames.reshape(-1)})
+            found[video.id] = CachedRow(False, {"looks": frames.reshape(-1)})
     for video in new if rank == 0 else ():
         if video.id in found:
             store.add(video, found[video.id])

@@ -18,7 +18,7 @@ from tubelet.checksums import Damaged, read_parquet, write_parquet
 from tubelet.corpus.content import content_of
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import RunError, VideoError
-from tubelet.evaluations.duplicates import alike
+from tubelet.evaluations.duplicates import lookalike_pairs
 from tubelet.evaluations.features import LOOK, LOOKS
 from tubelet.evaluations.thumbnails import Looks, Tell, looks_of_videos, quiet
 from tubelet.video.content import state_of
@@ -149,7 +149,9 @@ class TrainedOn:
         shape = (len(known), LOOKS, LOOK, LOOK, 3)
         theirs = np.frombuffer(b"".join(clip.looks or b"" for clip in known), np.uint8).reshape(shape)
         names = list(looks)
-        pairs = alike(torch.from_numpy(theirs.copy()), torch.from_numpy(np.stack([looks[name] for name in names])))
+        pairs = lookalike_pairs(
+            torch.from_numpy(theirs.copy()), torch.from_numpy(np.stack([looks[name] for name in names]))
+        )
         return {names[clip]: known[other] for clip, other, _ in pairs}
 
 

@@ -17,7 +17,7 @@ from tubelet.evaluations.classification import CHANCE, chance, measure_scores, w
 from tubelet.evaluations.duplicates import Shared, looked_at
 from tubelet.evaluations.features import outline
 from tubelet.evaluations.intervals import in_words
-from tubelet.evaluations.multiview import Scores, predict
+from tubelet.evaluations.multiview import Scores, predict_views
 from tubelet.progress import named
 from tubelet.results import Result
 from tubelet.video.views import parse
@@ -69,7 +69,7 @@ class FineTuned(Evaluation):
         tuned, corpus, clip, data = context.tuned, context.corpus, context.clip, context.data
         if not tuned.test:
             raise CorpusError(f"the test split of {corpus.name} has no labelled video: nothing can be measured on it")
-        found = predict(
+        found = predict_views(
             tuned.scores, corpus, list(tuned.test), clip, data, views=parse(self.views), batch=tuned.batch,
             device=tuned.device, progress=named(context.progress, "testing"),
         )  # fmt: skip
@@ -105,7 +105,7 @@ class FineTuned(Evaluation):
         )
 
 
-def joined(training: Result, measured: Result) -> Result:
+def with_test(training: Result, measured: Result) -> Result:
     """What was decided before test was looked at, and what test says."""
     return replace(
         training,

@@ -15,10 +15,10 @@ import torch
 from tubelet.corpus.table import Corpus
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import chance, measure_scores, with_chance
-from tubelet.evaluations.features import choose
+from tubelet.evaluations.features import choose_videos
 from tubelet.evaluations.heads import best_head
 from tubelet.evaluations.linear import Linear
-from tubelet.evaluations.multiview import predict
+from tubelet.evaluations.multiview import predict_views
 from tubelet.loading.data import Data
 from tubelet.results import Result
 from tubelet.video.views import parse
@@ -46,14 +46,14 @@ class Multiview(Evaluation):
         asked = context.features("test").with_label()
         videos = [
             video
-            for video in choose(context.corpus, "test", context.limit, context.seed, context.data.where)
+            for video in choose_videos(context.corpus, "test", context.limit, context.seed, context.data.where)
             if video.status != "ok" or context.labels is not None or video.label is not None
         ]
         device = next((p.device for p in context.encoder.parameters()), torch.device("cpu"))
         training = context.encoder.training
         context.encoder.eval()
         try:
-            found = predict(
+            found = predict_views(
                 kept.of_clips(context.encoder, context.clip.grid[0], device),
                 context.corpus, videos, context.clip, context.data,
                 views=parse(self.views), batch=context.batch, progress=context.progress,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tubelet.config import changed, plain
+from tubelet.config import changed, to_plain
 from tubelet.escape import code_span, markdown, yaml
 from tubelet.formats.opened import Opened
 from tubelet.recipes.finetune import Finetune
@@ -12,7 +12,7 @@ from tubelet.recipes.pretrain import Pretrain
 from tubelet.reports.tables import pipes
 from tubelet.results import read_results
 from tubelet.runs.folder import IMPORTED, RunConfig
-from tubelet.runs.imported import ABOUT, read_about
+from tubelet.runs.imported import ABOUT, read_import_about
 
 AnyRunConfig = RunConfig[Pretrain] | RunConfig[Finetune]
 LOAD = {
@@ -50,7 +50,7 @@ def write_card(
     text: bool,
 ) -> None:
     """README.md in `folder`, in the format of the hub. `differences` by target: how far apart what is loaded is."""
-    plan, origin = opened.plan, (read_about(run) if (run / ABOUT).exists() else {})
+    plan, origin = opened.plan, (read_import_about(run) if (run / ABOUT).exists() else {})
     lines = [
         "---",
         f"license: {yaml(license or 'unknown')}",
@@ -61,7 +61,7 @@ def write_card(
         "",
         f"# {markdown(name)}",
         "",
-        *summary(plan, origin),
+        *summary_lines(plan, origin),
         "",
         "## Licence",
         "",
@@ -114,7 +114,7 @@ def write_card(
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def summary(plan: AnyRunConfig, origin: Mapping[str, Any]) -> list[str]:
+def summary_lines(plan: AnyRunConfig, origin: Mapping[str, Any]) -> list[str]:
     config = plan.config
     size = f"ViT of width {config.encoder.width}, depth {config.encoder.depth}, {config.encoder.heads} heads"
     tubelet = f"{config.clip.tubelet_frames}x{config.clip.tubelet_size}x{config.clip.tubelet_size}"
@@ -153,7 +153,7 @@ def data(plan: AnyRunConfig, origin: Mapping[str, Any]) -> list[str]:
 def recipe(plan: AnyRunConfig) -> list[str]:
     if plan.recipe == IMPORTED:
         return ["None of ours."]
-    values = plain(plan.config)
+    values = to_plain(plan.config)
     different = [f"- {code_span(f'{name}={values.get(name)}')}" for name in changed(plan.config)]
     return [
         f"{plan.steps} steps of {plan.config.batch * plan.config.accumulate * plan.world} clips, {plan.precision}.",

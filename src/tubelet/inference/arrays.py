@@ -21,7 +21,7 @@ def clip_of_frames(frames: np.ndarray | Tensor, clip: Clip, sampling: Sampling) 
             return values.reshape(-1, *size)
         if values.shape[-1] == 3 and values.shape[-4]:
             videos = values.numpy() if values.ndim == 5 else values.numpy()[None]
-            return torch.stack([chosen(video, clip, sampling) for video in videos])
+            return torch.stack([clip_of_video(video, clip, sampling) for video in videos])
     raise VideoError(
         f"frames must be a uint8 array of shape (time, height, width, 3), or clips of this encoder, "
         f"(3, {clip.frames}, {clip.size}, {clip.size}), with or without a batch before; "
@@ -29,7 +29,9 @@ def clip_of_frames(frames: np.ndarray | Tensor, clip: Clip, sampling: Sampling) 
     )
 
 
-def chosen(frames: UInt8[np.ndarray, "all h w 3"], clip: Clip, sampling: Sampling) -> UInt8[Tensor, "3 t size size"]:
+def clip_of_video(
+    frames: UInt8[np.ndarray, "all h w 3"], clip: Clip, sampling: Sampling
+) -> UInt8[Tensor, "3 t size size"]:
     if sampling.frames_apart is None:
         raise VideoError("frames in an array have no times, and step_ms needs them; pass sampling=Sampling(stride=4)")
     indices = sampling.times(np.arange(len(frames), dtype=np.float64), clip, "centre").times.astype(int)

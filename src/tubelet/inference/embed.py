@@ -14,8 +14,8 @@ from tubelet.checkpoint import CHECKPOINT
 from tubelet.errors import VideoError, WeightsError
 from tubelet.inference.arrays import clip_of_frames
 from tubelet.inference.kinds import FeatureKind
-from tubelet.inference.reading import Look, Moment, Piece, piece_of, read_here, with_path
-from tubelet.inference.rows import Row, absolute
+from tubelet.inference.reading import Moment, Opening, Piece, piece_of, read_here, with_path
+from tubelet.inference.rows import VideoRow, absolute
 from tubelet.inference.windows import Measuring, Windows, length_of, pieces_of
 from tubelet.loading.reader import LONG
 from tubelet.models.encoder import Encoder
@@ -128,7 +128,7 @@ def embed_at(encoder: Encoder, path: Path, start: float | None, sampling: Sampli
     row = row_of(path)
     piece = piece_of(row, None, encoder.clip, sampling)
     if start is not None:
-        piece = Piece((row,), (Look(Path(row.path), start, start + LONG, (Moment(start, start + LONG, 0.0),)),))
+        piece = Piece((row,), (Opening(Path(row.path), start, start + LONG, (Moment(start, start + LONG, 0.0),)),))
     return FeatureKind().of(encoder, read_here(piece, encoder.clip, sampling))["feature"][0]
 
 
@@ -178,7 +178,7 @@ class Reading:
         except VideoError as error:
             raise with_path(error, Path(row.path)) from error
         clip = self.encoder.clip
-        rows: list[Row] = []
+        rows: list[VideoRow] = []
         parts = []
         for piece in pieces_of(row, length, windows, 3 * clip.frames * clip.size**2):
             parts.append(self.measured(self.read_piece(piece)))
@@ -194,5 +194,5 @@ class Reading:
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def row_of(source: str | Path) -> Row:
-    return Row(str(source), absolute(Path(source).expanduser()), 0.0, None)
+def row_of(source: str | Path) -> VideoRow:
+    return VideoRow(str(source), absolute(Path(source).expanduser()), 0.0, None)

@@ -25,8 +25,8 @@ from tubelet.errors import RecipeError, RunError
 from tubelet.evaluations.cache import view_of
 from tubelet.inference.embed import load_encoder
 from tubelet.inference.kinds import FeatureKind
-from tubelet.inference.reading import Piece, clips_of, measured, piece_of
-from tubelet.inference.rows import Row, Source, Sources, listed
+from tubelet.inference.reading import Piece, clips_of, measure_tasks, piece_of
+from tubelet.inference.rows import Source, Sources, VideoRow, paths_of
 from tubelet.inference.windows import Length, Measuring, Windows, length_of, pieces_of, too_short
 from tubelet.jobs.pool import Failure
 from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, run_job
@@ -57,7 +57,7 @@ def write_features(
     windows: Windows | None = None,
     running: Running | None = None,
     progress: Progress = silent,
-) -> tuple[int, list[Row], Done]:
+) -> tuple[int, list[VideoRow], Done]:
     """Writes the table whole or not at all. Returns how many rows it has, those without a feature, and what was done.
 
     With `only_missing`, the rows of an existing table of the same encoder stay, where their file is as it was; those
@@ -84,7 +84,7 @@ def write_features(
         todo = [piece for piece in pieces if piece.looks and not all(row.key in stay for row in piece.rows)]
 
         def keep(results: Sequence[tuple[Task, Sequence[UInt8[np.ndarray, "c 3 t h w"]]]]) -> None:
-            for task, values in measured(results, batch, partial(kind.of, encoder)):
+            for task, values in measure_tasks(results, batch, partial(kind.of, encoder)):
                 for index, row in enumerate(task.about):
                     made = {name: values[name][index].numpy().astype(types[name]).reshape(-1) for name in columns}
                     writer.add({"key": bytes.fromhex(row.key), **made}, sum(part.nbytes for part in made.values()))
@@ -114,7 +114,7 @@ class FeatureTable:
 
     path: Path
     rows: int
-    failed: list[Row]  # those without a feature, each with its reason
+    failed: list[VideoRow]  # those without a feature, each with its reason
     shape: tuple[int, ...]  # of a feature
     done: Done
 
@@ -156,7 +156,7 @@ def embed_sources(
     if cut is not None and (line := too_short(cut, data.sampling, encoder.clip)):
         tell(line)
     rows, failed, done = write_features(
-        encoder, listed(sources), out, data,
+        encoder, paths_of(sources), out, data,
         batch=batch, only_missing=only_missing, kind=kind, windows=cut, running=running, progress=progress,
     )  # fmt: skip
     return FeatureTable(out, rows, failed, tuple(kind.shape(encoder)), done)
@@ -198,7 +198,7 @@ def bytes_of(schema: pa.Schema) -> int:
     return sum(kind.list_size * kind.value_type.bit_width // 8 for kind in lists)
 
 
-def in_windows(rows: Sequence[Row], windows: Windows, clip_bytes: int, running: Running) -> Iterator[Piece]:
+def in_windows(rows: Sequence[VideoRow], windows: Windows, clip_bytes: int, running: Running) -> Iterator[Piece]:
     """The windows of every row, in order; a row whose length cannot be told is one row, with the reason."""
     found: dict[str, Length] = {}
     tasks = {row.key: Task(row.key, row.id, (Measuring(row),)) for row in rows if row.status == "ok"}
@@ -214,7 +214,7 @@ def in_windows(rows: Sequence[Row], windows: Windows, clip_bytes: int, running: 
             yield Piece((without(row, done.failed.get(row.key)),), ())
 
 
-def finished(piece: Piece, series: Series, old: Mapping[tuple[Any, ...], Row], done: Done) -> Iterator[Row]:
+def finished(piece: Piece, series: Series, old: Mapping[tuple[Any, ...], VideoRow], done: Done) -> Iterator[VideoRow]:
     """The rows of a piece, as what became of it says."""
     for row in piece.rows:
         if row.status != "ok" or bytes.fromhex(row.key) in series:
@@ -225,11 +225,11 @@ def finished(piece: Piece, series: Series, old: Mapping[tuple[Any, ...], Row], d
             yield without(row, done.failed[piece.task.key])
 
 
-def without(row: Row, failure: Failure | None) -> Row:
+def without(row: VideoRow, failure: Failure | None) -> VideoRow:
     return row if failure is None else replace(row, status=failure.status, reason=failure.reason)
 
 
-def existing(out: Path, about: Mapping[str, Any]) -> list[Row]:
+def existing(out: Path, about: Mapping[str, Any]) -> list[VideoRow]:
     """The rows of a table that this encoder made before."""
     if not out.exists():
         return []
@@ -242,13 +242,13 @@ def existing(out: Path, about: Mapping[str, Any]) -> list[Row]:
                     f"{out} was made by another encoder, or with other clips; name another file, or give --force"
                 )
             names = [field.name for field in table.schema_arrow if not pa.types.is_fixed_size_list(field.type)]
-            return [Row(**row) for batch in table.iter_batches(READ, columns=names) for row in batch.to_pylist()]
+            return [VideoRow(**row) for batch in table.iter_batches(READ, columns=names) for row in batch.to_pylist()]
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:
         why = str(error) if isinstance(error, Damaged) else f"{type(error).__name__}: {error}"
         raise RunError(f"{out} cannot be read as a table of features ({why}); replace it with --force") from None
 
 
-def keep_old(out: Path, old: Sequence[Row], rows: Sequence[Row], writer: Writer) -> None:
+def keep_old(out: Path, old: Sequence[VideoRow], rows: Sequence[VideoRow], writer: Writer) -> None:
     """Puts the numbers of the rows that stay beside those that are made now."""
     wanted = {row.index for row in rows}
     before = iter(old)
@@ -266,7 +266,7 @@ def keep_old(out: Path, old: Sequence[Row], rows: Sequence[Row], writer: Writer)
 
 def write_table(
     out: Path,
-    rows: Sequence[Row],
+    rows: Sequence[VideoRow],
     series: Series,
     columns: Mapping[str, pa.Field],
     about: Mapping[str, Any],

@@ -20,7 +20,7 @@ class Hit:
     score: float  # cosine
 
 
-def draw(text: str, hits: Sequence[Hit], path: Path) -> None:
+def draw_hits(text: str, hits: Sequence[Hit], path: Path) -> None:
     """The middle frames of the hits, four a row, each with its score and its name, as a PNG."""
     rows = [Row([None], text)]
     for start in range(0, len(hits), COLUMNS):
@@ -28,10 +28,10 @@ def draw(text: str, hits: Sequence[Hit], path: Path) -> None:
         pictures = [
             None if (frame := middle_frame(hit.video)) is None else resized(frame, TILE, TILE) for _, hit in some
         ]
-        rows.append(Row(pictures, below=[lines(number, hit) for number, hit in some]))
+        rows.append(Row(pictures, below=[caption_lines(number, hit) for number, hit in some]))
     sheets.draw(rows, path)
 
 
-def lines(number: int, hit: Hit) -> list[str]:
+def caption_lines(number: int, hit: Hit) -> list[str]:
     """What stands below the picture of a hit."""
     return ["   ".join(filter(None, (str(number), f"{hit.score:.3f}", hit.video.split, hit.video.label))), hit.video.id]

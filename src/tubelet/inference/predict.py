@@ -14,8 +14,8 @@ from jaxtyping import UInt8
 from tubelet.checksums import write_parquet
 from tubelet.evaluations.familiarity import caution
 from tubelet.evaluations.trained_on import roles, video_of
-from tubelet.inference.reading import clips_of, measured, piece_of
-from tubelet.inference.rows import Row, Source, Sources, listed
+from tubelet.inference.reading import clips_of, measure_tasks, piece_of
+from tubelet.inference.rows import Source, Sources, VideoRow, paths_of
 from tubelet.jobs.runner import Done, Running, Task, Work, run_job
 from tubelet.progress import Progress, silent
 from tubelet.runs.classifier import SavedClassifier, load_classifier
@@ -37,7 +37,7 @@ class Predictions:
 
     table: pa.Table
     classifier: SavedClassifier
-    failed: list[Row]  # those without a label, each with its reason
+    failed: list[VideoRow]  # those without a label, each with its reason
     done: Done
 
     @property
@@ -88,12 +88,12 @@ def predict(
     else:
         judge = load_classifier(Path(run), classifier, "cuda" if torch.cuda.is_available() else "cpu")
     clip, sampling, chosen = judge.clip, judge.data.sampling, chosen or judge.views
-    videos = Sources.of(listed(sources), split, *([judge.learned_from] if unseen else [])).videos()
+    videos = Sources.of(paths_of(sources), split, *([judge.learned_from] if unseen else [])).videos()
     pieces = [piece_of(row, video, clip, sampling, chosen) for row, video in videos]
     found: Judged = {}
 
     def keep(results: Sequence[tuple[Task, Sequence[UInt8[np.ndarray, "c 3 t h w"]]]]) -> None:
-        for task, values in measured(results, batch, judge.judged):
+        for task, values in measure_tasks(results, batch, judge.judged):
             found[task.key] = {name: value.mean(0).float().numpy() for name, value in values.items()}
 
     tasks = {piece.task.key: piece.task for piece in pieces if piece.rows[0].status == "ok"}
@@ -119,7 +119,7 @@ def predict(
 
 
 def table_of(
-    rows: Sequence[Row], found: Judged, trained_on: dict[str, str], classifier: SavedClassifier, every_class: bool
+    rows: Sequence[VideoRow], found: Judged, trained_on: dict[str, str], classifier: SavedClassifier, every_class: bool
 ) -> pa.Table:
     fields = [
         ("id", pa.string()),

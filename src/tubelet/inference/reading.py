@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tubelet.corpus.table import Video
 from tubelet.errors import VideoError
-from tubelet.inference.rows import Row
+from tubelet.inference.rows import VideoRow
 from tubelet.jobs.runner import Task
 from tubelet.loading.reader import around
 from tubelet.types import Clip
@@ -35,7 +35,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Look:
+class Opening:
     """What is read from one opening of a file."""
 
     path: Path
@@ -49,8 +49,8 @@ class Look:
 class Piece:
     """Rows whose clips a worker reads together, so many of each."""
 
-    rows: tuple[Row, ...]
-    looks: tuple[Look, ...]
+    rows: tuple[VideoRow, ...]
+    looks: tuple[Opening, ...]
 
     @property
     def path(self) -> Path:
@@ -61,7 +61,9 @@ class Piece:
         return Task(self.rows[0].key, self.rows[0].id, (self,), self.rows)
 
 
-def piece_of(row: Row, video: Video | None, clip: Clip, sampling: Sampling, views: Sequence[View] = (CENTRE,)) -> Piece:
+def piece_of(
+    row: VideoRow, video: Video | None, clip: Clip, sampling: Sampling, views: Sequence[View] = (CENTRE,)
+) -> Piece:
     """A row as a whole, seen by these views; of a long row of a corpus only the parts around its clips are read."""
     path, looks = Path(row.path), []
     for time in dict.fromkeys(view.time for view in views):
@@ -69,7 +71,7 @@ def piece_of(row: Row, video: Video | None, clip: Clip, sampling: Sampling, view
         start, end = -np.inf if video is None and not row.start else row.start, np.inf if row.end is None else row.end
         if video is not None:
             start, end = around(video, sampling.seconds(clip, video.fps), 0.5 if time is None else time)
-        looks.append(Look(path, start, end, (Moment(-np.inf, np.inf, time, indices),), row.reading))
+        looks.append(Opening(path, start, end, (Moment(-np.inf, np.inf, time, indices),), row.reading))
     return Piece((row,), tuple(looks))
 
 
@@ -83,7 +85,9 @@ def clips_of(piece: Piece, clip: Clip, sampling: Sampling) -> UInt8[np.ndarray, 
     return torch.stack(clips).numpy()
 
 
-def frames_of(look: Look, clip: Clip, sampling: Sampling, cut: Cut | None = None) -> list[UInt8[np.ndarray, "t h w 3"]]:
+def frames_of(
+    look: Opening, clip: Clip, sampling: Sampling, cut: Cut | None = None
+) -> list[UInt8[np.ndarray, "t h w 3"]]:
     """The frames of each moment, each decoded once."""
     with open_reader(look.path, look.start, look.end, reading=look.reading) as reader:
         times = reader.times
@@ -107,7 +111,7 @@ def part_of(times: Float64[np.ndarray, "all"], moment: Moment) -> Float64[np.nda
 
 
 def cropped(
-    look: Look, shown: Sequence[UInt8[np.ndarray, "t h w 3"]], clip: Clip
+    look: Opening, shown: Sequence[UInt8[np.ndarray, "t h w 3"]], clip: Clip
 ) -> Iterator[UInt8[Tensor, "3 t size size"]]:
     for moment, frames in zip(look.moments, shown, strict=True):
         for index in moment.indices:
@@ -138,7 +142,7 @@ def with_path(error: VideoError, path: Path) -> VideoError:
     return Undecodable(getattr(error, "status", "unreadable"), f"{path}: {error}")
 
 
-def measured(
+def measure_tasks(
     results: Sequence[tuple[Task, Sequence[UInt8[np.ndarray, "c 3 t h w"]]]],
     batch: int,
     measure: Callable[[Tensor], dict[str, Tensor]],

@@ -14,7 +14,7 @@ from tubelet.video.content import state_or_none
 
 
 @dataclass(frozen=True)
-class Row:
+class VideoRow:
     """What a table says of a video, beside what was measured: which it is, or why there is nothing."""
 
     id: str
@@ -42,7 +42,7 @@ Source = str | Path | Corpus
 """A video, a folder or a list of videos, or a corpus."""
 
 
-def listed(sources: Source | Sequence[Source]) -> list[str | Path]:
+def paths_of(sources: Source | Sequence[Source]) -> list[str | Path]:
     """One source or several, as paths."""
     some = [sources] if isinstance(sources, str | Path | Corpus) else sources
     return [source.folder if isinstance(source, Corpus) else Path(source).expanduser() for source in some]
@@ -80,22 +80,22 @@ class Sources:
                 parts.append((None, tuple(list_sources([source]).entries)))
         return cls(tuple(parts))
 
-    def videos(self) -> list[tuple[Row, Video | None]]:
+    def videos(self) -> list[tuple[VideoRow, Video | None]]:
         """The rows in the order of the sources, each with what a corpus knows of it; each file in the order of its
         table or name. No id stands for two files."""
-        found: list[tuple[Row, Video | None]] = []
+        found: list[tuple[VideoRow, Video | None]] = []
         for _, items in self.corpora_and_files:
             for item in items:
                 if isinstance(item, Video):
                     end = item.end if item.end > item.start else None
-                    row = Row(
+                    row = VideoRow(
                         item.id, absolute(item.path), item.start, end, item.status, item.reason, reading=item.reading
                     )
                     found.append((as_it_is_now(row), item))
                 else:
-                    row = Row(item.id, absolute(item.path), item.start or 0.0, item.end)
+                    row = VideoRow(item.id, absolute(item.path), item.start or 0.0, item.end)
                     found.append((as_it_is_now(row), None))
-        names = told_apart([row for row, _ in found])
+        names = distinct_ids([row for row, _ in found])
         return [(replace(row, id=name), video) for (row, video), name in zip(found, names, strict=True)]
 
 
@@ -103,12 +103,12 @@ def absolute(path: Path) -> str:
     return str(path.absolute())
 
 
-def as_it_is_now(row: Row) -> Row:
+def as_it_is_now(row: VideoRow) -> VideoRow:
     size, modified = state_or_none(Path(row.path)) or (None, None)
     return replace(row, size=size, modified=modified)
 
 
-def told_apart(rows: Sequence[Row]) -> list[str]:
+def distinct_ids(rows: Sequence[VideoRow]) -> list[str]:
     """An id for each row: its own, or where several files have that one, the shortest end of each one's path that
     tells them apart."""
     files: dict[str, set[str]] = {}
@@ -127,7 +127,7 @@ def told_apart(rows: Sequence[Row]) -> list[str]:
     return made
 
 
-def file_part(row: Row) -> str:
+def file_part(row: VideoRow) -> str:
     """The id without the mark of a segment."""
     return row.id.removesuffix(segment_id("", row.start))
 

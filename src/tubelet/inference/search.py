@@ -24,7 +24,7 @@ from tubelet.evaluations.knn import neighbours
 from tubelet.evaluations.pictures import keep_thumbnails
 from tubelet.evaluations.trained_on import roles
 from tubelet.inference.embed import embed_at
-from tubelet.inference.hits import Hit, draw
+from tubelet.inference.hits import Hit, draw_hits
 from tubelet.objectives.base import TextHead
 from tubelet.progress import Progress, silent
 from tubelet.results import Result, write_result
@@ -127,7 +127,7 @@ def search(
         warnings += words_unlearned(text, embedder, trained_with)
         vector = text_vector(text, embedder, trained_with, *corpora, series=context.texts.series)
         features = context.features(split)
-        hits = nearest(head, features, vector, corpus.by_id, top)
+        hits = nearest_to_text(head, features, vector, corpus.by_id, top)
     else:
         clip = clip_named(str(like), corpus)
         if clip.video is not None and clip.start is None:
@@ -135,7 +135,7 @@ def search(
         else:
             vector = embed_at(task.encoder, clip.path, clip.start, config.data.sampling)
         features = context.features(split)
-        hits = alike(features, vector, corpus, top, clip.video)
+        hits = nearest_to_clip(features, vector, corpus, top, clip.video)
     record = of_run(folder)
     trained_on = {name: roles(clips) for name, clips in record.find(hit.video for hit in hits).items()}
     asked = text if text is not None else f"like {like}"
@@ -148,9 +148,9 @@ def aligner_of(corpus: Corpus) -> Any | None:
     return open_aligner(corpus.folder / "aligner") if there else None
 
 
-def keep(found: Found, folder: Path, out: Path, command: Sequence[str], split: str) -> None:
+def keep_search(found: Found, folder: Path, out: Path, command: Sequence[str], split: str) -> None:
     """Draws the contact sheet, and puts the search among the results of the run, whose report shows it."""
-    draw(found.asked, found.hits, out)
+    draw_hits(found.asked, found.hits, out)
     result = Result(
         corpus=found.context.identity,
         step=checkpoint_step(weights_file(folder)),
@@ -211,7 +211,7 @@ def words_unlearned(text: str, aligner: Any | None, trained_with: str) -> list[s
     return check_text(aligner, text)
 
 
-def nearest(
+def nearest_to_text(
     head: Any, features: Features, vector: Float[Tensor, "e"], videos: Mapping[str, Video], most: int
 ) -> list[Hit]:
     """The clips by falling cosine; equal ones in the order of the table."""
@@ -251,7 +251,7 @@ def clip_named(name: str, corpus: Corpus) -> Asked:
     )
 
 
-def alike(
+def nearest_to_clip(
     features: Features, vector: Float[Tensor, "d"], corpus: Corpus, most: int, asked: str | None = None
 ) -> list[Hit]:
     """The clips whose features lie nearest to this one, by cosine after subtracting the mean of all that are searched,

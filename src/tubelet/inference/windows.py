@@ -10,8 +10,8 @@ import numpy as np
 
 from tubelet.corpus.probe import moments
 from tubelet.errors import RecipeError, VideoError
-from tubelet.inference.reading import Look, Moment, Piece
-from tubelet.inference.rows import Row
+from tubelet.inference.reading import Moment, Opening, Piece
+from tubelet.inference.rows import VideoRow
 from tubelet.types import Clip
 from tubelet.video.reader import SAME, frame_duration
 from tubelet.video.sampling import Sampling
@@ -72,7 +72,7 @@ class Length:
 class Measuring:
     """A row whose length is asked for."""
 
-    row: Row
+    row: VideoRow
 
     @property
     def path(self) -> Path:
@@ -90,14 +90,14 @@ def length_of(asked: Measuring) -> Length:
     return Length(first, last, min(stop, last + frame_duration(times, rate)))
 
 
-def pieces_of(row: Row, length: Length, windows: Windows, clip_bytes: int) -> Iterator[Piece]:
+def pieces_of(row: VideoRow, length: Length, windows: Windows, clip_bytes: int) -> Iterator[Piece]:
     """The windows of a row, those that are read together side by side."""
     together = max(1, min(TOGETHER, HELD // clip_bytes))
     spans = windows.spans(row.start, length)
     while some := list(islice(spans, together)):
         rows = tuple(replace(row, start=start, end=end) for start, end in some)
         parts = tuple(Moment(start, end) for start, end in some)
-        yield Piece(rows, (Look(Path(row.path), some[0][0], some[-1][1], parts, row.reading),))
+        yield Piece(rows, (Opening(Path(row.path), some[0][0], some[-1][1], parts, row.reading),))
 
 
 def too_short(windows: Windows, sampling: Sampling, clip: Clip) -> str | None:

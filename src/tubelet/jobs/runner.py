@@ -136,7 +136,7 @@ class Done:
     def summary(self, unit: str) -> str:
         """The last line of a job."""
         rate = f" ({self.made / self.seconds:.3g} {unit}/s)" if self.made and self.seconds > 0 else ""
-        words = [f"{self.made} of {self.total} {unit} done in {spell(self.seconds)}{rate}"]
+        words = [f"{self.made} of {self.total} {unit} done in {duration(self.seconds)}{rate}"]
         if self.there:
             words.append(f"{self.there} stood before")
         if self.failed:
@@ -165,7 +165,7 @@ def run_job(
     failed: dict[str, Failure] = {}
     shards = []
     done = 0
-    for shard in cut(tasks, most):
+    for shard in into_shards(tasks, most):
         todo = [task for task in shard.tasks if not there(task)]
         if not running.retry_failed:
             failed |= {task.key: reason for task in todo if (reason := failures.get(task.key))}
@@ -212,7 +212,7 @@ def first(pair: tuple[int, Any]) -> int:
     return pair[0]
 
 
-def cut(tasks: Sequence[Task], most: int = MOST) -> list[Shard]:
+def into_shards(tasks: Sequence[Task], most: int = MOST) -> list[Shard]:
     """The same shards for the same tasks, whatever of them is done: that decides only what is left of each."""
     size = min(max(len(tasks) // 50, FEWEST), most)
     return [Shard(tuple(tasks[at : at + size])) for at in range(0, len(tasks), size)]
@@ -280,7 +280,7 @@ class Failures:
                 self.end = file.tell()
 
 
-def spell(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """12 s, 3 min 20 s, 2 h 5 min."""
     if seconds < 100:
         return f"{seconds:.3g} s"

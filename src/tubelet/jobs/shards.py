@@ -32,7 +32,7 @@ BARE = re.compile("[0-9a-f]{16}")  # a digest, as an earlier version wrote it
 REMEDY = "delete it and run the command that made it again"
 
 
-class About(TypedDict):
+class SeriesAbout(TypedDict):
     """What `about.json` says at least."""
 
     format: int
@@ -44,7 +44,7 @@ class Series:
     def __init__(self, folder: Path, repair: bool = False) -> None:
         """With `repair`, shards that are damaged are deleted, for who can make their rows again."""
         self.folder = folder
-        self.about: dict[str, Any] = dict(read_json(folder / "about.json", About, CorpusError, REMEDY))
+        self.about: dict[str, Any] = dict(read_json(folder / "about.json", SeriesAbout, CorpusError, REMEDY))
         if self.about["format"] != FORMAT:
             raise CorpusError(
                 f"{folder} has format {self.about['format']}, this version reads {FORMAT}: "

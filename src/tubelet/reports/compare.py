@@ -19,8 +19,8 @@ from tubelet.errors import RunError
 from tubelet.escape import latex, markdown
 from tubelet.files import write_atomically
 from tubelet.reports.frame import frame
-from tubelet.reports.tables import known_as, pipes, rank_of, short, spelled, used
-from tubelet.results import FRACTION, Metric, Result, RunRecord, read_runs, shown
+from tubelet.reports.tables import known_as, metric_title, pipes, rank_of, short, used
+from tubelet.results import FRACTION, Metric, Result, RunRecord, format_value, read_runs
 from tubelet.stats import Difference as OverSeeds
 from tubelet.stats import paired_t_test
 
@@ -57,7 +57,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Difference:
+class MetricDifference:
     """`other` less `one`, seed by seed; `half` is half of the 95 % t-interval of their mean."""
 
     metric: tuple[str, str]
@@ -89,7 +89,7 @@ class Comparison:
 
     methods: list[Method]
     values: dict[tuple[str, str], dict[str, Value]]  # metric -> method, baseline or "chance" -> value
-    differences: list[Difference]  # of every method to the first
+    differences: list[MetricDifference]  # of every method to the first
     unfair: list[str]
     frame: "pd.DataFrame"  # of `tubelet.reports.frame`, with a column `method`
 
@@ -160,30 +160,30 @@ def group(runs: Sequence[RunRecord]) -> list[Method]:
         seeds = [other.seed for other in found.get((what, 0), [])]
         copy = seeds.count(run.seed)
         found.setdefault((what, copy), []).append(run)
-    methods = [Method(named(some), {run.seed: run for run in some}) for some in found.values()]
+    methods = [Method(common_name(some), {run.seed: run for run in some}) for some in found.values()]
     names = [method.name for method in methods]
     if len(set(names)) < len(names):
         methods = [Method(" + ".join(run.name for run in method.runs.values()), method.runs) for method in methods]
     return methods
 
 
-def named(runs: Sequence[RunRecord]) -> str:
+def common_name(runs: Sequence[RunRecord]) -> str:
     """What the names of the runs begin with alike."""
     columns = zip(*(run.name for run in runs), strict=False)
     common = "".join(letters[0] for letters in itertools.takewhile(lambda letters: len(set(letters)) == 1, columns))
     return runs[0].name if len(runs) == 1 else common.rstrip("-_ ./") or runs[0].name
 
 
-def paired(first: str, other: str, metric: tuple[str, str], row: Mapping[str, Value]) -> Difference | None:
+def paired(first: str, other: str, metric: tuple[str, str], row: Mapping[str, Value]) -> MetricDifference | None:
     """By the seeds that both have; methods of one seed each are paired whatever the seeds are."""
     if first not in row or other not in row:
         return None
     one, two = row[first], row[other]
     if len(one.by_seed) == len(two.by_seed) == 1:
-        return Difference(metric, first, other, {next(iter(two.by_seed)): two.mean - one.mean}, one.unit)
+        return MetricDifference(metric, first, other, {next(iter(two.by_seed)): two.mean - one.mean}, one.unit)
     both = sorted(one.by_seed.keys() & two.by_seed.keys())
     by_seed = {seed: two.by_seed[seed] - one.by_seed[seed] for seed in both}
-    return Difference(metric, first, other, by_seed, one.unit) if by_seed else None
+    return MetricDifference(metric, first, other, by_seed, one.unit) if by_seed else None
 
 
 def unfair(methods: Sequence[Method]) -> Iterator[str]:
@@ -284,19 +284,19 @@ def difference_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
 
 
 def label(entry: str, metric: str) -> str:
-    return f"{entry}: {spelled(metric)}"
+    return f"{entry}: {metric_title(metric)}"
 
 
 def value_text(value: Value | None) -> str:
     if value is None:
         return ""
     if value.spread is not None and value.spread > 0:
-        text = shown(value.mean, value.unit)
-        return f"{text.removesuffix(' %')} ± {shown(value.spread, value.unit)}"
+        text = format_value(value.mean, value.unit)
+        return f"{text.removesuffix(' %')} ± {format_value(value.spread, value.unit)}"
     return str(Metric(value.mean, value.interval, unit=value.unit))
 
 
-def difference_text(one: Difference) -> tuple[str, str]:
+def difference_text(one: MetricDifference) -> tuple[str, str]:
     half = "" if one.half is None else f" ± {points(one.half, one.unit).lstrip('+')}"
     return points(one.mean, one.unit) + half, ", ".join(points(value, one.unit) for value in one.by_seed.values())
 

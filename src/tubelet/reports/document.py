@@ -22,7 +22,7 @@ def document(template: str, generator: str, **values: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
-        finalize=shown,
+        finalize=as_text,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -33,7 +33,7 @@ def document(template: str, generator: str, **values: Any) -> str:
     )
 
 
-def shown(value: Any) -> Any:
+def as_text(value: Any) -> Any:
     """What a template puts in: markup of our own as it is, everything else as text that is then escaped."""
     return value if isinstance(value, Markup) else visible(str(value))
 

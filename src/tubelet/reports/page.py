@@ -262,7 +262,7 @@ def baselines(runs: Sequence[RunRecord], evaluation: str, metric: str) -> list[L
 
 
 @dataclass(frozen=True)
-class Beside:
+class MethodComparison:
     """The section that compares methods: what is not the same, plots, tables."""
 
     title: str
@@ -272,7 +272,7 @@ class Beside:
     tables: list[tuple[list[str], list[list[str]]]]
 
 
-def comparison(runs: Sequence[RunRecord]) -> Beside | None:
+def comparison(runs: Sequence[RunRecord]) -> MethodComparison | None:
     """None where there is one run alone, or nothing to compare."""
     if len(runs) < 2 or not any(run.results for run in runs):
         return None
@@ -306,7 +306,7 @@ def comparison(runs: Sequence[RunRecord]) -> Beside | None:
         note = f"To {found.methods[0].name}, in points. Bar: the 95 % t-interval of the paired differences."
         charts.append(Chart("Paired differences", note, spans(f"compare-differences {title}", apart, zero=True)))
     heads = [Heading(name, position % SERIES + 1) for name, position in order.items()]
-    return Beside(title, found.unfair, charts if means else [], heads, tables_of(found))
+    return MethodComparison(title, found.unfair, charts if means else [], heads, tables_of(found))
 
 
 def headlines(found: Comparison) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tubelet.escape import markdown
 from tubelet.reports.frame import frame
-from tubelet.results import Metric, Record, Result, RunRecord, finite, shown
+from tubelet.results import Metric, Record, Result, RunRecord, finite, format_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     name: str
     cells: list[Cell]
     level: int = 0  # 1: belongs to the row above
@@ -56,7 +56,7 @@ class Table:
     """Rows by runs; `protocol` is what was decided, in the evaluation's own words."""
 
     title: str
-    rows: list[Row]
+    rows: list[TableRow]
     columns: list[int] | None = None  # the places of the runs that stand here; None: all of them
     beside: list[str] = field(default_factory=list)  # further columns after the runs: what needs no training
     protocol: list[tuple[str, str]] = field(default_factory=list)
@@ -67,29 +67,29 @@ def at_a_glance(runs: Sequence[RunRecord]) -> Table:
     """The few lines that tell the runs apart, then their headline numbers."""
     facts = {
         "Recipe": [str(run.recipe.get("recipe", "")) for run in runs],
-        "Begins with": ["" if run.pretrained else start(run) for run in runs],
+        "Begins with": ["" if run.pretrained else starting_point(run) for run in runs],
         "Masks": ["" if run.imported else describe(run, "masker") for run in runs],
         "Objectives": ["" if run.imported else objectives(run) for run in runs],
         "Steps": [steps(run) for run in runs],
         "Clips a second": [speed(run) for run in runs],
     }
-    rows = [Row(name, [Cell(text) for text in texts]) for name, texts in facts.items() if any(texts)]
+    rows = [TableRow(name, [Cell(text) for text in texts]) for name, texts in facts.items() if any(texts)]
     for evaluation, metrics in CHOSEN.items():
         for metric in metrics:
-            cells = [beside(run.results.get(evaluation), metric) for run in runs]
+            cells = [with_baselines(run.results.get(evaluation), metric) for run in runs]
             if any(c.text for c in cells):
-                rows.append(Row(title(evaluation, metric), cells))
+                rows.append(TableRow(title(evaluation, metric), cells))
     return Table("At a glance", rows)
 
 
 def title(evaluation: str, metric: str) -> str:
     if evaluation == "reconstruction":
-        return f"Held-out {spelled(metric)}"
+        return f"Held-out {metric_title(metric)}"
     named = {"knn": "kNN", "finetune": "Fine-tuned"}
-    return f"{named.get(evaluation, evaluation.capitalize())}, {spelled(metric)}"
+    return f"{named.get(evaluation, evaluation.capitalize())}, {metric_title(metric)}"
 
 
-def start(run: RunRecord) -> str:
+def starting_point(run: RunRecord) -> str:
     """What fine-tuning begins with, and how many labels it has."""
     begun = "fresh weights" if run.values.get("scratch") else f"the weights of {run.values.get('init')}"
     share = run.values.get("labels_share")
@@ -181,10 +181,10 @@ def results_table(entry: str, runs: Sequence[RunRecord]) -> Table:
         cells += [cell(theirs[theirs.baseline == name]) for name in shared]
         if own.chance.notna().any():
             cells.append(level(mine))
-        rows.append(Row(spelled(metric), cells))
+        rows.append(TableRow(metric_title(metric), cells))
         for name in apart:
             row = theirs[theirs.baseline == name]
-            rows.append(Row(known_as(name), [cell(row[row.run == run.name]) for run in runs], 1))
+            rows.append(TableRow(known_as(name), [cell(row[row.run == run.name]) for run in runs], 1))
     beside = [*map(known_as, shared), *(["chance"] if own.chance.notna().any() else [])]
     blank = [Cell("", empty=True)] * len(beside)
     rows += reference_rows(results) + count_rows(results)
@@ -193,7 +193,7 @@ def results_table(entry: str, runs: Sequence[RunRecord]) -> Table:
         title=entry,
         rows=[replace(row, cells=row.cells + blank[len(row.cells) - len(runs) :]) for row in rows],
         beside=beside,
-        protocol=[(spelled(name), short(value)) for name, value in flat(protocol)],
+        protocol=[(metric_title(name), short(value)) for name, value in flat(protocol)],
         warnings=[f"{run.name}: {text}" for run, result in zip(runs, results, strict=True) for text in result.warnings],
     )
 
@@ -215,7 +215,7 @@ def cell_of(metric: Metric) -> Cell:
 def level(rows: "pd.DataFrame") -> Cell:
     """What chance scores."""
     known = rows[rows.chance.notna()]
-    return Cell(shown(known.chance.iloc[0], known.unit.iloc[0])) if len(known) else Cell("")
+    return Cell(format_value(known.chance.iloc[0], known.unit.iloc[0])) if len(known) else Cell("")
 
 
 def rank_of(entry: str) -> tuple[int, str]:
@@ -225,7 +225,7 @@ def rank_of(entry: str) -> tuple[int, str]:
 
 
 def known_as(baseline: str) -> str:
-    return "random initialisation" if baseline == "random" else spelled(baseline)
+    return "random initialisation" if baseline == "random" else metric_title(baseline)
 
 
 WORDS = {
@@ -240,25 +240,27 @@ WORDS = {
 }
 
 
-def spelled(name: str) -> str:
+def metric_title(name: str) -> str:
     """`text_to_video.r@1` as words."""
     return WORDS.get(name, name.replace("_", " ").replace(".", ", "))
 
 
-def reference_rows(results: Sequence[Result]) -> list[Row]:
+def reference_rows(results: Sequence[Result]) -> list[TableRow]:
     """Properties of the clips and masks, whatever the encoder."""
     names = dict.fromkeys(name for result in results for name in result.references)
     return [
-        Row(spelled(name), [cell_of(r.references[name]) if name in r.references else Cell("") for r in results], 1)
+        TableRow(
+            metric_title(name), [cell_of(r.references[name]) if name in r.references else Cell("") for r in results], 1
+        )
         for name in names
     ]
 
 
-def count_rows(results: Sequence[Result]) -> list[Row]:
+def count_rows(results: Sequence[Result]) -> list[TableRow]:
     """How many clips of which split stand behind the numbers."""
     counts = [{name: part for name, part in result.counts.items() if used(part)} for result in results]
     splits = dict.fromkeys(name for count in counts for name in count)
-    return [Row(f"clips of {name}", [Cell(counted(count.get(name, {}))) for count in counts]) for name in splits]
+    return [TableRow(f"clips of {name}", [Cell(counted(count.get(name, {}))) for count in counts]) for name in splits]
 
 
 def used(part: Any) -> bool:
@@ -274,15 +276,15 @@ def counted(count: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def beside(result: Result | None, name: str) -> Cell:
+def with_baselines(result: Result | None, name: str) -> Cell:
     """A metric with its baselines, chance and the reference that it is to beat in a line below it."""
     if result is None or name not in result.metrics:
         return Cell("")
     metric = result.metrics[name]
     others = {known_as(other): one.metrics[name].text for other, one in result.baselines.items() if name in one.metrics}
-    others |= {"chance": shown(metric.chance, metric.unit)} if metric.chance is not None else {}
+    others |= {"chance": format_value(metric.chance, metric.unit)} if metric.chance is not None else {}
     if name == "r2":
-        others |= {spelled(one): result.references[one].text for one in ("copy_r2",) if one in result.references}
+        others |= {metric_title(one): result.references[one].text for one in ("copy_r2",) if one in result.references}
     return replace(cell_of(metric), note=" · ".join(f"{other} {text}" for other, text in others.items()))
 
 
@@ -337,9 +339,9 @@ def confusion(run: str, name: str, classes: list[str], matrix: np.ndarray) -> Co
 class Recipes:
     """`changed` are the fields that differ from their defaults or between the runs, `whole` all of them."""
 
-    facts: list[Row]
-    changed: list[Row]
-    whole: list[Row]
+    facts: list[TableRow]
+    changed: list[TableRow]
+    whole: list[TableRow]
 
 
 def recipe_tables(runs: Sequence[RunRecord]) -> Recipes:
@@ -349,12 +351,12 @@ def recipe_tables(runs: Sequence[RunRecord]) -> Recipes:
     changed = [name for name in names if name in told or len(set(whole[name])) > 1]
     return Recipes(
         facts=facts(runs),
-        changed=[Row(name, [Cell(text) for text in whole[name]]) for name in changed],
-        whole=[Row(name, [Cell(text) for text in texts]) for name, texts in whole.items()],
+        changed=[TableRow(name, [Cell(text) for text in whole[name]]) for name in changed],
+        whole=[TableRow(name, [Cell(text) for text in texts]) for name, texts in whole.items()],
     )
 
 
-def facts(runs: Sequence[RunRecord]) -> list[Row]:
+def facts(runs: Sequence[RunRecord]) -> list[TableRow]:
     """Corpus, seed, hardware, versions."""
     rows = {
         "Folder": [str(run.folder) for run in runs],
@@ -364,11 +366,11 @@ def facts(runs: Sequence[RunRecord]) -> list[Row]:
         "Seed": [short(run.values.get("seed", "")) for run in runs],
     }
     for part in ("precision", "processes", "derived", "hardware", "versions"):
-        rows[part.capitalize()] = [listed(run.recipe.get(part)) for run in runs]
-    return [Row(name, [Cell(text) for text in texts]) for name, texts in rows.items() if any(texts)]
+        rows[part.capitalize()] = [as_line(run.recipe.get(part)) for run in runs]
+    return [TableRow(name, [Cell(text) for text in texts]) for name, texts in rows.items() if any(texts)]
 
 
-def listed(value: Any) -> str:
+def as_line(value: Any) -> str:
     """A record as one line."""
     return " · ".join(f"{name} {short(part)}".strip() for name, part in as_record(value).items())
 

@@ -15,7 +15,7 @@ from tubelet.corpus.table import Corpus, Video
 from tubelet.distributed import DistributedContext, broadcast_from_rank0, is_rank0
 from tubelet.errors import RunError
 from tubelet.evaluations.features import outline
-from tubelet.evaluations.multiview import Predicted, Scores, predict
+from tubelet.evaluations.multiview import Predicted, Scores, predict_views
 from tubelet.loading.loader import train_batches
 from tubelet.log import Log
 from tubelet.progress import Progress
@@ -23,7 +23,7 @@ from tubelet.recipes.finetune import Finetune
 from tubelet.results import LOSS, Evaluated, Metric
 from tubelet.runs.division import Division
 from tubelet.runs.folder import LOG, read_weights_of, weights_file
-from tubelet.runs.selection import HELD_OUT, below, measured, standing
+from tubelet.runs.selection import HELD_OUT, below, logged_measurements, order_of
 from tubelet.runs.start import Tell, decoding
 from tubelet.seeds import key
 from tubelet.tasks import Classification
@@ -75,7 +75,7 @@ def tune(candidate: Candidate) -> bool:
 
     def standing_of() -> tuple[int, bool]:
         first = checkpoint_step(folder / CHECKPOINT)
-        return first, first == last and any(one.step == last for one in measured(folder))
+        return first, first == last and any(one.step == last for one in logged_measurements(folder))
 
     first, finished = broadcast_from_rank0(standing_of)
     if finished:
@@ -84,7 +84,7 @@ def tune(candidate: Candidate) -> bool:
     candidate.tell(
         f"{what}learning rate {candidate.rate:g}: {f'resuming from step {first}' if first else f'{last} steps'}"
     )
-    task = fresh(config, len(candidate.division.classes), first == 0)
+    task = fresh_classifier(config, len(candidate.division.classes), first == 0)
     batches = train_batches(
         candidate.corpus, config.clip, config.data, videos=candidate.division.fit, classes=candidate.division.classes,
         batch=config.batch, seed=config.seed, rank=context.rank, world=context.world_size,
@@ -108,7 +108,7 @@ def tune(candidate: Candidate) -> bool:
     return True
 
 
-def fresh(config: Finetune, classes: int, from_run: bool) -> Classification:
+def fresh_classifier(config: Finetune, classes: int, from_run: bool) -> Classification:
     """The task at step 0: head and (from scratch) encoder from the seed, else the encoder of the run."""
     torch.manual_seed(key(config.seed, "weights"))
     task = config.build(classes)
@@ -126,7 +126,7 @@ class SaveBest:
     def __init__(self, candidate: Candidate, task: Classification, log: Log) -> None:
         self.candidate, self.task, self.log = candidate, task, log
         self.top = broadcast_from_rank0(
-            lambda: max((standing(one) for one in measured(candidate.folder)), default=None)
+            lambda: max((order_of(one) for one in logged_measurements(candidate.folder)), default=None)
         )
 
     def __call__(self, step: int) -> None:
@@ -137,8 +137,8 @@ class SaveBest:
             self.log.write("evaluation", step, name=HELD_OUT, metrics={}, failed=[])
             return
         found = on_centre(candidate, model.forward, candidate.division.select)
-        metrics = compared(found, candidate.division.select, candidate.division.classes)
-        index = standing(Evaluated(step, HELD_OUT, metrics))
+        metrics = held_out_metrics(found, candidate.division.select, candidate.division.classes)
+        index = order_of(Evaluated(step, HELD_OUT, metrics))
         if self.top is None or index > self.top:
             self.top = index
             self.keep(step)
@@ -159,12 +159,12 @@ def on_centre(candidate: Candidate, scores: Scores, videos: Sequence[Video]) -> 
         with context.autocast():
             return scores(video)
 
-    return predict(
+    return predict_views(
         forward, candidate.corpus, videos, config.clip, config.data, batch=config.batch, device=context.device
     )
 
 
-def compared(found: Predicted, videos: Iterable[Video], classes: tuple[str, ...]) -> dict[str, Metric]:
+def held_out_metrics(found: Predicted, videos: Iterable[Video], classes: tuple[str, ...]) -> dict[str, Metric]:
     """Accuracy and cross-entropy of the videos that could be read."""
     there = set(found.ids)
     label = outline([video for video in videos if video.id in there], classes).label

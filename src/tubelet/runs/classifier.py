@@ -68,13 +68,15 @@ def load_classifier(run: Path | str, name: str | None = None, device: torch.devi
     """The classifier of a run folder; `name` tells the probes of a pretrained run apart."""
     run = Path(run)
     if name in (None, TUNED) and read_kind(run) == TUNED:
-        return tuned(run, device)
+        return tuned_classifier(run, device)
     if name in (None, IMPORTED) and (found := imported_head(run)) is not None:
-        return imported(run, *found, device)
-    return probe(run, name, device)
+        return imported_classifier(run, *found, device)
+    return probe_classifier(run, name, device)
 
 
-def imported(run: Path, head: ScoreHead, classes: tuple[str, ...], device: torch.device | str) -> SavedClassifier:
+def imported_classifier(
+    run: Path, head: ScoreHead, classes: tuple[str, ...], device: torch.device | str
+) -> SavedClassifier:
     """The classifier that came with imported weights."""
     config, task = load_task(run)
     encoder, head = task.encoder.to(device), head.to(device)
@@ -84,7 +86,7 @@ def imported(run: Path, head: ScoreHead, classes: tuple[str, ...], device: torch
     )  # fmt: skip
 
 
-def tuned(run: Path, device: torch.device | str) -> SavedClassifier:
+def tuned_classifier(run: Path, device: torch.device | str) -> SavedClassifier:
     config, model, classes = tuned_model(run)
     model.to(device)
 
@@ -94,7 +96,7 @@ def tuned(run: Path, device: torch.device | str) -> SavedClassifier:
 
     return SavedClassifier(
         TUNED, classes, config.clip, plain_reading(config.data), parse(config.views),
-        lambda video: model(video.to(device)).float(), of_run(run), listed(run),
+        lambda video: model(video.to(device)).float(), of_run(run), listed_ids(run),
         read_familiarity(run, TUNED), with_features,
     )  # fmt: skip
 
@@ -104,7 +106,7 @@ def plain_reading(data: Data) -> Data:
     return chz.replace(data, cache=False, cache_size=None)
 
 
-def listed(run: Path) -> frozenset[str]:
+def listed_ids(run: Path) -> frozenset[str]:
     import csv
 
     path = run / LISTED
@@ -119,7 +121,7 @@ def listed(run: Path) -> frozenset[str]:
         ) from None
 
 
-def probe(run: Path, name: str | None, device: torch.device | str) -> SavedClassifier:
+def probe_classifier(run: Path, name: str | None, device: torch.device | str) -> SavedClassifier:
     config, task = load_task(run)
     there = sorted(path.stem for path in (run / FOLDER).glob("*.safetensors"))
     if not there:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError
 from tubelet.evaluations.features import outline
-from tubelet.evaluations.low_label import chosen
+from tubelet.evaluations.low_label import share_of_groups
 from tubelet.evaluations.selection import hold_out_for
 from tubelet.loading.data import Data
 from tubelet.loading.subset import filter_videos
@@ -51,7 +51,9 @@ class Division:
                 "`--labels CSV`, or give `--labels CSV` here"
             )
         used = [
-            video for video, taken in zip(named, chosen(outline(named, classes), share, seed), strict=True) if taken
+            video
+            for video, taken in zip(named, share_of_groups(outline(named, classes), share, seed), strict=True)
+            if taken
         ]
         fixed = "give one learning rate, as optim.base_lr=0.01, and its last step is kept"
         found = hold_out_for(rates, outline(used, classes), held_out, seed, fixed) if held_out else None

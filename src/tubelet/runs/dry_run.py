@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step
-from tubelet.corpus.estimate import size, spell
+from tubelet.corpus.estimate import hours, size
 from tubelet.corpus.table import Corpus, Video
 from tubelet.distributed import DistributedContext
 from tubelet.errors import TubeletError
@@ -25,7 +25,7 @@ from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.division import Division
 from tubelet.runs.folder import corpus_of, read_run_config
 from tubelet.runs.init import resolve_init, resolve_teacher
-from tubelet.runs.pretrain import fresh
+from tubelet.runs.pretrain import fresh_task
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.frame_cache import decode, expected_bytes
 from tubelet.train import wrap
@@ -42,7 +42,7 @@ def dry_run(recipe: str, *words: str, on: Path | str, out: Path | str) -> list[s
     corpus = Corpus.open(Path(on))
     config.check(corpus)
     context = DistributedContext.here(config.precision)
-    task = fresh(config, Embeddings.open(corpus).width if config.needs_text else None).to(context.device)
+    task = fresh_task(config, Embeddings.open(corpus).width if config.needs_text else None).to(context.device)
     videos = config.data.select(corpus)
     began = time.monotonic()
     batch = next(
@@ -120,9 +120,9 @@ def lines(
         left += first
         told.append(
             f"data.cache: {size(expected_bytes(every, short_side))} of decoded frames of {len(every)} videos in "
-            f"{corpus.folder / 'frames'}, made once in {spell(first)}; what is there already is used"
+            f"{corpus.folder / 'frames'}, made once in {hours(first)}; what is there already is used"
         )
-    told.append(f"training takes {spell(left)} in one process here, and would end at {clock(left)}{measured}")
+    told.append(f"training takes {hours(left)} in one process here, and would end at {clock(left)}{measured}")
     return told
 
 

@@ -16,7 +16,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.distributed import is_rank0
 from tubelet.errors import CorpusError, OtherRankError, PartlyMeasured, RecipeError, TubeletError
 from tubelet.evaluations import EVALUATIONS, Context, Evaluation, Linear
-from tubelet.evaluations.baselines import BASELINES, ceiling, measured
+from tubelet.evaluations.baselines import BASELINES, baseline_result, ceiling
 from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.contamination import Contamination
 from tubelet.evaluations.familiarity import Familiarity, write_familiarity
@@ -116,7 +116,7 @@ def measure(
         raise RecipeError(f"--as {own} must be one word of letters, digits and . + - _, as in --as sgd")
     plan = read_run_config(folder)
     tuned = read_run_config_of(folder, Finetune).config if read_kind(folder) == "finetune" else None
-    evaluations, data = choose(words, plan.config, tuned)
+    evaluations, data = choose_evaluations(words, plan.config, tuned)
     wanted = baselines_named(baselines)
     corpus = corpus_of(folder, plan, on)
     lines: list[str] = []
@@ -166,7 +166,9 @@ def measure(
     return Measured(results, refused, [*lines, *contamination.lines()])
 
 
-def choose(words: Sequence[str], config: Pretrain, tuned: Finetune | None = None) -> tuple[dict[str, Evaluation], Data]:
+def choose_evaluations(
+    words: Sequence[str], config: Pretrain, tuned: Finetune | None = None
+) -> tuple[dict[str, Evaluation], Data]:
     """The evaluations named, with their settings, and how clips are read, with those of `data.`.
 
     Known are those of tubelet and those of the run's own recipe, which begin with the settings they have there; and of
@@ -212,7 +214,7 @@ def with_baselines(
     notes = list(result.notes)
     for name, context in others.items():
         try:
-            found[name] = measured(evaluation, context)
+            found[name] = baseline_result(evaluation, context)
         except CorpusError as error:  # text and video without a contrast head: nothing to compare the run with
             notes.append(f"no baseline {name.replace('_', ' ')}: {error}")
     if label is None and (known := ceiling(corpus, result.metrics)) is not None:

@@ -32,7 +32,7 @@ from tubelet.runs.folder import (
 from tubelet.runs.measure_test import conclude, tidy
 from tubelet.runs.record import begin_tuning, finish, of_run
 from tubelet.runs.run import Run
-from tubelet.runs.selection import best
+from tubelet.runs.selection import best_candidate
 from tubelet.runs.start import Tell, quiet, session, start
 
 
@@ -110,7 +110,7 @@ def finetune(
                 if not tune(replace(first, rate=rate)):
                     tell("stopped and saved; the same command resumes from there")
                     return Run(folder)
-            chosen = broadcast_from_rank0(lambda: best(rates, folder, len(division.select)))
+            chosen = broadcast_from_rank0(lambda: best_candidate(rates, folder, len(division.select)))
             kept = replace(first, rate=chosen.rate)
             if config.refit and division.select:
                 kept = refitted(kept, chosen.step)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part, read_checkpoint
 from tubelet.checksums import read_json, write_json
-from tubelet.config import UnknownPartError, changed, dotted, plain, typed
+from tubelet.config import UnknownPartError, changed, dotted, from_plain, to_plain
 from tubelet.corpus.table import Corpus
 from tubelet.distributed import DistributedContext
 from tubelet.errors import RunError
@@ -90,7 +90,7 @@ class RunConfig(Generic[C]):
 
     def differences(self, other: "RunConfig[C]") -> list[str]:
         """What decides the weights and is not the same: `field: old -> new`."""
-        old, new = plain(self.config), plain(other.config)
+        old, new = to_plain(self.config), to_plain(other.config)
         for values, run_config in ((old, self), (new, other)):
             values |= {
                 "corpus": run_config.corpus["fingerprint"],
@@ -141,7 +141,7 @@ def write_run_config(folder: Path, run_config: RunConfig[Any]) -> None:
         "kind": run_config.kind,
         "recipe": run_config.recipe,
         "corpus": dict(run_config.corpus),
-        "values": plain(run_config.config),
+        "values": to_plain(run_config.config),
         "changed": list(changed(run_config.config)),  # for readers: which of them are not the defaults
         "own": own_parts(run_config.config),  # which of them name classes that are not tubelet's
         "steps": run_config.steps,
@@ -250,7 +250,7 @@ def rebuilt(config: type[C], content: Mapping[str, Any], path: Path) -> C:
     if is_file(recipe) and "own" not in content and not trusts_code():  # any name in it may be that of a class of code
         raise needs_code
     try:
-        made = typed(config, content["values"], str(path))
+        made = from_plain(config, content["values"], str(path))
     except UnknownPartError as error:
         raise error if trusts_code() or not is_file(recipe) else needs_code from None
     if not {*content.get("own", ())} <= {*own_parts(made)}:  # a class of ours has the name of one of the file's

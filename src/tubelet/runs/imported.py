@@ -91,7 +91,7 @@ def write_imported(
     return config, found
 
 
-class About(TypedDict):
+class ImportAbout(TypedDict):
     """What `import.json` says of where the weights are from."""
 
     source: str
@@ -100,8 +100,8 @@ class About(TypedDict):
     head_eps: float | None
 
 
-def read_about(run: Path) -> dict[str, Any]:
-    return dict(read_json(run / ABOUT, About, WeightsError, "import the weights again"))
+def read_import_about(run: Path) -> dict[str, Any]:
+    return dict(read_json(run / ABOUT, ImportAbout, WeightsError, "import the weights again"))
 
 
 def imported_head(run: Path) -> tuple[ScoreHead, tuple[str, ...]] | None:
@@ -109,7 +109,7 @@ def imported_head(run: Path) -> tuple[ScoreHead, tuple[str, ...]] | None:
     if not (run / HEAD).exists():
         return None
     try:
-        about, (tensors, _) = read_about(run), read_safetensors(run / HEAD)
+        about, (tensors, _) = read_import_about(run), read_safetensors(run / HEAD)
         classes, width = tensors["linear.weight"].shape
         head = ScoreHead(width, classes, about["head_eps"], "norm.weight" in tensors)
         load_strictly(head, tensors, run / HEAD)

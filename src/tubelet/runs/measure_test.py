@@ -14,7 +14,7 @@ from tubelet.evaluations.contamination import Contamination
 from tubelet.evaluations.familiarity import familiar_with, write_familiarity
 from tubelet.evaluations.features import outline
 from tubelet.evaluations.results import merge_result, view
-from tubelet.evaluations.tuned import FineTuned, TunedContext, joined
+from tubelet.evaluations.tuned import FineTuned, TunedContext, with_test
 from tubelet.files import remove_leftovers, write_atomically
 from tubelet.log import read_log, versions
 from tubelet.recipes.finetune import Finetune
@@ -23,7 +23,7 @@ from tubelet.runs.candidate import BEST, REFIT, Candidate
 from tubelet.runs.division import Division
 from tubelet.runs.folder import CLASSIFIER, LOG
 from tubelet.runs.selection import Chosen, below
-from tubelet.runs.tuned import tuned
+from tubelet.runs.tuned import tuned_inputs
 
 
 def conclude(
@@ -41,9 +41,9 @@ def conclude(
     if division.test:
         context = TunedContext(
             encoder=model.encoder, corpus=corpus, clip=config.clip, data=config.data, seed=config.seed,
-            progress=candidate.progress, tuned=tuned(model, candidate.division, candidate.context, config.batch),
+            progress=candidate.progress, tuned=tuned_inputs(model, candidate.division, candidate.context, config.batch),
         )  # fmt: skip
-        result = joined(result, FineTuned(views=config.views, samples=config.samples).run(context))
+        result = with_test(result, FineTuned(views=config.views, samples=config.samples).run(context))
     else:
         split = config.data.split
         known = f"was trained on (data.split={split})" if split in ("all", "test") else "has no labelled video"

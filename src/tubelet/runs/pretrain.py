@@ -75,7 +75,7 @@ def pretrain(
             if begun.finished:
                 tell(f"{folder} is finished: all {steps} steps are done and measured")
                 return run
-            task = fresh(config, text_width)
+            task = fresh_task(config, text_width)
             if not begun.step:
                 for line in [] if found is None else load_init_weights(task, found):
                     tell(line)
@@ -106,7 +106,7 @@ def pretrain(
             with Log(path, begun.step, config.tensorboard, again=begun.step == steps) as log:
 
                 def evaluate(step: int) -> None:
-                    measure(config, context(limit=config.evaluate_limit), while_training, log, step, tell)
+                    run_evaluations(config, context(limit=config.evaluate_limit), while_training, log, step, tell)
 
                 reached = train(
                     config, task, batches, evaluate, folder, log, steps, begun.context, progress=ranks.progress,
@@ -118,7 +118,7 @@ def pretrain(
                 task.eval()
                 whole = context(folder=folder, keep=folder / FOLDER)
                 known = contamination(finish(folder, trained_on, corpus, tell))
-                for evaluation, result in measure(config, whole, known, log, steps, tell).items():
+                for evaluation, result in run_evaluations(config, whole, known, log, steps, tell).items():
                     entry = complete(config.evaluations[evaluation], result, whole, known, steps)
                     merge_result(folder, evaluation, entry)
                 say_looks(whole, tell)
@@ -126,13 +126,13 @@ def pretrain(
         return run
 
 
-def fresh(config: Pretrain, text_width: int | None) -> Pretraining:
+def fresh_task(config: Pretrain, text_width: int | None) -> Pretraining:
     """The task at step 0, its weights from the seed."""
     torch.manual_seed(key(config.seed, "weights"))
     return config.build(text_width)
 
 
-def measure(
+def run_evaluations(
     config: Pretrain, context: Context, known: Contamination, log: Log, step: int, tell: Tell
 ) -> dict[str, Result]:
     """Runs the recipe's evaluations and logs their metrics. What this corpus does not allow is said, and left out:

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tubelet.aligners.base import read_about
-from tubelet.corpus.listing import plural
+from tubelet.aligners.base import read_aligner_about
 from tubelet.corpus.table import Corpus, Video
 from tubelet.distributed import is_rank0
 from tubelet.errors import RunError, TubeletError
@@ -27,6 +26,7 @@ from tubelet.runs.folder import IMPORTED, RECIPE, RunConfig, read_kind, read_run
 from tubelet.stores.embeddings import Embeddings, same_texts
 from tubelet.stores.maps import Maps
 from tubelet.teachers import Aligned, Frozen, Teacher
+from tubelet.wording import plural
 
 NAMED = 3  # videos that a refusal names
 
@@ -175,7 +175,7 @@ def of_series(series: Path, identity: str, corpus: Corpus) -> TrainedOn:
 def of_aligner_in(folder: Path, identity: str, corpus: Corpus) -> TrainedOn:
     unknown = TrainedOn(unknown=(f"{ALIGNER} {identity or 'of this run'}: what it was trained on is not known here",))
     try:
-        about = read_about(folder)
+        about = read_aligner_about(folder)
         own, name = str(about["identity"]), about["corpus"]["fingerprint"]
     except (KeyError, TypeError):
         return unknown

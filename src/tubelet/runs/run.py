@@ -31,7 +31,7 @@ from tubelet.runs.folder import (
     read_run_config_of,
     weights_file,
 )  # fmt: skip
-from tubelet.runs.selection import best
+from tubelet.runs.selection import best_candidate
 from tubelet.tasks import Reconstruction
 from tubelet.types import Batch, Mask
 
@@ -122,7 +122,7 @@ class Run:
     def summary(self) -> str:
         """Its last losses relative to their baselines; of fine-tuning, what was selected."""
         if isinstance(config := self.config, Finetune):
-            return best(config.grid, self.folder, 0).summary
+            return best_candidate(config.grid, self.folder, 0).summary
         steps = [record for record in read_log(self.folder / LOG) if record["kind"] == "step"]
         if not steps:
             return "its log of steps is lost"

@@ -16,12 +16,12 @@ def below(root: Path, rate: float) -> Path:
     return root / f"rate-{rate:g}"
 
 
-def measured(folder: Path) -> list[Evaluated]:
+def logged_measurements(folder: Path) -> list[Evaluated]:
     """The measurements on the held-out part that are logged."""
     return read_log_parts(folder / LOG)[1]
 
 
-def standing(one: Evaluated) -> tuple[float, float, int]:
+def order_of(one: Evaluated) -> tuple[float, float, int]:
     """What is compared: accuracy, then cross-entropy, then who came first; where nothing is held out, who came last."""
     if not one.metrics:
         return 0.0, 0.0, one.step
@@ -46,11 +46,11 @@ class Chosen:
         return f"{found}, {self.accuracy:.1%} on the held-out part of train"
 
 
-def best(grid: Iterable[float], root: Path, clips: int) -> Chosen:
+def best_candidate(grid: Iterable[float], root: Path, clips: int) -> Chosen:
     """Equal rates: the smaller one. `clips` are held out."""
-    every = {rate: measured(below(root, rate)) for rate in grid}
-    top = {rate: max(records, key=standing) for rate, records in every.items()}
-    rate = max(sorted(top), key=lambda rate: standing(top[rate])[:2])
+    every = {rate: logged_measurements(below(root, rate)) for rate in grid}
+    top = {rate: max(records, key=order_of) for rate, records in every.items()}
+    rate = max(sorted(top), key=lambda rate: order_of(top[rate])[:2])
     step = top[rate].step
     if not top[rate].metrics:
         return Chosen(rate, step, None, {})
@@ -59,13 +59,13 @@ def best(grid: Iterable[float], root: Path, clips: int) -> Chosen:
     rates = [one for one in sorted(top) if accuracy[one] == accuracy[rate]]
     steps = sorted({one.step for one in every[rate] if one.metrics["accuracy"].value == accuracy[rate]})
     ties = (
-        *tie("learning rates", rates, rate, accuracy[rate], clips, "smaller rate"),
-        *tie(f"steps at learning rate {rate:g}", steps, step, accuracy[rate], clips, "earlier step"),
+        *tie_sentence("learning rates", rates, rate, accuracy[rate], clips, "smaller rate"),
+        *tie_sentence(f"steps at learning rate {rate:g}", steps, step, accuracy[rate], clips, "earlier step"),
     )
     return Chosen(rate, step, accuracy[rate], summary, ties)
 
 
-def tie(what: str, equal: list[Any], taken: Any, accuracy: float, clips: int, simpler: str) -> list[str]:
+def tie_sentence(what: str, equal: list[Any], taken: Any, accuracy: float, clips: int, simpler: str) -> list[str]:
     if len(equal) < 2:
         return []
     return [

@@ -11,7 +11,7 @@ from tubelet.checksums import Damaged, read_safetensors
 from tubelet.corpus.table import Corpus
 from tubelet.distributed import DistributedContext
 from tubelet.errors import CorpusError, WeightsError
-from tubelet.evaluations.tuned import FineTuned, Tuned, joined
+from tubelet.evaluations.tuned import FineTuned, Tuned, with_test
 from tubelet.evaluations.verdicts import verdicts
 from tubelet.models import Classifier
 from tubelet.recipes.finetune import Finetune
@@ -49,10 +49,10 @@ def tuned_of(run: Path, corpus: Corpus, labels: Mapping[str, str] | None) -> Tun
     if config.refit:
         division = replace(division, fit=(*division.fit, *division.select), select=())
     context = DistributedContext.here(recorded.precision)
-    return tuned(model.to(context.device), division, context, config.batch)
+    return tuned_inputs(model.to(context.device), division, context, config.batch)
 
 
-def tuned(model: Classifier, division: Division, context: DistributedContext, batch: int) -> Tuned:
+def tuned_inputs(model: Classifier, division: Division, context: DistributedContext, batch: int) -> Tuned:
     def scores(video: Tensor) -> Tensor:
         with context.autocast():
             return model(video)
@@ -69,4 +69,4 @@ def measured_anew(run: Path, measured: Result) -> Result:
     if before is None:
         return measured
     said = verdicts(before)  # which are added again
-    return joined(replace(before, warnings=(), notes=[note for note in before.notes if note not in said]), measured)
+    return with_test(replace(before, warnings=(), notes=[note for note in before.notes if note not in said]), measured)

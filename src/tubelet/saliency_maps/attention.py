@@ -68,7 +68,7 @@ def fill_attention(
     """Maps of all usable videos; `rate` maps a second, or every frame (None)."""
     method = {"teacher": teacher.identity, "rate": rate or "all"}
     with MapsWriter(corpus, NAME, "scalar", method) as maps:
-        work = Work(decode_piece, partial(attend, teacher=teacher), joined)
+        work = Work(decode_piece, partial(attend, teacher=teacher), join_pieces)
         filled = fill_videos(corpus, {NAME: maps}, partial(pieces, rate=rate), work, running, progress)
     return replace(filled, method=f"{teacher.identity}, {rate_in_words(rate)}", model=teacher.identity)
 
@@ -82,7 +82,7 @@ def attend(task: Task, decoded: Frames, teacher: Teacher) -> Part | None:
     return np.concatenate(found).astype(np.float32), times
 
 
-def joined(task: Task, found: list[Part | None]) -> dict[tuple[str, str], Map]:
+def join_pieces(task: Task, found: list[Part | None]) -> dict[tuple[str, str], Map]:
     """The map of a video from those of its pieces."""
     if not (parts := [part for part in found if part is not None]):
         raise VideoError("no frame can be decoded")

@@ -91,7 +91,9 @@ def import_maps(corpus: Corpus, name: str, files: Sequence[Path], progress: Prog
         except VideoError as error:  # its frames tell when the layers are
             failed[video.id] = Failure(str(error), getattr(error, "status", "unreadable"))
     assert kind is not None
-    method = {"imported": digest((video, values, times) for video, ((values, times), _) in sorted(found.items()))}
+    method = {
+        "imported": digest_of_arrays((video, values, times) for video, ((values, times), _) in sorted(found.items()))
+    }
     with MapsWriter(corpus, name, kind, method, parts) as maps:
         new = [videos[video] for video in found if not maps.has(videos[video], "")]
         for number, video in enumerate(new, 1):
@@ -117,7 +119,7 @@ def arrays(
     """(file, video, values, times) of everything the files hold."""
     root = os.path.commonpath([path.absolute().parent for path in files])  # folders above all files name no video
     for path in files:
-        held = read(path)
+        held = load_arrays(path)
         if not isinstance(held, dict):
             yield path, of_name(path, root, videos), held, None
         elif "values" in held and "values" not in videos:
@@ -132,7 +134,7 @@ def arrays(
                     raise CorpusError(f"{path} holds a map of {key!r}, which is no usable video of the corpus")
 
 
-def read(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+def load_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     try:
         loaded = np.load(path, allow_pickle=False)
         return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
@@ -223,7 +225,7 @@ def stamps(where: str, video: Video, layers: int, times: np.ndarray | None, kind
     return given
 
 
-def digest(parts: Iterator[tuple[str, Any, Any]]) -> str:
+def digest_of_arrays(parts: Iterator[tuple[str, Any, Any]]) -> str:
     """What was imported: other arrays are another series."""
     hashed = hashlib.blake2b(digest_size=8)
     for name, values, times in parts:

@@ -44,14 +44,14 @@ def make(video: Video, cells: int) -> dict[tuple[str, str], Map]:
     """The map of a video, which is not decoded."""
     seconds = max(video.end - video.start, 0.0)
     times = video.start + np.arange(layers(seconds)) / RATE
-    return {(NAME, ""): (drawn(video.id, seconds, *map_grid(video.height or 1, video.width or 1, cells)), times)}
+    return {(NAME, ""): (smooth_noise(video.id, seconds, *map_grid(video.height or 1, video.width or 1, cells)), times)}
 
 
 def layers(seconds: float) -> int:
     return max(1, round(max(seconds, 0.0) * RATE) + 1)
 
 
-def drawn(video: str, seconds: float, rows: int, columns: int) -> Float32[np.ndarray, "t rows columns"]:
+def smooth_noise(video: str, seconds: float, rows: int, columns: int) -> Float32[np.ndarray, "t rows columns"]:
     """Unit variance; wrapped around at the borders, so that none of them is special."""
     noise = generator(0, "noise map " + video).standard_normal((layers(seconds), rows, columns))
     reach = REACH * min(rows, columns)

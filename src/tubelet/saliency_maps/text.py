@@ -129,7 +129,7 @@ def fill_text(
             for video, video_texts in wanted
         ]
         vectors = embed_texts(aligner, sorted({text for task in tasks for text in task.about}))
-        work = Work(decode_piece, partial(score, aligner=aligner, vectors=vectors), joined)
+        work = Work(decode_piece, partial(score, aligner=aligner, vectors=vectors), join_text_pieces)
         filled = fill_maps({NAME: maps}, videos, tasks, work, lambda task: not task.about, running, progress)
     return replace(
         filled,
@@ -182,7 +182,7 @@ def score(task: Task, decoded: Frames, aligner: Aligner, vectors: Mapping[str, V
     return similarity_maps(aligner, frames, np.stack([vectors[text] for text in task.about])), times
 
 
-def joined(task: Task, found: list[Part | None]) -> dict[tuple[str, str], Map]:
+def join_text_pieces(task: Task, found: list[Part | None]) -> dict[tuple[str, str], Map]:
     """The maps of a video from those of its pieces."""
     if not (parts := [part for part in found if part is not None]):
         raise VideoError("no frame can be decoded")

@@ -38,11 +38,11 @@ def fill_vectors(
     """A vector map of every usable video: `look` reads its pieces in worker processes."""
     with MapsWriter(corpus, name, "vector", method) as maps:
         return fill_videos(
-            corpus, {name: maps}, pieces, Work(look, whole=partial(joined, name=name)), running, progress
+            corpus, {name: maps}, pieces, Work(look, whole=partial(join_vector_pieces, name=name)), running, progress
         )
 
 
-def joined(task: Task, parts: Sequence[Moving], name: str) -> dict[tuple[str, str], Map]:
+def join_vector_pieces(task: Task, parts: Sequence[Moving], name: str) -> dict[tuple[str, str], Map]:
     return {(name, ""): whole_map(parts, task.about)}
 
 

@@ -53,7 +53,7 @@ INDEX = np.dtype(
 DAMAGED = (OSError, ValueError, KeyError, CorpusError)
 
 
-class About(TypedDict):
+class FramesAbout(TypedDict):
     """What `about.json` says, which is written last."""
 
     short_side: int
@@ -114,7 +114,7 @@ class Part:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        about = read_json(folder / "about.json", About, CorpusError, "delete its folder")
+        about = read_json(folder / "about.json", FramesAbout, CorpusError, "delete its folder")
         content = (folder / "index.npz").read_bytes()
         if zlib.crc32(content) != about["index"]:
             raise CorpusError(f"{folder / 'index.npz'} is damaged; delete its folder")

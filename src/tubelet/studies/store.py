@@ -117,7 +117,7 @@ class FinishedTrials:
         for trial, record in self.records.items():
             table.records[trial] = record
             table._metrics[trial], table._curves[trial] = self._metrics[trial], self._curves[trial]
-        order = sorted(table.records, key=lambda trial: place_of(table.records[trial]))
+        order = sorted(table.records, key=lambda trial: sort_key(table.records[trial]))
         for name, columns, rows in ((METRICS, OF_METRICS, table._metrics), (CURVES, OF_CURVES, table._curves)):
             write_frame(out / name, frame(columns, {trial: rows[trial] for trial in order}))
         write_atomically(out / TRIALS, b"".join(json_line(table.records[trial]) for trial in order))
@@ -130,7 +130,7 @@ def changed_fields(trial: Trial, found: Mapping[str, Any]) -> list[str]:
     return [name for name, value in found["values"].items() if name in now and now[name] != value]
 
 
-def place_of(record: Mapping[str, Any]) -> tuple[str, str, str, int, str]:
+def sort_key(record: Mapping[str, Any]) -> tuple[str, str, str, int, str]:
     return (record["recipe"], record["study"], record["variant"], record["seed"], record["hash"])
 
 

@@ -100,7 +100,7 @@ class Opened:
         numbers = list(range(study.seeds) if seeds is None else dict.fromkeys(seeds))
         every = trials_of(name, study, corpus, numbers)
         folder = Path(trials) if trials else out / "finished"
-        return cls(asked, name, study, corpus, out, folder, recipe, every, chosen(every, only), numbers)
+        return cls(asked, name, study, corpus, out, folder, recipe, every, chosen_trials(every, only), numbers)
 
     @cached_property
     def finished(self) -> FinishedTrials:
@@ -233,7 +233,7 @@ def in_a_process(words: list[str]) -> int:
     return done.returncode
 
 
-def chosen(trials: Sequence[Trial], only: Sequence[str] | None) -> list[Trial]:
+def chosen_trials(trials: Sequence[Trial], only: Sequence[str] | None) -> list[Trial]:
     """The trials of these variants."""
     if only is None:
         return list(trials)

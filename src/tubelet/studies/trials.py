@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tubelet.config import changed, override, plain
+from tubelet.config import changed, override, to_plain
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
 from tubelet.files import file_name
@@ -42,7 +42,7 @@ class Trial:
     @cached_property
     def values(self) -> dict[str, Any]:
         """Every field of the recipe that has an effect on the weights."""
-        return {name: value for name, value in plain(self.config).items() if name not in FREE}
+        return {name: value for name, value in to_plain(self.config).items() if name not in FREE}
 
     @cached_property
     def hash(self) -> str:

@@ -64,13 +64,13 @@ CEILING = Ceiling(
 )
 
 
-def measure(how: Reference, workers: int = 1, progress: Progress = silent) -> dict[str, Any]:
+def measure_ceiling(how: Reference, workers: int = 1, progress: Progress = silent) -> dict[str, Any]:
     """Renders, trains, tests; the content of the result file."""
     started = time.perf_counter()
     clips, labels = render_clips(how, "train", how.train, FRESH_SEED + how.seed, workers)
-    net = train(how, clips, labels, progress)
+    net = train_reference(how, clips, labels, progress)
     clips, labels = render_clips(how, "test", how.test, 0, workers)
-    right = predict(net, clips) == labels
+    right = predict_labels(net, clips) == labels
     unseen = torch.tensor([draw_scene(index, 0, "test", how.frames).held_out for index in range(how.test)])
     accuracy, held_out = right.float().mean().item(), right[unseen].float().mean().item()
     return {
@@ -112,7 +112,7 @@ def render_clip(how: Reference, split: str, seed: int, index: int) -> UInt8[np.n
     return rendered.frames[:: how.stride]
 
 
-def train(
+def train_reference(
     how: Reference,
     clips: UInt8[Tensor, "b t h w 3"],
     labels: Int64[Tensor, "b"],
@@ -149,7 +149,7 @@ def train(
 
 
 @torch.no_grad()
-def predict(net: nn.Module, clips: UInt8[Tensor, "b t h w 3"]) -> Int64[Tensor, "b"]:
+def predict_labels(net: nn.Module, clips: UInt8[Tensor, "b t h w 3"]) -> Int64[Tensor, "b"]:
     return torch.cat([net(part).argmax(1) for part in clips.split(50)])
 
 

@@ -31,7 +31,7 @@ def open_video(path: Path, vectors: bool = False) -> tuple[Any, Any]:
     try:
         container = av.open(str(path), metadata_errors="ignore")
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise Undecodable("unreadable", f"cannot be opened: {plain(error)}") from None
+        raise Undecodable("unreadable", f"cannot be opened: {error_text(error)}") from None
     try:
         stream = best_stream(container)
         if stream is None:
@@ -121,7 +121,7 @@ class Decoding:
                     self.context.skip_frame = "DEFAULT" if packet.pts in self.needed else "NONREF"
                 frames = self.context.decode(packet)
             except (av.error.FFmpegError, EOFError) as error:
-                self.error = self.error or plain(error)
+                self.error = self.error or error_text(error)
                 if seen:
                     return
                 continue
@@ -204,6 +204,6 @@ def carries_exif(frame: Any) -> bool:
         return True
 
 
-def plain(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """FFmpeg's own words, without the numbers and the path."""
     return str(getattr(error, "strerror", None) or error).strip()

@@ -57,11 +57,11 @@ def find_weights(source: str | Path) -> Found:
         str(folder / names[0] if len(names) == 1 else folder),
         key,
         read_json(folder / "config.json") if beside else {},
-        processor_beside(folder) if beside else {},
+        processor_config(folder) if beside else {},
     )
 
 
-def processor_beside(folder: Path) -> dict[str, Any]:
+def processor_config(folder: Path) -> dict[str, Any]:
     """How a folder of transformers says that pixels are normalised; {} where it does not."""
     for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
         if found := read_json(folder / name):

@@ -16,6 +16,7 @@ from torch import Tensor
 from tubelet.errors import WeightsError
 from tubelet.models.patches import position_table
 from tubelet.types import Clip
+from tubelet.wording import and_more
 
 DECODER = "objectives.pixels.decoder"
 EMBED, MASK_TOKEN = "encoder.embed.weight", f"{DECODER}.mask_token"
@@ -188,7 +189,7 @@ def from_layout(theirs: Mapping[str, Tensor], layout: Layout, origin: str) -> di
         check_positions(left.pop(layout.positions), layout.positions, origin)
     found = {name: layout.ours(name) for name in left}
     if strangers := sorted(name for name, ours in found.items() if ours is None):
-        raise WeightsError(f"{origin} holds weights with no place in a VideoMAE: {listed(strangers)}")
+        raise WeightsError(f"{origin} holds weights with no place in a VideoMAE: {and_more(strangers, 6)}")
     ours = {own: left[name] for name, own in found.items() if own is not None}
     if MASK_TOKEN in ours:
         ours[MASK_TOKEN] = ours[MASK_TOKEN].flatten()
@@ -230,7 +231,7 @@ def fused(theirs: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
     for start in (f"{start}.attention.attention" for start in sorted(starts)):
         pieces = [f"{start}.{part}.weight" for part in PARTS]
         if missing := [piece for piece in pieces if piece not in left]:
-            raise WeightsError(f"{origin}: {listed(missing)} is missing")
+            raise WeightsError(f"{origin}: {and_more(missing, 6)} is missing")
         weights = [left.pop(piece) for piece in pieces]
         if len({tuple(weight.shape) for weight in weights}) > 1:
             shapes = ", ".join(str(tuple(weight.shape)) for weight in weights)
@@ -246,8 +247,3 @@ def check_positions(table: Tensor, name: str, origin: str) -> None:
     wanted = position_table(table.shape[-2], table.shape[-1])
     if (table.float().reshape(wanted.shape) - wanted).abs().max() > 1e-3:
         raise WeightsError(f"{origin}: {name} is no sinusoid table; learned positions are not known here")
-
-
-def listed(names: Iterable[str], most: int = 6) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

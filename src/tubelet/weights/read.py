@@ -18,7 +18,8 @@ from tubelet.models.encoder import HEADS, Vit, fitting_heads
 from tubelet.models.patches import MEAN, STD
 from tubelet.types import Clip
 from tubelet.weights.files import Found, find_weights
-from tubelet.weights.layouts import DECODER, EMBED, Layout, from_layout, listed, recognise
+from tubelet.weights.layouts import DECODER, EMBED, Layout, from_layout, recognise
+from tubelet.wording import and_more
 
 DEFAULTS = {
     "image_size": 224,
@@ -278,7 +279,7 @@ def check(
     ]
     faults += [f"{layout.theirs(name)} has no place in this model" for name in tensors if name not in wanted]
     if faults:
-        raise WeightsError(f"{origin}: {listed(faults, 4)}")
+        raise WeightsError(f"{origin}: {and_more(faults, 4)}")
 
 
 def folded(tensors: dict[str, Tensor], clip: Clip, found: Found, remarks: list[str]) -> dict[str, Tensor]:

@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 
 import chz
 
-from tubelet.corpus.listing import Entry, Listing, plural, walk
+from tubelet.corpus.listing import Entry, Listing, walk
 from tubelet.corpus.tables import Table
 from tubelet.corpus.text import text_of
 from tubelet.errors import CorpusError
+from tubelet.wording import plural
 
 
 @dataclass(frozen=True)

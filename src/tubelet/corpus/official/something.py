@@ -36,12 +36,12 @@ class SomethingSomething(Dataset):
                 if not isinstance(line, dict) or "id" not in line:
                     raise self.wrong(path, line)
                 number = str(line["id"])
-                label = plain(line["template"]) if "template" in line else answers.get(number)
+                label = without_brackets(line["template"]) if "template" in line else answers.get(number)
                 captions = (str(line["label"]),) if "label" in line else ()
                 items.append(Item(file=number, split=SPLITS[match[1]], label=label, captions=captions))
         return items
 
 
-def plain(template: str) -> str:
+def without_brackets(template: str) -> str:
     """`Holding [something] next to [something]` as the list of labels writes it."""
     return re.sub(r"[\[\]]", "", template)
