@@ -10,11 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from tubelet.checksums import json_line, open_json_lines, plain
+from tubelet.checksums import Record, json_line, open_json_lines, plain
 from tubelet.errors import RunError, TubeletError
 from tubelet.results import Metric, read_log_records
-
-Record = dict[str, Any]
 
 
 class Log:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, TypeGuard
 
-from tubelet.checksums import Damaged, misfit, plain, read_json, read_json_lines, write_json
+from tubelet.checksums import Damaged, Record, misfit, plain, read_json, read_json_lines, write_json
 from tubelet.errors import RunError
 from tubelet.escape import one_line
 from tubelet.files import lock, within
@@ -27,8 +27,6 @@ SAME = ("corpus", "counts", "settings", "view", "classes")  # of two measurement
 
 # What values of other types come to, in files that a hand has changed.
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -176,6 +174,28 @@ class Result:
             else:
                 known[one] = tuple(value) if isinstance(value, list) else value
         return cls(**known)
+
+
+class Details(TypedDict, total=False):
+    """What an evaluation knows of each class and clip."""
+
+    per_class: dict[str, float]
+    confusion: list[list[int]]
+    predicted: dict[str, str]  # by clip
+
+
+class Answer(TypedDict):
+    answer: str
+    score: float
+    right: bool | None  # None: nobody knows
+
+
+class Example(TypedDict):
+    """A query with its first answers."""
+
+    query: str
+    rank: NotRequired[int]
+    answers: list[Answer]
 
 
 NESTED = ("metrics", "references", "baselines")

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tubelet.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from tubelet.checksums import Record
 from tubelet.distributed import DistributedContext
 from tubelet.errors import RecipeError, RunError
 from tubelet.log import Log, Pace, relative_losses
@@ -80,7 +81,7 @@ class Training:
         return max(1, math.ceil(self.epochs * videos / (self.batch * self.accumulate * world)))
 
 
-def ignore(record: dict[str, Any]) -> None:
+def ignore(record: Record) -> None:
     pass
 
 
@@ -93,9 +94,9 @@ def train(
     log: Log,
     total: int,
     context: DistributedContext,
-    progress: Progress,  # told the steps done, those in all, and the losses
+    progress: Progress,  # called with the steps done, those in all, and the losses
     until: int | None = None,  # the step at which the schedule of `total` steps is left; None: at its end
-    watch: Callable[[dict[str, Any]], object] = ignore,  # told every record of a step that is logged
+    watch: Callable[[Record], object] = ignore,  # called with every record of a step that is logged
 ) -> int:
     """Trains up to step `total` from the folder's checkpoint, if there is one. Returns the step it came to:
     less than the last only when it was asked to stop, and then everything is saved."""

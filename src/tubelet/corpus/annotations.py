@@ -3,12 +3,11 @@
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tubelet.corpus.folders import labels_from_folders
 from tubelet.corpus.listing import Listing
 from tubelet.corpus.names import Names, Use
-from tubelet.corpus.rows import Named, named_rows, seconds
+from tubelet.corpus.rows import Named, SaidCaption, named_rows, seconds
 from tubelet.corpus.tables import Table
 from tubelet.errors import CorpusError
 
@@ -16,7 +15,7 @@ FEW = 8  # labels of which nothing can be told
 VALUES = ("label", "group", "split")
 
 Values = dict[str, str]
-Captions = dict[str, list[dict[str, Any]]]
+Captions = dict[str, list[SaidCaption]]
 
 
 def annotations(
@@ -128,7 +127,7 @@ def read_captions(path: Path, names: Names, remarks: list[str]) -> tuple[Caption
             use.leave(row.line, f"the caption of {row['path']} is empty")
             continue
         time = seconds(row["time"], f"{path} line {row.line}", "time")
-        caption = {"text": row["caption"], "source": row["source"] or "caption", "time": time}
+        caption = SaidCaption(text=row["caption"], source=row["source"] or "caption", time=time)
         found.setdefault(video, []).append(caption)
         use.used += 1
     return found, use

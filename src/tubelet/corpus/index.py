@@ -17,7 +17,7 @@ from tubelet.corpus.merge import captions_of_rows, give_splits, merged, new_capt
 from tubelet.corpus.names import Names
 from tubelet.corpus.official import Dataset, find_dataset, list_dataset
 from tubelet.corpus.overlap import same_files
-from tubelet.corpus.table import TABLES, Corpus, Video, file_id, read_table, write_corpus
+from tubelet.corpus.table import TABLES, Corpus, Row, Video, file_id, read_table, write_corpus
 from tubelet.corpus.update import CHANGED, MISSING, recheck
 from tubelet.errors import CorpusError
 from tubelet.files import remove_leftovers
@@ -30,7 +30,6 @@ from tubelet.video.sequences import is_sequence
 from tubelet.wording import plural
 
 LIMIT = 120.0  # seconds that one file may take
-Row = dict[str, Any]
 
 
 class Indexed(Corpus):

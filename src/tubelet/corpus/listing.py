@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tubelet.corpus.names import Use
-from tubelet.corpus.rows import Named, named_rows, seconds
+from tubelet.corpus.rows import Named, SaidCaption, named_rows, seconds
 from tubelet.corpus.tables import EXTENSIONS, Table, looks_like_video
 from tubelet.errors import CorpusError
 from tubelet.video.sequences import is_sequence, looks_like_sequence
@@ -40,7 +40,7 @@ class Listing:
     """Everything found, with the captions of each id, what became of every list, and remarks for the user to read."""
 
     entries: list[Entry] = field(default_factory=list)
-    captions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    captions: dict[str, list[SaidCaption]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     tables: list[Use] = field(default_factory=list)
     official: str = ""  # the data set of which the entries are

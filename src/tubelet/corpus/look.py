@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +13,7 @@ from jaxtyping import Float64
 from tubelet.corpus.content import content_columns
 from tubelet.corpus.listing import Entry, segment_id
 from tubelet.corpus.probe import Probe, probe
+from tubelet.corpus.table import Row
 from tubelet.corpus.update import MISSING
 from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, file_key, run_job
 from tubelet.jobs.shards import Writer
@@ -26,7 +26,6 @@ LOOKED = "index.partial"  # what an interrupted call has looked into
 LOOKED_SCHEMA = pa.schema([("key", pa.binary(16)), ("look", pa.string())])
 
 Span = tuple[float | None, float | None]  # (None, None): the whole file
-Row = dict[str, Any]
 
 
 def files_of(entries: Iterable[Entry]) -> dict[Path, list[Entry]]:

@@ -5,12 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 from tubelet.corpus.overlap import shared_groups
-from tubelet.corpus.rows import split_name
-from tubelet.corpus.table import Video, assign_split, file_id
+from tubelet.corpus.rows import SaidCaption, split_name
+from tubelet.corpus.table import Row, Video, assign_split, file_id
 from tubelet.video.reader import SAME
 from tubelet.wording import plural
-
-Row = dict[str, Any]
 
 
 def old_rows(known: Iterable[Video]) -> list[Row]:
@@ -56,7 +54,7 @@ def give_splits(rows: Iterable[Row], remarks: list[str]) -> None:
         )
 
 
-def captions_of_rows(rows: Iterable[Row], texts: Mapping[str, Sequence[Row]]) -> list[Row]:
+def captions_of_rows(rows: Iterable[Row], texts: Mapping[str, Sequence[SaidCaption]]) -> list[Row]:
     """Each caption with the row it speaks of: of a segmented video, the segment of its time, else all of them."""
     found = []
     for row in rows:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from tubelet.corpus.tables import COLUMNS, Row, Table, looks_like_video
 from tubelet.errors import CorpusError
@@ -24,6 +25,14 @@ COUNTS_FRAMES = frozenset((
     "first_frame", "last_frame", "start_index", "begin_frame", "stop_frame",
 ))  # fmt: skip
 NONE = "-1"  # the label of a video without one, in lists of this field
+
+
+class SaidCaption(TypedDict):
+    """A caption as a table gives it."""
+
+    text: str
+    source: str
+    time: float | None  # seconds; None: of the whole video
 
 
 @dataclass(frozen=True)

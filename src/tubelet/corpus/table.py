@@ -115,7 +115,8 @@ CAPTIONS = pa.schema(
 LATER = dict([*later(Video), *later(Caption)])
 FROM_LABEL = "label"  # the model of a caption that was made of the label
 TABLES = {"videos.parquet": VIDEOS, "captions.parquet": CAPTIONS}
-DEFAULTS: dict[str, Any] = {
+Row = dict[str, Any]  # of one of the tables
+DEFAULTS: Row = {
     "start": 0.0,
     "end": 0.0,
     "duration": 0.0,

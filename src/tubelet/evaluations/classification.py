@@ -25,7 +25,7 @@ from tubelet.evaluations.intervals import (
 )
 from tubelet.evaluations.selection import best, hold_out_for, tie
 from tubelet.loading.data import Data
-from tubelet.results import Metric, Result
+from tubelet.results import Details, Metric, Result
 
 TOP = 5  # answers that count, where there are more classes
 WHAT = f"frozen encoder, one centre clip a video; {POOLED}"
@@ -84,7 +84,7 @@ class Probe(Evaluation):
         selected: dict[str, Any] = {}
         accuracies: dict[str, dict[str, float]] = {}
         metrics: dict[str, Metric] = {}
-        details: dict[str, dict[str, Any]] = {}
+        details: dict[str, Details] = {}
         notes: list[str] = []
         for pool in self.pools:
             setting, scores = (self.settings(len(train))[0], {}) if held is None else self.select(train, held, pool)
@@ -118,7 +118,7 @@ class Probe(Evaluation):
 
     def measured(
         self, train: Features, test: Features, pool: str, setting: Any, seed: int
-    ) -> tuple[dict[str, Metric], dict[str, Any]]:
+    ) -> tuple[dict[str, Metric], Details]:
         """The numbers of one setting on test; a probe of one's own need not score, it may only `predict`."""
         if type(self).scores is Probe.scores:
             [predicted] = self.predict(train, test, pool, [setting])
@@ -159,7 +159,7 @@ def labelled(
 
 def measure_predictions(
     predicted: Int64[Tensor, "v"], test: Features, *, seed: int, samples: int
-) -> tuple[dict[str, Metric], dict[str, Any]]:
+) -> tuple[dict[str, Metric], Details]:
     """Accuracy and its mean over classes, with intervals over whole groups; then each class, the confusion matrix and
     every prediction."""
     confusion = confusion_matrix(predicted, test.label, len(test.classes))
@@ -179,7 +179,7 @@ def measure_predictions(
 
 def measure_scores(
     scores: Float[Tensor, "v classes"], test: Features, *, seed: int, samples: int
-) -> tuple[dict[str, Metric], dict[str, Any]]:
+) -> tuple[dict[str, Metric], Details]:
     """The same of the highest scores; of more than five classes also how often the right one is among the five highest.
     Wrong classes of an equal score come before it, so that classes without a vote are no answer."""
     metrics, details = measure_predictions(scores.argmax(1), test, seed=seed, samples=samples)

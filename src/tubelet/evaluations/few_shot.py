@@ -10,7 +10,7 @@ errors over episodes, which says how many episodes were drawn and nothing of how
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import chz
 import numpy as np
@@ -25,7 +25,7 @@ from tubelet.evaluations.classification import WHAT, labelled, two_splits
 from tubelet.evaluations.features import POOLED, POOLS, Features
 from tubelet.evaluations.intervals import in_words, of_mean
 from tubelet.loading.data import Data
-from tubelet.results import Metric, Result
+from tubelet.results import Details, Metric, Result
 from tubelet.seeds import generator
 
 
@@ -56,7 +56,7 @@ class FewShot(Evaluation):
         support, queries = two_splits(all_support, all_queries, self.name)
         metrics: dict[str, Metric] = {}
         half_width: dict[str, float] = {}
-        details: dict[str, dict[str, Any]] = {}
+        details: dict[str, Details] = {}
         notes: list[str] = []
         for shots in self.shots:
             plan = draw_episodes(support, queries, self, shots, context.seed)

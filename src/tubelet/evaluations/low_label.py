@@ -10,7 +10,7 @@ nothing to fit, the middle of the grid is taken. No label outside the share is l
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import chz
 import numpy as np
@@ -28,7 +28,7 @@ from tubelet.evaluations.intervals import METHOD, of_mean
 from tubelet.evaluations.linear import Linear
 from tubelet.evaluations.selection import best, hold_out
 from tubelet.loading.data import Data
-from tubelet.results import Metric, Result
+from tubelet.results import Details, Metric, Result
 from tubelet.seeds import key
 
 Answer: TypeAlias = tuple[float, np.ndarray, int]  # a setting, which of test it has right, how many settings tie
@@ -57,7 +57,7 @@ class LowLabel(Linear):
         train, test = two_splits(all_train, all_test, self.name)
         about, level = self.about(), chance(train, test)["accuracy"]
         metrics: dict[str, Metric] = {}
-        details: dict[str, dict[str, Any]] = {}
+        details: dict[str, Details] = {}
         labels: dict[str, list[int]] = {}
         selected: dict[str, list[float]] = {}
         spread: dict[str, float] = {}

@@ -24,7 +24,7 @@ from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLED, POOLS, Features
 from tubelet.evaluations.intervals import METHOD, of_mean
 from tubelet.evaluations.pictures import keep_thumbnails, named_videos
-from tubelet.results import RANK, Metric, Result
+from tubelet.results import RANK, Example, Metric, Result
 
 CUTS = (1, 5, 10)
 
@@ -248,7 +248,7 @@ def hit(right: int, size: int, draws: int) -> float:
 
 def examples(
     similarity: Float[Tensor, "q g"], correct: Bool[Tensor, "q g"], queries: Sequence[str], gallery: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> list[Example]:
     """A few queries, evenly chosen, with their first five answers."""
     rank = ranks(similarity, correct).tolist()
     order = similarity.argsort(dim=1, descending=True, stable=True)[:, :5].tolist()

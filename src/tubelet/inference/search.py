@@ -27,7 +27,7 @@ from tubelet.inference.embed import embed_at
 from tubelet.inference.hits import Hit, draw_hits
 from tubelet.objectives.base import TextHead
 from tubelet.progress import Progress, silent
-from tubelet.results import Result, write_result
+from tubelet.results import Answer, Example, Result, write_result
 from tubelet.runs.folder import corpus_of, load_task, read_run_config, weights_file
 from tubelet.runs.record import of_run
 from tubelet.runs.run import Run
@@ -266,9 +266,9 @@ def nearest_to_clip(
     return [hit for hit in hits if hit.video.id != asked][:most]
 
 
-def example_of(text: str, hits: Sequence[Hit], corpus: Corpus) -> dict[str, Any]:
+def example_of(text: str, hits: Sequence[Hit], corpus: Corpus) -> Example:
     """The search as an example of a result: right is a clip that has the text as a caption, of others nobody knows."""
     said = normalise_text(text)
     right = {caption.video for caption in corpus.captions if normalise_text(caption.text) == said}
-    answers = [{"answer": hit.video.id, "score": hit.score, "right": hit.video.id in right or None} for hit in hits]
+    answers = [Answer(answer=hit.video.id, score=hit.score, right=hit.video.id in right or None) for hit in hits]
     return {"query": text, "answers": answers}

@@ -1,22 +1,21 @@
 """The page of an aligner's training, from its folder alone: what it had, how it went, what it finds, where it looks."""
 
 import base64
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from markupsafe import Markup
 
-from tubelet.checksums import read_json
+from tubelet.checksums import Record, read_json
 from tubelet.errors import RunError
 from tubelet.files import within, write_atomically
 from tubelet.reports.document import document
 from tubelet.reports.figures import Line, curves, smoothed
+from tubelet.reports.training import Chart
 from tubelet.results import UNREADABLE
 
 JPEG = b"\xff\xd8\xff"  # how such a file begins
-AGAINST = {"all": "every other patch", "distractors": "patches of distractors"}
 ROWS = {
     "text map": "the map of its caption",
     "shuffled caption": "the map of another clip's caption",
@@ -25,18 +24,28 @@ ROWS = {
 }
 
 
-@dataclass(frozen=True)
-class Chart:
-    title: str
-    note: str
-    svg: Markup
+class Areas(TypedDict):
+    """ROC areas: map -> against what -> camera -> mean, error, clips."""
+
+    clips: int
+    source: str | None
+    rows: dict[str, dict[str, dict[str, dict[str, float | None]]]]
+
+
+class Training(TypedDict):
+    """What `training.json` says."""
+
+    curve: list[dict[str, float]]
+    best: int | None
+    areas: Areas | None
+    pictures: dict[str, Any]
 
 
 def write_page(folder: Path) -> Path:
     """Writes `report.html` beside what it is made of: `aligner.json`, `training.json`, `maps.jpg`."""
     remedy = "make the aligner again with `tubelet align --force`"
-    about = read_json(within(folder, "aligner.json"), dict[str, Any], RunError, remedy)
-    training = read_json(within(folder, "training.json"), dict[str, Any], RunError, remedy)
+    about: Record = read_json(within(folder, "aligner.json"), Record, RunError, remedy)
+    training: Training = read_json(within(folder, "training.json"), Record, RunError, remedy)
     picture = within(folder, "maps.jpg")
     content = picture.read_bytes() if picture.exists() else b""
     if content and not content.startswith(JPEG):
@@ -54,7 +63,7 @@ def write_page(folder: Path) -> Path:
     return out
 
 
-def compose(about: dict[str, Any], training: dict[str, Any], picture: str) -> str:
+def compose(about: Record, training: Training, picture: str) -> str:
     """The page as text; the picture is in base64."""
     return document(
         "aligner.html",
@@ -65,14 +74,14 @@ def compose(about: dict[str, Any], training: dict[str, Any], picture: str) -> st
         charts=charts(training),
         retrieval=retrieval(about.get("held_out")),
         areas=areas(training["areas"]),
-        measured=(training["areas"] or {}).get("clips"),
+        measured=training["areas"] and training["areas"]["clips"],
         picture=Markup(picture),
         split=training["pictures"]["split"],
         left_out=about.get("failed") or {},
     )
 
 
-def facts(about: dict[str, Any], training: dict[str, Any]) -> list[tuple[str, str]]:
+def facts(about: Record, training: Training) -> list[tuple[str, str]]:
     """What it was made from, in words."""
     settings, rows = about["settings"], training["curve"]
     begun = about.get("from")
@@ -89,7 +98,7 @@ def facts(about: dict[str, Any], training: dict[str, Any]) -> list[tuple[str, st
     ]
 
 
-def charts(training: dict[str, Any]) -> list[Chart]:
+def charts(training: Training) -> list[Chart]:
     rows = training["curve"]
     steps, losses = (np.asarray([row[name] for row in rows], float) for name in ("step", "loss"))
     looks = [row for row in rows if "held_out" in row]
@@ -115,7 +124,7 @@ def charts(training: dict[str, Any]) -> list[Chart]:
     return found
 
 
-def retrieval(found: dict[str, Any] | None) -> list[tuple[str, str, str]]:
+def retrieval(found: Record | None) -> list[tuple[str, str, str]]:
     """(direction, recall at 1, chance) on the test split."""
     if not found:
         return []
@@ -128,12 +137,16 @@ def retrieval(found: dict[str, Any] | None) -> list[tuple[str, str, str]]:
     ]
 
 
-def areas(found: dict[str, Any] | None) -> list[tuple[str, str, str]]:
+def areas(found: Areas | None) -> list[tuple[str, str, str]]:
     """(row, ROC area against all, against distractors)."""
     if not found:
         return []
     return [
-        (ROWS.get(name, name), *(figure(by_side[side]["overall"]["mean"]) for side in AGAINST))
+        (
+            ROWS.get(name, name),
+            figure(by_side["all"]["overall"]["mean"]),
+            figure(by_side["distractors"]["overall"]["mean"]),
+        )
         for name, by_side in found["rows"].items()
     ]
 

@@ -366,8 +366,17 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def hardware() -> dict[str, Any]:
-    found: dict[str, Any] = {
+class Hardware(TypedDict):
+    machine: str
+    processor: str
+    cpu_capability: str
+    cores: int | None
+    threads: int
+    gpu: NotRequired[str]
+
+
+def hardware() -> Hardware:
+    found: Hardware = {
         "machine": platform.machine(),
         "processor": processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),

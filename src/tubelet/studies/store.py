@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from tubelet.checksums import (
     Damaged,
+    Record,
     json_line,
     misfit,
     read_json,
@@ -39,8 +40,6 @@ OF_METRICS = (
 )  # fmt: skip
 OF_CURVES = ("trial", "term", "step", "value")
 REMEDY = "restore it, or delete it to run the trial again"
-
-Record = dict[str, Any]
 
 
 Rows = list[tuple[Any, ...]]

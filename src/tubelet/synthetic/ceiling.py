@@ -11,7 +11,6 @@ import time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tubelet.checksums import write_json
+from tubelet.checksums import Record, write_json
 from tubelet.progress import Progress, silent
 from tubelet.synthetic.render import render
 from tubelet.synthetic.scene import VERBS, draw_scene
@@ -64,7 +63,7 @@ CEILING = Ceiling(
 )
 
 
-def measure_ceiling(how: Reference, workers: int = 1, progress: Progress = silent) -> dict[str, Any]:
+def measure_ceiling(how: Reference, workers: int = 1, progress: Progress = silent) -> Record:
     """Renders, trains, tests; the content of the result file."""
     started = time.perf_counter()
     clips, labels = render_clips(how, "train", how.train, FRESH_SEED + how.seed, workers)
@@ -182,5 +181,5 @@ def unit(convolution: nn.Conv3d | nn.Conv1d) -> tuple[nn.Module, nn.Module, nn.M
     return convolution, norm(convolution.out_channels), nn.ReLU(inplace=True)
 
 
-def write_ceiling(path: Path, result: dict[str, Any]) -> None:
+def write_ceiling(path: Path, result: Record) -> None:
     write_json(path, result, indent=2)
