@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FIELD = "checksum"
 DIGITS = re.compile(rb"crc32:([0-9a-f]{8})")
 MARKS = (b"checksum", b"crc32:", b"blake2b:")
-BLANK = "crc32:00000000"  # what stands in the metadata until the file is whole
+BLANK = "crc32:00000000"  # in the metadata until the file is whole
 PIECE = 1 << 24  # bytes
 
 Record = dict[str, Any]
@@ -139,7 +139,7 @@ def write_parquet(path: Path, table: "pa.Table") -> None:
 
 @contextlib.contextmanager
 def parquet_writer(path: Path, schema: "pa.Schema") -> "Iterator[pq.ParquetWriter]":
-    """Of a table that comes piece by piece; it stands at its place, whole, after the block."""
+    """Of a table that comes piece by piece; the file appears, whole, after the block."""
     import pyarrow.parquet as pq
 
     with writing(path) as part:
@@ -224,7 +224,7 @@ def verified(path: Path, *state: int) -> None:
 
 
 def checksum_offsets(content: mmap.mmap) -> list[tuple[int, bytes]]:
-    """Where a checksum may stand, and what stands there: in the footer of Parquet, in the header of safetensors."""
+    """Offsets where a checksum may be, and its digits: in the footer of Parquet, in the header of safetensors."""
     size = len(content)
     if content[-4:] == b"PAR1":
         first, last = size - 8 - int.from_bytes(content[-8:-4], "little"), size

@@ -31,7 +31,7 @@ class Console(rich.console.Console):
 
 
 class Display(rich.progress.Progress):
-    """A bar above which `print` goes on line by line."""
+    """A bar above which `print` keeps printing line by line."""
 
     def start(self) -> None:
         super().start()

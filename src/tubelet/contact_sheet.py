@@ -26,7 +26,7 @@ LINE = SIZE + 5
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures of one height; None leaves a place empty. `below` has the lines under each picture, the last in grey."""
+    """Pictures of one height; None leaves a cell empty. `below` has the lines under each picture, the last in grey."""
 
     pictures: Sequence[Picture | None]
     title: str = ""

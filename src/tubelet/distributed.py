@@ -66,24 +66,24 @@ def process_group() -> Iterator[None]:
 
 
 def of_rank(error: TubeletError) -> TubeletError:
-    """The error of this rank as it is told: by the first rank where that raises the same, else with the rank's number.
+    """The error to report: of the first rank where that raises the same, else of this rank, with its number.
 
     A launcher ends all ranks as soon as one has ended. So what the first tells is waited for: until it is gone.
     """
     rank, world_size = distributed.get_rank(), distributed.get_world_size()
     store = distributed.distributed_c10d._get_default_store()
     first, *others = (f"tubelet/error/{number}" for number in range(world_size))
-    told = isinstance(error, OtherRankError)
+    repeats = isinstance(error, OtherRankError)
     with contextlib.suppress(distributed.DistError):  # the first rank is gone, and has the store with it
         store.set([first, *others][rank], str(error))
         if rank == 0:
             wait_for(store, others, ALIKE)
             return error
         wait_for(store, [first], ALIKE)
-        told = told or (store.check([first]) and store.get(first).decode() == str(error))
-        if told:
+        repeats = repeats or (store.check([first]) and store.get(first).decode() == str(error))
+        if repeats:
             wait_for(store, ["tubelet/never"], ALIKE)
-    return OtherRankError(str(error)) if told else type(error)(f"rank {rank} of {world_size}: {error}")
+    return OtherRankError(str(error)) if repeats else type(error)(f"rank {rank} of {world_size}: {error}")
 
 
 def join_group(launch: Launch) -> None:

@@ -1,6 +1,6 @@
 """Text of users and strangers on its way out: names, labels, captions, whatever a file says.
 
-What would steer the place where a text is shown stands there written out instead: control characters on a terminal,
+What would steer the place where a text is shown is written out instead: control characters on a terminal,
 HTML and links in Markdown, commands in LaTeX. A text that holds nothing of the kind stays as it is. HTML pages escape
 by themselves (`report.document`), and make visible what `visible` does.
 """

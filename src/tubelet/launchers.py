@@ -102,7 +102,7 @@ def first_alone(verb: str) -> bool:
 
 
 def by_mpi(env: Mapping[str, str]) -> Launch:
-    """Where a job of one task stands for none: its variables reach what it starts in turn."""
+    """Where a job of one task counts as none: its variables reach what it starts in turn."""
     for rank, size, local in MPI:
         if rank in env and size in env and read_number(env, size) > 1:
             return launch(env, "mpirun", rank, size, local)
@@ -156,7 +156,7 @@ def expand(nodes: str) -> list[str]:
     """The hosts of a Slurm list: `node[01-03,7],login` is node01, node02, node03, node7, login."""
     hosts = []
     for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", nodes):
-        pieces = re.split(r"\[([^\]]*)\]", part)  # text and what stands in brackets, in turns
+        pieces = re.split(r"\[([^\]]*)\]", part)  # text and the content of brackets, in turns
         choices = [expand_range(piece) if index % 2 else [piece] for index, piece in enumerate(pieces)]
         hosts += ["".join(chosen) for chosen in product(*choices)]
     return hosts

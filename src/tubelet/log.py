@@ -1,4 +1,4 @@
-"""The record of a run: JSON lines on disk, and TensorBoard beside them where it is asked for."""
+"""The record of a run: JSON lines on disk, and TensorBoard too where it is asked for."""
 
 import contextlib
 import os
@@ -113,7 +113,7 @@ def open_board(folder: Path, keep: int) -> Any:
 
 
 class Pace:
-    """How long a run goes on: steps at the mean pace of all after the first, which is slow, saving included; and each
+    """The time left in a run: steps at the mean pace of all after the first, which is slow, saving included; and each
     evaluation that is still to come, at the mean of those that were."""
 
     def __init__(self, total: int, first: int, every: int, now: float):

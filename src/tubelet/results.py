@@ -54,8 +54,8 @@ class Metric:
         return low, high
 
     def to_json(self) -> Record:
-        told = {"value": self.value, "interval": self.interval and list(self.interval), "chance": self.chance}
-        return {name: value for name, value in plain(told).items() if name == "value" or value is not None} | {
+        content = {"value": self.value, "interval": self.interval and list(self.interval), "chance": self.chance}
+        return {name: value for name, value in plain(content).items() if name == "value" or value is not None} | {
             "unit": self.unit
         }
 
@@ -91,7 +91,7 @@ def format_value(value: float, unit: str) -> str:
 
 @dataclass(frozen=True)
 class Result:
-    """What an evaluation found: the numbers, what was decided, how many clips stand behind them.
+    """What an evaluation found: the numbers, what was decided, and on how many clips.
 
     An evaluation gives the first half; what is the same for every evaluation is added by `complete`.
     """
@@ -146,14 +146,16 @@ class Result:
 
     def to_json(self) -> Record:
         """What JSON can say of it; what is empty is left out."""
-        told: Record = {}
+        content: Record = {}
         for one in fields(self):
             value = getattr(self, one.name)
             if one.name in NESTED:
-                told[one.name] = {name: part.to_json() for name, part in value.items()}
+                content[one.name] = {name: part.to_json() for name, part in value.items()}
             elif value is not None:
-                told[one.name] = plain(value)
-        return {name: value for name, value in told.items() if value not in ("", [], {})} | {"metrics": told["metrics"]}
+                content[one.name] = plain(value)
+        return {name: value for name, value in content.items() if value not in ("", [], {})} | {
+            "metrics": content["metrics"]
+        }
 
     @classmethod
     def from_json(cls, said: Any) -> "Result":
@@ -209,7 +211,7 @@ def inside(name: str, read: Callable[[Any], Any], said: Any) -> Any:
 
 
 def lines(result: Result) -> list[str]:
-    """A line a metric, then what must be known beside them."""
+    """A line a metric, then warnings and notes."""
     found = [result.title] if result.title else []
     for name, metric in result.metrics.items():
         chance = "" if metric.chance is None else f", chance {format_value(metric.chance, metric.unit)}"

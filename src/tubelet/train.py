@@ -57,7 +57,7 @@ class Training:
     save_every: int = chz.field(default=500, doc="steps between two checkpoints")
     evaluate_every: int = chz.field(default=0, doc="steps between two evaluations while training; 0: only at the end")
     max_failed: float = chz.field(default=0.05, doc="stop when more than this share of the clips cannot be read")
-    tensorboard: bool = chz.field(default=False, doc="write TensorBoard files beside log.jsonl")
+    tensorboard: bool = chz.field(default=False, doc="write TensorBoard files next to log.jsonl")
 
     @chz.validate
     def _sensible(self) -> None:

@@ -1,4 +1,4 @@
-"""The nouns, and the letters that stand in every shape.
+"""The nouns, and the letters of every shape.
 
     b batch    c channels    t frames    h w pixels    n = nt*nh*nw tubelets of a clip
     k visible  m hidden (k + m = n)      q decoded (a subset of hidden)

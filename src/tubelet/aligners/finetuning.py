@@ -115,5 +115,5 @@ def save_finetuned(aligner: ClipAligner, folder: Path, about: Mapping[str, Any])
             sync(part / name)
             commit(part / name, folder / name)
     (folder / "new").rmdir()
-    told = {"format": FORMAT, "family": aligner.family, "identity": aligner.identity, "files": files, **about}
-    write_json(folder / "aligner.json", told)
+    content = {"format": FORMAT, "family": aligner.family, "identity": aligner.identity, "files": files, **about}
+    write_json(folder / "aligner.json", content)

@@ -19,7 +19,7 @@ class Written:
     """What a captioner has for a corpus."""
 
     rows: list[Row]
-    computed: int = 0  # videos that were looked at by this call
+    computed: int = 0  # videos that were read by this call
     failed: Mapping[str, str] | None = None  # id: why it has none
     remarks: tuple[str, ...] = ()
 

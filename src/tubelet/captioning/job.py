@@ -31,7 +31,7 @@ class Captioned:
     """What a call did. `faults` are of all that the captioner said, before the filters."""
 
     corpus: Corpus
-    computed: int  # videos that a model looked at now
+    computed: int  # videos that a model read now
     captions: int  # of this captioner, in the table
     videos: int  # that have one
     left_out: int  # by the filters
@@ -86,7 +86,7 @@ def caption(
 
 
 def refuse_others(corpus: Corpus, job: Captioning) -> None:
-    """The door for a model whose captions would stand among those of another one, before it looks at anything."""
+    """Raises for a model whose captions would mix with those of another one, before it reads a video."""
     how = job.captioner
     if not isinstance(how, Looking) or job.replace:
         return

@@ -41,7 +41,7 @@ class Describer:
         self.chat = bool(getattr(processor, "chat_template", None))
         self.encoded = self.kind == "vision-encoder-decoder"
         if not model.config.is_encoder_decoder:
-            tokenizer.padding_side = "left"  # what is written goes on where the question ends
+            tokenizer.padding_side = "left"  # generation continues where the prompt ends
         self.refuse()
 
     @classmethod
@@ -89,7 +89,7 @@ class Describer:
         return cls(name, how, model, processor, tokenizer)
 
     def refuse(self) -> None:
-        """The door for what this model cannot do."""
+        """Raises for what this model cannot do."""
         if self.how.together and not (self.chat or self.temporal):
             raise WeightsError(
                 f"{self.how.model} is a {self.kind!r} model, which looks at one picture at a time; "

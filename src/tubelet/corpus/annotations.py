@@ -11,7 +11,7 @@ from tubelet.corpus.rows import Named, SaidCaption, named_rows, seconds
 from tubelet.corpus.tables import Table
 from tubelet.errors import CorpusError
 
-FEW = 8  # labels of which nothing can be told
+FEW = 8  # labels, too few to judge
 VALUES = ("label", "group", "split")
 
 Values = dict[str, str]
@@ -57,7 +57,7 @@ def annotations(
 
 
 def agree(one: Mapping[str, Values], other: Mapping[str, Values], this: str, that: str) -> None:
-    """The door for two values of one thing from two places, of which one would be lost."""
+    """Raises where two sources give one thing different values, of which one would be lost."""
     for video, values in one.items():
         for name, value in values.items():
             if (theirs := other.get(video, {}).get(name, value)) != value:

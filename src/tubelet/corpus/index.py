@@ -256,7 +256,7 @@ def about_dataset(dataset: Dataset | None) -> dict[str, Any]:
 
 
 def same_dataset(dataset: Dataset | None, old: Corpus | None) -> None:
-    """The door for another split or target of a data set: rows that are there would keep the old one."""
+    """Raises for another split or target of a data set: existing rows would keep the old one."""
     before, now = (old.about.get("dataset") if old else None), about_dataset(dataset).get("dataset")
     if old and now and before != now:
         said = ", ".join(f"{key}={value}" for key, value in (before or {}).items()) or "no official data set"
@@ -270,7 +270,7 @@ def said_before(out: Path) -> Reading:
 
 
 def same_reading(reading: Reading | None, old: Corpus | None) -> None:
-    """The door for another way of reading: rows that are there would be of other frames than they say."""
+    """Raises for another way of reading: existing rows would be of other frames than they say."""
     if old is None or reading is None:
         return
     before = Reading.parse(old.about.get("reading"))
@@ -292,7 +292,7 @@ def make_folder(out: Path) -> None:
 
 
 def unknown_entries(entries: Iterable[Entry], known: Sequence[Video]) -> list[Entry]:
-    """The entries that no row stands for: one that is usable, or one whose file is looked at again or is gone."""
+    """The entries without a row that is usable, is checked again, or whose file is gone."""
     stands = [
         video
         for video in known
@@ -309,15 +309,15 @@ def reading_remarks(rows: Sequence[Row], how: Reading) -> list[str]:
     if stills := [row for row in usable if is_sequence(Path(row["path"]))]:
         rate = f"{how.rate:g}" if how.rate else f"{FRAME_RATE:g}, as nothing else is said (--frame-rate FPS)"
         remarks.append(f"{plural(len(stills), 'image sequence')} (first: {stills[0]['id']}); frames a second: {rate}")
-    for column, told, option, chosen in (
+    for column, what, option, chosen in (
         ("field_order", "interlaced", "--deinterlace makes their frames whole", how.deinterlace),
         ("pixel_aspect", "with pixels that are not square", "--square-pixels stretches them", how.square),
     ):
         if some := [row for row in usable if row.get(column)]:
-            what = "read so" if chosen else f"read as decoded; {option}"
+            how_read = "read so" if chosen else f"read as decoded; {option}"
             remarks.append(
-                f"{plural(len(some), 'row')} {told} (first: {some[0]['id']}, {some[0][column]}), "
-                + (f"corrected by {option.split()[0]}" if chosen else what)
+                f"{plural(len(some), 'row')} {what} (first: {some[0]['id']}, {some[0][column]}), "
+                + (f"corrected by {option.split()[0]}" if chosen else how_read)
             )
     return remarks
 

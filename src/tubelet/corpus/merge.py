@@ -1,4 +1,4 @@
-"""How the rows that a corpus has and those of files that were looked into become one table, and its captions."""
+"""Merges the rows that a corpus has with those of new files into one table, with its captions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -36,7 +36,7 @@ def merged(old: list[Row], new: list[Row]) -> list[Row]:
 
 
 def give_splits(rows: Iterable[Row], remarks: list[str]) -> None:
-    """A split given by the user stands; the rest of its group joins it; other groups are drawn."""
+    """A split given by the user is kept; the rest of its group joins it; other groups are drawn."""
     rows = list(rows)
     given: dict[str, set[str]] = {}
     for row in rows:

@@ -173,7 +173,7 @@ class Use:
         return "; ".join(lines + ["..."] * (len(self.unused) > SHOWN))
 
     def check(self, strict: bool) -> None:
-        """The door for a table that gives nothing, and where all rows must be used for one that leaves some."""
+        """Raises for a table that gives nothing, and where all rows must be used for one that leaves some."""
         if not self.used:
             count = plural(len(self.unused), "row")
             why = f"{count}, none of them used: {self.reasons()}" if self.unused else "a header and no row"

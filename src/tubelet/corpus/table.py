@@ -234,7 +234,7 @@ class Corpus:
         return found
 
     def __fspath__(self) -> str:
-        """A corpus stands wherever the path of its folder does."""
+        """A corpus is accepted wherever a path of its folder is."""
         return str(self.folder)
 
     def __reduce__(self) -> tuple[Any, ...]:

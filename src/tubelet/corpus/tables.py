@@ -189,7 +189,7 @@ def paths_alone(plain: Sequence[Row], rows: Sequence[Row]) -> bool:
 
 
 def refuse_misfits(rows: Sequence[Row], header: Sequence[str], delimiter: str | None, path: Path) -> None:
-    """The door for rows of which a cell would be lost, or that something else divides."""
+    """Raises for rows of which a cell would be lost, or that something else divides."""
     width = len(rows[0].cells)
     by = DELIMITERS.get(delimiter or "", "spaces" if delimiter == " " else "")
     for row in rows:

@@ -102,18 +102,18 @@ def recheck(
         files.setdefault(video.path, []).append(video)
     indices = below_root(list(files), root) if root is not None else {}
     states = {path: state_or_none(indices.get(path, path)) for path in files}
-    told = {path: content for path, rows in files.items() if (content := rows[0].content)}
+    recorded = {path: content for path, rows in files.items() if (content := rows[0].content)}
     digests.read(
         indices.get(path, path)
         for path, rows in files.items()
-        if states[path] and path in told and (verify or states[path] != (rows[0].size, rows[0].modified))
+        if states[path] and path in recorded and (verify or states[path] != (rows[0].size, rows[0].modified))
     )
     now: dict[Path, str | None] = {}
     for path in files:
         index = indices.get(path, path)
-        now[path] = None if states[path] is None else digests.of(index, unread=told.get(path))
-    displaced = [path for path in files if path in told and now[path] != told[path]]
-    found = search(displaced, told, now, indices, files, candidates(folders, root, leave_out), digests)
+        now[path] = None if states[path] is None else digests.of(index, unread=recorded.get(path))
+    displaced = [path for path in files if path in recorded and now[path] != recorded[path]]
+    found = search(displaced, recorded, now, indices, files, candidates(folders, root, leave_out), digests)
 
     videos, look, moved, missing = [], [], set(), set()
     taken = set(found.values())
@@ -125,7 +125,9 @@ def recheck(
             videos.append(replace(video, status=MISSING, reason=where))
             missing.add(video.id)
             continue
-        if path != video.path and (video.path in found or video.path not in told or now[video.path] == video.content):
+        if path != video.path and (
+            video.path in found or video.path not in recorded or now[video.path] == video.content
+        ):
             moved.add(video.id)
         same = video.content is not None and (video.path in found or now[video.path] == video.content)
         if same and video.status == "ok":
@@ -180,7 +182,7 @@ def candidates(folders: Iterable[Path], root: Path | None, leave_out: Path) -> l
 
 def search(
     displaced: Sequence[Path],
-    told: Mapping[Path, str],
+    recorded: Mapping[Path, str],
     now: Mapping[Path, str | None],
     indices: Mapping[Path, Path],
     files: Mapping[Path, Sequence[Video]],
@@ -190,7 +192,7 @@ def search(
     """Old place -> where its content lies now, each file for one row's file at most, equal names first."""
     if not displaced:
         return {}
-    kept = {indices.get(path, path) for path in files if path in told and now[path] == told[path]}
+    kept = {indices.get(path, path) for path in files if path in recorded and now[path] == recorded[path]}
     sizes = {files[path][0].size for path in displaced}
     free = [path for path in others if path not in kept]
     free += [index for path in displaced if (index := indices.get(path, path)) not in free and now[path]]
@@ -200,7 +202,7 @@ def search(
         if content := digests.of(path):
             holders.setdefault(content, []).append(path)
     found: dict[Path, Path] = {}
-    pairs = [(path, index) for path in displaced for index in holders.get(told[path], [])]
+    pairs = [(path, index) for path in displaced for index in holders.get(recorded[path], [])]
     taken: set[Path] = set()
     for path, index in sorted(pairs, key=lambda pair: -same_folders(*pair)):
         if path not in found and index not in taken:

@@ -182,7 +182,7 @@ def measure_maps(
 ) -> MapMeasures:
     """The maps of these names at every `every`-th frame; the speed of vector maps, as it is and compensated.
 
-    Each map is looked at on its own grid. `text` maps take the first caption of this source.
+    Each map is measured on its own grid. `text` maps take the first caption of this source.
     """
     opened = {name: Maps.open(corpus, name) for name in names}
     videos = corpus.select(split)[:most]

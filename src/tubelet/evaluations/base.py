@@ -39,7 +39,7 @@ class Context:
     batch: int = 16
     labels: Mapping[str, str] | None = None  # video id -> label, in place of the table's
     limit: int | None = None  # at most so many videos of a split (a keyed choice), for a glance while training
-    progress: Progress = silent  # told how many clips of how many are read
+    progress: Progress = silent  # called with how many clips of how many are read
     computed: dict[str, Features] = field(default_factory=dict, compare=False, repr=False)
 
     def features(self, split: str) -> Features:
@@ -91,7 +91,7 @@ class Evaluation:
     reads_features: ClassVar[bool] = False  # of both splits and their labels
     reads_tokens: ClassVar[bool] = False  # of the encoder alone: a baseline, which has no task, has them too
 
-    compares_text: ClassVar[bool] = False  # with clips: then captions that the encoder was told are answers
+    compares_text: ClassVar[bool] = False  # with clips: then captions that the encoder was trained with are answers
 
     def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
         """`CorpusError` where the tables alone say that this cannot be measured, before a video is read."""

@@ -1,4 +1,4 @@
-"""What a trained encoder is shown beside: itself before training, and no encoder at all."""
+"""What a trained encoder is compared with: itself before training, and no encoder at all."""
 
 from collections.abc import Iterable
 from dataclasses import replace

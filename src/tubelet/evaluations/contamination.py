@@ -1,7 +1,7 @@
 """Which clips that are measured on were trained on, and whether captions say what a probe asks.
 
 Clips are known by content: what an encoder, its aligner, a classifier or a run that they began with was trained on
-stands in its record (`tubelet.evaluations.trained_on`). Start reading at `Contamination`.
+is in its record (`tubelet.evaluations.trained_on`). Start reading at `Contamination`.
 """
 
 import re
@@ -31,7 +31,7 @@ class SplitContamination:
     alike: Mapping[str, Trained]  # id -> what it looks like, of the others
 
     def warnings(self) -> list[str]:
-        """What a reader must know beside the number, with the names of the first."""
+        """What a reader must know with the number, with the names of the first."""
         lines = []
         for who, ids in by_training(self.same).items():
             lines.append(
@@ -56,7 +56,7 @@ class SplitContamination:
 
 @dataclass(frozen=True)
 class Contamination:
-    """What stands between a number and its meaning."""
+    """What makes a number mean less than it says."""
 
     corpus: Corpus
     trained_on: TrainedOn  # by the encoder, its aligner, its classifier, and the runs that it began with
@@ -116,7 +116,7 @@ class Contamination:
         return self.trained_on.lookalikes(looks_of_videos(self.corpus, videos))
 
     def raise_if_trained_on(self, split: str, allowed: bool, compares_text: bool = False) -> None:
-        """The door for a split of which the answers were trained on: by an aligner or a classifier, always; by an
+        """Raises for a split of which the answers were trained on: by an aligner or a classifier, always; by an
         encoder that was trained with the captions, where texts are compared with clips."""
 
         def knows(clip: Trained) -> bool:

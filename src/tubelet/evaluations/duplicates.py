@@ -24,7 +24,7 @@ from tubelet.wording import plural
 CORRELATION = 0.97  # of grey values at 8x8, at least
 DIFFERENCE = 4.0  # of colours at 16x16, of 255, at most
 FLAT = 2.0  # deviation of the grey values below which a frame shows nothing
-NEAREST = 3  # candidates of every frame that are looked at closely
+NEAREST = 3  # candidates of every frame that are compared in full
 CHUNK = 1024
 
 
@@ -55,7 +55,7 @@ class Shared:
         }
 
     def warnings(self, used: int) -> list[str]:
-        """What a reader must know beside the number."""
+        """What a reader must know with the number."""
         found = []
         if self.files:
             test, train = self.files[0]

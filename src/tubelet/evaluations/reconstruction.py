@@ -5,7 +5,7 @@ video's id alone: the same clips and the same masks at every step, for every see
 (a learned masker's masks are those of its weights, a schedule's those of its end).
 Loss is the mean squared error over exactly the tubelets that are predicted, in normalised pixels. Means are over clips,
 and `r2` is 1 - loss / `mean_prediction_loss` of those means, where the latter is what predicting 0 costs. What copying
-the nearest visible tubelet costs is a property of the masks, not of the encoder: it stands among the references.
+the nearest visible tubelet costs is a property of the masks, not of the encoder: it is among the references.
 A clip that cannot be read is named and counted; nothing takes its place.
 """
 

@@ -31,7 +31,7 @@ def quiet(line: str) -> None:
 
 
 def looks_of_videos(corpus: Corpus, videos: Sequence[Video], tell: Tell = quiet) -> dict[str, Looks]:
-    """By id; videos that cannot be read are left out. `tell` is told where that takes time."""
+    """By id; videos that cannot be read are left out. `tell` is called where that takes time."""
     root = corpus_cache(corpus)
     store = Store(root, VIEW, "looks")
     found = {video.id: row for video in videos if (row := store.find(video)) is not None}

@@ -78,7 +78,7 @@ class TrainedOn:
 
     @classmethod
     def read(cls, path: Path) -> "TrainedOn | None":
-        """What stands in this file; None where there is none."""
+        """The content of this file; None where there is none."""
         if not path.exists():
             return None
         try:
@@ -161,7 +161,7 @@ def roles(found: Iterable[Trained]) -> str:
 
 
 def video_of(name: str, path: str | Path, start: float, end: float | None) -> Video:
-    """A file that stands in no corpus."""
+    """A file that is in no corpus."""
     last = float("inf") if end is None else end
     return Video(0, name, Path(path), start, last, 0.0, 0.0, 0, 0, 0, "", None, "", name, "ok", "")
 

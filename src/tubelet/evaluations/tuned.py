@@ -106,7 +106,7 @@ class FineTuned(Evaluation):
 
 
 def with_test(training: Result, measured: Result) -> Result:
-    """What was decided before test was looked at, and what test says."""
+    """What was decided before test was measured, and the result on test."""
     return replace(
         training,
         metrics={**training.metrics, **measured.metrics},

@@ -52,19 +52,19 @@ def below(result: Result) -> Iterator[str]:
             continue
         who = max(others, key=lambda other: others[other].value)
         level = others[who]
-        told = f"{measure.replace('_', ' ')}{f' ({pool})' if pool else ''} {percent(own.value)}"
+        figure = f"{measure.replace('_', ' ')}{f' ({pool})' if pool else ''} {percent(own.value)}"
         apart = excludes(own.interval, level.value) and excludes(level.interval, own.value)
         if own.value > level.value and apart:
             continue
         if own.value < level.value and apart:
             yield (
-                f"{told} is {100 * (level.value - own.value):.1f} points below {who} ({percent(level.value)}): this "
+                f"{figure} is {100 * (level.value - own.value):.1f} points below {who} ({percent(level.value)}): this "
                 f"run learned nothing that {name} finds"
             )
         else:
             bounds = "" if own.interval is None else f" [{percent(own.interval[0])}, {percent(own.interval[1])}]"
             yield (
-                f"{told}{bounds} does not differ significantly from {who} ({percent(level.value)}): this does not "
+                f"{figure}{bounds} does not differ significantly from {who} ({percent(level.value)}): this does not "
                 "show that the run learned anything"
             )
 
@@ -72,8 +72,8 @@ def below(result: Result) -> Iterator[str]:
 def floor(metric: str, own: Metric, result: Result) -> dict[str, Metric]:
     """What needs no training, by how a sentence calls it."""
     found = {
-        told: result.baselines[name].metrics[metric]
-        for name, told in BASELINES.items()
+        title: result.baselines[name].metrics[metric]
+        for name, title in BASELINES.items()
         if name in result.baselines and metric in result.baselines[name].metrics
     }
     if own.chance is not None:

@@ -249,7 +249,7 @@ def existing(out: Path, about: Mapping[str, Any]) -> list[VideoRow]:
 
 
 def keep_old(out: Path, old: Sequence[VideoRow], rows: Sequence[VideoRow], writer: Writer) -> None:
-    """Puts the numbers of the rows that stay beside those that are made now."""
+    """Adds the numbers of the rows that stay to those that are made now."""
     wanted = {row.index for row in rows}
     before = iter(old)
     with pq.ParquetFile(out) as table:

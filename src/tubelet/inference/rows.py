@@ -15,7 +15,7 @@ from tubelet.video.content import state_or_none
 
 @dataclass(frozen=True)
 class VideoRow:
-    """What a table says of a video, beside what was measured: which it is, or why there is nothing."""
+    """What a table says of a video, apart from what was measured: which it is, or why there is nothing."""
 
     id: str
     path: str  # absolute
@@ -82,7 +82,7 @@ class Sources:
 
     def videos(self) -> list[tuple[VideoRow, Video | None]]:
         """The rows in the order of the sources, each with what a corpus knows of it; each file in the order of its
-        table or name. No id stands for two files."""
+        table or name. No id names two files."""
         found: list[tuple[VideoRow, Video | None]] = []
         for _, items in self.corpora_and_files:
             for item in items:

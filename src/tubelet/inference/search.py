@@ -143,7 +143,7 @@ def search(
 
 
 def aligner_of(corpus: Corpus) -> Any | None:
-    """The aligner that lies beside a corpus."""
+    """The aligner in the folder of a corpus."""
     there = (corpus.folder / "aligner" / "aligner.json").is_file()
     return open_aligner(corpus.folder / "aligner") if there else None
 

@@ -69,7 +69,7 @@ class Series:
         self.numbers = [Numbers(batch) for batch in self.batches]
 
     def verify(self, shard: int, row: int) -> None:
-        """`CorpusError` where the numbers of a row are not those that were written; each row is looked at once."""
+        """`CorpusError` where the numbers of a row are not those that were written; each row is checked once."""
         if not self.numbers[shard].fit(row):
             name = self.batches[shard].column("video" if "video" in self.batches[shard].schema.names else "key")[row]
             raise CorpusError(f"{self.paths[shard]} is damaged in the row of {name}: {REMEDY}")
@@ -100,7 +100,7 @@ class Series:
 
 
 class Writer:
-    """Adds rows to a series. What is added stands on disk after `flush`, and at the end of the `with` block."""
+    """Adds rows to a series. What is added is on disk after `flush`, and at the end of the `with` block."""
 
     def __init__(self, folder: Path, about: Mapping[str, Any], schema: pa.Schema, verify_rows: bool = True) -> None:
         """Rows that are there and damaged are made again; `verify_rows` looks for such in lists of numbers too."""

@@ -52,7 +52,7 @@ def train_batches(
 
     Step s takes the positions s * batch * world and following of an endless row of epochs, each a permutation of the
     split (or of `videos`), every video `augment.repeats` times in a row; no clip is dropped at an epoch's end.
-    Labels count in `classes`, those of the table where not given; `streams` are read beside each clip. `CorpusError`
+    Labels count in `classes`, those of the table where not given; `streams` are read with each clip. `CorpusError`
     now, before the first step, where anything is missing.
     """
     videos = data.select(corpus) if videos is None else videos

@@ -35,7 +35,7 @@ OF_CAPTIONS = ("text",)  # maps that belong to a caption, not to the video alone
 
 @dataclass(frozen=True)
 class StreamReader:
-    """What of a stream is read beside each clip."""
+    """What of a stream is read with each clip."""
 
     clip: Clip
     pairing: Pairing
@@ -206,7 +206,7 @@ class ClipReader:
         return found
 
     def batch(self, wanted: Sequence[Sequence[PieceRequest]]) -> Batch:
-        """Of the videos of which all pieces can be read, with the names of the others. Clips stand in order of view."""
+        """Of the videos of which all pieces can be read, with the names of the others. Clips are in order of view."""
         samples: list[Sample] = []
         failed: list[str] = []
         for pieces in wanted:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tubelet.types import Batch, Budget, Clip, Loss, Mask, floor_share
 
-TOKENS = "tokens"  # stands in `needs` for what the model supplies: the patch embeddings of every tubelet
+TOKENS = "tokens"  # in `needs`: what the model supplies: the patch embeddings of every tubelet
 
 
 @chz.chz

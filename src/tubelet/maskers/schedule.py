@@ -2,7 +2,7 @@
 
 `first` and `last` are the same masker with other numbers: a ratio, a temperature, the weights of a blend. Each number
 moves from one to the other with the share of the steps that is done. Invariant: the mask is a function of the step, so
-a resumed run goes on with it and all clips of a step hide equally many; at the start it is `first`, at the end `last`.
+a resumed run continues it and all clips of a step hide equally many; at the start it is `first`, at the end `last`.
 """
 
 import math

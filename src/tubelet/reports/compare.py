@@ -1,4 +1,4 @@
-"""Runs beside each other: the mean and the spread over seeds of every method, and differences paired by seed.
+"""Runs side by side: the mean and the spread over seeds of every method, and differences paired by seed.
 
 Runs that differ in nothing but their seed are one method. The spread is the standard deviation over seeds. A difference
 is significant where the 95 % interval of the paired t-test, seed by seed, excludes 0. What makes a comparison unfair

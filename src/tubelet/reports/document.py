@@ -45,7 +45,7 @@ def policy(style: str) -> str:
 
 
 def is_another(path: Path, generator: str) -> bool:
-    """Whether a file stands there that this command did not write, so that it must not be replaced."""
+    """Whether a file that this command did not write is there, so that it must not be replaced."""
     return path.exists() and mark(generator) not in path.read_text(encoding="utf-8", errors="replace")[:1000]
 
 

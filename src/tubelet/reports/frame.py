@@ -15,7 +15,7 @@ COLUMNS = (
 
 
 def frame(records: Iterable[RunRecord]) -> "pd.DataFrame":
-    """A row a metric of every entry of every run, and of every baseline (whose name stands in `baseline`)."""
+    """A row a metric of every entry of every run, and of every baseline (whose name is in `baseline`)."""
     import pandas as pd
 
     rows = [

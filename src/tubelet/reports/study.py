@@ -285,7 +285,7 @@ def cell(text: str) -> str:
 
 
 def check_pages(name: str, stem: Path) -> tuple[Path, Path]:
-    """Where the pages of the study of this name go; an error where something else stands there."""
+    """Where the pages of the study of this name go; an error where something else is there."""
     page, beside = stem.with_suffix(".html"), stem.with_suffix(".md")
     if is_another(page, GENERATOR):
         raise RunError(f"{page} exists and is no page of a study; choose another --out")

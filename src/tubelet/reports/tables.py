@@ -257,7 +257,7 @@ def reference_rows(results: Sequence[Result]) -> list[TableRow]:
 
 
 def count_rows(results: Sequence[Result]) -> list[TableRow]:
-    """How many clips of which split stand behind the numbers."""
+    """How many clips of which split the numbers are of."""
     counts = [{name: part for name, part in result.counts.items() if used(part)} for result in results]
     splits = dict.fromkeys(name for count in counts for name in count)
     return [TableRow(f"clips of {name}", [Cell(counted(count.get(name, {}))) for count in counts]) for name in splits]
@@ -347,8 +347,8 @@ class Recipes:
 def recipe_tables(runs: Sequence[RunRecord]) -> Recipes:
     names = list(dict.fromkeys(name for run in runs for name in run.values))
     whole = {name: [short(run.values[name]) if name in run.values else "—" for run in runs] for name in names}
-    told = {str(name) for run in runs for name in run.recipe.get("changed") or ()}
-    changed = [name for name in names if name in told or len(set(whole[name])) > 1]
+    recorded = {str(name) for run in runs for name in run.recipe.get("changed") or ()}
+    changed = [name for name in names if name in recorded or len(set(whole[name])) > 1]
     return Recipes(
         facts=facts(runs),
         changed=[TableRow(name, [Cell(text) for text in whole[name]]) for name in changed],

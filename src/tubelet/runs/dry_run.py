@@ -103,7 +103,7 @@ def lines(
     clip, parameters = config.clip, sum(value.numel() for value in task.parameters())
     step = cost.step(config)
     left = steps * step
-    told = [
+    report = [
         f"clips: {len(videos)} to train on, {clip.frames}x{clip.size}x{clip.size}; {tokens}",
         f"model: {parameters / 1e6:.1f} million parameters, with heads and decoder; {cost.context.precision} on "
         f"{cost.context.device.type}",
@@ -118,12 +118,12 @@ def lines(
         every = corpus.select("all")
         first = decoding(every, short_side)
         left += first
-        told.append(
+        report.append(
             f"data.cache: {size(expected_bytes(every, short_side))} of decoded frames of {len(every)} videos in "
             f"{corpus.folder / 'frames'}, made once in {hours(first)}; what is there already is used"
         )
-    told.append(f"training takes {hours(left)} in one process here, and would end at {clock(left)}{measured}")
-    return told
+    report.append(f"training takes {hours(left)} in one process here, and would end at {clock(left)}{measured}")
+    return report
 
 
 @dataclass(frozen=True)

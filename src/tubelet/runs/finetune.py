@@ -1,7 +1,7 @@
 """From a pretrained run and labels to a classifier that is measured. Start reading at `finetune`.
 
 The same loop as in pretraining, once for every learning rate of the grid, each in a folder below the run's. Kept are
-the weights of the rate and the step that were best on the held-out part of train; test is looked at once, after that.
+the weights of the rate and the step that were best on the held-out part of train; test is measured once, after that.
 """
 
 import hashlib

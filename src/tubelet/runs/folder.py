@@ -298,7 +298,7 @@ def read_weights_of(run: Path | str) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class RunLock(Generic[C]):
-    """The right to write a folder, what stands in it, and how far that has come."""
+    """The lock on a run folder, with the run in it and how far that is trained."""
 
     run_config: RunConfig[C]
     begun: bool
@@ -322,7 +322,7 @@ def lock_run(folder: Path, run_config: RunConfig[C]) -> Iterator[RunLock[C]]:
             if not (folder / RECIPE).exists():
                 (folder / LOCK).unlink(missing_ok=True)
                 if created:
-                    with contextlib.suppress(OSError):  # what went wrong is told, not this
+                    with contextlib.suppress(OSError):  # the first error is reported, not this
                         folder.rmdir()
 
 

@@ -106,7 +106,7 @@ def resolve_teacher(config: Pretrain, folder: Path) -> tuple[Pretrain, Source | 
 
 
 def with_sizes(teacher: Frozen, sizes: Mapping[str, Any]) -> Frozen:
-    """What the config itself says stands."""
+    """Fields that the config sets keep their values."""
     return chz.replace(teacher, **{name: getattr(teacher, name) or size for name, size in sizes.items()})
 
 
@@ -122,13 +122,13 @@ def load_teacher(task: Pretraining, found: Source) -> list[str]:
 
 
 def grid(trained: Vit | Decoder, on: Clip, clip: Clip) -> Grid | None:
-    """The grid whose table goes on serving; None where it is this clip's own."""
+    """The grid whose table is interpolated; None where it is this clip's own."""
     used = trained.positions_of or on.grid
     return None if used == clip.grid else used
 
 
 def with_positions(config: Pretrain, encoder: Grid | None, decoder: Grid | None) -> Pretrain:
-    """What the config itself says of positions stands."""
+    """Position fields that the config sets keep their values."""
     made: dict[str, Any] = {}
     if config.encoder.positions_of is None:
         made["encoder"] = chz.replace(config.encoder, positions_of=encoder)

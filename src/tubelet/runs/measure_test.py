@@ -90,7 +90,7 @@ def best_weights(folder: Path, step: int) -> dict[str, Tensor]:
 def result_of(
     candidate: Candidate, division: Division, contamination: Contamination, chosen: Chosen, step: int
 ) -> Result:
-    """What was decided, before test is looked at; `division` is that of the selection."""
+    """What was decided before test is measured; `division` is that of the selection."""
     config = candidate.config
     known = contamination.of_split("test")
     fit, select = (outline(part, division.classes) for part in (division.fit, division.select))

@@ -57,7 +57,7 @@ def begin_tuning(
     allow_changed: bool,
     tell: Tell,
 ) -> TrainedOn:
-    """The same of fine-tuning, which is told labels; `init` is the run that it begins with, None: fresh weights."""
+    """The same of fine-tuning, which is given labels; `init` is the run that it begins with, None: fresh weights."""
     own = tuple(clip for part, videos in parts.items() for clip in clips_of(corpus, videos, CLASSIFIER, "labels", part))
     before = TrainedOn.read(folder / FILE) if begun else None
     if before is not None:
@@ -166,7 +166,7 @@ def text_series(config: Pretrain, corpus: Corpus) -> dict[Path, str]:
 
 
 def of_series(series: Path, identity: str, corpus: Corpus) -> TrainedOn:
-    """What stands beside the series, else beside the corpus's own aligner, if that is the model."""
+    """The record kept with the series, else with the corpus's own aligner, if that is the model."""
     if (record := TrainedOn.read(series / FILE)) is not None:
         return record
     return of_aligner_in(corpus.folder / "aligner", identity, corpus)

@@ -46,7 +46,7 @@ class Run:
         self.folder = Path(folder)
 
     def __fspath__(self) -> str:
-        """A run stands wherever the path of its folder does."""
+        """A run is accepted wherever a path of its folder is."""
         return str(self.folder)
 
     @property

@@ -20,7 +20,7 @@ from tubelet.stores.frame_cache import expected_bytes
 from tubelet.types import Clip
 
 Tell = Callable[[str], None]
-"""Told what a reader of the command line is told, line by line."""
+"""Called with each line that the command line prints."""
 
 
 def quiet(line: str) -> None:
@@ -29,7 +29,7 @@ def quiet(line: str) -> None:
 
 @dataclass(frozen=True)
 class Session:
-    """This process among the ranks of a run. The first of them alone tells."""
+    """This process among the ranks of a run. Only the first of them prints."""
 
     context: DistributedContext
     tell: Tell

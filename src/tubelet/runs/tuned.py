@@ -64,7 +64,7 @@ def tuned_inputs(model: Classifier, division: Division, context: DistributedCont
 
 
 def measured_anew(run: Path, measured: Result) -> Result:
-    """With what the fine-tuning decided before test was looked at, as it stands in the run's results."""
+    """With what the fine-tuning decided before test was measured, from the run's results."""
     before = read_results(run).get(FineTuned.name)
     if before is None:
         return measured

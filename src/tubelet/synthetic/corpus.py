@@ -1,6 +1,6 @@
 """`synth-1` as a corpus folder: real H.264 files, the two tables, and the truth of every clip.
 
-`videos/ID.mp4` and `truth/ID.npz` are written clip by clip, so an interrupted call goes on where it stopped;
+`videos/ID.mp4` and `truth/ID.npz` are written clip by clip, so an interrupted call resumes where it stopped;
 `truth/clips.parquet` says in words what each clip shows; the tables come last. `synth.json` marks the folder as ours.
 """
 

@@ -120,7 +120,7 @@ class Reader:
             stamps.append(stamp)
             made.append(look(frame))
         reached = int(np.searchsorted(self._stamps, stamps[-1])) if stamps else -1
-        if inside[-1] > reached + 2:  # a place or two without a frame of its own is a packet that shows nothing
+        if inside[-1] > reached + 2:  # a timestamp or two without a frame of its own is a packet that shows nothing
             raise self._undecodable(reached + 1)
         return made, self._seconds(np.array(stamps, dtype=np.int64))
 
@@ -234,7 +234,7 @@ class Reader:
             if position == len(stamps):
                 return True
             before, last = frame, stamp
-        # The decoder has ended. A place or two without a frame of its own is a packet that shows nothing.
+        # The decoder has ended. A timestamp or two without a frame of its own is a packet that shows nothing.
         reached = int(np.searchsorted(self._stamps, last))
         for index in wanted[position:].tolist():
             if before is None or index > reached + 2:

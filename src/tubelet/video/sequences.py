@@ -73,8 +73,8 @@ def frames_of(path: Path) -> Frames:
         raise Undecodable("missing", f"no file is named like {path.name}")
     kinds = Counter(kind_of(name) for name in names)
     if len(kinds) > 1:
-        told = ", ".join(f"{count} like {kind}" for kind, count in kinds.most_common(NAMED))
-        raise Undecodable("unreadable", f"the folder's pictures are not named alike ({told}); name one of these")
+        examples = ", ".join(f"{count} like {kind}" for kind, count in kinds.most_common(NAMED))
+        raise Undecodable("unreadable", f"the folder's pictures are not named alike ({examples}); name one of these")
     numbers = sorted((number_of(name), name) for name in names)
     steps = [late - early for (early, _), (late, _) in pairwise(numbers)]
     if 0 in steps:

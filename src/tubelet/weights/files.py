@@ -1,4 +1,4 @@
-"""Tensors out of a file, a folder of transformers or the hub, without running anything that stands in it.
+"""Tensors out of a file, a folder of transformers or the hub, without running anything in it.
 
 Pickles are read with `weights_only`; of classes, `argparse.Namespace` alone is let in, which official VideoMAE files
 hold beside their weights, and it is thrown away.
@@ -28,7 +28,7 @@ KEYS = ("module", "model", "state_dict", "model_state_dict")  # under which chec
 
 @dataclass(frozen=True)
 class Found:
-    """Tensors under the names they have in the file, and the texts beside it."""
+    """Tensors under the names they have in the file, and the configs next to it."""
 
     tensors: Mapping[str, Tensor]
     origin: str  # the file, for errors
@@ -38,7 +38,7 @@ class Found:
 
 
 def find_weights(source: str | Path) -> Found:
-    """What stands in this file, in this folder, or on the hub under this name (`owner/name`)."""
+    """The content of this file, of this folder, or of the hub under this name (`owner/name`)."""
     path = Path(source).expanduser()
     if not path.exists():
         path = from_hub(str(source))
@@ -123,7 +123,7 @@ def unpickled(path: Path) -> Any:
 
 
 def unwrapped(content: Any, path: Path) -> tuple[dict[str, Tensor], str]:
-    """The one mapping from names to tensors in a checkpoint, whatever else stands beside it."""
+    """The one mapping from names to tensors in a checkpoint, whatever else is in it."""
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__} and no weights by name")
     for key, inner in ((key, content.get(key)) for key in KEYS):

@@ -183,8 +183,8 @@ def encoder_of(tensors: Mapping[str, Tensor], config: Mapping[str, Any], origin:
     width, depth = tensors[EMBED].shape[0], count_blocks(tensors, "encoder.blocks")
     said = config.get("num_hidden_layers", depth), config.get("hidden_size", width)
     if said != (depth, width):
-        there, told = (f"depth {size[0]} and width {size[1]}" for size in ((depth, width), said))
-        raise WeightsError(f"{origin} holds an encoder of {there}, and config.json says {told}")
+        there, stated = (f"depth {size[0]} and width {size[1]}" for size in ((depth, width), said))
+        raise WeightsError(f"{origin} holds an encoder of {there}, and config.json says {stated}")
     return Vit(
         width=width,
         depth=depth,

@@ -1,4 +1,4 @@
-"""When and where a stream is read, beside the clip. A frozen config that does the work itself and decodes nothing."""
+"""When and where a stream is read, with the clip. A frozen config that does the work itself and decodes nothing."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from tubelet.video.sampling import Sampling
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was drawn for the clip, of which a stream is read beside it."""
+    """What was drawn for the clip with which a stream is read."""
 
     timestamps: Float64[np.ndarray, "all"]  # of what can be read, seconds
     times: Float64[np.ndarray, "t"]  # of the clip's own frames
