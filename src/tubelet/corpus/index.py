@@ -111,15 +111,7 @@ def index(
     same_reading(reading, old)
     before = old.videos if old else []
 
-    def listed(known: Sequence[Video]) -> Listing:
-        if old and not sources:
-            return Listing()
-        if not sources:
-            raise CorpusError(f"{out} is no corpus yet; say which videos: `tubelet index SOURCE --out {out}`")
-        if dataset is not None:
-            return list_dataset(dataset, sources, videos or ".", leave_out=out)
-        return list_sources(sources, leave_out=out, taken={file_id(video): video.path for video in known})
-
+    listed = partial(list_all, out, old, sources, dataset, videos)
     listing = listed(before)
     positions = [*sources, *(old.about.get("sources", []) if old else []), *([videos] if videos else [])]
     again = recheck(
@@ -132,11 +124,7 @@ def index(
     unknown = unknown_entries(listing.entries, known)
     listed_paths = {entry.path for entry in unknown}
     entries = [*unknown, *(entry for entry in again.look if entry.path not in listed_paths)]
-    there = [video for video in known if video.status != MISSING]
-    names = Names(
-        [name for e in listing.entries for name in ((e.video, e.path), (e.id, None))]
-        + [name for v in there for name in ((file_id(v), v.path), (v.id, None))]
-    )
+    names = names_of(listing, known)
     given, texts = annotations(listing, names, labels, captions, sources if labels_from_folders else (), strict)
     for video, own in listing.captions.items():
         texts.setdefault(video, []).extend(own)
@@ -153,11 +141,7 @@ def index(
     listing.remarks += remarks
     listing.remarks += numbers_hint([row["label"] for row in rows if row["label"]])
     give_splits(rows, listing.remarks)
-    if alike := same_files(rows):
-        listing.remarks.append(
-            f"leak: {plural(len(alike), 'file')} in val or test byte for byte as in another split "
-            f"(first: {alike[0][0]}, as {alike[0][1]}); leave one of them out"
-        )
+    listing.remarks += leaks(rows)
     kept = [vars_of(caption) for caption in old.captions] if old else []
     corpus = write_corpus(
         out,
@@ -181,6 +165,43 @@ def index(
         seconds=sum((look.seconds for look in looked.values()), 0.0),
         done=done,
     )
+
+
+def list_all(
+    out: Path,
+    old: Corpus | None,
+    sources: Sequence[str | Path],
+    dataset: Dataset | None,
+    videos: str | Path | None,
+    known: Sequence[Video],
+) -> Listing:
+    """The entries of the sources, or of a data set's files; none where an update has no source."""
+    if old and not sources:
+        return Listing()
+    if not sources:
+        raise CorpusError(f"{out} is no corpus yet; say which videos: `tubelet index SOURCE --out {out}`")
+    if dataset is not None:
+        return list_dataset(dataset, sources, videos or ".", leave_out=out)
+    return list_sources(sources, leave_out=out, taken={file_id(video): video.path for video in known})
+
+
+def names_of(listing: Listing, known: Sequence[Video]) -> Names:
+    """What tables may call the videos that are listed, and those of the corpus whose files are there."""
+    there = [video for video in known if video.status != MISSING]
+    return Names(
+        [name for e in listing.entries for name in ((e.video, e.path), (e.id, None))]
+        + [name for v in there for name in ((file_id(v), v.path), (v.id, None))]
+    )
+
+
+def leaks(rows: Sequence[Row]) -> list[str]:
+    """A remark where a file of val or test is in another split too."""
+    if not (alike := same_files(rows)):
+        return []
+    return [
+        f"leak: {plural(len(alike), 'file')} in val or test byte for byte as in another split "
+        f"(first: {alike[0][0]}, as {alike[0][1]}); leave one of them out"
+    ]
 
 
 def home(path: str | Path) -> str | Path:

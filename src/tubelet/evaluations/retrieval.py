@@ -124,19 +124,7 @@ class Retrieval(Evaluation):
                 f"text and video are not measured: split {self.split} holds one video with captions, and there is no "
                 "other to tell it from; give a split column when indexing, or take all with retrieval.split=all"
             )
-        embeddings = context.texts.embeddings(context.corpus)
-        if missing := embeddings.missing([caption for some in captions for caption in some]):
-            raise CorpusError(
-                f"captions of {len(missing)} of {len(features)} videos have no embedding (first: {missing[0]}); "
-                f"make them with `tubelet saliency {context.corpus.folder} Text`"
-            )
-        vectors = torch.from_numpy(np.stack([embeddings.of_text(name) for name in texts]))
-        expected = head.text_width
-        if embeddings.width != expected:
-            raise CorpusError(
-                f"the caption embeddings of {context.corpus.folder} are {embeddings.width} wide and the contrast head "
-                f"expects {expected}; make them with the model that the run was trained with"
-            )
+        vectors = embedded(context, captions, texts, head.text_width)
         device = next(head.parameters()).device
         with torch.inference_mode():
             video = head.embed_video(features.mean[:, None].to(device)).cpu()
@@ -196,6 +184,24 @@ class Retrieval(Evaluation):
 
 class NotMeasured(Exception):
     """Why one half of the evaluation has nothing to measure."""
+
+
+def embedded(
+    context: Context, captions: Sequence[Sequence[Caption]], texts: Sequence[str], expected: int
+) -> Float[Tensor, "c e"]:
+    """The embeddings of these texts; `CorpusError` where one is missing, or they are not of the width expected."""
+    embeddings = context.texts.embeddings(context.corpus)
+    if missing := embeddings.missing([caption for some in captions for caption in some]):
+        raise CorpusError(
+            f"captions of {len(missing)} of {len(captions)} videos have no embedding (first: {missing[0]}); "
+            f"make them with `tubelet saliency {context.corpus.folder} Text`"
+        )
+    if embeddings.width != expected:
+        raise CorpusError(
+            f"the caption embeddings of {context.corpus.folder} are {embeddings.width} wide and the contrast head "
+            f"expects {expected}; make them with the model that the run was trained with"
+        )
+    return torch.from_numpy(np.stack([embeddings.of_text(name) for name in texts]))
 
 
 def merge_mappings(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

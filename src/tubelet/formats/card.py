@@ -84,7 +84,14 @@ def write_card(
         "## How to load",
         "",
     ]
-    clip, width = plan.config.clip, plan.config.encoder.width
+    lines += loading(folder, opened, differences, layout, text)
+    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def loading(folder: Path, opened: Opened, differences: Mapping[str, float], layout: str, text: bool) -> list[str]:
+    """How to load each target, and what a clip is."""
+    clip, width = opened.plan.config.clip, opened.plan.config.encoder.width
+    lines: list[str] = []
     sizes = {"frames": clip.frames, "size": clip.size, "width": width, "tokens": clip.num_tubelets, "layout": layout}
     for target, difference in differences.items():
         if target not in LOAD:
@@ -105,13 +112,13 @@ def write_card(
         if (folder / "search.py").exists():
             lines += ['`python search.py "a red square" features.npz` ranks videos with NumPy and ONNX Runtime alone.']
         lines += [""]
-    sampling = plan.config.data.sampling
+    sampling = opened.plan.config.data.sampling
     apart = f"{sampling.frames_apart} source frames" if sampling.step_ms is None else f"{sampling.step_ms:g} ms"
-    lines += [
+    return [
+        *lines,
         f"Clips: {clip.frames} frames {apart} apart, the middle square, {clip.size} x {clip.size} pixels, RGB.",
         "",
     ]
-    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def summary_lines(plan: AnyRunConfig, origin: Mapping[str, Any]) -> list[str]:
