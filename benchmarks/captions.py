@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from tubelet.captioning import Blip2
-from tubelet.captioning.looking import Job, look
+from tubelet.captioning.looking import FramesJob, key_frames
 from tubelet.captioning.pretrained import Describer
 from tubelet.corpus.table import Corpus, Video
 from tubelet.video.decoding import open_video
@@ -61,7 +61,7 @@ def decode(video: Video) -> int:
 
 
 def looked(video: Video) -> np.ndarray:
-    return look(Job(video.path, video.start, video.end, 3))[0]
+    return key_frames(FramesJob(video.path, video.start, video.end, 3))[0]
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support import mutated
 from tubelet.aligners.clip import ClipAligner
 from tubelet.corpus.index import index
-from tubelet.corpus.look import Job, examine
+from tubelet.corpus.look import InspectionJob, examine
 from tubelet.corpus.table import Corpus, Video
 from tubelet.jobs.runner import Limits, Running, Work, run_job
 from tubelet.saliency_maps.base import task_of
@@ -53,7 +53,9 @@ def decode_rgb(video: Video) -> int:
 
 
 def index_job(video: Video) -> int:
-    return sum(row["frames"] for some in examine(Job(video.path, ((None, None),), None)).pieces for row in some)
+    return sum(
+        row["frames"] for some in examine(InspectionJob(video.path, ((None, None),), None)).pieces for row in some
+    )
 
 
 def motion_job(video: Video) -> int:
@@ -74,8 +76,8 @@ def text_job(aligner: ClipAligner, layers: int) -> Callable[[Video], int]:
 def caption_job(folder: Path) -> Callable[[Video], int]:
     from support import tiny_captioners
     from tubelet.captioning.looking import Blip2, described
-    from tubelet.captioning.looking import Job as Frames
-    from tubelet.captioning.looking import look as key_frames
+    from tubelet.captioning.looking import FramesJob as Frames
+    from tubelet.captioning.looking import key_frames as key_frames
     from tubelet.captioning.pretrained import Describer
 
     how = Blip2(model=str(tiny_captioners.blip2(folder)))

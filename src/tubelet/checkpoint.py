@@ -57,7 +57,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], int]:
         raise WeightsError(f"there is no checkpoint at {path}; train first, with `tubelet pretrain`") from error
     except (Damaged, OSError) as error:
         raise WeightsError(f"{path} cannot be read as a checkpoint ({error}); restore the file") from error
-    return tensors, step_of(metadata, path)
+    return tensors, parse_step(metadata, path)
 
 
 def checkpoint_step(path: Path) -> int:
@@ -68,10 +68,10 @@ def checkpoint_step(path: Path) -> int:
         metadata = read_safetensors_metadata(path)
     except (Damaged, OSError) as error:
         raise WeightsError(f"{path} cannot be read as a checkpoint ({error}); restore the file") from error
-    return step_of(metadata, path)
+    return parse_step(metadata, path)
 
 
-def step_of(metadata: Mapping[str, str], path: Path) -> int:
+def parse_step(metadata: Mapping[str, str], path: Path) -> int:
     if "step" not in metadata:
         raise WeightsError(f"{path} holds weights but no step; it is no checkpoint that `tubelet pretrain` wrote")
     if not STEP.fullmatch(metadata["step"]):

@@ -192,7 +192,7 @@ class Answer(TypedDict):
     right: bool | None  # None: nobody knows
 
 
-class Example(TypedDict):
+class QueryExample(TypedDict):
     """A query with its first answers."""
 
     query: str

@@ -9,7 +9,7 @@ import pytest
 
 from support import official
 from tubelet.captioning import Captioning, Descriptions, Files, Templates, caption
-from tubelet.captioning.files import Said, read_captions
+from tubelet.captioning.files import Said, read_caption_file
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import CorpusError
 from tubelet.evaluations.contamination import share_that_names_the_label
@@ -46,7 +46,7 @@ def test_every_format_says_the_same(name: str, corpus: Corpus, tmp_path: Path) -
 def test_the_formats_of_data_sets_are_told_by_their_columns(tmp_path: Path) -> None:
     for name, text in {**official.MSVD, **official.MSVD_TABLE, **official.WEBVID, **official.MSRVTT}.items():
         (tmp_path / name).write_text(text)
-    found = {name: [(said.name, said.text, said.source) for said in read_captions(tmp_path / name)] for name in (
+    found = {name: [(said.name, said.text, said.source) for said in read_caption_file(tmp_path / name)] for name in (
         "AllVideoDescriptions.txt", "video_corpus.csv", "results_2M_val.csv", "train_val_videodatainfo.json",
         "MSRVTT_JSFUSION_test.csv",
     )}  # fmt: skip
@@ -107,7 +107,7 @@ Far away.
 def test_subtitles_are_cut_to_the_segments_in_which_they_are_said(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / "subtitles" / "a").mkdir(parents=True)
     (tmp_path / "subtitles" / "a" / name).write_bytes(text.replace("\n", "\r\n").encode())
-    cues = list(read_captions(tmp_path / "subtitles"))
+    cues = list(read_caption_file(tmp_path / "subtitles"))
     assert cues == [
         Said("a/talk", "Hello there.", "subtitles", 0.0, 1.0),
         Said("a/talk", "General Kenobi & co.", "subtitles", 1.2, 2.6),
@@ -131,18 +131,18 @@ def test_lines_end_where_json_says_and_nothing_is_said_is_no_caption(tmp_path: P
         '{"video": "b", "captions": ["x", null], "time": 3}\n',
         encoding="utf-8",
     )
-    assert list(read_captions(tmp_path / "a.jsonl")) == [
+    assert list(read_caption_file(tmp_path / "a.jsonl")) == [
         Said("a", "one\u2028two\x85three", None, 62.0),
         Said("b", "x", None, 3.0),
     ]
     (tmp_path / "a.jsonl").write_text('{"video": "a", "text": "x", "time": "soon"}\n')
     with pytest.raises(CorpusError, match="'soon' is no time"):
-        list(read_captions(tmp_path / "a.jsonl"))
+        list(read_caption_file(tmp_path / "a.jsonl"))
 
 
 def test_subtitles_of_windows_are_read(tmp_path: Path) -> None:
     (tmp_path / "talk.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nGrüße\n", encoding="utf-16")
-    assert list(read_captions(tmp_path / "talk.srt")) == [Said("talk", "Grüße", "subtitles", 0.0, 1.0)]
+    assert list(read_caption_file(tmp_path / "talk.srt")) == [Said("talk", "Grüße", "subtitles", 0.0, 1.0)]
 
 
 def test_what_is_said_in_a_row_can_be_one_caption_also_of_named_segments(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_a_killed_driver_and_a_killed_worker_cost_what_they_were_at_and_nothing_
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     kept = len(list((corpus.folder / "captions").glob("*/shard-*.arrow")))
     assert kept == 2
-    monkeypatch.setattr(looking, "look", crashing.crash_once)
+    monkeypatch.setattr(looking, "key_frames", crashing.crash_once)
     done = caption(corpus, job)
     assert done.computed == 4 - kept, "what stood in a whole shard is not looked at again"
     assert set(done.failed) == {"clip 4"}, "the video that a killed worker was at is tried once more"
@@ -235,7 +235,10 @@ def test_drawn_words_follow_from_the_seed_and_the_video_alone(
         describer = Describer.load(how)
         videos = corpus.select("all")[:4]
         order = videos[::-1] if fields.get("batch") == 1 else videos
-        seen = [(video, looking.look(looking.Job(video.path, video.start, video.end, how.frames))) for video in order]
+        seen = [
+            (video, looking.key_frames(looking.FramesJob(video.path, video.start, video.end, how.frames)))
+            for video in order
+        ]
         found = {video.id: texts for video, texts, _ in described(seen, how, describer)}
         return [text for video in videos for text in found[video.id]]
 

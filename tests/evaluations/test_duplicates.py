@@ -9,7 +9,7 @@ import torch
 from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.evaluations import Context
 from tubelet.evaluations.baselines import MeanImage
-from tubelet.evaluations.duplicates import Shared, near_duplicates
+from tubelet.evaluations.duplicates import SharedClips, near_duplicates
 from tubelet.evaluations.features import Features
 from tubelet.video.writer import write_video
 
@@ -42,9 +42,9 @@ def corpus(tmp_path_factory) -> Corpus:
 
 
 @pytest.fixture(scope="module")
-def shared(corpus, clip, data) -> Shared:
+def shared(corpus, clip, data) -> SharedClips:
     context = Context(MeanImage(clip), corpus, clip, data)
-    return Shared.between(corpus, context.features("train"), context.features("test"))
+    return SharedClips.between(corpus, context.features("train"), context.features("test"))
 
 
 def test_the_same_file_the_same_group_and_frames_that_look_alike_are_found_and_nothing_else(shared):
@@ -67,7 +67,7 @@ def test_a_segment_of_a_file_that_train_holds_is_of_the_same_file(corpus, clip, 
             {**half, "id": "second", "start": 0.5, "end": 1.0, "split": "test"}]  # fmt: skip
     cut = write_corpus(tmp_path, "cut", rows)
     context = Context(MeanImage(clip), cut, clip, data)
-    assert Shared.between(cut, context.features("train"), context.features("test")).files == [("second", "first")]
+    assert SharedClips.between(cut, context.features("train"), context.features("test")).files == [("second", "first")]
 
 
 def test_clips_that_share_nothing_leave_no_mark():

@@ -8,7 +8,7 @@ from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations import Context, Propagation
 from tubelet.evaluations.baselines import MeanImage, RawPixels
-from tubelet.evaluations.propagation import MASKS, StepByStep, enlarge, overlap, propagate
+from tubelet.evaluations.propagation import MASKS, StepByStep, enlarge_masks, overlap, propagate
 from tubelet.loading.data import Data
 from tubelet.models.encoder import Vit
 from tubelet.synthetic.corpus import Size, write_synth
@@ -78,7 +78,7 @@ def test_overlap_is_intersection_over_union_and_two_empty_masks_agree():
     one[1] = True
     assert overlap(one, other) == pytest.approx((1 / 3 + 0 + 1) / 3)
     lower = torch.tensor([[[0.0, 0.0], [0.3, 0.3]]])  # nothing above one half, and still the lower half
-    assert torch.equal(enlarge(lower, one[0])[0], one[0].flip(0))
+    assert torch.equal(enlarge_masks(lower, one[0])[0], one[0].flip(0))
 
 
 def test_raw_tubelets_follow_a_subject_and_the_truth_is_the_ceiling(synth):

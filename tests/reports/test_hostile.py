@@ -211,7 +211,7 @@ def test_pictures_with_a_strangers_texts_are_drawn_and_no_text_runs_into_what_is
     frames = np.full((16, 32, 48, 3), 90, np.uint8)
     videos = [replace(video_of(text, "a.mp4", 0.0, 1.0), label=text, split=text) for text in PAYLOADS]
     seen = [
-        aligner.Decoded(video, video.id, video.id, list(frames[:6]), np.ones((2, 6, 4, 4), np.float32))
+        aligner.HeatedVideo(video, video.id, video.id, list(frames[:6]), np.ones((2, 6, 4, 4), np.float32))
         for video in videos
     ]
     contact_sheet.draw([row for one in seen for row in aligner.rows(one)], tmp_path / "aligner.png", gap=3)
@@ -223,7 +223,7 @@ def test_pictures_with_a_strangers_texts_are_drawn_and_no_text_runs_into_what_is
     hits.draw_hits("a", [hits.Hit(video, 0.5) for video in videos], tmp_path / "search.png")
     score = np.linspace(0, 1, 16 * 4 * 4, dtype=np.float32).reshape(16, 4, 4)
     examples = [maps.Example(text, text, frames, score, score, 0.5) for text in PAYLOADS[-3:]]
-    maps.write_sheet(maps.MapMeasures([], [], {}, examples, {}), tmp_path / "maps.png")
+    maps.write_map_sheet(maps.MapMeasures([], [], {}, examples, {}), tmp_path / "maps.png")
     captions = [Caption(0, text, text, text, None) for text in PAYLOADS]
     samples = list(zip(frames, videos, captions, strict=False))
     contact_sheet.draw(

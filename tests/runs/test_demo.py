@@ -5,7 +5,7 @@ import re
 from scipy import stats
 
 from tubelet import cli
-from tubelet.reports.demo import interval, spread
+from tubelet.reports.demo import interval, mean_text
 from tubelet.results import read_results
 
 
@@ -44,6 +44,6 @@ def test_an_interval_of_margins_is_the_paired_t_interval():
 
 
 def test_a_cell_shows_mean_and_spread_in_percent_and_nothing_where_nothing_was_measured():
-    assert spread([None, None]) == ""
-    assert spread([0.25]) == "25.0"
-    assert spread([0.2, 0.3]) == "25.0 ± 7.1"
+    assert mean_text([None, None]) == ""
+    assert mean_text([0.25]) == "25.0"
+    assert mean_text([0.2, 0.3]) == "25.0 ± 7.1"

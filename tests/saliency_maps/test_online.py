@@ -11,7 +11,7 @@ from tubelet.cli import main
 from tubelet.config import override
 from tubelet.corpus.captions import CaptionChoice
 from tubelet.corpus.table import Corpus
-from tubelet.diagnostics.online import compare
+from tubelet.diagnostics.online import compare_maps
 from tubelet.errors import RecipeError
 from tubelet.loading.augment import Augment
 from tubelet.loading.data import Data
@@ -54,11 +54,11 @@ def test_every_tubelet_gets_the_mean_cosine_of_the_patches_that_lie_in_it(corpus
 def test_the_cached_map_of_a_crop_is_nearly_the_map_of_the_cropped_frames(corpus: Corpus, colours) -> None:
     """Equal but for resampling, through crop, flip and time; and what is left of it with another caption's map."""
     fill_text(corpus, colours, rate=None)
-    found = compare(corpus, colours, CLIP, CROPPED, clips=12)
+    found = compare_maps(corpus, colours, CLIP, CROPPED, clips=12)
     assert len(found.correlation) >= 12
     assert np.median(found.correlation) > 0.95
     assert np.mean(found.iou) > 0.8 > found.chance
-    other = compare(corpus, Backwards(colours), CLIP, CROPPED, clips=12)
+    other = compare_maps(corpus, Backwards(colours), CLIP, CROPPED, clips=12)
     assert np.mean(other.correlation) < 0
 
 

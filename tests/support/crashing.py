@@ -3,11 +3,11 @@
 import os
 import signal
 
-from tubelet.captioning.looking import Frames, Job, Times
-from tubelet.captioning.looking import look as look_well
+from tubelet.captioning.looking import Frames, FramesJob, Times
+from tubelet.captioning.looking import key_frames as look_well
 
 
-def crash_once(job: Job) -> tuple[Frames, Times]:
+def crash_once(job: FramesJob) -> tuple[Frames, Times]:
     victim = job.path.parent / "victim"
     if not victim.exists():
         victim.touch()

@@ -13,7 +13,7 @@ from tubelet.cli import main
 from tubelet.corpus.table import write_corpus
 from tubelet.models.patches import position_table
 from tubelet.runs.folder import load_task, read_run_config
-from tubelet.runs.init import load_init_weights, resolve_init, source
+from tubelet.runs.init import init_source, load_init_weights, resolve_init
 from tubelet.video.writer import write_video
 
 RECIPE = '''
@@ -227,4 +227,4 @@ def test_a_run_that_began_with_foreign_weights_goes_on_without_them(recipe, mode
     assert "is finished" in capsys.readouterr().err
     config, _ = load_task(tmp_path / "run")
     assert config.encoder.positions_of == (2, 4, 4)
-    assert source(str(tmp_path / "run")).encoder == config.encoder
+    assert init_source(str(tmp_path / "run")).encoder == config.encoder

@@ -37,7 +37,7 @@ class ClipAligner:
         self, model: Any, tokenizer: Any, reading: str = "dense", scorer: str = "raw", device: str | None = None
     ) -> None:
         """`WeightsError` for a reading or scorer that there is not, and for `crop` with a scorer of tokens."""
-        check(reading, scorer)
+        check_reading(reading, scorer)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.tokenizer, self.reading, self.scorer = tokenizer, reading, scorer
@@ -163,7 +163,7 @@ class ClipAligner:
         return self.model.text_projection(pooled.pooler_output)
 
 
-def check(reading: str, scorer: str) -> None:
+def check_reading(reading: str, scorer: str) -> None:
     for kind, word, words in (("reading", reading, READINGS), ("scorer", scorer, SCORERS)):
         if word not in words:
             raise WeightsError(f"there is no {kind} {word!r} of CLIP; one of: {', '.join(words)}")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from tubelet.aligners.clip import ClipAligner, check
+from tubelet.aligners.clip import ClipAligner, check_reading
 from tubelet.aligners.siglip import SiglipAligner
 from tubelet.errors import WeightsError
 
@@ -24,7 +24,7 @@ def load(
 
     `WeightsError` where transformers or the weights are absent, incomplete, or of another class.
     """
-    check(reading, scorer)
+    check_reading(reading, scorer)
     try:
         import transformers
     except ImportError as error:

@@ -63,7 +63,7 @@ class Looking(Captioner):
             raise RecipeError("captioner.temperature and captioner.repeat cannot be negative")
 
     def write(self, corpus: Corpus, progress: Progress, running: Running | None = None) -> Written:
-        from tubelet.captioning.looking import look_at_all
+        from tubelet.captioning.looking import caption_videos
         from tubelet.captioning.pretrained import Describer
         from tubelet.saliency_maps.base import usable
 
@@ -71,7 +71,7 @@ class Looking(Captioner):
             raise RecipeError("name the model that writes captions: captioner.model=HUB_NAME_OR_FOLDER")
         videos = usable(corpus)
         describer = Describer.load(self)
-        return look_at_all(corpus, videos, self, describer, progress, running)
+        return caption_videos(corpus, videos, self, describer, progress, running)
 
     @property
     def decoding(self) -> dict[str, Any]:

@@ -57,13 +57,13 @@ class Files(Captioner):
             raise CorpusError("name the file that holds the captions: captioner.path=FILE")
         path = Path(self.path).expanduser()
         remarks: list[str] = []
-        said = list(read_captions(path, remarks))
+        said = list(read_caption_file(path, remarks))
         videos = corpus.select("all")
         files = Counter(video.path for video in videos)
         rows_of: dict[str, list[Video]] = {}
         meant: list[tuple[str, Path | None]] = []
         for video in videos:
-            whole = recording(video, files[video.path] > 1)
+            whole = video_part(video, files[video.path] > 1)
             meant += [(whole, video.path), (video.id, None)]
             for name in dict.fromkeys((whole, video.id)):
                 rows_of.setdefault(name, []).append(video)
@@ -84,7 +84,7 @@ class Files(Captioner):
         return Written(one_row_a_source(rows) if self.join else rows, remarks=(*remarks, use.summary()))
 
 
-def recording(video: Video, several: bool) -> str:
+def video_part(video: Video, several: bool) -> str:
     """What a file calls the whole of which this row is a segment."""
     whole = file_id(video)
     return video.path.name if several and whole == video.id else whole
@@ -112,7 +112,7 @@ def one_row_a_source(rows: list[Row]) -> list[Row]:
     return list(found.values())
 
 
-def read_captions(path: Path, remarks: list[str] | None = None) -> Iterator[Said]:
+def read_caption_file(path: Path, remarks: list[str] | None = None) -> Iterator[Said]:
     """What the file says, by its format, which its ending and its first words tell."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUBTITLES)
@@ -204,7 +204,7 @@ def subtitles(path: Path, name: str) -> Iterator[Said]:
         index = next((n for n, line in enumerate(lines) if re.match(rf"{TIME}\s+-->\s+{TIME}", line.strip())), None)
         if index is None:
             continue  # the header, a note, a style
-        start, end = (clock(cell) for cell in re.findall(TIME, lines[index])[:2])
+        start, end = (seconds_of(cell) for cell in re.findall(TIME, lines[index])[:2])
         said = " ".join(html.unescape(re.sub(r"<[^>]*>|\{\\[^}]*\}", "", line)) for line in lines[index + 1 :])
         said = " ".join(said.split())
         if said and said != before:
@@ -212,7 +212,7 @@ def subtitles(path: Path, name: str) -> Iterator[Said]:
         before = said
 
 
-def clock(cell: str) -> float:
+def seconds_of(cell: str) -> float:
     total = 0.0
     for part in cell.replace(",", ".").split(":"):
         total = total * 60 + float(part)

@@ -72,7 +72,7 @@ def caption(
     folder.mkdir(exist_ok=True)
     with lock(folder / ".lock", CorpusError(f"another command is writing to {folder}: wait until it ends")):
         old = [asdict(caption) for caption in Corpus.open(corpus.folder).captions]
-        corpus = write_captions(corpus, merged(old, rows, kept, job.replace))
+        corpus = write_captions(corpus, with_new_captions(old, rows, kept, job.replace))
     return Captioned(
         corpus=corpus,
         computed=written.computed,
@@ -107,7 +107,7 @@ def in_the_way(source: str, model: str | None, another_prompt: bool = False) -> 
     )
 
 
-def merged(old: Sequence[Row], said: Sequence[Row], kept: Sequence[Row], replace: bool) -> list[Row]:
+def with_new_captions(old: Sequence[Row], said: Sequence[Row], kept: Sequence[Row], replace: bool) -> list[Row]:
     """The old rows without those that are said anew, and behind them what is kept.
 
     A model's captions are replaced by those of the same model and prompt; those of another one in the same source are

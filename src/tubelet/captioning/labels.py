@@ -41,7 +41,7 @@ class Templates(Captioner):
                 "model": FROM_LABEL,
                 "prompt": template,
             }
-            for video, label in labelled(corpus)
+            for video, label in labelled_videos(corpus)
             for template in self.templates
         ]
         return Written(rows)
@@ -57,7 +57,7 @@ class Descriptions(Captioner):
     def write(self, corpus: Corpus, progress: Progress, running: Running | None = None) -> Written:
         if not self.path:
             raise CorpusError("name the file of descriptions: captioner.path=FILE, with a label and a text a line")
-        videos = labelled(corpus)
+        videos = labelled_videos(corpus)
         texts, use = descriptions(Path(self.path).expanduser(), {label for _, label in videos})
         if lacking := sorted({label for _, label in videos} - texts.keys()):
             raise CorpusError(
@@ -72,7 +72,7 @@ class Descriptions(Captioner):
         return Written(rows, remarks=(use.summary(),))
 
 
-def labelled(corpus: Corpus) -> list[tuple[Video, str]]:
+def labelled_videos(corpus: Corpus) -> list[tuple[Video, str]]:
     found = [(video, video.label) for video in corpus.select("all") if video.label]
     if not found:
         raise CorpusError(f"no usable video of {corpus.folder} has a label; index it with --labels CSV")
@@ -83,7 +83,7 @@ def descriptions(path: Path, labels: Collection[str]) -> tuple[dict[str, list[st
     """Label -> its descriptions, of the labels that there are."""
     use = Use(path)
     texts: dict[str, list[str]] = {}
-    for line, label, some in described(path):
+    for line, label, some in class_descriptions(path):
         if label not in labels:
             use.leave(line, f"no video has the label {label}")
         elif not any(some):
@@ -94,7 +94,7 @@ def descriptions(path: Path, labels: Collection[str]) -> tuple[dict[str, list[st
     return texts, use
 
 
-def described(path: Path) -> Iterator[tuple[int, str, list[str]]]:
+def class_descriptions(path: Path) -> Iterator[tuple[int, str, list[str]]]:
     """(line, label, texts) of what the file says."""
     if path.suffix in (".json", ".jsonl", ".ndjson"):
         for number, found in enumerate(objects_of(path), 1):

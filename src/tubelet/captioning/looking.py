@@ -74,7 +74,7 @@ class VideoToText(Looking):
 
 
 @dataclass(frozen=True)
-class Job:
+class FramesJob:
     """What a worker reads: key frames of one row."""
 
     path: Path
@@ -84,7 +84,7 @@ class Job:
     reading: str | None = None
 
 
-def look_at_all(
+def caption_videos(
     corpus: Corpus,
     videos: Sequence[Video],
     how: Looking,
@@ -106,13 +106,13 @@ def look_at_all(
         Task(
             file_key(video.path, video.id, video.start, video.end),
             video.id,
-            (Job(video.path, video.start, video.end, how.frames, video.reading),),
+            (FramesJob(video.path, video.start, video.end, how.frames, video.reading),),
         )
         for video in videos
     ]
     of_task = {task.key: video for task, video in zip(tasks, videos, strict=True)}
     gone: dict[str, str] = {}
-    with Kept(corpus, about) as kept:
+    with CaptionShards(corpus, about) as kept:
 
         def keep(results: Sequence[tuple[Task, Sequence[Seen]]]) -> None:
             for video, texts, times in described(
@@ -125,7 +125,7 @@ def look_at_all(
             kept.flush()
 
         done = run_job(
-            Work(look),
+            Work(key_frames),
             tasks,
             keep,
             there=lambda task: kept.has(of_task[task.key]),
@@ -176,7 +176,7 @@ def described(
     yield from write() if waiting else ()
 
 
-def look(job: Job) -> Seen:
+def key_frames(job: FramesJob) -> Seen:
     """The frame in the middle of each of so many equal parts of a row, each once, and when it is shown."""
     with open_reader(job.path, job.start, job.end, reading=job.reading) as reader:
         times = reader.times
@@ -187,7 +187,7 @@ def look(job: Job) -> Seen:
         return reader.frames(times[shown]), times[shown]
 
 
-class Kept:
+class CaptionShards:
     """The captions that one model wrote for a corpus, in shards keyed by what the files hold."""
 
     def __init__(self, corpus: Corpus, about: Mapping[str, Any]) -> None:
@@ -222,7 +222,7 @@ class Kept:
     def flush(self) -> None:
         self.writer.flush()
 
-    def __enter__(self) -> "Kept":
+    def __enter__(self) -> "CaptionShards":
         return self
 
     def __exit__(self, *stop: object) -> None:

@@ -28,7 +28,7 @@ TALL, WIDEST = 180, 320  # pixels of a sample's frame
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceSummary:
     """The captions of one source."""
 
     name: str
@@ -43,7 +43,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Written:
+class SheetFiles:
     """The files of an overview, and the samples of which no frame could be read, with the reason."""
 
     files: list[Path]
@@ -57,7 +57,7 @@ class Overview:
     corpus: Corpus
     captions: Sequence[Caption]
     coverage: dict[str, tuple[int, int]]
-    sources: list[Source]
+    sources: list[SourceSummary]
     common: list[tuple[str, int]]  # word, captions that hold it
     without: list[str]  # ids of usable videos that have none
 
@@ -105,7 +105,7 @@ def captions(corpus: Corpus | str | Path, source: str | None = None) -> Overview
     return overview(corpus, source)
 
 
-def write_overview(found: Overview, out: Path | None = None, count: int = SAMPLES, seed: int = 0) -> Written:
+def write_overview(found: Overview, out: Path | None = None, count: int = SAMPLES, seed: int = 0) -> SheetFiles:
     """Writes captions.json and, of so many samples, captions.png into a folder (that of the corpus's captions)."""
     if count < 0:
         raise CorpusError(f"--samples must be 0 or more, not {count}")
@@ -116,7 +116,7 @@ def write_overview(found: Overview, out: Path | None = None, count: int = SAMPLE
     if count and found.captions:
         failed = draw_samples(samples(found, count, seed), out / "captions.png")
         files.append(out / "captions.png")
-    return Written(files, failed)
+    return SheetFiles(files, failed)
 
 
 def overview(corpus: Corpus, source: str | None = None, common: int = 15) -> Overview:
@@ -144,9 +144,9 @@ def overview(corpus: Corpus, source: str | None = None, common: int = 15) -> Ove
     )
 
 
-def about(name: str, model: str | None, captions: Sequence[Caption]) -> Source:
+def about(name: str, model: str | None, captions: Sequence[Caption]) -> SourceSummary:
     lengths = [len(words(caption.text)) for caption in captions]
-    return Source(
+    return SourceSummary(
         name=name,
         model=model,
         captions=len(captions),

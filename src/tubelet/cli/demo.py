@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.cli.tables import print_table
     from tubelet.console import Console
     from tubelet.errors import RunError
-    from tubelet.reports.demo import margins, summary
+    from tubelet.reports.demo import margins, results_table
     from tubelet.results import read_results
 
     console = Console()
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
             raise RunError(f"the demo stopped at `tubelet {shlex.join(command)}`")
     console.print()
     results = {run: [read_results(args.out / folder(run, seed, args.seed)) for seed in args.seed] for run in RUNS}
-    print_table(console, summary(results))
+    print_table(console, results_table(results))
     if len(args.seed) > 1:
         print_table(console, margins(results, args.seed))
     minutes, seconds = divmod(round(time.monotonic() - began), 60)

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
 
     corpus = Corpus.open(args.corpus)
     if not args.words:
-        print(overview(corpus))
+        print(sources_and_maps(corpus))
         return
     source = source_of(args.words)
     with Bar(f"{' and '.join(source.maps)} maps", "videos") as bar:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
         )
 
 
-def overview(corpus: "Corpus | None" = None) -> str:
+def sources_and_maps(corpus: "Corpus | None" = None) -> str:
     """The maps that a corpus has, and every source with its fields."""
     from tubelet.config import describe
     from tubelet.prepare import maps_of

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.reports.study import check_pages
     from tubelet.studies import STUDIES
     from tubelet.studies.store import FinishedTrials
-    from tubelet.studies.study import Opened, check_some, run_study
+    from tubelet.studies.study import OpenedStudy, check_some, run_study
 
     console = Console(stderr=True)
     if args.collect:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
         raise RecipeError("a study needs a corpus: name it with --on CORPUS")
     if args.jobs < 1:
         raise RecipeError(f"--jobs must be at least 1, not {args.jobs}")
-    opened = Opened.of(args.study, args.on, args.out, args.recipe, args.seeds, args.only, args.trials)
+    opened = OpenedStudy.of(args.study, args.on, args.out, args.recipe, args.seeds, args.only, args.trials)
     if args.dry_run:
         for trial in opened.chosen:
             print(f"{opened.state(trial):<9} {trial.seed}  {trial.variant}: {' '.join(trial.overrides)}")

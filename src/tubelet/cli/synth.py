@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     if (args.out is None) == (args.ceiling is None):
         raise RecipeError("give either --out CORPUS, to render, or --ceiling FILE, to measure (see `tubelet synth -h`)")
     if args.ceiling is not None:
-        measure_ceiling(args.ceiling, workers)
+        print_ceiling(args.ceiling, workers)
     else:
         render_corpus(args, workers)
 
@@ -54,7 +54,7 @@ def render_corpus(args: argparse.Namespace, workers: int) -> None:
     print(f"next: tubelet align {args.out}")
 
 
-def measure_ceiling(path: str, workers: int) -> None:
+def print_ceiling(path: str, workers: int) -> None:
     from pathlib import Path
 
     from tubelet.progress import Bar

@@ -12,7 +12,7 @@ import chz
 
 from tubelet.corpus.annotations import annotations, numbers_hint
 from tubelet.corpus.listing import Entry, Listing, list_sources, seconds
-from tubelet.corpus.look import LOOKED, files_of, look_into, rows_of
+from tubelet.corpus.look import LOOKED, files_of, look_into, rows_of_file
 from tubelet.corpus.merge import captions_of_rows, give_splits, merged, new_captions, old_rows, vars_of
 from tubelet.corpus.names import Names
 from tubelet.corpus.official import Dataset, find_dataset, list_dataset
@@ -133,7 +133,7 @@ def index(
     make_folder(out)
     files = files_of(entries)
     looked, done = look_into(files, length, how.words, out, running, progress)
-    rows = merged(old_rows(known), [row for path, look in looked.items() for row in rows_of(files[path], look)])
+    rows = merged(old_rows(known), [row for path, look in looked.items() for row in rows_of_file(files[path], look)])
     for row in rows:
         row.update({**given.get(row["video"], {}), **given.get(row["id"], {})})
     listing.remarks += reading_remarks(rows, how)

@@ -51,7 +51,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Job:
+class InspectionJob:
     path: Path
     spans: tuple[Span, ...]
     segment: float | None
@@ -69,7 +69,7 @@ def look_into(
     """Looks into the files in other processes; what an interrupted call found out is not found out again."""
     doubtful = {path: Look(MISSING, entries[0].doubt) for path, entries in files.items() if entries[0].doubt}
     jobs = [
-        Job(path, tuple((e.start, e.end) for e in entries), segment, reading)
+        InspectionJob(path, tuple((e.start, e.end) for e in entries), segment, reading)
         for path, entries in files.items()
         if path not in doubtful
     ]
@@ -100,7 +100,7 @@ def look_into(
     return {job.path: looked[task.key] for job, task in zip(jobs, tasks, strict=True)} | doubtful, done
 
 
-def examine(job: Job) -> Look:
+def examine(job: InspectionJob) -> Look:
     """Runs in a worker: what the file holds, and how much of it lies in each span."""
     try:
         found, file = probe(job.path, reading=Reading.parse(job.reading)), content_columns(job.path)
@@ -149,7 +149,7 @@ def rate(times: Float64[np.ndarray, "t"], otherwise: float) -> float:
     return (len(times) - 1) / span if span > SAME else otherwise
 
 
-def rows_of(entries: Iterable[Entry], look: Look) -> list[Row]:
+def rows_of_file(entries: Iterable[Entry], look: Look) -> list[Row]:
     """The rows of a file: one for each piece of each entry, or one that says why there is none."""
     rows = []
     for number, entry in enumerate(entries):

@@ -228,7 +228,7 @@ def names_encrypted_track(path: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedFrames:
     stamps: list[int | None]
     shape: tuple[int, int]  # upright height and width
     error: str
@@ -238,7 +238,7 @@ class Decoded:
     corrupt: bool = False  # the decoder made up a part of some frame
 
 
-def decode_all(path: Path, most: int | None = None) -> Decoded:
+def decode_all(path: Path, most: int | None = None) -> DecodedFrames:
     """Decodes the file (or its first `most` frames) up to its end or its first error after a good frame."""
     container, stream = open_video(path)
     with container:
@@ -258,7 +258,7 @@ def decode_all(path: Path, most: int | None = None) -> Decoded:
             if len(stamps) == most:
                 break
         order = field_order(stream) if interlaced else ""
-        return Decoded(stamps, shape, decoding.error, turned, order, tuple(sums), corrupt)
+        return DecodedFrames(stamps, shape, decoding.error, turned, order, tuple(sums), corrupt)
 
 
 def sum_of(frame: Any) -> int:
@@ -274,7 +274,9 @@ def field_order(stream: Any) -> str:
     return {"tt": "top first", "tb": "top first", "bb": "bottom first", "bt": "bottom first"}.get(order, "interlaced")
 
 
-def trustworthy(path: Path, read: Decoded, times: Float64[np.ndarray, "t"], keys: Float64[np.ndarray, "k"]) -> bool:
+def trustworthy(
+    path: Path, read: DecodedFrames, times: Float64[np.ndarray, "t"], keys: Float64[np.ndarray, "k"]
+) -> bool:
     """Whether decoding that begins at some of the key frames gives the frames that decoding in sequence gives.
 
     Of a long file, of which only the ends were decoded, a stretch is decoded from the key frame before it as well.
@@ -350,7 +352,7 @@ def sound(packets: Iterator[Any]) -> Iterator[Any]:
         return
 
 
-def both_ends(path: Path, times: Float64[np.ndarray, "t"]) -> Decoded | None:
+def both_ends(path: Path, times: Float64[np.ndarray, "t"]) -> DecodedFrames | None:
     """The first frames of a long file, provided that its last ones decode too."""
     first = decode_all(path, most=2)
     try:

@@ -113,7 +113,7 @@ def recheck(
         index = indices.get(path, path)
         now[path] = None if states[path] is None else digests.of(index, unread=recorded.get(path))
     displaced = [path for path in files if path in recorded and now[path] != recorded[path]]
-    found = search(displaced, recorded, now, indices, files, candidates(folders, root, leave_out), digests)
+    found = search_moved(displaced, recorded, now, indices, files, candidates(folders, root, leave_out), digests)
 
     videos, look, moved, missing = [], [], set(), set()
     taken = set(found.values())
@@ -180,7 +180,7 @@ def candidates(folders: Iterable[Path], root: Path | None, leave_out: Path) -> l
     return list(dict.fromkeys(path for index in indices for _, path in walk(index, leave_out)))
 
 
-def search(
+def search_moved(
     displaced: Sequence[Path],
     recorded: Mapping[Path, str],
     now: Mapping[Path, str | None],

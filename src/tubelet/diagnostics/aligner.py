@@ -33,7 +33,7 @@ TALL, WIDEST = 88, 160  # pixels of a picture
 
 
 @dataclass(frozen=True)
-class Decoded:
+class HeatedVideo:
     """A video with the map of its own caption and of another video's."""
 
     video: Video
@@ -84,7 +84,7 @@ def with_captions(corpus: Corpus, split: str, settings: AlignerTraining) -> list
 
 def decode_some(
     some: Sequence[tuple[Video, str]], every: Sequence[tuple[Video, str]], aligner: Aligner
-) -> list[Decoded]:
+) -> list[HeatedVideo]:
     """Evenly spaced videos, each next to the caption of the next video with another caption."""
     shown = []
     for index in np.unique(np.linspace(0, len(some) - 1, min(VIDEOS, len(some))).astype(int)):
@@ -97,7 +97,7 @@ def decode_some(
             continue
         vectors = embed_texts(aligner, sorted({caption, other}))
         both = similarity_maps(aligner, np.stack(frames), np.stack([vectors[caption], vectors[other]]))
-        shown.append(Decoded(video, caption, other, frames, both))
+        shown.append(HeatedVideo(video, caption, other, frames, both))
     return shown
 
 
@@ -106,7 +106,7 @@ def some_frames(video: Video) -> list[UInt8[np.ndarray, "h w 3"]]:
         return list(reader.frames(evenly_spaced(reader.times, FRAMES)))
 
 
-def rows(one: Decoded) -> list[Row]:
+def rows(one: HeatedVideo) -> list[Row]:
     """A video: its frames, the map of its caption, and the map of another video's caption on the same scale."""
     low, high = np.quantile(one.maps, [0.02, 0.98])
     frames = [fitted(frame, TALL, WIDEST) for frame in one.frames]

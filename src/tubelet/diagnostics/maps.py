@@ -204,7 +204,7 @@ def measure_maps(
             layers, stamps = maps.layers(video, caption)
             shown = layers[np.clip(np.searchsorted(stamps, times + SAME, side="right") - 1, 0, len(layers) - 1)]
             grids[name] = list(shown.shape[1:3])
-            scores |= {f"{name}{what}": score for what, score in scores_of(shown, maps.kind).items()}
+            scores |= {f"{name}{what}": score for what, score in scores_by_row(shown, maps.kind).items()}
         scores["centre"] = centre(len(times), *next(iter(scores.values())).shape[1:])
         rows = {row: SPEEDS.get(row.partition(" ")[2], "the map itself") for row in scores} | CENTRE
         subject = add_areas(areas, scores, owner)
@@ -223,7 +223,7 @@ def measure_maps(
     )
 
 
-def scores_of(layers: Float32[np.ndarray, "t gh gw *v"], kind: Kind) -> dict[str, Grid]:
+def scores_by_row(layers: Float32[np.ndarray, "t gh gw *v"], kind: Kind) -> dict[str, Grid]:
     """Every map as one number a cell; of parts each by its number."""
     if kind == "parts":
         return {f" {number}": layers[..., number] for number in range(layers.shape[-1])}
@@ -324,11 +324,11 @@ def write_maps(measured: MapMeasures, folder: str | Path) -> tuple[Path, Path]:
             ],
         },
     )
-    write_sheet(measured, files[1])
+    write_map_sheet(measured, files[1])
     return files
 
 
-def write_sheet(measured: MapMeasures, path: Path, columns: int = 4) -> None:
+def write_map_sheet(measured: MapMeasures, path: Path, columns: int = 4) -> None:
     """Frames, map and ground truth of some clips, a row each."""
     rows = []
     for one in measured.examples:

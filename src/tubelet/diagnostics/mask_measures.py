@@ -158,7 +158,7 @@ class Drawer:
         return self.masker.at(batch.progress).scores(batch, self.clip, batch.key)
 
 
-class Tally:
+class MaskTally:
     """What is summed up while the clips pass."""
 
     def __init__(
@@ -170,7 +170,7 @@ class Tally:
         crop: CropOf | None,
     ) -> None:
         self.clip, self.drawers, self.by_id, self.crop = clip, drawers, videos, crop
-        self.shown = {list(videos)[index] for index in evenly_spaced(pictures, len(videos))}
+        self.shown = {list(videos)[index] for index in spaced_indices(pictures, len(videos))}
         self.videos: list[str] = []
         self.cameras: list[str] = []
         self.failed: tuple[str, ...] = ()
@@ -225,7 +225,7 @@ class Tally:
         hidden: Mapping[str, Bool[np.ndarray, "b n"]],
     ) -> Picture:
         captions = corpus.captions_of(self.by_id[batch.ids[n]], data.captions.source)
-        time_steps = evenly_spaced(4, self.clip.grid[0])
+        time_steps = spaced_indices(4, self.clip.grid[0])
         frames = batch.video[n].permute(1, 2, 3, 0).numpy()
         return Picture(
             video=batch.ids[n],
@@ -312,6 +312,6 @@ def append(lists: dict[str, list[float]], figures: Mapping[str, float]) -> None:
         lists.setdefault(name, []).append(figure)
 
 
-def evenly_spaced(count: int, total: int) -> list[int]:
+def spaced_indices(count: int, total: int) -> list[int]:
     """Up to so many indices, the first and the last among them."""
     return sorted(set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()))

@@ -18,7 +18,7 @@ from tubelet import seeds
 from tubelet.config import override
 from tubelet.corpus.captions import CaptionChoice
 from tubelet.corpus.table import Corpus, Video
-from tubelet.diagnostics.mask_measures import Drawer, Measured, Tally
+from tubelet.diagnostics.mask_measures import Drawer, MaskTally, Measured
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.loading.augment import Augment
 from tubelet.loading.data import Data
@@ -83,7 +83,7 @@ def masks(
     if not drawers:
         raise RecipeError(f"no masker is left to measure: {next(iter(left_out.values()), 'none was named')}")
     crop = partial(drawn_crop, config.data.augment, seed) if crops else None
-    tally = Tally(config.clip, drawers, {video.id: video for video in videos}, pictures, crop)
+    tally = MaskTally(config.clip, drawers, {video.id: video for video in videos}, pictures, crop)
     tally_batches(tally, corpus, config.data, seed, progress)
     remarks = {name: LEARNED for name, drawer in drawers.items() if drawer.policy is not None}
     remarks |= {name: "at the end of its schedule" for name, a in drawers.items() if isinstance(a.masker, Schedule)}
@@ -102,7 +102,7 @@ def masks(
 
 
 @torch.inference_mode()
-def tally_batches(tally: Tally, corpus: Corpus, data: Data, seed: int, progress: Progress) -> None:
+def tally_batches(tally: MaskTally, corpus: Corpus, data: Data, seed: int, progress: Progress) -> None:
     """Every clip through every masker; `CorpusError` where no clip can be read."""
     videos = list(tally.by_id.values())
     needs = tuple(dict.fromkeys(name for drawer in tally.drawers.values() for name in drawer.masker.maps))
@@ -119,7 +119,7 @@ def tally_batches(tally: Tally, corpus: Corpus, data: Data, seed: int, progress:
         raise CorpusError(f"none of {len(videos)} clips could be read (first: {tally.failed[0]})")
 
 
-def protocol(corpus: Corpus, config: Pretrain, seed: int, tally: Tally) -> dict[str, Any]:
+def protocol(corpus: Corpus, config: Pretrain, seed: int, tally: MaskTally) -> dict[str, Any]:
     """What decides the figures."""
     crop = "the centre square" if tally.crop is None else "drawn by data.augment"
     return {

@@ -58,10 +58,10 @@ def compare_words(
             )
     text, config = text_source(others), override(Pretrain(data=plain_data(corpus, split), steps=1), of_run)
     aligner = aligner_of(corpus, text.aligner, text.reading, text.scorer)
-    return compare(corpus, aligner, config.clip, config.data, clips or 64, progress=progress)
+    return compare_maps(corpus, aligner, config.clip, config.data, clips or 64, progress=progress)
 
 
-def compare(
+def compare_maps(
     corpus: Corpus,
     aligner: Aligner,
     clip: Clip,

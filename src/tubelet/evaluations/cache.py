@@ -157,7 +157,7 @@ def corpus_cache(corpus: Corpus) -> Path:
     return Path(home) / "tubelet" / FOLDER
 
 
-class Answer(TypedDict):
+class CachedAnswer(TypedDict):
     """What is kept of an answer."""
 
     inputs: dict[str, str]
@@ -189,10 +189,10 @@ def remembered(
     return answer
 
 
-def read_answer(path: Path) -> Answer | None:
+def read_answer(path: Path) -> CachedAnswer | None:
     """None where it is not there, or not whole: then it is made again."""
     try:
-        return read_json(path, Answer, CorpusError, "it is made again")
+        return read_json(path, CachedAnswer, CorpusError, "it is made again")
     except (OSError, CorpusError):
         return None
 

@@ -52,7 +52,7 @@ class Probe(Evaluation):
         raise NotImplementedError
 
     def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
-        self.selecting(labelled(corpus, data, labels, "train", "test", self.name), seed)
+        self.selecting(labelled_outline(corpus, data, labels, "train", "test", self.name), seed)
 
     def selecting(self, train: Features, seed: int) -> Bool[Tensor, "v"] | None:
         """The clips of train that select; None where nothing has to be selected."""
@@ -149,7 +149,7 @@ def two_splits(train: Features, test: Features, what: str) -> tuple[Features, Fe
     return train.with_label(), test.with_label()
 
 
-def labelled(
+def labelled_outline(
     corpus: Corpus, data: Data, labels: Mapping[str, str] | None, first: str, second: str, what: str
 ) -> Features:
     """The outline of the first split, as `two_splits` would have it, before a video is read."""

@@ -18,7 +18,7 @@ from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.intervals import in_words
 from tubelet.evaluations.reconstruction import nearest_visible
-from tubelet.evaluations.tally import Tally, tallied, task_of, videos_of
+from tubelet.evaluations.tally import Tally, pixel_task, tallied, videos_of
 from tubelet.maskers import Centre, Future, Masker, Random
 from tubelet.models.patches import cut, gather, join
 from tubelet.objectives.targets import PixelTarget
@@ -102,7 +102,7 @@ class Completion(Evaluation):
         return flat.scatter_(1, hidden, True).unflatten(1, clip.grid)
 
     def run(self, context: Context) -> Result:
-        task = task_of(context, self.name)
+        task = pixel_task(context, self.name)
         if self.hole == "frame" and context.clip.grid[0] < 2:
             raise RecipeError("completion.hole=frame needs clips of two time steps or more; take hole=centre")
         videos, clips = videos_of(context, self.split, self.clips)

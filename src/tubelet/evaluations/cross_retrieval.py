@@ -21,7 +21,7 @@ from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import choose_videos
 from tubelet.evaluations.intervals import in_words
-from tubelet.evaluations.retrieval import Retrieval, chance, cosine
+from tubelet.evaluations.retrieval import Retrieval, cosine, recall_by_chance
 from tubelet.evaluations.tally import Tally, tallied
 from tubelet.models.patches import cut
 from tubelet.objectives.instance import InstanceContrastLoss
@@ -67,7 +67,7 @@ class CrossRetrieval(Evaluation):
                     kind = name if metrics is found else f"{name}.pixels"
                     similarity = cosine(vectors[query], vectors[gallery])
                     metrics |= Retrieval(samples=self.samples).recalls(
-                        f"{kind}.{way}", similarity, right, done.groups, chance(right), context.seed
+                        f"{kind}.{way}", similarity, right, done.groups, recall_by_chance(right), context.seed
                     )
         if not found:
             raise RecipeError("; ".join(notes))

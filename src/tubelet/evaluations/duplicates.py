@@ -29,7 +29,7 @@ CHUNK = 1024
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedClips:
     """Pairs (test, train) of video ids; groups by name."""
 
     files: list[tuple[str, str]]
@@ -37,7 +37,7 @@ class Shared:
     frames: list[tuple[str, str, float]]  # and the mean difference of their colours, of 255
 
     @classmethod
-    def between(cls, corpus: Corpus, train: Features, test: Features) -> "Shared":
+    def between(cls, corpus: Corpus, train: Features, test: Features) -> "SharedClips":
         videos = corpus.by_id
         return cls(
             same_files([videos[name] for name in train.ids], [videos[name] for name in test.ids]),
@@ -68,7 +68,7 @@ class Shared:
         return found
 
 
-def looked_at(corpus: Corpus, videos: Features, clip: Clip, data: Data, batch: int) -> Features:
+def with_thumbnails(corpus: Corpus, videos: Features, clip: Clip, data: Data, batch: int) -> Features:
     """Those of the videos that can be read, with the few small frames of their centre clip."""
     known = {video.id: replace(video, label=None) for video in corpus.videos}
     ids: list[str] = []

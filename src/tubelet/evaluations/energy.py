@@ -16,7 +16,7 @@ from torch import Tensor
 from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.intervals import in_words
-from tubelet.evaluations.tally import Tally, tallied, task_of, videos_of
+from tubelet.evaluations.tally import Tally, pixel_task, tallied, videos_of
 from tubelet.models.patches import cut, gather
 from tubelet.objectives.predict import PredictLoss
 from tubelet.objectives.targets import PerColour
@@ -68,7 +68,7 @@ class Energy(Evaluation):
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
 
     def run(self, context: Context) -> Result:
-        task = task_of(context, self.name)
+        task = pixel_task(context, self.name)
         videos, clips = videos_of(context, self.split, self.clips)
         done = tallied(context, videos, "energies", partial(measure_energies, task), Tally)
         found = {name: done.array(name) for name in VARIANTS}

@@ -21,7 +21,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.distributed import map_over_ranks
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.classification import WHAT, labelled, two_splits
+from tubelet.evaluations.classification import WHAT, labelled_outline, two_splits
 from tubelet.evaluations.features import POOLED, POOLS, Features
 from tubelet.evaluations.intervals import in_words, of_mean
 from tubelet.loading.data import Data
@@ -49,7 +49,7 @@ class FewShot(Evaluation):
             raise RecipeError("few_shot needs ways of at least 2, and at least 1 shot, query and episode")
 
     def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
-        labelled(corpus, data, labels, self.support, self.split, self.name)
+        labelled_outline(corpus, data, labels, self.support, self.split, self.name)
 
     def run(self, context: Context) -> Result:
         all_support, all_queries = context.features(self.support), context.features(self.split)

@@ -22,7 +22,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.distributed import map_over_ranks
 from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context
-from tubelet.evaluations.classification import CHANCE, chance, labelled, two_splits
+from tubelet.evaluations.classification import CHANCE, chance, labelled_outline, two_splits
 from tubelet.evaluations.features import Features
 from tubelet.evaluations.intervals import METHOD, of_mean
 from tubelet.evaluations.linear import Linear
@@ -50,7 +50,7 @@ class LowLabel(Linear):
             )
 
     def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
-        labelled(corpus, data, labels, "train", "test", self.name)
+        labelled_outline(corpus, data, labels, "train", "test", self.name)
 
     def run(self, context: Context) -> Result:
         all_train, all_test = context.features("train"), context.features("test")

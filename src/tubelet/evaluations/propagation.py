@@ -182,7 +182,7 @@ def measure_clip(tokens: Float[Tensor, "n d"], true: TrueMasks, clip: Clip, sett
     carried = propagate(tokens, true.positions[0], clip, settings)
     still = true.positions[:1].expand_as(true.positions)
     drawn = {"j": carried, "still": still, "grid": true.positions}
-    return {name: overlap(enlarge(maps[1:], true.masks[0]), true.masks[1:]) for name, maps in drawn.items()}
+    return {name: overlap(enlarge_masks(maps[1:], true.masks[0]), true.masks[1:]) for name, maps in drawn.items()}
 
 
 def propagate(
@@ -213,7 +213,7 @@ def neighbourhood(rows: int, columns: int, radius: float | None) -> Bool[Tensor,
     return torch.cdist(position, position) <= radius
 
 
-def enlarge(maps: Float[Tensor, "s rows columns"], first: Bool[Tensor, "h w"]) -> Bool[Tensor, "s h w"]:
+def enlarge_masks(maps: Float[Tensor, "s rows columns"], first: Bool[Tensor, "h w"]) -> Bool[Tensor, "s h w"]:
     """At the size of the first mask, its highest pixels, as many as that mask has."""
     large = interpolate(maps[:, None], size=first.shape, mode="bilinear", align_corners=False).flatten(1)
     highest = large.topk(int(first.sum()), dim=1).indices

@@ -23,7 +23,7 @@ from torch import Tensor
 from tubelet.corpus.table import Video, normalise_text, number_texts
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.intervals import Interval, in_words, of_mean
-from tubelet.evaluations.tally import Tally, tallied, task_of, videos_of
+from tubelet.evaluations.tally import Tally, pixel_task, tallied, videos_of
 from tubelet.models.patches import gather
 from tubelet.reports.pictures import Samples, save
 from tubelet.results import LOSS, RATIO, Metric, Result
@@ -43,7 +43,7 @@ class Reconstruction(Evaluation):
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
 
     def run(self, context: Context) -> Result:
-        task = task_of(context, self.name)
+        task = pixel_task(context, self.name)
         stream = CLIP if task.pixel_head is None else task.pixel_head.config.on[0]
         masker = task.masker if stream == CLIP else task.streams[stream].masker
         clip = task.clip_of(stream)
@@ -51,7 +51,7 @@ class Reconstruction(Evaluation):
         shown = first_by_key([video for video in videos if video.status == "ok"], self.pictures)
         measure = partial(measure_batch, context, task, {video.id for video in shown})
         done = tallied(
-            context, videos, "reconstructions", measure, Measured,
+            context, videos, "reconstructions", measure, ReconstructionTally,
             needs=task.needs, text=bool(task.online_maps), streams=task.reads,
         )  # fmt: skip
         if done.shown and context.pictures is not None:
@@ -91,7 +91,7 @@ class Reconstruction(Evaluation):
 
 
 @dataclass
-class Measured(Tally):
+class ReconstructionTally(Tally):
     """One number a clip, and whole clips for the pictures."""
 
     shown: list[dict[str, Any]] = field(default_factory=list)
@@ -101,7 +101,7 @@ class Measured(Tally):
 
     def add(self, other: Tally) -> None:
         super().add(other)
-        assert isinstance(other, Measured)
+        assert isinstance(other, ReconstructionTally)
         self.shown += other.shown
         self.short += other.short
         self.hidden, self.scored = other.hidden or self.hidden, other.scored or self.scored
@@ -111,7 +111,9 @@ class Measured(Tally):
         return {"used": counts["used"], "failed": counts["failed"], "short": self.short, "groups": counts["groups"]}
 
 
-def measure_batch(context: Context, task: Pretraining, shown: set[str], batch: Batch, done: Measured) -> None:
+def measure_batch(
+    context: Context, task: Pretraining, shown: set[str], batch: Batch, done: ReconstructionTally
+) -> None:
     """Of a batch: `mean` is what predicting the mean costs, `copy` what copying the nearest visible tubelet costs."""
     device = next(task.parameters()).device
     keyed = replace(batch, key=torch.tensor([key(0, "reconstruction of " + name) for name in batch.ids]))
@@ -147,7 +149,7 @@ def nearest_visible(mask: Mask, clip: Clip) -> Int64[Tensor, "b q"]:
 
 
 def keep(
-    index: int, batch: Batch, rebuilt: Rebuilt, near: Int64[Tensor, "b q"], context: Context, done: Measured
+    index: int, batch: Batch, rebuilt: Rebuilt, near: Int64[Tensor, "b q"], context: Context, done: ReconstructionTally
 ) -> dict[str, Any]:
     """One clip as the arrays of `Samples`."""
     clip, batch, name = rebuilt.seen.clip, rebuilt.seen.batch, batch.ids[index]

@@ -8,7 +8,7 @@ from typing import Any
 from tubelet.distributed import is_rank0
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.contamination import Contamination
-from tubelet.evaluations.duplicates import Shared
+from tubelet.evaluations.duplicates import SharedClips
 from tubelet.evaluations.verdicts import verdicts
 from tubelet.loading.data import Data
 from tubelet.log import versions
@@ -27,7 +27,7 @@ def entry_name(
     return name if label is None else f"{name}, label {label}"
 
 
-def complete(
+def complete_result(
     evaluation: Evaluation, result: Result, context: Context, contamination: Contamination, step: int
 ) -> Result:
     """The result with all that is the same for every evaluation."""
@@ -37,7 +37,7 @@ def complete(
     warnings = [*(contamination.warnings() if learned else []), *known.warnings()]
     if learned and {"train", "test"} <= context.computed.keys():
         train, test = context.features("train"), context.features("test")
-        shared = Shared.between(context.corpus, train, test)
+        shared = SharedClips.between(context.corpus, train, test)
         found["shared"] = shared.as_json()
         warnings += shared.warnings(len(test))
     return replace(

@@ -24,7 +24,7 @@ from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLED, POOLS, Features
 from tubelet.evaluations.intervals import METHOD, of_mean
 from tubelet.evaluations.pictures import keep_thumbnails, named_videos
-from tubelet.results import RANK, Example, Metric, Result
+from tubelet.results import RANK, Metric, QueryExample, Result
 
 CUTS = (1, 5, 10)
 
@@ -81,7 +81,7 @@ class Retrieval(Evaluation):
         if not asked.any():
             raise NotMeasured("video to video is not measured: no query has its label in the gallery")
         groups = [group for group, ask in zip(queries.groups, asked.tolist(), strict=True) if ask]
-        levels = chance(correct[asked], (~own)[asked])
+        levels = recall_by_chance(correct[asked], (~own)[asked])
         metrics: dict[str, Metric] = {}
         for pool in self.pools:
             shift = gallery.pooled(pool).double().mean(0)
@@ -140,8 +140,8 @@ class Retrieval(Evaluation):
         to_text, has_text, seed = similarity.T[captioned], has[captioned], context.seed
         ids = [i for i, ask in zip(features.ids, captioned.tolist(), strict=True) if ask]
         return Result(
-            metrics=self.recalls("text_to_video", similarity, has.T, text_groups, chance(has.T), seed)
-            | self.recalls("video_to_text", to_text, has_text, groups, chance(has_text), seed),
+            metrics=self.recalls("text_to_video", similarity, has.T, text_groups, recall_by_chance(has.T), seed)
+            | self.recalls("video_to_text", to_text, has_text, groups, recall_by_chance(has_text), seed),
             protocol={
                 "text_and_video": f"contrast head; {len(texts)} distinct captions"
                 + (f" of source {source}" if source else "")
@@ -239,7 +239,7 @@ def average_precision(similarity: Float[Tensor, "q g"], correct: Bool[Tensor, "q
     return (precision * right).sum(1) / right.sum(1)
 
 
-def chance(correct: Bool[Tensor, "q g"], allowed: Bool[Tensor, "q g"] | None = None) -> dict[int, float]:
+def recall_by_chance(correct: Bool[Tensor, "q g"], allowed: Bool[Tensor, "q g"] | None = None) -> dict[int, float]:
     """What a random order of the gallery (of its allowed part) scores at each cut, exactly."""
     sizes = torch.full((len(correct),), correct.shape[1]) if allowed is None else allowed.sum(1)
     pairs = list(zip(correct.sum(1).tolist(), sizes.tolist(), strict=True))
@@ -254,7 +254,7 @@ def hit(right: int, size: int, draws: int) -> float:
 
 def examples(
     similarity: Float[Tensor, "q g"], correct: Bool[Tensor, "q g"], queries: Sequence[str], gallery: Sequence[str]
-) -> list[Example]:
+) -> list[QueryExample]:
     """A few queries, evenly chosen, with their first five answers."""
     rank = ranks(similarity, correct).tolist()
     order = similarity.argsort(dim=1, descending=True, stable=True)[:, :5].tolist()

@@ -49,7 +49,7 @@ class Tally:
 T = TypeVar("T", bound=Tally)
 
 
-def task_of(context: Context, name: str) -> Pretraining:
+def pixel_task(context: Context, name: str) -> Pretraining:
     if context.task is None:
         raise RecipeError(f"{name} needs a run with the objective `pixels`, not an encoder alone")
     return context.task

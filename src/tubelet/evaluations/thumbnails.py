@@ -40,7 +40,7 @@ def looks_of_videos(corpus: Corpus, videos: Sequence[Video], tell: Tell = quiet)
     if len(new) > FEW:
         tell(f"looking once at {len(new)} clips of {corpus.name}, so that copies of them are recognised")
     rank, world_size = rank_and_world_size()
-    for some in gather_in_order(iter([looked_at(new[rank::world_size])]), world_size, "thumbnails"):
+    for some in gather_in_order(iter([read_thumbnails(new[rank::world_size])]), world_size, "thumbnails"):
         for video, frames in some:
             found[video.id] = CachedRow(False, {"looks": frames.reshape(-1)})
     for video in new if rank == 0 else ():
@@ -50,7 +50,7 @@ def looks_of_videos(corpus: Corpus, videos: Sequence[Video], tell: Tell = quiet)
     return {name: np.array(row.parts["looks"]).reshape(LOOKS, LOOK, LOOK, 3) for name, row in found.items()}
 
 
-def looked_at(videos: Sequence[Video]) -> list[tuple[Video, Looks]]:
+def read_thumbnails(videos: Sequence[Video]) -> list[tuple[Video, Looks]]:
     chosen, jobs = limits(), [(str(video.path), video.start, video.end, video.reading) for video in videos]
     found = []
     if len(videos) <= FEW:

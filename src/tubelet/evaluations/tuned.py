@@ -14,7 +14,7 @@ from tubelet.corpus.table import Video
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import CHANCE, chance, measure_scores, with_chance
-from tubelet.evaluations.duplicates import Shared, looked_at
+from tubelet.evaluations.duplicates import SharedClips, with_thumbnails
 from tubelet.evaluations.features import outline
 from tubelet.evaluations.intervals import in_words
 from tubelet.evaluations.multiview import Scores, predict_views
@@ -89,10 +89,10 @@ class FineTuned(Evaluation):
             note = f"none of {len(tuned.test)} test videos could be read: nothing is measured"
             return replace(result, notes=[note])
         numbers, details = measure_scores(found.probabilities, test, seed=context.seed, samples=self.samples)
-        shared = Shared.between(
+        shared = SharedClips.between(
             corpus,
             *(
-                looked_at(corpus, outline(part, tuned.classes), clip, data, tuned.batch)
+                with_thumbnails(corpus, outline(part, tuned.classes), clip, data, tuned.batch)
                 for part in ((*tuned.fit, *tuned.select), read)
             ),
         )

@@ -22,7 +22,7 @@ def verdicts(result: Result) -> list[str]:
     """The sentences about one entry of results.json."""
     if not result.metrics:
         return []
-    return [*few_groups(result), *below(result), *copied(result)]
+    return [*few_groups(result), *baseline_verdicts(result), *copy_verdicts(result)]
 
 
 def few_groups(result: Result) -> Iterator[str]:
@@ -42,7 +42,7 @@ def few_groups(result: Result) -> Iterator[str]:
             yield f"{groups} groups of {split}: the intervals are wide, for so few recordings say little"
 
 
-def below(result: Result) -> Iterator[str]:
+def baseline_verdicts(result: Result) -> Iterator[str]:
     """Where a figure is at or below the best of what needs no training."""
     name = result.evaluation or "fine-tuning"
     for metric, own in result.metrics.items():
@@ -83,7 +83,7 @@ def floor(metric: str, own: Metric, result: Result) -> dict[str, Metric]:
     return found
 
 
-def copied(result: Result) -> Iterator[str]:
+def copy_verdicts(result: Result) -> Iterator[str]:
     """Where a decoder predicts no better than the mean, or than copying what is visible."""
     if "r2" not in result.metrics or "copy_r2" not in result.references:
         return

@@ -11,7 +11,7 @@ from tubelet.errors import RecipeError, RunError, TubeletError, WeightsError
 from tubelet.files import writing
 from tubelet.formats.card import write_card
 from tubelet.formats.graphs import write_program, write_video_onnx
-from tubelet.formats.named import write_safetensors
+from tubelet.formats.named import write_named_weights
 from tubelet.formats.opened import Opened, open_run
 from tubelet.formats.text import check_aligner, write_text
 from tubelet.formats.transformers import write_transformers
@@ -81,7 +81,7 @@ def write(target: Target, run: Path, out: Path, opened: Opened, with_decoder: bo
             opened.encoder, out, decoder=decoder, classifier=opened.classifier, classes=opened.classes
         )
     head = None if opened.classifier is None else opened.classifier.state_dict()
-    return write_safetensors(opened.encoder, out / "encoder.safetensors", layout, decoder=decoder, head=head)
+    return write_named_weights(opened.encoder, out / "encoder.safetensors", layout, decoder=decoder, head=head)
 
 
 def write_text_side(out: Path, opened: Opened, aligner: str | Path | None, remarks: list[str]) -> float | None:

@@ -87,7 +87,7 @@ def write_onnx(
     def run(*given: Tensor) -> list[np.ndarray]:
         return session.run(None, {name: value.numpy() for name, value in zip(inputs, given, strict=True)})
 
-    return verified(model, run, examples, path)
+    return largest_difference(model, run, examples, path)
 
 
 def write_program(model: VideoModel, path: Path) -> float:
@@ -98,11 +98,11 @@ def write_program(model: VideoModel, path: Path) -> float:
         torch.export.save(program, path)
         loaded = torch.export.load(path).module()
     clips = [(random_clips(model.encoder, batch),) for batch in BATCHES]
-    return verified(model, lambda *given: [value.numpy() for value in loaded(*given)], clips, path)
+    return largest_difference(model, lambda *given: [value.numpy() for value in loaded(*given)], clips, path)
 
 
 @torch.no_grad()
-def verified(
+def largest_difference(
     model: nn.Module, run: Callable[..., list[np.ndarray]], examples: Sequence[tuple[Tensor, ...]], path: Path
 ) -> float:
     """The largest difference over all outputs and examples; a file that is another model is removed."""

@@ -11,7 +11,7 @@ from tubelet.models.encoder import Encoder
 from tubelet.weights.layouts import DECODER, LAYOUTS, OFFICIAL, to_layout
 
 
-def write_safetensors(
+def write_named_weights(
     encoder: Encoder,
     path: Path,
     layout: str = "official",

@@ -109,7 +109,7 @@ def embed(
     kind.check(encoder)
     cut = None if windows is None else Windows.of(windows, overlap)
     sources: list[Source] = [source] if isinstance(source, str | Path | np.ndarray | Tensor) else list(source)
-    reading = Reading(encoder, sampling or encoder.sampling, kind, max(1, batch), progress)
+    reading = EmbeddingReader(encoder, sampling or encoder.sampling, kind, max(1, batch), progress)
     with limited(limits or Limits()):
         if cut is not None:
             return [reading.in_windows(one, cut) for one in reading.shown(sources)]
@@ -133,7 +133,7 @@ def embed_at(encoder: Encoder, path: Path, start: float | None, sampling: Sampli
 
 
 @dataclass(frozen=True)
-class Reading:
+class EmbeddingReader:
     """How `embed` reads and what it keeps."""
 
     encoder: Encoder

@@ -27,7 +27,7 @@ from tubelet.inference.embed import embed_at
 from tubelet.inference.hits import Hit, draw_hits
 from tubelet.objectives.base import TextHead
 from tubelet.progress import Progress, silent
-from tubelet.results import Answer, Example, Result, write_result
+from tubelet.results import Answer, QueryExample, Result, write_result
 from tubelet.runs.folder import corpus_of, load_task, read_run_config, weights_file
 from tubelet.runs.record import of_run
 from tubelet.runs.run import Run
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Found:
+class SearchResult:
     """What a search found in a corpus, and what the user should know of it."""
 
     asked: str
@@ -96,7 +96,7 @@ def search(
     aligner: str | Path | None = None,
     batch: int = 16,
     progress: Progress = silent,
-) -> Found:
+) -> SearchResult:
     """The clips of a corpus that lie nearest to a text, or that look `like` a clip, the nearest first.
 
     `to_pandas()` of what is found has a row a clip: id, score (cosine), split, label, captions, trained_on, path,
@@ -123,7 +123,7 @@ def search(
         corpora = [corpus, *([Corpus.open(home)] if home else [])]
         head = head_of(task, folder)
         trained_with = context.texts.identity(corpora[-1])
-        embedder = open_aligner(aligner) if aligner else next(filter(None, map(aligner_of, corpora)), None)
+        embedder = open_aligner(aligner) if aligner else next(filter(None, map(corpus_aligner, corpora)), None)
         warnings += words_unlearned(text, embedder, trained_with)
         vector = text_vector(text, embedder, trained_with, *corpora, series=context.texts.series)
         features = context.features(split)
@@ -139,16 +139,16 @@ def search(
     record = of_run(folder)
     trained_on = {name: roles(clips) for name, clips in record.find(hit.video for hit in hits).items()}
     asked = text if text is not None else f"like {like}"
-    return Found(asked, hits, corpus, features, trained_on, warnings, tuple(record.unknown), context)
+    return SearchResult(asked, hits, corpus, features, trained_on, warnings, tuple(record.unknown), context)
 
 
-def aligner_of(corpus: Corpus) -> Any | None:
+def corpus_aligner(corpus: Corpus) -> Any | None:
     """The aligner in the folder of a corpus."""
     there = (corpus.folder / "aligner" / "aligner.json").is_file()
     return open_aligner(corpus.folder / "aligner") if there else None
 
 
-def keep_search(found: Found, folder: Path, out: Path, command: Sequence[str], split: str) -> None:
+def keep_search(found: SearchResult, folder: Path, out: Path, command: Sequence[str], split: str) -> None:
     """Draws the contact sheet, and puts the search among the results of the run, whose report shows it."""
     draw_hits(found.asked, found.hits, out)
     result = Result(
@@ -266,7 +266,7 @@ def nearest_to_clip(
     return [hit for hit in hits if hit.video.id != asked][:most]
 
 
-def example_of(text: str, hits: Sequence[Hit], corpus: Corpus) -> Example:
+def example_of(text: str, hits: Sequence[Hit], corpus: Corpus) -> QueryExample:
     """The search as an example of a result: right is a clip that has the text as a caption, of others nobody knows."""
     said = normalise_text(text)
     right = {caption.video for caption in corpus.captions if normalise_text(caption.text) == said}

@@ -18,7 +18,7 @@ from tubelet.loading.pairings import Drawn, Pairing, Reads
 from tubelet.loading.requests import ClipRequest, PieceRequest
 from tubelet.progress import Progress
 from tubelet.stores.embeddings import Embeddings
-from tubelet.stores.frame_cache import Frames, Kept
+from tubelet.stores.frame_cache import CachedFrames, Frames
 from tubelet.stores.maps import Maps, remedy
 from tubelet.types import Batch, Clip
 from tubelet.video.content import State, content_digest, state_or_none
@@ -196,7 +196,9 @@ class ClipReader:
                 cuts.append((own, self.read_streams(reader, one, drawn)))
         return moments, cuts
 
-    def read_streams(self, reader: "Reader | Stills | Kept", request: ClipRequest, drawn: Drawn) -> dict[str, Cut]:
+    def read_streams(
+        self, reader: "Reader | Stills | CachedFrames", request: ClipRequest, drawn: Drawn
+    ) -> dict[str, Cut]:
         found = {}
         for name, stream in self.streams.items():
             rng = None if request.stream_rng is None else request.stream_rng(name)
@@ -223,7 +225,7 @@ class ClipReader:
         streams = {name: (stream.clip, stream.maps) for name, stream in self.streams.items()}
         return collate(samples, tuple(failed), self.clip, self.maps, self.embeddings, bool(self.captions), streams)
 
-    def open(self, video: Video, begin: float) -> "Reader | Stills | Kept":
+    def open(self, video: Video, begin: float) -> "Reader | Stills | CachedFrames":
         """The frames of the row; of a long one, those around the clip that begins at this share of it."""
         if self.kept is not None:
             return self.kept.open(video)

@@ -32,7 +32,7 @@ class Areas(TypedDict):
     rows: dict[str, dict[str, dict[str, dict[str, float | None]]]]
 
 
-class Training(TypedDict):
+class TrainingRecord(TypedDict):
     """What `training.json` says."""
 
     curve: list[dict[str, float]]
@@ -45,7 +45,7 @@ def write_page(folder: Path) -> Path:
     """Writes `report.html` beside what it is made of: `aligner.json`, `training.json`, `maps.jpg`."""
     remedy = "make the aligner again with `tubelet align --force`"
     about: Record = read_json(within(folder, "aligner.json"), Record, RunError, remedy)
-    training: Training = read_json(within(folder, "training.json"), Record, RunError, remedy)
+    training: TrainingRecord = read_json(within(folder, "training.json"), Record, RunError, remedy)
     picture = within(folder, "maps.jpg")
     content = picture.read_bytes() if picture.exists() else b""
     if content and not content.startswith(JPEG):
@@ -63,7 +63,7 @@ def write_page(folder: Path) -> Path:
     return out
 
 
-def compose(about: Record, training: Training, picture: str) -> str:
+def compose(about: Record, training: TrainingRecord, picture: str) -> str:
     """The page as text; the picture is in base64."""
     return document(
         "aligner.html",
@@ -81,7 +81,7 @@ def compose(about: Record, training: Training, picture: str) -> str:
     )
 
 
-def facts(about: Record, training: Training) -> list[tuple[str, str]]:
+def facts(about: Record, training: TrainingRecord) -> list[tuple[str, str]]:
     """What it was made from, in words."""
     settings, rows = about["settings"], training["curve"]
     begun = about.get("from")
@@ -98,7 +98,7 @@ def facts(about: Record, training: Training) -> list[tuple[str, str]]:
     ]
 
 
-def charts(training: Training) -> list[Chart]:
+def charts(training: TrainingRecord) -> list[Chart]:
     rows = training["curve"]
     steps, losses = (np.asarray([row[name] for row in rows], float) for name in ("step", "loss"))
     looks = [row for row in rows if "held_out" in row]

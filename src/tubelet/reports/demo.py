@@ -18,7 +18,7 @@ COLUMNS = {  # of the table: evaluation and metric
 UNTRAINED = {"random": "random init", "mean_image": "mean image"}
 
 
-def summary(results: Mapping[str, Sequence[Results]]) -> TextTable:
+def results_table(results: Mapping[str, Sequence[Results]]) -> TextTable:
     """Each run (the mean of its seeds, and the spread), and under it what needs no training."""
     rows: list[tuple[str, list[list[float | None]]]] = []  # per row: per column: per seed
     for run, seeds in results.items():
@@ -34,7 +34,7 @@ def summary(results: Mapping[str, Sequence[Results]]) -> TextTable:
     return TextTable(
         f"held-out clips, percent; R² of the reconstruction, probe and kNN: motion{note}",
         ["", *COLUMNS],
-        [[name, *map(spread, row)] for name, row in (*rows, ("chance", chance))],
+        [[name, *map(mean_text, row)] for name, row in (*rows, ("chance", chance))],
     )
 
 
@@ -66,7 +66,7 @@ def number(result: Result, metric: str) -> float | None:
     return result.metrics[metric].value if metric in result.metrics else None
 
 
-def spread(values: Sequence[float | None]) -> str:
+def mean_text(values: Sequence[float | None]) -> str:
     """The mean in percent, with the standard deviation over seeds where they differ."""
     there = [100 * value for value in values if value is not None]
     if not there:

@@ -93,20 +93,20 @@ def endings(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Table:
+class StudyTable:
     title: str
     note: str
     head: list[str]
     rows: list[list[str]]
 
 
-def tables(grid: Grid) -> list[Table]:
+def tables(grid: Grid) -> list[StudyTable]:
     """The means, the margins over the untrained encoder, and the declared differences."""
     measured = [c for c in grid.columns if any(len(grid.values(variant, c)) for variant in grid.variants)]
     probed = [c for c in measured if any(len(grid.values(variant, c, "random")) for variant in grid.variants)]
     rows = compared(grid)
     kept = corrected(rows)
-    found = [Table("Results", note(grid), ["", "seeds", *(c.title for c in measured)], means(grid, measured))]
+    found = [StudyTable("Results", note(grid), ["", "seeds", *(c.title for c in measured)], means(grid, measured))]
     for title, columns, names in (
         (f"Difference to the {UNTRAINED} encoder, paired by seed", probed, list(grid.variants)),
         ("Differences between variants, paired by seed", measured, [minus(*pair) for pair in grid.differences]),
@@ -117,7 +117,7 @@ def tables(grid: Grid) -> list[Table]:
             if any((name, c) in rows for c in columns)
         ]
         if lines:
-            found.append(Table(title, DIFFERENCE, ["", *(c.title for c in columns)], lines))
+            found.append(StudyTable(title, DIFFERENCE, ["", *(c.title for c in columns)], lines))
     return found
 
 
@@ -195,7 +195,7 @@ def spelled_difference(found: Difference | None, column: Column, after_correctio
     return f"**{words}{f' {CORRECTED}' * after_correction}**" if found.significant else words
 
 
-def verdicts(grid: Grid) -> list[str]:
+def difference_sentences(grid: Grid) -> list[str]:
     """The declared differences in words."""
     lines, rows = [], compared(grid)
     for name in (minus(*pair) for pair in grid.differences):
@@ -273,7 +273,7 @@ def by_hand(grid: Grid) -> list[str]:
     return [line for lines in own for line in lines] + (["# and after each of them", *shared] if shared else [])
 
 
-def pipe(table: Table) -> str:
+def pipe(table: StudyTable) -> str:
     head, *rows = ([markdown(line[0]), *map(cell, line[1:])] for line in (table.head, *table.rows))
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
 
@@ -304,7 +304,7 @@ def write_pages(grid: Grid, stem: Path) -> str:
         grid=grid,
         conditions=conditions(grid),
         tables=tables(grid),
-        verdicts=verdicts(grid),
+        verdicts=difference_sentences(grid),
         charts=charts(grid),
         variants=[(name, words, grid.commands.get(name, ())) for name, words in grid.variants.items()],
     )

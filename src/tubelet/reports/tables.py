@@ -76,7 +76,7 @@ def at_a_glance(runs: Sequence[RunRecord]) -> Table:
     rows = [TableRow(name, [Cell(text) for text in texts]) for name, texts in facts.items() if any(texts)]
     for evaluation, metrics in CHOSEN.items():
         for metric in metrics:
-            cells = [with_baselines(run.results.get(evaluation), metric) for run in runs]
+            cells = [cell_with_baselines(run.results.get(evaluation), metric) for run in runs]
             if any(c.text for c in cells):
                 rows.append(TableRow(title(evaluation, metric), cells))
     return Table("At a glance", rows)
@@ -276,7 +276,7 @@ def counted(count: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def with_baselines(result: Result | None, name: str) -> Cell:
+def cell_with_baselines(result: Result | None, name: str) -> Cell:
     """A metric with its baselines, chance and the reference that it is to beat in a line below it."""
     if result is None or name not in result.metrics:
         return Cell("")

@@ -51,12 +51,12 @@ def dry_run(recipe: str, *words: str, on: Path | str, out: Path | str) -> list[s
             text=task.needs_text, streams=task.reads, batch=config.batch, seed=config.seed, first_step=0, last_step=1,
         )
     )  # fmt: skip
-    cost = Cost.of(config, task, batch, time.monotonic() - began, context)
+    cost = StepCost.of(config, task, batch, time.monotonic() - began, context)
     clip, hidden = config.clip, config.masker.budget(config.clip).total
     tokens = f"{clip.num_tubelets - hidden} of {clip.num_tubelets} tokens are visible"
     steps = config.total(len(videos), 1) - checkpoint_step(Path(out) / CHECKPOINT)
     measured = f"; its evaluations ({', '.join(config.evaluations)}) come on top" if config.evaluations else ""
-    return lines(config, corpus, cost, videos, tokens, task, steps, measured)
+    return report_lines(config, corpus, cost, videos, tokens, task, steps, measured)
 
 
 def dry_run_finetune(
@@ -82,18 +82,18 @@ def dry_run_finetune(
             classes=division.classes, batch=config.batch, seed=config.seed, first_step=0, last_step=1,
         )
     )  # fmt: skip
-    cost = Cost.of(config, task, batch, time.monotonic() - began, context)
+    cost = StepCost.of(config, task, batch, time.monotonic() - began, context)
     tokens = f"{config.clip.num_tubelets} tokens; {len(division.select)} clips select, {len(division.test)} test"
     trainings = len(config.grid) + (1 if config.refit and division.select else 0)
     steps = trainings * config.total(len(division.fit), 1)
     measured = f"; {trainings} trainings of {steps // trainings} steps; the test of {config.views} views comes on top"
-    return lines(config, corpus, cost, division.fit, tokens, task, steps, measured)
+    return report_lines(config, corpus, cost, division.fit, tokens, task, steps, measured)
 
 
-def lines(
+def report_lines(
     config: Pretrain | Finetune,
     corpus: Corpus,
-    cost: "Cost",
+    cost: "StepCost",
     videos: Sequence[Video],
     tokens: str,
     task: nn.Module,
@@ -116,7 +116,7 @@ def lines(
     if config.data.cache:
         short_side = config.data.kept_side(clip)
         every = corpus.select("all")
-        first = decoding(every, short_side)
+        first = decoding_seconds(every, short_side)
         left += first
         report.append(
             f"data.cache: {size(expected_bytes(every, short_side))} of decoded frames of {len(every)} videos in "
@@ -127,7 +127,7 @@ def lines(
 
 
 @dataclass(frozen=True)
-class Cost:
+class StepCost:
     """Seconds of one forward pass with its share of the step, and of reading its clips in one process."""
 
     compute: float
@@ -137,7 +137,7 @@ class Cost:
     @classmethod
     def of(
         cls, config: Pretrain | Finetune, task: nn.Module, batch: Batch, read: float, context: DistributedContext
-    ) -> "Cost":
+    ) -> "StepCost":
         """By a few steps on one batch, with weights that nobody keeps."""
         if not len(batch):
             raise TubeletError(f"not one clip of the first step could be read: {batch.failed[0]}")
@@ -177,7 +177,7 @@ class Cost:
         return f"{size(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)} at the peak, this process whole"
 
 
-def decoding(videos: Sequence[Video], short_side: int) -> float:
+def decoding_seconds(videos: Sequence[Video], short_side: int) -> float:
     """Seconds in which all cores decode every frame once, by the pace of the first few videos that can be read."""
     seconds = frames = 0.0
     for video in videos[:DECODED]:

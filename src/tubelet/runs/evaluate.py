@@ -23,7 +23,7 @@ from tubelet.evaluations.familiarity import Familiarity, write_familiarity
 from tubelet.evaluations.heads import FOLDER as CLASSIFIERS
 from tubelet.evaluations.heads import best_head, write_head
 from tubelet.evaluations.labels import labels_of
-from tubelet.evaluations.results import complete, entry_name, merge_result
+from tubelet.evaluations.results import complete_result, entry_name, merge_result
 from tubelet.evaluations.trained_on import PROBES, TrainedOn
 from tubelet.evaluations.tuned import FineTuned, TunedContext
 from tubelet.files import file_name, within
@@ -73,7 +73,7 @@ def written(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Evaluated:
     """What was measured and written, by entry of results.json; what could not be, and why."""
 
     results: dict[str, Result]
@@ -109,7 +109,7 @@ def measure(
     allow_seen: bool = False,
     batch: int = 16,
     progress: Progress = silent,
-) -> Measured:
+) -> Evaluated:
     """The same, with what the command line adds: `own` names the entries, `strict` refuses unused rows of labels."""
     folder = Path(run)
     if own and not re.fullmatch(r"[\w.+-]+", own):
@@ -151,19 +151,19 @@ def measure(
         except TubeletError as error:
             refused[known] = error
             continue
-        result = complete(evaluation, found, context, contamination, step)
+        result = complete_result(evaluation, found, context, contamination, step)
         settings = [word for word in words if word.startswith((f"{known}.", "data."))]
         for option, value in options.items():
             settings += [f"--{option}", str(value)] if value else []
         settings += ["--allow-seen"] if allow_seen else []
         result = replace(result, asked={"evaluation": known, "on": str(corpus.folder), "settings": settings})
         if evaluation.reads_features or evaluation.reads_tokens:
-            result = with_baselines(evaluation, result, others, corpus, column)
+            result = add_baselines(evaluation, result, others, corpus, column)
         name = entry_name(known, context.identity, plan.corpus, column, own)
         results[name] = merge_result(folder, name, result)
         if type(evaluation) is Linear:
             keep_classifier(evaluation, context, result, folder, name, record)
-    return Measured(results, refused, [*lines, *contamination.lines()])
+    return Evaluated(results, refused, [*lines, *contamination.lines()])
 
 
 def choose_evaluations(
@@ -206,7 +206,7 @@ def baselines_named(asked: bool | Iterable[str]) -> list[str]:
     return [name for name in BASELINES if name in names]
 
 
-def with_baselines(
+def add_baselines(
     evaluation: Evaluation, result: Result, others: Mapping[str, Context], corpus: Corpus, label: str | None
 ) -> Result:
     """With the same measure of what needs no training; and the ceiling of the synthetic dataset, where it is known."""

@@ -26,7 +26,7 @@ PIXELS = "pixels"
 
 
 @dataclass(frozen=True)
-class Source:
+class InitSource:
     """Weights under the names of a task, and the model they are of."""
 
     name: str
@@ -44,18 +44,18 @@ class Source:
         return next((name for name in names if name.endswith(".codebook")), "")
 
 
-def source(init: str) -> Source:
+def init_source(init: str) -> InitSource:
     """A run folder, a file or folder of VideoMAE weights, or a hub name."""
     folder = Path(init).expanduser()
     if (folder / RECIPE).exists():
         config = read_run_config(folder).config
-        return Source(
+        return InitSource(
             str(weights_file(folder)), read_weights_of(folder), config.clip, config.encoder, decoder_of(config),
             fine_tuned=read_kind(folder) == "finetune",
         )  # fmt: skip
     found = read_weights(init)
     about = f"{found.origin} ({found.layout} layout)"
-    return Source(about, found.tensors, found.clip, found.encoder, found.decoder, found.remarks)
+    return InitSource(about, found.tensors, found.clip, found.encoder, found.decoder, found.remarks)
 
 
 def decoder_of(config: Pretrain) -> Decoder | None:
@@ -63,7 +63,7 @@ def decoder_of(config: Pretrain) -> Decoder | None:
     return head.decoder if isinstance(head, Pixels) and head.factor else None
 
 
-def resolve_init(config: Pretrain, folder: Path) -> tuple[Pretrain, Source | None]:
+def resolve_init(config: Pretrain, folder: Path) -> tuple[Pretrain, InitSource | None]:
     """The config with what a warm start decides, and the weights to start from, where there is a start.
 
     Decided are the position tables: those of the clips that the weights were trained on, stretched over these. A run
@@ -75,15 +75,15 @@ def resolve_init(config: Pretrain, folder: Path) -> tuple[Pretrain, Source | Non
     if (folder / RECIPE).exists() and (old := read_run_config_of(folder, Pretrain).config).init == init:
         decoder = decoder_of(old)
         config = with_positions(config, old.encoder.positions_of, decoder.positions_of if decoder else None)
-        return config, None if checkpoint_step(folder / CHECKPOINT) else source(init)
-    found = source(init)
+        return config, None if checkpoint_step(folder / CHECKPOINT) else init_source(init)
+    found = init_source(init)
     of_encoder, of_decoder = (
         None if part is None else grid(part, found.clip, config.clip) for part in (found.encoder, found.decoder)
     )
     return with_positions(config, of_encoder, of_decoder), found
 
 
-def resolve_teacher(config: Pretrain, folder: Path) -> tuple[Pretrain, Source | None]:
+def resolve_teacher(config: Pretrain, folder: Path) -> tuple[Pretrain, InitSource | None]:
     """The config with the size and the clips of a frozen teacher, so that it alone rebuilds the run, and the teacher's
     weights, where the run begins."""
     teacher = config.teacher
@@ -94,8 +94,8 @@ def resolve_teacher(config: Pretrain, folder: Path) -> tuple[Pretrain, Source | 
         if type(old) is type(teacher) and old.init == teacher.init:
             known = with_sizes(teacher, {name: getattr(old, name) for name in teacher.read})
             begun = checkpoint_step(folder / CHECKPOINT) > 0
-            return chz.replace(config, teacher=known), None if begun else source(teacher.init)
-    found = source(teacher.init)
+            return chz.replace(config, teacher=known), None if begun else init_source(teacher.init)
+    found = init_source(teacher.init)
     normed = any(name.startswith("encoder.norm.") for name in found.tensors)
     sizes: dict[str, Any] = {"encoder": chz.replace(found.encoder, final_norm=normed), "clip": found.clip}
     if isinstance(teacher, Tokenizer):
@@ -110,7 +110,7 @@ def with_sizes(teacher: Frozen, sizes: Mapping[str, Any]) -> Frozen:
     return chz.replace(teacher, **{name: getattr(teacher, name) or size for name, size in sizes.items()})
 
 
-def load_teacher(task: Pretraining, found: Source) -> list[str]:
+def load_teacher(task: Pretraining, found: InitSource) -> list[str]:
     """Fills a frozen teacher with the encoder of its source. Returns a line that says so; none where nobody learns."""
     if not isinstance(task.teacher, FrozenTeacher):
         return []
@@ -139,7 +139,7 @@ def with_positions(config: Pretrain, encoder: Grid | None, decoder: Grid | None)
     return chz.replace(config, **made)
 
 
-def load_init_weights(task: Pretraining, found: Source) -> list[str]:
+def load_init_weights(task: Pretraining, found: InitSource) -> list[str]:
     """Fills the task with what fits; the encoder must, whole. Returns lines that say what is taken, new, changed."""
     check_encoder(task.encoder.config, found)
     parts: dict[str, nn.Module] = {"encoder": task.encoder}
@@ -185,7 +185,7 @@ def load_init_weights(task: Pretraining, found: Source) -> list[str]:
     return lines + [f"init: {remark}" for remark in found.remarks]
 
 
-def check_encoder(config: Vit, found: Source) -> None:
+def check_encoder(config: Vit, found: InitSource) -> None:
     """What the shapes of the tensors do not tell, or tell badly."""
     for name, meaning in (("heads", "attention heads"), ("final_norm", "a norm after the last block")):
         theirs, ours = getattr(found.encoder, name), getattr(config, name)
@@ -202,7 +202,7 @@ def other_size(one: Vit, other: Vit) -> bool:
     return (one.width, one.depth) != (other.width, other.depth)
 
 
-def other_decoder(module: nn.Module, found: Source) -> str:
+def other_decoder(module: nn.Module, found: InitSource) -> str:
     """Why a decoder whose tensors may fit is another one; empty where it is not."""
     if not isinstance(module, PredictLoss) or found.decoder is None:
         return ""

@@ -94,7 +94,7 @@ def result_of(
     config = candidate.config
     known = contamination.of_split("test")
     fit, select = (outline(part, division.classes) for part in (division.fit, division.select))
-    failed = unread(candidate)
+    failed = unread_videos(candidate)
     names = {line.partition(": ")[0] for line in failed}
     used = fit.rows(torch.tensor([name not in names for name in fit.ids]))
     return Result(
@@ -139,7 +139,7 @@ def result_of(
     )  # fmt: skip
 
 
-def unread(candidate: Candidate) -> list[str]:
+def unread_videos(candidate: Candidate) -> list[str]:
     """The labelled videos of train that could not be read, by indexing or on the way: "id: reason", each once."""
     found = {video.id: f"{video.id}: {video.reason or video.status}" for video in candidate.division.unreadable}
     for record in read_log(candidate.folder / LOG):

@@ -14,7 +14,7 @@ from tubelet.evaluations import Context
 from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.contamination import Contamination
 from tubelet.evaluations.looks import keep_looks
-from tubelet.evaluations.results import complete, merge_result
+from tubelet.evaluations.results import complete_result, merge_result
 from tubelet.evaluations.trained_on import TrainedOn
 from tubelet.loading.loader import train_batches
 from tubelet.loading.reader import shorter
@@ -119,7 +119,7 @@ def pretrain(
                 whole = context(folder=folder, keep=folder / FOLDER)
                 known = contamination(finish(folder, trained_on, corpus, tell))
                 for evaluation, result in run_evaluations(config, whole, known, log, steps, tell).items():
-                    entry = complete(config.evaluations[evaluation], result, whole, known, steps)
+                    entry = complete_result(config.evaluations[evaluation], result, whole, known, steps)
                     merge_result(folder, evaluation, entry)
                 say_looks(whole, tell)
                 log.write("end", steps)

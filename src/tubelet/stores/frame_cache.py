@@ -98,7 +98,7 @@ class Frames:
                 parts.append(Part(build(root, missing, short_side, progress)))
         return cls(parts, keys)
 
-    def open(self, video: Video) -> "Kept":
+    def open(self, video: Video) -> "CachedFrames":
         """The frames of this video, with the same face as a `Reader`."""
         key = self.keys.get(video.row, "not in the cache of decoded frames")
         if isinstance(key, str):
@@ -133,7 +133,7 @@ class Part:
     def __reduce__(self) -> tuple[type["Part"], tuple[Path]]:
         return Part, (self.folder,)
 
-    def open(self, video: Video, key: bytes) -> "Kept":
+    def open(self, video: Video, key: bytes) -> "CachedFrames":
         """The frames of this video, decoded again where the bytes here are damaged."""
         position = self.positions[key]
         entry = self.index[position]
@@ -146,7 +146,7 @@ class Part:
         ):
             content = self.decoded_again(video, position)
         self.verified.add(position)
-        return Kept(content.reshape(count, height, width, 3), self.times[first : first + count])
+        return CachedFrames(content.reshape(count, height, width, 3), self.times[first : first + count])
 
     def decoded_again(self, video: Video, position: int) -> UInt8[np.ndarray, "bytes"]:
         if position not in self.again:
@@ -201,7 +201,7 @@ def known(parts: Iterable[Part]) -> set[bytes | str]:
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedFrames:
     """The decoded frames of one video."""
 
     all: UInt8[np.ndarray, "t h w 3"]
@@ -213,7 +213,7 @@ class Kept:
         positions = np.searchsorted(self.times, np.asarray(times) + SAME, side="right") - 1
         return (self.all if cut is None else cut(self.all))[np.maximum(positions, 0)]
 
-    def __enter__(self) -> "Kept":
+    def __enter__(self) -> "CachedFrames":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -56,7 +56,7 @@ def estimate(trials: Sequence[Trial], corpus: Corpus, finished: FinishedTrials) 
         )
         rest = statistics.median(sum(content["seconds"].values()) - content["seconds"]["train"] for content in like)
         seconds = {
-            variant: rest + rate * work(clips_of(trial.config, corpus), cost(trial.config).flops / 1e9)
+            variant: rest + rate * work(clips_measured(trial.config, corpus), cost(trial.config).flops / 1e9)
             for variant, trial in variants.items()
         }
         return Estimate(seconds, f"by {len(like)} finished trial{'s' * (len(like) > 1)} on such a machine")
@@ -68,12 +68,12 @@ def estimate(trials: Sequence[Trial], corpus: Corpus, finished: FinishedTrials) 
         unit = (
             step
             * trial.config.total(len(trial.config.data.select(corpus)), 1)
-            / work(clips_of(trial.config, corpus), cost(trial.config).flops / 1e9)
+            / work(clips_measured(trial.config, corpus), cost(trial.config).flops / 1e9)
         )
         rest = forward * len(corpus.select("all"))
         return Estimate(
             {
-                variant: rest + unit * work(clips_of(other.config, corpus), cost(other.config).flops / 1e9)
+                variant: rest + unit * work(clips_measured(other.config, corpus), cost(other.config).flops / 1e9)
                 for variant, other in variants.items()
             },
             f"by {STEPS} steps of {trial.variant!r} timed now, without fitting probes",
@@ -86,7 +86,7 @@ def work(clips: int, gflop: float) -> float:
     return clips * gflop
 
 
-def clips_of(config: Pretrain, corpus: Corpus) -> int:
+def clips_measured(config: Pretrain, corpus: Corpus) -> int:
     return config.total(len(config.data.select(corpus)), 1) * config.batch * config.accumulate
 
 

@@ -45,7 +45,7 @@ REMEDY = "restore it, or delete it to run the trial again"
 Rows = list[tuple[Any, ...]]
 
 
-class Line(TypedDict):
+class FinishedJson(TypedDict):
     """What the line of a trial says in a table."""
 
     format: Literal[2]
@@ -56,7 +56,7 @@ class Line(TypedDict):
     results: dict[str, dict[str, Any]]
 
 
-class Content(Line):
+class Content(FinishedJson):
     """What the file of a finished trial says."""
 
     curves: dict[str, list[list[float]]]
@@ -189,7 +189,7 @@ def read_table(folder: Path) -> Iterator[tuple[Record, Rows, Rows]]:
         return
     metrics, curves = rows_by_trial(folder / METRICS, OF_METRICS), rows_by_trial(folder / CURVES, OF_CURVES)
     for number, (record, _) in enumerate(read_json_lines(folder / TRIALS, RunError, "restore it"), 1):
-        if fault := misfit(record, Line):
+        if fault := misfit(record, FinishedJson):
             raise RunError(f"{folder / TRIALS} is damaged in line {number} ({fault}); restore it")
         yield record, metrics.get(record["hash"], []), curves.get(record["hash"], [])
 

@@ -66,7 +66,7 @@ class StudyReport:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedStudy:
     """A declared study on a corpus, and what is finished of it."""
 
     asked: str  # as it was asked for
@@ -90,7 +90,7 @@ class Opened:
         seeds: Iterable[int] | None = None,
         only: Sequence[str] | None = None,
         trials: Path | str | None = None,
-    ) -> "Opened":
+    ) -> "OpenedStudy":
         declares = find(question, STUDIES, "study")[1] if isinstance(question, str) else question
         asked = question if isinstance(question, str) else ""
         study, name, out = declares(), declares.__name__, Path(out)
@@ -170,10 +170,12 @@ def study(
     only: these variants; `*` matches anything. trials: a folder of finished trials, in place of OUT/finished.
     jobs: so many processes, each on a trial of its own. run: runs a command given as words, in place of a process.
     """
-    return run_study(Opened.of(question, on, out, recipe, seeds, only, trials), jobs, progress, run or in_a_process)
+    return run_study(
+        OpenedStudy.of(question, on, out, recipe, seeds, only, trials), jobs, progress, run or in_a_process
+    )
 
 
-def run_study(opened: Opened, jobs: int, progress: Progress, run: Run) -> StudyReport:
+def run_study(opened: OpenedStudy, jobs: int, progress: Progress, run: Run) -> StudyReport:
     if jobs < 1:
         raise RecipeError(f"jobs must be at least 1, not {jobs}")
     if jobs > 1 and not opened.asked:
@@ -204,7 +206,7 @@ def run_study(opened: Opened, jobs: int, progress: Progress, run: Run) -> StudyR
     return opened.report(left_out, taken)
 
 
-def check_some(opened: Opened, left_out: Mapping[str, str] | None = None, taken: Sequence[Trial] = ()) -> None:
+def check_some(opened: OpenedStudy, left_out: Mapping[str, str] | None = None, taken: Sequence[Trial] = ()) -> None:
     """An error where there is nothing to report."""
     now = FinishedTrials(opened.folder)
     if not any(now.find(trial) for trial in opened.chosen):
@@ -213,7 +215,7 @@ def check_some(opened: Opened, left_out: Mapping[str, str] | None = None, taken:
         raise RunError("; ".join([f"no trial of the study {opened.name} is finished", *reasons]))
 
 
-def again(opened: Opened) -> list[str]:
+def again(opened: OpenedStudy) -> list[str]:
     """The same command for another process."""
     words = [sys.executable, "-m", "tubelet", "study", opened.asked, "--on", str(opened.corpus.folder)]
     words += ["--out", str(opened.out), "--trials", str(opened.folder), "--seeds", *map(str, opened.seeds)]

@@ -132,11 +132,11 @@ def regular_file(path: str | Path) -> os.stat_result:
     except (OSError, ValueError) as error:
         raise Undecodable("unreadable", f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
     if not stat.S_ISREG(found.st_mode):
-        raise Undecodable(NO_FILE, f"{kind_of(found.st_mode)}, not a file")
+        raise Undecodable(NO_FILE, f"{file_kind(found.st_mode)}, not a file")
     return found
 
 
-def kind_of(mode: int) -> str:
+def file_kind(mode: int) -> str:
     kinds = {
         stat.S_ISDIR: "a folder",
         stat.S_ISFIFO: "a named pipe",

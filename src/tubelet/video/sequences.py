@@ -71,7 +71,7 @@ def frames_of(path: Path) -> Frames:
         if not pattern:
             regular_file(path)  # a folder of no pictures is what any folder is: not a file
         raise Undecodable("missing", f"no file is named like {path.name}")
-    kinds = Counter(kind_of(name) for name in names)
+    kinds = Counter(name_pattern(name) for name in names)
     if len(kinds) > 1:
         examples = ", ".join(f"{count} like {kind}" for kind, count in kinds.most_common(NAMED))
         raise Undecodable("unreadable", f"the folder's pictures are not named alike ({examples}); name one of these")
@@ -88,7 +88,7 @@ def frames_of(path: Path) -> Frames:
     return Frames(tuple(folder / name for _, name in numbers), positions, gaps([number for number, _ in numbers], step))
 
 
-def kind_of(name: str) -> str:
+def name_pattern(name: str) -> str:
     """What all names of a sequence have in common: all but their last number."""
     stem, suffix = Path(name).stem, Path(name).suffix.lower()
     return re.sub(r"\d+(?=\D*$)", "%d", stem, count=1) + (".jpg" if suffix == ".jpeg" else suffix)
@@ -113,7 +113,7 @@ def gaps(numbers: Sequence[int], step: int) -> str:
 def looks_like_sequence(names: Iterable[str]) -> bool:
     """Whether files of these names, all of one folder, are the frames of a video: several, numbered, named alike."""
     pictures = [name for name in names if Path(name).suffix.lower() in IMAGES and not name.startswith(".")]
-    kinds = {kind_of(name) for name in pictures}
+    kinds = {name_pattern(name) for name in pictures}
     return len(pictures) >= FEWEST and len(kinds) == 1 and "%d" in kinds.pop()
 
 

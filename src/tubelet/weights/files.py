@@ -27,7 +27,7 @@ KEYS = ("module", "model", "state_dict", "model_state_dict")  # under which chec
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundWeights:
     """Tensors under the names they have in the file, and the configs next to it."""
 
     tensors: Mapping[str, Tensor]
@@ -37,7 +37,7 @@ class Found:
     processor: Mapping[str, Any] = field(default_factory=dict)  # preprocessor_config.json
 
 
-def find_weights(source: str | Path) -> Found:
+def find_weights(source: str | Path) -> FoundWeights:
     """The content of this file, of this folder, or of the hub under this name (`owner/name`)."""
     path = Path(source).expanduser()
     if not path.exists():
@@ -52,11 +52,11 @@ def find_weights(source: str | Path) -> Found:
             raise WeightsError(f"{folder / name} holds {twice[0]} once more")
         tensors |= more
     beside = path.is_dir() or path.name in FILES
-    return Found(
+    return FoundWeights(
         tensors,
         str(folder / names[0] if len(names) == 1 else folder),
         key,
-        read_json(folder / "config.json") if beside else {},
+        read_config(folder / "config.json") if beside else {},
         processor_config(folder) if beside else {},
     )
 
@@ -64,9 +64,9 @@ def find_weights(source: str | Path) -> Found:
 def processor_config(folder: Path) -> dict[str, Any]:
     """How a folder of transformers says that pixels are normalised; {} where it does not."""
     for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
-        if found := read_json(folder / name):
+        if found := read_config(folder / name):
             return found
-    both = read_json(folder / "processor_config.json")
+    both = read_config(folder / "processor_config.json")
     return dict(both.get("image_processor") or both.get("video_processor") or {})
 
 
@@ -81,7 +81,7 @@ def weight_files(folder: Path) -> tuple[str, ...]:
         return (others[0],)
     if not known[0].endswith(".index.json"):
         return (known[0],)
-    pieces = read_json(folder / known[0]).get("weight_map")
+    pieces = read_config(folder / known[0]).get("weight_map")
     if not isinstance(pieces, dict) or not pieces:
         raise WeightsError(f"{folder / known[0]} is damaged: it has no weight_map")
     names = tuple(sorted(set(map(str, pieces.values()))))
@@ -99,7 +99,7 @@ def tensors_of(path: Path) -> tuple[dict[str, Tensor], str]:
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, ""  # noqa: SIM118 (no mapping)
         except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path} cannot be read as safetensors ({one_line(error)}); fetch it again") from error
+            raise WeightsError(f"{path} cannot be read as safetensors ({error_line(error)}); fetch it again") from error
     return unwrapped(unpickled(path), path)
 
 
@@ -119,7 +119,7 @@ def unpickled(path: Path) -> Any:
             f"{path} cannot be read as weights alone ({' '.join(reason.split())[:160] or 'no PyTorch file'})"
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
-        raise WeightsError(f"{path} cannot be read ({one_line(error)}); fetch it again") from None
+        raise WeightsError(f"{path} cannot be read ({error_line(error)}); fetch it again") from None
 
 
 def unwrapped(content: Any, path: Path) -> tuple[dict[str, Tensor], str]:
@@ -161,26 +161,26 @@ def from_hub(name: str) -> Path:
                 return folder
         except Exception as error:  # the hub's client and the network raise of many kinds
             refusals.append(error)
-    reason = f" ({one_line(refusals[-1])})" if refusals else ""
+    reason = f" ({error_line(refusals[-1])})" if refusals else ""
     raise WeightsError(
         f"{name} is no file or folder, and its weights are neither in the local cache of the hub nor to be "
         f"fetched{reason}; offline, name a local file or folder"
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
     """A JSON object; {} where there is no file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} is damaged ({one_line(error)}); fetch it again") from error
+        raise WeightsError(f"{path} is damaged ({error_line(error)}); fetch it again") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path} is damaged (no object); fetch it again")
     return content
 
 
-def one_line(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """What an error says, without line breaks and its advice."""
     return " ".join(str(error).split())[:160] or type(error).__name__

@@ -17,7 +17,7 @@ from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import HEADS, Vit, fitting_heads
 from tubelet.models.patches import MEAN, STD
 from tubelet.types import Clip
-from tubelet.weights.files import Found, find_weights
+from tubelet.weights.files import FoundWeights, find_weights
 from tubelet.weights.layouts import DECODER, EMBED, Layout, from_layout, recognise
 from tubelet.wording import and_more
 
@@ -65,26 +65,26 @@ def read_weights(source: str | Path, *, frames: int | None = None, size: int | N
     return weights_of(find_weights(source), frames=frames, size=size)
 
 
-def weights_of(found: Found, *, frames: int | None = None, size: int | None = None) -> Weights:
+def weights_of(found: FoundWeights, *, frames: int | None = None, size: int | None = None) -> Weights:
     """What was found, as ours."""
     found, wrapped = unwrapped_names(found)
     layout = recognise(found.tensors, found.origin)
     config, remarks = settings(found, layout)
     remarks += wrapped
-    tensors = from_layout(floats(found, remarks), layout, found.origin)
+    tensors = from_layout(as_float32(found, remarks), layout, found.origin)
     clip = clip_of(tensors, config, found.origin, frames, size, remarks)
     tensors[EMBED] = tensors[EMBED].flatten(1)
     if not config.get("qv_bias", True):
         add_zero_biases(tensors)
     encoder = encoder_of(tensors, config, found.origin, remarks)
-    decoder = decoder_of(tensors, config, found.origin, remarks)
-    check(tensors, clip, encoder, decoder, layout, found.origin)
+    decoder = read_decoder(tensors, config, found.origin, remarks)
+    check_tensors(tensors, clip, encoder, decoder, layout, found.origin)
     tensors = folded(tensors, clip, found, remarks)
     classes = classes_of(tensors, config)
     return Weights(tensors, clip, encoder, decoder, classes, layout.name, found.origin, tuple(remarks))
 
 
-def unwrapped_names(found: Found) -> tuple[Found, list[str]]:
+def unwrapped_names(found: FoundWeights) -> tuple[FoundWeights, list[str]]:
     """Without what torch.compile (`_orig_mod`, wherever it stands) and DistributedDataParallel (`module`, in front of
     every name) add to the names of a saved model; and a remark."""
     names = {name: ".".join(part for part in name.split(".") if part != "_orig_mod") for name in found.tensors}
@@ -100,7 +100,7 @@ def unwrapped_names(found: Found) -> tuple[Found, list[str]]:
     return replace(found, tensors=tensors), remarks
 
 
-def settings(found: Found, layout: Layout) -> tuple[dict[str, Any], list[str]]:
+def settings(found: FoundWeights, layout: Layout) -> tuple[dict[str, Any], list[str]]:
     """What config.json says of the model, in the words of transformers; and what must be said of it."""
     config, remarks = dict(found.config), []
     if found.key:
@@ -123,7 +123,7 @@ def settings(found: Found, layout: Layout) -> tuple[dict[str, Any], list[str]]:
     return config, remarks
 
 
-def floats(found: Found, remarks: list[str]) -> dict[str, Tensor]:
+def as_float32(found: FoundWeights, remarks: list[str]) -> dict[str, Tensor]:
     """All tensors in float32."""
     kinds = {str(value.dtype).removeprefix("torch.") for value in found.tensors.values()}
     if strange := [name for name, value in found.tensors.items() if not value.is_floating_point()]:
@@ -152,7 +152,7 @@ def clip_of(
     if colours != 3 or height != width:
         raise WeightsError(f"{origin}: tubelets of {tuple(kernel.shape[1:])} are not square pieces in three colours")
     known_frames = config.get("num_frames") or config.get("all_frames")
-    known_size = single(config.get("image_size"), origin)
+    known_size = only_number(config.get("image_size"), origin)
     if (known_frames or frames) is None or (known_size or size) is None:
         remarks.append("nothing says what clips it was trained on: taken to be 16 frames of 224 pixels if not said")
     return Clip(
@@ -163,7 +163,7 @@ def clip_of(
     )
 
 
-def single(value: Any, origin: str) -> int | None:
+def only_number(value: Any, origin: str) -> int | None:
     if isinstance(value, list | tuple):
         if len(set(value)) != 1:
             raise WeightsError(f"{origin}: image_size is {value}; frames here are square")
@@ -195,7 +195,7 @@ def encoder_of(tensors: Mapping[str, Tensor], config: Mapping[str, Any], origin:
     )
 
 
-def decoder_of(
+def read_decoder(
     tensors: Mapping[str, Tensor], config: Mapping[str, Any], origin: str, remarks: list[str]
 ) -> Decoder | None:
     if not any(name.startswith(f"{DECODER}.") for name in tensors):
@@ -250,7 +250,7 @@ def ratio(tensors: Mapping[str, Tensor], stack: str, width: int, origin: str) ->
     return found if int(width * found) == weight.shape[0] else math.nextafter(found, math.inf)
 
 
-def check(
+def check_tensors(
     tensors: Mapping[str, Tensor], clip: Clip, encoder: Vit, decoder: Decoder | None, layout: Layout, origin: str
 ) -> None:
     """Every tensor of the model is there in its shape, and no other. In their names."""
@@ -282,7 +282,7 @@ def check(
         raise WeightsError(f"{origin}: {and_more(faults, 4)}")
 
 
-def folded(tensors: dict[str, Tensor], clip: Clip, found: Found, remarks: list[str]) -> dict[str, Tensor]:
+def folded(tensors: dict[str, Tensor], clip: Clip, found: FoundWeights, remarks: list[str]) -> dict[str, Tensor]:
     """With the processor's mean and deviation of pixels taken into the first layer, where they are not ImageNet's."""
     mean, std = pixel_statistics(found.processor)
     if (mean, std) == (MEAN, STD):
