@@ -37,6 +37,11 @@ def both():
     )
 
 
+def twice():
+    """A run, and one that begins with its encoder."""
+    return {"first": "pretrain mine.py:both steps=2", "second": "pretrain mine.py:both steps=2 init={first}"}
+
+
 def small():
     """One mask."""
     return Study(
@@ -71,6 +76,9 @@ COMMANDS: dict[str, list[str]] = {
     "compare": ["compare", "run", "tuned", "--out", "compared.md"],
     "export": ["export", "run", "--to", "safetensors", "transformers", "--out", "exported"],
     "import": ["import", "exported", "--out", "imported"],
+    "saliency Oracle": ["saliency", "synth", "Oracle"],
+    "maps": ["maps", "synth", "oracle", "--clips", "2", "--out", "mapped"],
+    "phases": ["phases", "mine.py:twice", "--on", "c", "--out", "phases"],
 }  # fmt: skip
 
 

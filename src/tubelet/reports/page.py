@@ -228,7 +228,7 @@ def within_reach(lines: Sequence[Line], levels: Sequence[Level]) -> list[Level]:
 def probe_note(runs: Sequence[RunRecord], dotted: bool, beyond: Sequence[str]) -> str:
     limits = {int(limit) for run in runs if finite(limit := run.values.get("evaluate_limit"))}
     words = [f"While training on at most {limit:,} videos of a split, at the end on all." for limit in sorted(limits)]
-    words += ["Dotted: what needs no training."] * dotted
+    words += ["Dotted: baselines without training."] * dotted
     words += [f"Beyond the chart: {', '.join(beyond)}."] * bool(beyond)
     return " ".join(words)
 

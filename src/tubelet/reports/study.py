@@ -206,6 +206,11 @@ def difference_sentences(grid: Grid) -> list[str]:
     return lines
 
 
+def spelled_range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def conditions(grid: Grid) -> list[str]:
     """Corpus, hardware and time of the finished trials."""
     trials = list(grid.trials.values())
@@ -213,12 +218,12 @@ def conditions(grid: Grid) -> list[str]:
         return []
     corpora = {f"{trial['corpus']['name']} ({trial['corpus']['fingerprint'][:8]})" for trial in trials}
     machines = {spelled_hardware(trial["hardware"]) for trial in trials}
-    steps = sorted({trial["steps"] for trial in trials})
-    processor = [sum(trial["processor_seconds"].values()) for trial in trials]
+    steps = [trial["steps"] for trial in trials]
+    processor = [round(sum(trial["processor_seconds"].values())) for trial in trials]
     lines = [
-        f"corpus {', '.join(sorted(corpora))}; {' or '.join(map(str, steps))} steps; {'; '.join(sorted(machines))}; "
+        f"corpus {', '.join(sorted(corpora))}; {spelled_range(steps)} steps; {'; '.join(sorted(machines))}; "
         f"torch {', '.join(sorted({trial['versions'].get('torch', '') for trial in trials}))}",
-        f"processor time of a trial: {min(processor):.0f} to {max(processor):.0f} s",
+        f"processor time of a trial: {spelled_range(processor)} s",
     ]
     series = {tuple(sorted((trial.get("derived") or {}).items())) for trial in trials}
     made = {name: {dict(some).get(name) for some in series} - {None} for some in series for name, _ in some}
@@ -324,7 +329,7 @@ def charts(grid: Grid) -> list[tuple[str, str, Markup]]:
         untrained = {title: grid.of_baseline(column, name) for title, name in BASELINES.items()}
         levels = [Level(title, float(some.mean())) for title, some in untrained.items() if len(some)]
         words = "Faint: every seed. Bar: the standard deviation over seeds."
-        words += " Dotted: what needs no training." * bool(levels)
+        words += " Dotted: baselines without training." * bool(levels)
         found.append((column.title, words, spans(f"study-{position}", rows, levels)))
     for term in grid.plotted:
         means = {variant: points for variant in grid.variants if len(points := mean_curve(grid, variant, term))}

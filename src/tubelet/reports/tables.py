@@ -85,8 +85,8 @@ def at_a_glance(runs: Sequence[RunRecord]) -> Table:
 def title(evaluation: str, metric: str) -> str:
     if evaluation == "reconstruction":
         return f"Held-out {metric_title(metric)}"
-    named = {"knn": "kNN", "finetune": "Fine-tuned"}
-    return f"{named.get(evaluation, evaluation.capitalize())}, {metric_title(metric)}"
+    named = {"knn": "kNN", "finetune": "Fine-tuned", "held_out": "Held-out"}
+    return f"{named.get(evaluation, evaluation.replace('_', ' ').capitalize())}, {metric_title(metric)}"
 
 
 def starting_point(run: RunRecord) -> str:

@@ -19,7 +19,7 @@ KNOWN = {  # losses that a reader knows by other names than the log's
     "contrast": ("Contrast", "InfoNCE between the visible tokens and the caption, in nats. Dashed: what chance costs."),
     "cross_entropy": (
         "Cross-entropy",
-        "Of mixed clips and smoothed labels while fine-tuning. Dashed: what equal scores cost.",
+        "Of mixed clips and smoothed labels while fine-tuning. Dashed: the loss of equal scores for all classes.",
     ),
 }
 FURTHER = {  # terms that a loss may log beside itself: title, note, and whether they are shares
