@@ -15,7 +15,7 @@ from tubelet.runs.record import of_run
 from tubelet.video.writer import write_video
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-VERBS = ["index", "align", "saliency", "pretrain", "evaluate", "finetune", "predict", "search", "export"]
+VERBS = ["index", "align", "saliency", "pretrain", "evaluate", "report", "finetune", "predict", "search", "export"]
 SMALLER = {  # what keeps it short; the words of the README stand
     "align": ["steps=30", "frames=2", "batch=16"],
     "pretrain": ["clip.frames=4", "clip.size=32", "encoder.width=32", "encoder.depth=2", "encoder.heads=2", "steps=20",
