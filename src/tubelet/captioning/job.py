@@ -50,7 +50,7 @@ def caption(
     running: Running | None = None,
     progress: Progress = silent,
 ) -> Captioned:
-    """Writes a caption for every video of a corpus, by a model that looks at it, from a file, or of its label
+    """Writes a caption for every video of a corpus, by a model that looks at it, from a file, or from its label
     (`tubelet.captioning.CAPTIONERS`; the default is BLIP-2).
 
     What it says goes into the captions table in place of what it said before. `source` is what the captions are called

@@ -185,9 +185,11 @@ def run(argv: list[str]) -> int:
     )
     module.add_arguments(parser)
     if verb not in READ_ONLY:
-        parser.add_argument("--threads", type=int, metavar="N", help="threads that compute (default: one a core)")
+        parser.add_argument("--threads", type=int, metavar="N", help="number of CPU threads (default: one per core)")
     if verb in OPEN_RUNS:
-        parser.add_argument("--trust-code", action="store_true", help="run the file of classes that a run folder names")
+        parser.add_argument(
+            "--trust-code", action="store_true", help="allow executing the Python file that the run names"
+        )
     if {"-h", "--help"} & set(rest) and hasattr(module, "help_on"):  # a verb whose help depends on its words
         print(module.help_on([word for word in rest if word not in ("-h", "--help")], parser))
         return 0

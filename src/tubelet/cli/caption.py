@@ -1,4 +1,4 @@
-"""Write a caption for every video, by a model that looks at it, from a file, or of its label.
+"""Write a caption for every video, by a model that looks at it, from a file, or from its label.
 
   tubelet caption CORPUS captioner.model=Salesforce/blip2-opt-2.7b        BLIP-2 on 3 key frames
   tubelet caption CORPUS captioner=ImageToText captioner.model=FOLDER     any image-to-text checkpoint

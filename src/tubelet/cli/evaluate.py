@@ -30,11 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--labels", metavar="FILE", help="CSV or Parquet with a column video, id or path, and a label")
     parser.add_argument(
-        "--label", metavar="COLUMN", help="the column of --labels, or of the truth of the synthetic dataset"
+        "--label", metavar="COLUMN", help="the column of --labels, or of the ground truth of the synthetic dataset"
     )
-    parser.add_argument("--strict", action="store_true", help="refuse --labels of which a row names no video")
+    parser.add_argument("--strict", action="store_true", help="fail if a row of --labels matches no video")
     parser.add_argument(
-        "--as", dest="own", metavar="NAME", help="keep it as an entry of its own, next to the same with other settings"
+        "--as",
+        dest="own",
+        metavar="NAME",
+        help="store the result under this name, beside others of the same evaluation",
     )
     parser.add_argument(
         "--allow-seen", action="store_true", help="measure on clips whose captions or labels were trained on"

@@ -18,15 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--on", metavar="CORPUS", help="corpus folder with labels (default: the run's)")
     parser.add_argument(
-        "--labels-share", type=float, metavar="SHARE", help="use so much of train's labels, as 0.1 (the same as "
+        "--labels-share", type=float, metavar="SHARE", help="use this share of train's labels, as 0.1 (the same as "
         "labels_share=0.1)",
     )  # fmt: skip
     parser.add_argument("--scratch", action="store_true", help="the same encoder with fresh weights: the baseline")
     parser.add_argument("--labels", metavar="FILE", help="CSV or Parquet with a column video, id or path, and a label")
     parser.add_argument(
-        "--label", metavar="COLUMN", help="the column of --labels, or of the truth beside the synthetic dataset"
+        "--label", metavar="COLUMN", help="the column of --labels, or of the ground truth of the synthetic dataset"
     )
-    parser.add_argument("--strict", action="store_true", help="refuse --labels of which a row names no video")
+    parser.add_argument("--strict", action="store_true", help="fail if a row of --labels matches no video")
     parser.add_argument("--allow-seen", action="store_true", help="test on a split that the aligner was trained on")
     add_training(parser)
 
@@ -56,7 +56,7 @@ def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
     named, _ = split_words(words)
     if len(named) < 2:
         recipes = columns(parts_of("tubelet.recipes.finetune", "FINETUNES"))
-        return f"{parser.format_help().rstrip()}\n\nrecipes:\n{recipes}"
+        return f"{parser.format_help().rstrip()}\n\nRecipes:\n{recipes}"
     from tubelet.config import describe
     from tubelet.recipes import tiny
     from tubelet.recipes.find import find

@@ -6,17 +6,18 @@
   tubelet index long-videos/ --out corpora/mine --segment 10s
   tubelet index ucfTrainTestlist/ --dataset ucf101 --videos UCF-101/ --split 1 --out corpora/ucf101-1
 
-A list names a video a line: path[,label][,start,end][,group][,split]. Labels: path,label[,group][,split].
+A list has one video per line: path[,label][,start,end][,group][,split]. Labels: path,label[,group][,split].
 Captions: path,caption[,source][,time]. A table of two columns needs no header; names are paths, or their ends where
-only one video has them. Rows that name no video are counted and named, and with --strict refused (docs/tables.md).
-With --update every row's file is looked at again: one that changed is looked into anew, one that moved is recognised
-by its content and keeps its row, one that is gone is marked missing.
+only one video has them. Rows that match no video are counted and listed; with --strict they are an error
+(docs/tables.md).
+With --update every row's file is checked again: a changed one is read anew, a moved one is recognised by its content
+and keeps its row, a deleted one is marked missing.
 
-  tubelet index --update --out corpora/mine                     look at what is there
+  tubelet index --update --out corpora/mine                     check the files
   tubelet index --update --verify --out corpora/mine            the same, and read every file whole
   tubelet index --update --root /new/disk --out corpora/mine    the videos now lie below that folder
 
-No file is fatal: one that cannot be used keeps its row, with status and reason.
+A bad file does not stop indexing: it keeps its row, with status and reason.
 
 With --dataset the sources are official annotation files, or the folder that holds them: ucf101, hmdb51, diving48,
 ssv2, kinetics, epic100, jester, msrvtt, msvd, webvid (docs/datasets.md).
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="*",
         metavar="SOURCE",
-        help="folder (searched to its end), video file, or list; with --update none need be given",
+        help="folder (searched recursively), video file, or list; optional with --update",
     )
     parser.add_argument("--out", required=True, metavar="CORPUS", help="folder of the corpus, new or empty")
     parser.add_argument("--labels", metavar="CSV", help="path,label[,group][,split]")
@@ -40,25 +41,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels-from-folders",
         action="store_true",
-        help="the label is the name of the folder that a file lies in; folders train, test, val above say the split",
+        help="the label is the name of the folder that a file lies in; folders train, test, val above give the split",
     )
-    parser.add_argument("--strict", action="store_true", help="refuse tables of which a row names none of the videos")
-    parser.add_argument("--segment", metavar="TIME", help="one row per segment of so long (10s), without cutting files")
+    parser.add_argument("--strict", action="store_true", help="fail if a row matches no video")
+    parser.add_argument("--segment", metavar="TIME", help="one row per segment of this length (10s); files are not cut")
     parser.add_argument("--dataset", metavar="NAME", help="the sources are this data set's official annotation files")
-    parser.add_argument("--videos", metavar="FOLDER", help="--dataset: where its videos lie, in whatever folders")
+    parser.add_argument("--videos", metavar="FOLDER", help="--dataset: folder of its videos, searched recursively")
     parser.add_argument("--split", metavar="NAME", help="--dataset: which official split (ucf101, hmdb51, msrvtt)")
     parser.add_argument("--target", metavar="NAME", help="--dataset epic100: what the label is: action, verb or noun")
     parser.add_argument(
-        "--update", action="store_true", help="look at every row of a corpus again, and add what is new in SOURCE"
+        "--update", action="store_true", help="check every row of a corpus again, and add new files from SOURCE"
     )
-    parser.add_argument("--verify", action="store_true", help="--update: read every file whole, whatever its time says")
-    parser.add_argument("--root", metavar="FOLDER", help="--update: the folder below which the videos lie now")
     parser.add_argument(
-        "--frame-rate", type=float, metavar="FPS", help="frames a second of image sequences (default: 25, and said)"
+        "--verify", action="store_true", help="--update: read every file whole, even if its time is unchanged"
+    )
+    parser.add_argument("--root", metavar="FOLDER", help="--update: the folder that the videos are in now")
+    parser.add_argument(
+        "--frame-rate", type=float, metavar="FPS", help="frames per second of image sequences (default: 25)"
     )
     parser.add_argument(
         "--deinterlace", action=argparse.BooleanOptionalAction, default=None,
-        help="make interlaced frames whole (bwdif), one frame a frame (default: frames as they are decoded)",
+        help="deinterlace (bwdif), one output frame per input frame (default: frames as they are decoded)",
     )  # fmt: skip
     parser.add_argument(
         "--square-pixels", action=argparse.BooleanOptionalAction, default=None,

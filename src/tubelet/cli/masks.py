@@ -7,9 +7,9 @@
   tubelet masks CORPUS clip.size=64 data.sampling.stride=4   of other clips; encoder=Small for its FLOPs
   tubelet masks CORPUS --crops data.augment.smallest=0.2     of clips as training crops them
 
-Of a corpus of `tubelet synth` the truth is known: what share of the subject is hidden, whether the scores find it, and
-whether the mask moves with what it hides. Of any other corpus the columns that need no truth are shown. Maskers whose
-maps are missing are left out, each with a line that says how to make them.
+A corpus of `tubelet synth` has ground truth: what share of the subject is hidden, whether the scores find it, and
+whether the mask moves with what it hides. For other corpora only the columns without ground truth are shown.
+Maskers whose maps are missing are left out, each with a line that says how to make them.
 """
 
 import argparse
@@ -27,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="maskers to measure (default: every one), as Tube or Motion:compensate=median,ratio=0.5;\n"
         "and fields of clip, data and encoder, as in `tubelet pretrain`",
     )
-    parser.add_argument("--clips", type=int, default=100, help="so many clips of the split (default: %(default)s)")
+    parser.add_argument("--clips", type=int, default=100, help="number of clips of the split (default: %(default)s)")
     parser.add_argument("--ratio", type=float, help="this ratio for every masker that has one and was given none")
     parser.add_argument("--split", default="test", help="clips of this split, or all (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the clips, the masks and fresh weights")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the clips, the masks and fresh weights")
     parser.add_argument("--pictures", type=int, default=6, help="clips of the contact sheet (default: %(default)s)")
     parser.add_argument(
         "--like", metavar="RUN", help="clips and encoder of this run, in place of a ViT-B on 224 pixels"

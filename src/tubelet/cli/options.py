@@ -19,22 +19,18 @@ SHOWN = 20  # failed videos named one by one
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Of a command that reads videos in its own process, or in those of `data.workers`."""
-    parser.add_argument(
-        "--limit", type=float, metavar="SECONDS", help="time that reading a clip may take (default: 300)"
-    )
-    parser.add_argument("--memory", type=float, metavar="GIB", help="memory that its frames may take (default: 4)")
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="time limit for reading a clip (default: 300)")
+    parser.add_argument("--memory", type=float, metavar="GIB", help="memory limit for its frames (default: 4)")
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Of a command that trains into a run folder."""
-    parser.add_argument("--out", required=True, metavar="RUN", help="run folder: new, or this same run to go on with")
-    parser.add_argument(
-        "--allow-changed", action="store_true", help="go on with a run of which videos hold something else by now"
-    )
+    parser.add_argument("--out", required=True, metavar="RUN", help="run folder: new, or this same run to resume")
+    parser.add_argument("--allow-changed", action="store_true", help="resume although some videos changed since")
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="train nothing and write nothing: say what it would be, and what it takes",
+        help="print sizes, time and memory from a few steps; write nothing",
     )
     add_limits(parser)
 
@@ -56,16 +52,16 @@ def trained(train: "Callable[..., Run]", args: argparse.Namespace, *words: str, 
 
 def add_processes(parser: argparse.ArgumentParser, seconds: float = 300.0) -> None:
     """Of a command that reads videos in processes of their own."""
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    parser.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one per core)")
     parser.add_argument(
         "--limit",
         type=float,
         default=seconds,
         metavar="SECONDS",
-        help="time that a file, or a piece of a long one, may take (default: %(default)g)",
+        help="time limit per file, or per part of a long one (default: %(default)g)",
     )
     parser.add_argument(
-        "--memory", type=float, default=4.0, metavar="GIB", help="memory that it may take (default: %(default)g)"
+        "--memory", type=float, default=4.0, metavar="GIB", help="memory limit per process (default: %(default)g)"
     )
 
 
@@ -75,7 +71,7 @@ def add_running(parser: argparse.ArgumentParser, seconds: float = 300.0) -> None
     parser.add_argument(
         "--retry-failed",
         action="store_true",
-        help="try again what failed before; else that is remembered until the file changes",
+        help="try failed videos again; by default they are skipped until the file changes",
     )
 
 

@@ -22,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--on", type=Path, required=True, metavar="CORPUS", help="corpus folder of all phases")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder for the run of each phase")
-    parser.add_argument(
-        "--allow-changed", action="store_true", help="go on with a run of which videos hold something else by now"
-    )
+    parser.add_argument("--allow-changed", action="store_true", help="resume although some videos changed since")
     parser.add_argument("--dry-run", action="store_true", help="print the commands; run none")
     add_limits(parser)
 

@@ -43,20 +43,22 @@ def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
         name, recipe = find(named[0], RECIPES)
         return f"{name}: {inspect.getdoc(recipe)}\n\n{describe(override(recipe(), fields))}"
     parts = {
-        "recipes:": parts_of("tubelet.recipes", "RECIPES"),
-        "what is hidden, as masker=NAME:": parts_of("tubelet.maskers", "MASKERS"),
-        "which of the hidden is reconstructed, as decode=NAME:": parts_of("tubelet.maskers", "DECODES"),
-        "what it is trained for, as objectives.MINE=NAME:": parts_of("tubelet.objectives", "OBJECTIVES"),
-        "what is predicted of the hidden, as objectives.MINE.target=NAME:": parts_of(
+        "Recipes:": parts_of("tubelet.recipes", "RECIPES"),
+        "Maskers (what is hidden), as masker=NAME:": parts_of("tubelet.maskers", "MASKERS"),
+        "Decode masks (which hidden tubelets are reconstructed), as decode=NAME:": parts_of(
+            "tubelet.maskers", "DECODES"
+        ),
+        "Objectives, as objectives.MINE=NAME:": parts_of("tubelet.objectives", "OBJECTIVES"),
+        "Targets (what is predicted of hidden tubelets), as objectives.MINE.target=NAME:": parts_of(
             "tubelet.objectives.targets", "TARGETS"
         ),
-        "by what, as objectives.MINE.decoder=NAME:": parts_of("tubelet.models", "DECODERS"),
-        "in which steps it counts, as objectives.MINE.when=NAME:": parts_of("tubelet.objectives.when", "WHENS"),
-        "what is read beside the clip, with streams.MINE=Stream, as streams.MINE.pairing=NAME:": parts_of(
+        "Decoders, as objectives.MINE.decoder=NAME:": parts_of("tubelet.models", "DECODERS"),
+        "Loss schedules, as objectives.MINE.when=NAME:": parts_of("tubelet.objectives.when", "WHENS"),
+        "Extra streams (read beside the clip), with streams.MINE=Stream, as streams.MINE.pairing=NAME:": parts_of(
             "tubelet.loading.pairings", "PAIRINGS"
         ),
-        "by what it is encoded, as streams.MINE.tower=NAME:": parts_of("tubelet.streams.towers", "TOWERS"),
-        "a second network without gradient, as teacher=NAME:": parts_of("tubelet.teachers", "TEACHERS"),
+        "Stream encoders, as streams.MINE.tower=NAME:": parts_of("tubelet.streams.towers", "TOWERS"),
+        "Teachers (a second network without gradient), as teacher=NAME:": parts_of("tubelet.teachers", "TEACHERS"),
     }
     width = max(len(name) for lines in parts.values() for name, _ in lines)
     blocks = [f"{title}\n{columns(lines, width)}" for title, lines in parts.items()]

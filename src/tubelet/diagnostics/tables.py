@@ -27,7 +27,7 @@ LEGEND = {
     "subject that is hidden; ROC: of the scores for the subject; distr: against distractors\n"
     "alone; follow, shown: IoU of what is hidden, and of what is visible, with the next time step's\n"
     "along the true motion; entr: entropy, 1 any tubelet is as likely, 0 always the same mask",
-    False: "seen: visible tubelets; hidden: the share of the others; stays, shown: IoU of what is\n"
+    False: "seen: visible tubelets; hidden: the share of the others; step_iou, shown: IoU of what is\n"
     "hidden, and of what is visible, with the next time step's; entr: entropy, 1 any tubelet is as\n"
     "likely, 0 always the same mask",
 }

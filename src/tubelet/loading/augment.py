@@ -21,7 +21,8 @@ class Augment:
     aspect: float = chz.field(default=4 / 3, doc="a crop is at most so many times wider than high, or higher than wide")
     flip: bool = chz.field(default=False, doc="mirror every other clip; refused where captions or classes name a side")
     words: tuple[str, ...] = chz.field(
-        default=("left", "right", "clockwise"), doc="words that a mirror would make a lie of"
+        default=("left", "right", "clockwise"),
+        doc="flip=True is refused where a caption or label contains one of these words",
     )
     repeats: int = chz.field(default=1, doc="clips made of one decoded piece of a video, each augmented in its own way")
 

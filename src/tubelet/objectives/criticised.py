@@ -1,4 +1,6 @@
-"""Criticised: a critic tells true from predicted tubelets, and the decoder must deceive it (MARLIN, arXiv 2211.06627).
+"""Criticised: adversarial loss, a discriminator on real and predicted tubelets (MARLIN, arXiv 2211.06627).
+
+The discriminator is called the critic here; the decoder must deceive it.
 
 One backward pass and one optimizer: the decoder's term goes through a critic whose weights are held fixed, the critic's
 term through predictions without gradient, so that the gradients are those of two optimizers at the same weights.

@@ -38,7 +38,7 @@ def automae() -> Pretrain:
 
 
 def marlin() -> Pretrain:
-    """MARLIN (Cai et al., CVPR 2023, arXiv 2211.06627): the ground stays visible; a critic looks on.
+    """MARLIN (Cai et al., CVPR 2023, arXiv 2211.06627): the background stays visible; adversarial loss.
 
     tubelet saliency corpora/synth Parts
     tubelet pretrain marlin --on corpora/synth --out runs/marlin

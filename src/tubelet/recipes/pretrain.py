@@ -31,7 +31,7 @@ class Pretrain(Training):
     decode: Decode = chz.field(default_factory=All, doc="which of the hidden tubelets are reconstructed")
     text: TextMaps = chz.field(default_factory=TextMaps, doc="where the maps of a text-guided masker come from")
     objectives: Mapping[str, Objective] = chz.field(
-        default_factory=lambda: {"pixels": Pixels()}, doc="what it is trained for; the losses are summed by weight"
+        default_factory=lambda: {"pixels": Pixels()}, doc="objectives; their losses are summed by weight"
     )
     streams: Mapping[str, Stream] = chz.field(
         default_factory=dict, doc="what is read beside the clip: other views of the same video, by name"

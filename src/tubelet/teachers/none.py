@@ -1,4 +1,4 @@
-"""NoTeacher: nothing looks on."""
+"""NoTeacher: no teacher."""
 
 from collections.abc import Mapping
 
