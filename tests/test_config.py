@@ -115,6 +115,7 @@ def test_steps_and_epochs_displace_each_other_but_not_both():
         ("=3", "'=3' is no option: write key=value"),
         ("batch=0", "batch=0 must be at least 1"),
         ("steps=0", "must be positive"),
+        ("masker=mine.py:Edges", "use a class of your own in a recipe of its file, mine.py:FUNCTION"),
         ("masker=os:getcwd", "no Masker called 'os:getcwd'"),
     ],
 )

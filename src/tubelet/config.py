@@ -216,7 +216,9 @@ def entry_type(values: Mapping[str, Any], path: str) -> type | None:
 def find_class(path: str, name: str, base: type) -> type:
     known = {cls.__name__: cls for cls in concrete(base)}
     if name not in known:
-        raise UnknownPartError(f"{path}={name}: there is no {base.__name__} called {name!r}; {near(name, known)}")
+        file, colon, _ = name.partition(".py:")
+        own = f"; use a class of your own in a recipe of its file, {file}.py:FUNCTION" if colon else ""
+        raise UnknownPartError(f"{path}={name}: there is no {base.__name__} called {name!r}; {near(name, known)}{own}")
     return known[name]
 
 

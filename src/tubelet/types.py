@@ -129,8 +129,9 @@ class Budget:
         time_steps, rows, columns = self.grid
         available = time_steps * rows * columns if self.per == "clip" else rows * columns
         if not 0 < self.hidden < available:
+            units = {"clip": "tubelets of a clip", "time_step": "tubelets of a time step", "position": "positions"}
             raise RecipeError(
-                f"a mask must hide at least one and leave at least one of {available} tubelets per {self.per}, "
+                f"a mask must hide at least one and leave at least one of {available} {units[self.per]}, "
                 f"not hide {self.hidden}; change masker.ratio or the clip size"
             )
 

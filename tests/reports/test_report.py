@@ -14,7 +14,7 @@ from tubelet.cli import main
 from tubelet.errors import RunError
 from tubelet.reports.page import alike, commands, comparison, compose, glances, report
 from tubelet.reports.pictures import Looks, load_looks, load_samples, save
-from tubelet.reports.tables import results_tables
+from tubelet.reports.tables import field_title, metric_title, results_tables
 from tubelet.results import Metric, Result, RunRecord, read_results, read_runs, write_result
 
 
@@ -244,6 +244,12 @@ def test_intervals_stand_beside_their_numbers(make_run, tmp_path):
     text = Addresses(compose([RunRecord.read(make_run(tmp_path / "run", steps=60))])).text
     assert "30.5 % 25.0 to 36.0" in text
     assert "0.31 0.29 to 0.33" in text
+
+
+def test_a_key_of_a_protocol_is_words_and_a_number_in_it_stays_one():
+    assert field_title("held_out_accuracy.mean.0.0001") == "held out accuracy, mean, 0.0001"
+    assert field_title("grid") == "grid"
+    assert metric_title("text_to_video.r@1") == "text to video, r@1"
 
 
 def test_the_page_says_how_to_run_it_again(make_run, tmp_path):

@@ -63,7 +63,7 @@ def test_a_run_under_this_mask_trains_is_measured_and_reported(tmp_path, mapped,
             ("masker=Adaptive", "masker.ratio=0.5", "objectives.pixels.weight=0"),
             "Adaptive learns from the loss of each token",
         ),
-        (("masker=Adaptive", "masker.ratio=0.95"), "at least one and leave at least one of 8 tubelets per clip"),
+        (("masker=Adaptive", "masker.ratio=0.95"), "at least one and leave at least one of 8 tubelets of a clip"),
         (("decode=RunningCell", "decode.share=0"), "decode.share=0.0 must be above 0 and at most 1"),
     ],
 )

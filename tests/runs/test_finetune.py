@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from support.small_runs import kill_ranks, pretrain, start_ranks, wait_for_step
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
-from tubelet.errors import RunError
+from tubelet.errors import CorpusError, RunError
 from tubelet.loading.data import Data
 from tubelet.log import read_log
 from tubelet.recipes import tiny as tiny_pretraining
@@ -268,6 +268,13 @@ def test_a_share_of_the_labels_is_of_every_class_and_part_of_a_larger_one(labell
         labels = [video.label for video in (*one.fit, *one.select)]
         assert labels.count("dark") == labels.count("light")
         assert {video.label for video in one.select} == {"dark", "light"}
+
+
+def test_a_share_that_leaves_one_class_to_train_on_is_refused_before_training(tmp_path):
+    corpus = make_labelled(tmp_path / "corpus")
+    few = {"clip 0.mp4": "dark", "clip 1.mp4": "light"}
+    with pytest.raises(CorpusError, match=r"leave 1 videos of 1 class to train on, of 2 labelled ones"):
+        Division.of(corpus, Data(), few, 1.0, 0.5, 0, rates=(0.1, 0.01))
 
 
 def test_a_mirror_is_refused_where_a_class_names_a_side(tmp_path, pretrained, labelled, capsys):

@@ -78,6 +78,7 @@ def test_parts_of_ones_own_train_from_words_and_are_read_back_with_the_run(tmp_p
     ]  # fmt: skip
     run = tmp_path / "run"
     assert pretrain(f"{path}:mine", *words, "--on", corpus, "--out", run) == 0, capsys.readouterr().err
+    assert "--trust-code` and `tubelet report" in capsys.readouterr().out  # the next command runs as it is suggested
     assert {"bright", "bright.baseline", "small", "pixels"} <= steps(run)[-1].keys()
     recorded = json.loads((run / "recipe.json").read_text())
     assert recorded["own"] == ["objectives.bright.target", "objectives.small", "streams.second.pairing"]

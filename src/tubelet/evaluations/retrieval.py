@@ -122,7 +122,8 @@ class Retrieval(Evaluation):
         if sum(map(bool, captions)) < 2:
             raise NotMeasured(
                 f"text and video are not measured: split {self.split} holds one video with captions, and there is no "
-                "other to tell it from; give a split column when indexing, or take all with retrieval.split=all"
+                "other to tell it from; give a split column when indexing, or take all with retrieval.split=all "
+                "(and --allow-seen, since the encoder was trained on some of them)"
             )
         vectors = embedded(context, captions, texts, head.text_width)
         device = next(head.parameters()).device

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -193,7 +194,7 @@ def results_table(entry: str, runs: Sequence[RunRecord]) -> Table:
         title=entry,
         rows=[replace(row, cells=row.cells + blank[len(row.cells) - len(runs) :]) for row in rows],
         beside=beside,
-        protocol=[(metric_title(name), short(value)) for name, value in flat(protocol)],
+        protocol=[(field_title(name), short(value)) for name, value in flat(protocol)],
         warnings=[f"{run.name}: {text}" for run, result in zip(runs, results, strict=True) for text in result.warnings],
     )
 
@@ -242,7 +243,12 @@ WORDS = {
 
 def metric_title(name: str) -> str:
     """`text_to_video.r@1` as words."""
-    return WORDS.get(name, name.replace("_", " ").replace(".", ", "))
+    return WORDS.get(name) or field_title(name)
+
+
+def field_title(name: str) -> str:
+    """`held_out_accuracy.mean.0.01` as words: held out accuracy, mean, 0.01."""
+    return re.sub(r"(?<!\d)\.|\.(?!\d)", ", ", name.replace("_", " "))
 
 
 def reference_rows(results: Sequence[Result]) -> list[TableRow]:

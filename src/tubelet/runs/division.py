@@ -58,10 +58,16 @@ class Division:
         fixed = "give one learning rate, as optim.base_lr=0.01, and its last step is kept"
         found = hold_out_for(rates, outline(used, classes), held_out, seed, fixed) if held_out else None
         held = [False] * len(used) if found is None else found.tolist()
+        fit = tuple(video for video, out in zip(used, held, strict=True) if not out)
+        if (few := len({video.label for video in fit})) < 2:
+            raise CorpusError(
+                f"labels_share={share:g} and held_out={held_out:g} leave {len(fit)} videos of {few} class to train on, "
+                f"of {len(named)} labelled ones; take a greater labels_share, or a smaller held_out"
+            )
         test = [video for video in videos if video.split == "test" and split not in ("all", "test")]
         return cls(
             classes,
-            tuple(video for video, out in zip(used, held, strict=True) if not out),
+            fit,
             tuple(video for video, out in zip(used, held, strict=True) if out),
             tuple(video for video in test if video.label is not None),
             tuple(

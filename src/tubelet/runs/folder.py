@@ -332,8 +332,8 @@ def inspect_run(folder: Path, run_config: RunConfig[C]) -> RunLock[C]:
     old = read_run_config_of(folder, type(run_config.config))
     if differences := old.differences(run_config):
         raise RunError(
-            f"{folder} holds another run ({'; '.join(differences)}); "
-            f"give a new folder with --out, or start from its weights with init={folder} and a new --out"
+            f"{folder} holds another run ({'; '.join(differences)}); give a new folder with --out"
+            + f", or start from its weights with init={folder} and a new --out" * isinstance(old.config, Pretrain)
         )
     step = checkpoint_step(folder / CHECKPOINT)
     refuse_step(step, old.steps, folder / CHECKPOINT)

@@ -27,6 +27,7 @@ from tubelet.runs.folder import (
     RunConfig,
     inspect_run,
     load_task,
+    own_parts,
     read_kind,
     read_run_config_of,
     weights_file,
@@ -194,4 +195,5 @@ def next_commands(run: Run, on: Path | str = "") -> str:
         return f"next: `tubelet predict {folder} VIDEOS --out labels.parquet` and `tubelet report {folder}`"
     labelled = any(video.label for video in Corpus.open(Path(on)).select("train"))
     measure = "linear" if labelled else "retrieval" if config.needs_text else "reconstruction"
-    return f"next: `tubelet evaluate {folder} --on {on} {measure}` and `tubelet report {folder}`"
+    trust = " --trust-code" if own_parts(config) else ""
+    return f"next: `tubelet evaluate {folder} --on {on} {measure}{trust}` and `tubelet report {folder}`"
