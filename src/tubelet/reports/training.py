@@ -16,7 +16,10 @@ KNOWN = {  # losses that a reader knows by other names than the log's
         "Pixel loss and the mean-prediction baseline",
         "Mean squared error of the hidden tubelets. Dashed: the mean of the target squared over the same tubelets.",
     ),
-    "contrast": ("Contrast", "InfoNCE between the visible tokens and the caption, in nats. Dashed: what chance costs."),
+    "contrast": (
+        "Contrast",
+        "InfoNCE between the visible tokens and the caption, in nats. Dashed: the loss at chance.",
+    ),
     "cross_entropy": (
         "Cross-entropy",
         "Of mixed clips and smoothed labels while fine-tuning. Dashed: the loss of equal scores for all classes.",
@@ -26,6 +29,7 @@ FURTHER = {  # terms that a loss may log beside itself: title, note, and whether
     "accuracy": ("accuracy", "How often the right one wins among the candidates of its batch.", True),
     "rank": ("effective rank of its embeddings", "Towards 1 all clips come to have the same embedding.", False),
     "std": ("spread of its embeddings", "Their standard deviation over the batch; towards 0 they collapse.", False),
+    "perplexity": ("codes in use", "The perplexity of the codes of a step; 1 where all tokens share one code.", False),
 }
 
 
@@ -46,7 +50,7 @@ def training(runs: Sequence[RunRecord]) -> list[Chart]:
         )
     ]
     for number, name in enumerate(losses(runs)):
-        title, note = KNOWN.get(name, (name, "Dashed: what knowing nothing costs."))
+        title, note = KNOWN.get(name, (name, "Dashed: its baseline, the loss without any input."))
         charts.append(Chart(title, note, drawn(f"loss-{number}", runs, of(name), reference=name + BASELINE)))
         for term, (words, said, share) in FURTHER.items():
             svg = drawn(f"loss-{number}-{term}", runs, of(f"{name}.{term}"), floor=0.0, percent=share)
