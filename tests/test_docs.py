@@ -57,7 +57,8 @@ def test_the_example_of_every_how_to_trains_with_the_command_beside_it(page, cor
     monkeypatch.chdir(tmp_path)
     ((title, source),) = [block for block in blocks(page, "python") if block[0]]
     Path(title).write_text(source)
-    (line,) = [line for _, lines in blocks(page, "sh") for line in lines.splitlines() if title in line]
+    lines = [line for _, text in blocks(page, "sh") for line in text.splitlines()]
+    (line,) = [line for line in lines if title in line and "--on" in line]
     words = shlex.split(line, comments=True)
     words[words.index("--on") + 1] = str(corpus.folder)
     out = Path(words[words.index("--out") + 1])

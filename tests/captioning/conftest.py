@@ -22,7 +22,7 @@ def drifting(number: int, frames: int = 12) -> np.ndarray:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
-    """Four good videos of 1.5 s at 8 frames a second in two classes, and one that is no video."""
+    """Four good videos of 1.5 s at 8 frames per second in two classes, and one that is no video."""
     rows = []
     for number in range(5):
         path = tmp_path / f"clip {number}.mp4"

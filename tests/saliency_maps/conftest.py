@@ -44,7 +44,7 @@ def halves(left: str, right: str, frames: int) -> np.ndarray:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
-    """Four videos of two seconds at 8 frames a second; three captions each, two of which are one text."""
+    """Four videos of two seconds at 8 frames per second; three captions each, two of which are one text."""
     pairs = [("red", "green"), ("green", "blue"), ("blue", "red"), ("red", "blue")]
     videos, captions = [], []
     for number, (left, right) in enumerate(pairs):

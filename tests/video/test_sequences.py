@@ -98,10 +98,12 @@ def test_index_finds_folders_of_frames_and_says_their_rate(
     assert (walk.status, walk.frames, walk.fps, walk.width, walk.height) == ("ok", 12, pytest.approx(12.0), 48, 40)
     assert walk.end == pytest.approx(1.0)
     assert rows["run/b"].reason == "3 of its numbers are missing (3, 7 to 8); the frame before each is shown on"
-    assert "2 image sequences (first: run/b); frames a second: 12" in out
+    assert "2 image sequences (first: run/b); frames per second: 12" in out
     with open_reader(walk.path, 0.5, walk.end, reading=walk.reading) as reader:
         np.testing.assert_array_equal(reader.frames(reader.times), moving(*SHAPE)[6:])
-    assert "frames a second: 25, as nothing else is said" in indexed(run, tmp_path / "all", "--out", tmp_path / "d")[1]
+    assert (
+        "frames per second: 25, as nothing else is said" in indexed(run, tmp_path / "all", "--out", tmp_path / "d")[1]
+    )
     assert walk.content
     assert walk.content != rows["run/b"].content
 

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of all draws (default: %(default)s)")
     parser.add_argument("--size", type=int, default=96, help="height and width of a frame (default: %(default)s)")
     parser.add_argument(
-        "--frames", type=int, default=32, help="frames of a clip, at 15 a second (default: %(default)s)"
+        "--frames", type=int, default=32, help="frames of a clip, at 15 per second (default: %(default)s)"
     )
     parser.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one per core)")
     parser.add_argument(

@@ -234,7 +234,7 @@ def reading_of(
 ) -> Reading | None:
     """What is asked for, and where nothing is, what was when the corpus was made; None where nothing is asked for."""
     if frame_rate is not None and not 0.0 < float(frame_rate) < 100_000:
-        raise CorpusError(f"--frame-rate {frame_rate:g} must be frames a second, as 12 or 29.97")
+        raise CorpusError(f"--frame-rate {frame_rate:g} must be frames per second, as 12 or 29.97")
     asked = {"rate": frame_rate, "deinterlace": deinterlace, "square": square_pixels}
     asked = {name: value for name, value in asked.items() if value is not None}
     return replace(said_before(out), **asked) if asked else None  # type: ignore[arg-type]
@@ -329,7 +329,7 @@ def reading_remarks(rows: Sequence[Row], how: Reading) -> list[str]:
     usable = [row for row in rows if row["status"] == "ok"]
     if stills := [row for row in usable if is_sequence(Path(row["path"]))]:
         rate = f"{how.rate:g}" if how.rate else f"{FRAME_RATE:g}, as nothing else is said (--frame-rate FPS)"
-        remarks.append(f"{plural(len(stills), 'image sequence')} (first: {stills[0]['id']}); frames a second: {rate}")
+        remarks.append(f"{plural(len(stills), 'image sequence')} (first: {stills[0]['id']}); frames per second: {rate}")
     for column, what, option, chosen in (
         ("field_order", "interlaced", "--deinterlace makes their frames whole", how.deinterlace),
         ("pixel_aspect", "with pixels that are not square", "--square-pixels stretches them", how.square),

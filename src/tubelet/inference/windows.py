@@ -106,7 +106,7 @@ def too_short(windows: Windows, sampling: Sampling, clip: Clip) -> str | None:
     span = sampling.seconds(clip, fps)
     if not np.isfinite(span) or windows.seconds >= span:
         return None
-    at = " at 30 frames a second" if fps else ""
+    at = " at 30 frames per second" if fps else ""
     done = {"repeat": "the last frame of each is repeated", "stretch": "frames are shown several times"}
     what = done.get(sampling.short, "a clip of them is refused")
     return (

@@ -20,7 +20,7 @@ PIECE_BYTES = 64 << 20  # of decoded frames in one piece
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a video; `rate` frames a second counted from the video's start, or all of them."""
+    """A stretch of a video; `rate` frames per second counted from the video's start, or all of them."""
 
     path: Path
     origin: float

@@ -22,7 +22,7 @@ class Reading:
     deinterlace: bool = False  # each interlaced frame made whole by bwdif: one frame a frame, all times stay
     square: bool = False  # stretched so that pixels are square; no side becomes shorter
     sequential: bool = False  # decoding begins with the file, wherever the frames lie
-    rate: float | None = None  # frames a second of an image sequence
+    rate: float | None = None  # frames per second of an image sequence
 
     @classmethod
     def parse(cls, words: str | None) -> "Reading":

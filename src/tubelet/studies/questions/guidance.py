@@ -51,7 +51,7 @@ def start() -> Study:
         f"tube + contrast {weight}": Variant(f"{both} objectives.contrast.weight={weight}") for weight in (0.03, 0.3)
     }
     return Study(
-        question="With captions at hand and minutes on two cores, what should a newcomer begin with?",
+        question="With captions available and minutes on two cores, what should a newcomer begin with?",
         variants=variants | light,
         differences=tuple((name, "tube + contrast") for name in (*variants, *light) if name != "tube + contrast"),
     )
