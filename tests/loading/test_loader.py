@@ -361,7 +361,7 @@ def test_refusing_short_sources_names_them_at_the_door(corpus: Corpus) -> None:
     train(corpus, chz.replace(DATA, sampling=Sampling(stride=2, short="refuse")), last_step=1)
 
 
-def test_a_flip_is_refused_where_it_would_make_a_lie(make_corpus: Callable[..., Corpus], tmp_path: Path) -> None:
+def test_a_flip_is_refused_where_it_would_contradict_a_text(make_corpus: Callable[..., Corpus], tmp_path: Path) -> None:
     data = chz.replace(DATA, augment=Augment(flip=True))
     plain = make_corpus(tmp_path / "plain", label="walks")
     assert train(plain, data, last_step=1)

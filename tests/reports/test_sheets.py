@@ -74,7 +74,7 @@ def test_what_the_encoder_sees_is_grey_exactly_where_tubelets_are_hidden(shown):
 def test_both_reconstructions_are_labelled_for_what_they_are(shown):
     titles = {strip.title: strip.note for strip in sheets.strips(shown, 0)}
     assert "the model alone" in titles["Reconstruction"]
-    assert "come from the truth" in titles["Reconstruction, true statistics pasted back"]
+    assert "come from the ground truth" in titles["Reconstruction, true statistics pasted back"]
 
 
 def test_a_run_without_a_text_map_shows_no_heat(shown):

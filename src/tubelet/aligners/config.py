@@ -13,7 +13,7 @@ STRIDE = 8  # pixels of the resized frame per cell of the grid
 class Shape:
     """The sizes of an aligner."""
 
-    side: int = chz.field(default=96, doc="frames are resized so that their short side has so many pixels")
+    side: int = chz.field(default=96, doc="frames are resized to this short side, in pixels")
     width: int = chz.field(default=64, doc="channels of the image tower")
     depth: int = chz.field(default=2, doc="blocks of the image tower")
     text_width: int = chz.field(default=96, doc="width of the text tower")

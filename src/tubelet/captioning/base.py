@@ -47,7 +47,9 @@ class Looking(Captioner):
     batch: int = chz.field(default=16, doc="frames (or videos, where frames are read together) of one pass")
     beams: int = chz.field(default=1, doc="beams of the search; 1 is greedy")
     longest: int = chz.field(default=30, doc="tokens of a caption")
-    repeat: int = chz.field(default=0, doc="word groups of so many tokens stand only once in a caption (0: any number)")
+    repeat: int = chz.field(
+        default=0, doc="size in tokens of n-grams that may occur only once in a caption (0: no limit)"
+    )
     temperature: float = chz.field(default=0.0, doc="draw words with this temperature (0: the likeliest)")
     seed: int = chz.field(default=0, doc="of the draw")
     precision: Literal["auto", "float32", "bfloat16"] = chz.field(

@@ -49,8 +49,8 @@ class Files(Captioner):
     """CSV, JSON lines, WebVid, MSR-VTT or MSVD files, or subtitles (SRT, VTT) that are named as their videos."""
 
     path: str = chz.field(default="", doc="the file, or a folder of subtitles named as the videos")
-    strict: bool = chz.field(default=False, doc="refuse a file of which a text is said of no video of the corpus")
-    join: bool = chz.field(default=False, doc="of subtitles: one caption a row of all that is said in it")
+    strict: bool = chz.field(default=False, doc="fail if a text of the file matches no video of the corpus")
+    join: bool = chz.field(default=False, doc="subtitles: join all text of a row into one caption")
 
     def write(self, corpus: Corpus, progress: Progress, running: Running | None = None) -> Written:
         if not self.path:

@@ -86,7 +86,7 @@ class Filters:
     doubled: bool = chz.field(default=False, doc="of equal captions of one video keep the first")
     shortest: int = chz.field(default=1, doc="leave out captions of fewer words")
     longest: int | None = chz.field(default=None, doc="leave out captions of more words")
-    shared: int | None = chz.field(default=None, doc="leave out a text that more than so many videos have")
+    shared: int | None = chz.field(default=None, doc="leave out a text that more than this number of videos have")
 
     def keep(self, rows: Iterable[Row]) -> list[Row]:
         rows = [row for row in rows if row["text"].strip()]

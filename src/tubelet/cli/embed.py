@@ -1,6 +1,6 @@
-"""Write the features of videos to a table (Parquet): id, path, start, end, feature, status, reason, a row a video.
+"""Write the features of videos to a table (Parquet): id, path, start, end, feature, status, reason; one row per video.
 
-A feature is the mean of the encoder's tokens of the centre clip, as in evaluation; with --windows a row for each window
+A feature is the mean of the encoder's tokens of the centre clip, as in evaluation; with --windows one row per window
 of a video of any length. A video that cannot be read keeps its row, with the reason. SOURCE is a video, a folder or a
 list of videos, or a corpus."""
 
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="videos, folders of videos, corpora")
     parser.add_argument("--out", required=True, metavar="FILE", help="the table, for instance features.parquet")
     parser.add_argument(
-        "--windows", type=float, metavar="SECONDS", help="a row for each window of so many seconds of every video"
+        "--windows", type=float, metavar="SECONDS", help="one row per window of this length of every video"
     )
     parser.add_argument(
         "--overlap",
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attention", action="store_true", help="the share of attention that each token gets in the last block, too"
     )
-    parser.add_argument("--float16", action="store_true", help="numbers of half the size")
+    parser.add_argument("--float16", action="store_true", help="store features as float16")
     parser.add_argument("--batch", type=int, default=16, help="clips of one forward pass (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace the table where it exists")
     parser.add_argument(

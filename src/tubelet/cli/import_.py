@@ -1,10 +1,10 @@
 """Make a run folder of VideoMAE weights: official files (also of V2), mmaction2's, folders of transformers, the hub.
 
 Every other command takes the folder as a run: evaluate, embed, export, report, and init= of pretrain. Strict: what is
-missing or left over is named and nothing is written. Nothing that stands in a file is run.
+missing or left over is named and nothing is written. No code in a file is executed.
 
   tubelet import MCG-NJU/videomae-base --out runs/videomae-base
-  tubelet import checkpoint.pth --out runs/small clip.size=112      positions are interpolated, and it is said
+  tubelet import checkpoint.pth --out runs/small clip.size=112      positions are interpolated, with a note
 """
 
 import argparse

@@ -2,7 +2,7 @@
 and trained_on: by whom (classifier, encoder, aligner), whatever the video is called here.
 
 RUN is a folder of `tubelet finetune`, or of `tubelet pretrain` with a linear probe (`tubelet evaluate RUN linear`).
-SOURCE is a video, a folder, a list of videos, or a corpus. A video that cannot be read keeps its row and says why."""
+SOURCE is a video, a folder, a list of videos, or a corpus. An unreadable video keeps its row, with the reason."""
 
 import argparse
 

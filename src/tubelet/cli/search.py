@@ -15,11 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--like",
         metavar="CLIP[@START]",
-        help="what looks like this video in place of a text: a file, or an id of the corpus; from so many seconds on",
+        help="find clips like this video instead of a text: a file, or an id of the corpus; @START in seconds",
     )
     parser.add_argument("--on", metavar="CORPUS", help="corpus folder (default: the one it was trained on)")
     parser.add_argument("--split", default="all", help="only videos of this split (default: all)")
-    parser.add_argument("--top", type=int, default=12, help="how many (default: %(default)s)")
+    parser.add_argument("--top", type=int, default=12, help="number of results (default: %(default)s)")
     parser.add_argument("--out", metavar="FILE", help="the contact sheet (default: RUN/pictures/search TEXT.png)")
     parser.add_argument(
         "--aligner", metavar="NAME", help="what embeds the text: a folder or a hub name (default: CORPUS/aligner)"

@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="these seeds (0, 1, 2 ... of the study)")
     parser.add_argument("--recipe", metavar="RECIPE", help="ask it of this recipe, in place of the study's own")
     parser.add_argument("--only", nargs="+", metavar="VARIANT", help="only these variants; * matches anything")
-    parser.add_argument("--jobs", type=int, default=1, help="so many processes, each on a trial (%(default)s)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="number of processes, each on a trial (default: %(default)s)"
+    )
     parser.add_argument("--tables", action="store_true", help="write the pages of what is finished; run none")
     parser.add_argument("--dry-run", action="store_true", help="list the trials and how long they will take; run none")
     parser.add_argument(

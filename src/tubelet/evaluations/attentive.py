@@ -39,7 +39,7 @@ class Attentive(Probe):
     heads: int = chz.field(default=4, doc="of the attention (fewer where they do not divide the width)")
     weight_decay: float = chz.field(default=0.05, doc="of AdamW")
     side: int | None = chz.field(
-        default=None, doc="average the tokens of a time step to so many rows and columns: less disk, less time"
+        default=None, doc="average the tokens of a time step to this number of rows and columns: less disk, less time"
     )
 
     def about(self) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Completion(Evaluation):
     )
     share: float = chz.field(default=0.5, doc="share of the tubelets that is hidden, of future, centre and random")
     split: str = chz.field(default="test", doc="whose clips are completed")
-    clips: int | None = chz.field(default=None, doc="at most so many videos, by a keyed choice; None takes all")
+    clips: int | None = chz.field(default=None, doc="largest number of videos, by a keyed choice; None takes all")
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
 
     @chz.validate

@@ -64,7 +64,7 @@ class Energy(Evaluation):
     name: ClassVar[str] = "energy"
 
     split: str = chz.field(default="test", doc="whose clips are measured")
-    clips: int | None = chz.field(default=None, doc="at most so many videos, by a keyed choice; None takes all")
+    clips: int | None = chz.field(default=None, doc="largest number of videos, by a keyed choice; None takes all")
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
 
     def run(self, context: Context) -> Result:

@@ -36,7 +36,7 @@ class FewShot(Evaluation):
 
     ways: int = chz.field(default=5, doc="classes of an episode (all of them where there are fewer)")
     shots: tuple[int, ...] = chz.field(default=(1, 5), doc="labelled clips of each class")
-    queries: int = chz.field(default=15, doc="at most so many clips of each class to classify")
+    queries: int = chz.field(default=15, doc="largest number of clips of each class to classify")
     episodes: int = chz.field(default=600, doc="episodes of each number of shots")
     support: str = chz.field(default="train", doc="the split of the labelled clips")
     split: str = chz.field(default="test", doc="the split of the queries; that of the support keeps groups apart")

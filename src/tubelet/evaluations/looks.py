@@ -88,7 +88,7 @@ def rows_of(task: Pretraining, whole: Encoded) -> Iterator[Row]:
         for name, head in heads.items():
             if stream in head.config.on and isinstance(head.config.target, PixelTarget):
                 sampled = f", sampled in {head.config.samples} steps" if isinstance(head, DenoiseLoss) else ""
-                note = f"by objectives.{name}{sampled}; mean and contrast of every tubelet come from the truth"
+                note = f"by objectives.{name}{sampled}; mean and contrast of every tubelet come from the ground truth"
                 yield Row(f"{stream}: what is made of it", note, rebuilt(head, whole, stream))
         if seen.teacher is not None and seen.teacher.tokens.shape[-1] > 2:
             note = "the first three principal components of its tokens, over these clips, as red, green and blue"

@@ -108,10 +108,10 @@ class Propagation(Evaluation):
                 "propagation": f"{self.neighbours} nearest patch positions among the first time step and "
                 f"{self.memory} before, temperature {self.temperature:g}, "
                 + ("anywhere" if self.radius is None else f"at most {self.radius:g} positions away"),
-                "j": "intersection over union at the size of the truth, of as many pixels as the first mask has; mean "
-                "over all time steps but the first, over clips",
+                "j": "intersection over union at the size of the ground truth, of as many pixels as the first mask "
+                "has; mean over all time steps but the first, over clips",
                 "still": "the same of the first mask, left where it is",
-                "grid": "the same of the truth, averaged over the patches of the grid",
+                "grid": "the same of the ground truth, averaged over the patches of the grid",
                 "selection": "none: nothing is trained",
                 "intervals": in_words(self.samples),
                 "seed": context.seed,

@@ -38,7 +38,7 @@ class Reconstruction(Evaluation):
     name: ClassVar[str] = "reconstruction"
 
     split: str = chz.field(default="test", doc="whose clips are reconstructed")
-    clips: int | None = chz.field(default=None, doc="at most so many videos, by a keyed choice; None takes all")
+    clips: int | None = chz.field(default=None, doc="largest number of videos, by a keyed choice; None takes all")
     pictures: int = chz.field(default=6, doc="clips that are kept as pictures for the report")
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
 

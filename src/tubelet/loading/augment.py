@@ -18,7 +18,7 @@ class Augment:
 
     smallest: float = chz.field(default=0.5, doc="smallest share of the frame's area that a crop covers")
     largest: float = chz.field(default=1.0, doc="largest share")
-    aspect: float = chz.field(default=4 / 3, doc="a crop is at most so many times wider than high, or higher than wide")
+    aspect: float = chz.field(default=4 / 3, doc="largest ratio of a crop's sides")
     flip: bool = chz.field(default=False, doc="mirror every other clip; refused where captions or classes name a side")
     words: tuple[str, ...] = chz.field(
         default=("left", "right", "clockwise"),

@@ -20,9 +20,10 @@ class Data:
     augment: Augment = chz.field(default_factory=Augment, doc="crop and flip while training")
     split: str = chz.field(default="train", doc='the videos to train on: a split of the table, or "all"')
     where: str | None = chz.field(
-        default=None, doc="train and measure only on videos of which table or truth says so, as camera=pan"
+        default=None,
+        doc="train and measure only on videos with this value in the table or the ground truth, as camera=pan",
     )
-    limit: int | None = chz.field(default=None, doc="train on at most so many videos, by a keyed choice")
+    limit: int | None = chz.field(default=None, doc="train on at most this number of videos, by a keyed choice")
     captions: CaptionChoice = chz.field(default_factory=CaptionChoice, doc="which caption goes with a clip")
     workers: int = chz.field(default=0, doc="loader processes (0: in the training process); the clips are the same")
     cache: bool = chz.field(default=False, doc="keep decoded frames on disk: for corpora of a few thousand short clips")

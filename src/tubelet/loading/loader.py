@@ -175,7 +175,7 @@ def as_it_is(batch: Any) -> Any:
 
 
 def check_flip(reader: ClipReader) -> None:
-    """A mirrored clip of "moves left" would be a lie."""
+    """A mirrored clip of "moves left" moves right."""
     augment = reader.data.augment
     if not augment.flip:
         return
@@ -184,6 +184,6 @@ def check_flip(reader: ClipReader) -> None:
         for kind, text in [("class", video.label or ""), *(("caption", text) for text in texts)]:
             if word := names_a_side([text], augment.words):
                 raise RecipeError(
-                    f'data.augment.flip=True would make a lie of the {kind} "{text}" of {video.id} (it says {word}); '
+                    f'data.augment.flip=True would contradict the {kind} "{text}" of {video.id} (it says {word}); '
                     "leave it False, or change data.augment.words"
                 )

@@ -41,7 +41,7 @@ class Pretrain(Training):
         default_factory=dict, doc="what is measured at the end, and every evaluate_every steps"
     )
     evaluate_limit: int | None = chz.field(
-        default=None, doc="at most so many videos of a split in evaluations while training; the final ones take all"
+        default=None, doc="largest number of videos of a split in evaluations while training; the final ones take all"
     )
     init: str | None = chz.field(
         default=None,

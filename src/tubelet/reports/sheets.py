@@ -54,7 +54,7 @@ def strips(samples: Samples, index: int) -> list[Strip]:
     rows.append(
         Strip(
             "Reconstruction, true statistics pasted back",
-            "helped: mean and contrast of every hidden tubelet come from the truth, the model gives the pattern",
+            "helped: mean and contrast of every hidden tubelet come from the ground truth, the model gives the pattern",
             strip(rebuilt(samples, index, truth=True)),
         )
     )

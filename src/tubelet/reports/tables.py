@@ -237,7 +237,7 @@ WORDS = {
     "flat": "flat tubelets",
     "j": "mean intersection over union",
     "still": "the first mask left where it is",
-    "grid": "the truth, averaged over the patches",
+    "grid": "ground truth, averaged over the patches",
 }
 
 

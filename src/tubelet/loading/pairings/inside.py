@@ -14,7 +14,7 @@ from tubelet.types import Clip
 class Inside(Pairing):
     smallest: float = chz.field(default=0.3, doc="smallest share of the clip's crop")
     largest: float = chz.field(default=0.6, doc="largest share")
-    aspect: float = chz.field(default=4 / 3, doc="a crop is at most so many times wider than high, or higher than wide")
+    aspect: float = chz.field(default=4 / 3, doc="largest ratio of a crop's sides")
     flip: bool = chz.field(default=False, doc="mirror every other one, whatever the clip does")
 
     @chz.validate
