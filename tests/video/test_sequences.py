@@ -101,9 +101,7 @@ def test_index_finds_folders_of_frames_and_says_their_rate(
     assert "2 image sequences (first: run/b); frames per second: 12" in out
     with open_reader(walk.path, 0.5, walk.end, reading=walk.reading) as reader:
         np.testing.assert_array_equal(reader.frames(reader.times), moving(*SHAPE)[6:])
-    assert (
-        "frames per second: 25, as nothing else is said" in indexed(run, tmp_path / "all", "--out", tmp_path / "d")[1]
-    )
+    assert "frames per second: 25, the default" in indexed(run, tmp_path / "all", "--out", tmp_path / "d")[1]
     assert walk.content
     assert walk.content != rows["run/b"].content
 

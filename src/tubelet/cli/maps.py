@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", metavar="NAME", help="captions of this source (default: subject, where it is)")
     parser.add_argument("--split", default="test", help="clips of this split (default: test)")
     parser.add_argument("--every", type=int, default=4, help="measure every N-th frame (default: 4)")
-    parser.add_argument("--clips", type=int, help="number of clips (default: all; with --online 64)")
+    parser.add_argument("--clips", type=int, help="number of clips to measure (default: all; with --online 64)")
     parser.add_argument("--out", metavar="FOLDER", help="folder for maps.json and maps.png")
     add_limits(parser)
 

@@ -4,8 +4,8 @@
   tubelet phases videomae_v2 --on CORPUS --out runs/v2
   tubelet phases videomae_v2 --on CORPUS --out runs/v2 seed=1 target.steps=50 target.on=OTHER
 
-A field is set of all phases (seed=1) or of one (target.steps=50). The same command again skips what is finished and
-goes on with what was interrupted. Your own phases are a function in a file: `tubelet phases mine.py:mine`.
+A field is set of all phases (seed=1) or of one (target.steps=50). The same command again skips finished phases and
+resumes interrupted ones. Your own phases are a function in a file: `tubelet phases mine.py:mine`.
 """
 
 import argparse

@@ -328,7 +328,7 @@ def reading_remarks(rows: Sequence[Row], how: Reading) -> list[str]:
     remarks = []
     usable = [row for row in rows if row["status"] == "ok"]
     if stills := [row for row in usable if is_sequence(Path(row["path"]))]:
-        rate = f"{how.rate:g}" if how.rate else f"{FRAME_RATE:g}, as nothing else is said (--frame-rate FPS)"
+        rate = f"{how.rate:g}" if how.rate else f"{FRAME_RATE:g}, the default (--frame-rate FPS sets it)"
         remarks.append(f"{plural(len(stills), 'image sequence')} (first: {stills[0]['id']}); frames per second: {rate}")
     for column, what, option, chosen in (
         ("field_order", "interlaced", "--deinterlace makes their frames whole", how.deinterlace),

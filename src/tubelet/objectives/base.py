@@ -38,7 +38,7 @@ class Objective:
     gives_per_token_loss: ClassVar[bool] = False  # it fills `Loss.per_token_loss`, from which a learned masker learns
 
     weight: float = chz.field(default=1.0, doc="factor of this loss in the sum; 0 leaves it out")
-    when: When = chz.field(default_factory=Always, doc="in which steps it counts, and how much")
+    when: When = chz.field(default_factory=Always, doc="loss schedule: in which steps the loss counts, and its factor")
 
     @chz.validate
     def _not_negative(self) -> None:

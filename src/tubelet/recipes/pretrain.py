@@ -36,7 +36,9 @@ class Pretrain(Training):
     streams: Mapping[str, Stream] = chz.field(
         default_factory=dict, doc="what is read beside the clip: other views of the same video, by name"
     )
-    teacher: Teacher = chz.field(default_factory=NoTeacher, doc="a second network, without gradient, to learn from")
+    teacher: Teacher = chz.field(
+        default_factory=NoTeacher, doc="teacher network that provides targets, without gradient"
+    )
     evaluations: Mapping[str, Evaluation] = chz.field(
         default_factory=dict, doc="what is measured at the end, and every evaluate_every steps"
     )
