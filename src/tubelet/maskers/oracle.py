@@ -1,4 +1,4 @@
-"""Oracle: hide the subject itself, from the ground truth: how well guidance could do, were its maps perfect.
+"""Oracle: hide the subject itself, from the ground truth: guidance with perfect maps.
 
 No paper's mask; it bounds the semantic masks, such as SemMAE's (arXiv 2206.10207) and TGM's (arXiv 2408.00759). The map
 `oracle` holds the share of every tubelet that the subject covers. Invariant: every time step hides exactly as many, the

@@ -1,4 +1,4 @@
-"""PartPriority: parts that say little stay visible, those that say much are hidden (MARLIN, arXiv 2211.06627).
+"""PartPriority: uninformative parts stay visible, informative ones are hidden (MARLIN, arXiv 2211.06627).
 
 Of a face the ground stays visible first, then skin, and only then eyes, nose and mouth.
 

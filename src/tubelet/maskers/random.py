@@ -1,4 +1,4 @@
-"""Random: every tubelet alike (MAE, arXiv 2111.06377; ST-MAE, arXiv 2205.09113).
+"""Random: tubelets drawn uniformly at random (MAE, arXiv 2111.06377; ST-MAE, arXiv 2205.09113).
 
 Invariant: the visible count is floored.
 """

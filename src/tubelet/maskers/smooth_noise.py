@@ -1,4 +1,4 @@
-"""SmoothNoise: blobs without edges: white noise, low-passed in space and time, and its peaks are hidden.
+"""SmoothNoise: smooth blobs: the peaks of white noise, low-passed in space and time, are hidden.
 
 The coloured-noise masks of ColorMAE (arXiv 2407.13036) on a video's grid. Invariant: exact counts per time step; as
 both widths go to 0 it is a random mask per time step, as `sigma_time` grows a tube.

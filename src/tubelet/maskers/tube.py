@@ -1,4 +1,4 @@
-"""Tube: one spatial draw, the same in every time step (VideoMAE, arXiv 2203.12602).
+"""Tube: one random spatial mask, the same in every time step (VideoMAE, arXiv 2203.12602).
 
 Invariant: hidden positions do not move.
 """
