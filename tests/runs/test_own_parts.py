@@ -4,6 +4,8 @@ import json
 
 from support.small_runs import pretrain, steps
 from tubelet.cli import main
+from tubelet.reports.page import commands
+from tubelet.results import RunRecord
 from tubelet.runs.run import Run
 
 MINE = '''
@@ -85,6 +87,7 @@ def test_parts_of_ones_own_train_from_words_and_are_read_back_with_the_run(tmp_p
     assert Run(run).config.objectives["bright"].target.scale == 100
     measured = ["evaluate", str(run), "reconstruction", "--on", str(corpus), "--trust-code"]
     assert main(measured) == 0, capsys.readouterr().err
+    assert any(line.endswith("reconstruction --trust-code") for line in commands(RunRecord.read(run)))
 
 
 def test_a_part_whose_name_is_nearly_that_of_ones_own_is_refused_with_it(tmp_path, corpus, recipes, capsys):

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         print(line)
     print(f"{out}: {rows} rows, {rows - len(failed)} labels of {len(classifier.classes)} classes")
     if classifier.familiarity is None:
-        print("NOTE: this classifier was kept without the features of its clips, so unlike videos are not told apart")
+        print("NOTE: features of the training clips were not saved, so videos that are unlike them are not marked")
     elif found.cautions:
         print(f"NOTE: {found.cautions} of these videos are unlike the training clips; see the column caution")
     print("\n".join([found.done.summary("videos"), *list_remarks(args.sources), *classifier.trained_on.unknown]))

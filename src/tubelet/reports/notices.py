@@ -100,12 +100,17 @@ def notes(run: RunRecord) -> Iterator[Notice]:
             yield Notice("note", run.name, f"{evaluation}: {text}.")
 
 
+def trust_option(run: RunRecord) -> list[str]:
+    """What a command on this run needs where parts of it are a user's own."""
+    return ["--trust-code"] if run.recipe.get("own") else []
+
+
 def missing(run: RunRecord) -> Iterator[Notice]:
     """What this page would show and cannot yet, with the command that makes it."""
     folder, corpus = str(run.folder), str(run.corpus.get("path") or "CORPUS")
 
     def evaluate(*names: str) -> str:
-        return shlex.join(["tubelet", "evaluate", folder, "--on", corpus, *names])
+        return shlex.join(["tubelet", "evaluate", folder, "--on", corpus, *names, *trust_option(run)])
 
     if not run.pretrained:
         if "finetune" not in run.results:

@@ -14,7 +14,7 @@ from tubelet.reports import sheets
 from tubelet.reports.compare import Comparison, Value, compare, label, tables_of
 from tubelet.reports.document import document, is_another
 from tubelet.reports.figures import SERIES, Level, Line, Span, curves, spans
-from tubelet.reports.notices import notices
+from tubelet.reports.notices import notices, trust_option
 from tubelet.reports.pictures import Samples, load_looks, load_samples, load_thumbnails
 from tubelet.reports.tables import (
     Table,
@@ -388,5 +388,5 @@ def commands(run: RunRecord) -> list[str]:
         where = str(asked.get("on") or corpus)
         together.setdefault((where, *after), []).append(str(asked.get("evaluation") or name))
     for (where, *after), names in together.items():
-        lines.append(shlex.join(["tubelet", "evaluate", folder, "--on", where, *names, *after]))
+        lines.append(shlex.join(["tubelet", "evaluate", folder, "--on", where, *names, *after, *trust_option(run)]))
     return lines
