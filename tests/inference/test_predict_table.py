@@ -201,7 +201,7 @@ def test_a_video_unlike_all_that_was_learned_from_stands_under_a_caution(pretrai
     capsys.readouterr()
     rows = predict(run, corpus.folder, "--split", "test", tmp_path / "few.parquet")
     assert {row["caution"] for row in rows} == {"", None}
-    assert "without the features of its clips" in capsys.readouterr().out
+    assert "features of the training clips were not saved" in capsys.readouterr().out
     encoder = tubelet.load_encoder(run)
     known = tubelet.embed(encoder, [video.path for video in corpus.select("train")])
     ids = [f"{index}" for index in range(2 * len(known))]
