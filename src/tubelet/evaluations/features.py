@@ -138,6 +138,12 @@ class Kind:
     parts: Callable[[Float[Tensor, "b n d"], Batch], dict[str, np.ndarray]]
 
 
+def encode(encoder: nn.Module, video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b n d"]:
+    """Tokens of whole clips. What is evaluated is any module with a method `encode`, which PyTorch cannot type."""
+    tokens: Tensor = encoder.encode(video)  # type: ignore[operator]
+    return tokens
+
+
 @dataclass(frozen=True)
 class Extraction:
     """An encoder, and how it is shown the clips of a corpus: all that `Context` decides."""
@@ -284,7 +290,7 @@ def compute(
         if not len(some):
             return some.failed, []
         with torch.inference_mode():
-            tokens = encoder.encode(some.video.to(device)).float()  # type: ignore[operator]  # b n d
+            tokens = encode(encoder, some.video.to(device)).float()
             parts = kind.parts(tokens, some)
         short = [False] * len(some) if some.short is None else some.short.tolist()
         return some.failed, [

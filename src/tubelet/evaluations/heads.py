@@ -13,6 +13,7 @@ from tubelet.checksums import read_safetensors, write_safetensors
 from tubelet.distributed import is_rank0
 from tubelet.errors import WeightsError
 from tubelet.evaluations.base import Context
+from tubelet.evaluations.features import encode
 from tubelet.evaluations.linear import Head, Linear
 from tubelet.results import Result
 
@@ -53,7 +54,7 @@ class Scores:
 
     def with_features(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """The scores, and the features that they are of."""
-        tokens = self.encoder.encode(video.to(self.device)).float().cpu()  # type: ignore[operator]
+        tokens = encode(self.encoder, video.to(self.device)).float().cpu()
         features = self.kept.pooled(tokens, self.time_steps)
         return self.kept.head.scores(features), features
 

@@ -27,6 +27,7 @@ from tubelet.corpus.table import Corpus, Video
 from tubelet.distributed import map_over_ranks
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.features import encode
 from tubelet.evaluations.intervals import in_words, of_mean
 from tubelet.files import within
 from tubelet.results import Metric, Result
@@ -137,8 +138,7 @@ class StepByStep(nn.Module):
 
     def encode(self, video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b n d"]:
         alone = rearrange(video, "b c (step t) h w -> (b step) c t h w", t=self.clip.frames)
-        tokens: Tensor = self.encoder.encode(alone)  # type: ignore[operator]
-        return rearrange(tokens, "(b step) n d -> b (step n) d", b=len(video))
+        return rearrange(encode(self.encoder, alone), "(b step) n d -> b (step n) d", b=len(video))
 
 
 @dataclass(frozen=True)
