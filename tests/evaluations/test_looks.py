@@ -49,9 +49,9 @@ def test_what_is_hidden_is_grey_what_is_predicted_is_drawn_and_all_else_is_the_f
             assert (grey[index, hidden] == 128).all()
             assert not torch.equal(made[index, hidden], grey[index, hidden])
     titles = [row.title for row in rows_of(task, whole)]
-    parts = ("its frames", "what is encoded", "what is made of it")
+    parts = ("frames", "visible", "reconstruction")
     streams = [f"{stream}: {part}" for stream in ("clip", "frame") for part in parts]
-    assert titles == [*streams, "clip: a hole", "clip: the hole filled"]
+    assert titles == [*streams, "clip: a hole", "clip: completion"]
 
 
 @torch.no_grad()
@@ -83,7 +83,7 @@ def test_they_are_kept_of_runs_with_streams_a_teacher_or_samples_and_of_no_other
     assert 1 <= len(looks.ids) <= 6
     by_title = dict(zip(looks.titles.tolist(), looks.notes.tolist(), strict=True))
     if kept == "teacher":
-        assert "clip: what the teacher makes of it" in by_title
+        assert "clip: teacher tokens" in by_title
     if kept == "diffusion":
-        assert "sampled in 10 steps" in by_title["clip: what is made of it"]
+        assert "sampled in 10 steps" in by_title["clip: reconstruction"]
     keep_looks(Context(task.encoder, small, clip, data, task))

@@ -440,14 +440,14 @@ def test_every_loss_that_was_logged_beside_a_baseline_has_its_chart_whatever_it_
 
 def test_what_a_run_reads_beside_a_clip_is_on_its_page_without_any_reconstruction(make_run, tmp_path):
     run = make_run(tmp_path / "run", steps=60)
-    assert "every stream, and what is made of it" not in compose([RunRecord.read(run)])
+    assert "streams and reconstructions" not in compose([RunRecord.read(run)])
     pictures = np.random.default_rng(0).integers(0, 256, (2, 2, 8, 32, 32, 3), np.uint8)
-    titles, notes = ["clip: what is encoded", "later: what is encoded"], ["nothing is hidden", "<i>5</i> of 8"]
+    titles, notes = ["clip: visible", "later: visible"], ["nothing is hidden", "<i>5</i> of 8"]
     columns = np.array([8, 1])
     looks = Looks(np.array("a"), np.array(["x", "y"]), np.array(titles), np.array(notes), columns, pictures)
     save(looks, run)
     page = compose([RunRecord.read(run)])
-    assert page.count("every stream, and what is made of it") == 2
-    assert page.count("later: what is encoded") == 4  # as a title and as the picture's alternative text
+    assert page.count("streams and reconstructions") == 2
+    assert page.count("later: visible") == 4  # as a title and as the picture's alternative text
     assert "<i>5</i>" not in page
     assert load_looks(run).titles.tolist() == titles

@@ -115,9 +115,9 @@ def test_each_recipe_trains_its_encoder_and_its_head(tmp_path, corpus, recipe):
     for name in trained:
         assert not torch.equal(before[name], after[name]), name
     titles = load_looks(tmp_path / "run").titles.tolist()
-    assert {f"{name}: what is encoded" for name in ("clip", *run.config.streams)} <= {*titles}
+    assert {f"{name}: visible" for name in ("clip", *run.config.streams)} <= {*titles}
     if recipe is vic_mae:
-        assert "second: what is made of it" in titles
+        assert "second: reconstruction" in titles
         assert records[-1]["loss"] == pytest.approx(0.97 * records[-1]["pixels"] + 0.03 * records[-1]["views"])
 
 

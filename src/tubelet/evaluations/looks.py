@@ -83,16 +83,16 @@ def rows_of(task: Pretraining, whole: Encoded) -> Iterator[Row]:
         hidden, total = seen.mask.hidden.shape[1], seen.clip.num_tubelets
         note = f"{hidden} of {total} tubelets hidden, in grey" if hidden else "nothing is hidden"
         if hidden:
-            yield Row(f"{stream}: its frames", "as they are read", join(seen.tubelets, seen.clip))
-        yield Row(f"{stream}: what is encoded", note, masked(seen))
+            yield Row(f"{stream}: frames", "as read", join(seen.tubelets, seen.clip))
+        yield Row(f"{stream}: visible", note, masked(seen))
         for name, head in heads.items():
             if stream in head.config.on and isinstance(head.config.target, PixelTarget):
                 sampled = f", sampled in {head.config.samples} steps" if isinstance(head, DenoiseLoss) else ""
                 note = f"by objectives.{name}{sampled}; mean and contrast of every tubelet come from the ground truth"
-                yield Row(f"{stream}: what is made of it", note, rebuilt(head, whole, stream))
+                yield Row(f"{stream}: reconstruction", note, rebuilt(head, whole, stream))
         if seen.teacher is not None and seen.teacher.tokens.shape[-1] > 2:
             note = "the first three principal components of its tokens, over these clips, as red, green and blue"
-            yield Row(f"{stream}: what the teacher makes of it", note, components(seen.teacher.tokens, seen.clip))
+            yield Row(f"{stream}: teacher tokens", note, components(seen.teacher.tokens, seen.clip))
     yield from completed(task, whole)
 
 
@@ -109,7 +109,7 @@ def completed(task: Pretraining, whole: Encoded) -> Iterator[Row]:
         return
     grey = whole.batch.video.masked_fill(pixels_of(hole[None], clip)[:, None], GREY)
     yield Row("clip: a hole", "one time step is hidden, in grey", grey)
-    yield Row("clip: the hole filled", "nothing of the hole is looked at, its mean and contrast neither", video)
+    yield Row("clip: completion", "predicted without any pixel of the hole, nor its mean and contrast", video)
 
 
 def masked(seen: Encoded) -> UInt8[Tensor, "b 3 t h w"]:

@@ -130,7 +130,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Sheet:
-    """One clip: its frames, then what every run made of it."""
+    """One clip: its frames, then the reconstruction of every run."""
 
     id: str
     corpus: str
