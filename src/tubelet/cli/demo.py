@@ -1,6 +1,6 @@
 """The whole pipeline on the synthetic dataset, in minutes on two cores: render, align, score, pretrain twice, report.
 
-Each step is a command that you could type; it is shown before it runs. Run again, it goes on where it stopped. With
+Each step is a command that you could type; it is shown before it runs. Run again, it resumes where it stopped. With
 several seeds it also says by how much each run beats what needs no training, seed by seed.
 """
 

@@ -35,7 +35,7 @@ class DistilGlobal(Objective):
 
 class DistilGlobalLoss(nn.Module):
     """NAME.baseline is the cost of the mean of the teacher's embeddings; NAME.output and NAME.target say how far clips
-    are told apart by what is learned and by the teacher (`objectives.collapse`)."""
+    are distinguished by what is learned and by the teacher (`objectives.collapse`)."""
 
     def __init__(self, config: DistilGlobal, sizes: Sizes):
         super().__init__()

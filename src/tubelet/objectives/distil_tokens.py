@@ -39,7 +39,7 @@ class DistilTokens(Objective):
 
 class DistilTokensLoss(nn.Module):
     """NAME.baseline is the cost of the mean of the teacher's tokens; NAME.output and NAME.target say how far clips are
-    told apart by what is learned and by the teacher (`objectives.collapse`)."""
+    distinguished by what is learned and by the teacher (`objectives.collapse`)."""
 
     def __init__(self, config: DistilTokens, sizes: Sizes):
         super().__init__()

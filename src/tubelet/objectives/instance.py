@@ -67,8 +67,9 @@ class InstanceContrastLoss(Trainable):
     first view NAME.rank and NAME.std, and NAME.output of what is compared (`objectives.collapse`).
 
     NAME.shuffled is the cost with another clip of the step in the partner's place: while NAME is not below it, clips
-    are not told apart, whatever the baseline. Earlier keys of a queue can be told from today's by their age alone, most
-    of all while the teacher still moves fast; so the loss may begin far below the baseline and rise as it settles."""
+    are not distinguished, whatever the baseline. Earlier keys of a queue can be distinguished from today's by their age
+    alone, most of all while the teacher still moves fast; so the loss may begin far below the baseline and rise as it
+    settles."""
 
     def __init__(self, config: InstanceContrast, sizes: Sizes):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is predicted is sampled, or told from others: DiffMAE, SiamMCVAE and CPC, at the size of `miniature`."""
+"""Predictions that are sampled, or contrasted: DiffMAE, SiamMCVAE and CPC, at the size of `miniature`."""
 
 import chz
 

@@ -31,8 +31,8 @@ def phases(
     """Trains one phase after another, each an ordinary command with a folder below `out`; the runs by their names.
 
     The phases are those of a name (`videomae_v2`), of `path/to/file.py:function`, or of a function. A word sets a field
-    of all, `seed=1`, or of one, `target.steps=50`. What is finished is skipped, and an interrupted phase goes on; asked
-    to stop, the last run that is returned is not `finished`. `tell` is told each command before it runs.
+    of all, `seed=1`, or of one, `target.steps=50`. What is finished is skipped, and an interrupted phase resumes; asked
+    to stop, the last run that is returned is not `finished`. `tell` is called with each command before it runs.
     """
     resolved = resolve_phases(phases, words, Path(on), Path(out))
     check(resolved)
