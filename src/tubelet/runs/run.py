@@ -191,9 +191,9 @@ class Run:
 def next_commands(run: Run, on: Path | str = "") -> str:
     """What to type next: a measure that such a table and such a run allow."""
     folder, config = run.folder, run.config
+    trust = " --trust-code" if own_parts(config) else ""
     if isinstance(config, Finetune):
-        return f"next: `tubelet predict {folder} VIDEOS --out labels.parquet` and `tubelet report {folder}`"
+        return f"next: `tubelet predict {folder} VIDEOS --out labels.parquet{trust}` and `tubelet report {folder}`"
     labelled = any(video.label for video in Corpus.open(Path(on)).select("train"))
     measure = "linear" if labelled else "retrieval" if config.needs_text else "reconstruction"
-    trust = " --trust-code" if own_parts(config) else ""
     return f"next: `tubelet evaluate {folder} --on {on} {measure}{trust}` and `tubelet report {folder}`"
