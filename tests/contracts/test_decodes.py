@@ -94,11 +94,12 @@ def test_on_a_full_even_grid_a_running_cell_decodes_every_place_exactly_twice_in
         assert (picture[:, first : first + 4].sum(1) == 2).all()
 
 
-def test_a_running_cell_is_the_2x2_pattern_that_turns_clockwise_a_step_a_time_step():
-    """Against a loop over cells, time steps and corners, for each of the four starts."""
+def test_a_running_cell_is_the_2x2_pattern_of_videomae_v2_that_moves_back_a_step_a_time_step():
+    """Against a loop over cells, time steps and corners, for each of the four starts; in the first 4 time steps the
+    decoded corners of VideoMAE V2's code are 01 10, 11 00, 10 01 and 00 11 (rows of a cell), from any of them on."""
     clip = Clip(frames=16, size=64)
     time_steps, rows, columns = clip.grid
-    corners = [(0, 0), (0, 1), (1, 1), (1, 0)]
+    corners = [(0, 0), (0, 1), (1, 0), (1, 1)]
     expected = []
     for start in range(4):
         picture = torch.zeros(time_steps, rows, columns)
@@ -106,7 +107,7 @@ def test_a_running_cell_is_the_2x2_pattern_that_turns_clockwise_a_step_a_time_st
             for row in range(0, rows, 2):
                 for column in range(0, columns, 2):
                     for kept in (0, 1):
-                        down, across = corners[(start + time_step + kept) % 4]
+                        down, across = corners[(start - time_step + kept) % 4]
                         picture[time_step, row + down, column + across] = 1
         expected.append(picture.flatten().nonzero().flatten().tolist())
     full = torch.arange(clip.num_tubelets).expand(200, -1)

@@ -29,7 +29,8 @@ class All(Decode):
 
 @chz.chz
 class RunningCell(Decode):
-    """Cells of 2x2 positions in which the decoded run round, a step a time step (VideoMAE V2, arXiv 2303.16727).
+    """Cells of 2x2 positions, read row by row, in which the decoded move back by one a time step (VideoMAE V2, arXiv
+    2303.16727; the patterns are those of its code).
 
     Each clip has a start of its own. Every tubelet has one of four phases; the hidden ones are taken phase by phase,
     and within the last phase that is needed by chance, until int(share * m) are found.
@@ -58,10 +59,9 @@ class RunningCell(Decode):
 
 
 def phases(clip: Clip, device: torch.device) -> Int64[Tensor, "n"]:
-    """0 to 3, clockwise within each cell of 2x2 positions, and one less in every next time step."""
+    """0 to 3, row by row within each cell of 2x2 positions, and one more in every next time step."""
     time_steps, rows, columns = clip.grid
     time_step = torch.arange(time_steps, device=device)[:, None, None]
     down = torch.arange(rows, device=device)[:, None] % 2
     across = torch.arange(columns, device=device) % 2
-    clockwise = torch.where(down == 0, across, 3 - across)  # 0 1 over 3 2
-    return ((clockwise - time_step) % 4).flatten()
+    return ((2 * down + across + time_step) % 4).flatten()

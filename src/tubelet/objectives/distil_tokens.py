@@ -1,7 +1,7 @@
 """DistilTokens: the visible tokens are taught to be the teacher's at the same positions (UMT, arXiv 2303.16058).
 
-From the code: the loss, 2 - 2 cos, on visible tokens alone. Ours: one head (a norm and a linear layer) on the last
-block; UMT has one on each of several.
+From the code: the loss, 2 - 2 cos, on visible tokens alone, and the head, a linear layer and a norm. Ours: one head, on
+the last block (UMT has one on each of several), and no second addition of positions to the tokens that it reads.
 """
 
 from dataclasses import replace
@@ -45,7 +45,8 @@ class DistilTokensLoss(nn.Module):
         super().__init__()
         self.config, self.name = config, sizes.name
         own = sizes.of(config.on)
-        self.head = nn.Sequential(nn.LayerNorm(own.width), nn.Linear(own.width, config.target.width(own)))
+        width = config.target.width(own)
+        self.head = nn.Sequential(nn.Linear(own.width, width), nn.LayerNorm(width, eps=1e-6))
         self.head.apply(initialise)
 
     def forward(self, seen: Encoded) -> Loss:
