@@ -50,6 +50,18 @@ def wider():
     return chz.replace(pixels(), encoder=Vit(width=48, depth=1, heads=2))
 
 
+def taught():
+    """A run that starts from one which is trained before."""
+    before = f"pretrain {__file__}:pixels --on {{corpus}} --out {{run}}-before steps=1 seed={{seed}}"
+    return Study(
+        question="What is a start worth?",
+        variants={"started": Variant("init={run}-before steps=1", first=(before,))},
+        recipe=f"{__file__}:pixels",
+        seeds=1,
+        measures=MEASURES[:1],
+    )
+
+
 def tuned():
     """The whole encoder fine-tuned, pretrained and from scratch."""
     tune = "finetune {run} tiny --on {corpus} --out {run}-tuned seed={seed} steps=2 rates=0.01 batch=2 held_out=0.5"

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,20 @@ def test_a_measure_that_the_corpus_does_not_allow_takes_no_other_with_it(corpus,
     [(asked, reason)] = trial["left_out"].items()
     assert asked == "reconstruction zero_shot --baselines"
     assert "zero_shot is not measured: zero_shot needs a run with a contrast head" in reason
+
+
+def test_commands_before_a_run_make_what_its_overrides_name_and_belong_to_the_trial(corpus, mine, tmp_path):
+    from tubelet.recipes.find import load_file
+
+    assert main(["study", f"{mine}:taught", "--on", str(corpus.folder), "--out", str(tmp_path)]) == 0
+    [trial] = finished(tmp_path).values()
+    assert [line.split()[1] for line in trial["commands"]] == ["pretrain", "pretrain", "evaluate"]
+    assert trial["commands"][0].endswith("--on CORPUS --out RUN-before steps=1 seed=0")
+    assert trial["values"]["init"] == "RUN-before"
+    assert {"before", "train", "evaluate"} == set(trial["seconds"])
+    assert str(tmp_path) not in json.dumps(trial)
+    [one] = trials_of("taught", load_file(f"{mine}:taught")(), corpus, [0])
+    assert len({one.hash, replace(one, first=()).hash, replace(one, first=("pretrain tiny",)).hash}) == 3
 
 
 def test_a_trial_says_nothing_of_where_it_was_run(done, corpus):
@@ -193,8 +208,6 @@ def test_what_is_finished_is_not_run_again_not_even_from_another_folder_or_machi
 
 
 def test_a_changed_recipe_or_corpus_is_another_trial(corpus, mine):
-    from dataclasses import replace
-
     import chz
 
     from tubelet.recipes.find import load_file

@@ -15,12 +15,14 @@ LOG = "log"  # in place of an evaluation's name
 
 @dataclass(frozen=True)
 class Variant:
-    """Overrides of the study's recipe, as on the command line of `tubelet pretrain`."""
+    """Overrides of the study's recipe, as on the command line of `tubelet pretrain`. {run}, {corpus} and {seed} are
+    filled in; so a command of `first` may write `{run}-teacher` for the overrides to name."""
 
     overrides: str = ""
     equal: Equal = "steps"  # what it has in common with the study's reference: steps, visible tubelets seen, or FLOPs
     recipe: str | None = None  # in place of the study's, whatever recipe the study is asked of
-    then: tuple[str, ...] = ()  # further commands on the run, in which {run}, {corpus} and {seed} are filled in
+    first: tuple[str, ...] = ()  # commands before it, as the training of a teacher; `equal` does not count them
+    then: tuple[str, ...] = ()  # further commands on the run
 
     @property
     def words(self) -> str:

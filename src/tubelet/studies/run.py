@@ -94,8 +94,12 @@ def run_trial(trial: Trial, corpus: Path, folder: Path, run: Run, curves: tuple[
     left_out: dict[str, str] = {}
     nothing = True  # is measured
     clock = Clock.of(folder)
-    pretrain, *others = trial.commands(str(corpus), str(own))
+    before = trial.before(str(corpus), str(own))
+    pretrain, *others = trial.commands(str(corpus), str(own))[len(before) :]
     with (folder / "output.txt").open("a", encoding="utf-8") as output, contextlib.redirect_stdout(output):
+        for words in before:
+            with clock.measures("before"):
+                run(words)
         with clock.measures("train"):
             run(pretrain)
         for words in others:

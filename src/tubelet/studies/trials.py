@@ -8,7 +8,7 @@ it recorded has another value now; where its folder lies and the paths of corpus
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -37,6 +37,7 @@ class Trial:
     config: Pretrain
     corpus: Mapping[str, str]  # name, fingerprint
     evaluations: tuple[tuple[str, ...], ...]  # the arguments of each `tubelet evaluate`
+    first: tuple[str, ...] = ()
     then: tuple[str, ...] = ()
 
     @cached_property
@@ -51,6 +52,7 @@ class Trial:
         named = {name: self.values[name] for name in sorted(set(changed(self.config)) & set(self.values))}
         losses = sorted(self.config.objectives)
         question = [HASHED, named, losses, self.seed, dict(self.corpus), self.evaluations, self.then]
+        question += [self.first] if self.first else []
         return hashlib.blake2b(json.dumps(question, sort_keys=True, default=str).encode(), digest_size=6).hexdigest()
 
     @property
@@ -61,17 +63,24 @@ class Trial:
 
     def commands(self, corpus: str = CORPUS, run: str = RUN) -> list[list[str]]:
         """What makes the trial, in order, without the first word `tubelet`."""
+        own = filled(self.overrides, self.seed, corpus, run)
+        pretrain = ["pretrain", self.recipe, *own, "--on", corpus, "--out", run]
         evaluate = [["evaluate", run, "--on", corpus, *words] for words in self.evaluations]
-        pretrain = ["pretrain", self.recipe, *self.overrides, "--on", corpus, "--out", run]
-        return [pretrain, *evaluate, *self.further(corpus, run)]
+        return [*self.before(corpus, run), pretrain, *evaluate, *self.further(corpus, run)]
+
+    def before(self, corpus: str = CORPUS, run: str = RUN) -> list[list[str]]:
+        return [filled(line.split(), self.seed, corpus, run) for line in self.first]
 
     def further(self, corpus: str = CORPUS, run: str = RUN) -> list[list[str]]:
-        filled = {"run": run, "corpus": corpus, "seed": str(self.seed)}
-        return [[word.format_map(filled) for word in line.split()] for line in self.then]
+        return [filled(line.split(), self.seed, corpus, run) for line in self.then]
 
     @property
     def lines(self) -> list[str]:
         return [shlex.join(["tubelet", *words]) for words in self.commands()]
+
+
+def filled(words: Iterable[str], seed: int, corpus: str = CORPUS, run: str = RUN) -> list[str]:
+    return [word.format(run=run, corpus=corpus, seed=seed) for word in words]
 
 
 def trials_of(name: str, study: Study, corpus: Corpus, seeds: Sequence[int]) -> list[Trial]:
@@ -86,9 +95,12 @@ def trials_of(name: str, study: Study, corpus: Corpus, seeds: Sequence[int]) -> 
     found = []
     for seed in seeds:
         for variant, words in overrides.items():
-            given, then = (*words, f"seed={seed}"), study.variants[variant].then
-            recipe, config = found_by[study.recipe_of(variant)][0], override(bases[variant], given)
-            found.append(Trial(name, variant, seed, recipe, given, config, about, evaluations, then))
+            given, declared = (*words, f"seed={seed}"), study.variants[variant]
+            recipe, base = found_by[study.recipe_of(variant)][0], bases[variant]
+            config = override(base, filled(given, seed))
+            found.append(
+                Trial(name, variant, seed, recipe, given, config, about, evaluations, declared.first, declared.then)
+            )
     return found
 
 
