@@ -17,11 +17,15 @@ from torch import nn
 import tubelet
 from tubelet.aligners.base import open_aligner
 from tubelet.cli import main
+from tubelet.config import override
 from tubelet.corpus.table import Corpus
 from tubelet.evaluations import Context, Knn
+from tubelet.formats import card
+from tubelet.recipes import miniature, siam_mae
+from tubelet.recipes.finetune import tiny
 from tubelet.results import read_results
 from tubelet.runs.classifier import load_classifier
-from tubelet.runs.folder import load_task, read_run_config
+from tubelet.runs.folder import RunConfig, load_task, read_run_config
 from tubelet.video.reader import Reader
 from tubelet.weights import read_weights
 
@@ -252,6 +256,24 @@ def test_the_processor_makes_of_frames_what_the_encoder_takes(run, corpus, expor
 
 
 # The command
+
+
+def test_the_card_names_the_recipe_and_what_was_changed_in_it():
+    def lines(recipe, config):
+        about = {"path": "", "name": "small", "fingerprint": "0"}
+        return card.recipe(RunConfig(recipe, config, about, 3, 1, "fp32", None, {}, ("tubelet", "pretrain", recipe)))
+
+    config = override(siam_mae(), ["steps=3", "masker=Tube"])
+    said = lines("siam_mae", config)
+    assert said[0] == "3 steps of 32 clips, fp32."
+    assert said[1:3] == ["Recipe `siam_mae` of tubelet, changed in:", ""]
+    assert said[3:-2] == ["- `steps=3`", "- `masker=Tube`", "- `masker.ratio=0.9`"]
+    assert lines("siam_mae", siam_mae())[1:3] == ["Recipe `siam_mae` of tubelet, as it is.", ""]
+    tuned = override(tiny(miniature()), ["steps=3"])
+    assert lines("tiny", tuned)[1:4] == ["Recipe `tiny` of tubelet, changed in:", "", "- `steps=3`"]
+    assert lines("/mine.py:own", config)[1] == (
+        "Recipe `/mine.py:own`, not one of tubelet's. What is not tubelet's default:"
+    )
 
 
 def test_the_card_says_what_it_is_how_it_was_measured_and_how_it_is_loaded(run, exported):

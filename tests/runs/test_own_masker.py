@@ -1,10 +1,12 @@
-"""`tubelet masks` measures a masker of one's own, named by its file as it stands there."""
+"""`tubelet masks` measures a masker of one's own, named by its file as it stands there, and that of a run."""
 
 import json
 
 import pytest
 
 from tubelet.cli import main
+from tubelet.diagnostics.masks import LEARNED, TRAINED, masks
+from tubelet.runs.folder import read_run_config
 
 MINE = '''
 """Hides the first tubelets of every clip."""
@@ -55,3 +57,34 @@ def test_a_masker_of_a_file_is_measured_beside_the_others(mine, corpus, tmp_path
 def test_what_is_no_masker_is_refused(mine, corpus, capsys, name, said):
     assert main(["masks", str(corpus), f"{mine}:{name}", "clip.frames=4", "clip.size=32"]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_like_a_run_its_own_masker_is_measured_beside_the_others_a_learned_one_as_it_was_trained(
+    recipes, corpus, tmp_path
+):
+    run = tmp_path / "run"
+    words = [f"{recipes}:adaptive", "steps=4", "optim.base_lr=10", "optim.warmup=0", "--on", str(corpus)]
+    assert main(["pretrain", *words, "--out", str(run)]) == 0
+    found = masks(corpus, "Tube:ratio=0.5", "Adaptive:ratio=0.5", like=run, pictures=1)
+    assert list(found.fixed) == ["Adaptive of the run", "Tube ratio=0.5", "Adaptive ratio=0.5"]
+    assert found.remarks == {"Adaptive of the run": TRAINED, "Adaptive ratio=0.5": LEARNED}
+    assert found.fixed["Adaptive of the run"]["hidden"] == 0.5
+    config = read_run_config(run).config
+    fresh = masks(corpus, "Tube:ratio=0.5", like=config, pictures=1)
+    assert fresh.remarks == {"Adaptive of the run": LEARNED}
+    [drawn], [before] = (one.pictures[:1] for one in (found, fresh))
+    assert (drawn.hidden["Adaptive of the run"] != before.hidden["Adaptive of the run"]).any()
+    larger = masks(corpus, "Tube:ratio=0.5", "clip.size=48", like=run, pictures=1)
+    assert larger.remarks == {"Adaptive of the run": LEARNED}  # the trained one knows its own clips alone
+
+
+def test_a_run_that_was_not_pretrained_has_no_masker_to_measure(corpus, recipes, tmp_path):
+    run, tuned = tmp_path / "run", tmp_path / "tuned"
+    assert main(["pretrain", f"{recipes}:pixels", "steps=1", "--on", str(corpus), "--out", str(run)]) == 0
+    words = ["tiny", "steps=1", "batch=2", "rates=0.01", "views=1x1", "held_out=0.5", "--on", str(corpus)]
+    assert main(["finetune", str(run), *words, "--out", str(tuned)]) == 0
+    assert list(masks(corpus, "Random:ratio=0.5", like=tuned, pictures=1).fixed) == ["Random ratio=0.5"]
+    assert list(masks(corpus, "Random:ratio=0.5", like=run, pictures=1).fixed) == [
+        "Tube of the run",
+        "Random ratio=0.5",
+    ]

@@ -10,6 +10,7 @@ import torch
 from support.small_runs import CAPTIONS, make_corpus
 from tubelet.aligners.config import Shape
 from tubelet.aligners.small import SmallAligner, Towers
+from tubelet.aligners.unknown_words import near
 from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, normalise_text
@@ -62,6 +63,15 @@ def test_a_search_of_which_no_word_was_learned_is_refused(run, capsys, text):
     assert status == 2
     assert f"the aligner learned no word of {text!r}" in err
     assert "+0." not in out
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"), [("dog", ""), ("do", ""), ("god", ""), ("discs", "disc"), ("stair", "star")]
+)
+def test_no_word_of_two_letters_is_suggested_nor_one_that_is_spelt_otherwise(asked, meant):
+    found = near(aligner_of(("do go up", "a blue disc", "a star")), [asked])
+    assert found == (f" (did you mean {meant!r}?)" if meant else "")
+    assert near(aligner_of(("dog",)), ["do"]) == ""
 
 
 def test_a_search_with_some_strange_words_names_them_and_what_may_be_meant(run, capsys):

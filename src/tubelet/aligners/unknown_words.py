@@ -78,7 +78,8 @@ def quoted(words: Sequence[str], most: int = 6) -> str:
 
 
 def near(aligner: Aligner, strange: Sequence[str]) -> str:
-    """A word that it learned and that is spelt like one of these."""
-    seen = sorted(vocabulary(aligner) or ())
-    close = [found for word in strange for found in difflib.get_close_matches(word, seen, n=1, cutoff=0.75)]
+    """A word that it learned and that is spelt like one of these; of words of two letters any is like any other."""
+    seen = sorted(word for word in vocabulary(aligner) or () if len(word) > 2)
+    asked = [word for word in strange if len(word) > 2]
+    close = [found for word in asked for found in difflib.get_close_matches(word, seen, n=1, cutoff=0.75)]
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -5,6 +5,7 @@
   tubelet masks CORPUS Tube my.py:Mine:ratio=0.5             one of your own, a class of your file
   tubelet masks CORPUS --ratio 0.6                           all that have a ratio at the same one
   tubelet masks CORPUS clip.size=64 data.sampling.stride=4   of other clips; encoder=Small for its FLOPs
+  tubelet masks CORPUS Tube --like RUN                       the run's own mask on its clips, and another beside it
   tubelet masks CORPUS --crops data.augment.smallest=0.2     of clips as training crops them
 
 A corpus of `tubelet synth` has ground truth: what share of the subject is hidden, whether the scores find it, and
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="random seed of the clips, the masks and fresh weights")
     parser.add_argument("--pictures", type=int, default=6, help="clips of the contact sheet (default: %(default)s)")
     parser.add_argument(
-        "--like", metavar="RUN", help="clips and encoder of this run, in place of a ViT-B on 224 pixels"
+        "--like", metavar="RUN", help="clips, encoder and masker of this run, in place of a ViT-B on 224 pixels"
     )
     parser.add_argument(
         "--crops", action="store_true", help="clips as training crops them (data.augment), not the centre square"

@@ -24,12 +24,12 @@ from tubelet.loading.augment import Augment
 from tubelet.loading.data import Data
 from tubelet.loading.loader import eval_batches
 from tubelet.loading.reader import check_length, nothing_in, open_maps
-from tubelet.maskers import Masker, Schedule
+from tubelet.maskers import Masker, Nothing, Schedule
 from tubelet.models import Base
 from tubelet.progress import Progress, silent
 from tubelet.recipes.named import maskers_of
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.runs.folder import read_run_config
+from tubelet.runs.folder import IMPORTED, load_task, read_kind, read_run_config
 from tubelet.types import Clip
 from tubelet.video.crop import Crop
 from tubelet.video.sampling import Sampling
@@ -37,6 +37,7 @@ from tubelet.video.sampling import Sampling
 BATCH = 16
 FIELDS = ("clip", "data", "encoder")  # of a recipe: what can be set here
 LEARNED = "measured at initialisation, before any training"
+TRAINED = "measured as the run trained it"
 
 
 def masks(
@@ -56,7 +57,8 @@ def masks(
 
     `words` are maskers ("Tube", "Text:pick=bottom", "my.py:Mine:ratio=0.5"; none: every one) and fields of clip, data
     and encoder ("clip.size=64"); `maskers` are objects, in place of names. `like` is a run, or a recipe, whose clips
-    and encoder are taken in place of a ViT-B on 224 pixels; `ratio` is that of all maskers that have one and were given
+    and encoder are taken in place of a ViT-B on 224 pixels; a run's own masker is measured beside those that words
+    name, a learned one as the run trained it. `ratio` is that of all maskers that have one and were given
     none. `crops` shows of each frame what training would, a crop drawn by `data.augment`, in place of the centre
     square. Maskers whose maps are missing, or that cannot hide their share of so small a clip, are left out and named
     in `left_out`. `CorpusError` where there is no clip, `RecipeError` where no masker is left.
@@ -69,8 +71,9 @@ def masks(
     if not crops and (unused := [word for word in fields_of_clips if word.startswith("data.augment")]):
         raise RecipeError(f"{unused[0]}: say --crops too, else the centre square of every clip is measured")
     config = configured(corpus, split, fields_of_clips, like)
+    own = {} if maskers is not None or like is None else masker_of(like)
     if maskers is None:
-        maskers = maskers_of([word for word in words if not sets_a_field(word)], ratio)
+        maskers = own | maskers_of([word for word in words if not sets_a_field(word)], ratio)
     videos = sample_videos(corpus, config.data, config.clip, clips, seed)
     left_out = {
         name: reason for name, masker in maskers.items() if (reason := reason_left_out(masker, corpus, videos, config))
@@ -80,12 +83,16 @@ def masks(
         for name, masker in maskers.items()
         if name not in left_out
     }
+    trained = {name: drawer_of(like, config) for name in own if name in drawers and drawers[name].policy is not None}
+    drawers |= {name: drawer for name, drawer in trained.items() if drawer is not None}
     if not drawers:
         raise RecipeError(f"no masker is left to measure: {next(iter(left_out.values()), 'none was named')}")
     crop = partial(drawn_crop, config.data.augment, seed) if crops else None
     tally = MaskTally(config.clip, drawers, {video.id: video for video in videos}, pictures, crop)
     tally_batches(tally, corpus, config.data, seed, progress)
-    remarks = {name: LEARNED for name, drawer in drawers.items() if drawer.policy is not None}
+    remarks = {
+        name: TRAINED if trained.get(name) else LEARNED for name, drawer in drawers.items() if drawer.policy is not None
+    }
     remarks |= {name: "at the end of its schedule" for name, a in drawers.items() if isinstance(a.masker, Schedule)}
     return Measured(
         videos=tally.videos,
@@ -160,8 +167,28 @@ def configured(corpus: Corpus, split: str, words: Sequence[str], like: str | Pat
     if like is not None:
         run = like if isinstance(like, Pretrain) else read_run_config(like).config
         data = chz.replace(base.data, sampling=run.data.sampling, augment=run.data.augment)
+        if "text" in run.maps:
+            data = chz.replace(data, captions=run.data.captions)
         base = chz.replace(base, clip=run.clip, encoder=run.encoder, data=data)
     return override(base, words)
+
+
+def masker_of(like: str | Path | Pretrain) -> dict[str, Masker]:
+    """What hides in this run, by what it is called in a table; nothing of one that was not pretrained here."""
+    if not isinstance(like, Pretrain) and (read_kind(like) == "finetune" or read_run_config(like).recipe == IMPORTED):
+        return {}
+    masker = (like if isinstance(like, Pretrain) else read_run_config(like).config).masker
+    return {} if isinstance(masker, Nothing) else {f"{type(masker).__name__} of the run": masker}
+
+
+def drawer_of(like: str | Path | Pretrain | None, config: Pretrain) -> Drawer | None:
+    """Of a run's learned masker, as it was trained; None where there is no such run, or its clips are others."""
+    if like is None or isinstance(like, Pretrain):
+        return None
+    run, task = load_task(like)
+    if (run.clip, run.encoder) != (config.clip, config.encoder):
+        return None
+    return Drawer(run.masker, run.clip, task.policy, task.encoder)
 
 
 def plain_data(corpus: Corpus, split: str = "test") -> Data:

@@ -7,7 +7,8 @@ from typing import Any
 from tubelet.config import changed, to_plain
 from tubelet.escape import code_span, markdown, yaml
 from tubelet.formats.opened import Opened
-from tubelet.recipes.finetune import Finetune
+from tubelet.recipes import RECIPES
+from tubelet.recipes.finetune import FINETUNES, Finetune
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.reports.tables import pipes
 from tubelet.results import read_results
@@ -160,16 +161,33 @@ def data(plan: AnyRunConfig, origin: Mapping[str, Any]) -> list[str]:
 def recipe(plan: AnyRunConfig) -> list[str]:
     if plan.recipe == IMPORTED:
         return ["None of ours."]
-    values = to_plain(plan.config)
-    different = [f"- {code_span(f'{name}={values.get(name)}')}" for name in changed(plan.config)]
+    values, declared = to_plain(plan.config), declared_values(plan)
+    length = f"{plan.steps} steps of {plan.config.batch * plan.config.accumulate * plan.world} clips, {plan.precision}."
+    if declared is None:
+        said, names = (
+            f"Recipe {code_span(plan.recipe)}, not one of tubelet's. What is not tubelet's default:",
+            [*changed(plan.config)],
+        )
+    else:
+        names = [name for name, value in values.items() if name not in declared or value != declared[name]]
+        said = f"Recipe {code_span(plan.recipe)} of tubelet, {'changed in:' if names else 'as it is.'}"
+    different = [f"- {code_span(f'{name}={values.get(name)}')}" for name in names]
     return [
-        f"{plan.steps} steps of {plan.config.batch * plan.config.accumulate * plan.world} clips, {plan.precision}.",
-        "What is not the default:",
-        "",
-        *different,
+        length,
+        said,
+        *(["", *different] if different else []),
         "",
         f"Command: {code_span(' '.join(plan.command))}",
     ]
+
+
+def declared_values(plan: AnyRunConfig) -> dict[str, Any] | None:
+    """Every field as the run's recipe has it; None of a recipe that is not tubelet's own."""
+    config = plan.config
+    if isinstance(config, Finetune):
+        origin = Pretrain(clip=config.clip, data=config.data, encoder=config.encoder)
+        return next((to_plain(recipe(origin)) for recipe in FINETUNES if recipe.__name__ == plan.recipe), None)
+    return next((to_plain(recipe()) for recipe in RECIPES if recipe.__name__ == plan.recipe), None)
 
 
 def results(run: Path) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError, TubeletError
-from tubelet.evaluations import Context
+from tubelet.evaluations import Context, Evaluation
 from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.contamination import Contamination
 from tubelet.evaluations.looks import keep_looks
@@ -95,7 +95,7 @@ def pretrain(
             while_training = contamination(trained_on)
             tell_short(tell, corpus, config)
             tell_negatives(tell, config, ranks.context.world_size)
-            tell_refused(tell, corpus, config)
+            allowed = allowed_evaluations(tell, corpus, config)
             if begun.step:
                 tell(f"{folder}: resuming from step {begun.step} of {steps}")
             context = partial(
@@ -106,7 +106,7 @@ def pretrain(
             with Log(path, begun.step, config.tensorboard, again=begun.step == steps) as log:
 
                 def evaluate(step: int) -> None:
-                    run_evaluations(config, context(limit=config.evaluate_limit), while_training, log, step, tell)
+                    run_evaluations(allowed, context(limit=config.evaluate_limit), while_training, log, step, tell)
 
                 reached = train(
                     config, task, batches, evaluate, folder, log, steps, begun.context, progress=ranks.progress,
@@ -118,7 +118,7 @@ def pretrain(
                 task.eval()
                 whole = context(folder=folder, keep=folder / FOLDER)
                 known = contamination(finish(folder, trained_on, corpus, tell))
-                for evaluation, result in run_evaluations(config, whole, known, log, steps, tell).items():
+                for evaluation, result in run_evaluations(allowed, whole, known, log, steps, tell).items():
                     entry = complete_result(config.evaluations[evaluation], result, whole, known, steps)
                     merge_result(folder, evaluation, entry)
                 say_looks(whole, tell)
@@ -133,12 +133,16 @@ def fresh_task(config: Pretrain, text_width: int | None) -> Pretraining:
 
 
 def run_evaluations(
-    config: Pretrain, context: Context, known: Contamination, log: Log, step: int, tell: Tell
+    evaluations: Mapping[str, Evaluation],
+    context: Context,
+    known: Contamination,
+    log: Log,
+    step: int,
+    tell: Tell,
 ) -> dict[str, Result]:
-    """Runs the recipe's evaluations and logs their metrics. What this corpus does not allow is said, and left out:
-    training needs no labels."""
+    """Runs evaluations and logs their metrics. What cannot be measured is said, and left out."""
     results = {}
-    for name, evaluation in sorted(config.evaluations.items()):  # in one order on all ranks
+    for name, evaluation in sorted(evaluations.items()):  # in one order on all ranks
         try:
             known.raise_if_trained_on(getattr(evaluation, "split", "test"), False, evaluation.compares_text)
             results[name] = evaluation.run(context)
@@ -165,13 +169,18 @@ def tell_short(tell: Tell, corpus: Corpus, config: Pretrain) -> None:
         tell(f"{len(short)} of {len(videos)} videos are shorter than a clip's span (first: {short[0]}); {done}")
 
 
-def tell_refused(tell: Tell, corpus: Corpus, config: Pretrain) -> None:
-    """Which of the recipe's evaluations the tables do not allow, before the time of a training is spent."""
+def allowed_evaluations(tell: Tell, corpus: Corpus, config: Pretrain) -> dict[str, Evaluation]:
+    """The recipe's evaluations, without those that the tables do not allow, which are named before the time of a
+    training is spent: training needs no labels."""
+    allowed = {}
     for name, evaluation in config.evaluations.items():
         try:
             evaluation.check(corpus, config.data, None, config.seed)
         except TubeletError as error:
             tell(f"{name} will not be measured: {error}")
+        else:
+            allowed[name] = evaluation
+    return allowed
 
 
 class CollapseAlarm:
