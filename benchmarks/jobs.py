@@ -144,7 +144,7 @@ def mutants(folder: Path, files: list[Path], count: int) -> None:
     running = Running(Limits(seconds=60.0))
     began = time.monotonic()
     found = index([folder / "mutants"], folder / "corpus", running=running, progress=weigh)
-    print(f"index: {found.done.told('files')}, {time.monotonic() - began:.0f} s in all")
+    print(f"index: {found.done.summary('files')}, {time.monotonic() - began:.0f} s in all")
     by_way = Counter((video.id.split()[1], video.status) for video in found.videos)
     for way in mutated.WAYS:
         print(f"  {way}: " + ", ".join(f"{status} {n}" for (of, status), n in sorted(by_way.items()) if of == way))
@@ -153,7 +153,7 @@ def mutants(folder: Path, files: list[Path], count: int) -> None:
     held.clear()
     tasks = [task_of(video, pieces(video, 4.0)) for video in found.select("all")]
     done = run_job(Work(decode_piece, whole=length), tasks, lambda some: None, running=running, progress=weigh)
-    print(f"frames: {done.told('files')}")
+    print(f"frames: {done.summary('files')}")
     for reason, times in Counter(failure.status for failure in done.failed.values()).most_common():
         print(f"  {reason}: {times}")
     tell(held)

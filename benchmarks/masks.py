@@ -15,7 +15,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,7 +131,8 @@ def vectors(batch: Batch, key: torch.Tensor, rounds: int) -> None:
     batch = replace(batch, maps=dict.fromkeys(("motion", "flow"), 0.2 * noise - 0.1))
     clock = Clock(batch.video.device)
     for name, masker in (("Motion .75", Motion()), ("Flow .9", Flow())):
-        spent = [clock(lambda masker=masker: masker(batch, CLIP, key)) for _ in range(rounds + 2)][2:]
+        draw: Callable[[], object] = partial(masker, batch, CLIP, key)
+        spent = [clock(draw) for _ in range(rounds + 2)][2:]
         print(f"| {name} | {1e3 * statistics.median(spent):.2f} | | |", flush=True)
     one = replace(batch, video=batch.video[:1], maps={name: values[:1] for name, values in batch.maps.items()})
     with Written() as written:
@@ -142,7 +145,7 @@ class Written(TorchDispatchMode):
 
     numbers = 0
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
         if not function.is_view:
             self.numbers += sum(part.numel() for part in tree_leaves(result) if isinstance(part, torch.Tensor))

@@ -16,6 +16,7 @@ import math
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ def rate(corpus: Corpus, most: int | None) -> None:
         print(f"{way:26} {frames[way]:7} frames {spent[way]:8.2f} s {speed:8.0f} frames/s {share:6.2f} of decode")
 
 
-def sheet(corpus: Corpus, path: Path, most: int, compensate: str) -> None:
+def sheet(corpus: Corpus, path: Path, most: int, compensate: Literal["none", "median"]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -114,7 +115,8 @@ def sheet(corpus: Corpus, path: Path, most: int, compensate: str) -> None:
 
 def actions(corpus: Corpus, most: int | None) -> None:
     cameras, names = ("static", "pan", "zoom"), ("motion", "oracle_flow")
-    areas, paces = defaultdict(list), defaultdict(list)
+    areas: dict[tuple[str | None, ...], list[Any]] = defaultdict(list)
+    paces: dict[tuple[str, ...], list[Any]] = defaultdict(list)
     opened = {name: Maps.open(corpus, name) for name in names}
     for video in corpus.select("test")[:most]:
         known = truth(corpus, video)
@@ -133,7 +135,7 @@ def actions(corpus: Corpus, most: int | None) -> None:
     rows = [f"{name}{way}" for way in (" speed", " compensated") for name in names]
     print("| action |" + "".join(f" {row}, {camera} |" for row in rows for camera in cameras))
     print("|---" * (1 + len(rows) * len(cameras)) + "|")
-    for action in sorted({action for action, _, _ in areas}):
+    for action in sorted({str(action) for action, _, _ in areas}):
         found = [np.array(areas[action, camera, row]) for row in rows for camera in cameras]
         print(f"| {action} |" + "".join(f" {np.nanmean(some):.3f} ({len(some)}) |" for some in found))
     for what in ("ground", "subject"):
@@ -154,7 +156,7 @@ if __name__ == "__main__":
     parser.add_argument("corpus")
     parser.add_argument("picture", nargs="?", default="motion.png")
     parser.add_argument("--videos", type=int)
-    parser.add_argument("--compensate", default="none")
+    parser.add_argument("--compensate", choices=("none", "median"), default="none")
     given = parser.parse_args()
     opened = Corpus.open(given.corpus)
     if given.what == "rate":

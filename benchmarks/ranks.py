@@ -50,7 +50,8 @@ def main() -> None:
     parser.add_argument("--rank", nargs=3, help=argparse.SUPPRESS)  # run, corpus and folder of one that was launched
     args = parser.parse_args()
     if args.rank:
-        on_a_rank(*map(Path, args.rank), args.only)
+        run, corpus, out = map(Path, args.rank)
+        on_a_rank(run, corpus, out, args.only)
         return
     found: dict[tuple[str, int], list[list[dict[str, float]]]] = {}
     loads = []

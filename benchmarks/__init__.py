@@ -1,0 +1,1 @@
+"""What tubelet costs, beside what others cost: `python -m benchmarks --help`."""

@@ -1,0 +1,34 @@
+"""The plots of the benchmarks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import timing
+from benchmarks.measure import Found
+
+
+def ratios(found: Sequence[Found], path: Path) -> None:
+    """How many times as fast tubelet is, a panel a mode, a bar an implementation and case, with quartiles."""
+    from matplotlib.figure import Figure
+
+    modes = list(found[0].taken)
+    figure = Figure(figsize=(4.2 * len(modes), 0.28 * sum(len(one.taken[modes[0]]) for one in found) + 1.2))
+    for column, mode in enumerate(modes):
+        axes = figure.add_subplot(1, len(modes), column + 1)
+        labels, place = [], 0.0
+        for one in found:
+            taken = one.taken[mode]
+            for name in taken:
+                if name == "tubelet" or name in one.void:
+                    continue
+                value = timing.ratio(taken[name], taken["tubelet"])
+                spread = [[value.median - value.low], [value.high - value.median]]
+                axes.barh(place, value.median, 0.8, xerr=spread, color="tab:blue", alpha=0.75)
+                labels.append((place, f"{one.case}: {name}"))
+                place -= 1
+            place -= 0.5
+        axes.axvline(1, color="black", linewidth=0.8)
+        axes.set_title(f"{mode}: time over tubelet's")
+        axes.set_yticks([where for where, _ in labels], [text for _, text in labels] if column == 0 else [])
+    figure.tight_layout()
+    figure.savefig(path)

@@ -1,0 +1,127 @@
+"""`python -m benchmarks` at its smallest: equality, FLOPs and saved bytes are held; no time is."""
+
+import dataclasses
+import os
+
+import pandas as pd
+import pytest
+import torch
+from benchmarks import measure, step, timing
+from benchmarks.__main__ import main
+from benchmarks.cases import SIZES, Case, step_flops
+from benchmarks.equality import ERROR, Equality, compare, voided
+from benchmarks.implementations import Tubelet, batch_of, clips_for, recipe_of
+from benchmarks.memory import saved_bytes
+from benchmarks.peers import Transformers
+
+from tubelet.flops import decoder_flops, encoder_flops
+
+CPU = torch.device("cpu")
+OPTIONS = measure.Options({"transformers": None, "videomae": None}, rounds=2, least=0.0, sides=(64,))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def threads():
+    kept = torch.get_num_threads()
+    yield
+    torch.set_num_threads(kept)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return {dtype: measure.measure(Case("tiny", 0.6, dtype, 2), OPTIONS) for dtype in ("fp32", "bf16")}
+
+
+def test_the_loss_and_the_gradients_are_those_of_transformers(found):
+    for one in found.values():
+        assert one.equal["transformers"].holds
+        assert not one.void
+    gradients = {name: equal.bf16 for name, equal in found["bf16"].equal.items()}
+    assert 0 < gradients["tubelet"] <= ERROR * gradients["transformers"]
+
+
+def test_another_function_voids_its_row(found):
+    case = Case("tiny", 0.6, "fp32", 2)
+    tubelet = Tubelet(recipe_of(case), "fp32", CPU)
+    other = Transformers(case, tubelet.task.state_dict(), CPU)
+    other.model.decoder.norm.eps = 1e-3
+    apart = compare(tubelet, [other], clips_for(tubelet, batch_of(case.of.clip, 2)))
+    assert not apart["transformers"].holds
+    broken = dataclasses.replace(found["fp32"], void={"transformers": voided(apart, "transformers")})
+    (row,) = (row for row in measure.rows(broken) if row["mode"] == "step" and row["implementation"] != "tubelet")
+    assert row["verdict"].startswith("void: not equal")
+
+
+def test_rounder_gradients_than_those_of_transformers_void_the_row_of_tubelet():
+    def fine(bf16):
+        return Equality(0.0, 0.0, bf16)
+
+    assert voided({"tubelet": fine(0.012), "transformers": fine(0.01)}, "tubelet") != ""
+    assert voided({"tubelet": fine(0.010), "transformers": fine(0.01)}, "tubelet") == ""
+
+
+def test_flops_by_the_formula_are_those_that_pytorch_counts():
+    size, visible = SIZES["tiny"], SIZES["tiny"].visible(0.6)
+    clip, hidden = size.clip, size.clip.num_tubelets - visible
+    counted = encoder_flops(size.encoder, clip, visible)
+    counted += decoder_flops(size.decoder, size.encoder.width, clip, visible, hidden)
+    e = size.decoder.width
+    # Our decoder's last block computes no query, output and MLP of the visible tokens.
+    spared = 3 * visible * (2 * e**2 + 2 * e**2 + 16 * e**2 + 4 * clip.num_tubelets * e)
+    assert step_flops(size, visible) == counted + spared
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio", "expected"), [("B224", 0.9, 202.3), ("B224", 0.6, 485.6), ("S112", 0.9, 11.5)]
+)
+def test_flops_of_published_sizes(name, ratio, expected):
+    assert step_flops(SIZES[name], SIZES[name].visible(ratio)) / 1e9 == pytest.approx(expected, rel=5e-3)
+
+
+def test_a_step_keeps_no_more_than_that_of_transformers(found):
+    for one in found.values():
+        assert 0 < one.saved["tubelet"] < one.saved["transformers"]
+
+
+def test_saved_bytes_are_counted_once_and_without_parameters():
+    layer = torch.nn.Linear(8, 8, bias=False)
+    x = torch.zeros(16, 8, requires_grad=True)
+    assert saved_bytes(lambda: layer(x).sum(), layer) == 16 * 8 * 4
+    assert saved_bytes(lambda: (layer(x) + layer(x)).sum(), layer) == 16 * 8 * 4
+
+
+def test_a_peer_without_a_checkout_is_listed_as_absent(found):
+    assert "videomae=PATH" in found["fp32"].absent["videomae"]
+
+
+def test_turns_are_reversed_every_other_round():
+    order = []
+    works = {name: lambda name=name: order.append(name) for name in "ab"}
+    timing.in_turns(works, CPU, rounds=3, least=0.0)
+    assert "".join(order[2 * timing.WARM_UP :]) == "abbaab"
+
+
+def test_quartiles_that_include_1_are_no_verdict():
+    def taken(*seconds):
+        return [timing.Taken(value, value) for value in seconds]
+
+    assert not timing.ratio(taken(1.0, 1.1, 0.9), taken(1.0, 1.0, 1.0)).distinct
+    assert timing.ratio(taken(1.2, 1.1, 1.3), taken(1.0, 1.0, 1.0)).distinct
+    assert timing.wall_over_processor([timing.Taken(1.0, 2.0)]) == 2.0
+
+
+def test_the_command_writes_a_table_a_plot_and_every_figure(tmp_path, monkeypatch):
+    def here(function, case, options):
+        return function(case, dataclasses.replace(options, least=0.0, sides=(64,)))
+
+    monkeypatch.setattr(step, "in_a_process", here)
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    few = "--size tiny --ratio .6 --dtype fp32 --rounds 2 --mode forward --peers transformers"
+    main(["step", *few.split(), "--out", str(tmp_path / "out")])
+    page = (tmp_path / "out.md").read_text()
+    assert "| tiny .6 fp32 | forward | transformers |" in page
+    assert "python -m benchmarks" in page
+    figures = pd.read_csv(tmp_path / "out.csv")
+    assert set(figures["round"]) == {0, 1}
+    assert set(figures["implementation"]) == {"tubelet", "transformers"}
+    assert (tmp_path / "out.svg").stat().st_size > 0
