@@ -185,7 +185,7 @@ def declared_values(plan: AnyRunConfig) -> dict[str, Any] | None:
     """Every field as the run's recipe has it; None of a recipe that is not tubelet's own."""
     config = plan.config
     if isinstance(config, Finetune):
-        origin = Pretrain(clip=config.clip, data=config.data, encoder=config.encoder)
+        origin = Pretrain(clip=config.clip, data=config.data, encoder=config.encoder, steps=1)
         return next((to_plain(recipe(origin)) for recipe in FINETUNES if recipe.__name__ == plan.recipe), None)
     return next((to_plain(recipe()) for recipe in RECIPES if recipe.__name__ == plan.recipe), None)
 
