@@ -29,11 +29,11 @@ class All(Decode):
 
 @chz.chz
 class RunningCell(Decode):
-    """Cells of 2x2 positions, read row by row, in which the decoded move back by one a time step (VideoMAE V2, arXiv
-    2303.16727; the patterns are those of its code).
+    """In each cell of 2x2 positions the decoded move on with every time step (VideoMAE V2, arXiv 2303.16727).
 
-    Each clip has a start of its own. Every tubelet has one of four phases; the hidden ones are taken phase by phase,
-    and within the last phase that is needed by chance, until int(share * m) are found.
+    Read row by row they move back by one, as in the patterns of its code. Each clip has a start of its own. Every
+    tubelet has one of four phases; the hidden ones are taken phase by phase, and within the last phase that is needed
+    by chance, until int(share * m) are found.
     """
 
     share: float = chz.field(default=0.5, doc="share of the hidden tubelets that is reconstructed")
