@@ -155,7 +155,7 @@ def train(
                 log.write(
                     "step", done, **record, lr=rate, clips_per_second=round(speed, 2), short=short, failed=names
                 )  # fmt: skip
-                watch(record)
+                watch({"step": done, **record})
                 ends = clock(pace.left(done, time.monotonic()))
                 progress(done, last, f"{relative_losses(record)}  {speed:.0f} clips/s  ends {ends}")
                 began, counted = time.monotonic(), 0

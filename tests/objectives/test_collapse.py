@@ -68,7 +68,17 @@ def test_a_head_whose_clips_are_all_one_is_named_though_the_encoder_tells_them_a
 def test_the_alarm_tells_once_of_each_objective_and_only_of_what_stays():
     told = []
     alarm = CollapseAlarm(told.append, clips=8)
-    good = {"a.rank": 6.0, "a.std": 0.5, "a.target.rank": 5.0, "a.target.std": 0.5, "b.rank": 6.0, "b.std": 0.5}
+    good = {
+        "step": 1,
+        "a": 1.0,
+        "b": 1.0,
+        "a.rank": 6.0,
+        "a.std": 0.5,
+        "a.target.rank": 5.0,
+        "a.target.std": 0.5,
+        "b.rank": 6.0,
+        "b.std": 0.5,
+    }
     bad = good | {"a.target.std": 0.01}
     for record in (bad, bad, good, bad, bad):
         alarm(record)
@@ -87,6 +97,39 @@ def test_the_alarm_tells_once_of_each_objective_and_only_of_what_stays():
     for _ in range(5):
         few(bad)
     assert len(told) == 2, "of so few clips nothing is concluded"
+
+
+def test_a_step_in_which_an_objective_does_not_count_says_nothing_of_it():
+    told = []
+    alarm = CollapseAlarm(told.append, clips=8)
+    for step in range(1, 6):  # every other one
+        alarm({"step": step, **({"a": 1.0, "a.rank": 1.0, "a.std": 0.5} if step % 2 else {"b": 1.0})})
+    assert len(told) == 1
+
+
+def test_a_run_that_resumes_counts_on_and_does_not_say_twice_what_it_said():
+    told, bad = [], {"a": 1.0, "a.rank": 1.0, "a.std": 0.5}
+    log = [{"step": step, **bad} for step in range(1, 9)]
+    for before, expected in ((2, [3]), (3, [])):
+        alarm, said = CollapseAlarm(told.append, 8, log[:before]), []
+        for record in log[before:]:
+            alarm(record)
+            said += [record["step"]] if told else []
+            told.clear()
+        assert said == expected
+
+
+def test_a_codebook_whose_tokens_have_one_code_is_named_when_that_outlasts_the_restart_of_idle_codes():
+    told = []
+    alarm = CollapseAlarm(told.append, clips=8)
+    for step in range(1, 121):
+        few = step <= 20 or step > 60  # it begins with few codes, and ends so
+        alarm({"step": step, "pixels": 1.0, "pixels.perplexity": 1.7 if few else 40.0})
+        assert bool(told) == (step >= 111), step
+    assert told == [
+        "objectives.pixels: nearly all tokens have one code (perplexity 1.70, below 2): its codebook has collapsed; "
+        "lower optim.base_lr, or let idle codes start anew sooner by objectives.pixels.patience"
+    ]
 
 
 @pytest.mark.parametrize("objective", [Regress(by="student"), InstanceContrast(), Cpc(future="second")], ids=str)

@@ -11,8 +11,10 @@ import tubelet
 from support.small_runs import (
     assert_close,
     assert_identical,
+    kill_ranks,
     pretrain,
     start,
+    start_ranks,
     steps,
     tensors,
     torchrun,
@@ -176,3 +178,20 @@ def test_with_objectives_that_take_turns_two_ranks_find_a_gradient_of_every_weig
     code, said = torchrun(everything, "steps=4", "batch=2", "--on", corpus, "--out", tmp_path / "run")
     assert code == 0, said
     assert ["views" in record for record in steps(tmp_path / "run")] == [True, False, True, False]
+
+
+@pytest.mark.timeout(600)
+def test_with_everything_at_once_two_ranks_killed_at_a_random_step_go_on_bit_for_bit(tmp_path, corpus, everything):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    words = (everything, "batch=2", "--on", corpus)
+    code, said = torchrun(*words, "--out", whole)
+    assert code == 0, said
+    process = start_ranks("pretrain", *words, "--out", cut)
+    wait_for_step(process, cut, int(np.random.default_rng().integers(1, 16)))
+    kill_ranks(process)
+    assert not (cut / CHECKPOINT).exists() or checkpoint_step(cut / CHECKPOINT) < 20
+    code, said = torchrun(*words, "--out", cut)
+    assert code == 0, said
+    assert_identical(whole, cut)
+    for record, other in zip(steps(whole), steps(cut), strict=True):
+        assert record["loss"] == other["loss"]

@@ -1,11 +1,12 @@
-"""Whether all clips look alike to an encoder, or to a head, which an objective over its own outputs can make them do.
+"""Whether all clips look alike to an encoder, or to a head, which an objective over its own outputs can make them do;
+and whether all tokens have one code.
 
 An encoder may tell clips apart while the embeddings that a loss compares have all become one: then there is nothing
 left to learn. So NAME is the encoder, NAME.output what the objective's head makes of clips, NAME.target what it is
 compared with. Of the mean vectors of the clips of a step, at length 1: NAME.rank is their effective rank, exp of the
 entropy of the singular values (RankMe, arXiv 2210.02885), from 1 where all are one; NAME.std is the mean deviation of
 a value from clip to clip, times the root of the width, from 0 where all are one to about 1 where they point in all
-directions.
+directions. Of a codebook NAME.perplexity is exp of the entropy of a step's codes, from 1 where all are one.
 """
 
 from collections.abc import Mapping
@@ -20,8 +21,10 @@ from tubelet.objectives.gather import Ranks
 LEAST_RANK = 1.5
 LEAST_STD = {"": 0.05, "output": 0.15, "target": 0.15}  # of heads: a mean cosine of two clips above .98
 WHOSE = {"": "the encoder", "output": "its own output", "target": "its target"}
+LEAST_PERPLEXITY = 2.0  # of codes: less than one bit a token
 LEAST_CLIPS = 8  # of a step, below which nothing is concluded
 LEAST_RECORDS = 3  # of the log, in a row
+LEAST_STEPS = 50  # from the first to the last of them, of a codebook: idle codes start anew on the way
 MOST_CLIPS = 256  # of a step, that are looked at
 
 
@@ -41,9 +44,16 @@ def spread_of(
 
 def collapsed(record: Mapping[str, object]) -> dict[str, str]:
     """By its name, a sentence for each objective in a record of the log to which, or to whose encoder, all clips are
-    alike."""
+    alike, or all tokens."""
     found = {}
-    for term in record:
+    for term, value in record.items():
+        if term.endswith(".perplexity") and isinstance(value, float) and value < LEAST_PERPLEXITY:
+            objective = term.partition(".")[0]
+            found[term] = (
+                f"objectives.{objective}: nearly all tokens have one code (perplexity {value:.2f}, below "
+                f"{LEAST_PERPLEXITY:g}): its codebook has collapsed; lower optim.base_lr, or let idle codes start anew "
+                f"sooner by objectives.{objective}.patience"
+            )
         name = term.removesuffix(".rank")
         rank, std = record.get(f"{name}.rank"), record.get(f"{name}.std")
         if term == name or not isinstance(rank, float) or not isinstance(std, float):

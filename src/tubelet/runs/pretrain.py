@@ -1,6 +1,5 @@
 """From a recipe and a corpus to a pretrained run. Start reading at `pretrain`."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import torch
 
+from tubelet.checksums import Record
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError, TubeletError
 from tubelet.evaluations import Context, Evaluation
@@ -18,8 +18,8 @@ from tubelet.evaluations.results import complete_result, merge_result
 from tubelet.evaluations.trained_on import TrainedOn
 from tubelet.loading.loader import train_batches
 from tubelet.loading.reader import shorter
-from tubelet.log import Log
-from tubelet.objectives.collapse import LEAST_CLIPS, LEAST_RECORDS, collapsed
+from tubelet.log import Log, read_log
+from tubelet.objectives.collapse import LEAST_CLIPS, LEAST_RECORDS, LEAST_STEPS, collapsed
 from tubelet.progress import Progress, silent
 from tubelet.recipes import resolve_recipe
 from tubelet.recipes.pretrain import Pretrain
@@ -103,6 +103,7 @@ def pretrain(
                 seed=config.seed,
             )  # fmt: skip
             path = folder / LOG if begun.context.rank == 0 else None
+            before = steps_logged(path, begun.step) if path is not None and begun.step else []
             with Log(path, begun.step, config.tensorboard, again=begun.step == steps) as log:
 
                 def evaluate(step: int) -> None:
@@ -110,7 +111,7 @@ def pretrain(
 
                 reached = train(
                     config, task, batches, evaluate, folder, log, steps, begun.context, progress=ranks.progress,
-                    watch=CollapseAlarm(tell, config.batch * ranks.context.world_size),
+                    watch=CollapseAlarm(tell, config.batch * ranks.context.world_size, before),
                 )  # fmt: skip
                 if reached < steps:
                     tell(f"stopped and saved at step {reached} of {steps}; the same command resumes from there")
@@ -183,24 +184,40 @@ def allowed_evaluations(tell: Tell, corpus: Corpus, config: Pretrain) -> dict[st
     return allowed
 
 
-class CollapseAlarm:
-    """Says once of each objective that its encoder, its output or its target no longer tells clips apart: after some
-    records in a row, because a head that begins may first say the mean of all."""
+def steps_logged(path: Path, last: int) -> list[Record]:
+    """The records of steps up to this one."""
+    return [record for record in read_log(path) if record["kind"] == "step" and record["step"] <= last]
 
-    def __init__(self, tell: Tell, clips: int):
+
+class CollapseAlarm:
+    """Says once of each objective that its encoder, its output or its target no longer tells clips apart, or that its
+    codes are one: after some records in a row, because a head that begins may first say the mean of all."""
+
+    def __init__(self, tell: Tell, clips: int, before: Iterable[Record] = ()):
         self.tell = tell
         self.clips = clips  # of a forward pass on all ranks
         self.warned: set[str] = set()
-        self.in_a_row: Counter[str] = Counter()
+        self.in_a_row: dict[str, tuple[int, int]] = {}  # how many records, and the step of the first
+        for record in before:  # of the log of a run that resumes: what was said then is not said again
+            self.look(record)
 
-    def __call__(self, record: Mapping[str, object]) -> None:
-        found = collapsed(record) if self.clips >= LEAST_CLIPS else {}
-        self.in_a_row = Counter({name: self.in_a_row[name] + 1 for name in found})
+    def __call__(self, record: Record) -> None:
+        for sentence in self.look(record):
+            self.tell(sentence)
+
+    def look(self, record: Record) -> list[str]:
+        """What is to be said now. Of an objective that does not count in this step the record says nothing."""
+        found, step = collapsed(record) if self.clips >= LEAST_CLIPS else {}, int(record["step"])
+        before, said = self.in_a_row, []
+        self.in_a_row = {name: one for name, one in before.items() if name.partition(".")[0] not in record}
         for name, sentence in found.items():
-            objective = name.partition(".")[0]
-            if self.in_a_row[name] >= LEAST_RECORDS and objective not in self.warned:
+            objective, (records, first) = name.partition(".")[0], before.get(name, (0, step))
+            self.in_a_row[name] = records + 1, first
+            least = LEAST_STEPS if name.endswith(".perplexity") else 0
+            if records + 1 >= LEAST_RECORDS and step - first >= least and objective not in self.warned:
                 self.warned.add(objective)
-                self.tell(sentence)
+                said.append(sentence)
+        return said
 
 
 def tell_negatives(tell: Tell, config: Pretrain, world_size: int) -> None:
