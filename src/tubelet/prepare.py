@@ -24,7 +24,7 @@ from tubelet.diagnostics.aligner import write_training
 from tubelet.errors import CorpusError, RecipeError, WeightsError
 from tubelet.evaluations.trained_on import ALIGNER, FILE, TrainedOn, clips_of
 from tubelet.files import remove_leftovers
-from tubelet.jobs.runner import Running
+from tubelet.jobs.runner import Running, in_parts
 from tubelet.jobs.shards import chosen
 from tubelet.progress import Progress, named, silent
 from tubelet.reports.aligner import write_page
@@ -227,7 +227,7 @@ def saliency(
     resumes. `running` sets the number of processes, their limits, and whether failed videos are tried again.
     """
     corpus = Corpus.of(corpus)
-    filled = source.fill(corpus, running, progress)
+    filled = in_parts(lambda running: source.fill(corpus, running, progress), running)
     if isinstance(source, Text) and filled.model is not None:
         keep_with_series(corpus, aligner_folder(corpus, source.aligner), filled.model)
     return filled

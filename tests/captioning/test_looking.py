@@ -33,6 +33,7 @@ from tubelet.config import concrete
 from tubelet.corpus.table import Corpus, write_captions
 from tubelet.errors import RecipeError, WeightsError
 from tubelet.jobs import runner as jobs
+from tubelet.jobs.parts import Part, PartFinished
 from tubelet.video.reader import read_frames
 
 hf = pytest.importorskip("transformers")
@@ -225,6 +226,23 @@ def test_a_killed_driver_and_a_killed_worker_cost_what_they_were_at_and_nothing_
     assert done.computed == 4 - kept, "what stood in a whole shard is not looked at again"
     assert set(done.failed) == {"clip 4"}, "the video that a killed worker was at is tried once more"
     assert texts(caption(corpus, job)) == whole
+
+
+def test_captions_in_parts_are_those_of_one_command(
+    corpus: Corpus, captioner: Callable[..., Looking], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Captioning(captioner=captioner("blip2", batch=2))
+    monkeypatch.setattr(jobs, "FEWEST", 2)
+    whole = texts(caption(corpus, job))
+    shutil.rmtree(corpus.folder / "captions")
+    write_captions(corpus, [])
+    for number in (3, 1):
+        with pytest.raises(PartFinished, match=r"not yet: .*2/3"):
+            caption(corpus, job, running=jobs.Running(part=Part(number, 3)))
+    assert Corpus.open(corpus.folder).captions == [], "the table is written when all is there"
+    done = caption(corpus, job, running=jobs.Running(part=Part(2, 3)))
+    assert texts(done) == whole
+    assert (set(done.failed), done.computed) == ({"clip 4"}, 0)
 
 
 def test_drawn_words_follow_from_the_seed_and_the_video_alone(

@@ -18,6 +18,8 @@ from tubelet.aligners.small import SmallAligner, Towers
 from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.corpus.index import index
 from tubelet.corpus.table import write_corpus
+from tubelet.errors import TubeletError
+from tubelet.jobs.parts import Part, PartFinished
 from tubelet.video.writer import write_video
 
 VIDEOS = 13
@@ -98,3 +100,43 @@ def test_what_is_killed_in_the_middle_ends_as_if_it_had_not_been(
     twice = [name for name, times in Counter(looked.read_text().split()).items() if times > 1]
     assert len(twice) <= sum(before.values()) - done.there, "only videos of shards that were not whole"
     assert kept_at(job, undisturbed) == (kept_at(job, stopped))
+
+
+@pytest.mark.parametrize("job", ["index", "text", "embed"])
+def test_parts_in_any_order_one_of_them_killed_make_what_one_command_makes(
+    job: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = position(job, folder, tmp_path, "whole")
+    killed.trace(tmp_path / "whole.txt", monkeypatch.setattr)
+    killed.do(job, folder, whole)
+    out, looked = position(job, folder, tmp_path, "parts"), tmp_path / "parts.txt"
+    program = [sys.executable, killed.__file__, job, str(folder), str(out), str(looked), "2/3"]
+    assert subprocess.run(program, check=False).returncode == -signal.SIGKILL
+    monkeypatch.undo()
+    killed.trace(looked, monkeypatch.setattr)
+    for number, others in ((3, "1/3, 2/3"), (1, "2/3")):
+        with pytest.raises(PartFinished, match=f"not yet: {others}$") as said:
+            killed.do(job, folder, out, part=Part(number, 3))
+        assert said.value.code == 0
+    with pytest.raises(TubeletError, match="run --part 2/3,"):
+        killed.do(job, folder, out, merge=True)
+    done = killed.do(job, folder, out, part=Part(2, 3))
+    assert (done.total, done.there, done.made, len(done.failed)) == (VIDEOS, VIDEOS - 1, 0, 1)
+    assert result(job, out) == result(job, whole)
+    times = Counter(looked.read_text().split())
+    assert len(times) == VIDEOS - 1
+    assert sum(times.values()) <= VIDEOS - 1 + 2, "the shard in hand of the part that was killed, and no other"
+    assert not list(out.rglob("finished-*")), "the next parts are those of another call"
+
+
+def test_of_parts_that_run_at_once_one_makes_the_corpus_and_all_end_well(folder: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "tubelet", "index", str(folder / "videos"), "--out", "corpus", "--name", "killed"]
+    parts = [
+        subprocess.Popen([*words, "--workers", "1", "--part", f"{number}/3"], cwd=tmp_path, stderr=subprocess.PIPE)
+        for number in (1, 2, 3)
+    ]
+    said = [part.communicate()[1].decode() for part in parts]
+    assert [part.returncode for part in parts] == [0, 0, 0], said
+    assert sum("is finished" in text for text in said) == 2
+    index([folder / "videos"], tmp_path / "one", name="killed")
+    assert result("index", tmp_path / "corpus") == result("index", tmp_path / "one")

@@ -1,6 +1,6 @@
 """Jobs over one folder of videos, each with the trace of what its workers looked at; run as a program, one is killed.
 
-python killed.py JOB FOLDER OUT TRACE
+python killed.py JOB FOLDER OUT TRACE [PART]
 """
 
 import functools
@@ -20,6 +20,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.inference.features import write_features
 from tubelet.jobs import pool as processes
 from tubelet.jobs import runner as jobs
+from tubelet.jobs.parts import Part
 from tubelet.loading.data import Data
 from tubelet.models.encoder import Vit
 from tubelet.progress import Progress, silent
@@ -30,9 +31,13 @@ from tubelet.video.sampling import Sampling
 IN_THE_MIDDLE = 7  # of 13 videos, the fourth shard of two in hand
 
 
-def do(job: str, folder: Path, out: Path, progress: Progress = silent) -> jobs.Done:
-    """One of the jobs, on two workers."""
-    running = jobs.Running(jobs.Limits(workers=2))
+def do(job: str, folder: Path, out: Path, progress: Progress = silent, **chosen: Any) -> jobs.Done:
+    """One of the jobs, or a part of it, on two workers."""
+    running = jobs.Running(jobs.Limits(workers=2), **chosen)
+    return jobs.in_parts(lambda running: do_as(job, folder, out, running, progress), running)
+
+
+def do_as(job: str, folder: Path, out: Path, running: jobs.Running, progress: Progress) -> jobs.Done:
     if job == "index":
         return index([folder / "videos"], out, running=running, name="killed", progress=progress).done
     if job == "text":
@@ -76,12 +81,12 @@ def killing_a_worker() -> jobs.Progress:
 
 
 def killing_all(done: int, total: int, remark: str = "") -> None:
-    if done >= IN_THE_MIDDLE:
+    if done >= min(IN_THE_MIDDLE, total - 1):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    which, *positions = sys.argv[1:]
+    which, *positions = sys.argv[1:5]
     videos, target, traced_in = map(Path, positions)
     trace(traced_in)
-    do(which, videos, target, killing_all)
+    do(which, videos, target, killing_all, part=Part.parse(sys.argv[5]) if sys.argv[5:] else None)

@@ -8,7 +8,7 @@ import chz
 
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
-from tubelet.jobs.runner import Running
+from tubelet.jobs.runner import Running, in_parts
 from tubelet.progress import Progress
 
 Row = dict[str, Any]  # a row of the captions table: video, text, time, model, prompt; its source where it has its own
@@ -73,7 +73,7 @@ class Looking(Captioner):
             raise RecipeError("name the model that writes captions: captioner.model=HUB_NAME_OR_FOLDER")
         videos = usable(corpus)
         describer = Describer.load(self)
-        return caption_videos(corpus, videos, self, describer, progress, running)
+        return in_parts(lambda running: caption_videos(corpus, videos, self, describer, progress, running), running)
 
     @property
     def decoding(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tubelet.captioning.base import Looking, Written
 from tubelet.corpus.content import content_key, file_content
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, VideoError
+from tubelet.jobs.parts import Part
 from tubelet.jobs.runner import FAILED, Failures, Running, Task, Work, file_key, run_job
 from tubelet.jobs.shards import Writer, series_folder
 from tubelet.progress import Progress
@@ -112,7 +113,7 @@ def caption_videos(
     ]
     of_task = {task.key: video for task, video in zip(tasks, videos, strict=True)}
     gone: dict[str, str] = {}
-    with CaptionShards(corpus, about) as kept:
+    with CaptionShards(corpus, about, running.part if running else None) as kept:
 
         def keep(results: Sequence[tuple[Task, Sequence[Seen]]]) -> None:
             for video, texts, times in described(
@@ -129,7 +130,7 @@ def caption_videos(
             tasks,
             keep,
             there=lambda task: kept.has(of_task[task.key]),
-            failures=Failures(kept.writer.folder / FAILED),
+            failures=Failures.of(kept.writer.folder / FAILED, running),
             running=running,
             progress=progress,
             most=max(how.batch, 32),
@@ -190,8 +191,8 @@ def key_frames(job: FramesJob) -> Seen:
 class CaptionShards:
     """The captions that one model wrote for a corpus, in shards keyed by what the files hold."""
 
-    def __init__(self, corpus: Corpus, about: Mapping[str, Any]) -> None:
-        self.writer = Writer(series_folder(corpus.folder / "captions", about), about, SCHEMA)
+    def __init__(self, corpus: Corpus, about: Mapping[str, Any], part: Part | None = None) -> None:
+        self.writer = Writer(series_folder(corpus.folder / "captions", about), about, SCHEMA, part=part)
         self.texts: dict[bytes, list[tuple[str, float | None]]] = {}
         self.files = self.writer.series.digests()
         self.keys: dict[str, bytes | None] = {}

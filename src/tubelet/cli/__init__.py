@@ -196,7 +196,8 @@ def run(argv: list[str]) -> int:
     args = parser.parse_intermixed_args(rest)
     args.command = ["tubelet", *argv]
     together = verb in TOGETHER and not getattr(args, "dry_run", False)
-    if not together and not first_alone(verb):
+    part = getattr(args, "part", None)  # of a job: then each process does its own
+    if not together and not part and not first_alone(verb):
         return 0
     with computing(getattr(args, "threads", None)), limits(args), trusting_code(getattr(args, "trust_code", False)):
         module.run(args)

@@ -73,6 +73,10 @@ def add_running(parser: argparse.ArgumentParser, seconds: float = 300.0) -> None
         action="store_true",
         help="try failed videos again; by default they are skipped until the file changes",
     )
+    parser.add_argument(
+        "--part", metavar="I/N", help="do part I of N, as one of N commands on any machines; the last to end merges all"
+    )
+    parser.add_argument("--merge", action="store_true", help="merge what the parts made; names those that are missing")
 
 
 def limits_of(args: argparse.Namespace) -> "Limits | None":
@@ -90,15 +94,36 @@ def limits_of(args: argparse.Namespace) -> "Limits | None":
 
 
 def running_of(args: argparse.Namespace) -> "Running":
+    from tubelet.errors import RecipeError
+    from tubelet.jobs.parts import Part
     from tubelet.jobs.runner import Running
     from tubelet.video.limits import Limits
 
-    return Running(limits_of(args) or Limits(), getattr(args, "retry_failed", False))
+    part, merge = getattr(args, "part", None), getattr(args, "merge", False)
+    if part and merge:
+        raise RecipeError("--part computes and --merge does not; give one of them")
+    return Running(
+        limits_of(args) or Limits(),
+        getattr(args, "retry_failed", False),
+        part=Part.parse(part) if part else None,
+        merge=merge,
+    )
 
 
 def fields_of(args: argparse.Namespace, *without: str) -> dict[str, Any]:
     """The options of this command alone, under the names that they have in Python, but for those named."""
-    others = ("workers", "limit", "memory", "retry_failed", "threads", "trust_code", "command", *without)
+    others = (
+        "workers",
+        "limit",
+        "memory",
+        "retry_failed",
+        "part",
+        "merge",
+        "threads",
+        "trust_code",
+        "command",
+        *without,
+    )
     return {name: value for name, value in vars(args).items() if name not in others}
 
 

@@ -21,7 +21,7 @@ from tubelet.corpus.table import TABLES, Corpus, Row, Video, file_id, read_table
 from tubelet.corpus.update import CHANGED, MISSING, recheck
 from tubelet.errors import CorpusError
 from tubelet.files import remove_leftovers
-from tubelet.jobs.runner import FAILED, Done, Running
+from tubelet.jobs.runner import FAILED, Done, Running, in_parts
 from tubelet.progress import Progress, silent
 from tubelet.video.content import state_or_none
 from tubelet.video.limits import Limits
@@ -132,7 +132,7 @@ def index(
     how = reading or Reading.parse(old.about.get("reading") if old else None)
     make_folder(out)
     files = files_of(entries)
-    looked, done = look_into(files, length, how.words, out, running, progress)
+    looked, done = in_parts(lambda mine: look_into(files, length, how.words, out, mine, progress), running)
     rows = merged(old_rows(known), [row for path, look in looked.items() for row in rows_of_file(files[path], look)])
     for row in rows:
         row.update({**given.get(row["video"], {}), **given.get(row["id"], {})})

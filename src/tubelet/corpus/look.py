@@ -77,7 +77,7 @@ def look_into(
         Task(file_key(job.path, job.spans, segment, *([reading] if reading else [])), str(job.path), (job,))
         for job in jobs
     ]
-    with Writer(out / LOOKED, {"name": LOOKED}, LOOKED_SCHEMA) as writer:
+    with Writer(out / LOOKED, {"name": LOOKED}, LOOKED_SCHEMA, part=running.part) as writer:
         looked = {key.hex(): Look(**json.loads(text)) for key, text in writer.series.columns("key", "look")}
 
         def keep(results: Sequence[tuple[Task, list[Look]]]) -> None:
@@ -92,7 +92,7 @@ def look_into(
             tasks,
             keep,
             there=lambda task: task.key in looked,
-            failures=Failures(out / FAILED),
+            failures=Failures.of(out / FAILED, running, out / LOOKED),
             running=running,
             progress=progress,
         )

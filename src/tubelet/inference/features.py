@@ -29,7 +29,7 @@ from tubelet.inference.reading import Piece, clips_of, measure_tasks, piece_of
 from tubelet.inference.rows import Source, Sources, VideoRow, paths_of
 from tubelet.inference.windows import Length, Measuring, Windows, length_of, pieces_of, too_short
 from tubelet.jobs.pool import Failure
-from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, run_job
+from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, in_parts, run_job
 from tubelet.jobs.shards import Series, Writer, series_folder
 from tubelet.loading.data import Data
 from tubelet.models.encoder import Encoder
@@ -77,8 +77,8 @@ def write_features(
     parts = out.with_name(f".{out.name}.partial")
     schema = pa.schema([("key", pa.binary(16)), *((name, field.type) for name, field in columns.items())])
     most = HELD // max(clip_bytes, bytes_of(schema)) // max(len(piece.rows) for piece in pieces)
-    with Writer(series_folder(parts, about), about, schema) as writer:
-        if before:
+    with Writer(series_folder(parts, about), about, schema, part=running.part) as writer:
+        if before and running.part is None:
             keep_old(out, before, [row for piece in pieces for row in piece.rows], writer)
         stay = {row.key for row in old.values() if not (running.retry_failed and row.status != "ok")}
         todo = [piece for piece in pieces if piece.looks and not all(row.key in stay for row in piece.rows)]
@@ -96,7 +96,7 @@ def write_features(
             list({task.key: task for task in (piece.task for piece in todo)}.values()),
             keep,
             there=lambda task: all(bytes.fromhex(row.key) in writer for row in task.about),
-            failures=Failures(writer.folder / FAILED),
+            failures=Failures.of(writer.folder / FAILED, running),
             running=running,
             progress=progress,
             most=max(batch if windows is None and kind.plain else 1, most),
@@ -155,10 +155,13 @@ def embed_sources(
     data = Data(sampling=encoder.sampling)
     if cut is not None and (line := too_short(cut, data.sampling, encoder.clip)):
         tell(line)
-    rows, failed, done = write_features(
-        encoder, paths_of(sources), out, data,
-        batch=batch, only_missing=only_missing, kind=kind, windows=cut, running=running, progress=progress,
-    )  # fmt: skip
+    write = partial(write_features, encoder, paths_of(sources), out, data)
+    rows, failed, done = in_parts(
+        lambda mine: write(
+            batch=batch, only_missing=only_missing, kind=kind, windows=cut, running=mine, progress=progress
+        ),
+        running,
+    )
     return FeatureTable(out, rows, failed, tuple(kind.shape(encoder)), done)
 
 
@@ -206,7 +209,7 @@ def in_windows(rows: Sequence[VideoRow], windows: Windows, clip_bytes: int, runn
     def keep(results: Sequence[tuple[Task, Sequence[Length]]]) -> None:
         found.update((task.key, length) for task, (length,) in results)
 
-    done = run_job(Work(length_of), list(tasks.values()), keep, running=running)
+    done = run_job(Work(length_of), list(tasks.values()), keep, running=replace(running, part=None, merge=False))
     for row in rows:
         if (length := found.get(row.key)) is not None:
             yield from pieces_of(row, length, windows, clip_bytes)

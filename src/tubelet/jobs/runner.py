@@ -8,23 +8,28 @@ The work itself is done by an engine: `local`, a pool of processes, or anything 
 workers call `do_shard`. Start reading at `run_job`.
 """
 
+import contextlib
 import hashlib
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 from tubelet.checksums import json_line, misfit, open_json_lines, read_json_lines
-from tubelet.errors import TubeletError
+from tubelet.errors import RecipeError, TubeletError
+from tubelet.files import lock
+from tubelet.jobs import parts
+from tubelet.jobs.parts import Part, PartFinished, PartIsRunning
 from tubelet.jobs.pool import Failure, attempt, cores, run_each
 from tubelet.progress import Progress, silent
 from tubelet.video.content import state_of
 from tubelet.video.limits import Limits
 
+T = TypeVar("T")
 FEWEST, MOST = 8, 256  # tasks of a shard; between them a fiftieth of all
 FAILED = "failed.jsonl"
 
@@ -119,6 +124,8 @@ class Running:
     limits: Limits = field(default_factory=Limits)
     retry_failed: bool = False
     engine: Engine = local
+    part: Part | None = None  # of the job; None: the whole
+    merge: bool = False  # what parts have made becomes the result, and nothing is computed
 
 
 @dataclass(frozen=True)
@@ -165,7 +172,14 @@ def run_job(
     failed: dict[str, Failure] = {}
     shards = []
     done = 0
-    for shard in into_shards(tasks, most):
+    all_shards = into_shards(tasks, most)
+    if running.part is not None:
+        if failures.folder is None:
+            raise RecipeError("this job keeps nothing between two calls, so it cannot be done in parts")
+        parts.begin(failures.folder, running.part)
+        all_shards = running.part.share(all_shards)
+        tasks = [task for shard in all_shards for task in shard.tasks]
+    for shard in all_shards:
         todo = [task for task in shard.tasks if not there(task)]
         if not running.retry_failed:
             failed |= {task.key: reason for task in todo if (reason := failures.get(task.key))}
@@ -173,6 +187,8 @@ def run_job(
         done += len(shard.tasks) - len(todo)
         if todo:
             shards.append(Shard(tuple(todo)))
+    if running.merge and shards:
+        raise unfinished(failures.folder, sum(len(shard.tasks) for shard in shards), len(tasks))
     remembered, before = len(failed), done
     made: dict[int, list[tuple[int, Any]]] = {}
 
@@ -205,7 +221,34 @@ def run_job(
             store(number)
         raise
     names = {task.key: task.name for task in tasks if task.key in failed}
-    return Done(len(tasks), before - remembered, kept, failed, names, remembered, time.monotonic() - began)
+    did = Done(len(tasks), before - remembered, kept, failed, names, remembered, time.monotonic() - began)
+    if running.part is not None and failures.folder is not None:
+        missing = parts.finish(failures.folder, running.part)
+        raise PartFinished(running.part, failures.folder, missing, did.summary("tasks"))
+    return did
+
+
+def in_parts(job: Callable[[Running], T], running: Running | None) -> T:
+    """The result of a job, or of a part of it: that of the whole where this part is the last to finish, else
+    `PartFinished` is raised."""
+    running = running or Running()
+    try:
+        return job(running)
+    except PartFinished as part:
+        if part.missing:
+            raise
+        folder = part.folder
+    found = job(replace(running, part=None, retry_failed=False))
+    parts.clear(folder)
+    return found
+
+
+def unfinished(folder: Path | None, left: int, total: int) -> TubeletError:
+    missing = [] if folder is None else parts.missing(folder)
+    remedy = "the same command without --merge does what is left"
+    if missing:
+        remedy = f"run --part {' and --part '.join(map(str, missing))}, or without --part what is left"
+    return TubeletError(f"{left} of {total} tasks are not done: {remedy}")
 
 
 def first(pair: tuple[int, Any]) -> int:
@@ -214,8 +257,17 @@ def first(pair: tuple[int, Any]) -> int:
 
 def into_shards(tasks: Sequence[Task], most: int = MOST) -> list[Shard]:
     """The same shards for the same tasks, whatever of them is done: that decides only what is left of each."""
+    return [Shard(tuple(some)) for some in cut(tasks, most)]
+
+
+def cut(tasks: Sequence[T], most: int = MOST) -> list[Sequence[T]]:
     size = min(max(len(tasks) // 50, FEWEST), most)
-    return [Shard(tuple(tasks[at : at + size])) for at in range(0, len(tasks), size)]
+    return [tasks[at : at + size] for at in range(0, len(tasks), size)]
+
+
+def share(tasks: Sequence[T], part: Part | None) -> Sequence[T]:
+    """Of what a job has a task for each: what is for this part of it."""
+    return tasks if part is None else [task for some in part.share(cut(tasks)) for task in some]
 
 
 def file_key(path: Path, *question: Any) -> str:
@@ -245,19 +297,39 @@ class Forgotten(TypedDict):
 class Failures:
     """Why tasks have no result, by key; one JSON object a line in a file, or nowhere. The last word on a key counts."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, folder: Path | None = None) -> None:
+        """`folder` is where parts of the job say what failed, and that they are finished (None: beside the file)."""
         self.path = path
+        self.folder = path.parent if folder is None and path is not None else folder
         self.known: dict[str, Failure] = {}
-        remedy = "delete it, and what failed is tried again"
-        found = [] if path is None else read_json_lines(path, TubeletError, remedy)
-        self.end = found[-1][1] if found else 0  # what follows, a power cut left unfinished
-        for number, (said, _) in enumerate(found, 1):
-            if fault := misfit(said, Forgotten if said.get("reason", "") is None else Failed):
-                raise TubeletError(f"{path} is damaged in line {number} ({fault}); {remedy}")
-            if said["reason"] is None:
-                self.known.pop(said["key"], None)
-            else:
-                self.known[said["key"]] = Failure(said["reason"], said["status"])
+        self.end = 0  # what follows, a power cut left unfinished
+        for said, end in [] if path is None else lines_of(path):
+            self.end = end
+            self.know(said)
+
+    @classmethod
+    def of(cls, path: Path, running: "Running | None", folder: Path | None = None) -> "Failures":
+        """Of the whole job, which takes over what its parts have said; or of a part, which says it beside."""
+        common = cls(path, folder)
+        assert common.folder is not None
+        if running is not None and running.part is not None:
+            own = cls(common.folder / running.part.file("failed", ".jsonl"))
+            own.known = {**common.known, **own.known}
+            return own
+        for part in parts.saying(common.folder, "failed", ".jsonl"):
+            other = common.folder / part.file("failed", ".jsonl")
+            with contextlib.suppress(PartIsRunning), lock(parts.lock_of(common.folder, part), PartIsRunning(), 0.0):
+                for said, _ in lines_of(other):
+                    common.know(said)
+                    common.say(said)
+                other.unlink()
+        return common
+
+    def know(self, said: Mapping[str, Any]) -> None:
+        if said["reason"] is None:
+            self.known.pop(said["key"], None)
+        else:
+            self.known[said["key"]] = Failure(said["reason"], said["status"])
 
     def get(self, key: str) -> Failure | None:
         return self.known.get(key)
@@ -278,6 +350,15 @@ class Failures:
                 file.flush()
                 os.fsync(file.fileno())
                 self.end = file.tell()
+
+
+def lines_of(path: Path) -> Iterator[tuple[Mapping[str, Any], int]]:
+    """Each line, and where it ends."""
+    remedy = "delete it, and what failed is tried again"
+    for number, (said, end) in enumerate(read_json_lines(path, TubeletError, remedy), 1):
+        if fault := misfit(said, Forgotten if said.get("reason", "") is None else Failed):
+            raise TubeletError(f"{path} is damaged in line {number} ({fault}); {remedy}")
+        yield said, end
 
 
 def duration(seconds: float) -> str:

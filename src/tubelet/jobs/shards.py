@@ -23,6 +23,7 @@ import pyarrow as pa
 from tubelet.checksums import FIELD, Damaged, read_json, write_json
 from tubelet.errors import CorpusError
 from tubelet.files import PATIENCE, file_name, lock, remove_leftovers, within, write_atomically, writing
+from tubelet.jobs.parts import Part, lock_of
 from tubelet.jobs.sharing import shared
 
 FORMAT = 1
@@ -102,15 +103,25 @@ class Series:
 class Writer:
     """Adds rows to a series. What is added is on disk after `flush`, and at the end of the `with` block."""
 
-    def __init__(self, folder: Path, about: Mapping[str, Any], schema: pa.Schema, verify_rows: bool = True) -> None:
-        """Rows that are there and damaged are made again; `verify_rows` looks for such in lists of numbers too."""
+    def __init__(
+        self,
+        folder: Path,
+        about: Mapping[str, Any],
+        schema: pa.Schema,
+        verify_rows: bool = True,
+        part: Part | None = None,
+    ) -> None:
+        """Rows that are there and damaged are made again; `verify_rows` looks for such in lists of numbers too.
+
+        One command writes at a time, or one for each `part` of a job, into shards that its name is in."""
         self.folder, self.schema = folder, schema
+        self.prefix = "shard-" if part is None else part.file("shard-part") + "-"
         self.pending: list[dict[str, Any]] = []
         self.pending_bytes = 0
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             busy = CorpusError(f"another command is writing to {folder}: wait until it ends")
-            stack.enter_context(lock(folder / ".lock", busy, PATIENCE))
+            stack.enter_context(lock(lock_of(folder, part), busy, PATIENCE))
             remove_leftovers(folder)
             self.series = repaired(folder, about)
             if verify_rows:
@@ -153,11 +164,14 @@ class Writer:
         """Writes what was added since the last time as one shard."""
         if not self.pending:
             return
-        numbers = [int(path.stem.removeprefix("shard-")) for path in self.folder.glob("shard-*.arrow")]
-        number = max(numbers, default=-1) + 1  # one that was damaged may have been deleted among them
+        ends = (path.stem.removeprefix(self.prefix) for path in self.folder.glob(f"{self.prefix}*.arrow"))
+        number = max((int(end) for end in ends if end.isdigit()), default=-1) + 1  # a damaged one may be deleted
         columns = [column(field.type, [row[field.name] for row in self.pending]) for field in self.schema]
         batch = with_checks(pa.record_batch(columns, schema=self.schema))
-        with writing(self.folder / f"shard-{number:06d}.arrow") as part, pa.ipc.new_file(part, batch.schema) as writer:
+        with (
+            writing(self.folder / f"{self.prefix}{number:06d}.arrow") as part,
+            pa.ipc.new_file(part, batch.schema) as writer,
+        ):
             writer.write_batch(batch)
         self.pending, self.pending_bytes = [], 0
 

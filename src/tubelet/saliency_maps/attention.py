@@ -67,7 +67,7 @@ def fill_attention(
 ) -> Filled:
     """Maps of all usable videos; `rate` maps a second, or every frame (None)."""
     method = {"teacher": teacher.identity, "rate": rate or "all"}
-    with MapsWriter(corpus, NAME, "scalar", method) as maps:
+    with MapsWriter(corpus, NAME, "scalar", method, running=running) as maps:
         work = Work(decode_piece, partial(attend, teacher=teacher), join_pieces)
         filled = fill_videos(corpus, {NAME: maps}, partial(pieces, rate=rate), work, running, progress)
     return replace(filled, method=f"{teacher.identity}, {rate_in_words(rate)}", model=teacher.identity)

@@ -139,7 +139,7 @@ def fill_maps(
     """Writes the maps of each video, by name of the series and text: that is what `work.whole` makes of a task."""
     of_task = {task.key: video for task, video in zip(tasks, videos, strict=True)}
     gone: dict[str, str] = {}
-    failures = Failures(next(iter(writers.values())).folder / FAILED)
+    failures = Failures.of(next(iter(writers.values())).folder / FAILED, running)
     count = 0
 
     def keep(results: Sequence[tuple[Task, Mapping[tuple[str, str], Map]]]) -> None:

@@ -47,6 +47,8 @@ class Imported(Source):
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
         if not self.name:
             raise RecipeError("imported maps need a name: give name=NAME, as name=mine")
+        if running is not None and running.part is not None:
+            raise RecipeError("imported maps are read by one command; leave out --part")
         return import_maps(corpus, self.name, files_below(self.files), progress)
 
 

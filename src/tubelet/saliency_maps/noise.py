@@ -34,7 +34,7 @@ class Noise(Cells):
 
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
         method = {"cells": self.cells, "rate": RATE, "reach": REACH, "seconds": SECONDS}
-        with MapsWriter(corpus, NAME, "scalar", method) as maps:
+        with MapsWriter(corpus, NAME, "scalar", method, running=running) as maps:
             work = Work(partial(make, cells=self.cells), whole=single)
             filled = fill_videos(corpus, {NAME: maps}, lambda video: [video], work, running, progress)
         return replace(filled, method="noise seeded by the video's id")

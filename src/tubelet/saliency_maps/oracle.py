@@ -40,8 +40,8 @@ class Oracle(Cells):
         check_truth(corpus)
         method = {"truth": VERSION, "cells": self.cells}
         with (
-            MapsWriter(corpus, NAME, "scalar", method) as subject,
-            MapsWriter(corpus, FLOW, "vector", method) as flow,
+            MapsWriter(corpus, NAME, "scalar", method, running=running) as subject,
+            MapsWriter(corpus, FLOW, "vector", method, running=running) as flow,
         ):
             return fill_truth(corpus, {NAME: subject, FLOW: flow}, subject_maps, self.cells, running, progress)
 

@@ -30,7 +30,9 @@ class Parts(Cells):
 
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
         check_truth(corpus)
-        with MapsWriter(corpus, NAME, "parts", {"truth": VERSION, "cells": self.cells}, parts=MOST) as maps:
+        with MapsWriter(
+            corpus, NAME, "parts", {"truth": VERSION, "cells": self.cells}, parts=MOST, running=running
+        ) as maps:
             return fill_truth(corpus, {NAME: maps}, part_maps, self.cells, running, progress)
 
 

@@ -20,7 +20,7 @@ from tubelet.aligners.unknown_words import caption_notes
 from tubelet.corpus.captions import exchanged
 from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, RecipeError, VideoError
-from tubelet.jobs.runner import Task, Work
+from tubelet.jobs.runner import Task, Work, share
 from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.base import Filled, Map, Running, Source, fill_maps, task_of
 from tubelet.saliency_maps.frames import Frames, decode_piece, pieces
@@ -112,23 +112,24 @@ def fill_text(
     With `shuffled_captions`, for those of another video too, as `data.captions.shuffled=True` takes them.
     """
     wanted = captioned(corpus, sources, shuffled_captions)
-    texts = sorted({text for _, video_texts in wanted for text in video_texts})
+    part = running.part if running else None
+    texts = sorted({text for _, video_texts in share(wanted, part) for text in video_texts})
     method = {"model": aligner.identity, "rate": rate or "all"}
     with (
-        EmbeddingsWriter(corpus, aligner.identity, aligner.width) as embeddings,
-        MapsWriter(corpus, NAME, "scalar", method) as maps,
+        EmbeddingsWriter(corpus, aligner.identity, aligner.width, part) as embeddings,
+        MapsWriter(corpus, NAME, "scalar", method, running=running) as maps,
     ):
         new = [text for text in texts if not embeddings.has(text)]
         vectors = embed_texts(aligner, new)
         for text in new:
             embeddings.add(text, vectors[text])
-        embeddings.finish()
+        embeddings.flush() if part else embeddings.finish()
         videos = [video for video, _ in wanted]
         tasks = [
             task_of(video, pieces(video, rate), tuple(text for text in video_texts if not maps.has(video, text)))
             for video, video_texts in wanted
         ]
-        vectors = embed_texts(aligner, sorted({text for task in tasks for text in task.about}))
+        vectors = embed_texts(aligner, sorted({text for task in share(tasks, part) for text in task.about}))
         work = Work(decode_piece, partial(score, aligner=aligner, vectors=vectors), join_text_pieces)
         filled = fill_maps({NAME: maps}, videos, tasks, work, lambda task: not task.about, running, progress)
     return replace(

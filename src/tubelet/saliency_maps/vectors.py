@@ -36,7 +36,7 @@ def fill_vectors(
     progress: Progress = silent,
 ) -> Filled:
     """A vector map of every usable video: `look` reads its pieces in worker processes."""
-    with MapsWriter(corpus, name, "vector", method) as maps:
+    with MapsWriter(corpus, name, "vector", method, running=running) as maps:
         return fill_videos(
             corpus, {name: maps}, pieces, Work(look, whole=partial(join_vector_pieces, name=name)), running, progress
         )

@@ -13,6 +13,7 @@ from jaxtyping import Float32
 from tubelet.corpus.table import Caption, Corpus, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.files import file_name, within
+from tubelet.jobs.parts import Part
 from tubelet.jobs.shards import Series, Writer, choose, chosen, series_folder
 
 
@@ -112,10 +113,10 @@ def same_texts(one: str, other: str) -> bool:
 class EmbeddingsWriter:
     """Fills one series of caption embeddings, by one model of this width."""
 
-    def __init__(self, corpus: Corpus, identity: str, width: int) -> None:
+    def __init__(self, corpus: Corpus, identity: str, width: int, part: Part | None = None) -> None:
         about = {"name": "embeddings", "model": identity, "width": width}
         schema = pa.schema([("key", pa.binary(16)), ("text", pa.string()), ("vector", pa.list_(pa.float32(), width))])
-        self.writer = Writer(series_folder(corpus.folder / "embeddings", about), about, schema)
+        self.writer = Writer(series_folder(corpus.folder / "embeddings", about), about, schema, part=part)
 
     def has(self, text: str) -> bool:
         return text_key(text) in self.writer

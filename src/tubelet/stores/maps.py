@@ -21,6 +21,7 @@ from tubelet.corpus.content import content_key, content_now, file_content
 from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
 from tubelet.errors import CorpusError, VideoError
 from tubelet.files import file_name
+from tubelet.jobs.runner import Running
 from tubelet.jobs.shards import REMEDY, Series, Writer, choose, chosen, series_folder
 from tubelet.stores.resample import sample_parts, sample_scalar, sample_vector
 from tubelet.types import Clip
@@ -197,10 +198,19 @@ class MapsWriter:
     """Fills one series of maps: `with MapsWriter(corpus, "text", "scalar", method) as maps: maps.add(...)`.
 
     `method` names all that decides the values (the model's identity, the reading, the rate). What a series holds
-    is not written twice; `finish` makes the series the one that `Maps.open` reads. Maps of parts say how many.
+    is not written twice; `finish` makes the series the one that `Maps.open` reads. Maps of parts say how many. With
+    `running`, it is one of those who write a part of the job.
     """
 
-    def __init__(self, corpus: Corpus, name: str, kind: Kind, method: Mapping[str, Any], parts: int = 0) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        name: str,
+        kind: Kind,
+        method: Mapping[str, Any],
+        parts: int = 0,
+        running: Running | None = None,
+    ) -> None:
         if kind != KINDS.get(name, kind):
             raise ValueError(f"{name} maps are {KINDS[name]} maps, not {kind}")
         self.kind = kind
@@ -208,7 +218,8 @@ class MapsWriter:
             raise ValueError(f"a {kind} map cannot have {parts} parts")
         self.channels = {"scalar": (), "vector": (2,), "parts": (parts,)}[kind]
         about = {"name": name, "kind": kind, "method": dict(method)} | ({"channels": parts} if parts else {})
-        self.writer = Writer(series_folder(corpus.folder / "maps" / file_name(name), about), about, MAP_SCHEMA)
+        folder = series_folder(corpus.folder / "maps" / file_name(name), about)
+        self.writer = Writer(folder, about, MAP_SCHEMA, part=running.part if running else None)
         self.files = self.writer.series.digests()
 
     @property
