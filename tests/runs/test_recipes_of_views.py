@@ -21,6 +21,7 @@ from support.small_runs import (
     wait_for_step,
 )
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step
+from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.recipes import brave, byol, cross_video_mae, cvrl, iic, lstcl, moco, nnclr, simclr, vic_mae
 from tubelet.reports.pictures import load_looks
 from tubelet.runs.pretrain import fresh_task
@@ -141,6 +142,30 @@ def test_with_everything_at_once_a_run_killed_at_a_random_step_goes_on_bit_for_b
     for record, other in zip(steps(whole), steps(cut), strict=True):
         assert record["loss"] == other["loss"]
         assert ("views" in record) == (record["step"] % 2 == 1) == ("other" not in record)
+
+
+def test_pictures_of_streams_are_drawn_by_an_evaluation_too_where_there_are_none_or_with_reconstruction(
+    tmp_path, corpus, everything
+):
+    run = tmp_path / "run"
+    tubelet.pretrain(everything, "steps=2", on=corpus, out=run)
+    drawn, file = load_looks(run).pictures, run / "pictures" / "looks.npz"
+    file.unlink()  # as of a run of an older version
+    tubelet.evaluate(run, "knn")
+    assert (load_looks(run).pictures == drawn).all()
+    before = file.stat().st_mtime_ns
+    tubelet.evaluate(run, "knn")
+    assert file.stat().st_mtime_ns == before
+    tubelet.evaluate(run, "reconstruction")
+    assert file.stat().st_mtime_ns > before
+    rows = [
+        {"id": video.id, "path": video.path, "start": 0.0, "end": 1.0, "split": video.split}
+        for video in Corpus.open(corpus).videos[1:]
+    ]
+    elsewhere = write_corpus(tmp_path / "other", "other", rows)
+    file.unlink()
+    tubelet.evaluate(run, "reconstruction", on=elsewhere.folder)
+    assert not file.exists(), "they are of the run's own corpus"
 
 
 def test_with_everything_at_once_two_ranks_train_what_one_trains(tmp_path, corpus, everything):

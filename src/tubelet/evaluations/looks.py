@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from tubelet.errors import RecipeError
+from tubelet.errors import RecipeError, TubeletError
 from tubelet.evaluations.base import Context
 from tubelet.evaluations.completion import complete, pixels_of
 from tubelet.evaluations.features import choose_videos
@@ -42,6 +42,15 @@ class Row:
 def tells_more(task: Pretraining) -> bool:
     """Whether the pictures of held-out reconstruction leave out something that the run sees or makes."""
     return bool(task.streams) or task.teacher is not None or isinstance(task.pixel_head, DenoiseLoss)
+
+
+def looks_or_reason(context: Context) -> list[str]:
+    """Keeps them; where they cannot be made, a line that says why."""
+    try:
+        keep_looks(context)
+    except TubeletError as error:
+        return [f"no pictures of streams: {error}"]
+    return []
 
 
 @torch.inference_mode()

@@ -100,8 +100,16 @@ def load_looks(run: Path) -> Looks | None:
     """None where the run has none."""
     path = within(run, "pictures", LOOKS)
     names = [f.name for f in fields(Looks)]
-    arrays = read_npz(path, names, RunError, "delete the file; a run writes it at its end") if path.exists() else None
+    arrays = (
+        read_npz(path, names, RunError, "delete the file, and `tubelet evaluate` writes it again")
+        if path.exists()
+        else None
+    )
     return None if arrays is None else Looks(**arrays)
+
+
+def has_looks(run: Path) -> bool:
+    return within(run, "pictures", LOOKS).exists()
 
 
 def has_samples(run: Path) -> bool:

@@ -15,7 +15,7 @@ from tubelet.config import override
 from tubelet.corpus.table import Corpus
 from tubelet.distributed import is_rank0
 from tubelet.errors import CorpusError, OtherRankError, PartlyMeasured, RecipeError, TubeletError
-from tubelet.evaluations import EVALUATIONS, Context, Evaluation, Linear
+from tubelet.evaluations import EVALUATIONS, Context, Evaluation, Linear, Reconstruction
 from tubelet.evaluations.baselines import BASELINES, baseline_result, ceiling
 from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.contamination import Contamination
@@ -23,6 +23,7 @@ from tubelet.evaluations.familiarity import Familiarity, write_familiarity
 from tubelet.evaluations.heads import FOLDER as CLASSIFIERS
 from tubelet.evaluations.heads import best_head, write_head
 from tubelet.evaluations.labels import labels_of
+from tubelet.evaluations.looks import looks_or_reason
 from tubelet.evaluations.results import complete_result, entry_name, merge_result
 from tubelet.evaluations.trained_on import PROBES, TrainedOn
 from tubelet.evaluations.tuned import FineTuned, TunedContext
@@ -31,6 +32,7 @@ from tubelet.loading.data import Data
 from tubelet.progress import Progress, silent
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
+from tubelet.reports.pictures import has_looks
 from tubelet.results import Result
 from tubelet.runs.folder import corpus_of, load_task, read_kind, read_run_config, read_run_config_of, weights_file
 from tubelet.runs.record import of_probe, of_run
@@ -163,6 +165,10 @@ def measure(
         results[name] = merge_result(folder, name, result)
         if type(evaluation) is Linear:
             keep_classifier(evaluation, context, result, folder, name, record)
+    if corpus.fingerprint() == plan.corpus["fingerprint"] and (
+        not has_looks(folder) or any(one.evaluation == Reconstruction.name for one in results.values())
+    ):
+        lines += looks_or_reason(context)
     return Evaluated(results, refused, [*lines, *contamination.lines()])
 
 

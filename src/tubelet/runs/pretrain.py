@@ -13,7 +13,7 @@ from tubelet.errors import RecipeError, TubeletError
 from tubelet.evaluations import Context, Evaluation
 from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.contamination import Contamination
-from tubelet.evaluations.looks import keep_looks
+from tubelet.evaluations.looks import looks_or_reason
 from tubelet.evaluations.results import complete_result, merge_result
 from tubelet.evaluations.trained_on import TrainedOn
 from tubelet.loading.loader import train_batches
@@ -122,7 +122,8 @@ def pretrain(
                 for evaluation, result in run_evaluations(allowed, whole, known, log, steps, tell).items():
                     entry = complete_result(config.evaluations[evaluation], result, whole, known, steps)
                     merge_result(folder, evaluation, entry)
-                say_looks(whole, tell)
+                for line in looks_or_reason(whole):
+                    tell(line)
                 log.write("end", steps)
         return run
 
@@ -152,14 +153,6 @@ def run_evaluations(
         else:
             log.write("evaluation", step, name=name, metrics=results[name].metrics)
     return results
-
-
-def say_looks(context: Context, tell: Tell) -> None:
-    """Keeps pictures of streams and teachers; that there are none, and why, is said."""
-    try:
-        keep_looks(context)
-    except TubeletError as error:
-        tell(f"no pictures of streams: {error}")
 
 
 def tell_short(tell: Tell, corpus: Corpus, config: Pretrain) -> None:
