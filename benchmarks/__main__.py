@@ -8,7 +8,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-VERBS = ("step",)
+VERBS = ("step", "text_guided", "methods")
 
 
 def main(words: Sequence[str] | None = None) -> None:

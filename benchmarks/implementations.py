@@ -31,8 +31,22 @@ class Clips:
 
     batch: Batch
     mask: Mask
-    pixels: Float[Tensor, "b 3 t h w"]
+    pixels: Float[Tensor, "b c t h w"]
     hidden: Bool[Tensor, "b n"]
+
+    @classmethod
+    def of_batch(cls, batch: Batch) -> "Clips":
+        """For tubelet alone, which draws its masks itself."""
+        nothing = torch.empty(len(batch), 0)
+        none = nothing.long()
+        return cls(batch, Mask(none, none, none), nothing[:, :, None, None, None], nothing.bool())
+
+    @classmethod
+    def of_pixels(cls, pixels: Float[Tensor, "b 3 t h w"], hidden: Bool[Tensor, "b n"]) -> "Clips":
+        """For others alone."""
+        count = len(pixels)
+        batch = Batch(torch.empty(count, 3, 1, 0, 0, dtype=torch.uint8), torch.arange(count), ("",) * count)
+        return replace(cls.of_batch(batch), pixels=pixels, hidden=hidden)
 
 
 class Implementation:

@@ -1,6 +1,6 @@
 """The plots of the benchmarks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import timing
@@ -30,5 +30,21 @@ def ratios(found: Sequence[Found], path: Path) -> None:
         axes.axvline(1, color="black", linewidth=0.8)
         axes.set_title(f"{mode}: time over tubelet's")
         axes.set_yticks([where for where, _ in labels], [text for _, text in labels] if column == 0 else [])
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def bars(ratios: Mapping[str, timing.Ratio], label: str, path: Path) -> None:
+    """A bar a name, with quartiles, the smallest on top."""
+    from matplotlib.figure import Figure
+
+    ordered = sorted(ratios.items(), key=lambda item: -item[1].median)
+    figure = Figure(figsize=(7, 0.24 * len(ordered) + 1))
+    axes = figure.add_subplot()
+    middle = [one.median for _, one in ordered]
+    spread = [[one.median - one.low for _, one in ordered], [one.high - one.median for _, one in ordered]]
+    axes.barh([name for name, _ in ordered], middle, xerr=spread, color="tab:blue", alpha=0.75)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xlabel(label)
     figure.tight_layout()
     figure.savefig(path)

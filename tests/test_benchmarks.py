@@ -6,7 +6,7 @@ import os
 import pandas as pd
 import pytest
 import torch
-from benchmarks import measure, step, timing
+from benchmarks import assembled, measure, methods, step, timing
 from benchmarks.__main__ import main
 from benchmarks.cases import SIZES, Case, step_flops
 from benchmarks.equality import ERROR, Equality, compare, voided
@@ -15,6 +15,7 @@ from benchmarks.memory import saved_bytes
 from benchmarks.peers import Transformers
 
 from tubelet.flops import decoder_flops, encoder_flops
+from tubelet.recipes import RECIPES
 
 CPU = torch.device("cpu")
 OPTIONS = measure.Options({"transformers": None, "videomae": None}, rounds=2, least=0.0, sides=(64,))
@@ -125,3 +126,19 @@ def test_the_command_writes_a_table_a_plot_and_every_figure(tmp_path, monkeypatc
     assert set(figures["round"]) == {0, 1}
     assert set(figures["implementation"]) == {"tubelet", "transformers"}
     assert (tmp_path / "out.svg").stat().st_size > 0
+
+
+def test_every_recipe_at_the_size_of_miniature_has_a_step(tmp_path):
+    assert set(methods.METHODS) | {*methods.LARGE} == {recipe.__name__ for recipe in RECIPES}
+    configs = methods.configs_of(["siam_mae", "umt", "beit"], tmp_path)
+    works = {name: methods.step_of(config, "fp32", 2, CPU)[0] for name, config in configs.items()}
+    taken = timing.in_turns(works, CPU, rounds=1, least=0.0)
+    rows = methods.rows_of(configs, taken, dict.fromkeys(configs, 0), 2)
+    assert {row["recipe"] for row in rows} == {"`miniature`", "`siam_mae`", "`umt`", "`beit`"}
+
+
+def test_masks_by_text_of_tubelet_and_out_of_parts_leave_equally_many_visible():
+    works = assembled.works(Case("tiny", 0.6, "fp32", 2), CPU, tower_depth=1)
+    assert assembled.visible_counts(works) == {SIZES["tiny"].visible(0.6)}
+    for work in works.values():
+        work()
