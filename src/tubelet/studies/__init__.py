@@ -1,7 +1,7 @@
 """A study is a function that returns a `Study`. The list below is the registry, in the order of the help."""
 
 from tubelet.studies.base import MEASURES, Declares, Measure, Study, Variant
-from tubelet.studies.questions.cost import budget, data, labels
+from tubelet.studies.questions.cost import budget, data, labels, phases
 from tubelet.studies.questions.guidance import captions, robustness, scorer, start
 from tubelet.studies.questions.hiding import contrast, direction, masks, ratio
 from tubelet.studies.questions.methods import methods
@@ -19,6 +19,7 @@ STUDIES: tuple[Declares, ...] = (
     labels,
     start,
     methods,
+    phases,
 )
 
 __all__ = ["MEASURES", "STUDIES", "Declares", "Measure", "Study", "Variant"]

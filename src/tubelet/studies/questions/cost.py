@@ -61,3 +61,28 @@ def labels() -> Study:
         ),
         measures=(accuracy, *MEASURES),
     )
+
+
+def phases() -> Study:
+    """VideoMAE V2's three phases: pretrained, fine-tuned to one label of all clips, then to another of a tenth."""
+    supervised = "finetune {run} tiny --on {corpus} --label shape --out {run}-supervised seed={seed}"
+    target = "--on {corpus} --out {run}-target --labels-share 0.1 seed={seed}"
+    two, three = f"finetune {{run}} tiny {target}", (supervised, f"finetune {{run}}-supervised tiny {target}")
+    return Study(
+        question="Is a phase of fine-tuning to other labels worth it between pretraining and a tenth of the labels?",
+        variants={
+            "two phases": Variant(then=(two,)),
+            "three phases": Variant(then=three),
+            "three phases, no pretraining": Variant(
+                UNMOVED, recipe="miniature", then=(f"{supervised} --scratch", three[1])
+            ),
+            "scratch": Variant(UNMOVED, recipe="miniature", then=(f"{two} --scratch",)),
+        },
+        differences=(
+            ("three phases", "two phases"),
+            ("three phases", "three phases, no pretraining"),
+            ("two phases", "scratch"),
+        ),
+        recipe="videomae_v2",
+        measures=(Measure("motion, 10 % fine-tuned", "finetune", "accuracy"),),
+    )
