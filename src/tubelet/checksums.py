@@ -4,7 +4,7 @@ JSON says its checksum in a field of that name, over all other fields in a canon
 line. Parquet and safetensors carry one in their metadata, over all bytes of the file but its own eight digits.
 `Damaged` says what is wrong; where a `read_...` is given an error, it raises that, with the file and the remedy.
 
-A file of an earlier version carries none, and is read as it is. It is told from a damaged one by two marks, the name
+A file of an earlier version carries none, and is read as it is. Two marks distinguish it from a damaged one, the name
 of the field and what its value begins with: one of them may be damaged, and the other still says that there was one.
 """
 

@@ -91,10 +91,10 @@ def text_font() -> Font:
 
 
 def shorten(text: str, font: Font, most: int) -> str:
-    """As much of the text as fits into so many pixels, the middle left out."""
+    """As much of the text as fits into `most` pixels, the middle left out."""
     if len(text) <= 4 * most and font.getlength(text) <= most:
         return text
-    text = text[: 4 * most]  # no stranger's text takes long
+    text = text[: 4 * most]
     kept = len(text)
     while kept > 1 and font.getlength(elided(text, kept)) > most:
         kept -= 1
@@ -102,13 +102,13 @@ def shorten(text: str, font: Font, most: int) -> str:
 
 
 def elided(text: str, kept: int) -> str:
-    """So many characters, two thirds of them from the beginning."""
+    """`kept` characters, two thirds of them from the beginning."""
     end = kept // 3
     return text[: kept - end] + "…" + (text[-end:] if end else "")
 
 
 def wrapped(text: str, most: int) -> list[str]:
-    """Lines of words that fit into so many pixels."""
+    """Lines of words that fit into `most` pixels."""
     lines: list[str] = []
     for word in one_line(text).split():
         longer = f"{lines[-1]} {word}" if lines else word

@@ -80,7 +80,7 @@ class Optim:
         return {name: nn.utils.clip_grad_norm_(some, limit) for name, some in apart.items() if some}
 
     def rate(self, step: int, total: int, clips: int) -> float:
-        """The learning rate of a step, counted from 0, for so many clips a step."""
+        """The learning rate of a step, counted from 0, for this number of clips a step."""
         scale = clips / 256
         return learning_rate(
             step,

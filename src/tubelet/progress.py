@@ -102,7 +102,7 @@ class Bar:
 
 
 def clock(left: float | int) -> str:
-    """The time of day so many seconds from now, with the day where that is another."""
+    """The time of day in `seconds` from now, with the day where that is another."""
     now = datetime.now()
     end = now + timedelta(seconds=left)
     return f"{end:%H:%M}" if end.date() == now.date() else f"{end:%d %b %H:%M}"

@@ -53,7 +53,7 @@ def computing(threads: int | None = None) -> Iterator[None]:
 
 
 def waiting(threads: int | None = None) -> dict[str, str]:
-    """The variables that say how so many threads wait; once torch is loaded they change nothing, and nobody looks."""
+    """The environment variables that say how this many threads wait; once torch is loaded they have no effect."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     given = os.environ.get("OMP_NUM_THREADS", "")
     count = threads or (int(given) if given.isdecimal() else processors)

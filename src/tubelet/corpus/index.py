@@ -84,7 +84,7 @@ def index(
 
     `labels` and `captions` are tables, `path,label[,group][,split]` and `path,caption[,source][,time]`; rows that name
     no video are counted and named, and refused by `strict`. `labels_from_folders` takes the name of the folder that a
-    file lies in as its label. `segment` makes a row of every so many seconds ("10s").
+    file lies in as its label. `segment` makes one row per segment of this length ("10s").
 
     With `update`, the rows of a corpus stay, their files are looked at again, and new sources are added: `verify` reads
     each file whole, `root` is the folder in which the files are now.

@@ -142,7 +142,7 @@ def free_prefix(source: Path, entries: Iterable[Entry], taken: Mapping[str, Path
         prefix = "/".join(parts[-count:])
         if all(taken.get(f"{prefix}/{entry.video}", entry.path) == entry.path for entry in entries):
             return prefix
-    raise CorpusError(f"the ids of {source} cannot be told from those of another source; index them one by one")
+    raise CorpusError(f"the ids of {source} clash with those of another source; index them one by one")
 
 
 def agreed(earlier: Entry, later: Entry, where: str | Path) -> Entry:

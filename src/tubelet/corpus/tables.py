@@ -44,7 +44,7 @@ class Row:
 
     @property
     def width(self) -> int:
-        """Cells up to the last that says something: spreadsheets write empty ones behind them."""
+        """Cells up to the last that is not empty: spreadsheets append empty ones."""
         return max((position for position, cell in enumerate(self.cells, 1) if cell), default=0)
 
 

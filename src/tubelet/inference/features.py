@@ -61,7 +61,7 @@ def write_features(
     """Writes the table whole or not at all. Returns how many rows it has, those without a feature, and what was done.
 
     With `only_missing`, the rows of an existing table of the same encoder stay, where their file is as it was; those
-    of failed videos are made again where `running` says so.
+    of failed videos are made again with `running.retry_failed`.
     """
     clip, running, kind = encoder.clip, running or Running(), kind or FeatureKind()
     columns = columns_of(encoder, kind)
@@ -141,7 +141,7 @@ def embed_sources(
     tell: Callable[[str], object] = lambda line: None,
 ) -> FeatureTable:
     """Writes the features of videos, folders, lists or corpora, by the encoder of a run, to a Parquet table, a row a
-    video, or a window of so many seconds. A table that is there is replaced with `force`, completed with
+    video, or a window of `windows` seconds. A table that is there is replaced with `force`, completed with
     `only_missing`. `tell` is called with what to know before the work."""
     out, kind = Path(out), kind or FeatureKind()
     cut = None if windows is None else Windows.of(windows, overlap)
@@ -202,7 +202,7 @@ def bytes_of(schema: pa.Schema) -> int:
 
 
 def in_windows(rows: Sequence[VideoRow], windows: Windows, clip_bytes: int, running: Running) -> Iterator[Piece]:
-    """The windows of every row, in order; a row whose length cannot be told is one row, with the reason."""
+    """The windows of every row, in order; a row of unknown length is one row, with the reason."""
     found: dict[str, Length] = {}
     tasks = {row.key: Task(row.key, row.id, (Measuring(row),)) for row in rows if row.status == "ok"}
 

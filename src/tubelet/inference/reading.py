@@ -47,7 +47,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows whose clips a worker reads together, so many of each."""
+    """Rows whose clips a worker reads together, and the number of clips of each."""
 
     rows: tuple[VideoRow, ...]
     looks: tuple[Opening, ...]
@@ -147,7 +147,7 @@ def measure_tasks(
     batch: int,
     measure: Callable[[Tensor], dict[str, Tensor]],
 ) -> Iterator[tuple[Task, dict[str, Tensor]]]:
-    """Each task with what is measured of its clips, so many clips at a time, of several tasks together."""
+    """Each task with what is measured of its clips, a batch of clips at a time, of several tasks together."""
     counts = [len(clips) for _, (clips,) in results]
     every = np.concatenate([clips for _, (clips,) in results])
     parts = [measure(torch.from_numpy(every[at : at + batch])) for at in range(0, len(every), batch)]

@@ -101,7 +101,7 @@ def search(
 
     `to_pandas()` of what is found has a row a clip: id, score (cosine), split, label, captions, trained_on, path,
     start, end. For a text the run was trained with captions. `like` is a video file or an id of the corpus, with
-    "@12.5" from so many seconds on. `on` is the corpus, that of the run where it is not given. `aligner` is what embeds
+    "@12.5" from this second on. `on` is the corpus, that of the run where it is not given. `aligner` is what embeds
     a text that is no caption of the corpus.
     """
     if top < 1:

@@ -22,7 +22,7 @@ HELD = 64 << 20  # bytes of their clips
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of so many seconds; each begins so many before the one in front of it ends."""
+    """Windows of `seconds`; each begins `overlap` seconds before the one in front of it ends."""
 
     seconds: float
     overlap: float = 0.0  # seconds

@@ -175,8 +175,8 @@ def attempt(function: Callable[[Any], Any], item: Any, memory: int = MEMORY) -> 
 
 
 def give_memory(more: int) -> None:
-    """From here on, what this process asks for beyond so many bytes more is refused by the kernel, where it can count
-    (Linux); libraries then raise or end, and neither takes the machine along.
+    """From here on, the kernel refuses this process more than `more` further bytes (Linux): libraries then raise or
+    exit, and the machine does not run out of memory.
     """
     if sys.platform == "linux":
         status = Path("/proc/self/status").read_text()

@@ -166,7 +166,7 @@ def run_job(
 ) -> Done:
     """Does all tasks but those that are `there` already; `keep` gets the results of a shard and stores them at once.
 
-    A shard has at most so many tasks. Interrupted by Ctrl-C, what is whole of the shards in hand is kept too.
+    A shard has at most `most` tasks. Interrupted by Ctrl-C, what is whole of the shards in hand is kept too.
     """
     running, failures, began = running or Running(), failures or Failures(None), time.monotonic()
     failed: dict[str, Failure] = {}

@@ -43,7 +43,7 @@ class Augment:
             raise RecipeError(f"augment.repeats={self.repeats} must be 1 or more")
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> Crop:
-        """A crop for frames of so many pixels. It always takes five numbers from the generator."""
+        """A crop for frames of (rows, columns) pixels. It always takes five numbers from the generator."""
         area, shape, down, along, mirror = rng.random(5).tolist()
         pixels = (self.smallest + area * (self.largest - self.smallest)) * height * width
         aspect = math.exp((2 * shape - 1) * math.log(self.aspect))

@@ -96,7 +96,7 @@ def affine(image: Image.Image, matrix: Sequence[Number]) -> Image.Image:
 
 
 def posterize(image: Image.Image, bits: Number) -> Image.Image:
-    """Keeps so many bits of every value; Pillow's own refuses to keep none."""
+    """Keeps the highest `bits` bits of every value; Pillow's own refuses 0."""
     mask = 256 - 2 ** (8 - int(bits))
     return image.point([value & mask for value in range(256)] * 3)
 

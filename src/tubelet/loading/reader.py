@@ -256,13 +256,13 @@ def changed(video: Video, before: State | None) -> bool:
     """Whether a file holds something else than when its state was this; a touched one holds what it held."""
     now = state_or_none(video.path)
     if before is None or now is None or now == before:
-        return False  # one that is not there says so itself
+        return False  # a missing file is reported when it is opened
     return video.content is None or content_digest(video.path).hex() != video.content
 
 
 def around(video: Video, span: float, begin: float, reach: float = 0.0) -> tuple[float, float]:
     """From when to when a row is read for a clip of this span that begins at this share of it: a long one in part. For
-    streams that lie so many seconds before or after it, so much more."""
+    streams that lie before or after it, their distance in seconds more."""
     length = video.end - video.start
     window = 2 * span + SLACK
     if length <= max(LONG, 2 * window):
@@ -282,7 +282,7 @@ def nothing_in(corpus: Corpus, split: str) -> str:
 
 
 def check_length(videos: Sequence[Video], clip: Clip, sampling: Sampling) -> None:
-    """Where short sources are refused, says so of all of them at once."""
+    """Where short sources are refused, names all of them in one error."""
     if sampling.short != "refuse":
         return
     if short := shorter(videos, clip, sampling):

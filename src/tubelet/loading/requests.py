@@ -17,12 +17,12 @@ from tubelet.video.crop import Crop
 from tubelet.video.sampling import Sampling
 from tubelet.video.views import CENTRE, View
 
-CropOf = Callable[[Video, int, int], Crop]  # which part of a video's frame of so many rows and columns is shown
+CropOf = Callable[[Video, int, int], Crop]  # which part of a video's frame of (rows, columns) is shown
 
 
 @dataclass(frozen=True)
 class ClipRequest:
-    """One clip of a decoded piece: its key, its crop of a frame of so many rows and columns, what else changes it."""
+    """One clip of a decoded piece: its key, its crop of a frame of (rows, columns), what else changes it."""
 
     key: int
     crop: Callable[[int, int], Crop]

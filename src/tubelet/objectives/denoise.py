@@ -64,7 +64,7 @@ class DenoiseLoss(PredictLoss):
         return self.denoised(seen, stream, noisy, level)
 
     def sample(self, seen: Encoded, stream: str, samples: int) -> Float[Tensor, "b q v"]:
-        """From noise alone to the clean target, in so many steps (DDIM without noise of its own)."""
+        """From noise alone to the clean target, in `samples` steps of DDIM without added noise."""
         own, steps = seen.of(stream), self.config.steps
         noisy = self.noise(own, stream, self.clean(own))
         levels = torch.linspace(steps, 0, samples + 1).round().long().tolist()

@@ -6,7 +6,7 @@ from tubelet.models.blocks import initialise
 
 
 def projector(width: int, hidden: int, out: int, layers: int) -> nn.Sequential:
-    """An MLP of so many linear layers. LayerNorm between them where the papers have batch norm, in which a clip's
+    """An MLP of `layers` linear layers. LayerNorm between them where the papers have batch norm, in which a clip's
     embedding depends on the other clips of its batch (ours)."""
     parts: list[nn.Module] = []
     for _ in range(layers - 1):

@@ -45,7 +45,7 @@ class Predict(Objective):
         return self.on
 
     def decoded(self, clip: Clip, hidden: int) -> int:
-        """How many tubelets are decoded of a stream of which so many of the hidden are asked for."""
+        """How many tubelets of a stream are decoded of which `hidden` are hidden."""
         return hidden
 
     def build(self, sizes: Sizes) -> "PredictLoss":

@@ -19,8 +19,8 @@ from tubelet.video.sampling import Sampling
 def tiny() -> Pretrain:
     """Reconstruction alone, half of the time steps hidden, 16x64x64: minutes on two cores.
 
-    On a grid of 4x4 positions a hidden tubelet is told from its neighbours; a hidden time step must be told from how
-    things move, and that is what the label of the synthetic dataset asks for.
+    On a grid of 4x4 positions a hidden tubelet can be predicted from its neighbours; a hidden time step must be
+    predicted from how things move, and that is what the label of the synthetic dataset asks for.
 
     tubelet synth --out corpora/synth
     tubelet pretrain tiny --on corpora/synth --out runs/tiny

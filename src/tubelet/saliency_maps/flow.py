@@ -19,7 +19,7 @@ from tubelet.video.crop import resize
 from tubelet.video.reader import SAME, open_reader
 
 NAME = "flow"
-SIDE = 256  # pixels: larger frames are shrunk until their short side has so many
+SIDE = 256  # pixels: larger frames are resized to this short side
 
 
 @chz.chz

@@ -1,4 +1,4 @@
-"""The frames that maps are made of: every one of a video, or so many a second, in pieces that fit in memory.
+"""The frames that maps are made of: every one of a video, or a fixed number a second, in pieces that fit in memory.
 
 For worker processes: it imports nothing heavy.
 """
@@ -36,7 +36,7 @@ Frames = tuple[UInt8[np.ndarray, "t h w 3"], Float64[np.ndarray, "t"]]
 
 
 def pieces(video: Video, rate: float | None, seconds: float | None = None) -> list[Piece]:
-    """The whole video in stretches of at most 64 MiB of frames, or of so many seconds."""
+    """The whole video in segments of at most 64 MiB of frames, or of `seconds`."""
     end = video.end if video.end > video.start else math.inf
     per_second = rate or video.fps or 30.0
     at_once = max(PIECE_BYTES // max(video.width * video.height * 3, 1), 1)

@@ -203,7 +203,7 @@ def check_values(where: str, values: np.ndarray, kind: Kind) -> None:
 
 
 def stamps(where: str, video: Video, layers: int, times: np.ndarray | None, kind: Kind) -> Float64[np.ndarray, "edges"]:
-    """Timestamps for so many layers: the given ones, or those of the frames where there are as many, or even ones.
+    """Timestamps for this number of layers: the given ones, or of the frames where there are as many, or even ones.
 
     A vector map's last layer ends with the video where no end is given.
     """

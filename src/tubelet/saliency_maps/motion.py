@@ -209,7 +209,7 @@ def decoding_order(reader: Reader) -> dict[int, tuple[int, bool]]:
 
 
 def refers_h264(packet: bytes, length: int) -> bool:
-    """Whether the picture's first slice has a nal_ref_idc above 0; units follow lengths of so many bytes, or marks."""
+    """Whether the picture's first slice has a nal_ref_idc above 0; units follow `length` bytes, or start codes."""
     for unit in units(packet, length):
         if unit & 31 in H264_PICTURES:
             return unit >> 5 & 3 > 0

@@ -85,7 +85,7 @@ def to_cells(
     height: float | None = None,
     width: float | None = None,
 ) -> Float32[np.ndarray, "*t {rows} {columns}"]:
-    """The mean over each cell of a grid over the frame, which covers so many of the field's rows and columns (all)."""
+    """The mean over each cell of a grid over the frame, which covers `height` x `width` of the field (all)."""
     down = area_weights(0.0, (height or field.shape[-2]) / field.shape[-2], rows, field.shape[-2])
     across = area_weights(0.0, (width or field.shape[-1]) / field.shape[-1], columns, field.shape[-1])
     return down @ field.astype(np.float32) @ across.T

@@ -168,7 +168,7 @@ def study(
 
     question: a study's name, `path/to/file.py:function`, or a function that returns a `Study`.
     only: these variants; `*` matches anything. trials: a folder of finished trials, in place of OUT/finished.
-    jobs: so many processes, each on a trial of its own. run: runs a command given as words, in place of a process.
+    jobs: number of processes, each on a trial of its own. run: runs a command given as words, in place of a process.
     """
     return run_study(
         OpenedStudy.of(question, on, out, recipe, seeds, only, trials), jobs, progress, run or in_a_process

@@ -1,4 +1,4 @@
-"""How well the label of `synth-1` can be told from pixels alone: a small supervised network, trained on fresh clips.
+"""How well the label of `synth-1` can be predicted from pixels alone: a small supervised network on fresh clips.
 
 `tubelet synth --ceiling FILE` trains it and writes the figure with its conditions; `CEILING` is the figure that every
 table of results prints beside its own. The network sees neither caption nor truth, and is trained on other clips

@@ -1,4 +1,4 @@
-"""What a view is told apart from. The list below is the registry."""
+"""What a view is contrasted with. The list below is the registry."""
 
 from tubelet.objectives.negatives.base import Candidates, Negatives, NegativesModule
 from tubelet.objectives.negatives.in_batch import InBatch
