@@ -1,4 +1,4 @@
-"""`synth-1` as a corpus folder: real H.264 files, the two tables, and the truth of every clip.
+"""A synthetic dataset as a corpus folder: real H.264 files, the two tables, and the truth of every clip.
 
 `videos/ID.mp4` and `truth/ID.npz` are written clip by clip, so an interrupted call resumes where it stopped;
 `truth/clips.parquet` says in words what each clip shows; the tables come last. `synth.json` marks the folder as ours.
@@ -18,8 +18,9 @@ from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError
 from tubelet.files import remove_leftovers, within
 from tubelet.progress import Progress, silent
-from tubelet.synthetic.render import Rendered, Truth, render
-from tubelet.synthetic.scene import draw_captions, draw_scene
+from tubelet.synthetic import context
+from tubelet.synthetic.render import Rendered, Truth, render_scene
+from tubelet.synthetic.scene import Scene, draw_captions, draw_scene
 
 VERSION = "synth-1"
 MARK = "synth.json"
@@ -27,7 +28,9 @@ MARK = "synth.json"
 
 @dataclass(frozen=True)
 class Size:
-    """What is rendered. A clip is a function of (seed, split, index, pixels, frames): more clips change none."""
+    """What is rendered. A clip is a function of (seed, split, index, pixels, frames): more clips change none.
+
+    With `context` it is `synth-context-1`, whose surroundings speak for the subject with this strength, 0 to 1."""
 
     train: int = 1200
     test: int = 400
@@ -35,8 +38,11 @@ class Size:
     pixels: int = 96
     frames: int = 32
     fps: int = 15
+    context: float | None = None
 
     def __post_init__(self) -> None:
+        if self.context is not None and not 0 <= self.context <= 1:
+            raise CorpusError(f"context={self.context:g} must be from 0 to 1")
         if self.train < 1 or self.test < 0 or self.frames < 2 or self.fps < 1:
             raise CorpusError("a synthetic dataset needs at least 1 training clip, 2 frames and 1 frame a second")
         if self.pixels < 32 or self.pixels % 2:
@@ -46,11 +52,31 @@ class Size:
     def clips(self) -> list[tuple[str, int]]:
         return [("train", index) for index in range(self.train)] + [("test", index) for index in range(self.test)]
 
+    @property
+    def version(self) -> str:
+        return VERSION if self.context is None else context.VERSION
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """What a corpus says of itself; `context` where there is one."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def scene(self, split: str, index: int) -> Scene:
+        if self.context is None:
+            return draw_scene(index, self.seed, split, self.frames)
+        return context.draw_scene(index, self.context, self.seed, split, self.frames)
+
+    def captions(self, split: str, index: int, scene: Scene) -> list[tuple[str, str]]:
+        """(source, text), in order."""
+        if self.context is None:
+            return list(draw_captions(index, scene, self.seed, split).items())
+        return context.draw_captions(index, scene, self.seed, split)
+
 
 def write_synth(folder: Path, size: Size, workers: int = 1, progress: Progress = silent) -> int:
     """Renders what is missing of the corpus and writes its tables; returns how many clips were rendered now.
 
-    A folder that holds anything else, or a `synth-1` drawn otherwise or larger, is left alone: `CorpusError`.
+    A folder that holds anything else, or a dataset drawn otherwise or larger, is left alone: `CorpusError`.
     """
     folder = Path(folder)
     claim(folder, size)
@@ -77,14 +103,16 @@ def synth(
     seed: int = 0,
     size: int = 96,
     frames: int = 32,
+    context: float | None = None,
     workers: int = 1,
     progress: Progress = silent,
 ) -> Corpus:
-    """Renders the synthetic dataset `synth-1` into the corpus folder `out`: so many training and test clips of so many
-    frames of `size` x `size` pixels, with labels, captions, and the truth of each clip. Interrupted, the same call
-    resumes; more clips may be added later. A script that asks for more `workers` (processes) than one needs the usual
+    """Renders the synthetic dataset `synth-1` into the corpus folder `out`: training and test clips of `size` x `size`
+    pixels, with labels, captions, and the truth of each clip. Interrupted, the same call resumes; more clips may be
+    added later. With `context`, 0 to 1, it is `synth-context-1`: surroundings that speak for the subject with this
+    strength, captions as people write them. A script that asks for more `workers` (processes) than one needs the usual
     `if __name__ == "__main__":`, as they are spawned."""
-    write_synth(Path(out).expanduser(), Size(train, test, seed, size, frames), workers, progress)
+    write_synth(Path(out).expanduser(), Size(train, test, seed, size, frames, context=context), workers, progress)
     return Corpus.open(out)
 
 
@@ -109,11 +137,11 @@ def claim(folder: Path, size: Size) -> None:
         there: dict[str, Any] = dict(
             read_json(mark, Mark, CorpusError, "restore it, or name another folder with --out")
         )
-        wanted = {"version": VERSION, **asdict(size)}
-        for name in ("version", "seed", "pixels", "frames", "fps"):
-            if there.get(name) != wanted[name]:
+        wanted: dict[str, Any] = {"version": size.version, **size.mark}
+        for name in ("version", "seed", "pixels", "frames", "fps", "context"):
+            if there.get(name) != wanted.get(name):
                 raise CorpusError(
-                    f"{folder} holds {there['version']} with {name}={there.get(name)}, not {wanted[name]}; "
+                    f"{folder} holds {there['version']} with {name}={there.get(name)}, not {wanted.get(name)}; "
                     "name another folder with --out"
                 )
         for name in ("train", "test"):
@@ -126,8 +154,8 @@ def claim(folder: Path, size: Size) -> None:
             return
         (folder / "corpus.json").unlink(missing_ok=True)  # until the larger tables are there, it is not complete
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CorpusError(f"{folder} exists and is no {VERSION} corpus; name a new or empty folder with --out")
-    write_json(mark, {"version": VERSION, **asdict(size)})
+        raise CorpusError(f"{folder} exists and is no {size.version} corpus; name a new or empty folder with --out")
+    write_json(mark, {"version": size.version, **size.mark})
     for name in ("videos", "truth"):
         (folder / name).mkdir(exist_ok=True)
 
@@ -150,7 +178,7 @@ def write_clip(folder: Path, size: Size, clip: tuple[str, int]) -> None:
     from tubelet.video.writer import write_video
 
     split, index = clip
-    rendered = render(index, size.seed, split, size.pixels, size.frames)
+    rendered = render_scene(size.scene(split, index), size.pixels)
     name = clip_id(split, index)
     fast = {"preset": "superfast"}  # as near to the pixels as the slower presets, at a third of their time
     write_video(folder / "videos" / f"{name}.mp4", rendered.frames, float(size.fps), options=fast)
@@ -205,7 +233,7 @@ def write_tables(folder: Path, size: Size) -> None:
     clips: list[dict[str, Any]] = []
     for split, index in size.clips:
         name = clip_id(split, index)
-        scene = draw_scene(index, size.seed, split, size.frames)
+        scene = size.scene(split, index)
         subject, *others = scene.things
         duration = size.frames / size.fps
         videos.append(
@@ -230,7 +258,7 @@ def write_tables(folder: Path, size: Size) -> None:
         )
         captions += [
             {"video": name, "text": text, "source": source, "time": None}
-            for source, text in draw_captions(index, scene, size.seed, split).items()
+            for source, text in size.captions(split, index, scene)
         ]
         clips.append(
             {
@@ -243,7 +271,8 @@ def write_tables(folder: Path, size: Size) -> None:
                 "camera": scene.camera,
                 "ground": scene.ground.kind,
                 "distractors": [f"{thing.colour} {thing.shape} {thing.motion}" for thing in others],
+                **({} if size.context is None else context.cues_of(scene)),
             }
         )
     write_parquet(folder / "truth" / "clips.parquet", pa.Table.from_pylist(clips))
-    write_corpus(folder, VERSION, videos, captions, {"synth": asdict(size)})
+    write_corpus(folder, size.version, videos, captions, {"synth": size.mark})

@@ -121,8 +121,9 @@ def paint_ground(
         rows.append(ground.contrast * row)
         columns.append(column)
     else:
-        height = ground.contrast / len(ground.waves) ** 0.5
-        for along_x, along_y, phase in ground.waves:
+        heights = [ground.contrast * amplitude for amplitude in ground.amplitudes]
+        heights = heights or [ground.contrast / len(ground.waves) ** 0.5] * len(ground.waves)
+        for height, (along_x, along_y, phase) in zip(heights, ground.waves, strict=True):
             across, along = 2 * np.pi * along_x * x + phase, 2 * np.pi * along_y * y
             rows += [height * np.cos(along), -height * np.sin(along)]
             columns += [np.cos(across), np.sin(across)]

@@ -57,6 +57,7 @@ class Ground:
     rgb: tuple[float, float, float]
     contrast: float
     waves: tuple[tuple[float, float, float], ...]  # cycles per frame height along x and y, phase
+    amplitudes: tuple[float, ...] = ()  # of the waves, whose squares sum to 1; none: all alike
 
 
 @dataclass(frozen=True)
@@ -119,16 +120,7 @@ def draw_scene(index: int, seed: int = 0, split: str = "train", frames: int = 32
     shape, colour = pairs[rng.integers(len(pairs))]
 
     now = np.arange(frames + 1) / frames  # 0 at the first frame, 1 just after the last
-    camera = CAMERAS[rng.integers(len(CAMERAS))]
-    zoom = np.ones(frames + 1)
-    if camera == "zoom":
-        ratio = rng.uniform(1.08, 1.18)
-        zoom = np.sqrt(ratio) ** (rng.choice([-1.0, 1.0]) * (2 * now - 1))
-    look = np.zeros((frames + 1, 2))
-    if camera == "pan":
-        bearing, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.14, 0.28)
-        look = np.outer(now - 0.5, [reach * np.cos(bearing), reach * np.sin(bearing)])
-
+    camera, look, zoom = draw_camera(rng, now)
     subject, look = draw_subject(rng, shape, colour, verb, now, look, zoom)
     things = [subject]
     moving = 0
@@ -154,8 +146,34 @@ def draw_scene(index: int, seed: int = 0, split: str = "train", frames: int = 32
     )
 
 
+def draw_camera(rng: np.random.Generator, now: Track) -> tuple[str, Path, Track]:
+    """Its kind, and where it looks and how large it shows things at each time."""
+    camera = CAMERAS[rng.integers(len(CAMERAS))]
+    zoom = np.ones(len(now))
+    if camera == "zoom":
+        ratio = rng.uniform(1.08, 1.18)
+        zoom = np.sqrt(ratio) ** (rng.choice([-1.0, 1.0]) * (2 * now - 1))
+    look = np.zeros((len(now), 2))
+    if camera == "pan":
+        bearing, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.14, 0.28)
+        look = np.outer(now - 0.5, [reach * np.cos(bearing), reach * np.sin(bearing)])
+    return camera, look, zoom
+
+
+Region = tuple[tuple[float, float], tuple[float, float]]
+"""Lowest and highest share of the width and of the height that are free for a thing."""
+EVERYWHERE: Region = ((0.0, 1.0), (0.0, 1.0))
+
+
 def draw_subject(
-    rng: np.random.Generator, shape: str, colour: str, verb: str, now: Track, look: Path, zoom: Track
+    rng: np.random.Generator,
+    shape: str,
+    colour: str,
+    verb: str,
+    now: Track,
+    look: Path,
+    zoom: Track,
+    region: Region = EVERYWHERE,
 ) -> tuple[Thing, Path]:
     """The subject, wholly inside every frame and 3 to 12 % of it; a pan too long for that is shortened."""
     area = rng.uniform(0.06, 0.1)
@@ -191,7 +209,8 @@ def draw_subject(
         least, most = low.max(0), high.min(0)
         if (least <= most).all():
             break
-    base = least + rng.random(2) * np.maximum(most - least, 0)
+    lowest, highest = np.transpose(region)
+    base = least + (lowest + (highest - lowest) * rng.random(2)) * np.maximum(most - least, 0)
     return Thing(shape, colour, verb, tint(rng, colour), base + path, radius, angle, white), share * look
 
 
