@@ -114,10 +114,11 @@ class Pretraining(Trainable):
         ]
         return torch.stack(parts).sum(0).detach() if parts else None
 
-    def look(self, batch: Batch) -> Encoded:
-        """Draws the mask of every stream, encodes what it leaves visible, and asks the teacher."""
+    def look(self, batch: Batch, mask: Mask | None = None) -> Encoded:
+        """Draws the mask of every stream (the clip's own may be given), encodes what it leaves visible, and asks the
+        teacher."""
         tubelets = cut(batch.video, self.clip)
-        mask = self.draw(batch, tubelets)
+        mask = self.draw(batch, tubelets) if mask is None else mask
         tokens = self.encoder(gather(tubelets, mask.visible), mask.visible)
         streams = {name: self.look_beside(batch.of(name), name, batch.key) for name in self.streams}
         return Encoded(self.clip, batch, mask, tubelets, tokens, streams, self.ask_teacher(batch, self.clip, CLIP))
@@ -185,14 +186,15 @@ class Pretraining(Trainable):
     def clip_of(self, stream: str) -> Clip:
         return self.clip if stream == CLIP else self.reads[stream].clip
 
-    def reconstruct(self, batch: Batch) -> "Reconstruction":
-        """What the pixel objective sees and predicts of its first stream, for pictures."""
+    def reconstruct(self, batch: Batch, mask: Mask | None = None) -> "Reconstruction":
+        """What the pixel objective sees and predicts of its first stream, for pictures; under this mask of the clip, or
+        one that is drawn."""
         head = self.pixel_head
         if head is None:
             raise RecipeError("there is no reconstruction to show: the run has no objective `pixels`")
         stream, kind = head.config.on[0], head.config.target
         assert isinstance(kind, PixelTarget)
-        whole = head.asks(self.look(batch))
+        whole = head.asks(self.look(batch, mask))
         seen = whole.of(stream)
         hidden = gather(seen.tubelets, seen.mask.decode)
         target = kind.standardise(hidden, seen.mask.decode, seen.clip)

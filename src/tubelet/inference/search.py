@@ -1,7 +1,7 @@
 """Search: the clips that lie nearest to a sentence in the joint space of a run's contrast head, or to another clip by
 the encoder's own features."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.features import Features
 from tubelet.evaluations.knn import neighbours
 from tubelet.evaluations.pictures import keep_thumbnails
-from tubelet.evaluations.trained_on import roles
+from tubelet.evaluations.trained_on import TrainedOn, roles
 from tubelet.inference.embed import embed_at
 from tubelet.inference.hits import Hit, draw_hits
 from tubelet.objectives.base import TextHead
@@ -108,38 +108,77 @@ def search(
         raise RecipeError(f"--top must be at least 1, not {top}")
     if (text is None) == (like is None):
         raise RecipeError('a search is for a text or for a clip: `tubelet search RUN "a red star"`, or --like CLIP')
-    folder = Path(run)
-    plan = read_run_config(folder)
-    config, task = load_task(folder)
-    home = plan.corpus["path"]
-    corpus = corpus_of(folder, plan, on)
-    task.to("cuda" if torch.cuda.is_available() else "cpu")
-    context = Context(
-        encoder=task.encoder, corpus=corpus, clip=config.clip, data=config.data, task=task, texts=plan.texts,
-        keep=folder / FOLDER, seed=config.seed, batch=batch, progress=progress,
-    )  # fmt: skip
-    warnings: list[str] = []
-    if text is not None:
-        corpora = [corpus, *([Corpus.open(home)] if home else [])]
-        head = head_of(task, folder)
-        trained_with = context.texts.identity(corpora[-1])
-        embedder = open_aligner(aligner) if aligner else next(filter(None, map(corpus_aligner, corpora)), None)
-        warnings += words_unlearned(text, embedder, trained_with)
-        vector = text_vector(text, embedder, trained_with, *corpora, series=context.texts.series)
-        features = context.features(split)
-        hits = nearest_to_text(head, features, vector, corpus.by_id, top)
-    else:
-        clip = clip_named(str(like), corpus)
+    searcher = Searcher.open(run, on=on, aligner=aligner, batch=batch, progress=progress)
+    return searcher.by_text(text, split, top) if text is not None else searcher.like(str(like), split, top)
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """A run that is opened once, for any number of searches in one corpus."""
+
+    folder: Path
+    context: Context
+    home: str  # the corpus that it was trained on; "": none here
+    aligner: str | Path | None  # what embeds a text, where one is named
+    record: TrainedOn
+
+    @classmethod
+    def open(
+        cls,
+        run: str | Path | Run,
+        *,
+        on: str | Path | Corpus | None = None,
+        aligner: str | Path | None = None,
+        batch: int = 16,
+        progress: Progress = silent,
+    ) -> "Searcher":
+        folder = Path(run)
+        plan = read_run_config(folder)
+        config, task = load_task(folder)
+        task.to("cuda" if torch.cuda.is_available() else "cpu")
+        context = Context(
+            encoder=task.encoder, corpus=corpus_of(folder, plan, on), clip=config.clip, data=config.data, task=task,
+            texts=plan.texts, keep=folder / FOLDER, seed=config.seed, batch=batch, progress=progress,
+        )  # fmt: skip
+        return cls(folder, context, plan.corpus["path"], aligner, of_run(folder))
+
+    @property
+    def task(self) -> Pretraining:
+        assert self.context.task is not None
+        return self.context.task
+
+    def by_text(self, text: str, split: str = "all", top: int = 12) -> SearchResult:
+        corpus, texts = self.context.corpus, self.context.texts
+        corpora = [corpus, *([Corpus.open(self.home)] if self.home else [])]
+        head = head_of(self.task, self.folder)
+        trained_with = texts.identity(corpora[-1])
+        named = open_aligner(self.aligner) if self.aligner else None
+        embedder = named or next(filter(None, map(corpus_aligner, corpora)), None)
+        warnings = words_unlearned(text, embedder, trained_with)
+        vector = text_vector(text, embedder, trained_with, *corpora, series=texts.series)
+        hits = nearest_to_text(head, self.context.features(split), vector, corpus.by_id, top)
+        return self.found(text, hits, split, warnings)
+
+    def like(self, name: str, split: str = "all", top: int = 12) -> SearchResult:
+        context = self.context
+        clip = clip_named(name, context.corpus)
         if clip.video is not None and clip.start is None:
             vector = context.features("all").mean_of(clip.video)
         else:
-            vector = embed_at(task.encoder, clip.path, clip.start, config.data.sampling)
-        features = context.features(split)
-        hits = nearest_to_clip(features, vector, corpus, top, clip.video)
-    record = of_run(folder)
-    trained_on = {name: roles(clips) for name, clips in record.find(hit.video for hit in hits).items()}
-    asked = text if text is not None else f"like {like}"
-    return SearchResult(asked, hits, corpus, features, trained_on, warnings, tuple(record.unknown), context)
+            vector = embed_at(self.task.encoder, clip.path, clip.start, context.data.sampling)
+        hits = nearest_to_clip(context.features(split), vector, context.corpus, top, clip.video)
+        return self.found(f"like {name}", hits, split, [])
+
+    def found(self, asked: str, hits: list[Hit], split: str, warnings: list[str]) -> SearchResult:
+        context, trained_on = self.context, self.trained_on(hit.video for hit in hits)
+        searched = context.features(split)
+        return SearchResult(
+            asked, hits, context.corpus, searched, trained_on, warnings, tuple(self.record.unknown), context
+        )
+
+    def trained_on(self, videos: Iterable[Video]) -> dict[str, str]:
+        """By id, in which roles a video was trained on; of the others nothing."""
+        return {name: roles(clips) for name, clips in self.record.find(videos).items()}
 
 
 def corpus_aligner(corpus: Corpus) -> Any | None:
