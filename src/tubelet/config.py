@@ -6,6 +6,7 @@ evaluated to find it. Naming a part replaces it whole: no field of the old part 
 
 import contextlib
 import difflib
+import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
@@ -26,6 +27,10 @@ from tubelet.errors import RecipeError
 
 class UnknownPartError(RecipeError):
     """A part is named by a class that is not there."""
+
+
+class OtherVersionError(RecipeError):
+    """What was written has fields or values that this version does not know."""
 
 
 C = TypeVar("C")
@@ -96,7 +101,9 @@ def from_plain(cls: type[C], values: Mapping[str, Any], origin: str) -> C:
     try:
         return make(cls, resolved, {})
     except REFUSALS as error:
-        raise RecipeError(f"{origin} does not fit this version of tubelet: {' '.join(str(error).split())}") from error
+        unknown = re.match(r"Extraneous argument '([^']+)'", str(error))
+        fault = f"it has no field {unknown[1]}" if unknown else " ".join(str(error).split())
+        raise OtherVersionError(f"{origin} does not fit this version of tubelet: {fault}") from error
 
 
 def describe(config: object) -> str:

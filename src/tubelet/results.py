@@ -274,7 +274,9 @@ def read_log_records(path: Path) -> list[tuple[Record, int]]:
     found = read_json_lines(path, RunError, remedy)
     for number, (record, _) in enumerate(found, 1):
         if fault := misfit(record, LogRecord):
-            raise RunError(f"{path} is damaged in line {number} ({fault}); {remedy}")
+            raise RunError(
+                f"{path} is damaged in line {number}, or of an earlier version of tubelet ({fault}); {remedy}"
+            )
     return found
 
 

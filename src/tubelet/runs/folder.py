@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part, read_checkpoint
 from tubelet.checksums import read_json, write_json
-from tubelet.config import UnknownPartError, changed, dotted, from_plain, to_plain
+from tubelet.config import OtherVersionError, UnknownPartError, changed, dotted, from_plain, to_plain
 from tubelet.corpus.table import Corpus
 from tubelet.distributed import DistributedContext
 from tubelet.errors import RunError
@@ -38,6 +38,10 @@ IMPORTED = "imported"  # in place of a recipe's name: weights from elsewhere
 FREE = ("data.workers", "log_every", "save_every", "tensorboard")
 MADE_BY = {"pretrain": "tubelet pretrain", "finetune": "tubelet finetune"}  # kind of run -> the command that makes it
 
+OLDER = (
+    "train anew, or take its weights along: `tubelet export RUN --to transformers --out FOLDER` with the version that "
+    "wrote it, and `tubelet import FOLDER --out RUN` with this one"
+)
 EMBEDDINGS = "caption embeddings"  # what a plan calls their series
 
 C = TypeVar("C", bound=Training)
@@ -251,8 +255,12 @@ def rebuilt(config: type[C], content: Mapping[str, Any], path: Path) -> C:
         raise needs_code
     try:
         made = from_plain(config, content["values"], str(path))
+    except OtherVersionError as error:
+        raise RunError(f"{error}; {OLDER}") from None
     except UnknownPartError as error:
-        raise error if trusts_code() or not is_file(recipe) else needs_code from None
+        if is_file(recipe):
+            raise error if trusts_code() else needs_code from None
+        raise RunError(f"{path} does not fit this version of tubelet: {error}; {OLDER}") from None
     if not {*content.get("own", ())} <= {*own_parts(made)}:  # a class of ours has the name of one of the file's
         raise needs_code
     return made
