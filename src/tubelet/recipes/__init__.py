@@ -12,12 +12,12 @@ from tubelet.recipes.siamese import crop_mae, siam_mae
 from tubelet.recipes.spatiotemporal import hvm, motion_mae, st_mae
 from tubelet.recipes.taught import umt, videoprism_2, vjepa
 from tubelet.recipes.text_guided import text_guided
-from tubelet.recipes.tiny import miniature, miniature_whole, tiny, tiny_text_guided
+from tubelet.recipes.tiny import miniature, miniature_fine, miniature_whole, tiny, tiny_text_guided
 from tubelet.recipes.videomae import videomae
 from tubelet.recipes.views import brave, byol, cross_video_mae, cvrl, iic, lstcl, moco, nnclr, simclr, vic_mae
 
 RECIPES: tuple[Recipe, ...] = (
-    tiny, tiny_text_guided, miniature, miniature_whole, videomae, text_guided, st_mae, hvm, motion_mae,
+    tiny, tiny_text_guided, miniature, miniature_whole, miniature_fine, videomae, text_guided, st_mae, hvm, motion_mae,
     siam_mae, crop_mae, vjepa, umt, videoprism_2,
     simclr, moco, nnclr, cvrl, iic, lstcl, byol, brave, vic_mae, cross_video_mae,
     semmae, automae, marlin, videomae_v2, internvideo, diffmae, siam_mcvae, cpc,
@@ -53,6 +53,7 @@ __all__ = [
     "lstcl",
     "marlin",
     "miniature",
+    "miniature_fine",
     "miniature_whole",
     "moco",
     "motion_aura",

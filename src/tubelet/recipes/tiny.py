@@ -108,5 +108,17 @@ def miniature_whole() -> Pretrain:
     )
 
 
+def miniature_fine() -> Pretrain:
+    """As `miniature`, on a finer grid: 4 time steps of 8x8 positions, of which a mask can leave the edge of a thing.
+
+    At 4x4 positions the top of the similarity at .6 hides .97 of the subject; what is true there need not be true here.
+
+    tubelet pretrain miniature_fine --on corpora/synth --out runs/miniature_fine
+    tubelet study grain --on corpora/synth --out studies
+    """
+    base = miniature()
+    return chz.replace(base, clip=chz.replace(base.clip, tubelet_size=8))
+
+
 def small_decoder() -> Decoder:
     return Decoder(width=96, depth=1, heads=3, positions="grid")

@@ -2,6 +2,7 @@
 
 from tubelet.studies.base import MEASURES, Declares, Measure, Study, Variant
 from tubelet.studies.questions.cost import budget, data, labels, phases
+from tubelet.studies.questions.grain import context, dose, grain
 from tubelet.studies.questions.guidance import captions, robustness, scorer, start
 from tubelet.studies.questions.hiding import contrast, direction, masks, ratio
 from tubelet.studies.questions.methods import methods
@@ -20,6 +21,9 @@ STUDIES: tuple[Declares, ...] = (
     start,
     methods,
     phases,
+    grain,
+    context,
+    dose,
 )
 
 __all__ = ["MEASURES", "STUDIES", "Declares", "Measure", "Study", "Variant"]
