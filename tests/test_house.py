@@ -31,7 +31,7 @@ FLOORS = (
     ("runs",),
     ("inference", "diagnostics"),
     ("prepare",),
-    ("studies", "formats"),
+    ("studies", "formats", "inspector"),
     ("cli",),
     ("__main__",),
 )

@@ -18,7 +18,7 @@
 Of the data: `captions`, `caption`, `maps` (how well saliency maps find what captions name) and `masks` (what maskers
 hide). Of many runs: `phases` (one training after another), `compare` and `study` (a declared grid of trainings, and
 what is significant). Weights in and out: `import_weights` and `export`. `search` finds clips; `synth` renders the
-dataset whose truth is known.
+dataset whose truth is known. `inspect` shows a corpus or runs in the browser.
 
 Functions return values and print nothing; long ones take `progress=`, for which `tubelet.Bar()` draws a bar. The
 command line (`tubelet --help`) has the same words. Names are imported when they are first used (PEP 562), so that
@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the table below
     from tubelet.inference.embed import load_encoder as load_encoder
     from tubelet.inference.predict import predict as predict
     from tubelet.inference.search import search as search
+    from tubelet.inspector.inspect import inspect as inspect
     from tubelet.prepare import align as align
     from tubelet.prepare import saliency as saliency
     from tubelet.progress import Bar as Bar
@@ -84,6 +85,7 @@ WHERE = {
     "finetune": "tubelet.runs.finetune",
     "import_weights": "tubelet.runs.imported",
     "index": "tubelet.corpus.index",
+    "inspect": "tubelet.inspector.inspect",
     "load_encoder": "tubelet.inference.embed",
     "maps": "tubelet.diagnostics.maps",
     "masks": "tubelet.diagnostics.masks",

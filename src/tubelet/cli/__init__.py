@@ -43,6 +43,7 @@ VERBS = {
     "export": "write a run for other software: transformers, ONNX, torch.export, safetensors",
     "compare": "runs beside each other: means, spread over seeds, paired differences",
     "report": "one self-contained page from run folders",
+    "inspect": "look at a corpus or at runs in the browser: videos, maps, masks, neighbours",
 }
 
 
@@ -54,7 +55,19 @@ READ_ONLY = ("captions", "compare", "report")  # commands that compute with no t
 
 
 # Commands that rebuild the model of a run folder, which may name code.
-OPEN_RUNS = ("pretrain", "finetune", "phases", "evaluate", "predict", "search", "study", "embed", "export", "masks")
+OPEN_RUNS = (
+    "pretrain",
+    "finetune",
+    "phases",
+    "evaluate",
+    "predict",
+    "search",
+    "study",
+    "embed",
+    "export",
+    "masks",
+    "inspect",
+)
 
 
 class Parser(argparse.ArgumentParser):
