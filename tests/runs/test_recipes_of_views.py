@@ -22,7 +22,7 @@ from support.small_runs import (
 )
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step
 from tubelet.corpus.table import Corpus, write_corpus
-from tubelet.recipes import brave, byol, cross_video_mae, cvrl, iic, lstcl, moco, nnclr, simclr, vic_mae
+from tubelet.recipes import brave, byol, cross_video_mae, cvrl, iic, lstcl, moco, nnclr, rho_moco, simclr, vic_mae
 from tubelet.reports.pictures import load_looks
 from tubelet.runs.pretrain import fresh_task
 
@@ -41,6 +41,12 @@ FURTHER = {
     brave: TOWER,
     vic_mae: DECODER,
     moco: ("objectives.views.negatives.size=16",),
+    rho_moco: (
+        "objectives.views.negatives.size=16",
+        "objectives.others.negatives.size=16",
+        "objectives.others.hidden=16",
+        "objectives.others.width=8",
+    ),
 }
 
 EVERYTHING = '''
@@ -100,7 +106,9 @@ def everything(tmp_path_factory) -> str:
     return f"{path}:everything"
 
 
-@pytest.mark.parametrize("recipe", [simclr, moco, nnclr, cvrl, iic, lstcl, byol, brave, vic_mae, cross_video_mae])
+@pytest.mark.parametrize(
+    "recipe", [simclr, moco, nnclr, cvrl, rho_moco, iic, lstcl, byol, brave, vic_mae, cross_video_mae]
+)
 def test_each_recipe_trains_its_encoder_and_its_head(tmp_path, corpus, recipe):
     words = (*SMALL, *FURTHER.get(recipe, ()), "steps=20", "optim.base_lr=0.1")
     run = tubelet.pretrain(recipe.__name__, *words, on=corpus, out=tmp_path / "run")
@@ -197,6 +205,12 @@ def test_with_everything_at_once_two_ranks_train_what_one_trains(tmp_path, corpu
     name = "task.objectives.codes.codebook."
     assert torch.equal(ours[f"{name}idle"], theirs[f"{name}idle"])
     torch.testing.assert_close(ours[f"{name}codes"], theirs[f"{name}codes"], atol=2e-5, rtol=0)
+
+
+def test_turns_are_of_steps_of_the_optimizer_whatever_is_accumulated(tmp_path, corpus, everything):
+    words = (everything, "steps=4", "batch=2", "accumulate=2", "--on", corpus)
+    assert pretrain(*words, "--out", tmp_path / "run") == 0
+    assert ["views" in record for record in steps(tmp_path / "run")] == [True, False, True, False]
 
 
 def test_with_objectives_that_take_turns_two_ranks_find_a_gradient_of_every_weight(tmp_path, corpus, everything):

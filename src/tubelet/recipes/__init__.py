@@ -14,12 +14,12 @@ from tubelet.recipes.taught import umt, videoprism_2, vjepa
 from tubelet.recipes.text_guided import text_guided
 from tubelet.recipes.tiny import miniature, miniature_fine, miniature_whole, tiny, tiny_text_guided
 from tubelet.recipes.videomae import videomae
-from tubelet.recipes.views import brave, byol, cross_video_mae, cvrl, iic, lstcl, moco, nnclr, simclr, vic_mae
+from tubelet.recipes.views import brave, byol, cross_video_mae, cvrl, iic, lstcl, moco, nnclr, rho_moco, simclr, vic_mae
 
 RECIPES: tuple[Recipe, ...] = (
     tiny, tiny_text_guided, miniature, miniature_whole, miniature_fine, videomae, text_guided, st_mae, hvm, motion_mae,
     siam_mae, crop_mae, vjepa, umt, videoprism_2,
-    simclr, moco, nnclr, cvrl, iic, lstcl, byol, brave, vic_mae, cross_video_mae,
+    simclr, moco, nnclr, cvrl, rho_moco, iic, lstcl, byol, brave, vic_mae, cross_video_mae,
     semmae, automae, marlin, videomae_v2, internvideo, diffmae, siam_mcvae, cpc,
     vq, beit, motion_aura,
 )  # fmt: skip
@@ -60,6 +60,7 @@ __all__ = [
     "motion_mae",
     "nnclr",
     "resolve_recipe",
+    "rho_moco",
     "semmae",
     "siam_mcvae",
     "simclr",

@@ -1,5 +1,5 @@
-"""Two views of one clip: contrasted (SimCLR, MoCo, NNCLR, CVRL, IIC, LSTCL, ViC-MAE,
-CrossVideoMAE) or regressed (BYOL, BraVe).
+"""Two views of one clip: contrasted (SimCLR, MoCo, NNCLR, CVRL, rho clips, IIC, LSTCL,
+ViC-MAE, CrossVideoMAE) or regressed (BYOL, BraVe).
 
 All in miniature, on `miniature`'s clips and encoder. No recipe flips clips, which the papers do: captions and classes
 may name a side. Projectors have LayerNorm where the papers have batch norm.
@@ -73,6 +73,24 @@ def cvrl() -> Pretrain:
     """
     apart = Apart(least=0.0, most=1.0, own_crop=True, augment=ColourAugment())
     return chz.replace(simclr(), streams={"second": Stream(pairing=apart)})
+
+
+def rho_moco() -> Pretrain:
+    """Several moments of one video, each a key that the clip finds (the study of rho clips, arXiv 2104.14558).
+
+    tubelet pretrain rho_moco --on corpora/synth --out runs/rho_moco
+
+    From general knowledge of the paper, not read: rho clips of a video, MoCo's loss averaged over them. Ours: three
+    moments in all up to a second apart (`streams.fourth=Stream ...` adds one), each with a head and a queue of its own.
+    Expected: docs/methods.md.
+    """
+    base, apart = moco(), Apart(least=0.0, most=1.0, own_crop=True, augment=ColourAugment())
+    views = {name: chz.replace(base.objectives["views"], of=("clip", name), weight=0.5) for name in ("second", "third")}
+    return chz.replace(
+        base,
+        streams={name: Stream(pairing=apart) for name in views},
+        objectives={"views": views["second"], "others": views["third"]},
+    )
 
 
 def iic() -> Pretrain:

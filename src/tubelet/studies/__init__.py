@@ -5,7 +5,7 @@ from tubelet.studies.questions.cost import budget, data, labels, phases
 from tubelet.studies.questions.grain import context, dose, grain
 from tubelet.studies.questions.guidance import captions, robustness, scorer, start
 from tubelet.studies.questions.hiding import contrast, direction, masks, ratio
-from tubelet.studies.questions.methods import methods
+from tubelet.studies.questions.methods import methods, moments
 
 STUDIES: tuple[Declares, ...] = (
     masks,
@@ -20,6 +20,7 @@ STUDIES: tuple[Declares, ...] = (
     labels,
     start,
     methods,
+    moments,
     phases,
     grain,
     context,

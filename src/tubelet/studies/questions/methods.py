@@ -6,7 +6,7 @@ PREDICTED = ("reconstruction", "retrieval")  # which not every method can be mea
 RECIPES = (
     "st_mae", "hvm", "siam_mae", "crop_mae", "vjepa", "vic_mae", "simclr", "moco", "nnclr", "cvrl", "iic", "lstcl",
     "byol", "brave", "motion_mae", "cross_video_mae", "videomae_v2", "diffmae", "siam_mcvae", "cpc", "vq",
-    "semmae", "automae", "marlin",
+    "semmae", "automae", "marlin", "rho_moco",
 )  # fmt: skip
 SUBJECT = "data.captions.source=subject"
 SIZES = (
@@ -37,5 +37,30 @@ def methods() -> Study:
         variants=variants,
         differences=tuple((name, "VideoMAE") for name in variants if name != "VideoMAE"),
         reference="VideoMAE",
+        measures=tuple(measure for measure in MEASURES if measure.evaluation not in PREDICTED),
+    )
+
+
+def moments() -> Study:
+    """Which moments of a video are alike: the same, or so many seconds apart; two of them or three."""
+    gaps = {"0 s": 0.0, "0.5 s": 0.5, "1 s": 1.0}
+    apart = "streams.second.pairing.least={0} streams.second.pairing.most={0}"
+    variants = {
+        f"{recipe}, {name}": Variant(apart.format(gap), recipe=recipe)
+        for recipe in ("cvrl", "vic_mae")
+        for name, gap in gaps.items()
+    }
+    clips = {
+        "two clips": Variant("objectives.others.weight=0", "flops", "rho_moco"),
+        "three clips": Variant("", "flops", "rho_moco"),
+    }
+    return Study(
+        question="How far apart, and how many, shall the moments of a video be that learn to be alike?",
+        variants=variants | clips,
+        differences=(
+            *((f"{recipe}, {name}", f"{recipe}, 0 s") for recipe in ("cvrl", "vic_mae") for name in ("0.5 s", "1 s")),
+            ("three clips", "two clips"),
+        ),
+        reference="cvrl, 0 s",
         measures=tuple(measure for measure in MEASURES if measure.evaluation not in PREDICTED),
     )
