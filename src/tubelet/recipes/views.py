@@ -168,7 +168,7 @@ def vic_mae() -> Pretrain:
 
     From code (jeffhernandez1995/ViC-MAE): the mean of the tokens, an MLP of three layers, temperature 0.1, 0.97 of
     reconstruction to 0.03 of contrast, half hidden of each view. Ours: clips where theirs are frames, up to a second
-    apart, widths. Expected: docs/methods.md.
+    apart, each colour of a tubelet normalised on its own, widths. Expected: docs/methods.md.
     """
     base = miniature()
     masker = Random(ratio=0.5)
