@@ -8,7 +8,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-VERBS = ("step", "text_guided", "methods")
+VERBS = ("step", "text_guided", "parts", "memory", "pipeline", "features", "scaling", "methods", "gpu")
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from benchmarks.cases import Case, Dtype
+from benchmarks.cases import Case, Dtype, Size
 from tubelet.distributed import DistributedContext
 from tubelet.maskers import Masker, Tube
 from tubelet.models.patches import MEAN, STD
@@ -157,14 +157,16 @@ class Named(Implementation):
 
 def recipe_of(case: Case, masker: Masker | None = None) -> Pretrain:
     """`videomae` at the size of the case."""
-    size = case.of
+    return recipe_at(case.of, masker or Tube(ratio=case.ratio))
+
+
+def recipe_at(size: Size, masker: Masker) -> Pretrain:
     return chz.replace(
         videomae(),
         clip=size.clip,
         encoder=size.encoder,
-        masker=masker or Tube(ratio=case.ratio),
+        masker=masker,
         objectives={"pixels": Pixels(decoder=size.decoder)},
-        batch=case.batch,
     )
 
 

@@ -17,8 +17,8 @@ from benchmarks.cases import Case
 from benchmarks.checkouts import CHECKOUTS
 from benchmarks.equality import Equality, compare, voided
 from benchmarks.implementations import Clips, Implementation, Tubelet, batch_of, clips_for, recipe_of
-from benchmarks.memory import saved_per_clip
 from benchmarks.peers import Compiled, Transformers
+from benchmarks.saved import saved_per_clip
 from benchmarks.timing import Taken
 
 MODES = ("step", "forward", "features")

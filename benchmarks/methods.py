@@ -19,8 +19,8 @@ import torch
 from benchmarks import plots, tables, timing
 from benchmarks.cases import DTYPES, Dtype
 from benchmarks.implementations import Clips, Tubelet
-from benchmarks.memory import saved_bytes
 from benchmarks.options import common, words_of
+from benchmarks.saved import saved_bytes
 from benchmarks.synthetic_batches import TEXT_WIDTH, batch_for
 from tubelet.config import override
 from tubelet.recipes import RECIPES

@@ -48,3 +48,31 @@ def bars(ratios: Mapping[str, timing.Ratio], label: str, path: Path) -> None:
     axes.set_xlabel(label)
     figure.tight_layout()
     figure.savefig(path)
+
+
+def lines(points: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, path: Path) -> None:
+    """Logarithmic axes: a power is a straight line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4.5))
+    axes = figure.add_subplot()
+    for name, some in points.items():
+        axes.loglog(*zip(*some, strict=True), marker="o", label=name)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def values(found: Mapping[str, float], label: str, path: Path) -> None:
+    """A bar a name."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.24 * len(found) + 1))
+    axes = figure.add_subplot()
+    axes.barh(list(found)[::-1], list(found.values())[::-1], color="tab:blue", alpha=0.75)
+    axes.set_xlabel(label)
+    figure.tight_layout()
+    figure.savefig(path)

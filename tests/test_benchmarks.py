@@ -2,17 +2,19 @@
 
 import dataclasses
 import os
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
 import torch
-from benchmarks import assembled, measure, methods, step, timing
+from benchmarks import assembled, features, measure, memory, methods, parts, pipeline, scaling, step, timing
 from benchmarks.__main__ import main
 from benchmarks.cases import SIZES, Case, step_flops
 from benchmarks.equality import ERROR, Equality, compare, voided
 from benchmarks.implementations import Tubelet, batch_of, clips_for, recipe_of
-from benchmarks.memory import saved_bytes
 from benchmarks.peers import Transformers
+from benchmarks.saved import saved_bytes
 
 from tubelet.flops import decoder_flops, encoder_flops
 from tubelet.recipes import RECIPES
@@ -141,4 +143,49 @@ def test_masks_by_text_of_tubelet_and_out_of_parts_leave_equally_many_visible():
     works = assembled.works(Case("tiny", 0.6, "fp32", 2), CPU, tower_depth=1)
     assert assembled.visible_counts(works) == {SIZES["tiny"].visible(0.6)}
     for work in works.values():
+        work()
+
+
+def test_without_a_gpu_the_gpu_command_says_that_nothing_was_measured(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    with pytest.raises(SystemExit, match="no CUDA device is here: nothing was measured"):
+        main(["gpu"])
+
+
+def test_a_straight_line_through_logarithms_has_the_exponent_as_its_slope():
+    assert scaling.exponent([1, 10, 100], [3, 300, 30000]) == pytest.approx(2)
+    points = scaling.steps(scaling.CLIPS[:2], "fp32", 1, 1, "cpu", SIZES["tiny"].encoder)
+    assert [point.size for point in points] == [64, 128]
+    (row,) = scaling.rows_of(points)
+    assert row["over"] == "64 to 128 tokens"
+
+
+def test_the_time_of_processes_that_were_started_counts():
+    before = scaling.tree_seconds()
+    subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
+    assert scaling.tree_seconds() - before > 0.02
+
+
+def test_memory_of_what_can_be_asked_of_a_recipe_is_less():
+    asked = ("gradient_checkpointing=True", "decode=RunningCell")
+    rows = memory.kept(Case("tiny", 0.6, "fp32"), asked, {"transformers": None}, "cpu")
+    kept = {row["implementation"]: float(row["MiB a clip"]) for row in rows}
+    assert all(kept[f"tubelet, {words}"] < kept["tubelet"] < kept["transformers"] for words in asked)
+
+
+@pytest.mark.parametrize("part", [*parts.PARTS])
+def test_every_part_can_be_taken_in_every_way(part, monkeypatch):
+    monkeypatch.setattr(parts, "LENGTHS", ((16, 32, 2),))
+    monkeypatch.setattr(parts, "OPTIMIZED", "tiny")
+    for ways in parts.PARTS[part]("tiny", "bf16", CPU).values():
+        for way in ways.values():
+            way()
+
+
+def test_the_loader_and_the_probe_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "SECONDS", 3)
+    taken = timing.in_turns(pipeline.works_in(tmp_path, 1, 1), CPU, rounds=1, least=0.0)
+    assert "frame cache" in taken
+    for work in (*features.extraction("tiny", 1).values(), *features.heads(60).values()):
         work()
