@@ -207,6 +207,20 @@ def test_with_everything_at_once_two_ranks_train_what_one_trains(tmp_path, corpu
     torch.testing.assert_close(ours[f"{name}codes"], theirs[f"{name}codes"], atol=2e-5, rtol=0)
 
 
+def test_with_everything_at_once_bf16_begins_with_the_losses_of_fp32(tmp_path, corpus, everything):
+    """Critic, codebook, queue and heads under autocast."""
+    words = ("steps=2", "objectives.views.when=Always", "objectives.other.when=Always", "--on", corpus)
+    for precision in ("fp32", "bf16"):
+        out = tmp_path / precision
+        assert pretrain(everything, *words, f"precision={precision}", "--out", out) == 0
+    exact, rough = (steps(tmp_path / precision)[0] for precision in ("fp32", "bf16"))
+    for name in ("pixels", "pixels.baseline", "codes", "codes.commitment", "views", "views.baseline", "other"):
+        assert rough[name] == pytest.approx(exact[name], rel=0.05), name
+    for name in ("pixels.true", "pixels.predicted"):
+        assert rough[name] == pytest.approx(exact[name], abs=0.02), name
+    assert rough["pixels"] != exact["pixels"]
+
+
 def test_turns_are_of_steps_of_the_optimizer_whatever_is_accumulated(tmp_path, corpus, everything):
     words = (everything, "steps=4", "batch=2", "accumulate=2", "--on", corpus)
     assert pretrain(*words, "--out", tmp_path / "run") == 0
