@@ -8,7 +8,7 @@ import sys
 import pandas as pd
 import pytest
 import torch
-from benchmarks import assembled, features, measure, memory, methods, parts, pipeline, scaling, step, timing
+from benchmarks import against, assembled, features, measure, memory, methods, parts, pipeline, scaling, step, timing
 from benchmarks.__main__ import main
 from benchmarks.cases import SIZES, Case, step_flops
 from benchmarks.equality import ERROR, Equality, compare, voided
@@ -189,3 +189,11 @@ def test_the_loader_and_the_probe_are_measured(tmp_path, monkeypatch):
     assert "frame cache" in taken
     for work in (*features.extraction("tiny", 1).values(), *features.heads(60).values()):
         work()
+
+
+def test_two_checkouts_take_turns_in_processes_of_their_own():
+    wanted = {"dtype": "fp32", "threads": 1, **against.sized("tiny", 0.6, 1)}
+    with pytest.raises(SystemExit, match="no src/tubelet"):
+        against.Worker(against.HERE / "tests", wanted)
+    with against.Worker(against.HERE, wanted) as worker:
+        assert worker.take(2).seconds > 0
