@@ -6,6 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tubelet.models.attention import attend
+
 
 class Block(nn.Module):
     """`x + attention(norm(x))`, then `x + mlp(norm(x))`; while training each sum may be left out (`drop_path`)."""
@@ -49,15 +51,14 @@ class Attention(nn.Module):
         no_key_bias = torch.zeros_like(self.v_bias)
         if last is None:
             qkv = F.linear(x, self.qkv.weight, torch.cat((self.q_bias, no_key_bias, self.v_bias)))
-            q, k, v = rearrange(qkv, "b n (three h c) -> three b h n c", three=3, h=self.heads)
+            q, k, v = rearrange(qkv, "b n (three h c) -> b n three h c", three=3, h=self.heads).unbind(2)
         else:
             width = self.q_bias.numel()
             q_weight, kv_weight = self.qkv.weight.split((width, 2 * width))
-            q = rearrange(F.linear(x[:, -last:], q_weight, self.q_bias), "b o (h c) -> b h o c", h=self.heads)
+            q = rearrange(F.linear(x[:, -last:], q_weight, self.q_bias), "b o (h c) -> b o h c", h=self.heads)
             kv = F.linear(x, kv_weight, torch.cat((no_key_bias, self.v_bias)))
-            k, v = rearrange(kv, "b n (two h c) -> two b h n c", two=2, h=self.heads)
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        return self.out(rearrange(mixed, "b h o c -> b o (h c)"))
+            k, v = rearrange(kv, "b n (two h c) -> b n two h c", two=2, h=self.heads).unbind(2)
+        return self.out(attend(q, k, v).flatten(2))
 
 
 class Mlp(nn.Module):

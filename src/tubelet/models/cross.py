@@ -5,8 +5,8 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from tubelet.models.attention import attend
 from tubelet.models.blocks import Attention, Mlp, initialise
 from tubelet.models.decoder import Decoder, Memory, Reconstructor, positions
 from tubelet.types import Clip
@@ -101,7 +101,6 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Float[Tensor, "b n d"], answers: Float[Tensor, "b j d"]) -> Float[Tensor, "b n d"]:
-        query = rearrange(self.query(x), "b n (h c) -> b h n c", h=self.heads)
-        key, value = rearrange(self.key_value(self.norm(answers)), "b j (two h c) -> two b h j c", two=2, h=self.heads)
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.out(rearrange(mixed, "b h n c -> b n (h c)"))
+        query = rearrange(self.query(x), "b n (h c) -> b n h c", h=self.heads)
+        both = rearrange(self.key_value(self.norm(answers)), "b j (two h c) -> b j two h c", two=2, h=self.heads)
+        return self.out(attend(query, *both.unbind(2)).flatten(2))
