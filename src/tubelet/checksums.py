@@ -241,6 +241,8 @@ def crc32_without(content: mmap.mmap, index: int) -> bytes:
             for at in range(first, last, PIECE):
                 with view[at : min(at + PIECE, last)] as piece:
                     digest = zlib.crc32(piece, digest)
+                if at % mmap.PAGESIZE == 0 and hasattr(mmap, "MADV_DONTNEED"):  # it need not stay in memory
+                    content.madvise(mmap.MADV_DONTNEED, at, min(PIECE, last - at))
             if first == 0:
                 digest = zlib.crc32(b"0" * 8, digest)
     return f"{digest:08x}".encode()

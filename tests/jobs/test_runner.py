@@ -5,7 +5,7 @@ import os
 import pickle
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.errors import VideoError
-from tubelet.jobs.pool import Failure
-from tubelet.jobs.runner import Failures, Limits, Running, Shard, Task, Work, do_shard, file_key, into_shards, run_job
+from tubelet.jobs.pool import Failure, Pool
+from tubelet.jobs.runner import (
+    Failures,
+    Limits,
+    Running,
+    Shard,
+    Task,
+    Tasks,
+    Work,
+    do_shard,
+    file_key,
+    into_shards,
+    run_job,
+)
 
 
 def look(piece: Any) -> Any:
@@ -52,8 +64,9 @@ def tasks_of(*pieces: Any) -> list[Task]:
     return [Task(f"{number:032x}", f"video {number}", (piece,), 0) for number, piece in enumerate(pieces)]
 
 
-def cluster(work: Work, shards: Sequence[Shard], limits: Limits) -> Iterator[tuple[int, int, Any]]:
+def cluster(work: Work, lazy: Iterable[Shard], limits: Limits) -> Iterator[tuple[int, int, Any]]:
     """Another engine: shards as bytes, the last first, as a cluster's workers may have it."""
+    shards = list(lazy)
     for number in reversed(range(len(shards))):
         sent = pickle.dumps((work, shards[number]))
         for index, result in enumerate(pickle.loads(pickle.dumps(do_shard(*pickle.loads(sent))))):
@@ -180,3 +193,33 @@ def test_a_failure_is_remembered_whatever_signs_are_in_its_name(tmp_path: Path) 
     Failures(tmp_path / "failed.jsonl").add(task, Failure("no frame\u2029of it"))
     known = Failures(tmp_path / "failed.jsonl").get(task.key)
     assert known == Failure("no frame\u2029of it")
+
+
+def test_tasks_are_made_as_workers_have_room_for_them_and_not_kept() -> None:
+    made: list[int] = []
+
+    def task_of(number: int) -> Task:
+        made.append(number)
+        return Task(f"{number:032x}", f"video {number}", (number,), 0)
+
+    ahead: list[int] = []
+    done = run_job(
+        Work(look),
+        Tasks(range(100_000, 102_000), task_of),
+        lambda results: ahead.append(len(made)),
+        running=Running(Limits(workers=2)),
+    )
+    assert done.made == 2000
+    assert 2000 <= len(made) <= 2010, "each once, but for those that the checks of types look at"
+    assert ahead[0] <= 3 * 40, "a shard is 40 tasks; two are in hand"
+
+
+def test_a_pool_serves_items_again_and_again_with_the_same_workers() -> None:
+    with Pool(pid, 2, 60.0) as pool:
+        first, again = (dict(pool.each(range(20))) for _ in range(2))
+        assert sorted(first) == list(range(20))
+        assert len(set(first.values()) | set(again.values())) == 2
+
+
+def pid(_: int) -> int:
+    return os.getpid()

@@ -20,7 +20,7 @@ from tubelet.corpus.content import content_key, file_content
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, VideoError
 from tubelet.jobs.parts import Part
-from tubelet.jobs.runner import FAILED, Failures, Running, Task, Work, file_key, run_job
+from tubelet.jobs.runner import FAILED, Failures, Running, Task, Tasks, Work, file_key, run_job
 from tubelet.jobs.shards import Writer, series_folder
 from tubelet.progress import Progress
 from tubelet.seeds import key as draw_key
@@ -103,22 +103,16 @@ def caption_videos(
         "precision": describer.precision,
         **how.decoding,
     }
-    tasks = [
-        Task(
-            file_key(video.path, video.id, video.start, video.end),
-            video.id,
-            (FramesJob(video.path, video.start, video.end, how.frames, video.reading),),
-        )
-        for video in videos
-    ]
-    of_task = {task.key: video for task, video in zip(tasks, videos, strict=True)}
+
+    def task_of(video: Video) -> Task:
+        job = FramesJob(video.path, video.start, video.end, how.frames, video.reading)
+        return Task(file_key(video.path, video.id, video.start, video.end), video.id, (job,), of=video)
+
     gone: dict[str, str] = {}
     with CaptionShards(corpus, about, running.part if running else None) as kept:
 
         def keep(results: Sequence[tuple[Task, Sequence[Seen]]]) -> None:
-            for video, texts, times in described(
-                [(of_task[task.key], seen) for task, (seen,) in results], how, describer
-            ):
+            for video, texts, times in described([(task.of, seen) for task, (seen,) in results], how, describer):
                 try:
                     kept.add(video, texts, times)
                 except CorpusError as error:
@@ -127,15 +121,15 @@ def caption_videos(
 
         done = run_job(
             Work(key_frames),
-            tasks,
+            Tasks(videos, task_of),
             keep,
-            there=lambda task: kept.has(of_task[task.key]),
+            there=lambda task: kept.has(task.of),
             failures=Failures.of(kept.writer.folder / FAILED, running),
             running=running,
             progress=progress,
             most=max(how.batch, 32),
         )
-        failed = {of_task[key].id: failure.reason for key, failure in done.failed.items()} | gone
+        failed = {done.names[key]: failure.reason for key, failure in done.failed.items()} | gone
         rows = [
             {"video": video.id, "text": text, "time": moment, "model": describer.title, "prompt": how.prompt or None}
             for video in videos

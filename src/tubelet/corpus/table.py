@@ -4,19 +4,24 @@
 with a status other than "ok" and the reason. Everything derived (maps, embeddings, the aligner) lies beside them.
 """
 
+import contextlib
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from tubelet.checksums import Damaged, read_json, read_parquet, write_json, write_parquet
+from tubelet.checksums import Damaged, read_json, read_parquet, verify, write_json, write_parquet
+from tubelet.corpus import on_disk
+from tubelet.corpus.on_disk import Copy, RowsOnDisk
 from tubelet.errors import CorpusError
 from tubelet.escape import one_line
 from tubelet.seeds import key
@@ -166,11 +171,20 @@ class Corpus:
         return str(self.about["name"])
 
     @cached_property
-    def videos(self) -> list[Video]:
+    def videos(self) -> Sequence[Video]:
+        """Every row: a list, or of a large table a view that reads what is asked of it."""
+        make = partial(video_of, self.folder)
+        if self.large:
+            with damage_named(table := self.folder / "videos.parquet"):
+                return RowsOnDisk(Copy(table, partial(fitted, schema=VIDEOS)), make)
         rows = read_table(self.folder / "videos.parquet", VIDEOS).to_pylist()
-        for row in rows:
-            row["path"] = self.folder / row["path"]
-        return [Video(row=number, **row) for number, row in enumerate(rows)]
+        return [make(number, row) for number, row in enumerate(rows)]
+
+    @cached_property
+    def large(self) -> bool:
+        """Whether the videos table is too large to be held in memory by every process."""
+        with damage_named(table := self.folder / "videos.parquet"):
+            return count_rows(table) > on_disk.LARGE
 
     @cached_property
     def by_id(self) -> dict[str, Video]:
@@ -186,8 +200,12 @@ class Corpus:
         rows = read_table(self.folder / "captions.parquet", CAPTIONS).to_pylist()
         return [Caption(row=number, **row) for number, row in enumerate(rows)]
 
-    def select(self, split: str = "train") -> list[Video]:
+    def select(self, split: str = "train") -> Sequence[Video]:
         """The usable videos of a split, or of "all"."""
+        if isinstance(self.videos, RowsOnDisk):
+            asked = {"status": "ok"} | ({} if split == "all" else {"split": split})
+            with damage_named(table := self.folder / "videos.parquet"):
+                return self.videos.take(on_disk.numbers_where(table, asked))
         return [video for video in self.videos if video.status == "ok" and split in ("all", video.split)]
 
     def captions_of(self, video: Video, source: str | None = None) -> list[Caption]:
@@ -198,6 +216,11 @@ class Corpus:
     @cached_property
     def labels(self) -> list[str]:
         """The class names, sorted."""
+        if self.large:
+            found = (
+                pc.unique(some["label"]).to_pylist() for some in on_disk.scan(self.folder / "videos.parquet", ["label"])
+            )
+            return sorted({label for labels in found for label in labels if label is not None})
         return sorted({video.label for video in self.videos if video.label is not None})
 
     @cached_property
@@ -219,12 +242,24 @@ class Corpus:
     def _fingerprint(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
         for name, schema in (("videos.parquet", VIDEOS), ("captions.parquet", CAPTIONS)):
-            table = read_table(self.folder / name, schema)
+            whole = None if name == "videos.parquet" and self.large else read_table(self.folder / name, schema)
             for column in schema.names:
-                said = column == "reading" and any(table[column].to_pylist())
+                said = column == "reading" and any(any(values) for values in self._values(name, column, whole))
                 if said or column not in ("path", *LATER):
-                    digest.update(repr((name, column, table[column].to_pylist())).encode())
+                    digest.update(f"({name!r}, {column!r}, [".encode())  # as repr writes the whole of it
+                    for number, values in enumerate(self._values(name, column, whole)):
+                        digest.update((", " * bool(number) + repr(values)[1:-1]).encode())
+                    digest.update(b"])")
         return digest.hexdigest()
+
+    def _values(self, name: str, column: str, whole: pa.Table | None) -> Iterator[list[Any]]:
+        """A column of a table, of a large one some values at a time."""
+        if whole is not None:
+            yield whole[column].to_pylist()
+            return
+        fit = partial(fitted, schema=pa.schema([VIDEOS.field(column)]))
+        for some in on_disk.scan(self.folder / name, [column], fit):
+            yield some[column].to_pylist()
 
     @cached_property
     def _captions_by_video(self) -> dict[str, list[Caption]]:
@@ -259,6 +294,8 @@ class Corpus:
 
     def _overview(self) -> list[str]:
         """Videos by split and status, classes and captions, a line each."""
+        if self.large:
+            return [f"  videos: {len(self.videos)}"]
         usable = Counter(video.split for video in self.select("all"))
         bad = Counter(video.status for video in self.videos if video.status != "ok")
         lines = [f"  videos: {len(self.videos)}, usable: " + (counts(usable) or "none")]
@@ -364,12 +401,33 @@ def read_corpus_about(folder: Path) -> dict[str, Any] | None:
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    with damage_named(path):
+        return fitted(read_parquet(path), schema)
+
+
+def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table with these columns, also one of an earlier version."""
+    for name, kind in LATER.items():
+        if name in schema.names and name not in table.column_names:
+            table = table.append_column(name, pa.nulls(len(table), kind))
+    return table.select(schema.names).cast(schema)
+
+
+@contextlib.contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """What is wrong with a table, in the user's words."""
     try:
-        table = read_parquet(path)
-        for name, kind in LATER.items():
-            if name in schema.names and name not in table.column_names:
-                table = table.append_column(name, pa.nulls(len(table), kind))
-        return table.select(schema.names).cast(schema)
+        yield
     except (OSError, KeyError, Damaged, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise CorpusError(f"{path} is missing or damaged ({reason}); index the videos anew") from None
+
+
+def count_rows(path: Path) -> int:
+    verify(path)
+    with pq.ParquetFile(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def video_of(folder: Path, number: int, row: dict[str, Any]) -> Video:
+    return Video(row=number, **{**row, "path": folder / row["path"]})

@@ -271,7 +271,7 @@ def choose_videos(corpus: Corpus, split: str, limit: int | None, seed: int, wher
     if not any(video.status == "ok" for video in videos):
         splits = ", ".join(sorted({video.split for video in corpus.videos if video.status == "ok"})) or "none"
         raise CorpusError(f"corpus {corpus.name} has no readable video in split {split!r} (it has: {splits})")
-    videos = filter_videos(corpus, videos, where)
+    videos = list(filter_videos(corpus, videos, where))
     if limit is not None and limit < len(videos):
         first = sorted(videos, key=lambda video: key(seed, "limit " + video.id))[:limit]
         videos = sorted(first, key=lambda video: video.row)

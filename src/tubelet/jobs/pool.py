@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -51,41 +51,61 @@ def start_context() -> BaseContext:
 
 
 def run_each(
-    function: Callable[[Any], Any], items: Sequence[Any], workers: int, limit: float, memory: int = MEMORY
+    function: Callable[[Any], Any], items: Iterable[Any], workers: int, limit: float, memory: int = MEMORY
 ) -> Iterator[tuple[int, Any]]:
     """(index, result) as they come; `Failure` where the function raised, crashed, or took more than `limit` seconds
-    or `memory` bytes.
+    or `memory` bytes. Items are asked for as workers become free.
 
     An item whose worker was killed is tried once more: nobody can tell a crash from a kill that meant the worker.
     """
-    context = start_context()
-    queue = iter(range(len(items)))
-    tries: Counter[int] = Counter()
-    crew: list[Worker] = []
-    try:
-        for _ in range(min(workers, len(items))):
-            worker = Worker(context, function, limit, memory)
-            crew.append(worker)
-            worker.give(queue, items)
-        while busy := [worker for worker in crew if worker.index is not None]:
+    with Pool(function, workers, limit, memory) as pool:
+        yield from pool.each(items)
+
+
+class Pool:
+    """Workers for one function, which stay for further items until the end of the `with` block."""
+
+    def __init__(self, function: Callable[[Any], Any], workers: int, limit: float, memory: int = MEMORY) -> None:
+        self.function, self.workers, self.limit, self.memory = function, workers, limit, memory
+        self.crew: list[Worker] = []
+
+    def each(self, items: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+        """As `run_each`."""
+        queue = enumerate(items)
+        tries: Counter[int] = Counter()
+        for number in range(self.workers):
+            if (job := next(queue, None)) is None:
+                break
+            if number == len(self.crew):
+                self.crew.append(self.worker())
+            self.crew[number].give(job)
+        while busy := [worker for worker in self.crew if worker.job is not None]:
             for ready in wait([worker.pipe for worker in busy]):
                 worker = next(worker for worker in busy if worker.pipe is ready)
-                index, outcome = worker.take()
+                (index, item), outcome = worker.take()
                 if worker.spent:
                     worker.stop()
-                    crew.remove(worker)
-                    worker = Worker(start_context(), function, limit, memory)
-                    crew.append(worker)
+                    self.crew.remove(worker)
+                    worker = self.worker()
+                    self.crew.append(worker)
                 if isinstance(outcome, Failure) and outcome.status == CRASHED:
                     tries[index] += 1
                     if tries[index] < TRIES:
-                        worker.give(iter([index]), items)
+                        worker.give((index, item))
                         continue
-                worker.give(queue, items)
+                worker.give(next(queue, None))
                 yield index, outcome
-    finally:
-        for worker in crew:
+
+    def worker(self) -> "Worker":
+        return Worker(start_context(), self.function, self.limit, self.memory)
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *stop: object) -> None:
+        for worker in self.crew:
             worker.stop()
+        self.crew.clear()
 
 
 class Worker:
@@ -97,7 +117,7 @@ class Worker:
         self.process = context.Process(target=serve, args=(theirs, function, limit, memory), daemon=True)  # type: ignore[attr-defined]
         self.process.start()
         theirs.close()
-        self.index: int | None = None
+        self.job: tuple[int, Any] | None = None  # number and item
         self.done = 0
         self.broken = False
 
@@ -105,27 +125,27 @@ class Worker:
     def spent(self) -> bool:
         return self.broken or self.done >= RECYCLE
 
-    def give(self, queue: Iterator[int], items: Sequence[Any]) -> None:
-        self.index = next(queue, None)
-        if self.index is not None:
+    def give(self, job: tuple[int, Any] | None) -> None:
+        self.job = job
+        if job is not None:
             with contextlib.suppress(BrokenPipeError):  # take() will say what became of it
-                self.pipe.send(items[self.index])
+                self.pipe.send(job[1])
 
-    def take(self) -> tuple[int, Any]:
-        index, self.index = self.index, None
-        assert index is not None
+    def take(self) -> tuple[tuple[int, Any], Any]:
+        job, self.job = self.job, None
+        assert job is not None
         self.done += 1
         try:
             outcome = self.pipe.recv()
             self.broken = isinstance(outcome, Failure) and outcome.status == TOO_LARGE  # it may hold what it took
-            return index, outcome
+            return job, outcome
         except (EOFError, OSError):
             self.broken = True
             self.process.join(5)
             code = self.process.exitcode
             if code == -signal.SIGALRM:
-                return index, Failure(f"took longer than {self.limit:g} s", TOO_SLOW)
-            return index, Failure(f"its decoder crashed ({signal_name(code)})", CRASHED)
+                return job, Failure(f"took longer than {self.limit:g} s", TOO_SLOW)
+            return job, Failure(f"its decoder crashed ({signal_name(code)})", CRASHED)
 
     def stop(self) -> None:
         self.pipe.close()

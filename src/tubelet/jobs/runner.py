@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, overload
 
 from tubelet.checksums import json_line, misfit, open_json_lines, read_json_lines
 from tubelet.errors import RecipeError, TubeletError
@@ -42,6 +42,31 @@ class Task:
     name: str  # for people
     pieces: tuple[Any, ...]  # the job's function gets one at a time
     about: Any = None  # what else the job wants to know of it
+    of: Any = None  # what it is of, as a row of a table, for who keeps the result
+
+
+class Tasks(Sequence[Task]):
+    """A task for each of many things, as the rows of a large table, made when it is asked for."""
+
+    def __init__(self, things: Sequence[Any], task_of: Callable[[Any], Task]) -> None:
+        self.things, self.task_of = things, task_of
+
+    def __len__(self) -> int:
+        return len(self.things)
+
+    @overload
+    def __getitem__(self, index: int) -> Task: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Tasks": ...
+
+    def __getitem__(self, index: int | slice) -> "Task | Tasks":
+        if isinstance(index, slice):
+            return Tasks(self.things[index], self.task_of)
+        return self.task_of(self.things[index])
+
+    def __iter__(self) -> Iterator[Task]:
+        return map(self.task_of, self.things)
 
 
 @dataclass(frozen=True)
@@ -68,36 +93,45 @@ class Work:
     whole: Callable[[Task, list[Any]], Any] = as_found
 
 
-Engine = Callable[[Work, Sequence[Shard], Limits], Iterable[tuple[int, int, Any]]]
-"""Yields (number of the shard, place in it, result or `Failure`) of every task, in any order."""
+Engine = Callable[[Work, Iterable[Shard], Limits], Iterable[tuple[int, int, Any]]]
+"""Takes shards as it has room for them, and yields (number of the shard, place in it, result or `Failure`) of every
+task, in any order."""
 
 
-def local(work: Work, shards: Sequence[Shard], limits: Limits) -> Iterator[tuple[int, int, Any]]:
+def local(work: Work, shards: Iterable[Shard], limits: Limits) -> Iterator[tuple[int, int, Any]]:
     """A pool of processes on this machine. It gets pieces, not tasks, so one long video keeps all of it busy."""
-    jobs = [
-        (number, position, piece)
-        for number, shard in enumerate(shards)
-        for position, task in enumerate(shard.tasks)
-        for piece in range(len(task.pieces))
-    ]
-    values = [shards[number].tasks[position].pieces[piece] for number, position, piece in jobs]
-    left = Counter((number, position) for number, position, _ in jobs)
+    tasks: dict[tuple[int, int], Task] = {}  # those in hand, by shard and place in it
+    jobs: dict[int, tuple[tuple[int, int], int]] = {}  # task and number of each piece in hand
+    left: Counter[tuple[int, int]] = Counter()
     found: dict[tuple[int, int], dict[int, Any]] = {}
     failed: dict[tuple[int, int], Failure] = {}
-    for index, result in run_each(work.look, values, limits.workers or cores(), limits.seconds, limits.memory):
-        number, position, piece = jobs[index]
-        at, task = (number, position), shards[number].tasks[position]
+
+    def pieces() -> Iterator[Any]:
+        index = 0
+        for number, shard in enumerate(shards):
+            for position, task in enumerate(shard.tasks):
+                at = (number, position)
+                tasks[at], left[at] = task, len(task.pieces)
+                for piece, value in enumerate(task.pieces):
+                    jobs[index] = at, piece
+                    index += 1
+                    yield value
+
+    for index, result in run_each(work.look, pieces(), limits.workers or cores(), limits.seconds, limits.memory):
+        at, piece = jobs.pop(index)
         left[at] -= 1
         if not isinstance(result, Failure) and at not in failed:
-            result = here(work.then, task, result)
+            result = here(work.then, tasks[at], result)
         if isinstance(result, Failure):
             failed.setdefault(at, result)
             found.pop(at, None)
         elif at not in failed:
             found.setdefault(at, {})[piece] = result
         if not left[at]:
+            del left[at]
             parts = [part for _, part in sorted(found.pop(at, {}).items())]
-            yield number, position, failed.pop(at, None) or here(work.whole, task, parts)
+            task = tasks.pop(at)
+            yield *at, failed.pop(at, None) or here(work.whole, task, parts)
 
 
 def here(stage: Callable[[Task, Any], Any], task: Task, found: Any) -> Any:
@@ -170,35 +204,52 @@ def run_job(
     """
     running, failures, began = running or Running(), failures or Failures(None), time.monotonic()
     failed: dict[str, Failure] = {}
-    shards = []
-    done = 0
-    all_shards = into_shards(tasks, most)
+    names: dict[str, str] = {}
+    shards = cut(tasks, most)
     if running.part is not None:
         if failures.folder is None:
             raise RecipeError("this job keeps nothing between two calls, so it cannot be done in parts")
         parts.begin(failures.folder, running.part)
-        all_shards = running.part.share(all_shards)
-        tasks = [task for shard in all_shards for task in shard.tasks]
-    for shard in all_shards:
-        todo = [task for task in shard.tasks if not there(task)]
-        if not running.retry_failed:
-            failed |= {task.key: reason for task in todo if (reason := failures.get(task.key))}
-        todo = [task for task in todo if task.key not in failed]
-        done += len(shard.tasks) - len(todo)
-        if todo:
-            shards.append(Shard(tuple(todo)))
-    if running.merge and shards:
-        raise unfinished(failures.folder, sum(len(shard.tasks) for shard in shards), len(tasks))
-    remembered, before = len(failed), done
+        shards = running.part.share(shards)
+    total = sum(len(shard) for shard in shards)
+    standing = remembered = done = 0
+    begun, again = False, running.retry_failed and not running.merge
+    hand: dict[int, Shard] = {}  # the shards that an engine has
     made: dict[int, list[tuple[int, Any]]] = {}
+
+    def left() -> Iterator[Shard]:
+        """What is to be done of each shard, as an engine asks for it."""
+        nonlocal standing, remembered, done, begun
+        for some in shards:
+            todo = []
+            for task in some:
+                if there(task):
+                    standing += 1
+                elif (reason := failures.get(task.key)) and not again:
+                    failed[task.key], names[task.key] = reason, task.name
+                    remembered += 1
+                else:
+                    todo.append(task)
+            done += len(some) - len(todo)
+            if todo:
+                if not begun:
+                    progress(done, total, "")
+                begun = True
+                yield Shard(tuple(todo))
+
+    def numbered() -> Iterator[Shard]:
+        for number, shard in enumerate(left()):
+            hand[number] = shard
+            yield shard
 
     def store(number: int) -> int:
         """Keeps what there is of a shard, in order."""
-        results = [(shards[number].tasks[position], result) for position, result in sorted(made.pop(number), key=first)]
+        shard = hand.pop(number)
+        results = [(shard.tasks[position], result) for position, result in sorted(made.pop(number), key=first)]
         good = [(task, result) for task, result in results if not isinstance(result, Failure)]
         for task, result in results:
             if isinstance(result, Failure):
-                failed[task.key] = result
+                failed[task.key], names[task.key] = result, task.name
                 failures.add(task, result)
             else:
                 failures.forget(task.key)
@@ -206,22 +257,26 @@ def run_job(
             keep(good)
         return len(good)
 
+    if running.merge:
+        if lacking := sum(len(shard.tasks) for shard in left()):
+            raise unfinished(failures.folder, lacking, total)
+        shards, begun = [], False
     kept = 0
-    progress(done, len(tasks), "")
     try:
-        for number, position, result in running.engine(work, shards, running.limits):
+        for number, position, result in running.engine(work, numbered(), running.limits):
             made.setdefault(number, []).append((position, result))
-            if len(made[number]) == len(shards[number].tasks):
+            if len(made[number]) == len(hand[number].tasks):
                 kept += store(number)
             done += 1
             bad = len(failed) + sum(isinstance(r, Failure) for some in made.values() for _, r in some)
-            progress(done, len(tasks), f"{bad} failed" if bad else "")
+            progress(done, total, f"{bad} failed" if bad else "")
     except KeyboardInterrupt:
         for number in list(made):
             store(number)
         raise
-    names = {task.key: task.name for task in tasks if task.key in failed}
-    did = Done(len(tasks), before - remembered, kept, failed, names, remembered, time.monotonic() - began)
+    if not begun:
+        progress(done, total, "")
+    did = Done(total, standing, kept, failed, names, remembered, time.monotonic() - began)
     if running.part is not None and failures.folder is not None:
         missing = parts.finish(failures.folder, running.part)
         raise PartFinished(running.part, failures.folder, missing, did.summary("tasks"))

@@ -1,5 +1,7 @@
 """What a recipe says of clips: which videos, which frames, which captions, how they are read."""
 
+from collections.abc import Sequence
+
 import chz
 
 from tubelet.corpus.captions import CaptionChoice
@@ -49,7 +51,7 @@ class Data:
         """Short side of the frames that are kept."""
         return self.cache_size or round(1.5 * clip.size)
 
-    def select(self, corpus: Corpus) -> list[Video]:
+    def select(self, corpus: Corpus) -> Sequence[Video]:
         """The videos to train on, in the order of the table. More of them are the same ones and others."""
         videos = filter_videos(corpus, corpus.select(self.split), self.where)
         if self.limit is None or self.limit >= len(videos):

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from tubelet.corpus.captions import CaptionChoice, flatten
+from tubelet.corpus.on_disk import RowsOnDisk
 from tubelet.corpus.table import Caption, Corpus, Video, normalise_text, number_texts
 from tubelet.errors import CorpusError, VideoError
 from tubelet.loading.augment import Augment
@@ -66,7 +67,7 @@ class ClipReader:
     maps: Mapping[str, Maps]
     embeddings: Embeddings | None
     kept: Frames | None = None  # all frames, decoded before
-    states: Mapping[int, State] | None = None  # by row, of the files when the run began; None: they may change
+    states: "States | None" = None  # of the files when the run began; None: they may change
     limits: Limits = field(default_factory=Limits)  # of one clip
     streams: Mapping[str, StreamReader] = field(default_factory=dict)
 
@@ -119,8 +120,7 @@ class ClipReader:
         """With how its files are now: one that changes from here on is not read. Frames decoded before cannot."""
         if self.kept is not None:
             return self
-        states = {video.row: state for video in self.videos if (state := state_or_none(video.path)) is not None}
-        return replace(self, states=states)
+        return replace(self, states=States.now(self.videos))
 
     def samples(self, piece: PieceRequest) -> list[Sample]:
         """The clips of a piece, each with its own crop and its own streams."""
@@ -229,7 +229,7 @@ class ClipReader:
         """The frames of the row; of a long one, those around the clip that begins at this share of it."""
         if self.kept is not None:
             return self.kept.open(video)
-        if self.states is not None and changed(video, self.states.get(video.row)):
+        if self.states is not None and changed(video, self.states.of(video)):
             raise VideoError("changed since the run began")
         start, end = around(video, self.span(video), begin, self.reach(video))
         return open_reader(video.path, start, end, reading=video.reading)
@@ -250,6 +250,24 @@ class ClipReader:
         sampling = self.data.sampling
         spans = [stream.pairing.reach() + sampling.seconds(stream.clip, video.fps) for stream in self.streams.values()]
         return max(spans, default=0.0)
+
+
+@dataclass(frozen=True)
+class States:
+    """How files were when a run began; of a large table, as it says, for nobody looks at millions before a step."""
+
+    found: Mapping[int, State] | None  # by row
+
+    @classmethod
+    def now(cls, videos: Sequence[Video]) -> "States":
+        if isinstance(videos, RowsOnDisk):
+            return cls(None)
+        return cls({video.row: state for video in videos if (state := state_or_none(video.path)) is not None})
+
+    def of(self, video: Video) -> State | None:
+        if self.found is not None:
+            return self.found.get(video.row)
+        return None if video.size is None or video.modified is None else (video.size, video.modified)
 
 
 def changed(video: Video, before: State | None) -> bool:

@@ -8,10 +8,10 @@ from tubelet.errors import CorpusError, RecipeError
 from tubelet.synthetic import truth_in_words
 
 
-def filter_videos(corpus: Corpus, videos: Sequence[Video], where: str | None) -> list[Video]:
+def filter_videos(corpus: Corpus, videos: Sequence[Video], where: str | None) -> Sequence[Video]:
     """The videos of which COLUMN=VALUE holds; all of them where nothing is asked."""
     if where is None:
-        return list(videos)
+        return videos
     column, sign, value = where.partition("=")
     if not sign or not column:
         raise RecipeError(f"data.where={where} must be COLUMN=VALUE, as camera=pan")

@@ -16,7 +16,7 @@ from jaxtyping import Float, Float64, UInt8
 
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, RecipeError, VideoError
-from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, file_key, run_job
+from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Tasks, Work, file_key, run_job
 from tubelet.progress import Progress, silent
 from tubelet.stores.maps import MapsWriter
 
@@ -95,16 +95,16 @@ class Engine:
         raise NotImplementedError
 
 
-def usable(corpus: Corpus) -> list[Video]:
+def usable(corpus: Corpus) -> Sequence[Video]:
     """All readable videos."""
-    if videos := list(corpus.select("all")):
+    if videos := corpus.select("all"):
         return videos
     raise CorpusError(f"{corpus.folder} has no usable video: see status and reason in its videos.parquet")
 
 
 def task_of(video: Video, pieces: Sequence[Any], about: Any = None) -> Task:
     """A video as a task."""
-    return Task(file_key(video.path, video.id, video.start, video.end), video.id, tuple(pieces), about)
+    return Task(file_key(video.path, video.id, video.start, video.end), video.id, tuple(pieces), about, video)
 
 
 def single(task: Task, found: list[Mapping[tuple[str, str], Map]]) -> Mapping[tuple[str, str], Map]:
@@ -121,15 +121,16 @@ def fill_videos(
     progress: Progress = silent,
 ) -> Filled:
     """Writes the maps, of no caption, of the usable videos that lack one of them. Tasks carry the frame rate."""
-    videos = usable(corpus)
-    has = {video.id: all(writer.has(video, "") for writer in writers.values()) for video in videos}
-    tasks = [task_of(video, pieces(video), video.fps) for video in videos]
-    return fill_maps(writers, videos, tasks, work, lambda task: has[task.name], running, progress)
+    tasks = Tasks(usable(corpus), lambda video: task_of(video, pieces(video), video.fps))
+
+    def there(task: Task) -> bool:
+        return all(writer.has(task.of, "") for writer in writers.values())
+
+    return fill_maps(writers, tasks, work, there, running, progress)
 
 
 def fill_maps(
     writers: Mapping[str, MapsWriter],
-    videos: Sequence[Video],
     tasks: Sequence[Task],
     work: Work,
     there: Callable[[Task], bool],
@@ -137,7 +138,6 @@ def fill_maps(
     progress: Progress = silent,
 ) -> Filled:
     """Writes the maps of each video, by name of the series and text: that is what `work.whole` makes of a task."""
-    of_task = {task.key: video for task, video in zip(tasks, videos, strict=True)}
     gone: dict[str, str] = {}
     failures = Failures.of(next(iter(writers.values())).folder / FAILED, running)
     count = 0
@@ -145,7 +145,7 @@ def fill_maps(
     def keep(results: Sequence[tuple[Task, Mapping[tuple[str, str], Map]]]) -> None:
         nonlocal count
         for task, maps in results:
-            video = of_task[task.key]
+            video: Video = task.of
             for (name, text), (values, times) in maps.items():
                 try:
                     writers[name].add(video, text, values, times)
@@ -160,8 +160,8 @@ def fill_maps(
     done = run_job(work, tasks, keep, there=there, failures=failures, running=running, progress=progress)
     for writer in writers.values():
         writer.finish()
-    failed = {of_task[key].id: failure.reason for key, failure in done.failed.items()} | gone
-    return Filled(tuple(writers), len(videos) - len(failed), count, failed, done)
+    failed = {done.names[key]: failure.reason for key, failure in done.failed.items()} | gone
+    return Filled(tuple(writers), len(tasks) - len(failed), count, failed, done)
 
 
 def finite(whole: Callable[[Task, list[Any]], Any], task: Task, found: list[Any]) -> Mapping[tuple[str, str], Map]:

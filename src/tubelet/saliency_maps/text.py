@@ -124,14 +124,13 @@ def fill_text(
         for text in new:
             embeddings.add(text, vectors[text])
         embeddings.flush() if part else embeddings.finish()
-        videos = [video for video, _ in wanted]
         tasks = [
             task_of(video, pieces(video, rate), tuple(text for text in video_texts if not maps.has(video, text)))
             for video, video_texts in wanted
         ]
         vectors = embed_texts(aligner, sorted({text for task in share(tasks, part) for text in task.about}))
         work = Work(decode_piece, partial(score, aligner=aligner, vectors=vectors), join_text_pieces)
-        filled = fill_maps({NAME: maps}, videos, tasks, work, lambda task: not task.about, running, progress)
+        filled = fill_maps({NAME: maps}, tasks, work, lambda task: not task.about, running, progress)
     return replace(
         filled,
         method=f"{aligner.identity}, {rate_in_words(rate)}",
