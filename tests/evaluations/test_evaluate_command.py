@@ -91,7 +91,7 @@ def test_all_evaluations_with_baselines_are_printed_and_written(runs, corpus, ca
     found = results(runs / "pixels")
     assert list(found) == names
     for name in names[:3]:
-        assert set(found[name].baselines) == {"random", "mean_image", "raw_pixels"}
+        assert set(found[name].baselines) == {"random", "mean_image", "raw_pixels", "difference_image"}
     assert not found["reconstruction"].baselines
     # the mean over time cannot tell rising from falling; the time steps side by side can, for it is a change of grey
     assert found["linear"].baselines["mean_image"].metrics["temporal_concat.accuracy"].value == 1.0
@@ -269,7 +269,10 @@ def test_other_labels_are_measured_under_their_name(runs, corpus, capsys, tmp_pa
         (["knn=3"], "did you mean knn?"),
         (["--on", "nowhere"], "nowhere"),
         (["--bselines"], "did you mean --baselines"),
-        (["--baseline", "mean"], "there is no baseline 'mean'; one of: random, mean_image, raw_pixels"),
+        (
+            ["--baseline", "mean"],
+            "there is no baseline 'mean'; one of: random, mean_image, raw_pixels, difference_image",
+        ),
         (["--label", "colour"], "--labels FILE"),
     ],
 )

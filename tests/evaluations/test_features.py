@@ -7,10 +7,11 @@ import torch
 
 from tubelet.errors import CorpusError
 from tubelet.evaluations import Context
-from tubelet.evaluations.baselines import MeanImage, mean_image, untrained
+from tubelet.evaluations.baselines import DifferenceImage, MeanImage, mean_image, untrained
 from tubelet.evaluations.features import Extraction, extract
 from tubelet.loading.loader import eval_batches
 from tubelet.models.encoder import Vit
+from tubelet.types import Clip
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +114,22 @@ def test_the_mean_image_is_the_mean_of_the_clip_and_its_time_steps_are_in_order(
     )  # later time_step minus earlier one
     assert torch.equal(change > 0, features.label == features.classes.index("rises"))
     assert isinstance(baseline.encoder, MeanImage)
+
+
+def test_the_difference_image_is_how_far_frames_are_from_the_one_before_and_zero_where_nothing_moves(clip):
+    still = torch.randint(0, 255, (1, 3, 1, clip.size, clip.size), dtype=torch.uint8).expand(
+        -1, -1, clip.frames, -1, -1
+    )
+    assert not DifferenceImage(clip).encode(still).any()
+    video = torch.zeros(1, 3, clip.frames, clip.size, clip.size, dtype=torch.uint8)
+    video[:, :, 1::2] = 51  # every frame by a fifth from the next, up and down: signed they would add up to nothing
+    tokens = DifferenceImage(clip, side=4).encode(video)
+    assert tokens.shape == (1, clip.grid[0], 4 * 4 * 3)
+    torch.testing.assert_close(tokens, torch.full_like(tokens, 0.2))
+    video[:, :, -clip.tubelet_frames :] = video[:, :, [-clip.tubelet_frames - 1]]  # the last time step stands still
+    assert DifferenceImage(clip).encode(video)[0].mean(1).tolist()[-1] == 0
+    frame = Clip(frames=1, size=clip.size, tubelet_frames=1, tubelet_size=clip.tubelet_size)
+    assert not DifferenceImage(frame).encode(video[:, :, 1:2]).any()
 
 
 def test_the_untrained_baseline_is_the_encoder_as_pretraining_begins(small, clip, data):

@@ -36,7 +36,9 @@ PRETRAIN = {
     "miniature": f"pretrain miniature {SHORT}",
     "tiny_text_guided": f"pretrain tiny_text_guided {SHORT}",
 }
-EVALUATE = "evaluate RUN --on CORPUS knn linear --baselines --threads 1"  # of the run miniature
+EVALUATE = (  # of the run miniature
+    "evaluate RUN --on CORPUS knn linear --baseline random --baseline mean_image --baseline raw_pixels --threads 1"
+)
 REPORT = "report RUN --out PAGE"  # of the run miniature, after it was measured
 SYNTH = "synth --out CORPUS --train 1 --test 1 --size 32 --frames 4 --workers 1 --threads 1"
 STUDIES = {

@@ -19,14 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baselines",
         action="store_true",
-        help="measure the encoder at random initialisation, a mean image and the raw pixels too",
+        help="measure the encoder at random initialisation, a mean image, the raw pixels and a difference image too",
     )
     parser.add_argument(
         "--baseline",
         action="append",
         default=[],
         metavar="NAME",
-        help="only this one of them: random, mean_image or raw_pixels; may be repeated",
+        help="only this one of them: random, mean_image, raw_pixels or difference_image; may be repeated",
     )
     parser.add_argument("--labels", metavar="FILE", help="CSV or Parquet with a column video, id or path, and a label")
     parser.add_argument(

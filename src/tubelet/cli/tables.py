@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 CLIPS = "clips of "  # what the rows of the counts begin with
 WORD, HEAD = 18, 60  # letters of a word, and of a whole name, in the head of a column
+SHORTER = {"initialisation": "init", "difference": "diff."}  # words in the heads of columns
 NAMED = 8  # clips that failed and are named before the rest is counted
 
 
@@ -34,10 +35,12 @@ def metrics_table(made: "Table", title: str, intervals: bool) -> "RichTable":
     from rich import box
     from rich.table import Table as RichTable
 
-    table = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE)
+    table = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.add_column()
     for column in ("this run", *made.beside):
-        table.add_column(column.replace("initialisation", "init").replace(" ", "\n"), justify="right", no_wrap=True)
+        for word, shorter in SHORTER.items():
+            column = column.replace(word, shorter)
+        table.add_column(column.replace(" ", "\n"), justify="right", no_wrap=True)
     for row in made.rows:
         if row.name.startswith(CLIPS):
             continue  # said in a line of its own: it would widen the column

@@ -32,13 +32,34 @@ class MeanImage(nn.Module):
         self.config = f"mean image {side}x{side}"
 
     def encode(self, video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b n d"]:
-        time_steps = reduce(
-            video.float() / 255, "b c (time_step t) h w -> (b time_step) c h w", "mean", t=self.clip.tubelet_frames
-        )
-        small = interpolate(
-            time_steps, size=(self.side, self.side), mode="bilinear", antialias=True, align_corners=False
-        )
-        return rearrange(small, "(b time_step) c h w -> b time_step (h w c)", time_step=self.clip.grid[0])
+        return small_time_steps(video.float() / 255, self.clip, self.side)
+
+
+class DifferenceImage(nn.Module):
+    """The same of motion: one 'token' a time step, how far its frames are from the one before each, at `side` x `side`.
+
+    Differences are absolute, for signed ones add up to the last frame less the first, whatever moved between; and they
+    are taken before the image is made small, which would average away what moves by a pixel or two. The first frame has
+    none before it and takes the difference to the second.
+    """
+
+    def __init__(self, clip: Clip, side: int = 16) -> None:
+        super().__init__()
+        self.clip, self.side = clip, side
+        self.config = f"difference image {side}x{side}"
+
+    def encode(self, video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b n d"]:
+        frames = video.float() / 255
+        moved = (frames[:, :, 1:] - frames[:, :, :-1]).abs()
+        first = moved[:, :, :1] if moved.shape[2] else torch.zeros_like(frames)
+        return small_time_steps(torch.cat([first, moved], 2), self.clip, self.side)
+
+
+def small_time_steps(frames: Float[Tensor, "b 3 t h w"], clip: Clip, side: int) -> Float[Tensor, "b s p"]:
+    """The mean of the frames of each time step, at `side` x `side`."""
+    time_steps = reduce(frames, "b c (time_step t) h w -> (b time_step) c h w", "mean", t=clip.tubelet_frames)
+    small = interpolate(time_steps, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+    return rearrange(small, "(b time_step) c h w -> b time_step (h w c)", time_step=clip.grid[0])
 
 
 class RawPixels(nn.Module):
@@ -72,13 +93,23 @@ def raw_pixels(context: Context) -> Context:
     return of_no_run(context, RawPixels(context.clip))
 
 
+def difference_image(context: Context) -> Context:
+    """No encoder: how much each place changes from frame to frame, measured in the same way."""
+    return of_no_run(context, DifferenceImage(context.clip))
+
+
 def of_no_run(context: Context, encoder: nn.Module) -> Context:
     """The same clips through another encoder, whose features are kept with the corpus for all runs."""
     keep = None if context.keep is None else corpus_cache(context.corpus)
     return replace(context, encoder=encoder, task=None, folder=None, keep=keep, computed={})
 
 
-BASELINES = {"random": untrained, "mean_image": mean_image, "raw_pixels": raw_pixels}
+BASELINES = {
+    "random": untrained,
+    "mean_image": mean_image,
+    "raw_pixels": raw_pixels,
+    "difference_image": difference_image,
+}
 
 
 def baseline_result(evaluation: Evaluation, context: Context) -> Result:

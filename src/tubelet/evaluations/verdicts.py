@@ -15,6 +15,7 @@ BASELINES = {
     "random": "the same encoder untrained",
     "mean_image": "the mean-image baseline",
     "raw_pixels": "the raw-pixels baseline",
+    "difference_image": "the difference-image baseline",
 }
 
 

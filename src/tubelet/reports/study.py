@@ -25,7 +25,12 @@ GENERATOR = "tubelet study"
 LOG = "log"
 BASELINE = ".baseline"  # ends the name of a loss's baseline in the log
 UNTRAINED = "untrained"
-BASELINES = {UNTRAINED: "random", "mean image": "mean_image", "raw pixels": "raw_pixels"}
+BASELINES = {
+    UNTRAINED: "random",
+    "mean image": "mean_image",
+    "raw pixels": "raw_pixels",
+    "difference image": "difference_image",
+}
 CORRECTED = "†"
 SAME = 0.005  # how far one baseline may lie from itself on another machine
 

@@ -54,8 +54,8 @@ def evaluate(
     `protocols` are names of evaluations (where none is given `linear`, of a fine-tuned run `finetune`: its classifier
     on test), and settings such as "linear.grid=0.01,0.1" or "data.sampling.stride=2"; `settings` are those of the one
     protocol that is named. `on` is another corpus than the run's own, `labels` a CSV or Parquet file with a column
-    `label`. `baselines`: True measures the encoder at random initialisation, a mean image and the raw pixels too; or
-    some of them by name.
+    `label`. `baselines`: True measures the encoder at random initialisation, a mean image, the raw pixels and a
+    difference image too; or some of them by name.
     """
     named = [word for word in protocols if "=" not in word] or [
         FineTuned.name if read_kind(Path(run)) == "finetune" else "linear"
