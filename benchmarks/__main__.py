@@ -8,7 +8,19 @@ import argparse
 import os
 from collections.abc import Sequence
 
-VERBS = ("step", "text_guided", "against", "parts", "memory", "pipeline", "features", "scaling", "methods", "gpu")
+VERBS = (
+    "step",
+    "text_guided",
+    "against",
+    "parts",
+    "profile",
+    "memory",
+    "pipeline",
+    "features",
+    "scaling",
+    "methods",
+    "gpu",
+)
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -4,8 +4,8 @@
     python -m benchmarks parts --part attention,optimizer
 
 input: from the clip to the tokens that the encoder sees. target: the normalised pixels of hidden tubelets. attention:
-the whole module beside transformers', and the plain products beside sdpa. optimizer: AdamW fused, in a loop, foreach.
-mask: 32 clips at once beside a loop in NumPy. augmentation: bytes in one pass beside floats.
+the whole module beside transformers', and the kernel that is chosen beside sdpa and plain products. optimizer: AdamW
+fused, in a loop, foreach. mask: 32 clips at once beside a loop. augmentation: bytes in one pass beside floats.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from benchmarks.peers import Transformers
 from benchmarks.timing import Work
 from tubelet.loading.augment import Augment
 from tubelet.maskers import Text, Tube
+from tubelet.models.attention import attend
 from tubelet.models.blocks import Attention
 from tubelet.models.patches import cut, gather
 from tubelet.objectives.targets import PerColour
@@ -151,7 +152,11 @@ def attention(size: str, dtype: Dtype, device: torch.device) -> dict[str, Ways]:
         x = torch.randn(1, tokens, width, device=device, requires_grad=True)
         q, k, v = (torch.randn(1, heads, tokens, width // heads, device=device, requires_grad=True) for _ in range(3))
         modules = {"tubelet": partial(ours, x), "transformers, sdpa": partial(first_of, theirs, x)}
-        kernels = {"sdpa": partial(cast_sdpa, q, k, v, dtype), "products": partial(products, q, k, v, dtype)}
+        kernels = {
+            "tubelet": partial(dispatched, q, k, v, dtype),
+            "sdpa": partial(cast_sdpa, q, k, v, dtype),
+            "products": partial(products, q, k, v, dtype),
+        }
         for what, ways in (("attention", modules), ("attention kernel", kernels)):
             found[f"{what}, {tokens} tokens of {heads} heads"] = {
                 name: differentiated(way, dtype, device) for name, way in ways.items()
@@ -163,6 +168,11 @@ def first_of(module: nn.Module, x: Tensor) -> Tensor:
     made = module(x)
     result: Tensor = made[0] if isinstance(made, tuple) else made
     return result
+
+
+def dispatched(q: Tensor, k: Tensor, v: Tensor, dtype: Dtype) -> Tensor:
+    q, k, v = (halved(part, dtype).transpose(1, 2) for part in (q, k, v))
+    return attend(q, k, v)
 
 
 def cast_sdpa(q: Tensor, k: Tensor, v: Tensor, dtype: Dtype) -> Tensor:

@@ -76,3 +76,20 @@ def values(found: Mapping[str, float], label: str, path: Path) -> None:
     axes.set_xlabel(label)
     figure.tight_layout()
     figure.savefig(path)
+
+
+def stacked(names: Sequence[str], parts: Mapping[str, Sequence[float]], label: str, path: Path) -> None:
+    """A bar a name, cut into parts."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 0.4 * len(names) + 1.4))
+    axes = figure.add_subplot()
+    left = [0.0] * len(names)
+    for part, shares in parts.items():
+        axes.barh(names, shares, left=left, label=part)
+        left = [a + b for a, b in zip(left, shares, strict=True)]
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=5, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path)

@@ -8,7 +8,20 @@ import sys
 import pandas as pd
 import pytest
 import torch
-from benchmarks import against, assembled, features, measure, memory, methods, parts, pipeline, scaling, step, timing
+from benchmarks import (
+    against,
+    assembled,
+    features,
+    measure,
+    memory,
+    methods,
+    parts,
+    pipeline,
+    profile,
+    scaling,
+    step,
+    timing,
+)
 from benchmarks.__main__ import main
 from benchmarks.cases import SIZES, Case, step_flops
 from benchmarks.equality import ERROR, Equality, compare, voided
@@ -197,3 +210,11 @@ def test_two_checkouts_take_turns_in_processes_of_their_own():
         against.Worker(against.HERE / "tests", wanted)
     with against.Worker(against.HERE, wanted) as worker:
         assert worker.take(2).seconds > 0
+
+
+def test_the_shares_of_operators_add_up():
+    (row,) = profile.shares(Case("tiny", 0.6, "bf16"), measure.Options({}))
+    parts = [row.get(group, 0.0) for group in (*profile.GROUPS, "other")]
+    assert sum(parts) == pytest.approx(1)
+    assert row["matrix products"] > 0
+    assert profile.group_of("aten::_scaled_dot_product_flash_attention_for_cpu_backward") == "attention, sdpa"
