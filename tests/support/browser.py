@@ -113,10 +113,13 @@ class Browser:
 
     @property
     def complaints(self) -> list[str]:
-        """What stands in the console: errors of the script, and what the policy had to stop."""
+        """What stands in the console: errors of the script, files that are not there, and what the policy had to stop;
+        not what the server of a page refuses, which the page says itself."""
         self.run("1")
         said = [one for one in self.events if one.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown")]
-        return [json.dumps(one["params"]) for one in said]
+        return [
+            json.dumps(one["params"]) for one in said if "/api/" not in one["params"].get("entry", {}).get("url", "")
+        ]
 
     def __enter__(self) -> "Browser":
         return self

@@ -128,6 +128,7 @@ async function step(by) {
 
 async function open(row) {
   state.row = row;
+  for (const pane of state.panes) pane.root.dataset.ready = "";
   mark();
   history.replaceState(null, "", `#${row}`);
   const current = $("rows").querySelector('[aria-current="true"]');

@@ -22,6 +22,7 @@ from tubelet.saliency_maps.frames import decode_piece, pieces
 from tubelet.video.crop import resize
 from tubelet.video.decoding import open_video
 from tubelet.video.limits import limits, within
+from tubelet.video.reader import open_reader
 from tubelet.video.sequences import is_sequence
 
 # Container of FFmpeg -> its type, and the codecs that today's browsers play in it; all at 8 bits, 4:2:0.
@@ -30,6 +31,7 @@ PLAYS = {
     "matroska,webm": ("video/webm", ("vp8", "vp9", "av1")),
 }
 FORMATS = ("yuv420p", "yuvj420p")
+EXACT = 1e-3  # seconds from 0 at which a file may begin
 PART = 60.0  # seconds of a longer video that are encoded at once
 TALLEST = 720  # pixels of what is encoded
 KEPT = 64  # encoded files
@@ -48,8 +50,9 @@ class Playing:
 
 
 def plays(video: Video) -> Playing | None:
-    """How a browser plays the file as it is; None where it does not."""
-    if video.reading or is_sequence(video.path):
+    """How a browser plays the file as it is; None where it does not, or where it may show other frames than tubelet
+    reads: of a file with a correction or a remark, of another stream, from another 0."""
+    if video.reading or video.reason or is_sequence(video.path):
         return None
     container, stream = open_video(video.path)
     try:
@@ -57,9 +60,10 @@ def plays(video: Video) -> Playing | None:
         codec = stream.codec_context.codec.canonical_name
         if codec not in codecs or stream.codec_context.pix_fmt not in FORMATS:
             return None
-        begins = float((stream.start_time or 0) * stream.time_base)
-        origin = (container.start_time or 0) / av.time_base
-        return Playing(False, origin - begins, kind)
+        begins = float((stream.start_time or 0) * stream.time_base), (container.start_time or 0) / av.time_base
+        if len(container.streams.video) > 1 or max(map(abs, begins)) > EXACT:
+            return None
+        return Playing(False, 0.0, kind)
     finally:
         container.close()
 
@@ -70,6 +74,7 @@ class Playable:
 
     temporary: tempfile.TemporaryDirectory[str] | None = None
     known: dict[int, Playing | None] = field(default_factory=dict)
+    firsts: dict[tuple[int, float], float] = field(default_factory=dict)
     busy: threading.Lock = field(default_factory=threading.Lock)
 
     def playing(self, video: Video, at: float, encoded: bool = False) -> Playing:
@@ -80,9 +85,11 @@ class Playable:
         if as_it_is is not None and not encoded:
             return as_it_is
         begin, end = part_of(video, at)
+        if (video.row, begin) not in self.firsts:
+            self.firsts[video.row, begin] = within(limits(), lambda: first_frame(replace(video, start=begin, end=end)))
         whole = begin <= video.start and end >= video.end
         note = "encoded anew for the browser" + ("" if whole else f", from {begin:.4g} s to {end:.4g} s")
-        return Playing(True, begin, note=note)
+        return Playing(True, self.firsts[video.row, begin], note=note)
 
     def file(self, video: Video, at: float) -> Path:
         """The encoded part about this moment."""
@@ -118,14 +125,24 @@ def part_of(video: Video, at: float) -> tuple[float, float]:
     return begin, min(begin + PART, video.end)
 
 
+def first_frame(video: Video) -> float:
+    """When the first frame of a row is shown."""
+    with open_reader(video.path, video.start, video.end, reading=video.reading) as reader:
+        times = reader.times
+    if not times.size:
+        raise VideoError(f"no frame of {video.id} can be decoded")
+    return float(times[0])
+
+
 def encode(video: Video, path: Path) -> None:
-    """The frames of a row as H.264, the first of them at the time at which it is shown."""
+    """The frames of a row as H.264, the first of them at 0: where a file begins later, browsers differ."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream: Any = None
-        last = -1
+        last, origin = -1, 0.0
         for frames, times in decoded(video):
             size = even(*frames.shape[1:3])
             if stream is None:
+                origin = float(times[0])
                 rate = min(max(video.fps, 1.0), 120.0) if video.fps else 25.0
                 stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001))
                 stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
@@ -135,7 +152,7 @@ def encode(video: Video, path: Path) -> None:
             small = resize(frames, stream.height, stream.width).permute(1, 2, 3, 0).numpy()
             for values, moment in zip(small, times.tolist(), strict=True):
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format="rgb24")
-                last = max(round((moment - video.start) / UNIT), last + 1)
+                last = max(round((moment - origin) / UNIT), last + 1)
                 frame.pts, frame.time_base = last, UNIT
                 container.mux(stream.encode(frame))
         if stream is None:
