@@ -7,7 +7,7 @@ They import timm, of a version that still has `timm.models.layers`; where one is
 import contextlib
 import importlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from benchmarks.cases import Case
-from benchmarks.implementations import Clips, Named
+from benchmarks.implementations import Clips, Implementation, Named
 from tubelet.models.patches import MEAN, STD
 from tubelet.weights.layouts import OFFICIAL
 
@@ -88,14 +88,59 @@ class VideoMaeV2(VideoMae):
     module = "models.modeling_pretrain"
 
 
-CHECKOUTS = {"videomae": VideoMae, "videomae_v2": VideoMaeV2}
+class MaeSt(Implementation):
+    """github.com/facebookresearch/mae_st: equally many tokens and layers, other masks and another loss (a tubelet is
+    normalised over its colours too), its own weights; no features, as its encoder for them is another file."""
+
+    name = "mae_st"
+    same_loss = False
+    modes = ("step", "forward")
+
+    def __init__(self, path: Path, case: Case, state: Mapping[str, Tensor], device: torch.device):
+        super().__init__(case.dtype, device)
+        size = case.of
+        if path.name != "mae_st":
+            raise ValueError("its modules import one another as mae_st: the folder must have this name")
+        with importable(path.parent):
+            made = importlib.import_module("mae_st.models_mae").MaskedAutoencoderViT
+        self.model: nn.Module = made(
+            img_size=size.clip.size,
+            patch_size=size.clip.tubelet_size,
+            embed_dim=size.encoder.width,
+            depth=size.encoder.depth,
+            num_heads=size.encoder.heads,
+            decoder_embed_dim=size.decoder.width,
+            decoder_depth=size.decoder.depth,
+            decoder_num_heads=size.decoder.heads,
+            mlp_ratio=size.encoder.mlp_ratio,
+            norm_layer=partial(nn.LayerNorm, eps=size.encoder.layer_norm_eps),
+            norm_pix_loss=True,
+            num_frames=size.clip.frames,
+            t_patch_size=size.clip.tubelet_frames,
+            pred_t_dim=size.clip.frames,
+            sep_pos_embed=True,
+        )
+        self.model.to(device).train()
+        self.hides = 1 - (size.visible(case.ratio) + 0.5) / size.clip.num_tubelets  # it rounds what stays down
+
+    def loss(self, clips: Clips) -> Float[Tensor, ""]:
+        with self.autocast():
+            loss: Tensor = self.model(clips.pixels, mask_ratio=self.hides)[0]
+        return loss
+
+
+CHECKOUTS: dict[str, Callable[[Path, Case, Mapping[str, Tensor], torch.device], Implementation]] = {
+    "videomae": VideoMae,
+    "videomae_v2": VideoMaeV2,
+    "mae_st": MaeSt,
+}
 
 
 @contextlib.contextmanager
 def importable(path: Path) -> Iterator[None]:
-    """The checkout before everything else, and its modules forgotten afterwards: two checkouts have equal names."""
+    """This folder before everything else, and its modules forgotten afterwards: two checkouts have equal names."""
     if not path.is_dir():
-        raise FileNotFoundError(f"no checkout at {path}")
+        raise FileNotFoundError(f"no folder at {path}")
     before = set(sys.modules)
     sys.path.insert(0, str(path))
     try:

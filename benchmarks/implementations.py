@@ -55,6 +55,7 @@ class Implementation:
     name: str
     model: nn.Module
     same_loss = True  # false: of equal arithmetic, but another function
+    modes: tuple[str, ...] = ("step", "forward", "features")
 
     def __init__(self, dtype: Dtype, device: torch.device):
         self.dtype: Dtype = dtype

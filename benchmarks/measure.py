@@ -70,7 +70,7 @@ def measure(case: Case, options: Options) -> Found:
     peak = timing.gemm_peak(DTYPES[case.dtype], device, options.sides)
     taken = {}
     for mode in options.modes:
-        works = {one.name: work(one, mode, clips[case.batch]) for one in everyone}
+        works = {one.name: work(one, mode, clips[case.batch]) for one in everyone if mode in one.modes}
         taken[mode] = timing.in_turns(works, device, options.rounds, options.least)
         peak = max(peak, timing.gemm_peak(DTYPES[case.dtype], device, options.sides))
     equal |= {one.name: equal[one.shared.name] for one in everyone if one.shared is not None}
@@ -146,6 +146,8 @@ def rows(found: Found) -> list[dict[str, Any]]:
 
 
 def verdict(found: Found, name: str, against: timing.Ratio | None, best: bool) -> str:
+    if name in found.void and name not in found.equal:
+        return found.void[name]
     if why := found.void.get(name) or found.void.get("tubelet"):
         return f"void: {why}"
     if against is None:
