@@ -13,7 +13,7 @@ VERBS = (
     "text_guided",
     "against",
     "parts",
-    "profile",
+    "operators",
     "memory",
     "pipeline",
     "features",

@@ -106,6 +106,7 @@ class Worker:
         )  # fmt: skip
         self.say(json.dumps(wanted))
         if (answer := self.hear()) != "ready":
+            self.__exit__()
             raise RuntimeError(f"{checkout}: the worker said {answer!r}")
 
     def __enter__(self) -> "Worker":

@@ -17,7 +17,6 @@ from benchmarks import (
     methods,
     parts,
     pipeline,
-    profile,
     scaling,
     step,
     timing,
@@ -213,8 +212,13 @@ def test_two_checkouts_take_turns_in_processes_of_their_own():
 
 
 def test_the_shares_of_operators_add_up():
-    (row,) = profile.shares(Case("tiny", 0.6, "bf16"), measure.Options({}))
-    parts = [row.get(group, 0.0) for group in (*profile.GROUPS, "other")]
+    (row,) = operators.shares(Case("tiny", 0.6, "bf16"), measure.Options({}))
+    parts = [row.get(group, 0.0) for group in (*operators.GROUPS, "other")]
     assert sum(parts) == pytest.approx(1)
     assert row["matrix products"] > 0
-    assert profile.group_of("aten::_scaled_dot_product_flash_attention_for_cpu_backward") == "attention, sdpa"
+    assert operators.group_of("aten::_scaled_dot_product_flash_attention_for_cpu_backward") == "attention, sdpa"
+
+
+def test_no_module_hides_one_of_python_from_the_scripts_beside_it():
+    names = {path.stem for path in (against.HERE / "benchmarks").glob("*.py")}
+    assert not names & set(sys.stdlib_module_names)

@@ -1,6 +1,6 @@
 """Where the time of a step goes: its operators in groups, of tubelet and of others.
 
-    python -m benchmarks profile --size B224 --ratio .9 --dtype bf16,fp32
+    python -m benchmarks operators --size B224 --ratio .9 --dtype bf16,fp32
 
 By PyTorch's profiler, which counts the time of an operator without that of those it calls; three steps after two that
 warm up. On a shared machine it is time on the wall, so the shares are approximate. The last line is what the closed
