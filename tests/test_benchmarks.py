@@ -15,6 +15,7 @@ from benchmarks import (
     measure,
     memory,
     methods,
+    operators,
     parts,
     pipeline,
     scaling,
