@@ -132,7 +132,7 @@ def test_two_pages_have_two_tokens_and_one_token_opens_one(of_corpus, of_run, ge
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["nowhere"], "there is no corpus at nowhere"),
+        (["nowhere"], "there is neither a run nor a corpus at nowhere"),
         (["CORPUS", "CORPUS"], "name one corpus, or runs of one corpus"),
         (["CORPUS", "clip.frames=3"], "must be a positive multiple"),
         (["CORPUS", "masker=Tube"], "only fields of clip, data, encoder"),

@@ -74,8 +74,9 @@ class Browser:
         return json.loads(first)
 
     def open(self, url: str) -> None:
+        before = len(self.events)
         self.ask("Page.navigate", url=url)
-        while not any(one.get("method") == "Page.loadEventFired" for one in self.events):
+        while not any(one.get("method") == "Page.loadEventFired" for one in self.events[before:]):
             self.events.append(self.next())
 
     def run(self, code: str) -> Any:

@@ -51,6 +51,7 @@ class Api:
     computes: threading.RLock = field(default_factory=threading.RLock)
     clips: OrderedDict[tuple[int, int, float | None, bool], ClipRead] = field(default_factory=OrderedDict)
     pictures: OrderedDict[int, bytes | None] = field(default_factory=OrderedDict)
+    exact: bool = True  # pictures of clips to the bit; else smaller
 
     ANSWERS: ClassVar[tuple[str, ...]] = (
         "about", "videos", "video", "clip", "layers", "mask", "reconstruction", "near",
@@ -118,7 +119,7 @@ class Api:
     def clip(self, query: Query) -> Answer:
         """The frames that the model sees, side by side in one picture, and where and when they are."""
         read = self.read(query)
-        return place(read) | {"frames": picture(read.frames), "short": bool(read.batch.short)}
+        return place(read) | {"frames": picture(read.frames, self.exact), "short": bool(read.batch.short)}
 
     def layers(self, query: Query) -> Answer:
         """The layers of a saliency map about a moment."""
@@ -148,8 +149,8 @@ class Api:
         error = np.zeros(read.clip.num_tubelets, "<f4")
         error[list(made.where)] = made.error
         return place(read) | self.drawn_words(read, drawn) | {
-            "frames": picture(made.frames), "losses": packed(error), "loss": made.loss, "baseline": made.baseline,
-            "r2": finite(made.r2),
+            "frames": picture(made.frames, self.exact), "losses": packed(error), "loss": made.loss,
+            "baseline": made.baseline, "r2": finite(made.r2),
         }  # fmt: skip
 
     def near(self, query: Query) -> Answer:
@@ -221,7 +222,7 @@ class Api:
         flags = drawn.flags(read.clip)
         return {
             "hidden": packed(np.packbits(flags)), "hides": int(flags.sum()), "masker": repr(drawn.masker),
-            "fields": fields_of(drawn.masker), "remark": drawn.remark,
+            "remark": drawn.remark,
         }  # fmt: skip
 
 
@@ -268,10 +269,11 @@ def hits(found: SearchResult) -> Answer:
     return {"asked": visible(found.asked), "hits": rows, "notes": [visible(note) for note in notes]}
 
 
-def picture(frames: np.ndarray) -> str:
-    """Frames "t h w 3" beside each other, as a PNG."""
+def picture(frames: np.ndarray, exact: bool) -> str:
+    """Frames "t h w 3" beside each other, as PNG, or as WebP, which is smaller."""
     file = io.BytesIO()
-    Image.fromarray(np.concatenate(list(frames), axis=1)).save(file, format="PNG")
+    how: dict[str, Any] = {"format": "PNG"} if exact else {"format": "WEBP", "quality": 85}
+    Image.fromarray(np.concatenate(list(frames), axis=1)).save(file, **how)
     return base64.b64encode(file.getvalue()).decode()
 
 

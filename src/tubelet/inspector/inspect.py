@@ -1,6 +1,7 @@
 """The Python face: `tubelet.inspect("runs/a")` is a page at an address of this machine, until it is closed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +10,9 @@ from tubelet.corpus.table import Corpus
 from tubelet.errors import RunError
 from tubelet.inspector.api import Api
 from tubelet.inspector.server import Server
+from tubelet.inspector.static import write
 from tubelet.inspector.subject import Named, Subject
+from tubelet.progress import Progress, silent
 
 
 class Inspector:
@@ -30,6 +33,11 @@ class Inspector:
     def url(self) -> str:
         """With its token: who has this address sees the corpus."""
         return self.server.url
+
+    def write(self, folder: str | Path, videos: int = 12, progress: Progress = silent) -> Path:
+        """The same as files, to be kept or shown by any web server: `index.html`, which it returns, and the videos that
+        it plays. Of so many videos, with masks at some ratios and seeds, and without typed texts."""
+        return write(replace(self.api, exact=False), Path(folder), videos, progress)
 
     def close(self) -> None:
         self.server.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 
-from tubelet.errors import TubeletError
+from tubelet.errors import RunError, TubeletError
 from tubelet.inference.search import SearchResult
 from tubelet.inspector.subject import Settings
 
@@ -30,6 +30,7 @@ class Near:
 
     computes: threading.RLock
     works: dict[str, Work] = field(default_factory=dict)
+    threads: list[threading.Thread] = field(default_factory=list)
 
     def search(self, settings: Settings, find: Callable[[], SearchResult]) -> SearchResult | Work:
         """What is found; while the features are not there yet, how far they are."""
@@ -37,7 +38,10 @@ class Near:
         if work is None:
             work = self.works[settings.name] = Work()
             run = copy_context().run
-            threading.Thread(target=run, args=(compute, settings, work, self.computes), daemon=True).start()
+            self.threads.append(
+                threading.Thread(target=run, args=(compute, settings, work, self.computes), daemon=True)
+            )
+            self.threads[-1].start()
         if work.error is not None:
             del self.works[settings.name]
             raise work.error
@@ -45,6 +49,11 @@ class Near:
             return work
         with self.computes:
             return find()
+
+    def wait(self) -> None:
+        """Until no features are computed any more."""
+        while self.threads:
+            self.threads.pop().join()
 
 
 def compute(settings: Settings, work: Work, computes: threading.RLock) -> None:
@@ -56,3 +65,5 @@ def compute(settings: Settings, work: Work, computes: threading.RLock) -> None:
         work.finished = True
     except TubeletError as error:
         work.error = error
+    except Exception as error:  # a fault, that would end this thread alone and leave the page waiting
+        work.error = RunError(f"the features of {settings.name} cannot be computed ({type(error).__name__}: {error})")

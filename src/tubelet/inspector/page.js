@@ -20,6 +20,7 @@ async function ask(name, query) {
   }
   if (recorded) {
     const found = recorded.answers[`${name}?${words}`];
+    if (found && found.error) throw new Error(found.error);
     if (!found) throw new Error("this page was written to files, and this is not among them; `tubelet inspect` computes it");
     return found;
   }
@@ -30,7 +31,7 @@ async function ask(name, query) {
 
 const bytes = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
 const floats = (text) => new Float32Array(bytes(text).buffer);
-const picture = async (text) => createImageBitmap(new Blob([bytes(text)], { type: "image/png" }));
+const picture = async (text) => createImageBitmap(new Blob([bytes(text)]));
 
 function bits(text, count) {
   const packed = bytes(text);
@@ -144,7 +145,7 @@ async function open(row) {
   $("id").textContent = video.id;
   $("facts").replaceChildren(...tags(video), facts(video));
   options($("caption"), video.captions.map((one, n) => [n || "", one.source ? `${one.text} (${one.source})` : one.text]));
-  $("caption").disabled = !video.captions.length;
+  $("caption").disabled = !video.captions.length || Boolean(recorded);
   for (const pane of state.panes) Object.assign(pane, { clip: null, layers: null, mask: null, rebuilt: null, sprite: null });
   alarm(video.status === "ok" ? "" : `${video.status}: ${video.reason}`);
   play(video);
@@ -241,10 +242,15 @@ function makePane(number) {
   pane.show.addEventListener("change", again);
   pane.kind.addEventListener("change", () => { pane.layers = null; again(); });
   pane.masker.addEventListener("change", () => { fieldsOf(pane); again(); });
-  pane.ratio.addEventListener("input", () => { pane["ratio-value"].textContent = pane.ratio.value; again(); });
+  pane.ratio.addEventListener("input", () => {
+    if (recorded) pane.ratio.value = nearest([Number(pane.ratio.dataset.own), ...recorded.ratios], Number(pane.ratio.value));
+    pane["ratio-value"].textContent = pane.ratio.value;
+    again();
+  });
   pane.seed.addEventListener("input", () => { pane["seed-value"].textContent = pane.seed.value; again(); });
   pane.truth.addEventListener("change", again);
   pane.strip.addEventListener("click", (event) => seekBy(pane, event));
+  if (recorded) pane.seed.max = recorded.seeds - 1;
   pane.again = again;
   maskersOf(pane);
   return pane;
@@ -291,6 +297,7 @@ function fieldsOf(pane) {
   }));
 }
 
+const nearest = (values, wanted) => values.reduce((best, one) => Math.abs(one - wanted) < Math.abs(best - wanted) ? one : best);
 const said = (value) => value === true ? "True" : value === false ? "False" : value === null ? "None" : Array.isArray(value) ? value.join(",") : String(value);
 
 function asked(pane) {
@@ -604,7 +611,12 @@ function loopClip() {
 }
 
 function nudge(input, by) {
-  input.value = Number(input.value) + by;
+  let value = Number(input.value) + by;
+  if (recorded && "own" in input.dataset) { // the next one that was written
+    const beyond = [Number(input.dataset.own), ...recorded.ratios].filter((one) => (one - Number(input.value)) * by > 1e-9);
+    value = beyond.length ? nearest(beyond, Number(input.value)) : input.value;
+  }
+  input.value = value;
   input.dispatchEvent(new Event("input"));
 }
 

@@ -9,7 +9,7 @@ from tubelet.aligners.base import Aligner
 from tubelet.checkpoint import CHECKPOINT
 from tubelet.corpus.table import Caption, Corpus, Video
 from tubelet.diagnostics.masks import configured
-from tubelet.errors import RunError, TubeletError
+from tubelet.errors import RunError
 from tubelet.inference.search import Searcher
 from tubelet.maskers import MASKERS, Masker
 from tubelet.models.encoder import Vit
@@ -81,6 +81,7 @@ class Subject:
                 "name one corpus, or runs of one corpus: `tubelet inspect CORPUS`, `tubelet inspect RUN RUN`"
             )
         if corpora:
+            check_there(corpora[0])
             corpus = Corpus.of(corpora[0])
         else:
             corpus = Corpus.of(on) if on is not None else corpus_of(runs[0], read_run_config(runs[0]))
@@ -120,10 +121,13 @@ def is_run(named: Named) -> bool:
     return (folder / RECIPE).is_file() or (folder / CHECKPOINT).is_file()
 
 
+def check_there(named: Path | Corpus) -> None:
+    if not isinstance(named, Corpus) and not named.expanduser().exists():
+        raise RunError(
+            f"there is neither a run nor a corpus at {named}; name a folder of `tubelet pretrain` or `index`"
+        )
+
+
 def of_run(run: Path, corpus: Corpus, aligner: str | Path | None) -> Settings:
     plan = read_run_config(run)
     return Settings(run.absolute().name, plan.recipe, plan.config, run, corpus, aligner)
-
-
-def reason(error: TubeletError) -> str:
-    return " ".join(str(error).split())
