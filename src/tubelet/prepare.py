@@ -13,9 +13,10 @@ import chz
 from tubelet.aligners import finetuning
 from tubelet.aligners.base import Aligner, open_aligner, read_aligner_about
 from tubelet.aligners.clip import ClipAligner
-from tubelet.aligners.config import AlignerTraining, ClipFinetuning, SmallAlignerTraining
+from tubelet.aligners.config import AlignerTraining, ClipFinetuning, LitTraining, SmallAlignerTraining
 from tubelet.aligners.examples import Examples, check_enough, read_examples, with_texts
 from tubelet.aligners.finetuning import open_for_training, tune
+from tubelet.aligners.lit import LitAligner, Towers, train_lit
 from tubelet.aligners.matching import Retrieval, retrieval
 from tubelet.aligners.small import SmallAligner
 from tubelet.aligners.training import Curve, TrainingCheckpoint, seconds_to_steps, train_small_aligner
@@ -68,19 +69,22 @@ def align(
 ) -> Aligned:
     """Trains an aligner on the train split of a corpus into `out` (default: CORPUS/aligner) and writes its report.
 
-    `training` is a `SmallAlignerTraining` (the default) or a `ClipFinetuning`. With `seconds`, the small aligner is
-    trained for as many steps as fit into that time. An aligner of the same corpus and settings is not trained again;
-    any other in the folder raises `CorpusError`, unless `force`. Interrupted, the same call resumes.
+    `training` is a `SmallAlignerTraining` (the default), a `LitTraining` or a `ClipFinetuning`. With `seconds`, the
+    small aligner is trained for as many steps as fit into that time. An aligner of the same corpus and settings is not
+    trained again; any other in the folder raises `CorpusError`, unless `force`. Interrupted, the same call resumes.
     """
     corpus = Corpus.of(corpus)
-    settings, clip = training or SmallAlignerTraining(), None
+    settings = training or SmallAlignerTraining()
     corpus.check_sources(settings.sources)
+    if seconds is not None and not isinstance(settings, SmallAlignerTraining):
+        raise RecipeError("a time limit in seconds needs the small aligner; give steps= instead")
+    begun: ClipAligner | Towers | None = None
     if isinstance(settings, ClipFinetuning):
-        if seconds is not None:
-            raise RecipeError("a time limit in seconds needs the small aligner; to fine-tune, give steps= instead")
-        clip, settings = open_for_training(settings)
+        begun, settings = open_for_training(settings)
+    elif isinstance(settings, LitTraining):
+        begun = Towers.open(settings, corpus.folder / "aligner-features")
     folder = Path(out) if out else corpus.folder / "aligner"
-    made_from = record(corpus, settings, seconds, clip)
+    made_from = record(corpus, settings, seconds, begun)
     remove_leftovers(folder)
     if is_there(folder, made_from, force):
         return finished(folder, corpus, settings, progress)
@@ -91,12 +95,12 @@ def align(
     if seconds is not None:
         assert isinstance(settings, SmallAlignerTraining)
         settings = chz.replace(settings, steps=seconds_to_steps(examples, settings, seconds))
-    identity = json.dumps(record(corpus, settings, None, clip), sort_keys=True).encode()
+    identity = json.dumps(record(corpus, settings, None, begun), sort_keys=True).encode()
     checkpoint = TrainingCheckpoint(folder / "training.pt", hashlib.sha256(identity).hexdigest())
     began, spent = time.monotonic(), time.process_time()
-    aligner, curve = train_aligner(examples, settings, clip, checkpoint, named(progress, "training"))
+    aligner, curve = train_aligner(examples, settings, begun, checkpoint, named(progress, "training"))
     about: dict[str, Any] = {
-        **record(corpus, settings, seconds, clip),
+        **record(corpus, settings, seconds, begun),
         "videos": len(examples.videos),
         "texts": len(examples.texts),
         "dropped": len(with_texts(corpus, "train", settings)) - len(examples.videos) - len(examples.failed),
@@ -108,10 +112,8 @@ def align(
     }
     if len(held_out.videos) > 1:
         about["held_out"] = vars(retrieval(aligner, held_out, settings))
-    unknown: tuple[str, ...] = ()
-    if isinstance(settings, ClipFinetuning):
-        unknown = (f"{ALIGNER} began with {settings.model}: what that was trained on is not known here",)
-    TrainedOn(trained_on, unknown).with_looks(corpus, examples.videos).write(folder / FILE)
+    before = trained_before(settings)
+    (TrainedOn(trained_on).with_looks(corpus, examples.videos) + before).write(folder / FILE)
     save_aligner(aligner, folder, about)
     checkpoint.done()
     write_training(folder, corpus, aligner, curve, settings, named(progress, "measuring maps"))
@@ -121,19 +123,37 @@ def align(
 def train_aligner(
     examples: Examples,
     settings: AlignerTraining,
-    clip: ClipAligner | None,
+    begun: ClipAligner | Towers | None,
     checkpoint: TrainingCheckpoint,
     progress: Progress,
-) -> tuple[SmallAligner | ClipAligner, Curve]:
-    if clip is None:
-        assert isinstance(settings, SmallAlignerTraining)
-        return train_small_aligner(examples, settings, progress, checkpoint)
-    assert isinstance(settings, ClipFinetuning)
-    return tune(clip, examples, settings, progress, checkpoint)
+) -> tuple[SmallAligner | LitAligner | ClipAligner, Curve]:
+    if isinstance(begun, ClipAligner):
+        assert isinstance(settings, ClipFinetuning)
+        return tune(begun, examples, settings, progress, checkpoint)
+    if isinstance(begun, Towers):
+        assert isinstance(settings, LitTraining)
+        return train_lit(begun, examples, settings, progress, checkpoint)
+    assert isinstance(settings, SmallAlignerTraining)
+    return train_small_aligner(examples, settings, progress, checkpoint)
 
 
-def save_aligner(aligner: SmallAligner | ClipAligner, folder: Path, about: dict[str, Any]) -> None:
-    if isinstance(aligner, SmallAligner):
+def trained_before(settings: AlignerTraining) -> TrainedOn:
+    """What the models that it begins with were trained on: known of runs alone."""
+    models: tuple[str, ...] = ()
+    if isinstance(settings, LitTraining):
+        models = (settings.image, settings.text)
+    elif isinstance(settings, ClipFinetuning):
+        models = (settings.model,)
+    found = TrainedOn()
+    for model in models:
+        there = TrainedOn.read(Path(model).expanduser() / FILE)
+        missing = TrainedOn((), (f"{ALIGNER} began with {model}: what that was trained on is not known here",))
+        found += missing if there is None else there.inherited(model)
+    return found
+
+
+def save_aligner(aligner: SmallAligner | LitAligner | ClipAligner, folder: Path, about: dict[str, Any]) -> None:
+    if isinstance(aligner, SmallAligner | LitAligner):
         aligner.about = about
         aligner.save(folder)
     else:
@@ -173,15 +193,17 @@ def result(folder: Path, page: Path, new: bool) -> Aligned:
 
 
 def record(
-    corpus: Corpus, settings: AlignerTraining, seconds: float | None, clip: ClipAligner | None = None
+    corpus: Corpus, settings: AlignerTraining, seconds: float | None, begun: ClipAligner | Towers | None = None
 ) -> dict[str, Any]:
     """What an aligner is made from: two with the same record are the same."""
-    begun = {}
-    if clip is not None:
+    models: dict[str, Any] = {}
+    if isinstance(begun, ClipAligner):
         assert isinstance(settings, ClipFinetuning)
-        begun = {"from": {"name": settings.model, "identity": clip.identity}}
+        models = {"from": {"name": settings.model, "identity": begun.identity}}
+    elif isinstance(begun, Towers):
+        models = {"towers": {"vision": begun.vision.identity, "text": begun.text.identity}}
     return {
-        **begun,
+        **models,
         "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint(), "splits": ["train"]},
         "settings": {**chz.asdict(settings), "sources": sorted(set(settings.sources))},
         "seconds_asked": seconds,
@@ -202,7 +224,7 @@ def is_there(folder: Path, made_from: dict[str, Any], force: bool) -> bool:
     if made_from["seconds_asked"] is not None:  # then the number of steps is the machine's, not the user's
         for one in (was, now):
             one["settings"].pop("steps", None)
-    differ = [name for name in {**now, "from": None} if was.get(name) != now.get(name)]
+    differ = [name for name in {**now, "from": None, "towers": None} if was.get(name) != now.get(name)]
     if not differ:
         return True
     if force:

@@ -71,7 +71,7 @@ class Still:
     """An aligner that is not trained any more, as `validate` asks for one."""
 
     def __init__(self, aligner) -> None:
-        self.trained, self.module = aligner, aligner.towers
+        self.trained, self.module, self.side = aligner, aligner.towers, aligner.shape.side
 
     def aligner(self):
         return self.trained

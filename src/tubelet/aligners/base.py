@@ -26,6 +26,14 @@ class Aligner(Protocol):
     def texts(self, texts: list[str]) -> Float[Tensor, "b e"]: ...
 
 
+@runtime_checkable
+class WordPieces(Protocol):
+    """An aligner whose tokenizer reads any word that its pieces make up."""
+
+    def unknown(self, word: str) -> bool:
+        """Whether it has nothing for a word."""
+
+
 def similarity(patches: Float[Tensor, "b gh gw e"], texts: Float[Tensor, "c e"]) -> Float[Tensor, "c b gh gw"]:
     """The cosine of every patch with every text."""
     unit = functional.normalize(patches, dim=-1)
@@ -40,8 +48,13 @@ def open_aligner(name: str | Path, reading: str = "dense", scorer: str = "raw") 
     from tubelet.aligners.small import SmallAligner
 
     folder = Path(name).expanduser()
-    if (folder / "aligner.json").is_file() and "family" not in read_aligner_about(folder):
+    about = read_aligner_about(folder) if (folder / "aligner.json").is_file() else {}
+    if about and "family" not in about:
         return SmallAligner.load(folder)
+    if about.get("family") == "lit":
+        from tubelet.aligners.lit import LitAligner
+
+        return LitAligner.load(folder)
     if folder.exists() and not (folder / "config.json").is_file():
         raise WeightsError(
             f"{folder} holds neither an aligner (aligner.json, from `tubelet align`) nor a CLIP model (config.json)"
@@ -59,8 +72,9 @@ class AlignerAbout(TypedDict):
     identity: NotRequired[str]
     shape: NotRequired[dict[str, Any]]  # of an aligner of our own
     words: NotRequired[list[str]]
-    family: NotRequired[str]  # of a CLIP or SigLIP, with the CRC-32 of each of its files
+    family: NotRequired[str]  # of a CLIP or SigLIP, with the CRC-32 of each of its files; or lit, with its towers
     files: NotRequired[dict[str, int]]
+    towers: NotRequired[dict[str, str]]
     corpus: NotRequired[dict[str, Any]]
     settings: NotRequired[dict[str, Any]]
 

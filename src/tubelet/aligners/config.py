@@ -9,6 +9,11 @@ from tubelet.errors import RecipeError
 STRIDE = 8  # pixels of the resized frame per cell of the grid
 
 
+def side_of(size: int) -> int:
+    """Pixels of the frames that are kept in memory for a model of this size."""
+    return math.ceil(size / STRIDE) * STRIDE
+
+
 @chz.chz
 class Shape:
     """The sizes of an aligner."""
@@ -87,9 +92,35 @@ class ClipFinetuning(AlignerTraining):
 
     @property
     def side(self) -> int:
-        return math.ceil(self.size / STRIDE) * STRIDE
+        return side_of(self.size)
 
     @chz.validate
     def _blocks(self) -> None:
         if self.blocks is not None and self.blocks < 0:
             raise RecipeError(f"blocks cannot be negative, not {self.blocks}")
+
+
+@chz.chz
+class LitTraining(AlignerTraining):
+    """Learn two small projections between the features of a frozen vision and a frozen text model."""
+
+    image: str = chz.field(doc="vision model: hub name or local folder of transformers, or a run of tubelet")
+    text: str = chz.field(doc="text model: hub name or local folder of transformers")
+    size: int = chz.field(default=224, doc="short side, in pixels, at which the vision model sees frames")
+    joint: int = chz.field(default=64, doc="width of the space that images and texts share")
+    hidden: int = chz.field(default=256, doc="hidden width of the projections")
+    steps: int = chz.field(default=100, doc="optimiser steps; more retrieve no better and localise worse")
+    max_frames: int = chz.field(
+        default=2048, doc="frames whose features are kept; further videos are dropped at random"
+    )
+    lr: float = chz.field(default=1e-3, doc="peak learning rate of AdamW")
+
+    @property
+    def side(self) -> int:
+        return side_of(self.size)
+
+    @chz.validate
+    def _towers(self) -> None:
+        for name in ("size", "joint", "hidden"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"{name} must be at least 1, not {getattr(self, name)}")

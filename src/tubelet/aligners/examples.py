@@ -26,7 +26,7 @@ LIMIT = 120.0  # seconds that the frames of one video may take
 class Examples:
     """Frames in memory with the captions of their videos."""
 
-    frames: list[np.ndarray]  # uint8 "h w 3", each of its own size
+    frames: list[np.ndarray]  # uint8 "h w 3", each of its own size; or the features of a frozen tower, "gh gw c"
     of_video: list[list[int]]  # places in `frames` of every video
     captions: list[list[int]]  # numbers of every video's texts
     texts: list[str]  # normalised

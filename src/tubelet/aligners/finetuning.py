@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from tubelet.aligners.base import discard
 from tubelet.aligners.clip import ClipAligner
-from tubelet.aligners.config import ClipFinetuning
+from tubelet.aligners.config import ClipFinetuning, side_of
 from tubelet.aligners.examples import Examples, split_validation
 from tubelet.aligners.pretrained import load, quiet_transformers
 from tubelet.aligners.scorers import read_tokens
@@ -55,7 +55,7 @@ class TrainableClip:
     """A CLIP or SigLIP in training."""
 
     def __init__(self, aligner: ClipAligner, texts: Sequence[str], blocks: int | None = None) -> None:
-        self.read, self.all_texts = aligner, list(texts)
+        self.read, self.all_texts, self.side = aligner, list(texts), side_of(aligner.native)
         self.module: nn.Module = aligner.model
         self.module.requires_grad_(blocks is None)
         for part in () if blocks is None else last(aligner.model, blocks):

@@ -18,7 +18,7 @@ from typing import Protocol, runtime_checkable
 import chz
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,11 +44,13 @@ Row = dict[str, int | float]
 class TrainableAligner(Protocol):
     """An aligner in training: its two towers, differentiable."""
 
+    side: int  # rows and columns of the crops of the examples' frames that a step sees
+
     @property
     def module(self) -> nn.Module:
         """The parameters that require a gradient are trained."""
 
-    def patches(self, frames: UInt8[Tensor, "b h w 3"]) -> Float[Tensor, "b p e"]: ...
+    def patches(self, frames: Shaped[Tensor, "b h w c"]) -> Float[Tensor, "b p e"]: ...
 
     def texts(self, numbers: Int64[Tensor, "c"], rng: np.random.Generator) -> Float[Tensor, "c e"]:
         """Some of the texts of the examples."""
@@ -87,7 +89,7 @@ class TrainableSmallAligner:
     """The small aligner in training."""
 
     def __init__(self, texts: Sequence[str], settings: SmallAlignerTraining) -> None:
-        self.settings, self.words = settings, Vocabulary.of(texts)
+        self.settings, self.words, self.side = settings, Vocabulary.of(texts), settings.side
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeds.key(settings.seed, "align weights"))
             self.module = Towers(settings.shape, self.words.size)
@@ -163,7 +165,7 @@ def one_step(
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, settings)
     rng = seeds.generator(settings.seed, "align", step)
-    videos, frames, texts = sample_batch(examples, settings, step, rng, may_flip)
+    videos, frames, texts = sample_batch(examples, settings, model.side, step, rng, may_flip)
     chosen, column = torch.from_numpy(texts).unique(return_inverse=True)
     named = functional.normalize(model.texts(chosen, rng), dim=-1)
     patches = functional.normalize(model.patches(torch.from_numpy(frames)), dim=-1)
@@ -260,15 +262,16 @@ def learning_rate(step: int, settings: AlignerTraining) -> float:
 
 
 def sample_batch(
-    examples: Examples, settings: AlignerTraining, step: int, rng: np.random.Generator, may_flip: bool
-) -> tuple[Int64[np.ndarray, "b"], UInt8[np.ndarray, "b h w 3"], Int64[np.ndarray, "b"]]:
-    """The videos of a step with one frame and one caption each; every video is drawn once per epoch."""
-    count, side = len(examples.videos), settings.side
+    examples: Examples, settings: AlignerTraining, side: int, step: int, rng: np.random.Generator, may_flip: bool
+) -> tuple[Int64[np.ndarray, "b"], Shaped[np.ndarray, "b h w c"], Int64[np.ndarray, "b"]]:
+    """The videos of a step with a crop of one frame and one caption each; every video is drawn once per epoch."""
+    count = len(examples.videos)
     videos = np.empty(settings.batch, np.int64)
     for row in range(settings.batch):
         epoch, index = divmod(step * settings.batch + row, count)
         videos[row] = epoch_order(settings.seed, epoch, count)[index]
-    frames = np.empty((settings.batch, side, side, 3), np.uint8)
+    first = examples.frames[0]
+    frames = np.empty((settings.batch, side, side, first.shape[2]), first.dtype)
     texts = np.empty(settings.batch, np.int64)
     for row, video in enumerate(videos):
         indices, numbers = examples.of_video[video], examples.captions[video]

@@ -1,12 +1,13 @@
 """Out-of-vocabulary words. The small aligner of `tubelet align` knows the words of the captions that it was trained on;
-of any other word it sees the letters only, and its score says little. CLIP and SigLIP keep no such list, so nothing is
-said about them, nor about scripts without spaces, whose sentences come out as one word each."""
+of any other word it sees the letters only, and its score says little. Of an aligner on a frozen text model those are
+named for which its tokenizer has nothing. CLIP and SigLIP keep no list of words, so nothing is said about them, nor
+about scripts without spaces, whose sentences come out as one word each."""
 
 import difflib
 import re
 from collections.abc import Sequence
 
-from tubelet.aligners.base import Aligner
+from tubelet.aligners.base import Aligner, WordPieces
 from tubelet.aligners.vocabulary import Vocabulary, split
 from tubelet.errors import CorpusError
 
@@ -16,6 +17,8 @@ UNSPACED = re.compile("[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]") 
 
 def unknown_words(aligner: Aligner, text: str) -> list[str]:
     """The words of a text that the aligner never saw, in their order, each once."""
+    if isinstance(aligner, WordPieces):
+        return [word for word in dict.fromkeys(split(text)) if aligner.unknown(word)]
     if (seen := vocabulary(aligner)) is None:
         return []
     return [word for word in dict.fromkeys(split(text)) if word not in seen and not UNSPACED.search(word)]
