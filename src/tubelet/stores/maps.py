@@ -5,24 +5,21 @@ layer per timestamp. A `vector` map (motion) has one layer per interval between 
 position at the interval's beginning moves during it, as a share of the frame's width (dx) and height (dy). A `parts`
 map has one layer per timestamp, of several numbers a cell: which shares of it belong to which part of what is seen.
 
-Rows are keyed by content: the video file's bytes and span, and the caption's normalised text; the series they stand
-in is keyed by method and model. So a renamed file keeps its maps and a changed one does not.
+They are stored and found as `stores.layers` says.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pyarrow as pa
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float32, Float64
 
-from tubelet.corpus.content import content_key, content_now, file_content
-from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
-from tubelet.errors import CorpusError, VideoError
-from tubelet.files import file_name
+from tubelet.corpus.table import Caption, Corpus, Video
+from tubelet.errors import VideoError
 from tubelet.jobs.runner import Running
-from tubelet.jobs.shards import REMEDY, Series, Writer, choose, chosen, series_folder
+from tubelet.jobs.shards import Series
+from tubelet.stores.layers import Layers, LayersWriter
 from tubelet.stores.resample import sample_parts, sample_scalar, sample_vector
 from tubelet.types import Clip
 from tubelet.video.crop import Crop
@@ -44,55 +41,24 @@ KINDS: Mapping[str, Kind] = {
 SHORT = 14
 LONGEST = 64  # short sides that a map may be long
 
-MAP_SCHEMA = pa.schema(
-    [
-        ("key", pa.binary(16)),
-        ("video", pa.string()),
-        ("content", pa.binary(16)),
-        ("size", pa.int64()),
-        ("modified", pa.int64()),
-        ("text", pa.string()),
-        ("rows", pa.int32()),
-        ("columns", pa.int32()),
-        ("times", pa.large_list(pa.float64())),
-        ("values", pa.large_list(pa.float16())),
-    ]
-)
 
-
-class Maps:
+class Maps(Layers):
     """The maps of one method for every video (and caption) of a corpus."""
 
+    folder: ClassVar[str] = "maps"
+    what: ClassVar[str] = "map"
+
     def __init__(self, series: Series) -> None:
-        self.series = series
+        super().__init__(series)
         self.kind: Kind = series.about["kind"]
-        self.values = [batch.column("values") for batch in series.batches]
-        self.arrays = [
-            (
-                values.offsets.to_numpy(),
-                values.values.to_numpy(),
-                times.offsets.to_numpy(),
-                times.values.to_numpy(),
-                batch.column("rows").to_numpy(),
-                batch.column("columns").to_numpy(),
-            )
-            for batch, values in zip(series.batches, self.values, strict=True)
-            for times in (batch.column("times"),)
-        ]
-        self.files = series.digests()
-        self.found: dict[tuple[str, str], tuple[int, int] | None] = {}
-        self.finite: set[tuple[int, int]] = set()  # the positions of which all numbers are known to be
 
     @classmethod
-    def open(cls, corpus: Corpus, name: str) -> "Maps":
-        """The current series of this name ("text"). Where there is none, `CorpusError` names the command for it."""
-        folder = chosen(corpus.folder / "maps" / file_name(name))
-        if folder is None:
-            raise CorpusError(f"{corpus.folder} has no {name} maps; make them with `{remedy(name, corpus.folder)}`")
-        return cls(Series(folder))
+    def none(cls, corpus: Corpus, name: str) -> str:
+        return f"{corpus.folder} has no {name} maps; make them with `{remedy(name, corpus.folder)}`"
 
-    def __reduce__(self) -> tuple[type["Maps"], tuple[Series]]:
-        return Maps, (self.series,)
+    @classmethod
+    def remedy(cls, name: str, corpus: Path | str = "CORPUS") -> str:
+        return remedy(name, corpus)
 
     @property
     def channels(self) -> int:
@@ -100,54 +66,8 @@ class Maps:
         return {"scalar": 1, "vector": 2}.get(self.kind) or int(self.about["channels"])
 
     @property
-    def about(self) -> Mapping[str, Any]:
-        """What made these maps: method, model, settings."""
-        return self.series.about
-
-    def find(self, video: Video, caption: Caption | None) -> tuple[int, int] | None:
-        """Shard and row of this video's map for this caption, None where there is none."""
-        text = "" if caption is None else normalise_text(caption.text)
-        if (video.id, text) not in self.found:
-            content = file_content(video, self.files)
-            row = None if content is None else self.series.rows.get(content_key(content, video, text))
-            self.found[video.id, text] = row
-        return self.found[video.id, text]
-
-    def missing(self, videos: Sequence[Video], captions: Sequence[Caption] | None) -> list[str]:
-        """Ids of the videos that lack a map for any of their captions among these (None: of methods without text)."""
-        if captions is None:
-            return [video.id for video in videos if self.find(video, None) is None]
-        by_video: dict[str, list[Caption]] = {}
-        for caption in captions:
-            by_video.setdefault(caption.video, []).append(caption)
-        return [
-            video.id
-            for video in videos
-            if any(self.find(video, caption) is None for caption in by_video.get(video.id, []))
-        ]
-
-    def stored(
-        self, video: Video, caption: Caption | None
-    ) -> tuple[Float[np.ndarray, "l gh gw *v"], Float64[np.ndarray, "edges"]]:
-        """The float16 layers and their timestamps, without a copy."""
-        position = self.find(video, caption)
-        if position is None:
-            what = f" and caption {caption.text!r}" if caption is not None else ""
-            raise CorpusError(
-                f"no {self.about['name']} map for {video.id}{what}; make it with `{remedy(self.about['name'])}`"
-            )
-        shard, row = position
-        self.series.verify(shard, row)
-        offsets, flat, time_offsets, flat_times, rows, columns = self.arrays[shard]
-        values = flat[offsets[row] : offsets[row + 1]]
-        times = flat_times[time_offsets[row] : time_offsets[row + 1]]
-        if position not in self.finite:  # those of earlier versions and of other programs have no checksum
-            if not (np.isfinite(values).all() and np.isfinite(times).all()):
-                path = self.series.paths[shard]
-                raise CorpusError(f"{path} holds NaN or infinite values in the map of {video.id}: {REMEDY}")
-            self.finite.add(position)
-        shape = (-1, rows[row], columns[row])
-        return values.reshape(shape if self.kind == "scalar" else (*shape, self.channels)), times
+    def shape(self) -> tuple[int, ...]:
+        return () if self.kind == "scalar" else (self.channels,)
 
     def layers(
         self, video: Video, caption: Caption | None = None
@@ -194,12 +114,10 @@ def remedy(name: str, corpus: Path | str = "CORPUS") -> str:
     return f"tubelet saliency {corpus} {source}" + " aligner=CLIP" * (name == "attention")
 
 
-class MapsWriter:
+class MapsWriter(LayersWriter):
     """Fills one series of maps: `with MapsWriter(corpus, "text", "scalar", method) as maps: maps.add(...)`.
 
-    `method` names all that decides the values (the model's identity, the reading, the rate). What a series holds
-    is not written twice; `finish` makes the series the one that `Maps.open` reads. Maps of parts say how many. With
-    `running`, it is one of those who write a part of the job.
+    Maps of parts say how many. With `running`, it is one of those who write a part of the job.
     """
 
     def __init__(
@@ -218,60 +136,9 @@ class MapsWriter:
             raise ValueError(f"a {kind} map cannot have {parts} parts")
         self.channels = {"scalar": (), "vector": (2,), "parts": (parts,)}[kind]
         about = {"name": name, "kind": kind, "method": dict(method)} | ({"channels": parts} if parts else {})
-        folder = series_folder(corpus.folder / "maps" / file_name(name), about)
-        self.writer = Writer(folder, about, MAP_SCHEMA, part=running.part if running else None)
-        self.files = self.writer.series.digests()
+        super().__init__(corpus, Maps, about, running)
 
-    @property
-    def folder(self) -> Path:
-        return self.writer.folder
-
-    def has(self, video: Video, text: str) -> bool:
-        """Whether the map of this video for this normalised text ("" for methods without captions) exists."""
-        if not (self.writer.keys or self.writer.others):
-            return False  # and no file need be read to know that
-        content = file_content(video, self.files)
-        return content is not None and content_key(content, video, text) in self.writer
-
-    def add(
-        self,
-        video: Video,
-        text: str,
-        values: Float[np.ndarray, "l gh gw *v"],
-        times: Float64[np.ndarray, "edges"],
-    ) -> None:
-        """One map. Stored in float16; NaN or infinite values are our own mistake, and so is a wrong shape."""
+    def check(self, values: np.ndarray, times: Float64[np.ndarray, "edges"]) -> None:
         vector = self.kind == "vector"
         if values.shape[3:] != self.channels or len(times) != len(values) + vector or not values.size:
             raise ValueError(f"a {self.kind} map of shape {values.shape} does not fit {len(times)} timestamps")
-        if (np.diff(times) < 0).any():
-            raise ValueError("timestamps of a map must ascend")
-        with np.errstate(over="ignore"):
-            half = values.astype(np.float16)
-        if not np.isfinite(half).all():
-            raise ValueError(f"the map of {video.id} holds NaN or values beyond float16")
-        file = content_now(video)
-        row = {
-            "key": content_key(file["content"], video, text),
-            "video": video.id,
-            **file,
-            "text": text,
-            "rows": values.shape[1],
-            "columns": values.shape[2],
-            "times": times,
-            "values": half,
-        }
-        self.writer.add(row, half.nbytes + times.nbytes)
-
-    def flush(self) -> None:
-        self.writer.flush()
-
-    def finish(self) -> None:
-        self.writer.flush()
-        choose(self.writer.folder)
-
-    def __enter__(self) -> "MapsWriter":
-        return self
-
-    def __exit__(self, *stop: object) -> None:
-        self.writer.__exit__(*stop)
