@@ -3,13 +3,18 @@ distractors, with labels, captions (sources subject, verb, both), train and test
 subject mask and flow. Run again, it resumes; more clips may be added later.
 
 With --context it is synth-context-1, whose surroundings tell what the subject is (never what it does): the texture of
-the ground and a companion go with its shape, its region of the frame with its colour; captions vary as people's do."""
+the ground and a companion go with its shape, its region of the frame with its colour; captions vary as people's do.
+With --kind synth-2 the subject wears a face, of which half are forged, is heard (`tubelet track CORPUS sound`) and
+carries four sensors."""
 
 import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="CORPUS", help="folder of the corpus, new, empty or begun before")
+    parser.add_argument(
+        "--kind", default="synth-1", metavar="VERSION", help="synth-1 or synth-2 (default: %(default)s)"
+    )
     parser.add_argument("--train", type=int, default=1200, help="training clips (default: %(default)s)")
     parser.add_argument(
         "--test", type=int, default=400, help="test clips, half of them of held-out combinations (default: %(default)s)"
@@ -52,8 +57,11 @@ def render_corpus(args: argparse.Namespace, workers: int) -> None:
 
     from tubelet.progress import Bar
     from tubelet.synthetic import Size, write_synth
+    from tubelet.synthetic.corpus import has_faces
 
-    size = Size(args.train, args.test, args.seed, args.size, args.frames, context=args.context)
+    size = Size(
+        args.train, args.test, args.seed, args.size, args.frames, context=args.context, faces=has_faces(args.kind)
+    )
     with Bar("rendering", "clips") as bar:
         rendered = write_synth(Path(args.out), size, workers, bar)
     total = len(size.clips)

@@ -2,6 +2,7 @@
 
 `videos/ID.mp4` and `truth/ID.npz` are written clip by clip, so an interrupted call resumes where it stopped;
 `truth/clips.parquet` says in words what each clip shows; the tables come last. `synth.json` marks the folder as ours.
+Of `synth-2` the videos are `ID.mkv`, with sound, and `sensors/ID.parquet` lies beside each.
 """
 
 import multiprocessing
@@ -9,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError
 from tubelet.files import remove_leftovers, within
 from tubelet.progress import Progress, silent
-from tubelet.synthetic import context
+from tubelet.synthetic import context, faces
 from tubelet.synthetic.render import Rendered, Truth, render_scene
 from tubelet.synthetic.scene import Scene, draw_captions, draw_scene
 
@@ -30,7 +31,8 @@ MARK = "synth.json"
 class Size:
     """What is rendered. A clip is a function of (seed, split, index, pixels, frames): more clips change none.
 
-    With `context` it is `synth-context-1`, whose surroundings speak for the subject with this strength, 0 to 1."""
+    With `context` it is `synth-context-1`, whose surroundings speak for the subject with this strength, 0 to 1; with
+    `faces` it is `synth-2`."""
 
     train: int = 1200
     test: int = 400
@@ -39,8 +41,11 @@ class Size:
     frames: int = 32
     fps: int = 15
     context: float | None = None
+    faces: Literal[True] | None = None
 
     def __post_init__(self) -> None:
+        if self.context is not None and self.faces:
+            raise CorpusError("synth-2 and synth-context-1 are two datasets; ask for one of them")
         if self.context is not None and not 0 <= self.context <= 1:
             raise CorpusError(f"context={self.context:g} must be from 0 to 1")
         if self.train < 1 or self.test < 0 or self.frames < 2 or self.fps < 1:
@@ -54,14 +59,31 @@ class Size:
 
     @property
     def version(self) -> str:
+        if self.faces:
+            return faces.VERSION
         return VERSION if self.context is None else context.VERSION
+
+    def video(self, name: str) -> str:
+        """Where a clip lies in the corpus."""
+        return f"videos/{name}.mkv" if self.faces else f"videos/{name}.mp4"
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        return ("videos", "truth", "sensors") if self.faces else ("videos", "truth")
 
     @property
     def mark(self) -> dict[str, Any]:
         """What a corpus says of itself; `context` where there is one."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
+    def render(self, split: str, index: int) -> Rendered:
+        if self.faces:
+            return faces.render_face(index, self.seed, split, self.pixels, self.frames, self.fps)
+        return render_scene(self.scene(split, index), self.pixels)
+
     def scene(self, split: str, index: int) -> Scene:
+        if self.faces:
+            return faces.draw_face(index, self.seed, split, self.frames).scene
         if self.context is None:
             return draw_scene(index, self.seed, split, self.frames)
         return context.draw_scene(index, self.context, self.seed, split, self.frames)
@@ -69,7 +91,7 @@ class Size:
     def captions(self, split: str, index: int, scene: Scene) -> list[tuple[str, str]]:
         """(source, text), in order."""
         if self.context is None:
-            return list(draw_captions(index, scene, self.seed, split).items())
+            return list(draw_captions(index, scene, self.seed, split, self.version).items())
         return context.draw_captions(index, scene, self.seed, split)
 
 
@@ -104,16 +126,26 @@ def synth(
     size: int = 96,
     frames: int = 32,
     context: float | None = None,
+    kind: str = VERSION,
     workers: int = 1,
     progress: Progress = silent,
 ) -> Corpus:
     """Renders the synthetic dataset `synth-1` into the corpus folder `out`: training and test clips of `size` x `size`
     pixels, with labels, captions, and the truth of each clip. Interrupted, the same call resumes; more clips may be
     added later. With `context`, 0 to 1, it is `synth-context-1`: surroundings that speak for the subject with this
-    strength, captions as people write them. A script that asks for more `workers` (processes) than one needs the usual
-    `if __name__ == "__main__":`, as they are spawned."""
-    write_synth(Path(out).expanduser(), Size(train, test, seed, size, frames, context=context), workers, progress)
+    strength, captions as people write them; with `kind="synth-2"` subjects wear faces, are heard and carry sensors. A
+    script that asks for more `workers` (processes) than one needs the usual `if __name__ == "__main__":`, as they are
+    spawned."""
+    asked = Size(train, test, seed, size, frames, context=context, faces=has_faces(kind))
+    write_synth(Path(out).expanduser(), asked, workers, progress)
     return Corpus.open(out)
+
+
+def has_faces(kind: str) -> Literal[True] | None:
+    """Whether the dataset of this name is `synth-2`."""
+    if kind not in (VERSION, faces.VERSION):
+        raise CorpusError(f"there is no synthetic dataset {kind!r}; one of: {VERSION}, {faces.VERSION}")
+    return True if kind == faces.VERSION else None
 
 
 class Mark(TypedDict):
@@ -131,14 +163,14 @@ class Mark(TypedDict):
 def claim(folder: Path, size: Size) -> None:
     """Makes the folder ours, or finds that it is, or refuses."""
     mark = folder / MARK
-    for part in (folder, folder / "videos", folder / "truth"):
+    for part in (folder, *(folder / name for name in size.folders)):
         remove_leftovers(part)
     if mark.exists():
         there: dict[str, Any] = dict(
             read_json(mark, Mark, CorpusError, "restore it, or name another folder with --out")
         )
         wanted: dict[str, Any] = {"version": size.version, **size.mark}
-        for name in ("version", "seed", "pixels", "frames", "fps", "context"):
+        for name in ("version", "seed", "pixels", "frames", "fps", "context", "faces"):
             if there.get(name) != wanted.get(name):
                 raise CorpusError(
                     f"{folder} holds {there['version']} with {name}={there.get(name)}, not {wanted.get(name)}; "
@@ -156,7 +188,7 @@ def claim(folder: Path, size: Size) -> None:
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CorpusError(f"{folder} exists and is no {size.version} corpus; name a new or empty folder with --out")
     write_json(mark, {"version": size.version, **size.mark})
-    for name in ("videos", "truth"):
+    for name in size.folders:
         (folder / name).mkdir(exist_ok=True)
 
 
@@ -175,20 +207,28 @@ def is_done(folder: Path, split: str, index: int) -> bool:
 
 def write_clip(folder: Path, size: Size, clip: tuple[str, int]) -> None:
     """One clip: the video first, its truth last, each complete or absent."""
-    from tubelet.video.writer import write_video
+    import pyarrow as pa
+
+    from tubelet.video.writer import Audio, write_video
 
     split, index = clip
-    rendered = render_scene(size.scene(split, index), size.pixels)
+    rendered = size.render(split, index)
     name = clip_id(split, index)
     fast = {"preset": "superfast"}  # as near to the pixels as the slower presets, at a third of their time
-    write_video(folder / "videos" / f"{name}.mp4", rendered.frames, float(size.fps), options=fast)
+    sound = None
+    if isinstance(rendered, faces.Seen):
+        sound = Audio(rendered.sound[None], faces.RATE)
+        table = pa.table(faces.rows_of_sensors(rendered.sensors))
+        write_parquet(folder / "sensors" / f"{name}.parquet", table)
+    write_video(folder / size.video(name), rendered.frames, float(size.fps), options=fast, sound=sound)
     write_truth(folder / "truth" / f"{name}.npz", rendered)
 
 
 def write_truth(path: Path, rendered: Rendered) -> None:
     truth = rendered.truth
     content = {"owner": truth.owner, "scale": truth.scale, "turn": truth.turn, "place": truth.position}
-    write_npz(path, {**content, "camera": np.array(truth.camera)})
+    parts = {} if truth.parts is None else {"parts": truth.parts}
+    write_npz(path, {**content, **parts, "camera": np.array(truth.camera)})
 
 
 def truth(corpus: Any, video: Any) -> Truth:
@@ -198,8 +238,11 @@ def truth(corpus: Any, video: Any) -> Truth:
     if not path.exists():
         raise CorpusError(f"{folder} holds no truth about {name}; only clips of `tubelet synth` have one")
     remedy = "delete it and run `tubelet synth` again"
-    stored = read_npz(path, ("owner", "scale", "turn", "place", "camera"), CorpusError, remedy)
-    return Truth(stored["owner"], stored["scale"], stored["turn"], stored["place"], camera=str(stored["camera"]))
+    parts = ["parts"] if (folder / "sensors").exists() else []
+    stored = read_npz(path, ("owner", "scale", "turn", "place", *parts, "camera"), CorpusError, remedy)
+    return Truth(
+        stored["owner"], stored["scale"], stored["turn"], stored["place"], str(stored["camera"]), stored.get("parts")
+    )
 
 
 def truth_in_words(folder: Path) -> dict[str, list[Any]] | None:
@@ -239,7 +282,7 @@ def write_tables(folder: Path, size: Size) -> None:
         videos.append(
             {
                 "id": name,
-                "path": f"videos/{name}.mp4",
+                "path": size.video(name),
                 "start": 0.0,
                 "end": duration,
                 "duration": duration,
@@ -253,7 +296,7 @@ def write_tables(folder: Path, size: Size) -> None:
                 "group": name,
                 "status": "ok",
                 "reason": "",
-                **content_columns(folder / "videos" / f"{name}.mp4"),
+                **content_columns(folder / size.video(name)),
             }
         )
         captions += [
@@ -272,6 +315,7 @@ def write_tables(folder: Path, size: Size) -> None:
                 "ground": scene.ground.kind,
                 "distractors": [f"{thing.colour} {thing.shape} {thing.motion}" for thing in others],
                 **({} if size.context is None else context.cues_of(scene)),
+                **(faces.words_of(faces.draw_face(index, size.seed, split, size.frames)) if size.faces else {}),
             }
         )
     write_parquet(folder / "truth" / "clips.parquet", pa.Table.from_pylist(clips))

@@ -5,6 +5,7 @@ clips). The camera neither rotates nor shears, so the ground is a sum of product
 of y, and a whole clip of it is one matrix product.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,7 @@ class Truth:
     turn: Float64[np.ndarray, "o t1"]
     position: Float64[np.ndarray, "o t1 2"]
     camera: str = "static"
+    parts: UInt8[np.ndarray, "t h w"] | None = None  # of synth-2: which of its parts each pixel shows
 
     @property
     def mask(self) -> Bool[np.ndarray, "t h w"]:
@@ -58,6 +60,9 @@ class Truth:
         return moved
 
 
+Painter = Callable[[Float64[np.ndarray, "t h w 3"], UInt8[np.ndarray, "t h w"]], None]
+
+
 @dataclass(frozen=True)
 class Rendered:
     """A clip in memory."""
@@ -84,7 +89,8 @@ def render(index: int, seed: int = 0, split: str = "train", size: int = 96, fram
     return render_scene(draw_scene(index, seed, split, frames), size)
 
 
-def render_scene(scene: Scene, size: int = 96) -> Rendered:
+def render_scene(scene: Scene, size: int = 96, paint: Painter | None = None) -> Rendered:
+    """`paint` adds to the finished scene, before light falls on it."""
     zoom, look = scene.zoom, scene.look
     axis = (np.arange(size) + 0.5) / size - 0.5
     world = axis / zoom[:-1, None]
@@ -97,6 +103,8 @@ def render_scene(scene: Scene, size: int = 96) -> Rendered:
         turn.insert(1, thing.angle)
         position.insert(1, (0.5 + (thing.centre - look) * zoom[:, None]) * size)
         paint_thing(picture, owner, number, thing, scale[1], position[1])
+    if paint is not None:
+        paint(picture, owner)
     right, down = scene.light
     picture *= (1 - down * axis[:, None] - right * axis)[..., None]
     np.clip(picture, 0, 1, out=picture)

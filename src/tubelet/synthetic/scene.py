@@ -28,7 +28,7 @@ COLOURS = {
 CAMERAS = ("static", "pan", "zoom")
 GROUNDS = ("plain", "waves", "stripes", "checks")
 IDLE = ("still", "drifts", "jitters")
-AREA = {"triangle": 1.299, "square": 2.0, "star": 1.123, "cross": 2.160, "moon": 1.647, "bar": 1.414}
+AREA = {"triangle": 1.299, "square": 2.0, "star": 1.123, "cross": 2.160, "moon": 1.647, "bar": 1.414, "disc": np.pi}
 """Area of each shape when its circumradius is 1."""
 
 Path = Float64[np.ndarray, "t1 2"]
@@ -78,9 +78,9 @@ class Scene:
         return self.things[0]
 
 
-def held_out(shape: str, colour: str, verb: str) -> bool:
+def held_out(shape: str, colour: str, verb: str, shapes: tuple[str, ...] = SHAPES) -> bool:
     """One triple in six, so that every pair of the three still occurs in training."""
-    return (SHAPES.index(shape) + list(COLOURS).index(colour) + VERBS.index(verb)) % 6 == 0
+    return (shapes.index(shape) + list(COLOURS).index(colour) + VERBS.index(verb)) % 6 == 0
 
 
 NAMING = {
@@ -101,22 +101,32 @@ NAMING = {
 """Phrasings of each caption source."""
 
 
-def draw_captions(index: int, scene: Scene, seed: int = 0, split: str = "train") -> dict[str, str]:
+def draw_captions(
+    index: int, scene: Scene, seed: int = 0, split: str = "train", version: str = "synth-1"
+) -> dict[str, str]:
     """One caption per source, of the subject alone."""
-    rng = seeds.generator(seed, f"synth-1 captions {split}", index)
+    rng = seeds.generator(seed, f"{version} captions {split}", index)
     words = {"colour": scene.subject.colour, "shape": scene.subject.shape, "verb": scene.subject.motion}
     return {source: phrasings[rng.integers(len(phrasings))].format(**words) for source, phrasings in NAMING.items()}
 
 
-def draw_scene(index: int, seed: int = 0, split: str = "train", frames: int = 32) -> Scene:
+def draw_scene(
+    index: int,
+    seed: int = 0,
+    split: str = "train",
+    frames: int = 32,
+    *,
+    version: str = "synth-1",
+    shapes: tuple[str, ...] = SHAPES,
+) -> Scene:
     """The scene of clip `index` of a split: verbs take turns, all else is drawn.
 
     Half of the test clips show a held-out combination, no training clip does.
     """
-    rng = seeds.generator(seed, f"synth-1 {split}", index)
+    rng = seeds.generator(seed, f"{version} {split}", index)
     verb = VERBS[index % len(VERBS)]
     unseen = split == "test" and bool(rng.random() < 0.5)
-    pairs = [(s, c) for s in SHAPES for c in COLOURS if held_out(s, c, verb) == unseen]
+    pairs = [(s, c) for s in shapes for c in COLOURS if held_out(s, c, verb, shapes) == unseen]
     shape, colour = pairs[rng.integers(len(pairs))]
 
     now = np.arange(frames + 1) / frames  # 0 at the first frame, 1 just after the last
@@ -279,12 +289,17 @@ Plane = Float64[np.ndarray, "*shape"]
 
 def outline(shape: str) -> Callable[[Plane, Plane], Plane]:
     """How far outside the shape of circumradius 1 a point lies: negative inside, exact near straight sides."""
-    return {"triangle": triangle, "square": square, "star": star, "cross": cross, "moon": moon, "bar": bar}[shape]
+    shapes = {"triangle": triangle, "square": square, "star": star, "cross": cross, "moon": moon, "bar": bar}
+    return {**shapes, "disc": disc}[shape]
 
 
 def triangle(x: Plane, y: Plane) -> Plane:
     slant = np.abs(x) * 0.75**0.5
     return np.maximum(slant - 0.5 * y, y) - 0.5
+
+
+def disc(x: Plane, y: Plane) -> Plane:
+    return np.hypot(x, y) - 1
 
 
 def square(x: Plane, y: Plane) -> Plane:
