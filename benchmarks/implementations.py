@@ -181,16 +181,16 @@ def clips_for(implementation: Tubelet, batch: Batch) -> Clips:
 
 
 def batch_of(clip: Clip, count: int, seed: int = 0) -> Batch:
-    """Clips of smooth moving noise: their tubelets have a mean and a spread, as those of videos have."""
+    """Clips of smooth moving noise: their tubelets have a mean and a spread, as those of videos have. Of another signal
+    than frames, plain noise."""
     random = torch.Generator().manual_seed(seed)
+    key, ids = torch.arange(count) * 7919 + seed, tuple(map(str, range(count)))
+    if clip.track:
+        return Batch(torch.rand(count, clip.channels, *clip.whole, generator=random) * 2 - 1, key, ids)
     coarse = torch.rand(count, 3, clip.frames // 2 + 1, clip.size // 8, clip.size // 8, generator=random)
     video = nn.functional.interpolate(coarse, (clip.frames, clip.size, clip.size), mode="trilinear")
     noise = 0.1 * torch.rand(video.shape, generator=random)
-    return Batch(
-        video=(255 * (0.9 * video + noise)).to(torch.uint8),
-        key=torch.arange(count) * 7919 + seed,
-        ids=tuple(map(str, range(count))),
-    )
+    return Batch((255 * (0.9 * video + noise)).to(torch.uint8), key, ids)
 
 
 def rows(batch: Batch, count: int) -> Batch:

@@ -24,7 +24,7 @@ FLOORS = (
     ("flops", "objectives", "aligners", "log", "checkpoint"),
     ("streams",),
     ("teachers",),
-    ("tasks", "train", "saliency_maps", "weights"),
+    ("tasks", "tracks", "train", "saliency_maps", "weights"),
     ("captioning",),
     ("evaluations",),
     ("recipes",),

@@ -15,10 +15,11 @@
     tuned = tubelet.finetune(run, out="runs/tuned")           # a classifier
     labels = tubelet.predict(tuned, "clips/").to_pandas()     # a row per video
 
-Of the data: `captions`, `caption`, `maps` (how well saliency maps find what captions name) and `masks` (what maskers
-hide). Of many runs: `phases` (one training after another), `compare` and `study` (a declared grid of trainings, and
-what is significant). Weights in and out: `import_weights` and `export`. `search` finds clips; `synth` renders the
-dataset whose truth is known. `inspect` shows a corpus or runs in the browser.
+Of the data: `track` (sound and other signals beside the frames), `captions`, `caption`, `maps` (how well saliency maps
+find what captions name) and `masks` (what maskers hide). Of many runs: `phases` (one training after another), `compare`
+and `study` (a declared grid of trainings, and what is significant). Weights in and out: `import_weights` and `export`.
+`search` finds clips; `synth` renders the dataset whose truth is known. `inspect` shows a corpus or
+runs in the browser.
 
 Functions return values and print nothing; long ones take `progress=`, for which `tubelet.Bar()` draws a bar. The
 command line (`tubelet --help`) has the same words. Names are imported when they are first used (PEP 562), so that
@@ -44,6 +45,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the table below
     from tubelet.inspector.inspect import inspect as inspect
     from tubelet.prepare import align as align
     from tubelet.prepare import saliency as saliency
+    from tubelet.prepare import track as track
     from tubelet.progress import Bar as Bar
     from tubelet.reports.compare import compare as compare
     from tubelet.reports.page import report as report
@@ -97,6 +99,7 @@ WHERE = {
     "search": "tubelet.inference.search",
     "study": "tubelet.studies.study",
     "synth": "tubelet.synthetic.corpus",
+    "track": "tubelet.prepare",
 }
 
 __all__ = list(WHERE)

@@ -20,6 +20,7 @@ from tubelet.aligners.lit import LitAligner, Towers, train_lit
 from tubelet.aligners.matching import Retrieval, retrieval
 from tubelet.aligners.small import SmallAligner
 from tubelet.aligners.training import Curve, TrainingCheckpoint, seconds_to_steps, train_small_aligner
+from tubelet.config import as_word
 from tubelet.corpus.table import Corpus
 from tubelet.diagnostics.aligner import write_training
 from tubelet.errors import CorpusError, RecipeError, WeightsError
@@ -28,11 +29,14 @@ from tubelet.files import remove_leftovers
 from tubelet.jobs.runner import Running, in_parts
 from tubelet.jobs.shards import chosen
 from tubelet.progress import Progress, named, silent
+from tubelet.recipes.named import track_source_of
 from tubelet.reports.aligner import write_page
 from tubelet.runs.record import keep_with_series
 from tubelet.saliency_maps import Filled, Source, Text
 from tubelet.saliency_maps.text import aligner_folder
 from tubelet.stores.maps import Maps
+from tubelet.stores.tracks import Tracks, names_of
+from tubelet.tracks import TrackSource
 
 
 @dataclass(frozen=True)
@@ -255,12 +259,29 @@ def saliency(
     return filled
 
 
+def track(
+    corpus: Corpus | str | Path,
+    source: TrackSource | str = "sound",
+    *,
+    running: Running | None = None,
+    progress: Progress = silent,
+    **fields: Any,
+) -> Filled:
+    """Computes a track, another signal of every video that lacks it: `track(corpus, "sound", bands=128)`.
+
+    As `saliency` in all else. A video without such a signal has an empty track, which costs no failure.
+    """
+    if isinstance(source, str):
+        source = track_source_of([source, *(f"{name}={as_word(value)}" for name, value in fields.items())])
+    return source.fill(Corpus.of(corpus), running, progress)
+
+
 @dataclass(frozen=True)
 class Available:
-    """Saliency maps that a corpus has."""
+    """Saliency maps or a track that a corpus has."""
 
     name: str
-    kind: str  # scalar or vector
+    kind: str  # scalar or vector; of a track the values of a moment
     videos: int  # usable videos that have all of them
     total: int  # usable videos
     method: Mapping[str, Any]
@@ -275,4 +296,16 @@ def maps_of(corpus: Corpus) -> list[Available]:
         missing = maps.missing(videos, corpus.captions if maps.about["name"] == "text" else None)
         about = maps.about
         found.append(Available(about["name"], about["kind"], len(videos) - len(missing), len(videos), about["method"]))
+    return found
+
+
+def tracks_of(corpus: Corpus) -> list[Available]:
+    """The current track of every name; videos without such a signal count as those that lack it."""
+    videos = corpus.select("all")
+    found = []
+    for name in names_of(corpus):
+        tracks = Tracks.open(corpus, name)
+        lacking = len(tracks.missing(videos)) + len(tracks.without(videos))
+        size = "x".join(map(str, tracks.size))
+        found.append(Available(name, size, len(videos) - lacking, len(videos), tracks.about["method"]))
     return found

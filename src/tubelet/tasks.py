@@ -5,9 +5,10 @@ import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from tubelet.errors import RecipeError
@@ -22,9 +23,25 @@ from tubelet.objectives.predict import PredictLoss
 from tubelet.objectives.targets import PixelTarget, Standardised
 from tubelet.optim import Trainable
 from tubelet.seeds import fold
-from tubelet.streams import Stream
+from tubelet.streams import JointTower, Stream, encode
 from tubelet.teachers import NoTeacher, Teacher
 from tubelet.types import CLIP, Batch, Clip, Encoded, Loss, Mask, Step
+
+
+@dataclass(frozen=True)
+class View:
+    """A stream of a batch, cut, and its mask."""
+
+    clip: Clip
+    batch: Batch
+    tubelets: UInt8[Tensor, "b n p"] | Float[Tensor, "b n p"]
+    mask: Mask
+
+    @classmethod
+    def whole(cls, clip: Clip, batch: Batch) -> "View":
+        """Nothing is hidden."""
+        mask = Mask.all_visible(len(batch), clip.num_tubelets, batch.video.device)
+        return cls(clip, batch, cut(batch.video, clip), mask)
 
 
 class Pretraining(Trainable):
@@ -115,27 +132,45 @@ class Pretraining(Trainable):
         return torch.stack(parts).sum(0).detach() if parts else None
 
     def look(self, batch: Batch, mask: Mask | None = None) -> Encoded:
-        """Draws the mask of every stream (the clip's own may be given), encodes what it leaves visible, and asks the
+        """Draws the mask of every stream (the clip's own may be given), encodes what they leave visible, and asks the
         teacher."""
-        tubelets = cut(batch.video, self.clip)
-        mask = self.draw(batch, tubelets) if mask is None else mask
-        tokens = self.encoder(gather(tubelets, mask.visible), mask.visible)
-        streams = {name: self.look_beside(batch.of(name), name, batch.key) for name in self.streams}
-        return Encoded(self.clip, batch, mask, tubelets, tokens, streams, self.ask_teacher(batch, self.clip, CLIP))
+        views = {name: self.hide(batch, name, mask if name == CLIP else None) for name in (CLIP, *self.streams)}
+        return self.see(views)
 
-    def look_beside(self, batch: Batch, name: str, keys: Int64[Tensor, "b"]) -> Encoded:
-        """The same of another stream, whose randomness is its own."""
-        stream, clip = self.streams[name], self.reads[name].clip
-        key = fold(keys, f"stream {name}")
-        tubelets = cut(batch.video, clip)
-        mask = stream.masker(batch, clip, fold(key, "mask"))
+    def hide(self, batch: Batch, name: str, mask: Mask | None = None) -> View:
+        """A stream with its mask, whose randomness is its own; that of the clip may be given."""
+        clip, own = self.clip_of(name), batch.of(name)
+        tubelets = cut(own.video, clip)
+        if name == CLIP:
+            return View(clip, own, tubelets, self.draw(batch, tubelets) if mask is None else mask)
+        stream, key = self.streams[name], fold(batch.key, f"stream {name}")
+        mask = stream.masker(own, clip, fold(key, "mask"))
         if mask.hidden.shape[1]:
             mask = replace(mask, decode=stream.decode(mask.hidden, clip, fold(key, "decode")))
-        if name in self.read:
-            tokens = self.towers[name](self.encoder, gather(tubelets, mask.visible), mask.visible)
-        else:  # the teacher alone looks at it
-            tokens = batch.video.new_empty((len(batch), 0, self.encoder.width), dtype=torch.float32)
-        return Encoded(clip, batch, mask, tubelets, tokens, teacher=self.ask_teacher(batch, clip, name))
+        return View(clip, own, tubelets, mask)
+
+    def see(self, views: Mapping[str, View], every: bool = False) -> Encoded:
+        """Streams as they are masked, encoded where an objective reads them or `every` one is asked for, and what the
+        teacher makes of them. A stream that is left out is not there for those that it is encoded with either."""
+        wanted = {CLIP, *self.read, *(name for name, tower in self.towers.items() if isinstance(tower, JointTower))}
+        passes = {
+            name: (gather(view.tubelets, view.mask.visible), view.mask.visible)
+            for name, view in views.items()
+            if every or name in wanted
+        }
+        made = encode(self.encoder, dict(self.towers.items()), passes)
+
+        def encoded(name: str, view: View) -> Encoded:
+            if name in made:
+                tokens, before = made[name]
+            else:  # the teacher alone looks at it
+                empty = (len(view.batch), 0, self.encoder.width)
+                tokens, before = view.batch.video.new_empty(empty, dtype=torch.float32), None
+            teacher = self.ask_teacher(view.batch, view.clip, name)
+            return Encoded(view.clip, view.batch, view.mask, view.tubelets, tokens, teacher=teacher, before=before)
+
+        streams = {name: encoded(name, view) for name, view in views.items() if name != CLIP}
+        return replace(encoded(CLIP, views[CLIP]), streams=streams)
 
     def ask_teacher(self, batch: Batch, clip: Clip, stream: str) -> Encoded | None:
         return self.teacher(batch, clip, stream) if self.teacher is not None and stream in self.taught else None
@@ -180,8 +215,7 @@ class Pretraining(Trainable):
     @property
     def pixel_head(self) -> PredictLoss | None:
         """The head that predicts pixels, where the run trained one."""
-        heads = (head for head in self.objectives.values() if isinstance(head, PredictLoss))
-        return next((head for head in heads if isinstance(head.config.target, PixelTarget)), None)
+        return next((head for head in self.objectives.values() if predicts_pixels(head, self)), None)
 
     def clip_of(self, stream: str) -> Clip:
         return self.clip if stream == CLIP else self.reads[stream].clip
@@ -199,6 +233,12 @@ class Pretraining(Trainable):
         hidden = gather(seen.tubelets, seen.mask.decode)
         target = kind.standardise(hidden, seen.mask.decode, seen.clip)
         return Reconstruction(seen, target, head.predict(whole, stream).float(), kind)
+
+
+def predicts_pixels(head: nn.Module, task: Pretraining) -> TypeGuard[PredictLoss]:
+    if not (isinstance(head, PredictLoss) and isinstance(head.config.target, PixelTarget)):
+        return False
+    return not task.clip_of(head.config.on[0]).track
 
 
 def check_hidden(

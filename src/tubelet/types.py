@@ -11,7 +11,7 @@ A *time step* is one step of the time axis of that grid, a *position* one cell o
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import chz
 import torch
@@ -26,7 +26,12 @@ CLIP = "clip"  # names the main stream wherever streams are named
 
 @chz.chz
 class Clip:
-    """The size of what the model sees: 16 frames of 224x224, cut into 2x16x16 tubelets, unless said otherwise."""
+    """The size of what the model sees: 16 frames of 224x224, cut into 2x16x16 tubelets, unless said otherwise.
+
+    Its subclasses measure other signals, which are cut, hidden and encoded alike.
+    """
+
+    counts: ClassVar[tuple[str, str, str]] = ("", "", "")  # fields that say height, width and channels of a track
 
     frames: int = chz.field(default=16, doc="frames of a clip")
     size: int = chz.field(default=224, doc="height and width of a frame, pixels")
@@ -43,10 +48,29 @@ class Clip:
                 raise RecipeError(f"clip.{name}={whole} must be a positive multiple of clip.tubelet_{name}={part}")
 
     @property
+    def track(self) -> str:
+        """The track of a corpus that it is read from; "" for the frames of the video."""
+        return ""
+
+    @property
+    def channels(self) -> int:
+        return 3
+
+    @property
+    def whole(self) -> Grid:
+        """Frames, height and width."""
+        return self.frames, self.size, self.size
+
+    @property
+    def tubelet(self) -> Grid:
+        """Frames, height and width of a tubelet."""
+        return self.tubelet_frames, self.tubelet_size, self.tubelet_size
+
+    @property
     def grid(self) -> Grid:
         """(time steps, rows, columns)"""
-        side = self.size // self.tubelet_size
-        return self.frames // self.tubelet_frames, side, side
+        (frames, height, width), (deep, high, wide) = self.whole, self.tubelet
+        return frames // deep, height // high, width // wide
 
     @property
     def num_tubelets(self) -> int:
@@ -59,14 +83,43 @@ class Clip:
 
     @property
     def tubelet_values(self) -> int:
-        return 3 * self.tubelet_frames * self.tubelet_size**2
+        return self.channels * math.prod(self.tubelet)
+
+
+@chz.chz
+class Sound(Clip):
+    """A log-mel spectrogram: columns of time, one above the other the bands of frequency."""
+
+    counts: ClassVar[tuple[str, str, str]] = ("size", "", "")
+
+    name: str = chz.field(default="sound", doc="the track of the corpus that it is read from")
+    frames: int = chz.field(default=192, doc="columns of the spectrogram")
+    size: int = chz.field(default=64, doc="bands of the spectrogram")
+    tubelet_frames: int = chz.field(default=16, doc="columns of a patch")
+    tubelet_size: int = chz.field(default=16, doc="bands of a patch")
+
+    @property
+    def track(self) -> str:
+        return self.name
+
+    @property
+    def channels(self) -> int:
+        return 1
+
+    @property
+    def whole(self) -> Grid:
+        return self.frames, self.size, 1
+
+    @property
+    def tubelet(self) -> Grid:
+        return self.tubelet_frames, self.tubelet_size, 1
 
 
 @dataclass(frozen=True)
 class Batch:
     """Clips and what travels with them. uint8 until the device; maps went through the same crop and flip."""
 
-    video: UInt8[Tensor, "b 3 t h w"]
+    video: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b c t h w"]  # pixels, or the values of another signal
     key: Int64[Tensor, "b"]  # the randomness of each clip: a function of (seed, epoch, row)
     ids: tuple[str, ...]
     label: Int64[Tensor, "b"] | None = None
@@ -215,15 +268,21 @@ class Encoded:
     clip: Clip
     batch: Batch
     mask: Mask
-    tubelets: UInt8[Tensor, "b n p"]
+    tubelets: UInt8[Tensor, "b n p"] | Float[Tensor, "b n p"]
     tokens: Float[Tensor, "b k d"]
     streams: Mapping[str, "Encoded"] = field(default_factory=dict)
     teacher: "Encoded | None" = None  # of this stream, with nothing hidden and without gradient
     codes: Int64[Tensor, "b k"] | None = None  # of a tokenizer: the number of each token's code
+    before: Float[Tensor, "b k d"] | None = None  # tokens before streams were fused; None: they were not
 
     def of(self, stream: str) -> "Encoded":
         """The stream of this name; of `CLIP` this one."""
         return self if stream == CLIP else self.streams[stream]
+
+    @property
+    def alone(self) -> Float[Tensor, "b k d"]:
+        """Tokens that no other stream has reached: of what is compared between streams, one would tell of the other."""
+        return self.tokens if self.before is None else self.before
 
 
 @dataclass(frozen=True)

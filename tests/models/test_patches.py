@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.models.patches import MEAN, STD, cut, gather, grid_table, join, pixel_scale, position_table
+from tubelet.models.patches import MEAN, STD, cut, gather, grid_table, join, position_table, value_scale
 from tubelet.types import Clip
 
 
@@ -81,9 +81,9 @@ def test_positions_are_sine_on_even_and_cosine_on_odd_columns_for_any_width(widt
         assert table[index, column].item() == pytest.approx([np.sin, np.cos][column % 2](angle), abs=1e-6)
 
 
-def test_pixel_scale_gives_imagenet_colours_zero_mean_and_unit_variance():
+def test_value_scale_gives_imagenet_colours_zero_mean_and_unit_variance():
     clip = Clip(frames=2, size=4, tubelet_size=4)
-    scale, shift = pixel_scale(clip)
+    scale, shift = value_scale(clip)
     for colour in range(3):
         part = slice(colour * 32, (colour + 1) * 32)
         values = torch.tensor([MEAN[colour], MEAN[colour] + STD[colour]]) * 255

@@ -64,7 +64,9 @@ def task_of(config: Pretrain) -> Pretraining:
 
 def video(clip: Clip, count: int, seed: int) -> Tensor:
     random = torch.Generator().manual_seed(seed)
-    shape = (count, 3, clip.frames, clip.size, clip.size)
+    shape = (count, clip.channels, *clip.whole)
+    if clip.track:
+        return torch.randn(shape, generator=random)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
 
 

@@ -29,6 +29,7 @@ VERBS = {
     "captions": "summarize the captions: coverage, lengths, faults, words, samples next to their frames",
     "align": "train a small image-text aligner on the corpus's own frames and captions",
     "saliency": "compute saliency maps once per corpus: text, motion, flow, attention, your own",
+    "track": "compute tracks once per corpus: sound, sensors, vectors, your own",
     "maps": "measure how well saliency maps find what captions name",
     "masks": "measure what every masker hides on a corpus, and draw it",
     "import": "make a run folder of VideoMAE weights: official files, transformers, mmaction2, the hub",

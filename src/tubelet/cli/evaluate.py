@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-seen", action="store_true", help="measure on clips whose captions or labels were trained on"
     )
+    parser.add_argument("--stream", metavar="NAME", help="measure this stream of the run, as sound, not its clips")
     parser.add_argument("--batch", type=int, default=16, help="clips of one forward pass (default: %(default)s)")
     add_limits(parser)
 
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
         found = measure(
             args.run, args.what, on=args.on, labels=args.labels, label=args.label,
             baselines=args.baselines or args.baseline, own=args.own, strict=args.strict, allow_seen=args.allow_seen,
-            batch=args.batch, progress=bar,
+            stream=args.stream, batch=args.batch, progress=bar,
         )  # fmt: skip
         if not is_rank0():
             return  # the first tells what could not be measured, and ends with the code of that

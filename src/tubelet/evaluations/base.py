@@ -12,6 +12,7 @@ from torch import nn
 from tubelet.corpus.table import Corpus
 from tubelet.distributed import is_rank0
 from tubelet.evaluations.features import Extraction, Features, Tokens, extract, extract_tokens
+from tubelet.evaluations.stream import MeasuredStream, StreamEncoder
 from tubelet.loading.data import Data
 from tubelet.progress import Progress, silent
 from tubelet.results import Result
@@ -40,6 +41,7 @@ class Context:
     labels: Mapping[str, str] | None = None  # video id -> label, in place of the table's
     limit: int | None = None  # at most so many videos of a split (a keyed choice), for a glance while training
     progress: Progress = silent  # called with how many clips of how many are read
+    stream: MeasuredStream | None = None  # of the run, that the encoder is shown in place of the clip
     computed: dict[str, Features] = field(default_factory=dict, compare=False, repr=False)
 
     def features(self, split: str) -> Features:
@@ -59,8 +61,14 @@ class Context:
         rows = extract_tokens(self.extraction, split, side)
         index = torch.tensor([position for position, name in enumerate(features.ids) if name in rows])
         values = tuple(rows[name].parts["tokens"] for name in features.ids if name in rows)
-        width = features.temporal_concat.shape[1] // self.clip.grid[0]
+        width = features.temporal_concat.shape[1] // self.extraction.shown.grid[0]
         return replace(features.rows(index), tokens=Tokens(values, width))
+
+    def of_stream(self, name: str) -> "Context":
+        """The same of one of the run's streams, alone."""
+        assert self.task is not None
+        stream = MeasuredStream.of(self.task, name)
+        return replace(self, encoder=StreamEncoder.of(self.task, name), stream=stream, computed={})
 
     @property
     def pictures(self) -> Path | None:
@@ -70,8 +78,9 @@ class Context:
     @property
     def extraction(self) -> Extraction:
         return Extraction(
-            self.encoder, self.corpus, self.clip, self.data, self.batch, self.limit, self.seed, self.keep, self.progress
-        )
+            self.encoder, self.corpus, self.clip, self.data, self.batch, self.limit, self.seed, self.keep,
+            self.progress, self.stream,
+        )  # fmt: skip
 
     @property
     def identity(self) -> dict[str, str]:

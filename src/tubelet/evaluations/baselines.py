@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from einops import rearrange, reduce
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from tubelet.corpus.table import Corpus
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.cache import corpus_cache, remembered, view_of
+from tubelet.evaluations.cache import corpus_cache, remembered
+from tubelet.evaluations.stream import StreamEncoder
 from tubelet.models.patches import cut
 from tubelet.results import Metric, Result
 from tubelet.seeds import key
@@ -21,7 +22,8 @@ from tubelet.types import Clip
 
 
 class MeanImage(nn.Module):
-    """Pixels instead of an encoder: one 'token' a time step, its mean image at `side` x `side`.
+    """Pixels instead of an encoder: one 'token' a time step, its mean image at `side` x `side`; of another signal the
+    mean of its values.
 
     So the mean of the tokens is the clip's mean image, and the time steps side by side are the clip as a tiny video.
     """
@@ -31,8 +33,8 @@ class MeanImage(nn.Module):
         self.clip, self.side = clip, side
         self.config = f"mean image {side}x{side}"
 
-    def encode(self, video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b n d"]:
-        return small_time_steps(video.float() / 255, self.clip, self.side)
+    def encode(self, video: Shaped[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:
+        return small_time_steps(scaled(video, self.clip), self.clip, self.side)
 
 
 class DifferenceImage(nn.Module):
@@ -48,15 +50,22 @@ class DifferenceImage(nn.Module):
         self.clip, self.side = clip, side
         self.config = f"difference image {side}x{side}"
 
-    def encode(self, video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b n d"]:
-        frames = video.float() / 255
+    def encode(self, video: Shaped[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:
+        frames = scaled(video, self.clip)
         moved = (frames[:, :, 1:] - frames[:, :, :-1]).abs()
         first = moved[:, :, :1] if moved.shape[2] else torch.zeros_like(frames)
         return small_time_steps(torch.cat([first, moved], 2), self.clip, self.side)
 
 
-def small_time_steps(frames: Float[Tensor, "b 3 t h w"], clip: Clip, side: int) -> Float[Tensor, "b s p"]:
-    """The mean of the frames of each time step, at `side` x `side`."""
+def scaled(video: Shaped[Tensor, "b c t h w"], clip: Clip) -> Float[Tensor, "b c t h w"]:
+    """Pixels in [0, 1]; the values of another signal as they are."""
+    return video.float() if clip.track else video.float() / 255
+
+
+def small_time_steps(frames: Float[Tensor, "b c t h w"], clip: Clip, side: int) -> Float[Tensor, "b s p"]:
+    """The mean of the frames of each time step, at `side` x `side`; of another signal whole."""
+    if clip.track:
+        return reduce(frames, "b c (s t) h w -> b s (h w c)", "mean", t=clip.tubelet_frames)
     time_steps = reduce(frames, "b c (time_step t) h w -> (b time_step) c h w", "mean", t=clip.tubelet_frames)
     small = interpolate(time_steps, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
     return rearrange(small, "(b time_step) c h w -> b time_step (h w c)", time_step=clip.grid[0])
@@ -70,12 +79,16 @@ class RawPixels(nn.Module):
         self.clip = clip
         self.config = "raw pixels"
 
-    def encode(self, video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b n p"]:
-        return cut(video, self.clip).float() / 255
+    def encode(self, video: Shaped[Tensor, "b c t h w"]) -> Float[Tensor, "b n p"]:
+        return cut(video, self.clip).float() / (1 if self.clip.track else 255)
 
 
 def untrained(context: Context) -> Context:
     """The same encoder at random initialisation, by the same seed; without heads."""
+    if context.stream is not None:
+        assert context.task is not None
+        stream = StreamEncoder.untrained(context.task, context.stream.name, context.seed)
+        return of_no_run(context, stream.to(next(context.encoder.parameters()).device))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(context.seed, "weights"))  # as pretraining begins
         encoder = context.encoder.config.build(context.clip)  # type: ignore[operator,union-attr]
@@ -85,17 +98,17 @@ def untrained(context: Context) -> Context:
 
 def mean_image(context: Context) -> Context:
     """No encoder: small pixels of the same clips, measured in the same way."""
-    return of_no_run(context, MeanImage(context.clip))
+    return of_no_run(context, MeanImage(context.extraction.shown))
 
 
 def raw_pixels(context: Context) -> Context:
     """No encoder: what the encoder is given, measured in the same way."""
-    return of_no_run(context, RawPixels(context.clip))
+    return of_no_run(context, RawPixels(context.extraction.shown))
 
 
 def difference_image(context: Context) -> Context:
     """No encoder: how much each place changes from frame to frame, measured in the same way."""
-    return of_no_run(context, DifferenceImage(context.clip))
+    return of_no_run(context, DifferenceImage(context.extraction.shown))
 
 
 def of_no_run(context: Context, encoder: nn.Module) -> Context:
@@ -123,7 +136,7 @@ def baseline_result(evaluation: Evaluation, context: Context) -> Result:
         return Result.from_json(ask()[0])
     question = {
         "evaluation": repr(evaluation),
-        "view": view_of(context.encoder, context.clip, context.data),
+        "view": context.extraction.view,
         "corpus": context.identity,
         "labels": None if context.labels is None else dict(context.labels),
         "seed": context.seed,

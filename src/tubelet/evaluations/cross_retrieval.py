@@ -23,11 +23,10 @@ from tubelet.evaluations.features import choose_videos
 from tubelet.evaluations.intervals import in_words
 from tubelet.evaluations.retrieval import Retrieval, cosine, recall_by_chance
 from tubelet.evaluations.tally import Tally, tallied
-from tubelet.models.patches import cut
 from tubelet.objectives.instance import InstanceContrastLoss
 from tubelet.results import Metric, Result
-from tubelet.tasks import Pretraining
-from tubelet.types import CLIP, Batch, Clip, Encoded, Mask
+from tubelet.tasks import Pretraining, View
+from tubelet.types import CLIP, Batch, Encoded
 
 SIDE = 8  # of the mean images, pixels
 
@@ -102,17 +101,8 @@ def measure_pairs(task: Pretraining, heads: Mapping[str, InstanceContrastLoss], 
 
 def look_at_all(task: Pretraining, batch: Batch) -> Encoded:
     """The clip and every stream with nothing hidden."""
-
-    def look(name: str, clip: Clip) -> Encoded:
-        own = batch.of(name)
-        tubelets = cut(own.video, clip)
-        mask = Mask.all_visible(len(own), clip.num_tubelets, tubelets.device)
-        tower = task.encoder if name == CLIP else task.towers[name]
-        given = (tubelets, mask.visible) if name == CLIP else (task.encoder, tubelets, mask.visible)
-        return Encoded(clip, own, mask, tubelets, tower(*given), teacher=task.ask_teacher(own, clip, name))
-
-    streams = {name: look(name, reads.clip) for name, reads in task.reads.items()}
-    return replace(look(CLIP, task.clip), streams=streams)
+    views = {name: View.whole(task.clip_of(name), batch.of(name)) for name in (CLIP, *task.streams)}
+    return task.see(views, every=True)
 
 
 def mean_image(video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b p"]:

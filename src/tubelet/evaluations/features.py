@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange, reduce
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
@@ -21,10 +21,13 @@ from tubelet.distributed import broadcast_from_rank0, is_rank0
 from tubelet.errors import CorpusError
 from tubelet.evaluations.cache import CachedRow, Store, view_of
 from tubelet.evaluations.sharded import map_batches
+from tubelet.evaluations.stream import MeasuredStream
 from tubelet.loading.data import Data
+from tubelet.loading.pairings import Reads
 from tubelet.loading.subset import filter_videos
 from tubelet.progress import Progress, silent
 from tubelet.seeds import key
+from tubelet.stores.tracks import Tracks
 from tubelet.types import Batch, Clip
 
 POOLS = ("mean", "temporal_concat")
@@ -138,7 +141,7 @@ class Kind:
     parts: Callable[[Float[Tensor, "b n d"], Batch], dict[str, np.ndarray]]
 
 
-def encode(encoder: nn.Module, video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b n d"]:
+def encode(encoder: nn.Module, video: Shaped[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:
     """Tokens of whole clips. What is evaluated is any module with a method `encode`, which PyTorch cannot type."""
     tokens: Tensor = encoder.encode(video)  # type: ignore[operator]
     return tokens
@@ -157,11 +160,31 @@ class Extraction:
     seed: int = 0
     folder: Path | None = None  # where rows are kept
     progress: Progress = silent
+    stream: MeasuredStream | None = None  # in place of the clip
+
+    @property
+    def shown(self) -> Clip:
+        """What the encoder is shown."""
+        return self.clip if self.stream is None else self.stream.reads.clip
+
+    @property
+    def streams(self) -> dict[str, Reads]:
+        return {} if self.stream is None else {self.stream.name: self.stream.reads}
+
+    @property
+    def view(self) -> dict[str, Any]:
+        """All that the features of a video are a function of, beside the video."""
+        found = view_of(self.encoder, self.clip, self.data)
+        if self.stream is not None:
+            track = self.shown.track
+            series = Tracks.open(self.corpus, track).series.folder.name if track else ""
+            found |= {"stream": repr((self.shown, self.stream.reads.pairing)), "track": series}
+        return found
 
 
 def extract(how: Extraction, split: str) -> Features:
     """The features of every video of a split; what the folder keeps of just these clips is taken from there."""
-    kind = Kind("features", {}, lambda tokens, batch: summaries(tokens, batch, how.clip))
+    kind = Kind("features", {}, lambda tokens, batch: summaries(tokens, batch, how.shown))
     videos, rows, failed = read_rows(how, split, kind)
     found = [video for video in videos if video.id in rows]
 
@@ -219,13 +242,13 @@ class Tokens:
 
 def extract_tokens(how: Extraction, split: str, averaged: int | None) -> dict[str, CachedRow]:
     """By video: the tokens "n d" of its clip, flat; with `averaged`, to that many rows and columns a time step."""
-    clip = how.clip
+    clip = how.shown
     side = clip.grid[1] if averaged is None else min(averaged, clip.grid[1])
 
     def parts(tokens: Float[Tensor, "b n d"], batch: Batch) -> dict[str, np.ndarray]:
         if side < clip.grid[1] and tokens.shape[1] == clip.num_tubelets:
             grid = rearrange(tokens, "b (t h w) d -> (b t) d h w", t=clip.grid[0], h=clip.grid[1])
-            small = adaptive_avg_pool2d(grid, side)
+            small = adaptive_avg_pool2d(grid, (side, min(side, clip.grid[2])))
             tokens = rearrange(small, "(b t) d h w -> b (t h w) d", t=clip.grid[0])
         return {"tokens": tokens.flatten(1).half().cpu().numpy()}
 
@@ -244,7 +267,7 @@ def read_rows(how: Extraction, split: str, kind: Kind) -> tuple[list[Video], dic
             failed += missing
             rows |= dict(made)
     else:
-        where = how.folder, {**view_of(how.encoder, how.clip, how.data), **kind.about}, kind.name
+        where = how.folder, {**how.view, **kind.about}, kind.name
         store = Store(*where)
         rows = {video.id: row for video in readable if (row := store.find(video)) is not None}
         known = broadcast_from_rank0(lambda: frozenset(rows))  # the others may have looked a moment earlier or later
@@ -289,8 +312,9 @@ def compute(
     def encoded(some: Batch) -> tuple[tuple[str, ...], list[tuple[str, CachedRow]]]:
         if not len(some):
             return some.failed, []
+        shown = some.video if how.stream is None else how.stream.video(some)
         with torch.inference_mode():
-            tokens = encode(encoder, some.video.to(device)).float()
+            tokens = encode(encoder, shown.to(device)).float()
             parts = kind.parts(tokens, some)
         short = [False] * len(some) if some.short is None else some.short.tolist()
         return some.failed, [
@@ -301,7 +325,15 @@ def compute(
     encoder.eval()
     try:
         for failed, made in map_batches(
-            kind.name, encoded, how.corpus, videos, how.clip, how.data, batch=how.batch, progress=progress
+            kind.name,
+            encoded,
+            how.corpus,
+            videos,
+            how.clip,
+            how.data,
+            batch=how.batch,
+            streams=how.streams,
+            progress=progress,
         ):
             done += len(made) + len(failed)
             progress(done, len(videos), "")

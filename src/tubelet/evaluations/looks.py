@@ -1,7 +1,7 @@
 """What a run reads beside a clip, kept as pictures for its report: every stream with its mask, what is made of it, what
 a teacher makes of it, and a hole that is filled. Start reading at `keep_looks`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from tubelet.loading.loader import eval_batches
 from tubelet.models.patches import gather, join
 from tubelet.objectives.denoise import DenoiseLoss
 from tubelet.objectives.predict import PredictLoss
-from tubelet.objectives.targets import PixelTarget
+from tubelet.objectives.targets import PixelTarget, Raw
 from tubelet.reports.pictures import Looks, save
 from tubelet.seeds import key
 from tubelet.tasks import Pretraining
@@ -89,6 +89,9 @@ def rows_of(task: Pretraining, whole: Encoded) -> Iterator[Row]:
     heads = {name: head for name, head in task.objectives.items() if isinstance(head, PredictLoss)}
     for stream in (CLIP, *whole.streams):
         seen = whole.of(stream)
+        if seen.clip.track:
+            yield from signal_rows(heads, whole, stream)
+            continue
         hidden, total = seen.mask.hidden.shape[1], seen.clip.num_tubelets
         note = f"{hidden} of {total} tubelets hidden, in grey" if hidden else "nothing is hidden"
         if hidden:
@@ -103,6 +106,32 @@ def rows_of(task: Pretraining, whole: Encoded) -> Iterator[Row]:
             note = "the first three principal components of its tokens, over these clips, as red, green and blue"
             yield Row(f"{stream}: teacher tokens", note, components(seen.teacher.tokens, seen.clip))
     yield from completed(task, whole)
+
+
+def signal_rows(heads: Mapping[str, PredictLoss], whole: Encoded, stream: str) -> Iterator[Row]:
+    """Of another signal than frames: each band over time, where it has colours or can be grey."""
+    seen = whole.of(stream)
+    if seen.clip.channels not in (1, 3):
+        return
+    low, high = seen.tubelets.float().min(), seen.tubelets.float().max()
+
+    def picture(tubelets: Float[Tensor, "b n p"]) -> UInt8[Tensor, "b 3 1 y x"]:
+        values = (join(tubelets, seen.clip).flip(3) - low) / (high - low).clamp(min=1e-9)
+        values = rearrange(values, "b c t h w -> b c 1 h (w t)").expand(-1, 3, -1, -1, -1)
+        return (255 * values).round().clamp(0, 255).byte()
+
+    index = seen.mask.hidden[..., None].expand(-1, -1, seen.tubelets.shape[-1])
+    masked = seen.tubelets.float().scatter(1, index, float(low + high) / 2)
+    count, total = index.shape[1], seen.clip.num_tubelets
+    yield Row(f"{stream}: values", "as read: time to the right, low bands below", picture(seen.tubelets.float()))
+    if count:
+        yield Row(f"{stream}: visible", f"{count} of {total} patches hidden, in grey", picture(masked))
+    for name, head in heads.items():
+        if stream in head.config.on and isinstance(head.config.target, Raw):
+            asked = head.asks(whole)
+            decode = asked.of(stream).mask.decode[..., None].expand(-1, -1, seen.tubelets.shape[-1])
+            made = masked.scatter(1, decode, head.predict(asked, stream).float())
+            yield Row(f"{stream}: reconstruction", f"by objectives.{name}", picture(made))
 
 
 def completed(task: Pretraining, whole: Encoded) -> Iterator[Row]:

@@ -17,13 +17,19 @@ from tubelet.types import Clip
 
 
 def entry_name(
-    evaluation: str, corpus: Mapping[str, str], home: Mapping[str, Any], label: str | None, own: str | None = None
+    evaluation: str,
+    corpus: Mapping[str, str],
+    home: Mapping[str, Any],
+    label: str | None,
+    own: str | None = None,
+    stream: str | None = None,
 ) -> str:
     """`linear` on the corpus of the run; `linear on NAME-FINGERPRINT` elsewhere; `, label COLUMN` for other labels;
-    `linear as NAME` where a name of its own was asked for."""
+    `linear as NAME` where a name of its own was asked for; `linear, stream sound` of one of the run's streams."""
     name = evaluation if own is None else f"{evaluation} as {own}"
     if corpus["fingerprint"] != home.get("fingerprint"):
         name += f" on {corpus['name']}-{corpus['fingerprint'][:8]}"
+    name = name if stream is None else f"{name}, stream {stream}"
     return name if label is None else f"{name}, label {label}"
 
 

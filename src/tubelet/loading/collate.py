@@ -18,7 +18,7 @@ from tubelet.types import Batch, Clip
 class Sample:
     """One clip and what travels with it."""
 
-    video: UInt8[Tensor, "3 t size size"]
+    video: UInt8[Tensor, "3 t size size"] | Float32[Tensor, "c t h w"]
     key: int
     id: str
     label: int
@@ -50,7 +50,7 @@ def collate(
     return Batch(
         video=torch.stack([sample.video for sample in samples])
         if samples
-        else torch.empty(0, 3, clip.frames, clip.size, clip.size, dtype=torch.uint8),
+        else torch.empty(0, clip.channels, *clip.whole, dtype=torch.float32 if clip.track else torch.uint8),
         key=integers([sample.key for sample in samples]),
         ids=tuple(sample.id for sample in samples),
         label=integers([sample.label for sample in samples]),

@@ -6,7 +6,8 @@ from functools import partial
 
 import av.error
 import numpy as np
-from jaxtyping import Float64, UInt8
+import torch
+from jaxtyping import Float32, Float64, UInt8
 
 from tubelet.corpus.captions import CaptionChoice, flatten
 from tubelet.corpus.on_disk import RowsOnDisk
@@ -21,6 +22,7 @@ from tubelet.progress import Progress
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.frame_cache import CachedFrames, Frames
 from tubelet.stores.maps import Maps, remedy
+from tubelet.stores.tracks import TrackReader, Tracks
 from tubelet.types import Batch, Clip
 from tubelet.video.content import State, content_digest, state_or_none
 from tubelet.video.crop import Crop, resize
@@ -41,6 +43,7 @@ class StreamReader:
     clip: Clip
     pairing: Pairing
     maps: Mapping[str, Maps]
+    track: Tracks | None = None  # None: the frames of the video
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Cut:
 
     times: Float64[np.ndarray, "t"]
     crop: Crop
-    frames: UInt8[np.ndarray, "t h w 3"]
+    frames: UInt8[np.ndarray, "t h w 3"] | Float32[np.ndarray, "t h w c"]
     augment: Augment | None = None
 
 
@@ -92,6 +95,7 @@ class ClipReader:
             lists = data.captions.candidates(corpus, videos)
             captions = {video.row: some for video, some in zip(videos, lists, strict=True)}
         maps = {name: open_maps(corpus, name, videos, captions, data.captions) for name in wanted}
+        tracks = open_tracks(corpus, videos, streams or {})
         return cls(
             corpus=corpus,
             videos=videos,
@@ -104,7 +108,9 @@ class ClipReader:
             embeddings=open_embeddings(corpus, videos, captions) if text else None,
             limits=limits(),
             streams={
-                name: StreamReader(reads.clip, reads.pairing, {needed: maps[needed] for needed in reads.maps})
+                name: StreamReader(
+                    reads.clip, reads.pairing, {needed: maps[needed] for needed in reads.maps}, tracks.get(name)
+                )
                 for name, reads in (streams or {}).items()
             },
         )
@@ -155,9 +161,13 @@ class ClipReader:
         short: bool,
     ) -> Sample:
         """What is read, resized and augmented, and what travels with it."""
-        resized = resize(cut.frames, clip.size, clip.size)
+        if clip.track:
+            values = torch.from_numpy(np.ascontiguousarray(np.moveaxis(cut.frames, -1, 0)))
+        else:
+            values = resize(cut.frames, clip.size, clip.size)
+            values = values if rng is None or cut.augment is None else cut.augment.apply(values, rng)
         return Sample(
-            video=resized if rng is None or cut.augment is None else cut.augment.apply(resized, rng),
+            video=values,
             key=request.key,
             id=video.id,
             label=-1 if video.label is None else self.labels[video.label],
@@ -175,6 +185,7 @@ class ClipReader:
     def read(self, piece: PieceRequest) -> tuple[Sampled, list[tuple[Cut, dict[str, Cut]]]]:
         """The frames of each clip and of its streams."""
         video, begin = piece.video, piece.begin
+        tracks = {name: one.track.reader(video) for name, one in self.streams.items() if one.track is not None}
         with self.open(video, 0.5 if begin is None else begin) as reader:
             moments = self.data.sampling.times(
                 self.clip_times(video, reader.times, 0.5 if begin is None else begin),
@@ -193,17 +204,23 @@ class ClipReader:
             for one, crop, frames in zip(piece.clips, crops, shown, strict=True):
                 drawn = Drawn(reader.times, moments.times, crop, *size, self.clip, self.data.sampling)
                 own = Cut(moments.times, crop, frames, self.data.augment)
-                cuts.append((own, self.read_streams(reader, one, drawn)))
+                cuts.append((own, self.read_streams(reader, tracks, one, drawn)))
         return moments, cuts
 
     def read_streams(
-        self, reader: "Reader | Stills | CachedFrames", request: ClipRequest, drawn: Drawn
+        self,
+        reader: "Reader | Stills | CachedFrames",
+        tracks: Mapping[str, TrackReader],
+        request: ClipRequest,
+        drawn: Drawn,
     ) -> dict[str, Cut]:
         found = {}
         for name, stream in self.streams.items():
             rng = None if request.stream_rng is None else request.stream_rng(name)
-            shot = stream.pairing.shot(drawn, stream.clip, rng)
-            frames = reader.frames(shot.times, shot.crop.cut)
+            track = tracks.get(name)
+            source = drawn if track is None else replace(drawn, timestamps=track.times)
+            shot = stream.pairing.shot(source, stream.clip, rng)
+            frames = reader.frames(shot.times, shot.crop.cut) if track is None else track.frames(shot.times)
             found[name] = Cut(shot.times, shot.crop, frames, shot.augment)
         return found
 
@@ -323,6 +340,16 @@ def shorter(videos: Sequence[Video], clip: Clip, sampling: Sampling) -> list[str
             else (video.frames - 1) / max(video.fps, 1e-3) < sampling.seconds(clip, video.fps) - SAME
         )
     ]
+
+
+def open_tracks(corpus: Corpus, videos: Sequence[Video], streams: Mapping[str, Reads]) -> dict[str, Tracks]:
+    """Of the streams that are read from one, by their names."""
+    found = {}
+    for name, reads in streams.items():
+        if reads.clip.track:
+            found[name] = Tracks.open(corpus, reads.clip.track)
+            found[name].check(videos, reads.clip, f"streams.{name}.signal", corpus.folder)
+    return found
 
 
 def open_maps(

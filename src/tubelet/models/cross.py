@@ -6,6 +6,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from tubelet.errors import RecipeError
 from tubelet.models.attention import attend
 from tubelet.models.blocks import Attention, Mlp, initialise
 from tubelet.models.decoder import Decoder, Memory, Reconstructor, positions
@@ -22,6 +23,12 @@ class Cross(Decoder):
 
     attend_to: str = chz.field(default="", doc="the stream that is attended to; none: the visible tokens")
     self_attention: bool = chz.field(default=True, doc="tokens that are decoded also attend to one another")
+    inpaint: bool = chz.field(default=False, doc="what is hidden is predicted from the other stream alone")
+
+    @chz.validate
+    def _from_another(self) -> None:
+        if self.inpaint and not self.attend_to:
+            raise RecipeError("decoder.inpaint=True predicts from another stream: name it with decoder.attend_to")
 
     @property
     def memory(self) -> str:
@@ -36,7 +43,7 @@ class Cross(Decoder):
 class CrossReconstructor(Reconstructor):
     def __init__(self, config: Cross, width: int, clip: Clip, values: int | None, memory: tuple[int, Clip] | None):
         super().__init__(chz.replace(config, depth=1), width, clip, values)
-        self.config = config
+        self.config: Cross = config
         self.blocks = nn.ModuleList(CrossBlock(config) for _ in range(config.depth))
         self.blocks.apply(initialise)
         self.recall: nn.Linear | None = None
@@ -63,7 +70,7 @@ class CrossReconstructor(Reconstructor):
         else:
             assert memory is not None
             answers = self.recall(memory[0]) + self.memory_positions[memory[1]]
-            x = torch.cat((seen, x), dim=1)
+            x = x if self.config.inpaint else torch.cat((seen, x), dim=1)
         for block in self.blocks:
             x = block(x, answers)
         return self.head(self.norm(x[:, -decode.shape[1] :]))

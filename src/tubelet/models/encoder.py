@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tubelet.errors import RecipeError
 from tubelet.models.blocks import Block, initialise
-from tubelet.models.patches import cut, pixel_scale, position_table, stretch
+from tubelet.models.patches import cut, position_table, stretch, value_scale
 from tubelet.types import Clip, Grid
 from tubelet.video.sampling import Sampling
 
@@ -127,7 +127,7 @@ class Encoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps) if config.final_norm else nn.Identity()
         self.apply(initialise)
-        scale, shift = pixel_scale(clip)
+        scale, shift = value_scale(clip)
         self.scale: Tensor
         self.shift: Tensor
         self.positions: Tensor
@@ -143,12 +143,16 @@ class Encoder(nn.Module):
 
     def transform(self, x: Float[Tensor, "b k d"]) -> Float[Tensor, "b k d"]:
         """The blocks and the last norm, on tokens that have their positions."""
-        for block in self.blocks:
+        return self.norm(self.through(x))
+
+    def through(self, x: Float[Tensor, "b k d"], first: int = 0, end: int | None = None) -> Float[Tensor, "b k d"]:
+        """Some of the blocks, all of them unless said otherwise."""
+        for block in list(self.blocks)[first:end]:
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, use_reentrant=False)
             else:
                 x = block(x)
-        return self.norm(x)
+        return x
 
     def embed_tubelets(
         self, tubelets: UInt8[Tensor, "b k p"] | Float[Tensor, "b k p"], where: Int64[Tensor, "b k"]

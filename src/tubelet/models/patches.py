@@ -12,28 +12,30 @@ MEAN = (0.485, 0.456, 0.406)  # of ImageNet, per colour, of values in [0, 1]
 STD = (0.229, 0.224, 0.225)
 
 
-def cut(video: Shaped[Tensor, "b 3 t h w"], clip: Clip) -> Shaped[Tensor, "b n p"]:
+def cut(video: Shaped[Tensor, "b c t h w"], clip: Clip) -> Shaped[Tensor, "b n p"]:
     """The tubelets of each clip; values ordered colour, frame, row, column. One copy, of the same type."""
-    if tuple(video.shape[1:]) != (3, clip.frames, clip.size, clip.size):
-        raise ValueError(f"a clip of {clip} is 3x{clip.frames}x{clip.size}x{clip.size}, not {tuple(video.shape[1:])}")
+    if tuple(video.shape[1:]) != (clip.channels, *clip.whole):
+        wanted = "x".join(map(str, (clip.channels, *clip.whole)))
+        raise ValueError(f"a clip of {clip} is {wanted}, not {tuple(video.shape[1:])}")
     time_steps, rows, columns = clip.grid
     return rearrange(
         video, "b c (nt t) (nh h) (nw w) -> b (nt nh nw) (c t h w)", nt=time_steps, nh=rows, nw=columns
     ).contiguous()
 
 
-def join(tubelets: Shaped[Tensor, "b n p"], clip: Clip) -> Shaped[Tensor, "b 3 t h w"]:
+def join(tubelets: Shaped[Tensor, "b n p"], clip: Clip) -> Shaped[Tensor, "b c t h w"]:
     """The clips of tubelets: undoes `cut`."""
-    time_steps, rows, columns = clip.grid
+    (time_steps, rows, columns), (deep, high, wide) = clip.grid, clip.tubelet
     return rearrange(
         tubelets,
         "b (nt nh nw) (c t h w) -> b c (nt t) (nh h) (nw w)",
         nt=time_steps,
         nh=rows,
         nw=columns,
-        c=3,
-        t=clip.tubelet_frames,
-        h=clip.tubelet_size,
+        c=clip.channels,
+        t=deep,
+        h=high,
+        w=wide,
     )
 
 
@@ -87,8 +89,11 @@ def stretch(table: Float[Tensor, "n d"], of: Grid, to: Grid) -> Float[Tensor, "m
     return rearrange(planes, "1 d t h w -> (t h w) d").float().contiguous()
 
 
-def pixel_scale(clip: Clip) -> tuple[Float[Tensor, "p"], Float[Tensor, "p"]]:
-    """`scale` and `shift` that take pixel values 0-255 of a tubelet to zero mean and unit variance per colour."""
+def value_scale(clip: Clip) -> tuple[Float[Tensor, "p"], Float[Tensor, "p"]]:
+    """`scale` and `shift` that take pixel values 0-255 of a tubelet to zero mean and unit variance per colour. Other
+    signals come as the encoder gets them."""
+    if clip.track:
+        return torch.ones(clip.tubelet_values), torch.zeros(clip.tubelet_values)
     repeats = clip.tubelet_values // 3
     mean = torch.tensor(MEAN, dtype=torch.float64).repeat_interleave(repeats)
     std = torch.tensor(STD, dtype=torch.float64).repeat_interleave(repeats)

@@ -59,9 +59,9 @@ class CpcLoss(nn.Module):
         later = seen.of(self.config.future)
         with torch.autocast(seen.tokens.device.type, enabled=False):
             steps = time_steps_seen(later)  # b s
-            asked = rearrange(self.ahead(seen.tokens.float().mean(1)), "b (t w) -> b t w", w=self.config.width)
+            asked = rearrange(self.ahead(seen.alone.float().mean(1)), "b (t w) -> b t w", w=self.config.width)
             asked = F.normalize(gather(asked, steps), dim=-1)  # b s w
-            means = rearrange(later.tokens.float(), "b (s p) d -> b s p d", s=steps.shape[1]).mean(2)
+            means = rearrange(later.alone.float(), "b (s p) d -> b s p d", s=steps.shape[1]).mean(2)
             found = F.normalize(self.found(means), dim=-1)
             ranks = Ranks(len(found), found.device)
             known = ranks.gather(found).flatten(0, 1)

@@ -164,5 +164,5 @@ def shuffled(scores: Float[Tensor, "b c"], own: Int64[Tensor, "b"], numbers: Int
 
 
 def pooled(head: nn.Module, seen: Encoded) -> Float[Tensor, "b e"]:
-    """The mean of a view's tokens, in the space of the head."""
-    return head(seen.tokens.float().mean(1))
+    """The mean of a view's tokens, those that no other stream has reached, in the space of the head."""
+    return head(seen.alone.float().mean(1))

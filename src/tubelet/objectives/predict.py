@@ -62,6 +62,8 @@ class PredictLoss(nn.Module):
         self.config = config
         self.name = sizes.name
         first, *others = (sizes.of(name) for name in config.on)
+        for name in config.on:
+            config.target.check(sizes.of(name).clip, name)
         for other in others:
             if (other.clip, other.width) != (first.clip, first.width):
                 raise RecipeError(

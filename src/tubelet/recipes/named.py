@@ -1,5 +1,6 @@
-"""The maskers and the sources of maps that words name: tubelet's own by their class, a user's by `file.py:Class`."""
+"""The maskers and the sources of maps and tracks that words name: tubelet's own, or a user's by `file.py:Class`."""
 
+import difflib
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ from tubelet.maskers import MASKERS, Masker
 from tubelet.recipes.find import is_file, load_file
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.saliency_maps import Source
+from tubelet.tracks import TRACKS, TrackSource
 
 T = TypeVar("T")
 
@@ -43,6 +45,18 @@ def source_of(words: Sequence[str]) -> Source:
         raise RecipeError(f"name one source of maps, as in `tubelet saliency CORPUS Text scorer=surgery`, {said}")
     name = names[0]
     return override((own(name, "source", Source) if is_file(name) else find_class("source", name, Source))(), fields)
+
+
+def track_source_of(words: Sequence[str]) -> TrackSource:
+    """The source of a track that words name, as `sound bands=128`."""
+    names, fields = ([word for word in words if ("=" in word) == given] for given in (False, True))
+    known = {kind.word: kind for kind in TRACKS}
+    if len(names) != 1 or (names[0] not in known and not is_file(names[0])):
+        close = difflib.get_close_matches(names[0], known, n=1) if names else []
+        hint = f"did you mean {close[0]}?" if close else f"one of: {', '.join(known)}"
+        raise RecipeError(f"name one source of a track, as in `tubelet track CORPUS sound bands=128`; {hint}")
+    kind = own(names[0], "source of tracks", TrackSource) if is_file(names[0]) else known[names[0]]
+    return override(kind(), fields)
 
 
 def own(name: str, kind: str, base: type[T]) -> type[T]:

@@ -1,11 +1,11 @@
 """What a pretraining run is, as one typed value: a recipe is a function that returns a `Pretrain`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import chz
 
-from tubelet.corpus.table import Corpus
-from tubelet.errors import RecipeError
+from tubelet.corpus.table import Corpus, Video
+from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations import Evaluation
 from tubelet.loading.data import Data
 from tubelet.maskers import All, Decode, Masker, Tube
@@ -13,6 +13,7 @@ from tubelet.models.encoder import Vit
 from tubelet.objectives import Objective, Pixels
 from tubelet.saliency_maps.online import TextMaps
 from tubelet.stores.embeddings import Embeddings
+from tubelet.stores.tracks import Tracks
 from tubelet.streams import Stream
 from tubelet.tasks import Pretraining
 from tubelet.teachers import Aligned, NoTeacher, Teacher
@@ -58,6 +59,22 @@ class Pretrain(Training):
     def total(self, videos: int, world: int) -> int:
         """Optimizer steps; in an epoch every video is seen as often as `data.augment.repeats` says."""
         return super().total(videos * self.data.augment.repeats, world)
+
+    @property
+    def tracks(self) -> tuple[str, ...]:
+        """The tracks that its streams are read from."""
+        clips = [stream.clip(self.clip) for stream in self.streams.values()]
+        return tuple(dict.fromkeys(clip.track for clip in clips if clip.track))
+
+    def videos(self, corpus: Corpus) -> Sequence[Video]:
+        """Those to train on: all that the data name, but for those known to have no such signal as it reads."""
+        videos = self.data.select(corpus)
+        for name in self.tracks:
+            without = {*Tracks.open(corpus, name).without(videos)}
+            if videos and len(without) == len(videos):
+                raise CorpusError(f"not one of {len(videos)} videos of {corpus.folder} has {name}")
+            videos = [video for video in videos if video.id not in without]
+        return videos
 
     @property
     def needs_text(self) -> bool:

@@ -43,11 +43,11 @@ def dry_run(recipe: str, *words: str, on: Path | str, out: Path | str) -> list[s
     config.check(corpus)
     context = DistributedContext.here(config.precision)
     task = fresh_task(config, Embeddings.open(corpus).width if config.needs_text else None).to(context.device)
-    videos = config.data.select(corpus)
+    videos = config.videos(corpus)
     began = time.monotonic()
     batch = next(
         train_batches(
-            corpus, config.clip, chz.replace(config.data, cache=False, workers=0), needs=task.needs,
+            corpus, config.clip, chz.replace(config.data, cache=False, workers=0), videos=videos, needs=task.needs,
             text=task.needs_text, streams=task.reads, batch=config.batch, seed=config.seed, first_step=0, last_step=1,
         )
     )  # fmt: skip

@@ -46,6 +46,7 @@ def evaluate(
     labels: Path | str | None = None,
     label: str | None = None,
     baselines: bool | Iterable[str] = False,
+    stream: str | None = None,
     progress: Progress = silent,
     **settings: Any,
 ) -> Result | dict[str, Result]:
@@ -54,8 +55,8 @@ def evaluate(
     `protocols` are names of evaluations (where none is given `linear`, of a fine-tuned run `finetune`: its classifier
     on test), and settings such as "linear.grid=0.01,0.1" or "data.sampling.stride=2"; `settings` are those of the one
     protocol that is named. `on` is another corpus than the run's own, `labels` a CSV or Parquet file with a column
-    `label`. `baselines`: True measures the encoder at random initialisation, a mean image, the raw pixels and a
-    difference image too; or some of them by name.
+    `label`. `stream` measures one of the run's streams, as sound, in place of its clips. `baselines`: True measures the
+    encoder at random initialisation, a mean image, the raw pixels and a difference image too; or some of them by name.
     """
     named = [word for word in protocols if "=" not in word] or [
         FineTuned.name if read_kind(Path(run)) == "finetune" else "linear"
@@ -63,7 +64,9 @@ def evaluate(
     if settings and len(named) > 1:
         raise RecipeError(f"settings of {len(named)} evaluations are given by name, as in '{named[0]}.samples=100'")
     words = [*protocols, *(f"{named[0]}.{name}={written(value)}" for name, value in settings.items())]
-    found = measure(run, words, on=on, labels=labels, label=label, baselines=baselines, progress=progress)
+    found = measure(
+        run, words, on=on, labels=labels, label=label, baselines=baselines, stream=stream, progress=progress
+    )
     if found.error is not None:
         raise found.error
     return next(iter(found.results.values())) if len(found.results) == 1 else found.results
@@ -109,6 +112,7 @@ def measure(
     own: str | None = None,
     strict: bool = False,
     allow_seen: bool = False,
+    stream: str | None = None,
     batch: int = 16,
     progress: Progress = silent,
 ) -> Evaluated:
@@ -136,10 +140,15 @@ def measure(
         encoder=task.encoder, corpus=corpus, clip=config.clip, data=data, task=task, texts=plan.texts, folder=folder,
         keep=folder / FOLDER, seed=config.seed, batch=batch, labels=given, progress=progress,
     )  # fmt: skip
+    if stream is not None:
+        context = context.of_stream(stream)
+        for name, evaluation in evaluations.items():
+            if not (evaluation.reads_features or evaluation.reads_tokens):
+                raise RecipeError(f"{name} is not measured of a stream; measure its features, as by linear or knn")
     others = {name: BASELINES[name](context) for name in wanted}
     if FineTuned.name in evaluations:
         context = TunedContext(**vars(context), tuned=tuned_of(folder, corpus, given))
-    options = {"labels": labels, "label": label, "as": own}
+    options = {"labels": labels, "label": label, "as": own, "stream": stream}
     results: dict[str, Result] = {}
     refused: dict[str, TubeletError] = {}
     for known, evaluation in evaluations.items():
@@ -161,9 +170,9 @@ def measure(
         result = replace(result, asked={"evaluation": known, "on": str(corpus.folder), "settings": settings})
         if evaluation.reads_features or evaluation.reads_tokens:
             result = add_baselines(evaluation, result, others, corpus, column)
-        name = entry_name(known, context.identity, plan.corpus, column, own)
+        name = entry_name(known, context.identity, plan.corpus, column, own, stream)
         results[name] = merge_result(folder, name, result)
-        if type(evaluation) is Linear:
+        if type(evaluation) is Linear and stream is None:
             keep_classifier(evaluation, context, result, folder, name, record)
     if corpus.fingerprint() == plan.corpus["fingerprint"] and (
         not has_looks(folder) or any(one.evaluation == Reconstruction.name for one in results.values())

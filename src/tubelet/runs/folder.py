@@ -27,6 +27,7 @@ from tubelet.recipes.find import is_file, load_file
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.stores.embeddings import TextModel
+from tubelet.stores.tracks import Tracks
 from tubelet.tasks import Pretraining
 from tubelet.train import Training
 from tubelet.trust import trusts_code
@@ -79,7 +80,7 @@ class RunConfig(Generic[C]):
         text_width: int | None,
         command: list[str],
     ) -> "RunConfig[Pretrain]":
-        videos = len(config.data.select(corpus))
+        videos = len(config.videos(corpus))
         return RunConfig(
             recipe,
             config,
@@ -125,9 +126,10 @@ def corpus_of(run: Path, recorded: RunConfig[Any], on: str | os.PathLike[str] | 
 
 
 def series_in_use(corpus: Corpus, config: Pretrain) -> dict[str, str]:
-    """The series of maps and embeddings that training reads; those that are missing are the loader's to name."""
+    """The series of maps, tracks and embeddings that training reads; the loader names those that are missing."""
     kept = [name for name in config.maps if not (config.online_text and name == "text")]
     roots = {f"{name} maps": corpus.folder / "maps" / file_name(name) for name in kept}
+    roots |= {f"track {name}": corpus.folder / Tracks.folder / file_name(name) for name in config.tracks}
     if config.needs_text or config.online_text:
         roots[EMBEDDINGS] = corpus.folder / "embeddings"
     found = {name: chosen(root) for name, root in roots.items()}

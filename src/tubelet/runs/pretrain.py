@@ -67,6 +67,7 @@ def pretrain(
 
         def record(lock: RunLock[Pretrain]) -> TrainedOn:
             say_unread(config.data.select(corpus), tell)
+            tell_without(tell, corpus, config)
             return begin(folder, config, corpus, lock.step > 0, allow_changed, tell)
 
         run_config = RunConfig.make(name, config, corpus, ranks.context, text_width, list(command))
@@ -82,8 +83,9 @@ def pretrain(
                 for line in [] if teacher is None else load_teacher(task, teacher):
                     tell(line)
             batches = train_batches(
-                corpus, config.clip, config.data, needs=task.needs, text=task.needs_text, streams=task.reads,
-                batch=config.batch, seed=config.seed, rank=begun.context.rank, world=begun.context.world_size,
+                corpus, config.clip, config.data, videos=config.videos(corpus), needs=task.needs, text=task.needs_text,
+                streams=task.reads, batch=config.batch, seed=config.seed,
+                rank=begun.context.rank, world=begun.context.world_size,
                 first_step=begun.step * config.accumulate, last_step=steps * config.accumulate,
                 progress=decoding(tell, corpus, config.clip, config.data),
             )  # fmt: skip
@@ -157,10 +159,19 @@ def run_evaluations(
 
 def tell_short(tell: Tell, corpus: Corpus, config: Pretrain) -> None:
     """How many videos cannot fill a clip, and what is done about it."""
-    videos, sampling = config.data.select(corpus), config.data.sampling
+    videos, sampling = config.videos(corpus), config.data.sampling
     if short := shorter(videos, config.clip, sampling):
         done = "their last frame is repeated" if sampling.short == "repeat" else "their frames are spread over it"
         tell(f"{len(short)} of {len(videos)} videos are shorter than a clip's span (first: {short[0]}); {done}")
+
+
+def tell_without(tell: Tell, corpus: Corpus, config: Pretrain) -> None:
+    """Which videos have no such signal as is asked for, and are not trained on."""
+    used = {video.id for video in config.videos(corpus)}
+    every = config.data.select(corpus)
+    if left_out := [video.id for video in every if video.id not in used]:
+        signals = " or ".join(config.tracks)
+        tell(f"{len(left_out)} of {len(every)} videos have no {signals} and are left out (first: {left_out[0]})")
 
 
 def allowed_evaluations(tell: Tell, corpus: Corpus, config: Pretrain) -> dict[str, Evaluation]:

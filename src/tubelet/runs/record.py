@@ -38,7 +38,7 @@ def begin(folder: Path, config: Pretrain, corpus: Corpus, begun: bool, allow_cha
     A video that is gone is named, and fails when it is read.
     """
     told = "captions" if config.guided_by_text and config.needs_text else None
-    own = clips_of(corpus, config.data.select(corpus), ENCODER, told)
+    own = clips_of(corpus, config.videos(corpus), ENCODER, told)
     before = TrainedOn.read(folder / FILE) if begun else None
     if before is not None:
         check_unchanged(folder, before, own, allow_changed, tell)

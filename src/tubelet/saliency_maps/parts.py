@@ -2,7 +2,7 @@
 
 `parts` has a number for each owner: the share of the cell that belongs to the ground (0), the subject (1) and each of
 the distractors (2 and more), frame by frame; of `synth-2` to the ground, the distractors, and each part of the face.
- Start reading at `Parts`.
+Start reading at `Parts`.
 """
 
 from typing import ClassVar

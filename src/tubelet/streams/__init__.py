@@ -1,8 +1,9 @@
-"""What is read beside the clip: other views of the same samples, by name."""
+"""What is read beside the clip: other views and other signals of the same samples, by name."""
 
+from tubelet.streams.encode import encode
 from tubelet.streams.stream import Stream
-from tubelet.streams.towers import TOWERS, Own, Shared, Tower
+from tubelet.streams.towers import TOWERS, Joint, JointTower, Own, Shared, Tower
 
 STREAMS: tuple[type[Stream], ...] = (Stream,)
 
-__all__ = ["STREAMS", "TOWERS", "Own", "Shared", "Stream", "Tower"]
+__all__ = ["STREAMS", "TOWERS", "Joint", "JointTower", "Own", "Shared", "Stream", "Tower", "encode"]

@@ -3,11 +3,13 @@ and a learned masker."""
 
 from dataclasses import dataclass
 
+import chz
+
 from tubelet.flops import decoder_flops, encoder_flops, step_flops
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Predict, Sizes
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.streams import Own
+from tubelet.streams import Joint, Own
 from tubelet.studies.base import Equal
 from tubelet.teachers import Frozen, Momentum, Teacher
 from tubelet.types import CLIP, Clip
@@ -40,7 +42,7 @@ class Encoding:
 
 def cost(config: Pretrain) -> Cost:
     """Counted without computing; forward and backward, of a teacher forward alone. The heads of other objectives are
-    too small to count, and an aligner as a teacher is not counted."""
+    too small to count; an aligner as a teacher is not counted, nor attention from one stream to another."""
     parts = encodings(config)
     flops = step_flops(config.encoder, config.masker, config.clip, parts[CLIP].visible)
     flops += sum(encoder_flops(one.encoder, one.clip, one.visible) for name, one in parts.items() if name != CLIP)
@@ -80,5 +82,8 @@ def encodings(config: Pretrain) -> dict[str, Encoding]:
         clip = stream.clip(config.clip)
         hidden = stream.masker.budget(clip).total
         encoder = stream.tower.encoder if isinstance(stream.tower, Own) else config.encoder
+        if isinstance(stream.tower, Joint):
+            last = encoder.depth if stream.tower.last is None else stream.tower.last
+            encoder = chz.replace(encoder, depth=stream.tower.blocks + last)
         found[name] = Encoding(clip, encoder, clip.num_tubelets - hidden, stream.decode.count(hidden) if hidden else 0)
     return found

@@ -67,7 +67,7 @@ def estimate(trials: Sequence[Trial], corpus: Corpus, finished: FinishedTrials) 
             continue  # this variant cannot be run here; running says why
         unit = (
             step
-            * trial.config.total(len(trial.config.data.select(corpus)), 1)
+            * trial.config.total(len(trial.config.videos(corpus)), 1)
             / work(clips_measured(trial.config, corpus), cost(trial.config).flops / 1e9)
         )
         rest = forward * len(corpus.select("all"))
@@ -87,7 +87,7 @@ def work(clips: int, gflop: float) -> float:
 
 
 def clips_measured(config: Pretrain, corpus: Corpus) -> int:
-    return config.total(len(config.data.select(corpus)), 1) * config.batch * config.accumulate
+    return config.total(len(config.videos(corpus)), 1) * config.batch * config.accumulate
 
 
 def timed(config: Pretrain, corpus: Corpus) -> tuple[float, float]:
@@ -96,8 +96,9 @@ def timed(config: Pretrain, corpus: Corpus) -> tuple[float, float]:
     config.check(corpus)
     task = config.build(Embeddings.open(corpus).width if config.needs_text else None).to(machine.device)
     batches = train_batches(
-        corpus, config.clip, config.data, needs=task.needs, text=task.needs_text, streams=task.reads,
-        batch=config.batch, seed=config.seed, first_step=0, last_step=(STEPS + 1) * config.accumulate,
+        corpus, config.clip, config.data, videos=config.videos(corpus), needs=task.needs, text=task.needs_text,
+        streams=task.reads, batch=config.batch, seed=config.seed, first_step=0,
+        last_step=(STEPS + 1) * config.accumulate,
     )  # fmt: skip
     for number in range(STEPS + 1):
         if number == 1:

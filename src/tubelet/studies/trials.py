@@ -114,7 +114,7 @@ def overrides_of(study: Study, variant: str, bases: Mapping[str, Pretrain], corp
         raise RecipeError(f"{variant!r} has equal {declared.equal}, and the study names no variant as its reference")
     reference = override(bases[study.reference], study.variants[study.reference].overrides.split())
     own = override(bases[variant], words)
-    steps = reference.total(len(reference.data.select(corpus)), 1)
+    steps = reference.total(len(reference.videos(corpus)), 1)
     share = cost(reference).of(declared.equal) / cost(own).of(declared.equal)
     return [
         *(word for word in words if not word.startswith(("steps=", "epochs="))),

@@ -6,14 +6,14 @@ from functools import cached_property
 import chz
 import torch
 from einops import rearrange, reduce
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from tubelet.aligners.base import Aligner, open_aligner
 from tubelet.errors import RecipeError
 from tubelet.models.encoder import Encoder
 from tubelet.stores.resample import area_weights
-from tubelet.teachers.base import Teacher, TeacherModule
+from tubelet.teachers.base import Teacher, TeacherModule, check_pixels
 from tubelet.types import Clip
 
 
@@ -36,6 +36,9 @@ class Aligned(Teacher):
     def width(self, student: int) -> int:
         return self.opened.width
 
+    def check(self, clip: Clip, stream: str) -> None:
+        check_pixels(self, clip, stream)
+
     def build(self, encoder: Encoder, towers: Mapping[str, nn.Module]) -> "AlignedTeacher":
         return AlignedTeacher(self.opened)
 
@@ -47,7 +50,7 @@ class AlignedTeacher(TeacherModule):
         super().__init__()
         self.opened = (aligner,)  # in a tuple, so that its weights are no part of the checkpoint
 
-    def tokens(self, video: UInt8[Tensor, "b 3 t h w"], clip: Clip, stream: str) -> Float[Tensor, "b n d"]:
+    def tokens(self, video: Shaped[Tensor, "b c t h w"], clip: Clip, stream: str) -> Float[Tensor, "b n d"]:
         frames = rearrange(video, "b c t h w -> (b t) h w c").cpu().numpy()
         patches = self.opened[0].patches(frames).float()  # bt gh gw e
         _, rows, columns = clip.grid

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import chz
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from tubelet.errors import RecipeError
 from tubelet.models.encoder import Encoder
 from tubelet.models.patches import cut
 from tubelet.types import Batch, Clip, Encoded, Mask
@@ -15,7 +16,7 @@ from tubelet.types import Batch, Clip, Encoded, Mask
 class TeacherModule(nn.Module):
     """Owned and checkpointed by the task. Its grid is that of the stream it looks at."""
 
-    def tokens(self, video: UInt8[Tensor, "b 3 t h w"], clip: Clip, stream: str) -> Float[Tensor, "b n d"]:
+    def tokens(self, video: Shaped[Tensor, "b c t h w"], clip: Clip, stream: str) -> Float[Tensor, "b n d"]:
         """What it makes of a stream, nothing hidden."""
         raise NotImplementedError
 
@@ -26,6 +27,15 @@ class TeacherModule(nn.Module):
     def forward(self, batch: Batch, clip: Clip, stream: str) -> Encoded:
         mask = Mask.all_visible(len(batch), clip.num_tubelets, batch.video.device)
         return Encoded(clip, batch, mask, cut(batch.video, clip), self.tokens(batch.video, clip, stream))
+
+
+def check_pixels(teacher: "Teacher", clip: Clip, stream: str) -> None:
+    """`RecipeError` where a stream of another signal is shown to a teacher that knows frames alone."""
+    if clip.track:
+        raise RecipeError(
+            f"teacher={type(teacher).__name__} looks at frames, and the stream {stream} is a {type(clip).__name__}; "
+            "take teacher=Momentum"
+        )
 
 
 @chz.chz

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import chz
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tubelet.errors import RecipeError
 from tubelet.models.encoder import Encoder, Vit
-from tubelet.teachers.base import Teacher, TeacherModule
+from tubelet.teachers.base import Teacher, TeacherModule, check_pixels
 from tubelet.types import Clip
 
 
@@ -36,6 +36,7 @@ class Frozen(Teacher):
         return self.sizes[0].width
 
     def check(self, clip: Clip, stream: str) -> None:
+        check_pixels(self, clip, stream)
         own = self.sizes[1]
         if (own.grid, own.frames) != (clip.grid, clip.frames):
             theirs, ours = ("x".join(map(str, (one.frames, *one.grid))) for one in (own, clip))
@@ -54,7 +55,7 @@ class FrozenTeacher(TeacherModule):
         super().__init__()
         self.encoder = encoder.requires_grad_(False)
 
-    def tokens(self, video: UInt8[Tensor, "b 3 t h w"], clip: Clip, stream: str) -> Float[Tensor, "b n d"]:
+    def tokens(self, video: Shaped[Tensor, "b c t h w"], clip: Clip, stream: str) -> Float[Tensor, "b n d"]:
         size = self.encoder.clip.size
         if size == clip.size:
             return self.encoder.encode(video)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import chz
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from tubelet.errors import RecipeError
@@ -38,7 +38,7 @@ class Followed(nn.Module):
         self.encoder = encoder
         self.towers = nn.ModuleDict(towers)
 
-    def forward(self, video: UInt8[Tensor, "b 3 t h w"], clip: Clip, stream: str) -> Float[Tensor, "b n d"]:
+    def forward(self, video: Shaped[Tensor, "b c t h w"], clip: Clip, stream: str) -> Float[Tensor, "b n d"]:
         everywhere = Mask.all_visible(len(video), clip.num_tubelets, video.device).visible
         if stream == CLIP:
             return self.encoder(cut(video, clip), everywhere)
@@ -50,7 +50,7 @@ class MomentumTeacher(TeacherModule):
         super().__init__()
         self.average = Average(followed, decay)
 
-    def tokens(self, video: UInt8[Tensor, "b 3 t h w"], clip: Clip, stream: str) -> Float[Tensor, "b n d"]:
+    def tokens(self, video: Shaped[Tensor, "b c t h w"], clip: Clip, stream: str) -> Float[Tensor, "b n d"]:
         return self.average.model(video, clip, stream)
 
     def after_step(self, encoder: Encoder, towers: Mapping[str, nn.Module]) -> None:

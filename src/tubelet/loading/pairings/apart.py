@@ -36,5 +36,5 @@ class Apart(Pairing):
         gap = self.least + share * (self.most - self.least)
         later = self.order == "after" or (self.order == "any" and side >= 0.5)
         middle = float(drawn.times[0] + drawn.times[-1]) / 2
-        times = frames_about(drawn, clip, middle + (gap if later else -gap), step_of(drawn))
+        times = frames_about(drawn, clip, middle + (gap if later else -gap), step_of(drawn, clip))
         return drawn.shot(times, self.augment if self.own_crop else None, rng)

@@ -16,7 +16,7 @@ from tubelet.video.sampling import Sampling
 class Drawn:
     """What was drawn for the clip with which a stream is read."""
 
-    timestamps: Float64[np.ndarray, "all"]  # of what can be read, seconds
+    timestamps: Float64[np.ndarray, "all"]  # of what can be read, seconds: of the video, or of a track
     times: Float64[np.ndarray, "t"]  # of the clip's own frames
     crop: Crop
     height: int  # of a whole frame, pixels
@@ -78,7 +78,7 @@ def nearest(timestamps: Float64[np.ndarray, "all"], wanted: Float64[np.ndarray, 
     return after - (wanted - timestamps[after - 1] <= timestamps[after] - wanted)
 
 
-def step_of(drawn: Drawn) -> float:
-    """Seconds between two frames of the clip; of a clip of one frame, between two frames of the source."""
-    times = drawn.times if len(drawn.times) > 1 else drawn.timestamps
+def step_of(drawn: Drawn, clip: Clip) -> float:
+    """Seconds between two frames of the clip; of a clip of one frame, and of a track, between two of the source."""
+    times = drawn.times if len(drawn.times) > 1 and clip.track == drawn.clip.track else drawn.timestamps
     return float(times[-1] - times[0]) / max(len(times) - 1, 1)

@@ -1,4 +1,7 @@
-"""Same: these very frames in the same crop; or as many as the stream's clip wants, about the same middle."""
+"""Same: these very frames in the same crop; or as many as the stream's clip wants, about the same middle.
+
+Of a track, at its own rate.
+"""
 
 import chz
 import numpy as np
@@ -24,7 +27,7 @@ class Same(Pairing):
 
     def shot(self, drawn: Drawn, clip: Clip, rng: np.random.Generator | None) -> Shot:
         times = drawn.times
-        if clip.frames != len(times) or self.pace != 1:
+        if clip.frames != len(times) or self.pace != 1 or clip.track != drawn.clip.track:
             middle = float(times[0] + times[-1]) / 2
-            times = frames_about(drawn, clip, middle, self.pace * step_of(drawn))
+            times = frames_about(drawn, clip, middle, self.pace * step_of(drawn, clip))
         return drawn.shot(times, self.augment, rng)

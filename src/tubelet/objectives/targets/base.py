@@ -8,6 +8,7 @@ import chz
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+from tubelet.errors import RecipeError
 from tubelet.objectives.base import Sizes
 from tubelet.types import Clip, Encoded
 
@@ -28,6 +29,14 @@ class Target:
     """A frozen config that does the work itself."""
 
     needs_teacher: ClassVar[bool] = False
+    needs_pixels: ClassVar[bool] = False  # other signals will not do
+
+    def check(self, clip: Clip, stream: str) -> None:
+        """`RecipeError` where it cannot be made of this stream."""
+        if self.needs_pixels and clip.track:
+            raise RecipeError(
+                f"target={type(self).__name__} is made of pixels, and the stream {stream} holds none; take target=Raw"
+            )
 
     def width(self, sizes: Sizes) -> int:
         """How many numbers are predicted of a tubelet of this stream."""

@@ -4,6 +4,8 @@ From the abstract: beside hidden patches, the temporal difference of nearby fram
 of successive frames within a tubelet, of values as the encoder gets them, nothing normalised away.
 """
 
+from typing import ClassVar
+
 import chz
 from einops import rearrange
 from jaxtyping import Float
@@ -20,6 +22,8 @@ from tubelet.types import Encoded
 @chz.chz
 class Difference(Target):
     """The baseline predicts that nothing changes."""
+
+    needs_pixels: ClassVar[bool] = True
 
     def width(self, sizes: Sizes) -> int:
         clip = sizes.clip

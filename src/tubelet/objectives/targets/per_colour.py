@@ -1,7 +1,7 @@
 """PerColour: pixels, each colour of a tubelet less its own mean, over its own spread (VideoMAE, arXiv 2203.12602)."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import chz
 import torch
@@ -18,6 +18,8 @@ from tubelet.types import Clip, Encoded
 class PerColour(PixelTarget):
     """Predicting the mean everywhere costs no constant (512 values give 511/512, a flat tubelet 0), so the baseline is
     that cost for exactly the tubelets scored, and `flat` the share without any contrast."""
+
+    needs_pixels: ClassVar[bool] = True
 
     def width(self, sizes: Sizes) -> int:
         return sizes.clip.tubelet_values

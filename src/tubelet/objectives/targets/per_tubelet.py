@@ -5,7 +5,7 @@ Of a tubelet one frame is predicted: of 16 frames in 8 tubelets those at `linspa
 last tubelet takes its second frame and the others their first.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import chz
 import torch
@@ -22,6 +22,8 @@ from tubelet.types import Clip, Encoded
 
 @chz.chz
 class PerTubelet(PixelTarget):
+    needs_pixels: ClassVar[bool] = True
+
     frames: Literal["one", "all"] = chz.field(default="one", doc="frames of a tubelet that are predicted")
 
     def width(self, sizes: Sizes) -> int:

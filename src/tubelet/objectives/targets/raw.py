@@ -1,4 +1,4 @@
-"""Raw: pixels as the encoder gets them, nothing taken away (MARLIN, arXiv 2211.06627; HVM-1, arXiv 2407.18067)."""
+"""Raw: values as the encoder gets them, nothing taken away (MARLIN, arXiv 2211.06627; HVM-1, arXiv 2407.18067)."""
 
 import chz
 import torch
@@ -13,14 +13,16 @@ from tubelet.types import Clip, Encoded
 
 @chz.chz
 class Raw(PixelTarget):
-    """The baseline predicts, for each colour, the mean over all tubelets that are scored."""
+    """Pixels, or the values of another signal. The baseline predicts, for each colour or channel, the mean over all
+    tubelets that are scored."""
 
     def width(self, sizes: Sizes) -> int:
         return sizes.clip.tubelet_values
 
     def score(self, prediction: Float[Tensor, "b q v"], seen: Encoded) -> Scores:
-        values = normalised(gather(seen.tubelets, seen.mask.decode))
-        colours = values.unflatten(-1, (3, -1))
+        tubelets = gather(seen.tubelets, seen.mask.decode)
+        values = tubelets.float() if seen.clip.track else normalised(tubelets)
+        colours = values.unflatten(-1, (seen.clip.channels, -1))
         baseline = (colours - colours.mean((0, 1, 3), keepdim=True)).square().mean()
         return Scores((prediction.float() - values).square().mean(-1), baseline)
 

@@ -12,7 +12,7 @@ class TowerModule(nn.Module):
     """It owns weights of its own alone: the clip's encoder is handed to it at each call."""
 
     def forward(
-        self, encoder: Encoder, tubelets: UInt8[Tensor, "b k p"], where: Int64[Tensor, "b k"]
+        self, encoder: Encoder, tubelets: UInt8[Tensor, "b k p"] | Float[Tensor, "b k p"], where: Int64[Tensor, "b k"]
     ) -> Float[Tensor, "b k d"]:
         raise NotImplementedError
 

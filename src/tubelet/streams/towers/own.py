@@ -26,6 +26,6 @@ class OwnTower(TowerModule):
         self.encoder = encoder
 
     def forward(
-        self, encoder: Encoder, tubelets: UInt8[Tensor, "b k p"], where: Int64[Tensor, "b k"]
+        self, encoder: Encoder, tubelets: UInt8[Tensor, "b k p"] | Float[Tensor, "b k p"], where: Int64[Tensor, "b k"]
     ) -> Float[Tensor, "b k d"]:
         return self.encoder(tubelets, where)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from tubelet.models.blocks import initialise
 from tubelet.models.encoder import Encoder, positions
-from tubelet.models.patches import pixel_scale
+from tubelet.models.patches import value_scale
 from tubelet.streams.towers.base import Tower, TowerModule
 from tubelet.types import Clip
 
@@ -34,11 +34,11 @@ class SharedTower(TowerModule):
         if clip.tubelet_values != encoder.clip.tubelet_values:
             self.embed = nn.Linear(clip.tubelet_values, encoder.width)
             initialise(self.embed)
-            for name, values in zip(("scale", "shift"), pixel_scale(clip), strict=True):
+            for name, values in zip(("scale", "shift"), value_scale(clip), strict=True):
                 self.register_buffer(name, values, persistent=False)
 
     def forward(
-        self, encoder: Encoder, tubelets: UInt8[Tensor, "b k p"], where: Int64[Tensor, "b k"]
+        self, encoder: Encoder, tubelets: UInt8[Tensor, "b k p"] | Float[Tensor, "b k p"], where: Int64[Tensor, "b k"]
     ) -> Float[Tensor, "b k d"]:
         if self.same:
             return encoder(tubelets, where)

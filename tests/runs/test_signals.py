@@ -1,0 +1,137 @@
+"""Runs on clips and other signals, through the public face: trained, resumed, measured, refused in a line."""
+
+import math
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tubelet
+from support.small_runs import assert_identical, pretrain, start, steps, tensors, wait_for_step
+from support.sounds import sound_corpus
+from tubelet.checkpoint import CHECKPOINT, checkpoint_step
+from tubelet.corpus.table import Corpus
+from tubelet.errors import CorpusError, RecipeError
+from tubelet.reports.pictures import load_looks
+from tubelet.runs.folder import load_task
+from tubelet.runs.pretrain import fresh_task
+
+SMALL = (
+    "clip.frames=4", "clip.size=32", "encoder.width=32", "encoder.depth=2", "encoder.heads=2", "data.cache=False",
+    "data.sampling.stride=1", "masker.ratio=0.5", "batch=4", "log_every=1", "save_every=5", "steps=16",
+    "streams.sound.signal.frames=64", "objectives.pixels.decoder.width=24", "objectives.pixels.decoder.heads=2",
+    "objectives.spectrogram.decoder.width=24", "objectives.spectrogram.decoder.heads=2", "optim.base_lr=0.1",
+)  # fmt: skip
+FORMS = {
+    "fused": (),
+    "joint": ("streams.sound.tower=Joint",),
+    "separate": (
+        "streams.sound.tower=Own", "streams.sound.tower.encoder.width=32", "streams.sound.tower.encoder.depth=1",
+        "streams.sound.tower.encoder.heads=2",
+    ),
+    "inpainting": (
+        "objectives.spectrogram.decoder=Cross", "objectives.spectrogram.decoder.width=24",
+        "objectives.spectrogram.decoder.heads=2", "objectives.spectrogram.decoder.attend_to=clip",
+        "objectives.spectrogram.decoder.inpaint=True",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """16 videos of noise and a tone, two of them without sound."""
+    made = sound_corpus(tmp_path_factory.mktemp("heard"), 16, silent=(2, 7))
+    tubelet.track(made, "sound")
+    return made
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_av_mae_trains_both_and_shows_both(tmp_path, corpus, form):
+    said: list[str] = []
+    words = [word for word in SMALL if not (form == "inpainting" and "spectrogram.decoder" in word)]
+    run = tubelet.pretrain("av_mae", *words, *FORMS[form], on=corpus, out=tmp_path / "run", tell=said.append)
+    assert run.finished
+    assert any(line == "1 of 12 videos have no sound and are left out (first: 2)" for line in said)
+    records = steps(tmp_path / "run")
+    for record in records:
+        assert all(math.isfinite(record[name]) for name in ("pixels", "spectrogram", "spectrogram.baseline"))
+        assert record["loss"] == pytest.approx((record["pixels"] + record["spectrogram"]) / 2)
+    assert records[-1]["spectrogram"] < 0.8 * records[0]["spectrogram"]
+    before = fresh_task(run.config, None).state_dict()
+    after = {name.removeprefix("task."): value for name, value in tensors(tmp_path / "run").items()}
+    assert all(not torch.equal(before[name], after[name]) for name in before if name.endswith("qkv.weight"))
+    titles = load_looks(tmp_path / "run").titles.tolist()
+    assert {"clip: visible", "sound: values", "sound: visible", "sound: reconstruction"} <= {*titles}
+
+
+def test_a_run_killed_at_a_random_step_goes_on_bit_for_bit(tmp_path, corpus):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert tubelet.pretrain("av_mae", *SMALL, on=corpus, out=whole).finished
+    process = start("av_mae", *SMALL, "--on", corpus.folder, "--out", cut)
+    wait_for_step(process, cut, int(np.random.default_rng().integers(1, 12)))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert checkpoint_step(cut / CHECKPOINT) < 16
+    assert tubelet.pretrain("av_mae", *SMALL, on=corpus, out=cut).finished
+    assert_identical(whole, cut)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, corpus: Corpus) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "av"
+    tubelet.pretrain("av_mae", *SMALL, on=corpus, out=folder)
+    return folder
+
+
+def test_its_sound_is_measured_beside_baselines_and_names_files_without(run, corpus):
+    heard = tubelet.evaluate(run, "knn", stream="sound", baselines=True)
+    assert all(0 <= metric.value <= 1 for metric in heard.metrics.values())
+    assert set(heard.baselines) == {"random", "mean_image", "raw_pixels", "difference_image"}
+    assert any("has no sound" in line for lines in heard.failed.values() for line in lines)
+    seen = tubelet.evaluate(run, "knn")
+    assert {"knn", "knn, stream sound"} <= tubelet.Run(run).results.keys()
+    assert heard.counts != seen.counts, "clips of the two silent videos are seen"
+
+
+def test_features_of_a_stream_are_kept_apart_and_found_again(run):
+    first = tubelet.evaluate(run, "linear", stream="sound")
+    again = tubelet.evaluate(run, "linear", stream="sound")
+    other = tubelet.evaluate(run, "linear")
+    assert first.metrics == again.metrics
+    assert first.metrics != other.metrics
+    _, task = load_task(run)
+    assert task.towers["sound"] is not None
+
+
+def test_what_cannot_be_measured_of_a_stream_is_refused(run):
+    with pytest.raises(RecipeError, match="no stream 'sond'; it has sound"):
+        tubelet.evaluate(run, "linear", stream="sond")
+    with pytest.raises(RecipeError, match="reconstruction is not measured of a stream"):
+        tubelet.evaluate(run, "reconstruction", stream="sound")
+
+
+def test_a_corpus_without_the_track_is_refused_with_the_command_that_makes_it(tmp_path, capsys):
+    silent = sound_corpus(tmp_path, 4)
+    said = r"has no track 'sound' \(it has none\); make it with `tubelet track .* sound`"
+    with pytest.raises(CorpusError, match=said):
+        tubelet.pretrain("av_mae", *SMALL, on=silent, out=tmp_path / "run")
+    tubelet.track(silent, "sound", bands=32)
+    assert pretrain("av_mae", *SMALL, "--on", silent.folder, "--out", tmp_path / "run") == 2
+    assert "set streams.sound.signal.size=32, or make the track anew" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "recipe.json").exists()
+
+
+def test_a_corpus_in_which_nothing_is_heard_is_refused(tmp_path):
+    silent = sound_corpus(tmp_path, 4, silent=(0, 1, 2, 3))
+    tubelet.track(silent, "sound")
+    with pytest.raises(CorpusError, match=r"not one of 3 videos of .* has sound"):
+        tubelet.pretrain("av_mae", *SMALL, on=silent, out=tmp_path / "run")
+
+
+def test_another_track_of_the_same_name_is_another_run(tmp_path, corpus, capsys):
+    """As other maps are: what decides the weights is recorded."""
+    words = [word for word in SMALL if not word.startswith("steps=")]
+    assert tubelet.pretrain("av_mae", *words, "steps=2", on=corpus, out=tmp_path / "run").finished
+    assert "track sound" in tubelet.Run(tmp_path / "run").recorded.derived
