@@ -119,3 +119,11 @@ def test_the_array_job_of_the_page_makes_the_maps_of_one_command(
     for video in corpus.videos:
         for mine, other in zip(maps.layers(video), Maps.open(one, "noise").layers(one.by_id[video.id]), strict=True):
             np.testing.assert_array_equal(mine, other)
+
+
+def test_without_ray_the_engine_says_how_to_get_it(
+    corpus: Corpus, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["saliency", str(corpus.folder), "Noise", "--engine", "ray"]) == 2
+    assert "pip install 'tubelet[ray]'" in capsys.readouterr().err

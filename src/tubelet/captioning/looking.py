@@ -7,6 +7,7 @@ twice. Start reading at `look_at_all`.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -111,16 +112,16 @@ def caption_videos(
     gone: dict[str, str] = {}
     with CaptionShards(corpus, about, running.part if running else None) as kept:
 
-        def keep(results: Sequence[tuple[Task, Sequence[Seen]]]) -> None:
-            for video, texts, times in described([(task.of, seen) for task, (seen,) in results], how, describer):
+        def keep(results: Sequence[tuple[Task, tuple[list[str], list[float | None]]]]) -> None:
+            for task, (texts, times) in results:
                 try:
-                    kept.add(video, texts, times)
+                    kept.add(task.of, texts, times)
                 except CorpusError as error:
-                    gone[video.id] = str(error)
+                    gone[task.name] = str(error)
             kept.flush()
 
         done = run_job(
-            Work(key_frames),
+            Work(key_frames, together=partial(describe_shard, how=how, describer=describer)),
             Tasks(videos, task_of),
             keep,
             there=lambda task: kept.has(task.of),
@@ -140,6 +141,15 @@ def caption_videos(
         if video.id not in failed and not any(text.strip() for text, _ in kept.of(video)):
             failed[video.id] = "the model said nothing"
     return Written(rows, computed=done.made, failed=failed, remarks=(done.summary("videos"),))
+
+
+def describe_shard(
+    results: Sequence[tuple[Task, Sequence[Seen]]], how: Looking, describer: "Describer"
+) -> list[tuple[list[str], list[float | None]]]:
+    """The texts and their times of each video of a shard, in its order."""
+    said = described([(task.of, seen) for task, (seen,) in results], how, describer)
+    found = {video.id: (texts, times) for video, texts, times in said}
+    return [found[task.name] for task, _ in results]
 
 
 def described(

@@ -10,7 +10,7 @@ from tubelet.errors import RunError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tubelet.jobs.runner import Done, Running
+    from tubelet.jobs.runner import Done, Engine, Running
     from tubelet.runs.run import Run
     from tubelet.video.limits import Limits
 
@@ -77,6 +77,15 @@ def add_running(parser: argparse.ArgumentParser, seconds: float = 300.0) -> None
         "--part", metavar="I/N", help="do part I of N, as one of N commands on any machines; the last to end merges all"
     )
     parser.add_argument("--merge", action="store_true", help="merge what the parts made; names those that are missing")
+    parser.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="who does the work: processes of this machine, or --workers actors of a Ray cluster (RAY_ADDRESS)",
+    )
+    parser.add_argument(
+        "--gpus-per-worker", type=float, default=0.0, metavar="G", help="--engine ray: GPUs of each actor, as 1 or 0.5"
+    )
 
 
 def limits_of(args: argparse.Namespace) -> "Limits | None":
@@ -107,7 +116,14 @@ def running_of(args: argparse.Namespace) -> "Running":
         getattr(args, "retry_failed", False),
         part=Part.parse(part) if part else None,
         merge=merge,
+        **({"engine": engine_of(args)} if getattr(args, "engine", "local") != "local" else {}),
     )
+
+
+def engine_of(args: argparse.Namespace) -> "Engine":
+    from tubelet.jobs.on_ray import OnRay
+
+    return OnRay(args.gpus_per_worker)
 
 
 def fields_of(args: argparse.Namespace, *without: str) -> dict[str, Any]:

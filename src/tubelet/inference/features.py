@@ -18,14 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import UInt8
 
 from tubelet.checksums import Damaged, parquet_writer, verify
 from tubelet.errors import RecipeError, RunError
 from tubelet.evaluations.cache import view_of
 from tubelet.inference.embed import load_encoder
 from tubelet.inference.kinds import FeatureKind
-from tubelet.inference.reading import Piece, clips_of, measure_tasks, piece_of
+from tubelet.inference.reading import Piece, clips_of, measure_shard, piece_of
 from tubelet.inference.rows import Source, Sources, VideoRow, paths_of
 from tubelet.inference.windows import Length, Measuring, Windows, length_of, pieces_of, too_short
 from tubelet.jobs.pool import Failure
@@ -83,8 +82,8 @@ def write_features(
         stay = {row.key for row in old.values() if not (running.retry_failed and row.status != "ok")}
         todo = [piece for piece in pieces if piece.looks and not all(row.key in stay for row in piece.rows)]
 
-        def keep(results: Sequence[tuple[Task, Sequence[UInt8[np.ndarray, "c 3 t h w"]]]]) -> None:
-            for task, values in measure_tasks(results, batch, partial(kind.of, encoder)):
+        def keep(results: Sequence[tuple[Task, Mapping[str, torch.Tensor]]]) -> None:
+            for task, values in results:
                 for index, row in enumerate(task.about):
                     made = {name: values[name][index].numpy().astype(types[name]).reshape(-1) for name in columns}
                     writer.add({"key": bytes.fromhex(row.key), **made}, sum(part.nbytes for part in made.values()))
@@ -92,7 +91,10 @@ def write_features(
 
         types = {name: np.dtype(field.type.value_type.to_pandas_dtype()) for name, field in columns.items()}
         done = run_job(
-            Work(partial(clips_of, clip=clip, sampling=data.sampling)),
+            Work(
+                partial(clips_of, clip=clip, sampling=data.sampling),
+                together=partial(measure_shard, batch=batch, measure=partial(kind.of, encoder)),
+            ),
             list({task.key: task for task in (piece.task for piece in todo)}.values()),
             keep,
             there=lambda task: all(bytes.fromhex(row.key) in writer for row in task.about),

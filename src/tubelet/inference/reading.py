@@ -154,3 +154,12 @@ def measure_tasks(
     values = {name: torch.cat([part[name] for part in parts]).split(counts) for name in parts[0]}
     for index, (task, _) in enumerate(results):
         yield task, {name: some[index] for name, some in values.items()}
+
+
+def measure_shard(
+    results: Sequence[tuple[Task, Sequence[UInt8[np.ndarray, "c 3 t h w"]]]],
+    batch: int,
+    measure: Callable[[Tensor], dict[str, Tensor]],
+) -> list[dict[str, Tensor]]:
+    """What is measured of the clips of each task of a shard."""
+    return [values for _, values in measure_tasks(results, batch, measure)]

@@ -85,12 +85,14 @@ class Work:
     """What is done with a task: plain functions, so that any engine can carry them to its workers.
 
     `look` sees a piece in a killable process, `then` what it found of it (task, found), `whole` all that was found of
-    a task, in order (task, [found]). A local pool runs `then` and `whole`, where models live, in its own process.
+    a task, in order (task, [found]), `together` the results of a shard at once, for models that take several videos in
+    a batch. A local pool runs all but `look`, where models live, in its own process.
     """
 
     look: Callable[[Any], Any]
     then: Callable[[Task, Any], Any] = as_found
     whole: Callable[[Task, list[Any]], Any] = as_found
+    together: Callable[[Sequence[tuple[Task, Any]]], Sequence[Any]] | None = None
 
 
 Engine = Callable[[Work, Iterable[Shard], Limits], Iterable[tuple[int, int, Any]]]
@@ -99,7 +101,15 @@ task, in any order."""
 
 
 def local(work: Work, shards: Iterable[Shard], limits: Limits) -> Iterator[tuple[int, int, Any]]:
-    """A pool of processes on this machine. It gets pieces, not tasks, so one long video keeps all of it busy."""
+    """A pool of processes on this machine."""
+    count = limits.workers or cores()
+    yield from in_pool(work, shards, lambda items: run_each(work.look, items, count, limits.seconds, limits.memory))
+
+
+def in_pool(
+    work: Work, shards: Iterable[Shard], each: Callable[[Iterable[Any]], Iterator[tuple[int, Any]]]
+) -> Iterator[tuple[int, int, Any]]:
+    """A pool gets pieces, not tasks, so one long video keeps all of it busy. The caller sees to `work.together`."""
     tasks: dict[tuple[int, int], Task] = {}  # those in hand, by shard and place in it
     jobs: dict[int, tuple[tuple[int, int], int]] = {}  # task and number of each piece in hand
     left: Counter[tuple[int, int]] = Counter()
@@ -117,7 +127,7 @@ def local(work: Work, shards: Iterable[Shard], limits: Limits) -> Iterator[tuple
                     index += 1
                     yield value
 
-    for index, result in run_each(work.look, pieces(), limits.workers or cores(), limits.seconds, limits.memory):
+    for index, result in each(pieces()):
         at, piece = jobs.pop(index)
         left[at] -= 1
         if not isinstance(result, Failure) and at not in failed:
@@ -142,9 +152,26 @@ def here(stage: Callable[[Task, Any], Any], task: Task, found: Any) -> Any:
         return Failure(str(error), getattr(error, "status", "unreadable"))
 
 
+def do_tasks(
+    work: Work, tasks: Sequence[Task], each: Callable[[Iterable[Any]], Iterator[tuple[int, Any]]]
+) -> list[Any]:
+    """What a worker with a pool of its own does with tasks: the result of each, or its `Failure`."""
+    found = {position: result for _, position, result in in_pool(work, [Shard(tuple(tasks))], each)}
+    return join(work, tasks, [found[position] for position in range(len(tasks))])
+
+
 def do_shard(work: Work, shard: Shard) -> list[Any]:
-    """What a worker of any engine does with a shard: the result of every task, or its `Failure`."""
-    return [attempt(partial(do_task, work), task) for task in shard.tasks]
+    """What a worker without one does with a shard."""
+    return join(work, shard.tasks, [attempt(partial(do_task, work), task) for task in shard.tasks])
+
+
+def join(work: Work, tasks: Sequence[Task], results: Sequence[Any]) -> list[Any]:
+    """The results of a shard after `work.together`, which sees those that are none of a failure."""
+    good = [(task, result) for task, result in zip(tasks, results, strict=True) if not isinstance(result, Failure)]
+    if work.together is None or not good:
+        return list(results)
+    joined = iter(work.together(good))
+    return [result if isinstance(result, Failure) else next(joined) for result in results]
 
 
 def do_task(work: Work, task: Task) -> Any:
@@ -246,6 +273,9 @@ def run_job(
         """Keeps what there is of a shard, in order."""
         shard = hand.pop(number)
         results = [(shard.tasks[position], result) for position, result in sorted(made.pop(number), key=first)]
+        if running.engine is local:
+            tasks = [task for task, _ in results]
+            results = list(zip(tasks, join(work, tasks, [result for _, result in results]), strict=True))
         good = [(task, result) for task, result in results if not isinstance(result, Failure)]
         for task, result in results:
             if isinstance(result, Failure):
