@@ -56,9 +56,11 @@ class Transformers(Named):
 
 
 class Compiled(Transformers):
-    """Its blocks by torch.compile; the same parameters and the same optimizer as the plain one."""
+    """Its blocks by torch.compile; the same parameters and the same optimizer as the plain one. A step alone: without
+    gradients every block is compiled anew, for minutes."""
 
     name = "transformers, compiled"
+    modes = ("step",)
 
     def __init__(self, plain: Transformers):
         super(Transformers, self).__init__(plain.dtype, plain.device)

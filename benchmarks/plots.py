@@ -17,7 +17,7 @@ def ratios(found: Sequence[Found], path: Path) -> None:
         axes = figure.add_subplot(1, len(modes), column + 1)
         labels, place = [], 0.0
         for one in found:
-            taken = one.taken[mode]
+            taken = one.taken.get(mode, {})
             for name in taken:
                 if name == "tubelet" or name in one.void:
                     continue

@@ -31,11 +31,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    settings = measure.Options(options.peers, options.mode, options.rounds, options.threads, options.device)
     found = []
     for size in options.size:
         for dtype in options.dtype:
             for ratio in options.ratio:
+                # Features are of whole clips: they are measured once.
+                modes = [mode for mode in options.mode if mode != "features" or ratio == options.ratio[0]]
+                settings = measure.Options(options.peers, modes, options.rounds, options.threads, options.device)
                 case = Case(size, ratio, dtype, options.batch or SIZES[size].batch)
                 found.append(in_a_process(measure.measure, case, settings))
                 print(tables.markdown(measure.rows(found[-1])), file=sys.stderr, flush=True)
