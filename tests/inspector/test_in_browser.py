@@ -222,6 +222,32 @@ def test_nothing_is_wider_than_the_window(page, width):
     page.size(1300, 1000)
 
 
+def test_of_a_long_video_the_part_is_played_that_one_scrubs_to(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (600, 2, 2, 3)).repeat(16, 1).repeat(16, 2).astype(np.uint8)
+    write_video(tmp_path / "long.avi", frames, 4.0, codec="mpeg4")
+    row = {
+        "id": "long",
+        "path": tmp_path / "long.avi",
+        "end": 150.0,
+        "fps": 4.0,
+        "frames": 600,
+        "width": 32,
+        "height": 32,
+    }
+    corpus = write_corpus(tmp_path / "c", "long", [row])
+    with tubelet.inspect(corpus, words=WORDS) as inspector, Browser(tmp_path / "browser") as browser:
+        browser.open(inspector.url)
+        browser.wait("document.documentElement.dataset.ready && player.readyState > 1 && state.panes[0].mask")
+        browser.wait("state.panes[0].root.dataset.step === '0'")  # it begins at the clip, in the middle of the video
+        assert browser.run("state.offset") == 60.0
+        for moment, offset in ((145.0, 120.0), (2.0, 0.0), (59.5, 0.0), (60.5, 60.0)):
+            browser.run(f"$('scrub').value = {moment}; $('scrub').dispatchEvent(new Event('input')); true")
+            browser.wait(f"!player.seeking && player.readyState > 1 && Math.abs(state.time - {moment}) < 0.26")
+            assert browser.run("state.offset") == offset
+            assert f"from {offset:g} s" in browser.run("$('facts').textContent")
+        assert not browser.complaints
+
+
 def test_hostile_names_run_no_script_and_ask_for_nothing(tmp_path):
     rows, captions = [], []
     for number, payload in enumerate(PAYLOADS):

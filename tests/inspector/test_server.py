@@ -1,12 +1,15 @@
 """The server answers this machine and who knows the token, with the files that it means and no other."""
 
+import os
 import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+import tubelet
 from tubelet.cli import main
-from tubelet.corpus.table import Corpus
+from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.inspector.page import policy
 from tubelet.inspector.server import byte_range
 
@@ -94,6 +97,22 @@ def test_a_range_is_read_as_http_means_it(asked, part):
     assert byte_range(asked, 10) == part
 
 
+def test_a_table_of_a_strangers_shows_no_file_that_is_no_video(tmp_path, get):
+    (tmp_path / "secret.key").write_text("secret\n" * 100)
+    os.mkfifo(tmp_path / "pipe")
+    paths = (tmp_path / "secret.key", Path("/etc/passwd"), tmp_path / "pipe", Path("/dev/zero"))
+    rows = [
+        {"id": str(path), "path": path, "end": 1.0, "fps": 8.0, "frames": 8, "width": 8, "height": 8} for path in paths
+    ]
+    with tubelet.inspect(write_corpus(tmp_path / "c", "strange", rows)) as inspector:
+        for row in range(len(rows)):
+            for path in (f"video/{row}", f"video/{row}?encoded=1", f"thumbnail/{row}", f"api/clip?row={row}"):
+                status, _, content = get(inspector.url + path)
+                assert status in (400, 404), path
+                assert b"root:" not in content
+                assert b"secret\n" not in content
+
+
 def test_a_browser_that_leaves_in_the_middle_of_a_video_ends_one_request_and_not_the_server(of_corpus, get, capfd):
     url = urlsplit(of_corpus.url)
     for _ in range(5):
@@ -151,8 +170,6 @@ def test_what_cannot_be_inspected_is_one_line(corpus, run, words, says, capsys):
 
 
 def test_an_encoded_video_goes_with_the_page(corpus, get):
-    import tubelet
-
     with tubelet.inspect(corpus) as inspector:
         assert get(f"{inspector.url}video/0?encoded=1")[0] == 200
         folder = inspector.api.playable.folder

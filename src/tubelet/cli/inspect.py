@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    import signal
     import threading
     import webbrowser
 
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> None:
             print(f"inspector: {index} ({size_of(index.parent) / 1e6:.1f} MB)")
             return
         print(f"inspector: {inspector.url} (Ctrl-C ends it)", flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was encoded is removed then too
         if not args.no_open:
             webbrowser.open(inspector.url)
         try:

@@ -169,13 +169,14 @@ class Api:
 
     def thumbnail(self, row: int) -> bytes | None:
         """The middle frame as JPEG; None where there is none."""
-        if row not in self.pictures:
-            video = self.subject.corpus.videos[row]
-            frame = middle_frame(video) if video.status == "ok" else None
-            self.pictures[row] = None if frame is None else jpeg(frame)
-            while len(self.pictures) > PICTURES:
-                self.pictures.popitem(last=False)
-        return self.pictures[row]
+        if row in self.pictures:
+            return self.pictures.get(row)
+        video = self.subject.corpus.videos[row]
+        frame = middle_frame(video) if video.status == "ok" else None
+        picture = self.pictures[row] = None if frame is None else jpeg(frame)
+        while len(self.pictures) > PICTURES:
+            self.pictures.popitem(last=False)
+        return picture
 
     def row(self, query: Query) -> Video:
         return self.of_row(integer(query, "row"))
@@ -206,11 +207,11 @@ class Api:
         begin = number(query, "begin", None)
         streams = dict(settings.task.reads) if with_streams and settings.run else {}
         named = video.row, integer(query, "run"), begin, bool(streams)
-        if named not in self.clips:
-            self.clips[named] = read_clip(self.subject.corpus, settings, video, begin, streams or None)
+        if (read := self.clips.get(named)) is None:
+            read = self.clips[named] = read_clip(self.subject.corpus, settings, video, begin, streams or None)
             while len(self.clips) > CLIPS:
                 self.clips.popitem(last=False)
-        return self.clips[named]
+        return read
 
     def drawn(self, query: Query, with_streams: bool = False) -> tuple[ClipRead, Drawn]:
         caption, words = self.words(query)

@@ -34,16 +34,17 @@ class Near:
 
     def search(self, settings: Settings, find: Callable[[], SearchResult]) -> SearchResult | Work:
         """What is found; while the features are not there yet, how far they are."""
-        work = self.works.get(settings.name)
+        named = str(settings.run)
+        work = self.works.get(named)
         if work is None:
-            work = self.works[settings.name] = Work()
+            work = self.works[named] = Work()
             run = copy_context().run
             self.threads.append(
                 threading.Thread(target=run, args=(compute, settings, work, self.computes), daemon=True)
             )
             self.threads[-1].start()
         if work.error is not None:
-            del self.works[settings.name]
+            del self.works[named]
             raise work.error
         if not work.finished:
             return work

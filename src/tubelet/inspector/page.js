@@ -143,7 +143,6 @@ async function open(row) {
   if (state.row !== row) return undefined;
   state.video = video;
   $("id").textContent = video.id;
-  $("facts").replaceChildren(...tags(video), facts(video));
   options($("caption"), video.captions.map((one, n) => [n || "", one.source ? `${one.text} (${one.source})` : one.text]));
   $("caption").disabled = !video.captions.length || Boolean(recorded);
   for (const pane of state.panes) Object.assign(pane, { clip: null, layers: null, mask: null, rebuilt: null, sprite: null });
@@ -167,6 +166,7 @@ function play(video) {
   player.pause();
   const playing = video.playing;
   for (const pane of state.panes) pane.screen.hidden = !playing;
+  $("facts").replaceChildren(...tags(video), facts(video));
   if (!playing) return player.removeAttribute("src");
   state.offset = playing.offset;
   state.encoded = playing.encoded;
@@ -198,17 +198,7 @@ async function instead() {
 }
 
 async function toClip(pane) {
-  // The video where the clip is; of a long one that is encoded in parts, the part with it.
-  const [first, last] = clipSpan(pane);
-  if (frameAt(pane.clip, state.time) >= 0) return;
-  const row = state.row;
-  if (state.encoded && player.duration && (first < state.offset || last > state.offset + player.duration + 1) && !recorded) {
-    const video = await ask("video", { row, encoded: 1, moment: first });
-    if (state.row !== row) return;
-    state.video = video;
-    play(video);
-  }
-  seek(first);
+  if (frameAt(pane.clip, state.time) < 0) await seek(clipSpan(pane)[0]);
 }
 
 function clipSpan(pane) {
@@ -556,7 +546,17 @@ function seekBy(pane, event) {
   seek(pane.clip.times[at * pane.clip.tubelet_frames]);
 }
 
-function seek(moment) {
+async function seek(moment) {
+  // Of a long video that is encoded in parts, to the part with this moment.
+  const { row } = state;
+  const beyond = moment < state.offset - 1e-3 || (player.duration && moment > state.offset + player.duration + 1e-3);
+  if (state.encoded && beyond && !recorded) {
+    const video = await ask("video", { row, encoded: 1, moment });
+    if (state.row !== row) return;
+    const other = video.playing.offset !== state.offset;
+    state.video = video;
+    if (other) play(video);
+  }
   player.currentTime = Math.max(moment - state.offset + 1e-3, 0);
 }
 
