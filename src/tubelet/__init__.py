@@ -17,9 +17,9 @@
 
 Of the data: `track` (sound and other signals beside the frames), `captions`, `caption`, `maps` (how well saliency maps
 find what captions name) and `masks` (what maskers hide). Of many runs: `phases` (one training after another), `compare`
-and `study` (a declared grid of trainings, and what is significant). Weights in and out: `import_weights` and `export`.
-`search` finds clips; `synth` renders the dataset whose truth is known. `inspect` shows a corpus or
-runs in the browser.
+and `study` (a declared grid of trainings, and what is significant). Weights in and out: `import_weights`, `export`,
+`push`. `search` finds clips; `synth` renders datasets whose truth is known. `inspect` shows a corpus or runs in the
+browser.
 
 Functions return values and print nothing; long ones take `progress=`, for which `tubelet.Bar()` draws a bar. The
 command line (`tubelet --help`) has the same words. Names are imported when they are first used (PEP 562), so that
@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the table below
     from tubelet.diagnostics.masks import masks as masks
     from tubelet.errors import TubeletError as TubeletError
     from tubelet.formats.export import export as export
+    from tubelet.formats.hub import push as push
     from tubelet.inference.embed import embed as embed
     from tubelet.inference.embed import load_encoder as load_encoder
     from tubelet.inference.predict import predict as predict
@@ -84,6 +85,7 @@ WHERE = {
     "embed": "tubelet.inference.embed",
     "evaluate": "tubelet.runs.evaluate",
     "export": "tubelet.formats.export",
+    "push": "tubelet.formats.hub",
     "finetune": "tubelet.runs.finetune",
     "import_weights": "tubelet.runs.imported",
     "index": "tubelet.corpus.index",

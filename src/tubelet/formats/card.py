@@ -1,5 +1,6 @@
 """The card of exported weights: what they are, of what data, how they were made and measured, how to load them."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,7 @@ def data(plan: AnyRunConfig, origin: Mapping[str, Any]) -> list[str]:
         f"split {markdown(plan.config.data.split)}."
     ]
     if plan.config.init:
-        lines.append(f"It began with the weights of {markdown(plan.config.init)}.")
+        lines.append(f"It began with the weights of {markdown(without_folders(plan.config.init))}.")
     return lines
 
 
@@ -171,14 +172,19 @@ def recipe(plan: AnyRunConfig) -> list[str]:
     else:
         names = [name for name, value in values.items() if name not in declared or value != declared[name]]
         said = f"Recipe {code_span(plan.recipe)} of tubelet, {'changed in:' if names else 'as it is.'}"
-    different = [f"- {code_span(f'{name}={values.get(name)}')}" for name in names]
+    different = [f"- {code_span(without_folders(f'{name}={values.get(name)}'))}" for name in names]
     return [
         length,
         said,
         *(["", *different] if different else []),
         "",
-        f"Command: {code_span(' '.join(plan.command))}",
+        f"Command: {code_span(' '.join(map(without_folders, plan.command)))}",
     ]
+
+
+def without_folders(text: str) -> str:
+    """Of absolute paths the name alone: a card is for others, and says nothing of the machine it was made on."""
+    return re.sub(r"(?<![\w.~-])~?/(?:[^/\n]+/)*([^/\n]*)", r"\1", text)
 
 
 def declared_values(plan: AnyRunConfig) -> dict[str, Any] | None:

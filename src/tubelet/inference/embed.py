@@ -45,7 +45,12 @@ def load_encoder(path: str | Path | Run, *, trust_code: bool = False) -> Encoder
 
     A run whose own classes stand in a file of code is opened only with `trust_code`, which runs that file. The encoder
     carries the clip size (`encoder.clip`) and the frame sampling (`encoder.sampling`) that it was trained with.
+    `hf://owner/name` is fetched from the Hugging Face hub: what `tubelet push` uploaded, or any VideoMAE.
     """
+    if isinstance(path, str) and path.startswith("hf://"):
+        from tubelet.formats.hub import encoder_of
+
+        return encoder_of(path)
     path = Path(path).expanduser()
     run = path.parent if path.is_file() else path
     if not path.exists():

@@ -1,0 +1,31 @@
+"""Upload the encoder of a run to the Hugging Face hub, with a model card of its recipe, data and results.
+
+  tubelet push RUN owner/name --license apache-2.0 --dry-run    what would be uploaded; nothing leaves this machine
+  tubelet push RUN owner/name --license apache-2.0 --private
+
+It is exported as transformers reads it, loaded again and compared before anything is sent. From then on
+`tubelet.load_encoder("hf://owner/name")` and `AutoModel.from_pretrained("owner/name")` open it.
+"""
+
+import argparse
+
+from tubelet.cli.options import fields_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="folder of `tubelet pretrain`, `finetune` or `import`")
+    parser.add_argument("repository", metavar="OWNER/NAME", help="the repository; it is created where there is none")
+    parser.add_argument("--private", action="store_true", help="create it as a private repository")
+    parser.add_argument("--update", action="store_true", help="add a commit to a repository that holds files already")
+    parser.add_argument("--license", metavar="NAME", help="for the card, as in apache-2.0")
+    parser.add_argument("--decoder", action="store_true", help="with the decoder")
+    parser.add_argument("--dry-run", action="store_true", help="list what would be uploaded; upload nothing")
+
+
+def run(args: argparse.Namespace) -> None:
+    from tubelet.formats.hub import listing, push
+
+    pushed = push(**fields_of(args))
+    total = sum(pushed.files.values()) / 1e6
+    print(f"{len(pushed.files)} files, {total:.2f} MB, to {pushed.repository}:", *listing(pushed.files), sep="\n")
+    print(f"pushed: {pushed.url}" if pushed.url else "dry run: nothing was uploaded")

@@ -1,0 +1,142 @@
+"""Encoders on the Hugging Face hub: `push` uploads a run as transformers reads it, `encoder_of` opens what is there.
+
+Nothing is sent but by `push`, and only files that it names. Start reading at `push`.
+"""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import chz
+
+from tubelet.errors import RunError, WeightsError
+from tubelet.formats.export import export
+from tubelet.formats.opened import open_run
+from tubelet.models.encoder import Encoder
+from tubelet.runs.run import Run
+from tubelet.video.sampling import Sampling
+from tubelet.weights.files import error_line, find_weights, read_config
+from tubelet.weights.read import weights_of
+
+SCHEME = "hf://"
+SAMPLING = "sampling.json"  # how clips were made in training, which transformers has no word for
+BEGUN = {".gitattributes", "README.md"}  # what a new repository may hold
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """Where a run was uploaded to, and what: names and bytes of its files. `url` is empty after a dry run."""
+
+    repository: str
+    files: dict[str, int]
+    url: str
+
+
+def push(
+    run: str | Path | Run,
+    repository: str,
+    *,
+    private: bool = False,
+    update: bool = False,
+    license: str | None = None,
+    decoder: bool = False,
+    dry_run: bool = False,
+) -> Pushed:
+    """Uploads the encoder of a run to `owner/name` on the hub: config, weights, preprocessing, sampling, model card.
+
+    It is exported as transformers reads it, loaded again and compared first. A repository that holds files already is
+    left alone, unless `update`, which adds a commit. The token is that of `hf auth login` or HF_TOKEN. `RunError` where
+    the hub refuses or cannot be reached; `WeightsError` where transformers has no such model.
+    """
+    name = repository_of(repository)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made) / name.split("/")[1]
+        export(run, "transformers", folder, decoder=decoder, license=license)
+        write_sampling(Path(run), folder)
+        card = folder / "README.md"
+        card.write_text(card.read_text(encoding="utf-8") + how_to_load(name), encoding="utf-8")
+        files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        if dry_run:
+            return Pushed(name, files, "")
+        return Pushed(name, files, upload(folder, name, private, update))
+
+
+def upload(folder: Path, name: str, private: bool, update: bool) -> str:
+    """The address of the repository, whose files are those of the folder now."""
+    try:
+        import huggingface_hub as hub
+    except ImportError as error:
+        raise RunError(
+            f"pushing needs huggingface_hub ({error}); install it with `pip install 'tubelet[vl]'`"
+        ) from None
+    client = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    try:
+        there = client.list_repo_files(name) if client.repo_exists(name) else []
+        if (strange := sorted(set(there) - BEGUN)) and not update:
+            raise RunError(
+                f"{name} holds {', '.join(strange[:3])} already; name a new repository, or add a commit with --update"
+            )
+        address = client.create_repo(name, private=private, exist_ok=True)
+        client.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload an encoder of tubelet")
+        return str(address)
+    except RunError:
+        raise
+    except Exception as error:  # the hub's client and the network raise of many kinds
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        remedy = "check the network, or HF_ENDPOINT"
+        if status in (401, 403):
+            remedy = "log in with `hf auth login` or set HF_TOKEN, with a token that may write there"
+        raise RunError(f"{name} could not be pushed ({error_line(error)}); {remedy}") from None
+
+
+def write_sampling(run: Path, folder: Path) -> None:
+    sampling = open_run(run).plan.config.data.sampling
+    said = {"kind": type(sampling).__name__, **chz.asdict(sampling)}
+    (folder / SAMPLING).write_text(json.dumps(said, indent=2) + "\n")
+
+
+def how_to_load(name: str) -> str:
+    return f'\nWith tubelet: `tubelet.load_encoder("{SCHEME}{name}")`.\n'
+
+
+def repository_of(name: str) -> str:
+    """`owner/name`, with or without hf:// before it."""
+    name = name.removeprefix(SCHEME)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise RunError(f"{name!r} is no name of a repository on the hub; give owner/name")
+    return name
+
+
+def encoder_of(address: str) -> Encoder:
+    """The encoder of `hf://owner/name`: one that was pushed, or any VideoMAE that `tubelet import` reads.
+
+    `WeightsError` where it is neither in the local cache nor to be fetched, or is no VideoMAE.
+    """
+    found = find_weights(repository_of(address))
+    weights = weights_of(found)
+    encoder = Encoder(weights.encoder, weights.clip)
+    encoder.load_state_dict(weights.part("encoder"))
+    origin = Path(found.origin)
+    encoder.sampling = read_sampling(origin.parent if origin.is_file() else origin)
+    return encoder.eval()
+
+
+def read_sampling(folder: Path) -> Sampling:
+    """As it was pushed; frames as the importer takes them where nobody says."""
+    said: dict[str, Any] = read_config(folder / SAMPLING)
+    if said.pop("kind", "Sampling") != "Sampling":
+        return Sampling()
+    try:
+        return Sampling(**said)
+    except TypeError as error:
+        raise WeightsError(f"{folder / SAMPLING} is of another version ({error_line(error)})") from None
+
+
+def listing(files: dict[str, int]) -> Sequence[str]:
+    """A line a file."""
+    return [f"  {name}  {size / 1e6:.2f} MB" for name, size in files.items()]
