@@ -135,6 +135,8 @@ def fields_of(args: argparse.Namespace, *without: str) -> dict[str, Any]:
         "retry_failed",
         "part",
         "merge",
+        "engine",
+        "gpus_per_worker",
         "threads",
         "trust_code",
         "command",
