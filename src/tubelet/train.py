@@ -26,6 +26,7 @@ from tubelet.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from tubelet.checksums import Record
 from tubelet.distributed import DistributedContext
 from tubelet.errors import RecipeError, RunError
+from tubelet.heap import keep_freed_memory
 from tubelet.log import Log, Pace, relative_losses
 from tubelet.models.blocks import Block
 from tubelet.models.encoder import Encoder
@@ -100,6 +101,7 @@ def train(
 ) -> int:
     """Trains up to step `total` from the folder's checkpoint, if there is one. Returns the step it came to:
     less than the last only when it was asked to stop, and then everything is saved."""
+    keep_freed_memory()
     last = total if until is None else until
     checkpoint = folder / CHECKPOINT
     task.to(context.device)
