@@ -5,7 +5,8 @@ import torch
 
 from tubelet.inference.kinds import FeatureKind
 from tubelet.maskers import Random, Tube
-from tubelet.models import Base, Decoder, Small, Vit
+from tubelet.models import Base, Decoder, Small, Vit, again, attention
+from tubelet.models.blocks import Mlp
 from tubelet.models.classifier import Classifier
 from tubelet.models.patches import MEAN, STD, cut, gather
 from tubelet.objectives import Pixels
@@ -211,3 +212,40 @@ def test_the_attention_that_embed_keeps_is_that_of_transformers():
         theirs = reference.videomae(pixels, output_attentions=True).attentions[-1]  # b heads n n
     found = FeatureKind(attention=True).of(task.encoder, batch.video)["attention"]
     assert apart(found.flatten(1), theirs.mean((1, 2))) <= 1e-6
+
+
+@pytest.mark.parametrize("sharper", [1, 3])
+@pytest.mark.parametrize("gelu", [False, True])
+def test_gradients_in_bf16_are_no_further_from_fp32_than_those_of_transformers(sharper, gelu, monkeypatch):
+    """With every product that takes the place of SDPA, and attention that is sharper than at the start of a run."""
+    monkeypatch.setattr(attention, "TILED", {("cpu", torch.bfloat16, attention.UNITS): 1568})
+    monkeypatch.setattr(again, "WIDE", 0)
+    clip = Clip(frames=8, size=96, tubelet_size=16)
+    encoder, decoder = Vit(width=192, depth=3, heads=3, layer_norm_eps=EPS), Decoder(width=96, depth=2, heads=3)
+    torch.manual_seed(0)
+    reference = reference_of(clip, encoder, decoder)
+    with torch.no_grad():
+        for name, parameter in reference.named_parameters():
+            if "query" in name:
+                parameter.mul_(sharper)
+    task = task_of(clip, encoder, decoder, Tube(ratio=0.6))
+    task.load_state_dict(ours_of(reference.state_dict()))
+    batch = clips(clip, 2)
+    mask = task.draw(batch)
+
+    def gradients(module, loss):
+        module.zero_grad()
+        loss().backward()
+        return {name: p.grad.clone() for name, p in module.named_parameters()}
+
+    def theirs():
+        return reference_step(reference, batch, mask, clip.num_tubelets).loss
+
+    exact = gradients(task, lambda: task(batch).loss)
+    for module in task.modules():
+        if isinstance(module, Mlp):
+            module.recompute_gelu = gelu
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, expected = gradients(task, lambda: task(batch).loss), ours_of(gradients(reference, theirs))
+    ours, others = ([apart(way[name], exact[name]) for name in exact] for way in (found, expected))
+    assert 1e-4 < sum(ours) <= 1.1 * sum(others)

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tubelet.models.again import Make, linear_of, product_type
 from tubelet.models.attention import attend
 
 
@@ -23,8 +24,8 @@ class Block(nn.Module):
     def forward(self, x: Float[Tensor, "b n d"], last: int | None = None) -> Float[Tensor, "b o d"]:
         """With `last`, only that many tokens at the end are computed; all tokens are still attended to."""
         kept = x if last is None else x[:, -last:]
-        kept = kept + self.branch(self.attention(self.norm1(x), last))
-        return kept + self.branch(self.mlp(self.norm2(kept)))
+        kept = kept + self.branch(self.attention(x, last, self.norm1))
+        return kept + self.branch(self.mlp(kept, self.norm2))
 
     def branch(self, x: Float[Tensor, "b o d"]) -> Float[Tensor, "b o d"]:
         return drop_path(x, self.drop_path) if self.training and self.drop_path else x
@@ -47,16 +48,22 @@ class Attention(nn.Module):
         self.v_bias = nn.Parameter(torch.zeros(width))
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Float[Tensor, "b n d"], last: int | None = None) -> Float[Tensor, "b o d"]:
+    def forward(
+        self, x: Float[Tensor, "b n d"], last: int | None = None, norm: Make | None = None
+    ) -> Float[Tensor, "b o d"]:
+        """Of `norm(x)`, if there is one. With `last`, only that many tokens at the end ask."""
         no_key_bias = torch.zeros_like(self.v_bias)
         if last is None:
-            qkv = F.linear(x, self.qkv.weight, torch.cat((self.q_bias, no_key_bias, self.v_bias)))
+            bias = torch.cat((self.q_bias, no_key_bias, self.v_bias))
+            qkv = linear_of(norm, x, self.qkv.weight, bias)
             q, k, v = rearrange(qkv, "b n (three h c) -> b n three h c", three=3, h=self.heads).unbind(2)
         else:
             width = self.q_bias.numel()
             q_weight, kv_weight = self.qkv.weight.split((width, 2 * width))
-            q = rearrange(F.linear(x[:, -last:], q_weight, self.q_bias), "b o (h c) -> b o h c", h=self.heads)
-            kv = F.linear(x, kv_weight, torch.cat((no_key_bias, self.v_bias)))
+            made = None if norm is None else product_type(norm(x))
+            q = linear_of(norm, x[:, -last:], q_weight, self.q_bias, None if made is None else made[:, -last:])
+            q = rearrange(q, "b o (h c) -> b o h c", h=self.heads)
+            kv = linear_of(norm, x, kv_weight, torch.cat((no_key_bias, self.v_bias)), made)
             k, v = rearrange(kv, "b n (two h c) -> b n two h c", two=2, h=self.heads).unbind(2)
         return self.out(attend(q, k, v).flatten(2))
 
@@ -66,9 +73,14 @@ class Mlp(nn.Module):
         super().__init__()
         self.up = nn.Linear(width, hidden)
         self.down = nn.Linear(hidden, width)
+        self.recompute_gelu = False  # keep what enters the GELU alone, and compute it again for its gradient
 
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        return self.down(F.gelu(self.up(x)))
+    def forward(self, x: Float[Tensor, "b n d"], norm: Make | None = None) -> Float[Tensor, "b n d"]:
+        """Of `norm(x)`, if there is one."""
+        up = linear_of(norm, x, self.up.weight, self.up.bias)
+        if self.recompute_gelu:
+            return linear_of(F.gelu, up, self.down.weight, self.down.bias)
+        return self.down(F.gelu(up))
 
 
 def initialise(module: nn.Module) -> None:

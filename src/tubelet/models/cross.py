@@ -92,8 +92,9 @@ class CrossBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b n d"], answers: Float[Tensor, "b j d"]) -> Float[Tensor, "b n d"]:
         x = x + self.cross(self.norm1(x), answers)
         if self.own is not None:
-            x = x + self.own(x)
-        return x + self.mlp(self.norm2(x))
+            norm, attention = self.own
+            x = x + attention(x, norm=norm)
+        return x + self.mlp(x, self.norm2)
 
 
 class CrossAttention(nn.Module):
