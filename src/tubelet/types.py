@@ -115,6 +115,77 @@ class Sound(Clip):
         return self.tubelet_frames, self.tubelet_size, 1
 
 
+@chz.chz
+class Sensors(Clip):
+    """Spectrograms of body-worn sensors, side by side: a device is a column of the grid, an axis a channel."""
+
+    counts: ClassVar[tuple[str, str, str]] = ("size", "devices", "axes")
+
+    name: str = chz.field(default="sensors", doc="the track of the corpus that it is read from")
+    frames: int = chz.field(default=48, doc="columns of the spectrogram")
+    size: int = chz.field(default=16, doc="frequencies of the spectrogram")
+    tubelet_frames: int = chz.field(default=8, doc="columns of a patch")
+    tubelet_size: int = chz.field(default=8, doc="frequencies of a patch")
+    devices: int = chz.field(default=4, doc="number of devices")
+    axes: int = chz.field(default=3, doc="axes of a device")
+
+    @chz.validate
+    def _some(self) -> None:
+        if self.devices < 1 or self.axes < 1:
+            raise RecipeError(f"devices={self.devices} and axes={self.axes} must be 1 or more")
+
+    @property
+    def track(self) -> str:
+        return self.name
+
+    @property
+    def channels(self) -> int:
+        return self.axes
+
+    @property
+    def whole(self) -> Grid:
+        return self.frames, self.size, self.devices
+
+    @property
+    def tubelet(self) -> Grid:
+        return self.tubelet_frames, self.tubelet_size, 1
+
+
+@chz.chz
+class Vectors(Clip):
+    """A row of vectors, each of them a token."""
+
+    counts: ClassVar[tuple[str, str, str]] = ("", "", "width")
+
+    name: str = chz.field(default="vectors", doc="the track of the corpus that it is read from")
+    frames: int = chz.field(default=32, doc="vectors of a clip")
+    size: int = chz.field(default=1, doc="1: a vector has no height")
+    tubelet_frames: int = chz.field(default=1, doc="vectors of a token")
+    tubelet_size: int = chz.field(default=1, doc="1: a vector has no height")
+    width: int = chz.field(default=768, doc="numbers of a vector")
+
+    @chz.validate
+    def _flat(self) -> None:
+        if self.size != 1 or self.width < 1:
+            raise RecipeError(f"a vector has size=1, not {self.size}, and width={self.width} must be 1 or more")
+
+    @property
+    def track(self) -> str:
+        return self.name
+
+    @property
+    def channels(self) -> int:
+        return self.width
+
+    @property
+    def whole(self) -> Grid:
+        return self.frames, 1, 1
+
+    @property
+    def tubelet(self) -> Grid:
+        return self.tubelet_frames, 1, 1
+
+
 @dataclass(frozen=True)
 class Batch:
     """Clips and what travels with them. uint8 until the device; maps went through the same crop and flip."""

@@ -15,7 +15,7 @@ from tubelet.config import describe, override
 from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError
 from tubelet.stores.tracks import Tracks
-from tubelet.tracks import TRACKS, TrackSource
+from tubelet.tracks import TRACKS, ImportedTrack, SensorTrack, TrackSource, VectorTrack
 
 every_source = pytest.mark.parametrize("kind", TRACKS, ids=lambda kind: kind.__name__)
 
@@ -24,6 +24,13 @@ every_source = pytest.mark.parametrize("kind", TRACKS, ids=lambda kind: kind.__n
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tracks")
     sound_corpus(folder, 4)
+    rng = np.random.default_rng(0)
+    for name in ("sensors", "arrays"):
+        (folder / name).mkdir()
+    for number in range(4):
+        times = np.arange(150) / 50
+        np.savez(folder / "sensors" / f"{number}.npz", time=times, x=rng.normal(size=150), y=rng.normal(size=150))
+        np.save(folder / "arrays" / f"{number}.npy", rng.normal(size=(6, 5)))
     return folder
 
 
@@ -35,7 +42,12 @@ def corpus(made: Path, tmp_path: Path) -> Corpus:
 
 def config(kind: type[TrackSource], made: Path) -> TrackSource:
     """A config of this class that works on the corpus."""
-    return kind()
+    given = {
+        SensorTrack: {"files": (str(made / "sensors"),)},
+        VectorTrack: {"files": (str(made / "arrays"),)},
+        ImportedTrack: {"name": "mine", "files": (str(made / "arrays"),)},
+    }
+    return kind(**given.get(kind, {}))
 
 
 def layers(corpus: Corpus, name: str) -> list[np.ndarray]:
@@ -125,6 +137,10 @@ def test_the_command_names_it_and_lists_its_fields(kind, corpus, capsys) -> None
         (["sound", "bands=0"], "bands=0 must be 1 or more"),
         (["sound", "hop_ms=50"], "0 < hop_ms <= window_ms"),
         (["bands=3"], "name one source of a track"),
+        (["sensors"], "name the files of the sensors with files=FOLDER"),
+        (["sensors", "files=nowhere"], "has no .csv or .parquet or .npz file"),
+        (["import", "name=sound"], "is that of a track that `tubelet track CORPUS sound` makes"),
+        (["import", "files=nowhere"], "must be a plain name"),
     ],
 )
 def test_a_wrong_word_is_one_line_with_the_nearest_right_one(words, said, corpus, capsys) -> None:

@@ -17,6 +17,7 @@ from tubelet.errors import CorpusError, RecipeError
 from tubelet.reports.pictures import load_looks
 from tubelet.runs.folder import load_task
 from tubelet.runs.pretrain import fresh_task
+from tubelet.synthetic import Size, write_synth
 
 SMALL = (
     "clip.frames=4", "clip.size=32", "encoder.width=32", "encoder.depth=2", "encoder.heads=2", "data.cache=False",
@@ -64,6 +65,48 @@ def test_every_form_of_av_mae_trains_both_and_shows_both(tmp_path, corpus, form)
     assert all(not torch.equal(before[name], after[name]) for name in before if name.endswith("qkv.weight"))
     titles = load_looks(tmp_path / "run").titles.tolist()
     assert {"clip: visible", "sound: values", "sound: visible", "sound: reconstruction"} <= {*titles}
+
+
+SENSORS = (
+    "streams.sensors.signal.frames=16", "streams.sensors.signal.size=8", "objectives.views.hidden=16",
+    "objectives.views.width=8",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def worn(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Eight clips of synth-2 with their sensors and sound."""
+    folder = tmp_path_factory.mktemp("worn") / "two"
+    write_synth(folder, Size(train=8, test=4, pixels=48, frames=16, faces=True))
+    made = Corpus.open(folder)
+    tubelet.track(made, "sensors", files=(str(folder / "sensors"),), window_ms=320)
+    tubelet.track(made, "sound")
+    return made
+
+
+def test_imu_mae_trains_all_of_its_parts_and_a_clip_is_looked_for_by_its_sensors(tmp_path, worn):
+    words = [word for word in SMALL if "sound" not in word]
+    run = tubelet.pretrain("imu_mae", *words, *SENSORS, on=worn, out=tmp_path / "run")
+    record = steps(tmp_path / "run")[-1]
+    assert all(math.isfinite(record[f"{name}.baseline"]) for name in ("pixels", "spectrogram", "graph", "views"))
+    assert record["loss"] == pytest.approx(
+        record["pixels"] + record["spectrogram"] + 10 * record["graph"] + 0.01 * record["views"], rel=1e-4
+    )
+    found = run.evaluate("cross_retrieval")
+    assert {"views.sensors_to_clip.r@1", "views.clip_to_sensors.r@1"} <= found.metrics.keys()
+    assert not found.references, "another signal has no small image"
+    felt = run.evaluate("knn", stream="sensors")
+    assert felt.metrics
+
+
+def test_tvlt_rebuilds_both_and_tells_pairs(tmp_path, worn):
+    words = [*SMALL, "objectives.matching.width=24", "objectives.matching.heads=2"]
+    tubelet.pretrain("tvlt", *words, on=worn, out=tmp_path / "run")
+    record = steps(tmp_path / "run")[-1]
+    assert record["matching.baseline"] == pytest.approx(math.log(2))
+    assert record["loss"] == pytest.approx(
+        0.3 * record["pixels"] + 3 * record["spectrogram"] + record["matching"], rel=1e-4
+    )
 
 
 def test_a_run_killed_at_a_random_step_goes_on_bit_for_bit(tmp_path, corpus):

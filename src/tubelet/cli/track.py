@@ -3,6 +3,9 @@
   tubelet track CORPUS                               the sources, and the tracks that the corpus has
   tubelet track CORPUS sound                         log-mel spectrogram of the files' sound
   tubelet track CORPUS sound bands=128 hop_ms=5
+  tubelet track CORPUS sensors files=FOLDER          spectrograms of tables of times, devices and axes
+  tubelet track CORPUS vectors files=TABLE           features of `tubelet embed RUN CORPUS --windows SECONDS`
+  tubelet track CORPUS import name=depth files=DIR   your own: .npy, .npz (moments, numbers)
   tubelet track CORPUS my.py:Mine                    a source of your own, a class of your file
 
 Run again, it computes only what is missing; failed videos are tried again with --retry-failed, or when their file

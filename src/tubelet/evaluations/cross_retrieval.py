@@ -3,7 +3,8 @@
 The protocol, whole. One centre clip of every video of `split` and, beside it, the stream as evaluation reads it: the
 middle of what is possible, not augmented, nothing hidden. Both go through the head of each `InstanceContrast` of the
 run; the gallery is the split, one answer is right, cosine. Beside it the same of small mean images, without an encoder.
-A stream that in evaluation shows the clip's own pixels is left out. CrossVideoMAE asks whether a frame finds its clip.
+Of streams of another signal there are none. A stream that in evaluation shows the clip's own pixels is left out.
+CrossVideoMAE asks whether a frame finds its clip, others whether its sound or its sensors do.
 """
 
 from collections.abc import Mapping
@@ -55,14 +56,15 @@ class CrossRetrieval(Evaluation):
         notes = []
         for name, head in heads.items():
             first, second = head.config.of
-            pixels = [torch.cat(done.images[stream]) for stream in head.config.of]
-            if pixels[0].equal(pixels[1]):
+            pixels = [torch.cat(done.images[stream]) for stream in head.config.of if stream in done.images]
+            if len(pixels) == 2 and pixels[0].equal(pixels[1]):
                 notes.append(f"{name} is not measured: {second}, not augmented, shows the pixels of {first}")
                 continue
             own = [torch.cat([pair[side] for pair in done.vectors[name]]) for side in (0, 1)]
             small = [one - pixels[0].mean(0) for one in pixels]
+            compared = [(found, own)] + [(references, small)] * (len(small) == 2)
             for way, query, gallery in ((f"{second}_to_{first}", 1, 0), (f"{first}_to_{second}", 0, 1)):
-                for metrics, vectors in ((found, own), (references, small)):
+                for metrics, vectors in compared:
                     kind = name if metrics is found else f"{name}.pixels"
                     similarity = cosine(vectors[query], vectors[gallery])
                     metrics |= Retrieval(samples=self.samples).recalls(
@@ -96,7 +98,8 @@ def measure_pairs(task: Pretraining, heads: Mapping[str, InstanceContrastLoss], 
         first, second = head.views(seen)
         done.vectors[name] = [(first.cpu(), second.cpu())]
         for stream in head.config.of:
-            done.images[stream] = [mean_image(batch.of(stream).video)]
+            if not task.clip_of(stream).track:
+                done.images[stream] = [mean_image(batch.of(stream).video)]
 
 
 def look_at_all(task: Pretraining, batch: Batch) -> Encoded:

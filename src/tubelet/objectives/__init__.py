@@ -8,7 +8,9 @@ from tubelet.objectives.denoise import Denoise
 from tubelet.objectives.distil_global import DistilGlobal
 from tubelet.objectives.distil_tokens import DistilTokens
 from tubelet.objectives.instance import InstanceContrast
+from tubelet.objectives.match import Match
 from tubelet.objectives.negatives import NEGATIVES, InBatch, Nearest, Negatives, Queue
+from tubelet.objectives.nodes import Nodes
 from tubelet.objectives.pixels import Pixels
 from tubelet.objectives.predict import Predict
 from tubelet.objectives.quantise import Quantise
@@ -18,7 +20,7 @@ from tubelet.objectives.when import WHENS, Alternate, Always, Ramp, When
 
 OBJECTIVES: tuple[type[Objective], ...] = (
     Pixels, Predict, Denoise, Criticised, Variational, Quantise, Contrast, InstanceContrast, Regress, Cpc,
-    DistilTokens, DistilGlobal,
+    DistilTokens, DistilGlobal, Match, Nodes,
 )  # fmt: skip
 
 __all__ = [
@@ -35,8 +37,10 @@ __all__ = [
     "DistilTokens",
     "InBatch",
     "InstanceContrast",
+    "Match",
     "Nearest",
     "Negatives",
+    "Nodes",
     "Objective",
     "Pixels",
     "Predict",

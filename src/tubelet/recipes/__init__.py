@@ -9,7 +9,7 @@ from tubelet.recipes.guided import automae, internvideo, marlin, semmae, videoma
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.sampled import cpc, diffmae, siam_mcvae
 from tubelet.recipes.siamese import crop_mae, siam_mae
-from tubelet.recipes.signals import av_mae
+from tubelet.recipes.signals import av_mae, imu_mae, tvlt
 from tubelet.recipes.spatiotemporal import hvm, motion_mae, st_mae
 from tubelet.recipes.taught import umt, videoprism_2, vjepa
 from tubelet.recipes.text_guided import text_guided
@@ -23,7 +23,7 @@ RECIPES: tuple[Recipe, ...] = (
     simclr, moco, nnclr, cvrl, rho_moco, iic, lstcl, byol, brave, vic_mae, cross_video_mae,
     semmae, automae, marlin, videomae_v2, internvideo, diffmae, siam_mcvae, cpc,
     vq, beit, motion_aura,
-    av_mae,
+    av_mae, tvlt, imu_mae,
 )  # fmt: skip
 
 
@@ -52,6 +52,7 @@ __all__ = [
     "diffmae",
     "find",
     "iic",
+    "imu_mae",
     "internvideo",
     "lstcl",
     "marlin",
@@ -70,6 +71,7 @@ __all__ = [
     "text_guided",
     "tiny",
     "tiny_text_guided",
+    "tvlt",
     "vic_mae",
     "videomae",
     "videomae_v2",

@@ -16,6 +16,7 @@ from jaxtyping import Float16, Float32, Float64
 
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, VideoError
+from tubelet.jobs.runner import Running
 from tubelet.jobs.shards import chosen
 from tubelet.stores.layers import Layers, LayersWriter
 from tubelet.types import Clip
@@ -108,9 +109,16 @@ class TrackReader:
 class TrackWriter(LayersWriter):
     """Fills one track: `with TrackWriter(corpus, "sound", (64, 1, 1), method) as track: track.add(...)`."""
 
-    def __init__(self, corpus: Corpus, name: str, size: tuple[int, int, int], method: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        name: str,
+        size: tuple[int, int, int],
+        method: Mapping[str, Any],
+        running: Running | None = None,
+    ) -> None:
         self.size = size
-        super().__init__(corpus, Tracks, {"name": name, "size": list(size), "method": dict(method)})
+        super().__init__(corpus, Tracks, {"name": name, "size": list(size), "method": dict(method)}, running)
 
     def check(self, values: np.ndarray, times: Float64[np.ndarray, "edges"]) -> None:
         if values.shape != (len(times), *self.size):

@@ -63,7 +63,7 @@ class SoundTrack(TrackSource):
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
         method = {"log_mel": 1, **chz.asdict(self)}
         work = Work(partial(look, rate=self.rate), partial(columns, how=self), partial(whole, bands=self.bands))
-        with TrackWriter(corpus, NAME, (self.bands, 1, 1), method) as track:
+        with TrackWriter(corpus, NAME, (self.bands, 1, 1), method, running) as track:
             filled = fill_videos(corpus, {NAME: track}, pieces, work, running, progress)
         words = f"log-mel, {self.bands} bands, {self.rate / self.hop:g} columns a second of {self.rate} Hz"
         return replace(filled, method=words, notes=without(corpus, NAME))
