@@ -26,11 +26,13 @@ from tubelet.diagnostics.aligner import write_training
 from tubelet.errors import CorpusError, RecipeError, WeightsError
 from tubelet.evaluations.trained_on import ALIGNER, FILE, TrainedOn, clips_of
 from tubelet.files import remove_leftovers
+from tubelet.inference.embed import load_encoder
 from tubelet.jobs.runner import Running, in_parts
 from tubelet.jobs.shards import chosen
 from tubelet.progress import Progress, named, silent
 from tubelet.recipes.named import track_source_of
 from tubelet.reports.aligner import write_page
+from tubelet.runs.folder import RECIPE
 from tubelet.runs.record import keep_with_series
 from tubelet.saliency_maps import Filled, Source, Text
 from tubelet.saliency_maps.text import aligner_folder
@@ -86,7 +88,9 @@ def align(
     if isinstance(settings, ClipFinetuning):
         begun, settings = open_for_training(settings)
     elif isinstance(settings, LitTraining):
-        begun = Towers.open(settings, corpus.folder / "aligner-features")
+        run = Path(settings.image).expanduser()
+        encoder = load_encoder(run) if (run / RECIPE).is_file() else None
+        begun = Towers.open(settings, corpus.folder / "aligner-features", encoder)
     folder = Path(out) if out else corpus.folder / "aligner"
     made_from = record(corpus, settings, seconds, begun)
     remove_leftovers(folder)

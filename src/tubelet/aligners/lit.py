@@ -22,11 +22,12 @@ from tubelet.aligners.base import discard, read_aligner_about
 from tubelet.aligners.config import LitTraining
 from tubelet.aligners.examples import Examples, split_validation
 from tubelet.aligners.small import FORMAT
-from tubelet.aligners.towers import TextTower, VisionTower, open_text, open_vision
+from tubelet.aligners.towers import ENCODER, EncoderVision, TextTower, VisionTower, open_text, open_vision
 from tubelet.aligners.training import Curve, TrainingCheckpoint, optimize
 from tubelet.checksums import Damaged, read_safetensors, write_json, write_safetensors
 from tubelet.corpus.content import content_of
 from tubelet.errors import WeightsError
+from tubelet.models.encoder import Encoder
 from tubelet.progress import Progress, silent
 
 FAMILY = "lit"
@@ -83,6 +84,9 @@ class LitAligner:
         discard(folder)
         state = {name: tensor.contiguous() for name, tensor in self.projections.state_dict().items()}
         write_safetensors(folder / FILE, state, {"identity": self.identity})
+        (folder / ENCODER).unlink(missing_ok=True)
+        if isinstance(self.vision, EncoderVision):
+            self.vision.save(folder)
         write_json(folder / "aligner.json", about)
 
     @classmethod
@@ -90,7 +94,12 @@ class LitAligner:
         """`WeightsError` where a tower is absent, or is not the one that the projections were trained on."""
         about = read_aligner_about(folder)
         settings = about["settings"]
-        vision, text = open_vision(settings["image"], settings["size"]), open_text(settings["text"])
+        text = open_text(settings["text"])
+        vision: VisionTower
+        if (folder / ENCODER).exists():
+            vision = EncoderVision.load(folder)
+        else:
+            vision = open_vision(settings["image"], settings["size"])
         for name, tower in (("vision", vision), ("text", text)):
             if tower.identity != about["towers"][name]:
                 kind = "image" if name == "vision" else "text"
@@ -118,8 +127,10 @@ class Towers:
     cache: Path
 
     @classmethod
-    def open(cls, settings: LitTraining, cache: Path) -> "Towers":
-        return cls(open_vision(settings.image, settings.size), open_text(settings.text), cache)
+    def open(cls, settings: LitTraining, cache: Path, encoder: Encoder | None = None) -> "Towers":
+        """The models of the settings; with an `encoder` of tubelet, that in place of the vision model."""
+        vision = EncoderVision(encoder) if encoder is not None else open_vision(settings.image, settings.size)
+        return cls(vision, open_text(settings.text), cache)
 
     @property
     def identity(self) -> str:

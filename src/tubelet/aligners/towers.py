@@ -1,14 +1,16 @@
-"""Frozen pretrained towers, of whose features an aligner is made: any vision and any text model of transformers, a run.
+"""Frozen pretrained towers, of whose features an aligner is made: models of transformers, an encoder of tubelet.
 
 A vision tower gives a feature for every cell of a grid over a frame, a text tower one for a text. Neither is trained.
 Start reading at `open_vision` and `open_text`.
 """
 
 import inspect
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import chz
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -17,10 +19,14 @@ from torch.nn import functional
 
 from tubelet.aligners.clip import digest_of_model
 from tubelet.aligners.pretrained import quiet_transformers, reachable
+from tubelet.checksums import Damaged, read_safetensors, write_safetensors
 from tubelet.errors import TubeletError, WeightsError
+from tubelet.models.encoder import Encoder, Vit
+from tubelet.types import Clip
 
 IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 PIXELS = 32 * 224 * 224  # of one pass
+ENCODER = "vision.safetensors"  # of an aligner on an encoder of tubelet
 CELL = 32  # pixels of a convolutional network's last grid, where its config does not say
 
 
@@ -84,15 +90,13 @@ class TransformersVision:
         return found[:, -rows * columns :].unflatten(1, (rows, columns))  # class and register tokens come first
 
 
-class RunVision:
-    """The encoder of a run, for which a frame is a clip that stands still; the mean over its time steps."""
+class EncoderVision:
+    """An encoder of tubelet, for which a frame is a clip that stands still; the mean over its time steps."""
 
-    def __init__(self, run: str | Path) -> None:
-        from tubelet.inference.embed import load_encoder
-
-        self.encoder = load_encoder(run).eval().requires_grad_(False)
-        self.clip, self.width = self.encoder.clip, self.encoder.width
-        self.identity = f"run:{digest_of_model(self.encoder)}"
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder.eval().requires_grad_(False)
+        self.clip, self.width = encoder.clip, encoder.width
+        self.identity = f"encoder:{digest_of_model(encoder)}"
 
     @torch.inference_mode()
     def features(self, frames: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b gh gw c"]:
@@ -103,6 +107,24 @@ class RunVision:
             still = shown[:, :, None].expand(-1, -1, self.clip.frames, -1, -1)
             found.append(self.encoder.encode(still).float().unflatten(1, grid).mean(1))
         return torch.cat(found)
+
+    def save(self, folder: Path) -> None:
+        """A copy, so that what is made on it needs no run."""
+        about = {"encoder": json.dumps(chz.asdict(self.encoder.config)), "clip": json.dumps(chz.asdict(self.clip))}
+        state = {name: tensor.contiguous() for name, tensor in self.encoder.state_dict().items()}
+        write_safetensors(folder / ENCODER, state, about)
+
+    @classmethod
+    def load(cls, folder: Path) -> "EncoderVision":
+        try:
+            state, about = read_safetensors(folder / ENCODER)
+            size, clip = json.loads(about["encoder"]), json.loads(about["clip"])
+            size["positions_of"] = size["positions_of"] and tuple(size["positions_of"])
+            encoder = Vit(**size).build(Clip(**clip))
+            encoder.load_state_dict(state)
+        except (OSError, Damaged, KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise WeightsError(f"{folder / ENCODER} is damaged ({first_line(error)}); make the aligner again") from None
+        return cls(encoder)
 
 
 class TransformersText:
@@ -135,9 +157,7 @@ class TransformersText:
 
 
 def open_vision(name: str, size: int, option: str = "--image") -> VisionTower:
-    """The vision tower of a run, or of a local folder or hub name that transformers loads."""
-    if (Path(name).expanduser() / "recipe.json").is_file():
-        return RunVision(Path(name).expanduser())
+    """The vision tower of a local folder or hub name that transformers loads."""
     model, transformers = pretrained(name, option)
     try:
         from transformers.image_processing_base import ImageProcessingMixin

@@ -1,30 +1,24 @@
-"""Encoders on the Hugging Face hub: `push` uploads a run as transformers reads it, `encoder_of` opens what is there.
+"""Runs to the Hugging Face hub, as transformers reads them; `push` alone sends anything, only files that it names.
 
-Nothing is sent but by `push`, and only files that it names. Start reading at `push`.
+`tubelet.inference.hub` opens what is there.
 """
 
 import json
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import chz
 
-from tubelet.errors import RunError, WeightsError
+from tubelet.errors import RunError
 from tubelet.formats.export import export
 from tubelet.formats.opened import open_run
-from tubelet.models.encoder import Encoder
+from tubelet.inference.hub import SAMPLING, SCHEME, repository_of
 from tubelet.runs.run import Run
-from tubelet.video.sampling import Sampling
-from tubelet.weights.files import error_line, find_weights, read_config
-from tubelet.weights.read import weights_of
+from tubelet.weights.files import error_line
 
-SCHEME = "hf://"
-SAMPLING = "sampling.json"  # how clips were made in training, which transformers has no word for
 BEGUN = {".gitattributes", "README.md"}  # what a new repository may hold
 
 
@@ -102,39 +96,6 @@ def write_sampling(run: Path, folder: Path) -> None:
 
 def how_to_load(name: str) -> str:
     return f'\nWith tubelet: `tubelet.load_encoder("{SCHEME}{name}")`.\n'
-
-
-def repository_of(name: str) -> str:
-    """`owner/name`, with or without hf:// before it."""
-    name = name.removeprefix(SCHEME)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise RunError(f"{name!r} is no name of a repository on the hub; give owner/name")
-    return name
-
-
-def encoder_of(address: str) -> Encoder:
-    """The encoder of `hf://owner/name`: one that was pushed, or any VideoMAE that `tubelet import` reads.
-
-    `WeightsError` where it is neither in the local cache nor to be fetched, or is no VideoMAE.
-    """
-    found = find_weights(repository_of(address))
-    weights = weights_of(found)
-    encoder = Encoder(weights.encoder, weights.clip)
-    encoder.load_state_dict(weights.part("encoder"))
-    origin = Path(found.origin)
-    encoder.sampling = read_sampling(origin.parent if origin.is_file() else origin)
-    return encoder.eval()
-
-
-def read_sampling(folder: Path) -> Sampling:
-    """As it was pushed; frames as the importer takes them where nobody says."""
-    said: dict[str, Any] = read_config(folder / SAMPLING)
-    if said.pop("kind", "Sampling") != "Sampling":
-        return Sampling()
-    try:
-        return Sampling(**said)
-    except TypeError as error:
-        raise WeightsError(f"{folder / SAMPLING} is of another version ({error_line(error)})") from None
 
 
 def listing(files: dict[str, int]) -> Sequence[str]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from tubelet.checkpoint import CHECKPOINT
 from tubelet.errors import VideoError, WeightsError
 from tubelet.inference.arrays import clip_of_frames
+from tubelet.inference.hub import SCHEME, encoder_of
 from tubelet.inference.kinds import FeatureKind
 from tubelet.inference.reading import Moment, Opening, Piece, piece_of, read_here, with_path
 from tubelet.inference.rows import VideoRow, absolute
@@ -47,9 +48,7 @@ def load_encoder(path: str | Path | Run, *, trust_code: bool = False) -> Encoder
     carries the clip size (`encoder.clip`) and the frame sampling (`encoder.sampling`) that it was trained with.
     `hf://owner/name` is fetched from the Hugging Face hub: what `tubelet push` uploaded, or any VideoMAE.
     """
-    if isinstance(path, str) and path.startswith("hf://"):
-        from tubelet.formats.hub import encoder_of
-
+    if isinstance(path, str) and path.startswith(SCHEME):
         return encoder_of(path)
     path = Path(path).expanduser()
     run = path.parent if path.is_file() else path
