@@ -4,6 +4,7 @@ It reads a line of JSON that says what, then a number of calls a line, and answe
 It keeps to names that have been in tubelet for long, so that older checkouts can be asked too.
 """
 
+import contextlib
 import json
 import sys
 import time
@@ -25,6 +26,10 @@ TEXT_WIDTH = 64
 
 def main() -> None:
     wanted = json.loads(sys.stdin.readline())
+    with contextlib.suppress(ImportError):  # as the loop does, where it does
+        from tubelet.heap import keep_freed_memory
+
+        keep_freed_memory()
     torch.set_num_threads(wanted["threads"])
     step = step_of(wanted)
     print("ready", flush=True)
