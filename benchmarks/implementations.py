@@ -101,9 +101,9 @@ class Implementation:
         return torch.optim.AdamW(self.model.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
 
     def step(self, clips: Clips) -> None:
-        self.optimizer.zero_grad()
         self.loss(clips).backward()
         self.optimizer.step()
+        self.optimizer.zero_grad()  # at the end, so that those who wait hold no gradients
 
     def forward(self, clips: Clips) -> Float[Tensor, ""]:
         with torch.no_grad():
