@@ -73,7 +73,7 @@ def tvlt() -> Pretrain:
 
 
 def imu_mae() -> Pretrain:
-    """Masked video and body-worn sensors: both rebuilt, a sensor told from the others, views found (arXiv 2407.06628).
+    """Masked video and body-worn sensors: both rebuilt, and views of them found (arXiv 2407.06628).
 
     tubelet synth --kind synth-2 --out corpora/synth-2
     tubelet track corpora/synth-2 sensors files=corpora/synth-2/sensors

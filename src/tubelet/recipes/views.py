@@ -94,7 +94,7 @@ def rho_moco() -> Pretrain:
 
 
 def iic() -> Pretrain:
-    """IIC: the clip's own frames in another order are a negative, so that motion must be recognised (arXiv 2008.02531).
+    """IIC: the clip's own frames in another order are a negative, so motion must be recognised (arXiv 2008.02531).
 
     tubelet pretrain iic --on corpora/synth --out runs/iic
 
