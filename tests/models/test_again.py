@@ -33,6 +33,12 @@ def test_a_layer_of_what_is_made_again_has_the_gradients_of_one_that_keeps_it(ma
         assert apart(ours, theirs) < 1e-6
 
 
+def test_a_wide_layer_takes_tensors_without_content():
+    with torch.device("meta"):
+        block, x = Block(again.WIDE, 4, again.WIDE, 1e-6), torch.zeros(1, 5, again.WIDE)
+        block(x).sum().backward()
+
+
 def block_step(block, x, last):
     x = x.clone().requires_grad_()
     loss = block(x, last).float().square().mean()

@@ -34,7 +34,10 @@ def linear_of(
 def product_type(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """In the precision in which products are computed here."""
     kind = x.device.type
-    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+    enabled = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(
+        kind
+    )  # not of tensors without content
+    return x.to(torch.get_autocast_dtype(kind)) if enabled else x
 
 
 class LinearOf(torch.autograd.Function):
