@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 RECIPE, LOG, RESULTS = "recipe.json", "log.jsonl", "results.json"
+ACCURACY, BALANCED = "accuracy", "balanced_accuracy"
 FRACTION, RATIO, LOSS, RANK = "fraction", "ratio", "loss", "rank"  # units; any other word will do too
 SAME = ("corpus", "counts", "settings", "view", "classes")  # of two measurements whose baselines are each other's
 
@@ -105,6 +106,7 @@ class Result:
     details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by pool: per_class, confusion, predicted
     examples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)  # queries with their answers
     warnings: Sequence[str] = ()  # what makes the numbers incomparable: clips and captions that gave answers away
+    verdict: str = ""  # whether the run helps, in one sentence
     notes: Sequence[str] = ()  # ties, what was not measured, what the numbers do not show
     baselines: Mapping[str, "Result"] = field(default_factory=dict)  # the same measure of what needs no training
 
@@ -133,12 +135,17 @@ class Result:
         for name, cells in columns.items():
             cells += (one.metrics[name].text if name in one.metrics else "" for one in self.baselines.values())
         rows = [elements("td", [name, *cells]) for name, cells in columns.items()]
-        notes = elements("li", [*self.warnings, *self.notes])
+        notes = elements("li", [*[self.verdict] * bool(self.verdict), *self.warnings, *self.notes])
         table = (
             f"<table><caption>{escaped(self.title)}</caption><thead><tr>{elements('th', head)}</tr></thead>"
             f"<tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table>"
         )
         return table + (f"<ul>{notes}</ul>" if notes else "")
+
+    @property
+    def measure(self) -> str:
+        """The accuracy that selected and comes first."""
+        return str(self.protocol.get("measure", ACCURACY))
 
     @property
     def title(self) -> str:
@@ -182,6 +189,7 @@ class Details(TypedDict, total=False):
     """What an evaluation knows of each class and clip."""
 
     per_class: dict[str, float]
+    by_group: dict[str, dict[str, list[int]]]  # by group and class: how many clips are right, of how many
     confusion: list[list[int]]
     predicted: dict[str, str]  # by clip
 
@@ -219,6 +227,7 @@ def lines(result: Result) -> list[str]:
             f", {who} {other.metrics[name].text}" for who, other in result.baselines.items() if name in other.metrics
         ]
         found.append(f"  {name}: {metric}{chance}{''.join(others)}")
+    found += [result.verdict] * bool(result.verdict)
     return [*found, *(f"warning: {text}" for text in result.warnings), *(f"note: {text}" for text in result.notes)]
 
 
@@ -244,17 +253,17 @@ def read_results(run: Path) -> dict[str, Result]:
 
 
 def write_result(
-    run: Path, name: str, result: Result, judge: Callable[[Result], Sequence[str]] = lambda result: ()
+    run: Path, name: str, result: Result, judge: Callable[[Result], Result] = lambda result: result
 ) -> Result:
     """Writes one entry next to the others and gives back what was written. Baselines measured before stay, where they
-    were measured in the same way; what `judge` says of the whole is added to its notes."""
+    were measured in the same way; `judge` adds what it says of the whole."""
     with lock(run / ".results.lock", RunError(f"another command is writing the results of {run}: wait until it ends")):
         results = read_results(run)
         result = Result.from_json(result.to_json())
         before = results.get(name)
         if before is not None and all(getattr(before, part) == getattr(result, part) for part in SAME):
             result = replace(result, baselines={**before.baselines, **result.baselines})
-        result = replace(result, notes=(*result.notes, *judge(result)))
+        result = judge(result)
         results[name] = result
         write_json(run / RESULTS, {entry: one.to_json() for entry, one in results.items()})
     return result

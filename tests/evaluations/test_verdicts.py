@@ -30,13 +30,19 @@ def test_a_run_that_learned_nothing_is_told_so_wherever_its_figures_stand(run, t
     said = capsys.readouterr().out
     found = read_results(run)
     [entry] = [name for name in found if name.startswith("knn")]
-    told = [line for line in found[entry].notes if line.startswith("accuracy (mean)")]
+    verdict = found[entry].verdict
+    assert verdict.startswith(("this run does not help knn: ", "it is not shown that this run helps knn: "))
+    assert "balanced accuracy" in verdict, "twice as often no as yes"
+    assert "against chance 50.0, the mean image" in verdict
+    told = [line for line in found[entry].notes if line.startswith("balanced accuracy (mean)")]
     assert len(told) == 1
-    assert "does not differ significantly from" in told[0] or "points below" in told[0]
+    assert "does not differ significantly from chance" in told[0] or "points below chance" in told[0]
     copied = found[next(name for name in found if name.startswith("rec"))].notes
     assert any("the decoder explains nothing" in line or "copying" in line for line in copied)
     assert cli.main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
+    assert f"VERDICT: {verdict}" in said
+    assert verdict.partition(" [")[0] in page
     for line in (*told, *copied):
         assert f"NOTE: {line}" in said
         assert line.partition(" [")[0].partition(" (")[0] in page

@@ -153,10 +153,11 @@ def test_index_says_that_one_group_leaves_nothing_to_select_on(one_person, tmp_p
     status, out, err = tubelet(capsys, *words, "--out", tmp_path / "corpus")
     assert status == 0, err
     assert "train is one group (anna, 8 labelled videos)" in out
+    assert "test is one group (ben, 4 labelled videos): figures on it say nothing of other groups" in out
     (tmp_path / "labels.csv").write_text("\n".join(lines).replace("06.mp4,dark,anna", "06.mp4,dark,carl"))
     status, out, err = tubelet(capsys, *words, "--out", tmp_path / "two")
     assert status == 0, err
-    assert "one group" not in out
+    assert "train is one group" not in out
 
 
 def test_fine_tuning_says_so_before_it_trains_and_one_rate_needs_no_selection(run, one_person, tmp_path, capsys):

@@ -63,6 +63,7 @@ def remarks(result: "Result") -> list[str]:
         lines += [f"and {len(names) - NAMED} more, all in results.json"] if len(names) > NAMED else []
     if selected := result.protocol.get("selected"):
         lines.append("selected on train: " + ", ".join(f"{pool} {setting}" for pool, setting in selected.items()))
+    lines += [f"VERDICT: {result.verdict}"] * bool(result.verdict)
     return [*lines, *(f"WARNING: {text}" for text in result.warnings), *(f"NOTE: {text}" for text in result.notes)]
 
 

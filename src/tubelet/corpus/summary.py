@@ -54,15 +54,21 @@ def failures(corpus: Corpus) -> list[str]:
 
 
 def single_group(corpus: Corpus) -> list[str]:
-    """Where all labelled videos of train are one group, no classifier can select its setting there."""
-    train = [video for video in corpus.select("all") if video.split == "train" and video.label]
-    groups = {video.group for video in train}
-    if len(groups) != 1 or len({video.label for video in train}) < 2:
-        return []
-    return [
-        f"  train is one group ({groups.pop()}, {len(train)} labelled videos): a classifier can hold nothing out there "
-        "to select its setting on; give more groups in --labels (path,group), or the setting, as in linear.grid=1.0"
-    ]
+    """Where all labelled videos of train are one group, no classifier can select its setting there; where those of test
+    are, its figures are of that group alone."""
+    means = {
+        "train": "a classifier can hold nothing out there to select its setting on; give more groups in --labels "
+        "(path,group), or the setting, as in linear.grid=1.0",
+        "test": "figures on it say nothing of other groups; `tubelet evaluate RUN linear "
+        "linear.cv=leave_one_group_out` tests every group",
+    }
+    lines = []
+    for split, meaning in means.items():
+        videos = [video for video in corpus.select(split) if video.label]
+        groups = {video.group for video in videos}
+        if len(groups) == 1 and len({video.label for video in videos}) > 1:
+            lines.append(f"  {split} is one group ({groups.pop()}, {len(videos)} labelled videos): {meaning}")
+    return lines
 
 
 def contents(corpus: Corpus) -> list[str]:

@@ -130,7 +130,9 @@ def baseline_result(evaluation: Evaluation, context: Context) -> Result:
 
     def ask() -> tuple[dict[str, Any], list[str]]:
         result = evaluation.run(context)
-        return Result(metrics=result.metrics, protocol=result.protocol).to_json(), list(context.computed)
+        groups = {pool: {"by_group": part["by_group"]} for pool, part in result.details.items() if "by_group" in part}
+        small = Result(metrics=result.metrics, protocol=result.protocol, details=groups)
+        return small.to_json(), list(context.computed)
 
     if context.keep is None:
         return Result.from_json(ask()[0])

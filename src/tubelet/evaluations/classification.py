@@ -14,6 +14,8 @@ from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLED, POOLS, Features, outline_of
+from tubelet.evaluations.folds import DOC, CrossValidation, Fold, folds_of, refuse_bad
+from tubelet.evaluations.folds import in_words as folds_in_words
 from tubelet.evaluations.intervals import (
     Interval,
     bootstrap_weights,
@@ -23,7 +25,16 @@ from tubelet.evaluations.intervals import (
     percentiles,
     says_too_little,
 )
-from tubelet.evaluations.selection import best, hold_out_for, tie
+from tubelet.evaluations.selection import (
+    MEASURE_DOC,
+    Measure,
+    best,
+    hold_out_for,
+    measure_of,
+    said_of_uneven,
+    score,
+    tie,
+)
 from tubelet.loading.data import Data
 from tubelet.results import Details, Metric, Result
 
@@ -41,7 +52,18 @@ class Probe(Evaluation):
 
     pools: tuple[str, ...] = chz.field(default=POOLS, doc=POOLED)
     held_out: float = chz.field(default=0.25, doc="share of train's groups that selects")
+    cv: CrossValidation = chz.field(default=None, doc=DOC)
+    measure: Measure = chz.field(default="auto", doc=MEASURE_DOC)
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
+
+    @chz.validate
+    def _cv(self) -> None:
+        refuse_bad(self.cv, f"{self.name}.cv")
+
+    @property
+    def split(self) -> str:
+        """The clips that are measured on."""
+        return "test" if self.cv is None else "all"
 
     def about(self) -> dict[str, Any]:
         """The protocol's own part: what classifies, on what, the grid, how ties are broken."""
@@ -52,7 +74,12 @@ class Probe(Evaluation):
         raise NotImplementedError
 
     def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
-        self.selecting(labelled_outline(corpus, data, labels, "train", "test", self.name), seed)
+        if self.cv is None:
+            self.selecting(labelled_outline(corpus, data, labels, "train", "test", self.name), seed)
+            return
+        clips = outline_of(corpus, data, "all", labels)
+        for fold in folds_of(with_labels(clips, "all", self.name), self.cv):
+            self.selecting(fold.train, seed)
 
     def selecting(self, train: Features, seed: int) -> Bool[Tensor, "v"] | None:
         """The clips of train that select; None where nothing has to be selected."""
@@ -76,77 +103,117 @@ class Probe(Evaluation):
         return [scores.argmax(1) for scores in self.scores(train, queries, pool, settings)]
 
     def run(self, context: Context) -> Result:
-        all_train, all_test = self.given(context, "train"), self.given(context, "test")
-        train, test = two_splits(all_train, all_test, self.name)
-        held = self.selecting(train, context.seed)
-        selecting = 0 if held is None else int(held.sum())
-        about, levels = self.about(), chance(train, test)
+        folds, tested, given = self.divide(context)
+        held = [self.selecting(fold.train, context.seed) for fold in folds]
+        selecting = sum(0 if some is None else int(some.sum()) for some in held)
+        about, levels = self.about(), chance_over(folds)
+        known = folds[0].train if self.cv is None else tested  # whose labels decide
+        measure = measure_of(known.label, self.measure)
         selected: dict[str, Any] = {}
         accuracies: dict[str, dict[str, float]] = {}
         metrics: dict[str, Metric] = {}
         details: dict[str, Details] = {}
-        notes: list[str] = []
+        notes = said_of_uneven(known.label, measure)
         for pool in self.pools:
-            setting, scores = (self.settings(len(train))[0], {}) if held is None else self.select(train, held, pool)
-            notes += tie(pool, scores, selecting, about["ties"])
-            numbers, details[pool] = self.measured(train, test, pool, setting, context.seed)
-            metrics |= with_chance(numbers, levels, f"{pool}.")
-            selected[pool] = setting
-            accuracies[pool] = {str(setting): score for setting, score in scores.items()}
+            found = [self.select(fold.train, some, pool) for fold, some in zip(folds, held, strict=True)]
+            if self.cv is None:
+                notes += tie(pool, found[0][1], selecting, about["ties"], measure)
+            chosen = [setting for setting, _ in found]
+            numbers, details[pool] = self.measured(folds, tested, pool, chosen, context.seed)
+            metrics |= with_chance(headed_by(measure, numbers), levels, f"{pool}.")
+            selected[pool] = chosen[0] if self.cv is None else chosen
+            accuracies[pool] = mean_over_folds([scores for _, scores in found])
+        name = measure.replace("_", " ")
+        groups = f"({self.held_out:.0%} of the groups of every label, by a keyed hash)"
         return Result(
             metrics=metrics,
             protocol={
-                "split": "fitted and selected on train, measured once on test",
+                "split": "fitted and selected on train, measured once on test"
+                if self.cv is None
+                else folds_in_words(self.cv, len(folds)),
+                "measure": measure,
                 "features": self.what,
                 **about,
-                "selection": f"highest accuracy on {selecting} held-out clips of train "
-                f"({self.held_out:.0%} of the groups of every label, by a keyed hash); then all of train"
-                if selecting
-                else "none: the setting was given, and train is one group; fitted on all of train",
+                "selection": "none: the setting was given, and train is one group; fitted on all of train"
+                if not selecting
+                else f"highest {name} on {selecting} held-out clips of train {groups}; then all of train"
+                if self.cv is None
+                else f"in each fold the highest {name} on held-out clips of train {groups}; then all of its train",
                 "selected": selected,
                 "held_out_accuracy": accuracies,
                 "chance": CHANCE,
                 "intervals": in_words(self.samples, "whole test groups"),
                 "seed": context.seed,
             },
-            counts={"train": all_train.counts(), "test": all_test.counts(), "selecting": selecting},
-            failed={"train": list(all_train.failed), "test": list(all_test.failed)},
-            classes=train.classes,
+            counts={split: features.counts() for split, features in given.items()} | {"selecting": selecting},
+            failed={split: list(features.failed) for split, features in given.items()},
+            classes=tested.classes,
             details=details,
             notes=notes,
         )
 
-    def measured(
-        self, train: Features, test: Features, pool: str, setting: Any, seed: int
-    ) -> tuple[dict[str, Metric], Details]:
-        """The numbers of one setting on test; a probe of one's own need not score, it may only `predict`."""
-        if type(self).scores is Probe.scores:
-            [predicted] = self.predict(train, test, pool, [setting])
-            return measure_predictions(predicted, test, seed=seed, samples=self.samples)
-        [scores] = self.scores(train, test, pool, [setting])
-        return measure_scores(scores, test, seed=seed, samples=self.samples)
+    def divide(self, context: Context) -> tuple[list[Fold], Features, dict[str, Features]]:
+        """What fits and what is tested; all that is tested; and what was read, by split."""
+        if self.cv is None:
+            given = {split: self.given(context, split) for split in ("train", "test")}
+            train, test = two_splits(given["train"], given["test"], self.name)
+            return [Fold(train, test, torch.arange(len(test)))], test, given
+        every = self.given(context, "all")
+        clips = with_labels(every, "all", self.name)
+        return folds_of(clips, self.cv), clips, {"all": every}
 
-    def select(self, train: Features, held: Bool[Tensor, "v"], pool: str) -> tuple[Any, dict[Any, float]]:
-        """The setting that is best on the held-out part of train, and the accuracy of each."""
+    def measured(
+        self, folds: Sequence[Fold], tested: Features, pool: str, settings: Sequence[Any], seed: int
+    ) -> tuple[dict[str, Metric], Details]:
+        """The numbers of one setting a fold on all that is tested; a probe of one's own need not score, it may only
+        `predict`."""
+        order = torch.cat([fold.index for fold in folds]).argsort()
+        answers = self.predict if type(self).scores is Probe.scores else self.scores
+        parts = [answers(fold.train, fold.test, pool, [one])[0] for fold, one in zip(folds, settings, strict=True)]
+        measure = measure_predictions if answers == self.predict else measure_scores
+        return measure(torch.cat(parts)[order], tested, seed=seed, samples=self.samples)
+
+    def select(self, train: Features, held: Bool[Tensor, "v"] | None, pool: str) -> tuple[Any, dict[Any, float]]:
+        """The setting that is best on the held-out part of train, and the (balanced) accuracy of each; the only one
+        where nothing is held out."""
+        if held is None:
+            return self.settings(len(train))[0], {}
         fitting, selecting = train.rows(~held), train.rows(held)
         settings = self.settings(len(fitting))
         predictions = self.predict(fitting, selecting, pool, settings)
+        measure = measure_of(train.label, self.measure)
         scores = {
-            setting: float((predicted == selecting.label).float().mean())
+            setting: score(predicted, selecting.label, measure)
             for setting, predicted in zip(settings, predictions, strict=True)
         }
         return best(scores)[0], scores
 
 
+def mean_over_folds(scores: Sequence[Mapping[Any, float]]) -> dict[str, float]:
+    """Of each setting, over the folds in which it was tried."""
+    tried = dict.fromkeys(setting for some in scores for setting in some)
+    found = {setting: [some[setting] for some in scores if setting in some] for setting in tried}
+    return {str(setting): sum(values) / len(values) for setting, values in found.items()}
+
+
+def headed_by(measure: str, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """The same with this one first."""
+    return {name: metrics[name] for name in (measure, *metrics) if name in metrics}
+
+
+def with_labels(features: Features, split: str, what: str) -> Features:
+    """The labelled clips, or a sentence that says what is missing."""
+    if not (found := features.with_label()).ids:
+        raise CorpusError(
+            f"{what} needs labels, and no readable video of split {split} has one; "
+            "index again with `--labels CSV`, or give `--labels CSV` here"
+        )
+    return found
+
+
 def two_splits(train: Features, test: Features, what: str) -> tuple[Features, Features]:
-    """The labelled clips of both splits, or a sentence that says what is missing."""
-    for features, split in ((train, "train"), (test, "test")):
-        if not features.with_label().ids:
-            raise CorpusError(
-                f"{what} needs labels, and no readable video of split {split} has one; "
-                "index again with `--labels CSV`, or give `--labels CSV` here"
-            )
-    return train.with_label(), test.with_label()
+    """The labelled clips of both splits."""
+    return with_labels(train, "train", what), with_labels(test, "test", what)
 
 
 def labelled_outline(
@@ -172,9 +239,21 @@ def measure_predictions(
     }
     return {name: Metric(value, intervals.get(name)) for name, value in values.items()}, {
         "per_class": {name: float(r) for name, r, t in zip(test.classes, recall, totals, strict=True) if t > 0},
+        "by_group": by_group(predicted, test),
         "confusion": confusion.int().tolist(),
         "predicted": {i: test.classes[p] for i, p in zip(test.ids, predicted.tolist(), strict=True)},
     }
+
+
+def by_group(predicted: Int64[Tensor, "v"], test: Features) -> dict[str, dict[str, list[int]]]:
+    """By group and class: how many clips are right, of how many."""
+    found: dict[str, dict[str, list[int]]] = {}
+    right = (predicted == test.label).tolist()
+    for group, own, hit in sorted(zip(test.groups, test.label.tolist(), right, strict=True)):
+        cell = found.setdefault(group, {}).setdefault(test.classes[own], [0, 0])
+        cell[0] += hit
+        cell[1] += 1
+    return found
 
 
 def measure_scores(
@@ -196,11 +275,17 @@ CHANCE = "of accuracy the commonest class of train, or a guess among the classes
 
 def chance(train: Features, test: Features) -> dict[str, float]:
     """What needs no features: always the commonest class of train, or a guess among the classes of train."""
-    guess, majority = 1 / len(train.label.unique()), train.label.mode().values
-    return {
-        "accuracy": max(guess, float((test.label == majority).float().mean())),
-        "balanced_accuracy": guess,
-    }
+    return chance_over([Fold(train, test, torch.arange(len(test)))])
+
+
+def chance_over(folds: Sequence[Fold]) -> dict[str, float]:
+    """The same over all folds."""
+    clips, guess, commonest = sum(len(fold.test) for fold in folds), 0.0, 0.0
+    for fold in folds:
+        share = len(fold.test) / clips
+        guess += share / len(fold.train.label.unique())
+        commonest += share * float((fold.test.label == fold.train.label.mode().values).float().mean())
+    return {"accuracy": max(guess, commonest), "balanced_accuracy": guess}
 
 
 def with_chance(metrics: Mapping[str, Metric], levels: Mapping[str, float], prefix: str = "") -> dict[str, Metric]:

@@ -45,6 +45,13 @@ class SharedClips:
             near_duplicates(train, test),
         )
 
+    @classmethod
+    def of_folds(cls, folds: Sequence["SharedClips"]) -> "SharedClips":
+        """Of a cross-validation: what each fold's test shares with its train."""
+        files = [pair for one in folds for pair in one.files]
+        groups = sorted({group for one in folds for group in one.groups})
+        return cls(files, groups, [pair for one in folds for pair in one.frames])
+
     def as_json(self) -> dict[str, Any]:
         return {
             "same_file": [list(pair) for pair in self.files],

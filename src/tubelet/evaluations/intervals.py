@@ -10,7 +10,7 @@ and two right clips would be "100 [100, 100]". There it is, with n for the numbe
 - of another mean: the t-interval of the groups' means, n - 1 degrees of freedom, weighted as the mean is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float64
@@ -74,6 +74,54 @@ def of_mean(
     weight = draws @ sizes
     means = (draws @ totals)[weight > 0] / weight[weight > 0]
     return percentiles(means)
+
+
+def of_difference(
+    own: Mapping[str, Mapping[str, Sequence[int]]],
+    other: Mapping[str, Mapping[str, Sequence[int]]],
+    *,
+    balanced: bool,
+    seed: int,
+    samples: int = 1000,
+) -> tuple[float, Interval | None] | None:
+    """By how much the (balanced) accuracy of one classifier exceeds that of another on the same clips, paired by group,
+    with its interval; None where the clips are others. Of each group and class is known how many clips are right, of
+    how many.
+
+    Whole groups are drawn again, with both classifiers' answers; of fewer than ten it is the t-interval of what each
+    group adds to the difference (linearised: sizes of classes are estimates too).
+    """
+    classes = sorted({name for cells in own.values() for name in cells})
+    right, totals = (table(own, classes, part) for part in (0, 1))
+    if own.keys() != other.keys() or not np.array_equal(totals, table(other, classes, 1)):
+        return None
+    gained = right - table(other, classes, 0)  # groups classes
+    if not balanced:
+        gained, totals = (part.sum(1, keepdims=True) for part in (gained, totals))
+    size = totals.sum(0)
+    mean = float((gained.sum(0) / size).mean())
+    count = len(own)
+    if count < 2:
+        return mean, None
+    added = ((gained - totals * gained.sum(0) / size) / size).mean(1)  # groups: they add up to 0
+    if not added.any():  # every group alike
+        low, high = exact((mean + 1) / 2, count)
+        return mean, (2 * low - 1, 2 * high - 1)
+    if count < FEW:
+        half = float(special.stdtrit(count - 1, 0.975) * np.sqrt(count / (count - 1) * (added**2).sum()))
+        return mean, (max(-1.0, mean - half), min(1.0, mean + half))
+    draws = bootstrap_weights(count, seed=seed, samples=samples)
+    sizes = draws @ totals
+    with np.errstate(invalid="ignore"):
+        shares = np.where(sizes > 0, draws @ gained / sizes, np.nan)
+    return mean, percentiles(np.nanmean(shares, axis=1))
+
+
+def table(
+    groups: Mapping[str, Mapping[str, Sequence[int]]], classes: Sequence[str], part: int
+) -> Float64[np.ndarray, "g c"]:
+    """Groups by classes: how many clips are right (0), or there are (1)."""
+    return np.array([[groups[group].get(name, (0, 0))[part] for name in classes] for group in sorted(groups)], float)
 
 
 def says_too_little(values: Float64[np.ndarray, "v"], groups: Sequence[str]) -> bool:

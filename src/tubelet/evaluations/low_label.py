@@ -26,9 +26,9 @@ from tubelet.evaluations.classification import CHANCE, chance, labelled_outline,
 from tubelet.evaluations.features import Features
 from tubelet.evaluations.intervals import METHOD, of_mean
 from tubelet.evaluations.linear import Linear
-from tubelet.evaluations.selection import best, hold_out
+from tubelet.evaluations.selection import Measure, best, hold_out
 from tubelet.loading.data import Data
-from tubelet.results import Details, Metric, Result
+from tubelet.results import ACCURACY, Details, Metric, Result
 from tubelet.seeds import key
 
 Answer: TypeAlias = tuple[float, np.ndarray, int]  # a setting, which of test it has right, how many settings tie
@@ -41,12 +41,17 @@ class LowLabel(Linear):
     shares: tuple[float, ...] = chz.field(default=(0.01, 0.02, 0.05, 0.1, 1.0), doc="of train's groups of every label")
     draws: int = chz.field(default=3, doc="draws of every share below all")
     folds: int = chz.field(default=4, doc="of the cross-validation, where there are few labels")
+    measure: Measure = chz.field(default="accuracy", doc="what selects and is measured: accuracy")
 
     @chz.validate
     def _shares(self) -> None:
         if not self.shares or not all(0 < share <= 1 for share in self.shares) or self.draws < 1 or self.folds < 2:
             raise RecipeError(
                 "low_label.shares lie above 0 and are at most 1; draws is at least 1 and folds at least 2"
+            )
+        if self.cv is not None or self.measure != ACCURACY:
+            raise RecipeError(
+                "low_label draws shares of train and measures accuracy on test: it takes no cv or measure"
             )
 
     def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:

@@ -9,7 +9,8 @@ from tubelet.distributed import is_rank0
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.contamination import Contamination
 from tubelet.evaluations.duplicates import SharedClips
-from tubelet.evaluations.verdicts import verdicts
+from tubelet.evaluations.folds import folds_of
+from tubelet.evaluations.verdicts import judged
 from tubelet.loading.data import Data
 from tubelet.log import versions
 from tubelet.results import Result, write_result
@@ -41,11 +42,17 @@ def complete_result(
     found = {**result.contamination, **known.as_json(), "unknown": list(contamination.trained_on.unknown)}
     learned = evaluation.reads_features or "train" in result.counts
     warnings = [*(contamination.warnings() if learned else []), *known.warnings()]
-    if learned and {"train", "test"} <= context.computed.keys():
-        train, test = context.features("train"), context.features("test")
-        shared = SharedClips.between(context.corpus, train, test)
+    cv = getattr(evaluation, "cv", None)
+    if learned and cv is not None:
+        folds = folds_of(context.features("all").with_label(), cv)
+        shared = SharedClips.of_folds([SharedClips.between(context.corpus, fold.train, fold.test) for fold in folds])
+    elif learned and {"train", "test"} <= context.computed.keys():
+        shared = SharedClips.between(context.corpus, context.features("train"), context.features("test"))
+    else:
+        shared = None
+    if shared is not None:
         found["shared"] = shared.as_json()
-        warnings += shared.warnings(len(test))
+        warnings += shared.warnings(len(context.features("test" if cv is None else "all")))
     return replace(
         result,
         evaluation=evaluation.name,
@@ -70,4 +77,4 @@ def merge_result(run: Path, name: str, result: Result) -> Result:
     """Writes one entry next to the others, with what its numbers do not show."""
     if not is_rank0():
         return result
-    return write_result(run, name, result, verdicts)
+    return write_result(run, name, result, judged)

@@ -13,11 +13,12 @@ import torch
 from tubelet.corpus.table import Video
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.classification import CHANCE, chance, measure_scores, with_chance
+from tubelet.evaluations.classification import CHANCE, chance, headed_by, measure_scores, with_chance
 from tubelet.evaluations.duplicates import SharedClips, with_thumbnails
 from tubelet.evaluations.features import outline
 from tubelet.evaluations.intervals import in_words
 from tubelet.evaluations.multiview import Scores, predict_views
+from tubelet.evaluations.selection import MEASURE_DOC, Measure, measure_of, said_of_uneven
 from tubelet.progress import named
 from tubelet.results import Result
 from tubelet.video.views import parse
@@ -50,6 +51,7 @@ class FineTuned(Evaluation):
 
     views: str = chz.field(default="5x3", doc="pieces x squares of a test video whose probabilities are averaged")
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
+    measure: Measure = chz.field(default="auto", doc=MEASURE_DOC)
 
     @chz.validate
     def _views(self) -> None:
@@ -96,9 +98,13 @@ class FineTuned(Evaluation):
                 for part in ((*tuned.fit, *tuned.select), read)
             ),
         )
+        fit = outline(tuned.fit, tuned.classes)
+        measure = measure_of(fit.label, self.measure)
         return replace(
             result,
-            metrics=with_chance(numbers, chance(outline(tuned.fit, tuned.classes), test)),
+            metrics=with_chance(headed_by(measure, numbers), chance(fit, test)),
+            protocol={**result.protocol, "measure": measure},
+            notes=said_of_uneven(fit.label, measure),
             details={"all weights": details},
             contamination={"shared": shared.as_json()},
             warnings=shared.warnings(len(read)),

@@ -13,8 +13,9 @@ import chz
 import torch
 
 from tubelet.corpus.table import Corpus
+from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.classification import chance, measure_scores, with_chance
+from tubelet.evaluations.classification import chance, headed_by, measure_scores, with_chance
 from tubelet.evaluations.features import choose_videos
 from tubelet.evaluations.heads import best_head
 from tubelet.evaluations.linear import Linear
@@ -36,6 +37,8 @@ class Multiview(Evaluation):
     @chz.validate
     def _views(self) -> None:
         parse(self.views)
+        if self.linear.cv is not None:
+            raise RecipeError("multiview measures several views of the test split: it takes no linear.cv")
 
     def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
         self.linear.check(corpus, data, labels, seed)
@@ -68,7 +71,8 @@ class Multiview(Evaluation):
         decided = {name: probed.protocol[name][kept.pool] for name in ("selected", "held_out_accuracy")}
         return replace(
             probed,
-            metrics=with_chance(numbers, levels) | {"one_view.accuracy": probed.metrics[f"{kept.pool}.accuracy"]},
+            metrics=with_chance(headed_by(probed.measure, numbers), levels)
+            | {"one_view.accuracy": probed.metrics[f"{kept.pool}.accuracy"]},
             protocol={
                 **probed.protocol,
                 "test": f"{self.views} views (pieces x squares), softmax, then the mean, by video id",

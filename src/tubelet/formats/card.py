@@ -206,8 +206,10 @@ def results(run: Path) -> list[str]:
         for entry, result in found.items()
         for name, metric in result.metrics.items()
     ]
+    verdicts = [f"{entry}: {result.verdict}." for entry, result in found.items() if result.verdict]
     warnings = sorted({text for result in found.values() for text in result.warnings})
     return [
         *pipes(("evaluation", "metric", "value", "95 % interval", "corpus"), rows),
+        *(["", *map(markdown, verdicts)] if verdicts else []),
         *(["", *(f"Note: {markdown(text)}." for text in warnings)] if warnings else []),
     ]

@@ -8,7 +8,7 @@ from typing import Literal
 from tubelet.reports.pictures import has_samples, has_thumbnails
 from tubelet.results import RunRecord, finite
 
-Kind = Literal["warning", "failed", "short", "trained_on", "note", "missing"]
+Kind = Literal["verdict", "warning", "failed", "short", "trained_on", "note", "missing"]
 EVALUATIONS = {
     "linear": "linear probe", "knn": "kNN", "retrieval": "retrieval", "reconstruction": "held-out reconstruction"
 }  # fmt: skip
@@ -27,9 +27,15 @@ class Notice:
 
 
 def notices(run: RunRecord) -> list[Notice]:
-    """What gave answers away first, then what failed, then what is missing."""
-    found = [*warnings(run), *splits(run), *failures(run), *shorts(run), *notes(run), *missing(run)]
-    return sorted(found, key=lambda notice: notice.kind != "warning")
+    """Whether it helps, then what gave answers away, what failed, and what is missing."""
+    found = [*verdicts(run), *warnings(run), *splits(run), *failures(run), *shorts(run), *notes(run), *missing(run)]
+    return sorted(found, key=lambda notice: (notice.kind != "verdict", notice.kind != "warning"))
+
+
+def verdicts(run: RunRecord) -> Iterator[Notice]:
+    for name, result in run.results.items():
+        if result.verdict:
+            yield Notice("verdict", run.name, f"{name}: {result.verdict}.")
 
 
 def warnings(run: RunRecord) -> Iterator[Notice]:

@@ -236,7 +236,7 @@ def probe_note(runs: Sequence[RunRecord], dotted: bool, beyond: Sequence[str]) -
 def measured_metrics(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
     """(evaluation, metric) pairs of while training that are worth a chart, in the order they appear."""
     pairs = ((one.name, metric) for run in runs for one in run.evaluations for metric in one.metrics)
-    return list(dict.fromkeys(pair for pair in pairs if pair[1].rpartition(".")[2] in PROBED))
+    return list(dict.fromkeys(pair for pair in pairs if pair[0] == "held_out" or pair[1].rpartition(".")[2] in PROBED))
 
 
 def baselines(runs: Sequence[RunRecord], evaluation: str, metric: str) -> list[Level]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tubelet.escape import markdown
 from tubelet.reports.frame import frame
-from tubelet.results import Metric, Record, Result, RunRecord, finite, format_value
+from tubelet.results import ACCURACY, BALANCED, Metric, Record, Result, RunRecord, finite, format_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,11 +76,18 @@ def at_a_glance(runs: Sequence[RunRecord]) -> Table:
     }
     rows = [TableRow(name, [Cell(text) for text in texts]) for name, texts in facts.items() if any(texts)]
     for evaluation, metrics in CHOSEN.items():
-        for metric in metrics:
+        for metric in (by_its_measure(metric, evaluation, runs) for metric in metrics):
             cells = [cell_with_baselines(run.results.get(evaluation), metric) for run in runs]
             if any(c.text for c in cells):
                 rows.append(TableRow(title(evaluation, metric), cells))
     return Table("At a glance", rows)
+
+
+def by_its_measure(metric: str, evaluation: str, runs: Sequence[RunRecord]) -> str:
+    """Balanced accuracy in place of accuracy where that selected: where classes are uneven."""
+    measures = {run.results[evaluation].measure for run in runs if evaluation in run.results}
+    pool, dot, last = metric.rpartition(".")
+    return f"{pool}{dot}{BALANCED}" if last == ACCURACY and BALANCED in measures else metric
 
 
 def title(evaluation: str, metric: str) -> str:
