@@ -11,6 +11,7 @@ from tubelet.checksums import Damaged, read_safetensors, read_safetensors_metada
 from tubelet.errors import WeightsError
 
 CHECKPOINT = "checkpoint.safetensors"
+BEST = "best.safetensors"  # the weights of the best step, where one is kept
 STEP = re.compile(r"\d{1,18}", re.ASCII)
 
 
@@ -23,10 +24,10 @@ def save_checkpoint(path: Path, task: nn.Module, optimizer: torch.optim.Optimize
     write_safetensors(path, tensors, {"format": "1", "step": str(step)})
 
 
-def save_weights(path: Path, task: nn.Module) -> None:
-    """A checkpoint at step 0, of weights that came from elsewhere."""
+def save_weights(path: Path, task: nn.Module, step: int = 0) -> None:
+    """A checkpoint without an optimizer: of weights that came from elsewhere, or of the best step."""
     tensors = {f"task.{name}": value.detach().cpu().contiguous() for name, value in task.state_dict().items()}
-    write_safetensors(path, tensors, {"format": "1", "step": "0"})
+    write_safetensors(path, tensors, {"format": "1", "step": str(step)})
 
 
 def load_checkpoint(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer) -> int:

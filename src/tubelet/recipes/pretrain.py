@@ -7,6 +7,7 @@ import chz
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations import Evaluation
+from tubelet.evaluations.classification import Probe
 from tubelet.loading.data import Data
 from tubelet.maskers import All, Decode, Masker, Tube
 from tubelet.models.encoder import Vit
@@ -46,6 +47,11 @@ class Pretrain(Training):
     evaluate_limit: int | None = chz.field(
         default=None, doc="largest number of videos of a split in evaluations while training; the final ones take all"
     )
+    keep_best: str | None = chz.field(
+        default=None,
+        doc="one of the evaluations, as linear: kept is the step that it finds best on held-out clips of train, every "
+        "evaluate_every steps; None: the last step",
+    )
     init: str | None = chz.field(
         default=None,
         doc="whose weights to start from, with a new schedule: a run, VideoMAE weights (file or folder), or a hub name",
@@ -55,6 +61,20 @@ class Pretrain(Training):
     def _names(self) -> None:
         if CLIP in self.streams:
             raise RecipeError(f"streams.{CLIP}: this name is that of the clip itself; take another")
+
+    @chz.validate
+    def _keep_best(self) -> None:
+        if self.keep_best is None:
+            return
+        probe = self.evaluations.get(self.keep_best)
+        if not isinstance(probe, Probe) or probe.cv is not None:
+            known = ", ".join(name for name, one in self.evaluations.items() if isinstance(one, Probe)) or "none"
+            raise RecipeError(
+                f"keep_best={self.keep_best} must be an evaluation of the recipe that holds clips of train out "
+                f"(linear, knn, attentive; without cv); it has: {known}"
+            )
+        if not self.evaluate_every:
+            raise RecipeError(f"keep_best={self.keep_best} needs evaluate_every, as in evaluate_every=50")
 
     def total(self, videos: int, world: int) -> int:
         """Optimizer steps; in an epoch every video is seen as often as `data.augment.repeats` says."""

@@ -34,6 +34,7 @@ from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.reports.pictures import has_looks
 from tubelet.results import Result
+from tubelet.runs.best import said_of_best
 from tubelet.runs.folder import corpus_of, load_task, read_kind, read_run_config, read_run_config_of, weights_file
 from tubelet.runs.record import of_probe, of_run
 from tubelet.runs.tuned import measured_anew, tuned_of
@@ -167,12 +168,17 @@ def measure(
         for option, value in options.items():
             settings += [f"--{option}", str(value)] if value else []
         settings += ["--allow-seen"] if allow_seen else []
+        if config.keep_best is not None and known != FineTuned.name:
+            result = replace(result, notes=[*result.notes, said_of_best(folder, config.keep_best)])
+            if getattr(evaluation, "cv", None) is not None:
+                text = "the step of this run was selected by labels of clips of train, which are among those tested"
+                result = replace(result, warnings=[*result.warnings, text])
         result = replace(result, asked={"evaluation": known, "on": str(corpus.folder), "settings": settings})
         if evaluation.reads_features or evaluation.reads_tokens:
             result = add_baselines(evaluation, result, others, corpus, column)
         name = entry_name(known, context.identity, plan.corpus, column, own, stream)
         results[name] = merge_result(folder, name, result)
-        if type(evaluation) is Linear and stream is None:
+        if type(evaluation) is Linear and evaluation.cv is None and stream is None:  # no fold is fitted on all of train
             keep_classifier(evaluation, context, result, folder, name, record)
     if corpus.fingerprint() == plan.corpus["fingerprint"] and (
         not has_looks(folder) or any(one.evaluation == Reconstruction.name for one in results.values())
@@ -191,7 +197,7 @@ def choose_evaluations(
     """
     known = {cls.name: cls() for cls in EVALUATIONS} | dict(config.evaluations)
     if tuned is not None:
-        known[FineTuned.name] = FineTuned(views=tuned.views, samples=tuned.samples)
+        known[FineTuned.name] = FineTuned(views=tuned.views, samples=tuned.samples, measure=tuned.measure)
     unnamed = "linear" if tuned is None else FineTuned.name
     settings: dict[str, list[str]] = {"data": []}
     named: dict[str, None] = {}

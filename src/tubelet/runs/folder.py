@@ -13,7 +13,7 @@ import chz
 import torch
 from torch import Tensor
 
-from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part, read_checkpoint
+from tubelet.checkpoint import BEST, CHECKPOINT, checkpoint_step, load_strictly, part, read_checkpoint
 from tubelet.checksums import read_json, write_json
 from tubelet.config import OtherVersionError, UnknownPartError, changed, dotted, from_plain, to_plain
 from tubelet.corpus.table import Corpus
@@ -290,7 +290,7 @@ def weights_file(run: Path | str) -> Path:
     """The file that holds the weights of a run, pretrained, imported or fine-tuned, and their step."""
     run = Path(run)
     if read_kind(run) != "finetune":
-        return run / CHECKPOINT
+        return run / BEST if (run / BEST).exists() else run / CHECKPOINT
     if not (run / CLASSIFIER).exists():
         raise RunError(f"{run} is not finished, so it has no classifier; give its `tubelet finetune` command again")
     return run / CLASSIFIER

@@ -1,6 +1,7 @@
 """From a recipe and a corpus to a pretrained run. Start reading at `pretrain`."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tubelet.progress import Progress, silent
 from tubelet.recipes import resolve_recipe
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.results import Result
+from tubelet.runs.best import KeepBest, said_of_best
 from tubelet.runs.folder import LOG, RunConfig, RunLock
 from tubelet.runs.init import load_init_weights, load_teacher, resolve_init, resolve_teacher
 from tubelet.runs.record import begin, finish, say_unread
@@ -63,6 +65,8 @@ def pretrain(
     with session(config.precision, tell, progress) as ranks:
         corpus, tell = Corpus.open(Path(on)), ranks.tell
         config.check(corpus)
+        if config.keep_best is not None:  # refused here, not after the training
+            config.evaluations[config.keep_best].check(corpus, config.data, None, config.seed)
         text_width = Embeddings.open(corpus).width if config.needs_text else None
 
         def record(lock: RunLock[Pretrain]) -> TrainedOn:
@@ -107,9 +111,13 @@ def pretrain(
             path = folder / LOG if begun.context.rank == 0 else None
             before = steps_logged(path, begun.step) if path is not None and begun.step else []
             with Log(path, begun.step, config.tensorboard, again=begun.step == steps) as log:
+                keeper = None if config.keep_best is None else KeepBest(folder, config.keep_best)
 
                 def evaluate(step: int) -> None:
-                    run_evaluations(allowed, context(limit=config.evaluate_limit), while_training, log, step, tell)
+                    glance = context(limit=config.evaluate_limit)
+                    found = run_evaluations(allowed, glance, while_training, log, step, tell)
+                    if keeper is not None:
+                        keeper.see(step, found, task, log)
 
                 reached = train(
                     config, task, batches, evaluate, folder, log, steps, begun.context, progress=ranks.progress,
@@ -119,11 +127,16 @@ def pretrain(
                     tell(f"stopped and saved at step {reached} of {steps}; the same command resumes from there")
                     return run
                 task.eval()
+                kept, notes = steps, list[str]()
+                if keeper is not None:
+                    evaluate(steps)
+                    kept, notes = keeper.load(task, steps), [said_of_best(folder, keeper.name)]
+                    tell(notes[0])
                 whole = context(folder=folder, keep=folder / FOLDER)
                 known = contamination(finish(folder, trained_on, corpus, tell))
-                for evaluation, result in run_evaluations(allowed, whole, known, log, steps, tell).items():
-                    entry = complete_result(config.evaluations[evaluation], result, whole, known, steps)
-                    merge_result(folder, evaluation, entry)
+                for evaluation, result in run_evaluations(allowed, whole, known, log, kept, tell).items():
+                    entry = complete_result(config.evaluations[evaluation], result, whole, known, kept)
+                    merge_result(folder, evaluation, replace(entry, notes=[*entry.notes, *notes]))
                 for line in looks_or_reason(whole):
                     tell(line)
                 log.write("end", steps)
