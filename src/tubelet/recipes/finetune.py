@@ -8,6 +8,8 @@ import chz
 
 from tubelet.config import override
 from tubelet.errors import RecipeError
+from tubelet.evaluations.folds import DOC, CrossValidation, refuse_bad
+from tubelet.evaluations.selection import MEASURE_DOC, Measure
 from tubelet.loading.data import Data
 from tubelet.loading.finetune_augment import FinetuneAugment
 from tubelet.loading.mix import Mix
@@ -53,6 +55,12 @@ class Finetune(Training):
     optim: Optim = chz.field(default_factory=LayerDecay, doc="optimizer and learning rate")
     views: str = chz.field(default="5x3", doc="pieces x squares of a test video whose probabilities are averaged")
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
+    cv: CrossValidation = chz.field(default=None, doc=f"the training once more for each fold: {DOC}")
+    measure: Measure = chz.field(default="auto", doc=MEASURE_DOC)
+
+    @chz.validate
+    def _cv(self) -> None:
+        refuse_bad(self.cv, "cv")
 
     @chz.validate
     def _shares(self) -> None:

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
-from tubelet.checkpoint import CHECKPOINT, checkpoint_step, load_strictly, part
+from tubelet.checkpoint import BEST, CHECKPOINT, checkpoint_step, load_strictly, part
 from tubelet.checksums import write_safetensors
 from tubelet.corpus.table import Corpus, Video
 from tubelet.distributed import DistributedContext, broadcast_from_rank0, is_rank0
 from tubelet.errors import RunError
 from tubelet.evaluations.features import outline
 from tubelet.evaluations.multiview import Predicted, Scores, predict_views
+from tubelet.evaluations.selection import measure_of, score
 from tubelet.loading.loader import train_batches
 from tubelet.log import Log
 from tubelet.progress import Progress
@@ -29,7 +30,6 @@ from tubelet.seeds import key
 from tubelet.tasks import Classification
 from tubelet.train import train
 
-BEST = "best.safetensors"
 REFIT = "refit"  # the folder of the training on all of train
 
 
@@ -137,7 +137,9 @@ class SaveBest:
             self.log.write("evaluation", step, name=HELD_OUT, metrics={}, failed=[])
             return
         found = on_centre(candidate, model.forward, candidate.division.select)
-        metrics = held_out_metrics(found, candidate.division.select, candidate.division.classes)
+        fit = outline(candidate.division.fit, candidate.division.classes)
+        measure = measure_of(fit.label, candidate.config.measure)
+        metrics = held_out_metrics(found, candidate.division.select, candidate.division.classes, measure)
         index = order_of(Evaluated(step, HELD_OUT, metrics))
         if self.top is None or index > self.top:
             self.top = index
@@ -164,14 +166,16 @@ def on_centre(candidate: Candidate, scores: Scores, videos: Sequence[Video]) -> 
     )
 
 
-def held_out_metrics(found: Predicted, videos: Iterable[Video], classes: tuple[str, ...]) -> dict[str, Metric]:
-    """Accuracy and cross-entropy of the videos that could be read."""
+def held_out_metrics(
+    found: Predicted, videos: Iterable[Video], classes: tuple[str, ...], measure: str
+) -> dict[str, Metric]:
+    """(Balanced) accuracy, which selects and so comes first, and cross-entropy of the videos that could be read."""
     there = set(found.ids)
     label = outline([video for video in videos if video.id in there], classes).label
     if not there:
         raise RunError(f"not one of the held-out videos could be read; first: {found.failed[0]}")
-    majority = float((label == label.mode().values).float().mean())
+    level = score(label.mode().values.expand_as(label), label, measure)  # always the commonest
     return {
-        "accuracy": Metric(float((found.probabilities.argmax(1) == label).float().mean()), chance=majority),
+        measure: Metric(score(found.probabilities.argmax(1), label, measure), chance=level),
         "cross_entropy": Metric(float(nll_loss(found.probabilities.clamp(min=1e-12).log(), label)), unit=LOSS),
     }

@@ -33,13 +33,18 @@ class Division:
         held_out: float,
         seed: int,
         rates: Sequence[float] = (),
+        tested: frozenset[str] | None = None,
     ) -> "Division":
         """What `data` selects is trained on; `labels` (by id) in place of the table's. Nothing selects where nothing
-        is held out, or there is one group and one of the `rates`."""
+        is held out, or there is one group and one of the `rates`. Of a cross-validation, `tested` are the groups of
+        one fold, whatever their split: all others are trained on."""
         if labels is None:
             labels = corpus.label_of
         classes = tuple(sorted(set(labels.values())))
         split, trained_on = data.split, {video.id for video in data.select(corpus)}
+        if tested is not None:
+            split, usable = "all", filter_videos(corpus, corpus.select("all"), data.where)
+            trained_on = {video.id for video in usable if video.group not in tested}
         every = [replace(video, label=labels.get(video.id)) for video in corpus.videos]
         train = [video for video in every if video.id in trained_on]
         videos = filter_videos(corpus, every, data.where)
@@ -65,6 +70,8 @@ class Division:
                 f"of {len(named)} labelled ones; take a greater labels_share, or a smaller held_out"
             )
         test = [video for video in videos if video.split == "test" and split not in ("all", "test")]
+        if tested is not None:
+            test = [video for video in videos if video.group in tested]
         return cls(
             classes,
             fit,

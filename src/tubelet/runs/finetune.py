@@ -29,6 +29,7 @@ from tubelet.runs.folder import (
     weights_file,
     where,
 )  # fmt: skip
+from tubelet.runs.folds import cross_validate, fold_runs
 from tubelet.runs.measure_test import conclude, tidy
 from tubelet.runs.record import begin_tuning, finish, of_run
 from tubelet.runs.run import Run
@@ -75,12 +76,13 @@ def finetune(
         corpus, tell = corpus_of(source, origin, on), ranks.tell
         given = labels_of(corpus, labels, label, strict, tell)
         division = Division.of(corpus, config.data, given, config.labels_share, config.held_out, config.seed, rates)
+        folds = [] if config.cv is None else fold_runs(config, corpus, given, folder)
         contamination = Contamination.of(
             corpus, of_run(config.init), guided=origin.config.guided_by_text, compared=False,
             source=origin.config.data.captions.source, labels=given,
         )  # fmt: skip
         if division.test and not config.scratch:
-            contamination.raise_if_trained_on("test", allow_seen)
+            contamination.raise_if_trained_on("test" if config.cv is None else "all", allow_seen)
         context = ranks.context
         steps = config.total(len(division.fit), context.world_size)
         decided = {"weights": fingerprint(Path(config.init)), **digest_of(given)}
@@ -106,6 +108,9 @@ def finetune(
             first = Candidate(
                 config, corpus, division, rates[0], steps, folder, begun.context, tell=tell, progress=ranks.progress
             )
+            if folds and not cross_validate(first, folds, contamination):
+                tell("stopped and saved; the same command resumes from there")
+                return Run(folder)
             for rate in rates:
                 if not tune(replace(first, rate=rate)):
                     tell("stopped and saved; the same command resumes from there")

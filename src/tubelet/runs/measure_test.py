@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tubelet.checkpoint import CHECKPOINT, load_strictly
+from tubelet.checkpoint import BEST, CHECKPOINT, load_strictly
 from tubelet.checksums import Damaged, read_safetensors, write_safetensors
 from tubelet.distributed import is_rank0
 from tubelet.errors import RunError, WeightsError
@@ -14,12 +14,13 @@ from tubelet.evaluations.contamination import Contamination
 from tubelet.evaluations.familiarity import familiar_with, write_familiarity
 from tubelet.evaluations.features import outline
 from tubelet.evaluations.results import merge_result, view
+from tubelet.evaluations.selection import measure_of
 from tubelet.evaluations.tuned import FineTuned, TunedContext, with_test
 from tubelet.files import remove_leftovers, write_atomically
 from tubelet.log import read_log, versions
 from tubelet.recipes.finetune import Finetune
 from tubelet.results import Metric, Result
-from tubelet.runs.candidate import BEST, REFIT, Candidate
+from tubelet.runs.candidate import REFIT, Candidate
 from tubelet.runs.division import Division
 from tubelet.runs.folder import CLASSIFIER, LOG
 from tubelet.runs.selection import Chosen, below
@@ -43,7 +44,9 @@ def conclude(
             encoder=model.encoder, corpus=corpus, clip=config.clip, data=config.data, seed=config.seed,
             progress=candidate.progress, tuned=tuned_inputs(model, candidate.division, candidate.context, config.batch),
         )  # fmt: skip
-        result = with_test(result, FineTuned(views=config.views, samples=config.samples).run(context))
+        result = with_test(
+            result, FineTuned(views=config.views, samples=config.samples, measure=config.measure).run(context)
+        )
     else:
         split = config.data.split
         known = f"was trained on (data.split={split})" if split in ("all", "test") else "has no labelled video"
@@ -93,6 +96,7 @@ def result_of(
     """What was decided before test is measured; `division` is that of the selection."""
     config = candidate.config
     known = contamination.of_split("test")
+    measure = measure_of(outline(division.fit, division.classes).label, config.measure)
     fit, select = (outline(part, division.classes) for part in (division.fit, division.select))
     failed = unread_videos(candidate)
     names = {line.partition(": ")[0] for line in failed}
@@ -111,8 +115,9 @@ def result_of(
             "head": "mean of all tokens, LayerNorm, linear",
             "labels": f"{config.labels_share:.0%} of train's labelled groups of every class: {len(fit)} clips fit, "
             f"{len(select)} select",
-            "selection": f"learning rate and step of the highest accuracy on the {len(select)} held-out clips of train "
-            f"({config.held_out:.0%} of the groups of every label, by a keyed hash), ties by cross-entropy"
+            "selection": f"learning rate and step of the highest {measure.replace('_', ' ')} on the {len(select)} "
+            f"held-out clips of train ({config.held_out:.0%} of the groups of every label, by a keyed hash), ties by "
+            "cross-entropy"
             if len(select)
             else "none: one learning rate, and its last step",
             "refit": "no: the selected weights, which the held-out clips did not fit"
@@ -125,7 +130,7 @@ def result_of(
             **FineTuned(views=config.views, samples=config.samples).protocol,
             "seed": config.seed,
         },
-        metrics={} if chosen.accuracy is None else {"held_out.accuracy": Metric(chosen.accuracy)},
+        metrics={} if chosen.accuracy is None else {f"held_out.{measure}": Metric(chosen.accuracy)},
         counts={
             "train": {
                 "used": len(used), "failed": len(failed), "unlabelled": division.unlabelled[config.data.split],

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tubelet.results import Evaluated, read_log_parts
+from tubelet.results import ACCURACY, BALANCED, Evaluated, read_log_parts
 from tubelet.runs.folder import LOG
 
 HELD_OUT = "held_out"  # the name of what is measured on the way, in log.jsonl
@@ -22,10 +22,16 @@ def logged_measurements(folder: Path) -> list[Evaluated]:
 
 
 def order_of(one: Evaluated) -> tuple[float, float, int]:
-    """What is compared: accuracy, then cross-entropy, then who came first; where nothing is held out, who came last."""
+    """What is compared: (balanced) accuracy, then cross-entropy, then who came first; where nothing is held out, who
+    came last."""
     if not one.metrics:
         return 0.0, 0.0, one.step
-    return one.metrics["accuracy"].value, -one.metrics["cross_entropy"].value, -one.step
+    return accuracy_of(one), -one.metrics["cross_entropy"].value, -one.step
+
+
+def accuracy_of(one: Evaluated) -> float:
+    """Balanced where classes are uneven."""
+    return one.metrics[BALANCED if BALANCED in one.metrics else ACCURACY].value
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Chosen:
 
     rate: float
     step: int
-    accuracy: float | None  # on the held-out part; None where nothing is held out
+    accuracy: float | None  # (balanced) on the held-out part; None where nothing is held out
     grid: Mapping[float, tuple[float, int]]  # rate -> best held-out accuracy, at which step
     ties: tuple[str, ...] = ()  # sentences
 
@@ -54,10 +60,10 @@ def best_candidate(grid: Iterable[float], root: Path, clips: int) -> Chosen:
     step = top[rate].step
     if not top[rate].metrics:
         return Chosen(rate, step, None, {})
-    accuracy = {rate: one.metrics["accuracy"].value for rate, one in top.items()}
+    accuracy = {rate: accuracy_of(one) for rate, one in top.items()}
     summary = {rate: (accuracy[rate], one.step) for rate, one in top.items()}
     rates = [one for one in sorted(top) if accuracy[one] == accuracy[rate]]
-    steps = sorted({one.step for one in every[rate] if one.metrics["accuracy"].value == accuracy[rate]})
+    steps = sorted({one.step for one in every[rate] if accuracy_of(one) == accuracy[rate]})
     ties = (
         *tie_sentence("learning rates", rates, rate, accuracy[rate], clips, "smaller rate"),
         *tie_sentence(f"steps at learning rate {rate:g}", steps, step, accuracy[rate], clips, "earlier step"),
