@@ -82,12 +82,13 @@ def story(source: type) -> str:
 
 def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:
     """What `--help` prints after these words: the fields of the source that they name, else the options."""
-    from tubelet.config import describe
-    from tubelet.recipes.named import track_source_of
-    from tubelet.tracks import TRACKS
-
     named, fields = split_words(words)
-    for source in TRACKS:
-        if source.word in named:
-            return f"{source.word}: {story(source)}\n\n{describe(track_source_of([source.word, *fields]))}"
+    if named:
+        from tubelet.config import describe
+        from tubelet.recipes.named import track_source_of
+        from tubelet.tracks import TRACKS
+
+        for source in TRACKS:
+            if source.word in named:
+                return f"{source.word}: {story(source)}\n\n{describe(track_source_of([source.word, *fields]))}"
     return parser.format_help().rstrip()
