@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the table below
     from tubelet.captioning.job import caption as caption
     from tubelet.captioning.overview import captions as captions
     from tubelet.corpus.index import index as index
+    from tubelet.corpus.pack import pack as pack
     from tubelet.corpus.table import Corpus as Corpus
     from tubelet.diagnostics.maps import maps as maps
     from tubelet.diagnostics.masks import masks as masks
@@ -93,6 +94,7 @@ WHERE = {
     "load_encoder": "tubelet.inference.embed",
     "maps": "tubelet.diagnostics.maps",
     "masks": "tubelet.diagnostics.masks",
+    "pack": "tubelet.corpus.pack",
     "phases": "tubelet.runs.phases",
     "predict": "tubelet.inference.predict",
     "pretrain": "tubelet.runs.pretrain",

@@ -277,7 +277,8 @@ def track(
     """
     if isinstance(source, str):
         source = track_source_of([source, *(f"{name}={as_word(value)}" for name, value in fields.items())])
-    return source.fill(Corpus.of(corpus), running, progress)
+    chosen, opened = source, Corpus.of(corpus)
+    return in_parts(lambda running: chosen.fill(opened, running, progress), running)
 
 
 @dataclass(frozen=True)

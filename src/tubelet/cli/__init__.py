@@ -28,6 +28,7 @@ VERBS = {
     "caption": "write a caption for every video: by a vision-language model, from a file, or from its label",
     "captions": "summarize the captions: coverage, lengths, faults, words, samples next to their frames",
     "align": "train a small image-text aligner on the corpus's own frames and captions",
+    "pack": "pack a corpus into a few large tar files with a table of offsets, for fast and remote reading",
     "saliency": "compute saliency maps once per corpus: text, motion, flow, attention, your own",
     "track": "compute tracks once per corpus: sound, sensors, vectors, your own",
     "maps": "measure how well saliency maps find what captions name",

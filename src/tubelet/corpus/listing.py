@@ -9,6 +9,7 @@ from typing import Any
 from tubelet.corpus.names import Use
 from tubelet.corpus.rows import Named, SaidCaption, named_rows, seconds
 from tubelet.corpus.tables import EXTENSIONS, Table, looks_like_video
+from tubelet.corpus.tars import samples_of
 from tubelet.errors import CorpusError
 from tubelet.video.sequences import is_sequence, looks_like_sequence
 from tubelet.wording import plural
@@ -65,6 +66,8 @@ def list_sources(
             ]
         elif source.is_file() and source.suffix.lower() in LISTS:
             found = read_list(source)
+        elif source.is_file() and source.suffix.lower() == ".tar":
+            found = read_tar(source)
         elif source.is_file():
             found.entries = [Entry(source.name, source.absolute())]
         elif is_sequence(source):
@@ -74,6 +77,7 @@ def list_sources(
         if any(taken.get(entry.video, entry.path) != entry.path for entry in found.entries):
             prefix = free_prefix(source, found.entries, taken)
             found.entries = [replace(entry, video=f"{prefix}/{entry.video}") for entry in found.entries]
+            found.captions = {f"{prefix}/{video}": said for video, said in found.captions.items()}
         if strange := [entry for entry in found.entries if not writable(entry)]:
             found.entries = [entry for entry in found.entries if writable(entry)]
             found.remarks.append(
@@ -91,6 +95,7 @@ def list_sources(
                 double += 1
         if double:
             found.remarks.append(f"{source}: {double} named twice, kept once")
+        listing.captions |= found.captions
         listing.remarks += found.remarks
         listing.tables += found.tables
     listing.entries = list(seen.values())
@@ -156,6 +161,19 @@ def agreed(earlier: Entry, later: Entry, where: str | Path) -> Entry:
             )
         values[name] = before or now
     return replace(earlier, **values)
+
+
+def read_tar(path: Path) -> Listing:
+    """The videos of a tar file with WebDataset names."""
+    listing = Listing()
+    for name, place, label, captions in samples_of(path):
+        entry = Entry(f"{path.stem}/{name}", place, label=label)
+        listing.entries.append(entry)
+        if captions:
+            listing.captions[entry.video] = captions
+    if not listing.entries:
+        raise CorpusError(f"{path} holds no videos; give tar files whose samples are videos, as WebDataset names them")
+    return listing
 
 
 def read_list(path: Path) -> Listing:

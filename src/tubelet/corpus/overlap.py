@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tubelet.video.content import content_digest
+from tubelet.errors import VideoError
+from tubelet.video.content import content_digest, state_of
 
 MEASURED = ("test", "val")
 UNUSED = "unused"  # rows that an official split leaves out
@@ -29,8 +30,8 @@ def same_files(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
         if row["status"] == "ok" and row["split"] != UNUSED:
             path = Path(row["path"])
             try:
-                sizes.setdefault(path.stat().st_size, {}).setdefault(path, row)
-            except OSError:
+                sizes.setdefault(state_of(path)[0], {}).setdefault(path, row)
+            except (OSError, VideoError):
                 continue
     found = []
     for files in sizes.values():

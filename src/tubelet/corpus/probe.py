@@ -17,6 +17,7 @@ from tubelet.errors import VideoError
 from tubelet.video.decoding import Decoding, open_video, pixel_aspect, turn_of
 from tubelet.video.file import AS_DECODED
 from tubelet.video.limits import Undecodable, regular_file
+from tubelet.video.members import open_bytes
 from tubelet.video.order import in_order
 from tubelet.video.packets import Showing
 from tubelet.video.reader import SAME, Reader, frame_duration, open_reader, read_frames
@@ -221,9 +222,9 @@ def moments(path: Path, start: float, end: float, reading: str | None = None) ->
 
 def names_encrypted_track(path: Path) -> bool:
     """Whether an MP4 header declares an encrypted video track (`encv`); some such files hold no packet at all."""
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         head = file.read(1 << 20)
-        file.seek(max(0, path.stat().st_size - (1 << 20)))
+        file.seek(max(0, regular_file(path).st_size - (1 << 20)))
         return b"encv" in head or b"encv" in file.read()
 
 

@@ -19,6 +19,7 @@ from tubelet.evaluations.features import LOOKS, Features, looks_of
 from tubelet.evaluations.sharded import map_batches
 from tubelet.loading.data import Data
 from tubelet.types import Batch, Clip
+from tubelet.video.content import state_of
 from tubelet.wording import plural
 
 CORRELATION = 0.97  # of grey values at 8x8, at least
@@ -110,7 +111,7 @@ def same_files(train: Sequence[Video], test: Sequence[Video]) -> list[tuple[str,
 
 
 def size_of(video: Video) -> int:
-    return video.path.stat().st_size
+    return state_of(video.path)[0]
 
 
 def near_duplicates(train: Features, test: Features) -> list[tuple[str, str, float]]:

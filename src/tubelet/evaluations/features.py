@@ -29,6 +29,7 @@ from tubelet.progress import Progress, silent
 from tubelet.seeds import key
 from tubelet.stores.tracks import Tracks
 from tubelet.types import Batch, Clip
+from tubelet.video.content import state_or_none
 
 POOLS = ("mean", "temporal_concat")
 POOLED = "mean: of all tokens; temporal_concat: the means of each time step, concatenated"
@@ -198,7 +199,9 @@ def extract(how: Extraction, split: str) -> Features:
         ids=tuple(video.id for video in found),
         groups=tuple(video.group for video in found),
         failed=tuple(failed),
-        missing=tuple(v.id for v in videos if v.id not in rows and (v.status == "missing" or not v.path.exists())),
+        missing=tuple(
+            v.id for v in videos if v.id not in rows and (v.status == "missing" or state_or_none(v.path) is None)
+        ),
         short=tuple(video.id for video in found if rows[video.id].short),
         looks=stacked("looks").unflatten(1, (LOOKS, LOOK, LOOK, 3)),
     )

@@ -21,6 +21,7 @@ from tubelet.evaluations.multiview import Scores, predict_views
 from tubelet.evaluations.selection import MEASURE_DOC, Measure, measure_of, said_of_uneven
 from tubelet.progress import named
 from tubelet.results import Result
+from tubelet.video.content import state_or_none
 from tubelet.video.views import parse
 
 
@@ -77,7 +78,7 @@ class FineTuned(Evaluation):
         )  # fmt: skip
         there = set(found.ids)
         read = [video for video in tuned.test if video.id in there]
-        missing = [video for video in tuned.test if video.id not in there and not video.path.exists()]
+        missing = [video for video in tuned.test if video.id not in there and state_or_none(video.path) is None]
         test = outline(read, tuned.classes)
         count = {
             "used": len(test), "failed": len(found.failed), "missing": len(missing), "unlabelled": tuned.unlabelled,

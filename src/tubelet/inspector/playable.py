@@ -22,6 +22,7 @@ from tubelet.saliency_maps.frames import decode_piece, pieces
 from tubelet.video.crop import resize
 from tubelet.video.decoding import open_video
 from tubelet.video.limits import limits, within
+from tubelet.video.members import Member
 from tubelet.video.reader import open_reader
 from tubelet.video.sequences import is_sequence
 
@@ -52,7 +53,7 @@ class Playing:
 def plays(video: Video) -> Playing | None:
     """How a browser plays the file as it is; None where it does not, or where it may show other frames than tubelet
     reads: of a file with a correction or a remark, of another stream, from another 0."""
-    if video.reading or video.reason or is_sequence(video.path):
+    if video.reading or video.reason or is_sequence(video.path) or Member.of(video.path):
         return None
     container, stream = open_video(video.path)
     try:

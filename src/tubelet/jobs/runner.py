@@ -345,8 +345,12 @@ def into_shards(tasks: Sequence[Task], most: int = MOST) -> list[Shard]:
     return [Shard(tuple(some)) for some in cut(tasks, most)]
 
 
+def shard_size(tasks: int, most: int = MOST) -> int:
+    return min(max(tasks // 50, FEWEST), most)
+
+
 def cut(tasks: Sequence[T], most: int = MOST) -> list[Sequence[T]]:
-    size = min(max(len(tasks) // 50, FEWEST), most)
+    size = shard_size(len(tasks), most)
     return [tasks[at : at + size] for at in range(0, len(tasks), size)]
 
 

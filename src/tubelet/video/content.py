@@ -10,9 +10,11 @@ from pathlib import Path
 
 from tubelet.errors import VideoError
 from tubelet.video.limits import regular_file
+from tubelet.video.members import open_bytes
 from tubelet.video.sequences import frame_files, is_sequence
 
 SIZE = 16  # bytes of a digest
+PIECE = 1 << 20  # bytes read at a time
 
 State = tuple[int, int]  # bytes, and the time of the last change in nanoseconds
 
@@ -45,5 +47,8 @@ def digest_of(path: Path, size: int, modified: int) -> bytes:
 
 
 def digest_of_file(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=SIZE)).digest()
+    digest = hashlib.blake2b(digest_size=SIZE)
+    with open_bytes(path) as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.digest()

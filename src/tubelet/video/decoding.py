@@ -18,6 +18,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Int64, UInt8
 
 from tubelet.video.limits import Undecodable, check_size, check_time, regular_file
+from tubelet.video.members import address
 from tubelet.video.reading import square_size
 
 Cut = Callable[[np.ndarray], np.ndarray]
@@ -29,7 +30,7 @@ def open_video(path: Path, vectors: bool = False) -> tuple[Any, Any]:
     """The container and its best video stream, ready to decode on one thread, with motion vectors or without."""
     regular_file(path)
     try:
-        container = av.open(str(path), metadata_errors="ignore")
+        container = av.open(address(path), metadata_errors="ignore")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise Undecodable("unreadable", f"cannot be opened: {error_text(error)}") from None
     try:

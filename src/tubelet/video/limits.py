@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tubelet.errors import VideoError
+from tubelet.video.members import Member
 
 SECONDS = 300.0  # that one file, or one piece of a long one, may take
 MEMORY = 4 << 30  # bytes that it may take
@@ -123,17 +124,29 @@ def too_slow(seconds: float) -> Undecodable:
     return Undecodable(TOO_SLOW, f"took longer than {seconds:g} s")
 
 
-def regular_file(path: str | Path) -> os.stat_result:
-    """What a file's folder says of it; `Undecodable` where it is none: opening a pipe waits for a writer for ever."""
+@dataclass(frozen=True)
+class FileState:
+    """What a folder says of a file."""
+
+    st_size: int
+    st_mtime_ns: int
+
+
+def regular_file(path: str | Path) -> FileState:
+    """What a file's folder says of it, or of the tar file that it is a member of; `Undecodable` where it is none:
+    opening a pipe waits for a writer for ever."""
+    member = Member.of(path)
     try:
-        found = os.stat(path)
+        found = os.stat(path if member is None else member.tar)
     except FileNotFoundError:
         raise Undecodable("missing", "no such file") from None
     except (OSError, ValueError) as error:
         raise Undecodable("unreadable", f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
     if not stat.S_ISREG(found.st_mode):
         raise Undecodable(NO_FILE, f"{file_kind(found.st_mode)}, not a file")
-    return found
+    if member is not None and member.offset + member.size > found.st_size:
+        raise Undecodable("unreadable", f"{member.tar.name} ends before it")
+    return FileState(found.st_size if member is None else member.size, found.st_mtime_ns)
 
 
 def file_kind(mode: int) -> str:

@@ -17,6 +17,7 @@ from jaxtyping import Float32
 from tubelet.errors import VideoError
 from tubelet.video.decoding import best_stream, error_text
 from tubelet.video.limits import Undecodable, check_size, check_time, regular_file
+from tubelet.video.members import address
 
 EARLIER = (1.0, 10.0)  # seconds before the wanted ones at which decoding begins; tried in order, then the beginning
 TOLERANCE = 0.01  # seconds by which timestamps may differ from the count of samples: containers round them
@@ -56,7 +57,7 @@ def read_sound(path: Path, start: float, end: float) -> Wave | None:
 
 def opened(path: Path) -> Any:
     try:
-        return av.open(str(path), metadata_errors="ignore")
+        return av.open(address(path), metadata_errors="ignore")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise Undecodable("unreadable", f"cannot be opened: {error_text(error)}") from None
 

@@ -1,0 +1,71 @@
+"""Files inside uncompressed tar files, read where they lie: `shard-000003.tar#1536+20480`, 20,480 bytes from 1,536 on.
+
+A path of this form stands wherever that of a video file does. Nothing is unpacked, and no more is read than of a file
+of its own. Start reading at `Member`.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+NAMED = re.compile(r"(.+\.tar)#(\d+)\+(\d+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Member:
+    """So many bytes of a tar file from an offset on."""
+
+    tar: Path
+    offset: int
+    size: int
+
+    @classmethod
+    def of(cls, path: str | Path) -> "Member | None":
+        """None where the path is that of a file of its own."""
+        found = NAMED.fullmatch(os.fspath(path))
+        return None if found is None else cls(Path(found[1]), int(found[2]), int(found[3]))
+
+    @property
+    def path(self) -> Path:
+        return Path(f"{self.tar}#{self.offset}+{self.size}")
+
+
+class MemberFile:
+    """The bytes of a member as an open file that can only be read."""
+
+    def __init__(self, member: Member) -> None:
+        self.member, self.at = member, 0
+        self.file = member.tar.open("rb")
+
+    def read(self, count: int = -1) -> bytes:
+        left = max(self.member.size - self.at, 0)
+        self.file.seek(self.member.offset + self.at)
+        found = self.file.read(left if count < 0 else min(count, left))
+        self.at += len(found)
+        return found
+
+    def seek(self, index: int) -> int:
+        self.at = index
+        return index
+
+    def __enter__(self) -> "MemberFile":
+        return self
+
+    def __exit__(self, *stop: object) -> None:
+        self.file.close()
+
+
+def open_bytes(path: Path) -> "BinaryIO | MemberFile":
+    """The bytes of a file, or of a member."""
+    member = Member.of(path)
+    return path.open("rb") if member is None else MemberFile(member)
+
+
+def address(path: Path) -> str:
+    """How FFmpeg is told of a file."""
+    member = Member.of(path)
+    if member is None:
+        return str(path)
+    return f"subfile,,start,{member.offset},end,{member.offset + member.size},,:{member.tar}"
