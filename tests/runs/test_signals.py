@@ -2,6 +2,7 @@
 
 import math
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 import tubelet
 from support.small_runs import assert_identical, pretrain, start, steps, tensors, wait_for_step
+from support.small_tasks import batch_of
 from support.sounds import sound_corpus
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step
 from tubelet.corpus.table import Corpus
@@ -97,6 +99,9 @@ def test_imu_mae_trains_all_of_its_parts_and_a_clip_is_looked_for_by_its_sensors
     assert not found.references, "another signal has no small image"
     felt = run.evaluate("knn", stream="sensors")
     assert felt.metrics
+    left = run.evaluate("missing", samples=50)
+    conditions = ("all", "without_clip", "without_sensors", "half_of_sensors")
+    assert {*left.metrics} == {f"{name}.accuracy" for name in conditions}
 
 
 def test_tvlt_rebuilds_both_and_tells_pairs(tmp_path, worn):
@@ -107,6 +112,27 @@ def test_tvlt_rebuilds_both_and_tells_pairs(tmp_path, worn):
     assert record["loss"] == pytest.approx(
         0.3 * record["pixels"] + 3 * record["spectrogram"] + record["matching"], rel=1e-4
     )
+
+
+def test_diff_mavil_denoises_both_under_masks_that_hide_ever_more(tmp_path, worn):
+    words = [word for word in SMALL if not word.startswith(("masker", "save_every"))]
+    words += ["objectives.views.hidden=16", "objectives.views.width=8"]
+    words += ["masker.last.ratio=0.8", "streams.sound.masker.last.ratio=0.8"]
+    run = tubelet.pretrain("diff_mavil", *words, on=worn, out=tmp_path / "run")
+    record = steps(tmp_path / "run")[-1]
+    assert record["loss"] == pytest.approx(
+        0.5 * (record["pixels"] + record["spectrogram"]) + 0.1 * record["views"], rel=1e-4
+    )
+    masker, clip = run.config.streams["sound"].masker, run.config.streams["sound"].clip(run.config.clip)
+    shares = [masker.at(step / 16).ratio for step in range(17)]
+    np.testing.assert_allclose(shares, np.linspace(0.6, 0.8, 17))
+    _, task = load_task(tmp_path / "run")
+    batch = batch_of(run.config)
+    for step in (0, 8, 15):
+        seen = task.look(replace(batch, step=step, progress=step / 16))
+        for stream, size in (("clip", run.config.clip), ("sound", clip)):
+            hidden = masker.at(step / 16).budget(size).total
+            assert seen.of(stream).mask.hidden.shape[1] == hidden, "the ratio of the step, exactly"
 
 
 def test_a_run_killed_at_a_random_step_goes_on_bit_for_bit(tmp_path, corpus):

@@ -10,6 +10,7 @@ from tubelet.evaluations.few_shot import FewShot
 from tubelet.evaluations.knn import Knn
 from tubelet.evaluations.linear import Linear
 from tubelet.evaluations.low_label import LowLabel
+from tubelet.evaluations.missing import Missing
 from tubelet.evaluations.propagation import Propagation
 from tubelet.evaluations.reconstruction import Reconstruction
 from tubelet.evaluations.retrieval import Retrieval
@@ -26,6 +27,7 @@ EVALUATIONS: tuple[type[Evaluation], ...] = (
     ZeroShot,
     Retrieval,
     CrossRetrieval,
+    Missing,
     Propagation,
     Reconstruction,
     Completion,
@@ -45,6 +47,7 @@ __all__ = [
     "Knn",
     "Linear",
     "LowLabel",
+    "Missing",
     "Multiview",
     "Propagation",
     "Reconstruction",

@@ -84,6 +84,8 @@ class DenoiseLoss(PredictLoss):
     def clean(self, own: Encoded) -> Float[Tensor, "b q v"]:
         target = self.config.target
         assert isinstance(target, PixelTarget)
+        if own.clip.track:  # values as the encoder gets them
+            return gather(own.tubelets, own.mask.decode).float()
         return target.standardise(gather(own.tubelets, own.mask.decode), own.mask.decode, own.clip).values
 
     def noise(self, own: Encoded, stream: str, like: Float[Tensor, "b q v"]) -> Float[Tensor, "b q v"]:
