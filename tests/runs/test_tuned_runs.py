@@ -98,7 +98,7 @@ def test_its_classifier_is_measured_again_to_the_same_numbers(tuned, capsys):
         assert getattr(found, part) == getattr(before, part), part
     assert set(found.warnings) == set(before.warnings)
     assert found.contamination["shared"] == before.contamination["shared"]
-    assert found.settings == "FineTuned(views='1x1', samples=20)"
+    assert found.settings == "FineTuned(views='1x1', samples=20, measure='auto')"
     status, printed = said(capsys, "evaluate", tuned, "finetune.views=2x1")
     assert status == 0, printed
     assert read_results(tuned)["finetune"].protocol["test"].startswith("2x1 views")
