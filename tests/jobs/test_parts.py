@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tubelet
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError, TubeletError, VideoError
@@ -89,6 +90,7 @@ def test_what_has_no_parts_says_so(corpus: Corpus, capsys: pytest.CaptureFixture
     for words, said in (
         (["saliency", "Imported", "name=mine"], "leave out --part"),
         (["caption", "captioner=Templates"], "leave out --part"),
+        (["track", "vectors", "files=x.npy"], "leave out --part"),
         (["saliency", "Noise", "--merge"], "--part computes and --merge does not"),
     ):
         assert main([words[0], str(corpus.folder), *words[1:], "--part", "1/2"]) == 2
@@ -119,6 +121,14 @@ def test_the_array_job_of_the_page_makes_the_maps_of_one_command(
     for video in corpus.videos:
         for mine, other in zip(maps.layers(video), Maps.open(one, "noise").layers(one.by_id[video.id]), strict=True):
             np.testing.assert_array_equal(mine, other)
+
+
+def test_a_track_in_parts_is_that_of_one_command(make_corpus: Callable[..., Corpus], tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "c")
+    with pytest.raises(PartFinished, match="not yet: 1/2"):
+        tubelet.track(corpus, "sound", running=Running(part=Part(2, 2)))
+    done = tubelet.track(corpus, "sound", running=Running(part=Part(1, 2))).done
+    assert (done.there, done.made) == (len(corpus.videos), 0)
 
 
 def test_without_ray_the_engine_says_how_to_get_it(

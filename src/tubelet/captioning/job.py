@@ -10,9 +10,9 @@ from tubelet.captioning.base import Captioner, Looking, Row
 from tubelet.captioning.looking import Blip2
 from tubelet.captioning.quality import Faults, Filters, faults
 from tubelet.corpus.table import Corpus, write_captions
-from tubelet.errors import CorpusError, RecipeError
+from tubelet.errors import CorpusError
 from tubelet.files import lock
-from tubelet.jobs.runner import Running
+from tubelet.jobs.runner import Running, refuse_parts
 from tubelet.progress import Progress, silent
 
 
@@ -64,8 +64,8 @@ def caption(
         else Captioning(captioner=captioner or Blip2(), source=source, replace=replace, filters=filters or Filters())
     )
     refuse_others(corpus, job)
-    if running is not None and running.part is not None and not isinstance(job.captioner, Looking):
-        raise RecipeError("captions that no model writes are read by one command; leave out --part")
+    if not isinstance(job.captioner, Looking):
+        refuse_parts(running, "captions that no model writes")
     own = {"source": job.source} if job.source else {}
     written = job.captioner.write(corpus, progress, running)
     rows = [{"source": job.captioner.source, **row, **own} for row in written.rows]

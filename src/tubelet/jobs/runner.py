@@ -328,6 +328,12 @@ def in_parts(job: Callable[[Running], T], running: Running | None) -> T:
     return found
 
 
+def refuse_parts(running: Running | None, what: str) -> None:
+    """For work that is over before it could be shared."""
+    if running is not None and running.part is not None:
+        raise RecipeError(f"{what} are read by one command; leave out --part")
+
+
 def unfinished(folder: Path | None, left: int, total: int) -> TubeletError:
     missing = [] if folder is None else parts.missing(folder)
     remedy = "the same command without --merge does what is left"

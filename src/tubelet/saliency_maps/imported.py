@@ -23,7 +23,7 @@ from tubelet.corpus.names import Names
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.jobs.pool import Failure
-from tubelet.jobs.runner import Done
+from tubelet.jobs.runner import Done, refuse_parts
 from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.base import Filled, Map, Running, Source, usable
 from tubelet.stores.maps import KINDS, Kind, MapsWriter
@@ -47,8 +47,7 @@ class Imported(Source):
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
         if not self.name:
             raise RecipeError("imported maps need a name: give name=NAME, as name=mine")
-        if running is not None and running.part is not None:
-            raise RecipeError("imported maps are read by one command; leave out --part")
+        refuse_parts(running, "imported maps")
         return import_maps(corpus, self.name, files_below(self.files), progress)
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Float32, Float64
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.files import file_name
-from tubelet.jobs.runner import Done, Running
+from tubelet.jobs.runner import Done, Running, refuse_parts
 from tubelet.progress import Progress, silent
 from tubelet.stores.fill import Filled, usable
 from tubelet.stores.tracks import MADE, TrackWriter
@@ -43,6 +43,7 @@ class ImportedTrack(TrackSource):
             raise RecipeError(f"name={self.name} is that of a track that `tubelet track CORPUS {self.name}` makes")
 
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
+        refuse_parts(running, "imported tracks")
         if not self.name or self.name != file_name(self.name):
             raise RecipeError(f"name={self.name!r} must be a plain name, as name=depth")
         files = files_of(corpus, self.files, (".npy", ".npz"), self.name)
@@ -60,6 +61,7 @@ class VectorTrack(TrackSource):
     normalise: bool = chz.field(default=True, doc="vectors of length 1")
 
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
+        refuse_parts(running, "imported tracks")
         tables = [Path(name) for name in self.files if name.endswith(".parquet")]
         method: dict[str, Any] = {"normalise": self.normalise}
         if tables:
