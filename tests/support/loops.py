@@ -159,6 +159,6 @@ def running_cell(hidden: np.ndarray, draw: Draw) -> np.ndarray:
     start = math.floor(4 * noise[-1])
     time_step, index = np.divmod(hidden, PLACES)
     down, across = index // 14 % 2, index % 14 % 2
-    phase = (np.where(down == 0, across, 3 - across) - time_step + start) % 4
+    phase = (2 * down + across + time_step + start) % 4
     order = np.argsort(phase + 0.5 * noise[hidden], kind="stable")
     return np.sort(hidden[order[: len(hidden) // 2]])
