@@ -6,13 +6,14 @@ import chz
 import pytest
 import torch
 
-from tubelet.flops import counted
+from tubelet.flops import counted, encoder_flops
 from tubelet.loading.pairings import Again, Apart
 from tubelet.maskers import Nothing, Random, Tube
 from tubelet.models import Cross, Decoder, Vit
 from tubelet.objectives import Pixels, Predict
 from tubelet.objectives.targets import Features
 from tubelet.recipes.tiny import miniature
+from tubelet.recipes.views import moco
 from tubelet.streams import Own, Stream
 from tubelet.studies import Study, Variant
 from tubelet.studies.cost import cost
@@ -82,3 +83,12 @@ def test_a_variant_of_another_recipe_gets_as_many_steps_as_make_it_equal_in_flop
     flops = {name: cost(trial.config).flops * trial.config.steps for name, trial in found.items()}
     assert flops["views"] == pytest.approx(flops["plain"], rel=0.01)
     assert found["same"].config.steps == found["plain"].config.steps
+
+
+def test_a_stream_that_the_teacher_alone_sees_costs_the_student_nothing():
+    config = moco()
+    own, clip = config.encoder, config.clip
+    student = encoder_flops(own, clip, clip.num_tubelets)
+    teacher = encoder_flops(own, clip, clip.num_tubelets, backward=False)
+    assert cost(config).flops == student + teacher
+    assert cost(config).tokens == clip.num_tubelets

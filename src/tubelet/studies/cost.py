@@ -41,12 +41,14 @@ class Encoding:
 
 
 def cost(config: Pretrain) -> Cost:
-    """Counted without computing; forward and backward, of a teacher forward alone. The heads of other objectives are
-    too small to count; an aligner as a teacher is not counted, nor attention from one stream to another."""
+    """Counted without computing; forward and backward, of a teacher forward alone. A stream that no objective asks of
+    the student costs it nothing. The heads of other objectives are too small to count; an aligner as a teacher is not
+    counted, nor attention from one stream to another."""
     parts = encodings(config)
-    flops = step_flops(config.encoder, config.masker, config.clip, parts[CLIP].visible)
-    flops += sum(encoder_flops(one.encoder, one.clip, one.visible) for name, one in parts.items() if name != CLIP)
     active = [objective for objective in config.objectives.values() if objective.factor]
+    own = {CLIP, *(name for objective in active for name in objective.streams)}
+    flops = step_flops(config.encoder, config.masker, config.clip, parts[CLIP].visible)
+    flops += sum(encoder_flops(parts[name].encoder, parts[name].clip, parts[name].visible) for name in own - {CLIP})
     for objective in active:
         if isinstance(objective, Predict):
             memory = parts[objective.decoder.memory] if objective.decoder.memory else None
@@ -64,7 +66,7 @@ def cost(config: Pretrain) -> Cost:
         elif isinstance(config.teacher, Frozen):
             encoder, clip = config.teacher.sizes
             flops += encoder_flops(encoder, clip, clip.num_tubelets, backward=False)
-    return Cost(sum(one.visible for one in parts.values()), flops)
+    return Cost(sum(parts[name].visible for name in own), flops)
 
 
 def encodings(config: Pretrain) -> dict[str, Encoding]:
