@@ -16,8 +16,6 @@ from tubelet.inspector.playable import PART, Playable, encode, even, part_of, pl
 from tubelet.video.reader import read_span, timestamps
 from tubelet.video.writer import write_video
 
-HEVC = (("x265-params", "log-level=none:pools=1:frame-threads=1"),)
-
 
 @pytest.mark.parametrize(
     ("kind", "as_it_is"),
@@ -29,7 +27,6 @@ HEVC = (("x265-params", "log-level=none:pools=1:frame-threads=1"),)
         (Kind("libx264", "mkv", 0, 12), False),
         (Kind("libx264", "ts", 3, 12), False),
         (Kind("libx264", "avi", 0, 12), False),
-        (Kind("libx265", "mp4", 0, 10, options=HEVC), False),
         (Kind("mpeg4", "avi", 2, 12), False),
         (Kind("mpeg4", "mp4", 0, 12), False),
         (Kind("mjpeg", "avi", 0, 12), False),
