@@ -72,7 +72,10 @@ def test_the_command_prints_its_address_serves_and_ends_with_nothing_left(corpus
         made = [path for path in Path(tmp_path).iterdir() if path.name.startswith("tubelet-inspect-")]
         assert len(made) == 1
         command.send_signal(how)
-        out, error = command.communicate(timeout=60)
+        try:
+            out, error = command.communicate(timeout=60)
+        finally:
+            command.kill()  # else it is waited for without end
         assert (command.returncode, error) == (0, "")
         assert "closed" in out
     assert not made[0].exists()

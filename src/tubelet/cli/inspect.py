@@ -61,7 +61,11 @@ def run(args: argparse.Namespace) -> None:
             print(f"inspector: {index} ({size_of(index.parent) / 1e6:.1f} MB)")
             return
         print(f"inspector: {inspector.url} (Ctrl-C ends it)", flush=True)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was encoded is removed then too
+        for ending in (
+            signal.SIGINT,
+            signal.SIGTERM,
+        ):  # also where a shell that started it in the background ignores one
+            signal.signal(ending, signal.default_int_handler)  # what was encoded is removed then too
         if not args.no_open:
             webbrowser.open(inspector.url)
         try:
