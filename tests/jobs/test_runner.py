@@ -211,7 +211,7 @@ def test_tasks_are_made_as_workers_have_room_for_them_and_not_kept() -> None:
     )
     assert done.made == 2000
     assert 2000 <= len(made) <= 2010, "each once, but for those that the checks of types look at"
-    assert ahead[0] <= 3 * 40, "a shard is 40 tasks; two are in hand"
+    assert ahead[0] <= 3 * 40 + 10, "a shard is 40 tasks; two are in hand, and a few are looked at by checks of types"
 
 
 def test_a_pool_serves_items_again_and_again_with_the_same_workers() -> None:
