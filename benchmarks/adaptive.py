@@ -58,7 +58,7 @@ def main() -> None:
             values = np.concatenate(parts)
             for camera in ("all", *sorted(set(cameras))):
                 chosen = np.array([camera in ("all", one) for one in cameras])
-                print(f"  {name}, {camera} ({chosen.sum()}): {told(values[chosen])}")
+                print(f"  {name}, {camera} ({chosen.sum()}): {summary(values[chosen])}")
 
 
 def covers(corpus: Corpus, name: str, config: Pretrain) -> np.ndarray:
@@ -79,7 +79,7 @@ def density(weights: np.ndarray, cover: np.ndarray) -> np.ndarray:
         return np.einsum("bn,bon->bo", weights, cover) / cover.mean(2)
 
 
-def told(values: np.ndarray) -> str:
+def summary(values: np.ndarray) -> str:
     means = np.nanmean(values, 0)
     errors = np.nanstd(values, 0, ddof=1) / np.sqrt((~np.isnan(values)).sum(0))
     return ", ".join(

@@ -42,12 +42,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     wanted: dict[str, dict[str, Any]] = {}
     for dtype in options.dtype:
-        told = {"dtype": dtype, "threads": options.threads}
+        asked = {"dtype": dtype, "threads": options.threads}
         for name in options.recipe:
             wanted[f"{name} {dtype}"] = {**told, "recipe": name, "batch": options.batch}
         for name in options.size:
             for ratio in options.ratio:
-                wanted[f"{name} {ratio:g} {dtype}".replace(" 0.", " .")] = told | sized(name, ratio, options.batch)
+                wanted[f"{name} {ratio:g} {dtype}".replace(" 0.", " .")] = asked | sized(name, ratio, options.batch)
     if not wanted:
         sys.exit("name what is measured: --recipe tiny, or --size B224")
     rows, figures, ratios = [], [], {}

@@ -35,7 +35,7 @@ def alone(table: np.ndarray, right: np.ndarray, index: int) -> dict[str, float]:
 
 
 def beside(table: np.ndarray, right: np.ndarray, one: int, other: int) -> dict[str, float]:
-    """Two videos alone: which frame do texts that only one of them has fit better, and how well are they told apart."""
+    """Two videos alone: which frame do texts of only one of them fit better, and how well are they distinguished."""
     of_one, of_other = right[one] & ~right[other], right[other] & ~right[one]
     won = np.concatenate([(table[one] > table[other])[of_one], (table[other] > table[one])[of_other]])
     areas = [

@@ -139,8 +139,8 @@ def actions(corpus: Corpus, most: int | None) -> None:
         found = [np.array(areas[action, camera, row]) for row in rows for camera in cameras]
         print(f"| {action} |" + "".join(f" {np.nanmean(some):.3f} ({len(some)}) |" for some in found))
     for what in ("ground", "subject"):
-        told = (f"{name} {camera} {np.mean(paces[what, camera, name]):.2f}" for name in names for camera in cameras)
-        print(f"{what}, pixels a frame: {', '.join(told)}")
+        figures = (f"{name} {camera} {np.mean(paces[what, camera, name]):.2f}" for name in names for camera in cameras)
+        print(f"{what}, pixels a frame: {', '.join(figures)}")
 
 
 def spread(corpus: Corpus, most: int | None) -> list[Video]:

@@ -43,8 +43,11 @@ def run(options: argparse.Namespace) -> None:
                 print(tables.markdown(measure.rows(found[-1])), file=sys.stderr, flush=True)
     absent = {name: why for one in found for name, why in one.absent.items()}
     peaks = {one.case.dtype: one.peak / 1e9 for one in found}
-    told = ", ".join(f"{name} {peak:.0f} GF/s" for name, peak in peaks.items())
-    notes = [f"GEMM peak in the same process: {told}.", *(f"Absent: {name} ({why})." for name, why in absent.items())]
+    measured = ", ".join(f"{name} {peak:.0f} GF/s" for name, peak in peaks.items())
+    notes = [
+        f"GEMM peak in the same process: {measured}.",
+        *(f"Absent: {name} ({why})." for name, why in absent.items()),
+    ]
     rows = [row for one in found for row in measure.rows(one)]
     figures = [row for one in found for row in measure.raw(one)]
     tables.write(options.out, rows, figures, notes, options.threads, options.device)

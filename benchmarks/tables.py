@@ -27,13 +27,13 @@ def markdown(rows: Rows) -> str:
 
 def conditions(threads: int, device: str = "cpu") -> str:
     """The machine, the versions, the load and the command, without where somebody's checkouts are."""
-    told = ", ".join(f"{name} {number}" for name in PACKAGES if (number := installed(name)))
+    versions = ", ".join(f"{name} {number}" for name in PACKAGES if (number := installed(name)))
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     command = "python -m benchmarks " + re.sub(r"(?<![\w.])/[^ ,]+", "PATH", shlex.join(sys.argv[1:]))
     return (
         f"Measured on {time.strftime('%Y-%m-%d')}: {processor()}, {os.cpu_count()} cores, {extensions()}; device "
-        f"{device}, {threads} thread{'s' * (threads > 1)}; Python {platform.python_version()}, {told}; load {load} at "
-        f"the end.\n\n    {command}\n"
+        f"{device}, {threads} thread{'s' * (threads > 1)}; Python {platform.python_version()}, {versions}; load {load} "
+        f"at the end.\n\n    {command}\n"
     )
 
 

@@ -5,7 +5,7 @@ import os
 import sys
 
 TRIM, MMAP = -1, -3  # of `mallopt` in malloc.h: from how much free memory on the heap shrinks; what is mapped apart
-LARGEST = 32 << 20  # glibc maps larger pieces apart whatever it is told
+LARGEST = 32 << 20  # glibc maps larger pieces separately at any setting
 
 
 def keep_freed_memory() -> bool:

@@ -248,6 +248,7 @@ def test_words_for_which_the_tokenizer_has_nothing_are_named(models: Path) -> No
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
+        (["--image", "/no/where", "--text", "x"], "there is no folder /no/where"),
         (["--image", "x"], "--image and --text go together"),
         (["--image", "x", "--text", "y", "--from", "z"], "give either it or --image and --text"),
         (

@@ -6,6 +6,7 @@ Start reading at `open_vision` and `open_text`.
 
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -188,6 +189,8 @@ def pretrained(name: str, option: str) -> tuple[Any, Any]:
             f"{name} needs transformers ({error}); install it with `pip install 'tubelet[vl]'`"
         ) from None
     local = Path(name).expanduser().is_dir()
+    if not local and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise WeightsError(f"there is no folder {name}, and it is no name of the hub; give another with {option}")
     where = str(Path(name).expanduser()) if local else name
     try:
         with quiet_transformers(transformers):

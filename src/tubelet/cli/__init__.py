@@ -150,9 +150,9 @@ def is_later_rank() -> bool:
 
 
 def entry() -> NoReturn:
-    """What the shell calls: `main`, then the end of the process. A fault of ours is told whole, its text written out as
-    any other is. Where an error left a group of ranks open, the end is at once: an orderly one would wait for ranks
-    that may never answer."""
+    """What the shell calls: `main`, then the end of the process. A fault of ours is printed whole, its text written
+    out as any other is. Where an error left a group of ranks open, the end is at once: an orderly one would wait for
+    ranks that may never answer."""
     try:
         code = main()
     except SystemExit as error:

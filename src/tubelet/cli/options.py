@@ -170,5 +170,5 @@ def failure_lines(done: "Done", what: str) -> list[str]:
 
 
 def tell(line: str) -> None:
-    """What is told while a command works."""
+    """Messages while a command works."""
     print(line, file=sys.stderr)

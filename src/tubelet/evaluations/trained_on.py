@@ -1,8 +1,8 @@
 """What weights were trained on, by content: `trained_on.parquet` in a run folder, beside an aligner, beside a probe.
 
-A row a clip: what its file held, which span of it, what it was used for, what was told of it (nothing, captions,
-labels), and how it looks. So it is known of any video of any corpus, whatever the names, splits and versions, whether
-an encoder, the aligner behind it, a classifier or one of the runs that they began with has seen it.
+A row a clip: what its file held, which span of it, what it was used for, which supervision it had (nothing,
+captions, labels), and how it looks. So it is known of any video of any corpus, whatever the names, splits and versions,
+whether an encoder, the aligner behind it, a classifier or one of the runs that they began with has seen it.
 """
 
 import json

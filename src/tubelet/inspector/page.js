@@ -291,7 +291,7 @@ const nearest = (values, wanted) => values.reduce((best, one) => Math.abs(one - 
 const said = (value) => value === true ? "True" : value === false ? "False" : value === null ? "None" : Array.isArray(value) ? value.join(",") : String(value);
 
 function asked(pane) {
-  // What decides a mask. The ratio is told only where it is not the masker's own, so that the same mask has one name.
+  // What decides a mask. The ratio is sent only where it is not the masker's own, so that the same mask has one name.
   const fields = Object.entries(pane.fields).map(([name, value]) => `${name}=${value}`);
   if (pane.ratio.dataset.own && pane.ratio.value !== pane.ratio.dataset.own) fields.unshift(`ratio=${pane.ratio.value}`);
   const begin = $("begin").value === "0.5" ? "" : $("begin").value;

@@ -4,9 +4,9 @@ Ours: the guidance of TGM (arXiv 2408.00759) with the time-only draw of ST-MAE (
 
 Hidden in every time step, the subject is never seen: nothing can be learned of how it moves, and a contrast with its
 caption can only learn from what is absent. Here each time step draws a number that counts for all its tubelets, so that
-the subject is seen at some times and must be told for the others. Invariant: every clip hides int(ratio * tubelets);
-with `time_step_weight=0` the draw is by similarity alone, and as `time_step_weight` grows whole time steps are hidden,
-as by Frame.
+the subject is seen at some times and must be predicted for the others. Invariant: every clip hides int(ratio *
+tubelets); with `time_step_weight=0` the draw is by similarity alone, and as `time_step_weight` grows whole time steps
+are hidden, as by Frame.
 """
 
 import math

@@ -95,7 +95,7 @@ class Evaluated:
             return None if self.results else OtherRankError("nothing is measured")
         if not self.results and len(self.refused) == 1:
             [error] = self.refused.values()
-            return TubeletError(str(error)) if isinstance(error, OtherRankError) else error  # told here or nowhere
+            return TubeletError(str(error)) if isinstance(error, OtherRankError) else error  # reported here or nowhere
         why = "; ".join(f"{name} is not measured: {error}" for name, error in self.refused.items())
         if not self.results:
             return TubeletError(why)

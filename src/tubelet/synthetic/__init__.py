@@ -1,8 +1,8 @@
 """`synth-1`, the synthetic dataset: a subject performs one of eight motions among distractors that do not.
 
 `render(index)` gives a clip in memory; `write_synth(folder)` a corpus of H.264 files with labels, captions, splits and
-the exact truth beside every clip; `truth(corpus, video)` reads that truth. `CEILING` is how well the label can be told
-from pixels alone. The name "synth-1" fixes every pixel and every draw: a change of either is another version.
+the exact truth beside every clip; `truth(corpus, video)` reads that truth. `CEILING` is how well the label can be
+predicted from pixels alone. The name "synth-1" fixes every pixel and every draw: a change of either is another version.
 
 `Size(context=strength)` is another dataset, `synth-context-1` (`tubelet.synthetic.context`), in which the surroundings
 speak for the subject; `Size(faces=True)` is `synth-2` (`tubelet.synthetic.faces`), with faces, sound and sensors.

@@ -64,7 +64,7 @@ def open_bytes(path: Path) -> "BinaryIO | MemberFile":
 
 
 def address(path: Path) -> str:
-    """How FFmpeg is told of a file."""
+    """The address by which FFmpeg opens a file."""
     member = Member.of(path)
     if member is None:
         return str(path)

@@ -72,7 +72,7 @@ class Packets:
             self._pictures.append(self._showing.pictures)
 
     def may_begin(self, index: int) -> bool:
-        """Whether decoding may begin with this packet, as far as can be told without decoding."""
+        """Whether decoding may begin with this packet, as far as is known without decoding."""
         if not self.all[index].is_keyframe:
             return False
         return self.codec != "mpeg4" or self._pictures[index][:1] == [INTRA]
