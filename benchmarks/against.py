@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     for dtype in options.dtype:
         asked = {"dtype": dtype, "threads": options.threads}
         for name in options.recipe:
-            wanted[f"{name} {dtype}"] = {**told, "recipe": name, "batch": options.batch}
+            wanted[f"{name} {dtype}"] = {**asked, "recipe": name, "batch": options.batch}
         for name in options.size:
             for ratio in options.ratio:
                 wanted[f"{name} {ratio:g} {dtype}".replace(" 0.", " .")] = asked | sized(name, ratio, options.batch)

@@ -207,6 +207,8 @@ def choose_evaluations(
             if part == "finetune":
                 raise RecipeError("fine-tuning is a run of its own: `tubelet finetune RUN --on CORPUS --out FOLDER`")
             near = difflib.get_close_matches(part.split("=")[0], known, n=1)
+            if not near and "=" in part and named:  # a setting without its evaluation
+                near = [f"{list(named)[-1]}.{part}"]
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
             raise RecipeError(f"there is no evaluation {part!r}; {hint}")
         if setting is not None:
