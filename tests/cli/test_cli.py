@@ -118,3 +118,10 @@ def test_an_unknown_option_is_one_line_and_exit_code_2(verb, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert error.startswith("tubelet: ")
+
+
+def test_settings_that_each_fold_selected_are_counted():
+    from tubelet.cli.tables import in_words
+
+    assert in_words(0.1) == "0.1"
+    assert in_words([0.1, 1.0, 0.1]) == "0.1 in 2 folds and 1.0 in 1 fold"

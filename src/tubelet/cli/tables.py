@@ -1,5 +1,6 @@
 """Results and tables on the terminal."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,9 +63,17 @@ def remarks(result: "Result") -> list[str]:
         lines += [f"failed {split}: {name}" for name in names[:NAMED]]
         lines += [f"and {len(names) - NAMED} more, all in results.json"] if len(names) > NAMED else []
     if selected := result.protocol.get("selected"):
-        lines.append("selected on train: " + ", ".join(f"{pool} {setting}" for pool, setting in selected.items()))
+        lines.append("selected on train: " + ", ".join(f"{pool} {in_words(one)}" for pool, one in selected.items()))
     lines += [f"VERDICT: {result.verdict}"] * bool(result.verdict)
     return [*lines, *(f"WARNING: {text}" for text in result.warnings), *(f"NOTE: {text}" for text in result.notes)]
+
+
+def in_words(setting: object) -> str:
+    """A setting; of one a fold, each with the number of folds, the most frequent first."""
+    if not isinstance(setting, list):
+        return str(setting)
+    folds = Counter(map(str, setting)).most_common()
+    return " and ".join(f"{one} in {count} fold{'s' * (count > 1)}" for one, count in folds)
 
 
 def column_heads(names: Sequence[str]) -> dict[str, str]:
