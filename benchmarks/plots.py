@@ -12,24 +12,30 @@ def ratios(found: Sequence[Found], path: Path) -> None:
     from matplotlib.figure import Figure
 
     modes = list(found[0].taken)
-    figure = Figure(figsize=(4.2 * len(modes), 0.28 * sum(len(one.taken[modes[0]]) for one in found) + 1.2))
-    for column, mode in enumerate(modes):
-        axes = figure.add_subplot(1, len(modes), column + 1)
-        labels, place = [], 0.0
+    named = [
+        dict.fromkeys(name for taken in one.taken.values() for name in taken if name not in {"tubelet", *one.void})
+        for one in found
+    ]
+    places = {
+        (one.case, name): -(number + 0.5 * case)
+        for number, (case, one, name) in enumerate(
+            (case, one, name) for case, (one, names) in enumerate(zip(found, named, strict=True)) for name in names
+        )
+    }
+    figure = Figure(figsize=(4.2 * len(modes), 0.28 * len(places) + 1.2))
+    panels = figure.subplots(1, len(modes), sharey=True, squeeze=False)[0]
+    for axes, mode in zip(panels, modes, strict=True):
         for one in found:
             taken = one.taken.get(mode, {})
             for name in taken:
-                if name == "tubelet" or name in one.void:
+                if (one.case, name) not in places:
                     continue
                 value = timing.ratio(taken[name], taken["tubelet"])
                 spread = [[value.median - value.low], [value.high - value.median]]
-                axes.barh(place, value.median, 0.8, xerr=spread, color="tab:blue", alpha=0.75)
-                labels.append((place, f"{one.case}: {name}"))
-                place -= 1
-            place -= 0.5
+                axes.barh(places[one.case, name], value.median, 0.8, xerr=spread, color="tab:blue", alpha=0.75)
         axes.axvline(1, color="black", linewidth=0.8)
         axes.set_title(f"{mode}: time over tubelet's")
-        axes.set_yticks([where for where, _ in labels], [text for _, text in labels] if column == 0 else [])
+    panels[0].set_yticks(list(places.values()), [f"{case}: {name}" for case, name in places])
     figure.tight_layout()
     figure.savefig(path)
 
