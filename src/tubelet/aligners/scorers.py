@@ -9,7 +9,7 @@ through the block's output projection. The paper says it of an attention pooling
 block we take it as literally, so both are left out of that block. There is no smoothing by keys and no pruning.
 `surgery`: the architecture of CLIP Surgery (Li et al., arXiv 2304.05653). Beside the last `SURGERY` blocks runs a
 second path that begins where they begin and adds in each the attention of values to values (scaled softmax of v v', per
-head, output projection) of the *original* path's tokens; it skips the MLPs. The original path goes on unchanged. Their
+head, output projection) of the *original* path's tokens; it skips the MLPs. The original path is unchanged. Their
 feature surgery, which takes from every score what a set of texts share, is left out: a map here is of one caption.
 """
 

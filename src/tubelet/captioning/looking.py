@@ -1,7 +1,7 @@
 """Captions by a model that looks at key frames: BLIP-2, any image-to-text checkpoint, or one that reads whole videos.
 
 A video is decoded once, in a worker; its key frames are described in batches with those of other videos. What is
-described stands in shards beside the corpus, so that a job stopped at any moment goes on, and nothing is described
+described stands in shards beside the corpus, so that a job stopped at any moment resumes, and nothing is described
 twice. Start reading at `look_at_all`.
 """
 
