@@ -47,7 +47,7 @@ class Training:
     accumulate: int = chz.field(default=1, doc="forward passes per optimizer step; adds no negatives to a contrast")
     optim: Optim = chz.field(default_factory=Optim, doc="optimizer and learning rate")
     precision: Literal["auto", "bf16", "fp32"] = chz.field(
-        default="auto", doc="auto: bf16 where the machine has matrix units for it (CUDA, AMX), else fp32"
+        default="auto", doc="auto: bf16 where the machine has units for it (CUDA, AMX, AVX-512), else fp32"
     )
     compile: bool = chz.field(default=False, doc="compile the transformer blocks with torch.compile")
     gradient_checkpointing: bool = chz.field(

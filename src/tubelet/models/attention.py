@@ -13,13 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-
-def matrix_units() -> str:
-    """What this processor multiplies bf16 with."""
-    if torch.cpu._is_amx_tile_supported():
-        return "amx"
-    return "avx512_bf16" if torch.cpu._is_avx512_bf16_supported() else ""
-
+from tubelet.distributed import matrix_units
 
 UNITS = matrix_units()
 # Up to how many keys products are faster, by device, type and unit, forward and backward; what is not here has SDPA.

@@ -222,7 +222,7 @@ def conditions(grid: Grid) -> list[str]:
     if not trials:
         return []
     corpora = {f"{trial['corpus']['name']} ({trial['corpus']['fingerprint'][:8]})" for trial in trials}
-    machines = {spelled_hardware(trial["hardware"]) for trial in trials}
+    machines = {f"{spelled_hardware(trial['hardware'])}, {trial.get('precision', 'fp32')}" for trial in trials}
     steps = [trial["steps"] for trial in trials]
     processor = [round(sum(trial["processor_seconds"].values())) for trial in trials]
     lines = [

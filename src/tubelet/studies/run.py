@@ -138,6 +138,7 @@ def content_of(
         "results": {name: small(result) for name, result in results_of(trial, run).items()},
         "left_out": dict(left_out),
         "curves": {term: curve(run, term) for term in (*losses(trial), *curves)},
+        "precision": plan.precision,
         "hardware": hardware(),
         "versions": versions(),
         "seconds": clock.seconds,
