@@ -5,7 +5,8 @@ subject mask and flow. Run again, it resumes; more clips may be added later.
 With --context it is synth-context-1, whose surroundings tell what the subject is (never what it does): the texture of
 the ground and a companion go with its shape, its region of the frame with its colour; captions vary as people's do.
 With --kind synth-2 the subject wears a face, of which half are forged, is heard (`tubelet track CORPUS sound`) and
-carries four sensors."""
+carries four sensors. With --kind synth-long videos have five scenes, three of which show a motion; the label is their
+order, and the moments of each motion are known."""
 
 import argparse
 
@@ -13,16 +14,16 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="CORPUS", help="folder of the corpus, new, empty or begun before")
     parser.add_argument(
-        "--kind", default="synth-1", metavar="VERSION", help="synth-1 or synth-2 (default: %(default)s)"
+        "--kind", default="synth-1", metavar="VERSION", help="synth-1, synth-2 or synth-long (default: %(default)s)"
     )
-    parser.add_argument("--train", type=int, default=1200, help="training clips (default: %(default)s)")
+    parser.add_argument("--train", type=int, help="training clips (default: 1200; of synth-long 180)")
     parser.add_argument(
-        "--test", type=int, default=400, help="test clips, half of them of held-out combinations (default: %(default)s)"
+        "--test", type=int, help="test clips, half of them of held-out combinations (default: 400; of synth-long 60)"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of all draws (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=96, help="height and width of a frame (default: %(default)s)")
+    parser.add_argument("--size", type=int, help="height and width of a frame (default: 96; of synth-long 64)")
     parser.add_argument(
-        "--frames", type=int, default=32, help="frames of a clip, at 15 per second (default: %(default)s)"
+        "--frames", type=int, default=32, help="frames of a clip or scene, at 15 per second (default: %(default)s)"
     )
     parser.add_argument(
         "--context", type=float, metavar="STRENGTH", help="probability that surroundings fit the subject, 0 to 1"
@@ -57,10 +58,9 @@ def render_corpus(args: argparse.Namespace, workers: int) -> None:
 
     from tubelet.progress import Bar
     from tubelet.synthetic import Size, write_synth
-    from tubelet.synthetic.corpus import has_faces
 
-    size = Size(
-        args.train, args.test, args.seed, args.size, args.frames, context=args.context, faces=has_faces(args.kind)
+    size = Size.of(
+        args.kind, args.train, args.test, args.size, seed=args.seed, frames=args.frames, context=args.context
     )
     with Bar("rendering", "clips") as bar:
         rendered = write_synth(Path(args.out), size, workers, bar)

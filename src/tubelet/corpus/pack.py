@@ -24,7 +24,7 @@ from jaxtyping import UInt8
 
 from tubelet.checksums import write_parquet
 from tubelet.corpus.probe import probe
-from tubelet.corpus.table import VIDEOS, Corpus, Video, file_id, write_corpus
+from tubelet.corpus.table import TABLES, VIDEOS, Corpus, Video, file_id, write_corpus
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.files import remove_leftovers, writing
 from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, file_key, in_parts, run_job, shard_size
@@ -139,7 +139,7 @@ def existing(out: Path, about: Mapping[str, Any]) -> Packed | None:
         count = len(corpus.videos)
         return packed_of(corpus, {}, Done(count, count, 0, {}, {}, 0, 0.0))
     remove_leftovers(out)
-    ours = {PARTIAL, "videos.parquet", "captions.parquet", "pack.parquet"}
+    ours = {PARTIAL, *TABLES, "pack.parquet"}
     if any(path.name not in ours and not path.name.startswith("shard-") for path in out.iterdir()):
         raise CorpusError(f"{out} exists and is no pack; give a new or an empty folder as --out")
     return None
@@ -332,6 +332,11 @@ def write_tables(corpus: Corpus, out: Path, about: Mapping[str, Any], tasks: Seq
         for caption in corpus.captions
         if caption.video in shift
     ]
+    moments = [
+        {**vars(moment), "start": moment.start - by, "end": moment.end - by}
+        for moment in corpus.moments
+        if (by := shift.get(moment.video)) is not None
+    ]
     for path in out.glob("shard-*.tar"):
         if path.name not in {place[0] for place in places.values()}:
             path.unlink()
@@ -342,7 +347,7 @@ def write_tables(corpus: Corpus, out: Path, about: Mapping[str, Any], tasks: Seq
 
     own = [{name: row[name] for name in VIDEOS.names} for _, row in rows]
     extra = {key: value for key, value in corpus.about.items() if key in ("dataset",)} | {"pack": dict(about)}
-    return write_corpus(out, corpus.name, own, captions, extra, finish)
+    return write_corpus(out, corpus.name, own, captions, extra, finish, moments=moments)
 
 
 def packed_row(video: Video, encoded: Mapping[str, Any] | None, shift: float, whole: bool) -> dict[str, Any]:

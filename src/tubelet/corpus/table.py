@@ -1,7 +1,8 @@
 """A dataset is a table: a corpus is a folder with one row per video (or segment) and one row per caption.
 
-`videos.parquet` and `captions.parquet` open in pandas or DuckDB as they are. A file that cannot be used keeps its row,
-with a status other than "ok" and the reason. Everything derived (maps, embeddings, the aligner) lies beside them.
+`videos.parquet`, `captions.parquet` and, where there are moments, `moments.parquet` open in pandas or DuckDB as they
+are. A file that cannot be used keeps its row, with a status other than "ok" and the reason. Everything derived (maps,
+embeddings, the aligner) lies beside them.
 """
 
 import contextlib
@@ -75,6 +76,16 @@ class Caption:
     prompt: str | None = None  # what it was asked, or the template that it fills
 
 
+@dataclass(frozen=True)
+class Moment:
+    """One row of the moments table: what happens in a video from when to when, in seconds of its file."""
+
+    video: str
+    start: float
+    end: float
+    label: str
+
+
 def file_id(video: Video) -> str:
     """The id of the file that a row is of, without the start of a segment."""
     whole, mark, start = video.id.rpartition("#")
@@ -117,9 +128,17 @@ CAPTIONS = pa.schema(
         *later(Caption),
     ]
 )
+MOMENTS = pa.schema(
+    [
+        ("video", pa.string()),  # id
+        ("start", pa.float64()),  # seconds
+        ("end", pa.float64()),
+        ("label", pa.string()),
+    ]
+)
 LATER = dict([*later(Video), *later(Caption)])
 FROM_LABEL = "label"  # the model of a caption that was made of the label
-TABLES = {"videos.parquet": VIDEOS, "captions.parquet": CAPTIONS}
+TABLES = {"videos.parquet": VIDEOS, "captions.parquet": CAPTIONS, "moments.parquet": MOMENTS}
 Row = dict[str, Any]  # of one of the tables
 DEFAULTS: Row = {
     "start": 0.0,
@@ -200,6 +219,19 @@ class Corpus:
         rows = read_table(self.folder / "captions.parquet", CAPTIONS).to_pylist()
         return [Caption(row=number, **row) for number, row in enumerate(rows)]
 
+    @cached_property
+    def moments(self) -> list[Moment]:
+        """Those of all videos, in the order of the table; none where there is no table."""
+        path = self.folder / "moments.parquet"
+        return [Moment(**row) for row in read_table(path, MOMENTS).to_pylist()] if path.exists() else []
+
+    @cached_property
+    def moments_by_video(self) -> dict[str, list[Moment]]:
+        found: dict[str, list[Moment]] = {}
+        for moment in self.moments:
+            found.setdefault(moment.video, []).append(moment)
+        return found
+
     def select(self, split: str = "train") -> Sequence[Video]:
         """The usable videos of a split, or of "all"."""
         if isinstance(self.videos, RowsOnDisk):
@@ -235,7 +267,7 @@ class Corpus:
             raise CorpusError(f"{self.folder} has no captions of source {sorted(unknown)[0]!r}; it has: {there}")
 
     def fingerprint(self) -> str:
-        """A hash of what both tables say; where the files lie does not enter."""
+        """A hash of what the tables say; where the files lie does not enter."""
         return self._fingerprint
 
     @cached_property
@@ -250,6 +282,8 @@ class Corpus:
                     for number, values in enumerate(self._values(name, column, whole)):
                         digest.update((", " * bool(number) + repr(values)[1:-1]).encode())
                     digest.update(b"])")
+        if self.moments:
+            digest.update(repr(self.moments).encode())
         return digest.hexdigest()
 
     def _values(self, name: str, column: str, whole: pa.Table | None) -> Iterator[list[Any]]:
@@ -275,10 +309,12 @@ class Corpus:
     def __reduce__(self) -> tuple[Any, ...]:
         return Corpus, (self.folder, self.about)
 
-    def to_pandas(self, table: Literal["videos", "captions"] = "videos") -> "pd.DataFrame":
-        """One of the two tables as a data frame, a row per video (with the full path) or per caption."""
-        schema = {"videos": VIDEOS, "captions": CAPTIONS}[table]
-        frame: pd.DataFrame = read_table(self.folder / f"{table}.parquet", schema).to_pandas()
+    def to_pandas(self, table: Literal["videos", "captions", "moments"] = "videos") -> "pd.DataFrame":
+        """One of the tables as a data frame, a row per video (with the full path), caption or moment."""
+        if table == "moments" and not (self.folder / "moments.parquet").exists():
+            raise CorpusError(f"{self.folder} has no moments; add them with `tubelet index --moments FILE`")
+        name = f"{table}.parquet"
+        frame: pd.DataFrame = read_table(self.folder / name, TABLES[name]).to_pandas()
         if table == "videos":
             frame["path"] = [str(self.folder / path) for path in frame["path"]]
         return frame
@@ -301,6 +337,8 @@ class Corpus:
         lines = [f"  videos: {len(self.videos)}, usable: " + (counts(usable) or "none")]
         lines += [f"  not usable: {counts(bad)}"] if bad else []
         lines += [f"  classes: {len(self.labels)}"] if self.labels else []
+        if self.moments:
+            lines.append(f"  moments: {len(self.moments)} of {len({moment.label for moment in self.moments})} classes")
         by_source = Counter(caption.source for caption in self.captions)
         return lines + ([f"  captions: {len(self.captions)} ({counts(by_source)})"] if by_source else [])
 
@@ -316,8 +354,11 @@ def write_corpus(
     captions: Sequence[Mapping[str, Any]] = (),
     extra: Mapping[str, Any] | None = None,
     finish: Callable[[], object] = lambda: None,
+    *,
+    moments: Sequence[Mapping[str, Any]] = (),
 ) -> Corpus:
-    """Writes both tables and, last, after `finish`, `corpus.json`; each file is there whole or not at all.
+    """Writes the tables and, last, after `finish`, `corpus.json`; each file is there whole or not at all. Where no
+    moments are given, none are written, and those that are there stay.
 
     A video needs `id` and `path`; a column that is not given takes its default, a `split` that is not given is drawn
     by `assign_split`, a `group` that is not given is the id.
@@ -329,10 +370,14 @@ def write_corpus(
         raise CorpusError(f"{folder}: two videos have the same id; ids must differ")
     if unknown := [row["video"] for row in captions if row["video"] not in known]:
         raise CorpusError(f"{folder}: {len(unknown)} captions name unknown videos, first {unknown[0]!r}")
+    if unknown := [row["video"] for row in moments if row["video"] not in known]:
+        raise CorpusError(f"{folder}: {len(unknown)} moments name unknown videos, first {unknown[0]!r}")
     texts = [{"source": "caption", "time": None, **row} for row in captions]
     folder.mkdir(parents=True, exist_ok=True)
     write_parquet(folder / "videos.parquet", pa.Table.from_pylist(rows, schema=VIDEOS))
     write_parquet(folder / "captions.parquet", pa.Table.from_pylist(texts, schema=CAPTIONS))
+    if moments:
+        write_parquet(folder / "moments.parquet", pa.Table.from_pylist(list(moments), schema=MOMENTS))
     finish()
     about = {"format": FORMAT, "name": name, **(extra or {})}
     write_json(folder / "corpus.json", about, indent=2)

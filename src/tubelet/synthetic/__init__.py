@@ -5,7 +5,8 @@ the exact truth beside every clip; `truth(corpus, video)` reads that truth. `CEI
 predicted from pixels alone. The name "synth-1" fixes every pixel and every draw: a change of either is another version.
 
 `Size(context=strength)` is another dataset, `synth-context-1` (`tubelet.synthetic.context`), in which the surroundings
-speak for the subject; `Size(faces=True)` is `synth-2` (`tubelet.synthetic.faces`), with faces, sound and sensors.
+speak for the subject; `Size(faces=True)` is `synth-2` (`tubelet.synthetic.faces`), with faces, sound and sensors;
+`Size(long=True)` is `synth-long-1` (`tubelet.synthetic.long`), of videos with scenes and moments.
 """
 
 from tubelet.synthetic.ceiling import CEILING

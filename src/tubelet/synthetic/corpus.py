@@ -2,11 +2,11 @@
 
 `videos/ID.mp4` and `truth/ID.npz` are written clip by clip, so an interrupted call resumes where it stopped;
 `truth/clips.parquet` says in words what each clip shows; the tables come last. `synth.json` marks the folder as ours.
-Of `synth-2` the videos are `ID.mkv`, with sound, and `sensors/ID.parquet` lies beside each.
+Of `synth-2` the videos are `ID.mkv`, with sound, and `sensors/ID.parquet` lies beside each; `synth-long-1` has moments.
 """
 
 import multiprocessing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,11 +19,13 @@ from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError
 from tubelet.files import remove_leftovers, within
 from tubelet.progress import Progress, silent
-from tubelet.synthetic import context, faces
+from tubelet.synthetic import context, faces, long
 from tubelet.synthetic.render import Rendered, Truth, render_scene
 from tubelet.synthetic.scene import Scene, draw_captions, draw_scene
 
 VERSION = "synth-1"
+KINDS = (VERSION, faces.VERSION, "synth-long")  # asked for by name; `synth-context-1` by its strength
+SIZES = {"synth-long": (180, 60, 64)}  # training and test clips and pixels, where not as of the others
 MARK = "synth.json"
 
 
@@ -32,7 +34,7 @@ class Size:
     """What is rendered. A clip is a function of (seed, split, index, pixels, frames): more clips change none.
 
     With `context` it is `synth-context-1`, whose surroundings speak for the subject with this strength, 0 to 1; with
-    `faces` it is `synth-2`."""
+    `faces` it is `synth-2`; with `long` it is `synth-long-1`, of whose scenes `frames` is the mean length."""
 
     train: int = 1200
     test: int = 400
@@ -42,10 +44,11 @@ class Size:
     fps: int = 15
     context: float | None = None
     faces: Literal[True] | None = None
+    long: Literal[True] | None = None
 
     def __post_init__(self) -> None:
-        if self.context is not None and self.faces:
-            raise CorpusError("synth-2 and synth-context-1 are two datasets; ask for one of them")
+        if sum((self.context is not None, bool(self.faces), bool(self.long))) > 1:
+            raise CorpusError("synth-2, synth-long and synth-context-1 are datasets of their own; ask for one of them")
         if self.context is not None and not 0 <= self.context <= 1:
             raise CorpusError(f"context={self.context:g} must be from 0 to 1")
         if self.train < 1 or self.test < 0 or self.frames < 2 or self.fps < 1:
@@ -53,14 +56,33 @@ class Size:
         if self.pixels < 32 or self.pixels % 2:
             raise CorpusError(f"frames of {self.pixels} pixels cannot be rendered; --size must be even and at least 32")
 
+    @classmethod
+    def of(
+        cls,
+        kind: str = VERSION,
+        train: int | None = None,
+        test: int | None = None,
+        pixels: int | None = None,
+        **other: Any,
+    ) -> "Size":
+        """Of the dataset of this name; what is not said is as that has it."""
+        if kind not in KINDS:
+            raise CorpusError(f"there is no synthetic dataset {kind!r}; one of: {', '.join(KINDS)}")
+        own = SIZES.get(kind, (cls.train, cls.test, cls.pixels))
+        train, test, pixels = (
+            mine if said is None else said for said, mine in zip((train, test, pixels), own, strict=True)
+        )
+        faced, long = kind == faces.VERSION or None, kind == "synth-long" or None
+        return cls(train, test, pixels=pixels, faces=faced, long=long, **other)
+
     @property
     def clips(self) -> list[tuple[str, int]]:
         return [("train", index) for index in range(self.train)] + [("test", index) for index in range(self.test)]
 
     @property
     def version(self) -> str:
-        if self.faces:
-            return faces.VERSION
+        if self.faces or self.long:
+            return faces.VERSION if self.faces else long.VERSION
         return VERSION if self.context is None else context.VERSION
 
     def video(self, name: str) -> str:
@@ -79,6 +101,8 @@ class Size:
     def render(self, split: str, index: int) -> Rendered:
         if self.faces:
             return faces.render_face(index, self.seed, split, self.pixels, self.frames, self.fps)
+        if self.long:
+            return long.render_story(index, self.seed, split, self.pixels, self.frames)
         return render_scene(self.scene(split, index), self.pixels)
 
     def scene(self, split: str, index: int) -> Scene:
@@ -88,11 +112,49 @@ class Size:
             return draw_scene(index, self.seed, split, self.frames)
         return context.draw_scene(index, self.context, self.seed, split, self.frames)
 
-    def captions(self, split: str, index: int, scene: Scene) -> list[tuple[str, str]]:
-        """(source, text), in order."""
-        if self.context is None:
-            return list(draw_captions(index, scene, self.seed, split, self.version).items())
-        return context.draw_captions(index, scene, self.seed, split)
+    def said(self, split: str, index: int) -> "Said":
+        """What the tables say of a clip."""
+        if self.long:
+            story = long.draw_story(index, self.seed, split, self.frames)
+            words: dict[str, Any] = {
+                "order": story.label,
+                "verbs": list(story.verbs),
+                "subjects": [f"{scene.subject.colour} {scene.subject.shape}" for scene in story.scenes],
+                "cuts": [cut / self.fps for cut in story.cuts],
+                "light": list(story.light),
+            }
+            captions = long.captions_of(story, index, self.seed, split, self.fps)
+            return Said(story.label, story.frames, captions, words, long.moments_of(story, self.fps))
+        scene = self.scene(split, index)
+        subject, *others = scene.things
+        words = {
+            "shape": subject.shape,
+            "colour": subject.colour,
+            "verb": subject.motion,
+            "held_out": scene.held_out,
+            "camera": scene.camera,
+            "ground": scene.ground.kind,
+            "distractors": [f"{thing.colour} {thing.shape} {thing.motion}" for thing in others],
+            **({} if self.context is None else context.cues_of(scene)),
+            **(faces.words_of(faces.draw_face(index, self.seed, split, self.frames)) if self.faces else {}),
+        }
+        texts = (
+            list(draw_captions(index, scene, self.seed, split, self.version).items())
+            if self.context is None
+            else context.draw_captions(index, scene, self.seed, split)
+        )
+        return Said(subject.motion, self.frames, [(source, text, None) for source, text in texts], words)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the tables say of a clip."""
+
+    label: str
+    frames: int
+    captions: Sequence[tuple[str, str, float | None]]  # source, text, seconds
+    words: Mapping[str, Any]  # of the truth
+    moments: Sequence[tuple[float, float, str]] = ()  # start, end, label
 
 
 def write_synth(folder: Path, size: Size, workers: int = 1, progress: Progress = silent) -> int:
@@ -119,11 +181,11 @@ def write_synth(folder: Path, size: Size, workers: int = 1, progress: Progress =
 
 def synth(
     out: str | Path,
-    train: int = 1200,
-    test: int = 400,
+    train: int | None = None,
+    test: int | None = None,
     *,
     seed: int = 0,
-    size: int = 96,
+    size: int | None = None,
     frames: int = 32,
     context: float | None = None,
     kind: str = VERSION,
@@ -133,19 +195,13 @@ def synth(
     """Renders the synthetic dataset `synth-1` into the corpus folder `out`: training and test clips of `size` x `size`
     pixels, with labels, captions, and the truth of each clip. Interrupted, the same call resumes; more clips may be
     added later. With `context`, 0 to 1, it is `synth-context-1`: surroundings that speak for the subject with this
-    strength, captions as people write them; with `kind="synth-2"` subjects wear faces, are heard and carry sensors. A
-    script that asks for more `workers` (processes) than one needs the usual `if __name__ == "__main__":`, as they are
-    spawned."""
-    asked = Size(train, test, seed, size, frames, context=context, faces=has_faces(kind))
+    strength, captions as people write them; with `kind="synth-2"` subjects wear faces, are heard and carry sensors;
+    with `kind="synth-long"` videos have five scenes, whose moments are known. Where no numbers are given there are 1200
+    training and 400 test clips of 96 pixels, of synth-long 180 and 60 of 64. A script that asks for more `workers`
+    (processes) than one needs the usual `if __name__ == "__main__":`, as they are spawned."""
+    asked = Size.of(kind, train, test, size, seed=seed, frames=frames, context=context)
     write_synth(Path(out).expanduser(), asked, workers, progress)
     return Corpus.open(out)
-
-
-def has_faces(kind: str) -> Literal[True] | None:
-    """Whether the dataset of this name is `synth-2`."""
-    if kind not in (VERSION, faces.VERSION):
-        raise CorpusError(f"there is no synthetic dataset {kind!r}; one of: {VERSION}, {faces.VERSION}")
-    return True if kind == faces.VERSION else None
 
 
 class Mark(TypedDict):
@@ -170,7 +226,7 @@ def claim(folder: Path, size: Size) -> None:
             read_json(mark, Mark, CorpusError, "restore it, or name another folder with --out")
         )
         wanted: dict[str, Any] = {"version": size.version, **size.mark}
-        for name in ("version", "seed", "pixels", "frames", "fps", "context", "faces"):
+        for name in ("version", "seed", "pixels", "frames", "fps", "context", "faces", "long"):
             if there.get(name) != wanted.get(name):
                 raise CorpusError(
                     f"{folder} holds {there['version']} with {name}={there.get(name)}, not {wanted.get(name)}; "
@@ -274,11 +330,11 @@ def write_tables(folder: Path, size: Size) -> None:
     videos: list[dict[str, Any]] = []
     captions: list[dict[str, Any]] = []
     clips: list[dict[str, Any]] = []
+    moments: list[dict[str, Any]] = []
     for split, index in size.clips:
         name = clip_id(split, index)
-        scene = size.scene(split, index)
-        subject, *others = scene.things
-        duration = size.frames / size.fps
+        said = size.said(split, index)
+        duration = said.frames / size.fps
         videos.append(
             {
                 "id": name,
@@ -287,11 +343,11 @@ def write_tables(folder: Path, size: Size) -> None:
                 "end": duration,
                 "duration": duration,
                 "fps": float(size.fps),
-                "frames": size.frames,
+                "frames": said.frames,
                 "width": size.pixels,
                 "height": size.pixels,
                 "codec": "h264",
-                "label": subject.motion,
+                "label": said.label,
                 "split": split,
                 "group": name,
                 "status": "ok",
@@ -300,23 +356,9 @@ def write_tables(folder: Path, size: Size) -> None:
             }
         )
         captions += [
-            {"video": name, "text": text, "source": source, "time": None}
-            for source, text in size.captions(split, index, scene)
+            {"video": name, "text": text, "source": source, "time": time} for source, text, time in said.captions
         ]
-        clips.append(
-            {
-                "video": name,
-                "split": split,
-                "shape": subject.shape,
-                "colour": subject.colour,
-                "verb": subject.motion,
-                "held_out": scene.held_out,
-                "camera": scene.camera,
-                "ground": scene.ground.kind,
-                "distractors": [f"{thing.colour} {thing.shape} {thing.motion}" for thing in others],
-                **({} if size.context is None else context.cues_of(scene)),
-                **(faces.words_of(faces.draw_face(index, size.seed, split, size.frames)) if size.faces else {}),
-            }
-        )
+        moments += [{"video": name, "start": start, "end": end, "label": label} for start, end, label in said.moments]
+        clips.append({"video": name, "split": split, **said.words})
     write_parquet(folder / "truth" / "clips.parquet", pa.Table.from_pylist(clips))
-    write_corpus(folder, size.version, videos, captions, {"synth": size.mark})
+    write_corpus(folder, size.version, videos, captions, {"synth": size.mark}, moments=moments)
