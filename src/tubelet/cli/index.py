@@ -7,7 +7,8 @@
   tubelet index ucfTrainTestlist/ --dataset ucf101 --videos UCF-101/ --split 1 --out corpora/ucf101-1
 
 A list has one video per line: path[,label][,start,end][,group][,split]. Labels: path,label[,group][,split].
-Captions: path,caption[,source][,time]. A table of two columns needs no header; names are paths, or their ends where
+Captions: path,caption[,source][,time]. Moments: path,start,end,label, or a file of ActivityNet, EPIC-Kitchens or Ego4D
+(docs/moments.md). A table of two columns needs no header; names are paths, or their ends where
 only one video has them. Rows that match no video are counted and listed; with --strict they are an error
 (docs/tables.md).
 With --update every row's file is checked again: a changed one is read anew, a moved one is recognised by its content
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="CORPUS", help="folder of the corpus, new or empty")
     parser.add_argument("--labels", metavar="CSV", help="path,label[,group][,split]")
     parser.add_argument("--captions", metavar="CSV", help="path,caption[,source][,time]")
+    parser.add_argument("--moments", metavar="FILE", help="path,start,end,label, or an official file")
     parser.add_argument(
         "--labels-from-folders",
         action="store_true",
@@ -48,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", metavar="NAME", help="the sources are this data set's official annotation files")
     parser.add_argument("--videos", metavar="FOLDER", help="--dataset: folder of its videos, searched recursively")
     parser.add_argument("--split", metavar="NAME", help="--dataset: which official split (ucf101, hmdb51, msrvtt)")
-    parser.add_argument("--target", metavar="NAME", help="--dataset epic100: what the label is: action, verb or noun")
+    parser.add_argument("--target", metavar="NAME", help="of EPIC-Kitchens, what the label is: action, verb or noun")
     parser.add_argument(
         "--update", action="store_true", help="check every row of a corpus again, and add new files from SOURCE"
     )

@@ -14,6 +14,7 @@ from tubelet.corpus.annotations import annotations, numbers_hint
 from tubelet.corpus.listing import Entry, Listing, list_sources, seconds
 from tubelet.corpus.look import LOOKED, files_of, look_into, rows_of_file
 from tubelet.corpus.merge import captions_of_rows, give_splits, merged, new_captions, old_rows, vars_of
+from tubelet.corpus.moments import merged_moments, placed, read_moments
 from tubelet.corpus.names import Names
 from tubelet.corpus.official import Dataset, find_dataset, list_dataset
 from tubelet.corpus.overlap import same_files
@@ -63,6 +64,7 @@ def index(
     *,
     labels: str | Path | None = None,
     captions: str | Path | None = None,
+    moments: str | Path | None = None,
     labels_from_folders: bool = False,
     strict: bool = False,
     segment: float | int | str | None = None,
@@ -82,9 +84,10 @@ def index(
 ) -> Indexed:
     """Looks into every video of the sources (folders, video files, lists) and writes the corpus folder `out`.
 
-    `labels` and `captions` are tables, `path,label[,group][,split]` and `path,caption[,source][,time]`; rows that name
-    no video are counted and named, and refused by `strict`. `labels_from_folders` takes the name of the folder that a
-    file lies in as its label. `segment` makes one row per segment of this length ("10s").
+    `labels` and `captions` are tables, `path,label[,group][,split]` and `path,caption[,source][,time]`; `moments` is a
+    table `path,start,end,label` or an official file (ActivityNet, EPIC-Kitchens with a `target`, Ego4D). Rows that
+    cannot be placed are counted and named, and refused by `strict`. `labels_from_folders` takes the name of the folder
+    that a file lies in as its label. `segment` makes one row per segment of this length ("10s").
 
     With `update`, the rows of a corpus stay, their files are looked at again, and new sources are added: `verify` reads
     each file whole, `root` is the folder in which the files are now.
@@ -97,14 +100,15 @@ def index(
     """
     out = Path(out).expanduser().absolute()
     sources = [home(source) for source in ([sources] if isinstance(sources, str | Path) else sources)]
-    labels, captions, root = (path and home(path) for path in (labels, captions, root))
+    labels, captions, moments, root = (path and home(path) for path in (labels, captions, moments, root))
     running = running or Running(Limits(seconds=LIMIT))
     update = update or verify or root is not None
     check_request(sources, update, labels_from_folders, root)
     length = segment_length(segment)
     dataset = find_dataset(
-        dataset, videos, segmented=length is not None, labelled=labels_from_folders, split=split, target=target
-    )
+        dataset, videos, segmented=length is not None, labelled=labels_from_folders, split=split,
+        target=None if moments and not dataset else target,
+    )  # fmt: skip
     reading = reading_of(out, frame_rate, deinterlace, square_pixels)
     old = existing(out, update)
     same_dataset(dataset, old)
@@ -126,6 +130,9 @@ def index(
     entries = [*unknown, *(entry for entry in again.look if entry.path not in listed_paths)]
     names = names_of(listing, known)
     given, texts = annotations(listing, names, labels, captions, sources if labels_from_folders else (), strict)
+    happens, use = read_moments(Path(moments), names, listing.remarks, target or "action") if moments else ([], None)
+    if use is not None:
+        use.check(strict)
     for video, own in listing.captions.items():
         texts.setdefault(video, []).extend(own)
 
@@ -142,6 +149,11 @@ def index(
     listing.remarks += numbers_hint([row["label"] for row in rows if row["label"]])
     give_splits(rows, listing.remarks)
     listing.remarks += leaks(rows)
+    said = [vars(moment) for moment in old.moments] if old else []
+    if use is not None:
+        said = merged_moments(said, placed(happens, rows, use, listing.remarks))
+        use.check(strict)
+        listing.tables.append(use)
     kept = [vars_of(caption) for caption in old.captions] if old else []
     corpus = write_corpus(
         out,
@@ -155,6 +167,7 @@ def index(
             **({"reading": how.words} if how.words else {}),
         },
         finish=partial(shutil.rmtree, out / LOOKED),
+        moments=said,
     )
     return Indexed(
         corpus,
