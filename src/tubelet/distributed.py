@@ -13,6 +13,7 @@ from itertools import count, islice, zip_longest
 from typing import Any, Literal, TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, distributed
 
 from tubelet.errors import OtherRankError, RunError, TubeletError
@@ -132,14 +133,24 @@ class DistributedContext:
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
-    def all_reduce_sum(self, values: Mapping[str, Tensor | float]) -> dict[str, float]:
-        """The sum of each value over all ranks, as numbers: the one moment of a step in which the host waits."""
+    @property
+    def behind(self) -> int:
+        """How many steps later their numbers are read: a GPU computes the next while the host reads one."""
+        return 1 if self.device.type == "cuda" else 0
+
+    def all_reduce_sum(self, values: Mapping[str, Tensor | float]) -> "Sums":
+        """The sum of each value over all ranks, for whoever reads it: nothing waits for the device here."""
         vector = torch.stack(
-            [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in values.values()]
+            [
+                value.to(self.device, torch.float32)
+                if isinstance(value, Tensor)
+                else torch.full((), value, dtype=torch.float32, device=self.device)
+                for value in values.values()
+            ]
         )
         if self.world_size > 1:
             distributed.all_reduce(vector)
-        return dict(zip(values, vector.tolist(), strict=True))
+        return Sums(tuple(values), vector)
 
     def loss_weight(self, clips: int) -> Tensor | float:
         """The weight of this rank's mean loss in the mean over ranks, so that every clip counts the same: 1 unless a
@@ -157,6 +168,25 @@ class DistributedContext:
         found: list[list[str]] = [[] for _ in range(self.world_size)]
         distributed.all_gather_object(found, names)
         return [name for part in found for name in part]
+
+
+class Sums:
+    """Numbers on their way from the device, by name."""
+
+    def __init__(self, names: tuple[str, ...], vector: Float[Tensor, "n"]):
+        self.names, self.vector = names, vector
+        self.copied: torch.cuda.Event | None = None
+        if vector.is_cuda:
+            self.vector = torch.empty(vector.shape, dtype=vector.dtype, pin_memory=True)
+            self.vector.copy_(vector, non_blocking=True)
+            self.copied = torch.cuda.Event()
+            self.copied.record()
+
+    def read(self) -> dict[str, float]:
+        """Waits until they are here."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        return dict(zip(self.names, self.vector.tolist(), strict=True))
 
 
 def resolve_precision(precision: Literal["auto", "bf16", "fp32"], device: torch.device) -> Literal["bf16", "fp32"]:

@@ -11,8 +11,9 @@ import os
 import signal
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tubelet.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from tubelet.checksums import Record
-from tubelet.distributed import DistributedContext
+from tubelet.distributed import DistributedContext, Sums
 from tubelet.errors import RecipeError, RunError
 from tubelet.heap import keep_freed_memory
 from tubelet.log import Log, Pace, relative_losses
@@ -113,6 +114,8 @@ def train(
     model = wrap(task, context, config)
     clips = config.batch * config.accumulate * context.world_size
     wanted = failed = 0
+    waiting: deque[Taken] = deque()  # steps whose numbers were not read yet
+    reads = (config.log_every, config.save_every, config.evaluate_every)  # after these steps nothing is left unread
 
     pace = Pace(last, first, config.evaluate_every, time.monotonic())
     with Interruption() as interruption:
@@ -145,27 +148,35 @@ def train(
                 "failed": sum(len(batch.failed) for batch, _ in seen),
                 "stop": int(interruption.asked is not None),
             }
-            record = context.all_reduce_sum({**terms, **counts})
-            short, failures, stop = (int(record.pop(name)) for name in counts)
-            if not all(math.isfinite(record[name]) for name in ("loss", *norms)):
-                raise not_finite(step, seen, context, checkpoint)
+            waiting.append(Taken(step, rate, context.all_reduce_sum({**terms, **counts}), seen))
+            done, counted, stop = step + 1, counted + clips, False
+            due = done in (1, last) or any(every and done % every == 0 for every in reads)
+            due = due or (context.world_size == 1 and bool(counts["stop"]))
+            while waiting and (due or stop or len(waiting) > context.behind):
+                taken = waiting.popleft()
+                record = taken.sums.read()
+                short, failures, asked = (int(record.pop(name)) for name in counts)
+                if not all(math.isfinite(record[name]) for name in ("loss", *norms)):
+                    raise not_finite(taken.step, taken.seen, context, checkpoint)
+                number, stop = taken.step + 1, stop or bool(asked)
+                wanted, failed = wanted + clips, failed + failures
+                if number % config.log_every == 0 or number in (1, last) or failures:
+                    speed = counted / (time.monotonic() - began)
+                    own = [name for batch, _ in taken.seen for name in batch.failed]
+                    names = context.all_gather(own) if failures else []
+                    log.write(
+                        "step", number, **record, lr=taken.rate, clips_per_second=round(speed, 2), short=short,
+                        failed=names,
+                    )  # fmt: skip
+                    watch({"step": number, **record})
+                    ends = clock(pace.left(number, time.monotonic()))
+                    progress(number, last, f"{relative_losses(record)}  {speed:.0f} clips/s  ends {ends}")
+                    began, counted = time.monotonic(), 0
+                    if failed > config.max_failed * max(wanted, 100):
+                        raise too_many(failed, wanted, names, config.max_failed)
             optimizer.step()
             optimizer.zero_grad()
 
-            done = step + 1
-            wanted, failed, counted = wanted + clips, failed + failures, counted + clips
-            if done % config.log_every == 0 or done in (1, last) or failures:
-                speed = counted / (time.monotonic() - began)
-                names = context.all_gather([name for batch, _ in seen for name in batch.failed]) if failures else []
-                log.write(
-                    "step", done, **record, lr=rate, clips_per_second=round(speed, 2), short=short, failed=names
-                )  # fmt: skip
-                watch({"step": done, **record})
-                ends = clock(pace.left(done, time.monotonic()))
-                progress(done, last, f"{relative_losses(record)}  {speed:.0f} clips/s  ends {ends}")
-                began, counted = time.monotonic(), 0
-                if failed > config.max_failed * max(wanted, 100):
-                    raise too_many(failed, wanted, names, config.max_failed)
             if config.evaluate_every and done % config.evaluate_every == 0 and done < last:
                 pace.evaluated(timed(evaluate, done, task))
                 began, counted = time.monotonic(), 0
@@ -175,6 +186,16 @@ def train(
             if stop:
                 return done
     return last
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A step, and its numbers on their way from the device."""
+
+    step: int
+    rate: float
+    sums: Sums
+    seen: list[tuple[Batch, Tensor]]
 
 
 def wrap(task: nn.Module, context: DistributedContext, config: Training) -> nn.Module:
