@@ -19,6 +19,7 @@ VERBS = (
     "features",
     "scaling",
     "methods",
+    "figures",
     "gpu",
 )
 

@@ -1,0 +1,177 @@
+"""The figures of docs/results that are drawn from finished trials, of docs/results/data or of a study of one's own.
+
+Every point is the mean, over seeds, of the paired difference to the same encoder untrained, with its 95 % interval.
+"""
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tubelet.stats import Difference, paired_t_test
+from tubelet.studies.questions.grain import FINE, MASKS_OF_THE_GRAIN
+from tubelet.studies.questions.hiding import CONTRAST, MASKS, SAMPLED, TEXT_FRAME, joined
+from tubelet.studies.store import FinishedTrials
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RESULTS = Path("docs/results")
+HIDDEN = "hidden-share.json"  # by recipe and mask, the share of the subject that is hidden: `tubelet masks --crops`
+COARSE = "miniature"
+GRIDS = {COARSE: "4x4 positions", FINE: "8x8 positions"}
+OF_MOTION = ("linear", "temporal_concat.accuracy")
+ALONE = {
+    **{name: MASKS[name] for name in ("random", "tube", "motion", "text", "oracle")},
+    "text frame": TEXT_FRAME,
+    **{name: words for name, words in SAMPLED.items() if name != "text"},
+}
+WITH_CONTRAST = {f"{name} + contrast": joined(words, CONTRAST) for name, words in ALONE.items()}
+COLOURS = {True: "#1f5fa8", False: "#8a8a8a"}  # the interval excludes 0; it does not
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.set_defaults(threads=1)
+    parser.add_argument("--trials", type=Path, default=RESULTS / "data", help="finished trials (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the figures (default: %(default)s)")
+
+
+def run(options: Namespace) -> None:
+    trials = Trials(FinishedTrials(options.trials))
+    shares = json.loads((options.trials / HIDDEN).read_text()) if (options.trials / HIDDEN).exists() else {}
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, figure in {
+        "forest": forest(trials.points(COARSE, ALONE | WITH_CONTRAST)),
+        "forest-8x8": forest(trials.points(FINE, ALONE | WITH_CONTRAST)),
+        "grain": grain(trials),
+        "dose": dose(trials, shares),
+        "methods": forest(trials.of_study("methods")),
+    }.items():
+        if figure is None:
+            print(f"{name}: no finished trials in {options.trials}")
+            continue
+        figure.savefig(options.out / f"{name}.svg", metadata={"Date": None}, bbox_inches="tight")
+        print(options.out / f"{name}.svg")
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The gain of every trial over its own encoder untrained, found by recipe and overrides: studies share trials, and
+    each calls them as it likes."""
+
+    finished: FinishedTrials
+
+    @cached_property
+    def gains(self) -> pd.DataFrame:
+        """A row a trial: recipe, overrides in alphabetical order without the seed, study, variant, seed, gain."""
+        metrics = self.finished.metrics
+        entry, metric = OF_MOTION
+        chosen = metrics[(metrics["entry"] == entry) & (metrics["metric"] == metric)]
+        wide = chosen.pivot_table(index="trial", columns="baseline", values="value", aggfunc="first")
+        gain = wide.get("", pd.Series(dtype=float)) - wide.get("random", pd.Series(dtype=float))
+        rows = [
+            (one["recipe"], spelled(one["overrides"]), one["study"], one["variant"], one["seed"], gain.get(trial))
+            for trial, one in self.finished.records.items()
+        ]
+        return pd.DataFrame(rows, columns=["recipe", "words", "study", "variant", "seed", "gain"]).dropna()
+
+    def points(self, recipe: str, variants: Mapping[str, str]) -> dict[str, Difference]:
+        table = self.gains[self.gains["recipe"] == recipe]
+        by_words = dict(tuple(table.groupby("words")))
+        found = {name: by_words.get(spelled(words.split())) for name, words in variants.items()}
+        return {name: difference(rows) for name, rows in found.items() if rows is not None}
+
+    def of_study(self, study: str) -> dict[str, Difference]:
+        table = self.gains[self.gains["study"] == study]
+        return {str(name): difference(rows) for name, rows in table.groupby("variant")}
+
+
+def spelled(overrides: Sequence[str]) -> str:
+    return " ".join(sorted(word for word in overrides if not word.startswith("seed=")))
+
+
+def difference(rows: pd.DataFrame) -> Difference:
+    return paired_t_test((100 * rows.groupby("seed")["gain"].mean()).tolist())
+
+
+def forest(points: Mapping[str, Difference]) -> "Figure | None":
+    """A line a variant."""
+    if not points:
+        return None
+    figure, axes = blank(7.6, 0.3 * len(points) + 1.2)
+    for row, one in enumerate(points.values()):
+        draw(axes, one.mean, -row, one, vertical=False)
+    axes.set_yticks([-row for row in range(len(points))], [f"{name} ({one.seeds})" for name, one in points.items()])
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_xlabel("points of the linear probe of motion above the same encoder untrained, 95 % interval;\n"
+                    "in brackets the number of seeds; blue: the interval excludes 0")  # fmt: skip
+    return figure
+
+
+def grain(trials: Trials) -> "Figure | None":
+    """Each mask at 4x4 and at 8x8 positions, alone and with the contrast."""
+    masks = dict(MASKS_OF_THE_GRAIN)
+    masks["text, sampled"] = SAMPLED["text, sampled (tau = 2)"]
+    kinds = {"alone": masks, "with the contrast": {name: joined(words, CONTRAST) for name, words in masks.items()}}
+    found = {(kind, grid): trials.points(grid, words) for kind, words in kinds.items() for grid in GRIDS}
+    if not any(found[kind, FINE] for kind in kinds):
+        return None
+    figure, *panels = blank(10, 0.42 * len(masks) + 1.4, columns=2)
+    for axes, kind in zip(panels, kinds, strict=True):
+        for offset, (grid, marker) in zip((0.14, -0.14), ((COARSE, "o"), (FINE, "s")), strict=True):
+            for row, name in enumerate(masks):
+                if name in found[kind, grid]:
+                    one = found[kind, grid][name]
+                    draw(axes, one.mean, offset - row, one, vertical=False, marker=marker)
+            axes.plot([], [], marker=marker, color="black", linestyle="", label=GRIDS[grid])
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_yticks([-row for row in range(len(masks))], list(masks))
+        axes.set_title(kind)
+    panels[0].legend(loc="lower right", fontsize="small")
+    figure.supxlabel("points of the linear probe of motion above untrained, 95 % interval", fontsize="medium")
+    figure.tight_layout()
+    return figure
+
+
+def dose(trials: Trials, shares: Mapping[str, Any]) -> "Figure | None":
+    """How much of the subject is hidden, against what the contrast then teaches."""
+    figure, axes = blank(7.2, 4.6)
+    drawn = 0
+    for recipe, marker in ((COARSE, "o"), (FINE, "s")):
+        points = trials.points(recipe, WITH_CONTRAST)
+        for name, one in points.items():
+            mask = name.removesuffix(" + contrast")
+            if mask not in shares.get(recipe, {}):
+                continue
+            share = 100 * shares[recipe][mask]
+            draw(axes, share, one.mean, one, vertical=True, marker=marker)
+            axes.annotate(mask, (share, one.mean), xytext=(5, 4), textcoords="offset points", fontsize="x-small")
+            drawn += 1
+        axes.plot([], [], marker=marker, color="black", linestyle="", label=GRIDS[recipe])
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xlabel("share of the subject that is hidden, %")
+    axes.set_ylabel("points of the linear probe of motion\nabove untrained, with the contrast, 95 % interval")
+    axes.legend(loc="lower left", fontsize="small")
+    return figure if drawn else None
+
+
+def draw(axes: "Axes", x: float, y: float, one: Difference, vertical: bool, marker: str = "o") -> None:
+    across, along = (None, one.half) if vertical else (one.half, None)
+    colour = COLOURS[one.significant]
+    axes.errorbar(x, y, along, across, marker=marker, markersize=5, color=colour, capsize=2, linewidth=1.4)
+
+
+def blank(width: float, height: float, columns: int = 1) -> "tuple[Any, ...]":
+    """A figure and its axes."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams["svg.hashsalt"] = "tubelet"  # the same picture is the same file
+    figure = Figure(figsize=(width, height))
+    return figure, *figure.subplots(1, columns, sharey=True, squeeze=False)[0]
