@@ -50,6 +50,7 @@ def trained_on(corpus, splits):
 
 def config(clip, source, **objectives):
     return Pretrain(
+        precision="fp32",
         clip=clip,
         data=Data(sampling=Sampling(stride=1), captions=CaptionChoice(source=source)),
         encoder=Vit(width=32, depth=1, heads=2),

@@ -42,6 +42,7 @@ def make(folder, groups, labels=("dark", "light"), count=12):
 
 def config(clip, **evaluations):
     return Pretrain(
+        precision="fp32",
         clip=clip,
         data=Data(sampling=Sampling(stride=1)),
         encoder=Vit(width=32, depth=1, heads=2),

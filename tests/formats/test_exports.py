@@ -44,6 +44,7 @@ from tubelet.types import Clip
 def both():
     """As the demo, smaller."""
     return Pretrain(
+        precision="fp32",
         clip=Clip(frames=4, size=32),
         data=Data(sampling=Sampling(stride=2), captions=CaptionChoice(source="subject")),
         encoder=Vit(width=32, depth=2, heads=4),

@@ -29,6 +29,7 @@ from tubelet.video.sampling import Sampling
 from tubelet.video.writer import write_video
 
 CONFIG = Pretrain(
+    precision="fp32",
     clip=Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=16),
     data=Data(sampling=Sampling(stride=2)),
     encoder=Vit(width=32, depth=1, heads=2),

@@ -34,6 +34,7 @@ from tubelet.types import Clip
 
 def mine():
     return Pretrain(
+        precision="fp32",
         clip=Clip(frames=4, size=32), data=Data(sampling=Sampling(stride=1)), encoder=Vit(width=32, depth=2, heads=2),
         masker=Tube(ratio=0.5), objectives={"pixels": Pixels(decoder=Decoder(width=32, depth=1, heads=2))},
         steps=2, batch=2,

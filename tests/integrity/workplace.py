@@ -24,6 +24,7 @@ from tubelet.types import Clip
 def both():
     """Pixels and contrast under text masks, as small as it gets."""
     return Pretrain(
+        precision="fp32",
         clip=Clip(frames=4, size=32),
         data=Data(sampling=Sampling(stride=1), cache=True, captions=CaptionChoice(source="caption")),
         encoder=Vit(width=32, depth=1, heads=2),

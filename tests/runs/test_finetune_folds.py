@@ -53,6 +53,7 @@ def corpus(tmp_path_factory):
 def run(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     recipe = Pretrain(
+        precision="fp32",
         clip=CLIP, data=Data(sampling=Sampling(stride=1)), encoder=Vit(width=32, depth=1, heads=2),
         masker=Tube(ratio=0.5), objectives={"pixels": Pixels(decoder=Decoder(width=16, depth=1, heads=2))},
         steps=1, batch=2,

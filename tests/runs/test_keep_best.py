@@ -31,6 +31,7 @@ CLIP = Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=16)
 
 def recipe(**changes) -> Pretrain:
     return Pretrain(
+        precision="fp32",
         clip=CLIP,
         data=Data(sampling=Sampling(stride=1)),
         encoder=Vit(width=32, depth=1, heads=2),

@@ -72,6 +72,7 @@ def everything():
     small, colours = Vit(width=32, depth=1, heads=2), ColourAugment()
     decoder = Decoder(width=32, depth=1, heads=2)
     return Pretrain(
+        precision="fp32",
         clip=Clip(frames=4, size=32),
         data=Data(sampling=Sampling(stride=1), augment=colours),
         encoder=small,

@@ -36,6 +36,7 @@ from tubelet.types import Clip
 def pixels():
     """Pixels alone, as small as it gets."""
     return Pretrain(
+        precision="fp32",
         clip=Clip(frames=4, size=32),
         data=Data(sampling=Sampling(stride=1)),
         encoder=Vit(width=32, depth=2, heads=2),

@@ -47,6 +47,7 @@ def recipe_of(
     taught = any(one.taught for one in objectives.values())
     by_codes = any(isinstance(getattr(one, "target", None), Codes) for one in objectives.values())
     return Pretrain(
+        precision="fp32",
         clip=SMALL,
         encoder=VIT,
         masker=masker or Random(ratio=0.5),

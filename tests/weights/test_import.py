@@ -30,6 +30,7 @@ from tubelet.types import Clip
 def same():
     """The model of the weights that the tests make."""
     return Pretrain(
+        precision="fp32",
         clip=Clip(frames=4, size=32, tubelet_size=8),
         data=Data(sampling=Sampling(stride=1)),
         encoder=Vit(width=32, depth=2, heads=4, layer_norm_eps=1e-12),
