@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tubelet.stats import Difference, paired_t_test
+from tubelet.studies.questions import grain as fine
 from tubelet.studies.questions.grain import FINE, MASKS_OF_THE_GRAIN
 from tubelet.studies.questions.hiding import CONTRAST, MASKS, SAMPLED, TEXT_FRAME, joined
 from tubelet.studies.store import FinishedTrials
@@ -81,33 +82,38 @@ class Trials:
         ]
         return pd.DataFrame(rows, columns=["recipe", "words", "study", "variant", "seed", "gain"]).dropna()
 
-    def points(self, recipe: str, variants: Mapping[str, str]) -> dict[str, Difference]:
+    def points(self, recipe: str, variants: Mapping[str, str]) -> dict[str, pd.Series]:
+        """By variant, the gain of every seed, in points."""
         table = self.gains[self.gains["recipe"] == recipe]
         by_words = dict(tuple(table.groupby("words")))
         found = {name: by_words.get(spelled(words.split())) for name, words in variants.items()}
-        return {name: difference(rows) for name, rows in found.items() if rows is not None}
+        return {name: by_seed(rows) for name, rows in found.items() if rows is not None}
 
-    def of_study(self, study: str) -> dict[str, Difference]:
+    def of_study(self, study: str) -> dict[str, pd.Series]:
         table = self.gains[self.gains["study"] == study]
-        return {str(name): difference(rows) for name, rows in table.groupby("variant")}
+        return {str(name): by_seed(rows) for name, rows in table.groupby("variant")}
 
 
 def spelled(overrides: Sequence[str]) -> str:
     return " ".join(sorted(word for word in overrides if not word.startswith("seed=")))
 
 
-def difference(rows: pd.DataFrame) -> Difference:
-    return paired_t_test((100 * rows.groupby("seed")["gain"].mean()).tolist())
+def by_seed(rows: pd.DataFrame) -> pd.Series:
+    return 100 * rows.groupby("seed")["gain"].mean()
 
 
-def forest(points: Mapping[str, Difference]) -> "Figure | None":
+def difference(gains: pd.Series) -> Difference:
+    return paired_t_test(gains.tolist())
+
+
+def forest(points: Mapping[str, pd.Series]) -> "Figure | None":
     """A line a variant."""
     if not points:
         return None
     figure, axes = blank(7.6, 0.3 * len(points) + 1.2)
-    for row, one in enumerate(points.values()):
-        draw(axes, one.mean, -row, one, vertical=False)
-    axes.set_yticks([-row for row in range(len(points))], [f"{name} ({one.seeds})" for name, one in points.items()])
+    for row, gains in enumerate(points.values()):
+        draw(axes, -row, gains, vertical=False)
+    axes.set_yticks([-row for row in range(len(points))], [f"{name} ({len(gains)})" for name, gains in points.items()])
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel("points of the linear probe of motion above the same encoder untrained, 95 % interval;\n"
                     "in brackets the number of seeds; blue: the interval excludes 0")  # fmt: skip
@@ -127,8 +133,7 @@ def grain(trials: Trials) -> "Figure | None":
         for offset, (grid, marker) in zip((0.14, -0.14), ((COARSE, "o"), (FINE, "s")), strict=True):
             for row, name in enumerate(masks):
                 if name in found[kind, grid]:
-                    one = found[kind, grid][name]
-                    draw(axes, one.mean, offset - row, one, vertical=False, marker=marker)
+                    draw(axes, offset - row, found[kind, grid][name], vertical=False, marker=marker)
             axes.plot([], [], marker=marker, color="black", linestyle="", label=GRIDS[grid])
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_yticks([-row for row in range(len(masks))], list(masks))
@@ -140,18 +145,21 @@ def grain(trials: Trials) -> "Figure | None":
 
 
 def dose(trials: Trials, shares: Mapping[str, Any]) -> "Figure | None":
-    """How much of the subject is hidden, against what the contrast then teaches."""
+    """How much of the subject is hidden, against what the contrast then teaches; faint: every trial."""
     figure, axes = blank(7.2, 4.6)
     drawn = 0
+    doses = {name: variant.overrides for name, variant in fine.dose().variants.items()}
+    doses = {name: words for name, words in doses.items() if words not in WITH_CONTRAST.values()}
     for recipe, marker in ((COARSE, "o"), (FINE, "s")):
-        points = trials.points(recipe, WITH_CONTRAST)
-        for name, one in points.items():
+        points = trials.points(recipe, WITH_CONTRAST | doses)
+        for name, gains in points.items():
             mask = name.removesuffix(" + contrast")
             if mask not in shares.get(recipe, {}):
                 continue
             share = 100 * shares[recipe][mask]
-            draw(axes, share, one.mean, one, vertical=True, marker=marker)
-            axes.annotate(mask, (share, one.mean), xytext=(5, 4), textcoords="offset points", fontsize="x-small")
+            draw(axes, share, gains, vertical=True, marker=marker)
+            axes.scatter([share] * len(gains), gains, s=8, marker=marker, color="black", alpha=0.25)
+            axes.annotate(mask, (share, gains.mean()), xytext=(5, 4), textcoords="offset points", fontsize="x-small")
             drawn += 1
         axes.plot([], [], marker=marker, color="black", linestyle="", label=GRIDS[recipe])
     axes.axhline(0, color="black", linewidth=0.8)
@@ -161,8 +169,10 @@ def dose(trials: Trials, shares: Mapping[str, Any]) -> "Figure | None":
     return figure if drawn else None
 
 
-def draw(axes: "Axes", x: float, y: float, one: Difference, vertical: bool, marker: str = "o") -> None:
-    across, along = (None, one.half) if vertical else (one.half, None)
+def draw(axes: "Axes", place: float, gains: pd.Series, vertical: bool, marker: str = "o") -> None:
+    """The mean of the gains with its interval, at this place of the other axis."""
+    one = difference(gains)
+    (x, y), (across, along) = (place, one.mean)[:: 1 if vertical else -1], (None, one.half)[:: 1 if vertical else -1]
     colour = COLOURS[one.significant]
     axes.errorbar(x, y, along, across, marker=marker, markersize=5, color=colour, capsize=2, linewidth=1.4)
 
@@ -172,6 +182,6 @@ def blank(width: float, height: float, columns: int = 1) -> "tuple[Any, ...]":
     import matplotlib
     from matplotlib.figure import Figure
 
-    matplotlib.rcParams["svg.hashsalt"] = "tubelet"  # the same picture is the same file
+    matplotlib.rcParams |= {"svg.hashsalt": "tubelet", "svg.fonttype": "none"}  # the same picture is the same file
     figure = Figure(figsize=(width, height))
     return figure, *figure.subplots(1, columns, sharey=True, squeeze=False)[0]

@@ -27,8 +27,8 @@ def test_a_point_is_the_mean_over_seeds_of_what_the_trial_has_above_its_own_untr
         gains.setdefault(trial["seed"], []).append(rows.loc["", "value"] - rows.loc["random", "value"])
     seeds = [sum(some) / len(some) for some in gains.values()]
     point = Trials(FinishedTrials(DATA)).points("miniature", WITH_CONTRAST)["tube + contrast"]
-    assert point.seeds == len(seeds) > 2
-    assert point.mean == pytest.approx(100 * sum(seeds) / len(seeds))
+    assert len(point) == len(seeds) > 2
+    assert point.mean() == pytest.approx(100 * sum(seeds) / len(seeds))
 
 
 def test_the_same_trials_give_the_same_files_and_without_trials_there_is_no_figure(tmp_path, capsys):
