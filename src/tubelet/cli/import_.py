@@ -1,9 +1,12 @@
 """Make a run folder of VideoMAE weights: official files (also of V2), mmaction2's, folders of transformers, the hub.
 
+V-JEPA 2 and VideoPrism, as transformers has them, become runs too, to be measured, embedded with and searched by.
+
 Every other command takes the folder as a run: evaluate, embed, export, report, and init= of pretrain. Strict: what is
 missing or left over is named and nothing is written. No code in a file is executed.
 
   tubelet import MCG-NJU/videomae-base --out runs/videomae-base
+  tubelet import facebook/vjepa2-vitl-fpc64-256 --out runs/vjepa2 clip.frames=16
   tubelet import checkpoint.pth --out runs/small clip.size=112      positions are interpolated, with a note
 """
 

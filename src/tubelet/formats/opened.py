@@ -9,6 +9,7 @@ from tubelet.formats.graphs import VideoModel
 from tubelet.models.classifier import Classifier, ScoreHead
 from tubelet.models.decoder import Reconstructor
 from tubelet.models.encoder import Encoder
+from tubelet.models.others import WholeClipEncoder, only_measured
 from tubelet.objectives.contrast import ContrastLoss
 from tubelet.objectives.predict import PredictLoss
 from tubelet.objectives.targets import PerColour
@@ -43,6 +44,8 @@ def open_run(folder: Path) -> Opened:
             read_run_config_of(folder, Finetune), plain_encoder(model), classifier=score_head(model), classes=classes
         )
     _, task = load_task(folder)
+    if isinstance(task.encoder, WholeClipEncoder):
+        raise only_measured(task.encoder.config.known)
     heads = list(task.objectives.values())
     pixels = next((head for head in heads if isinstance(head, PredictLoss) and is_videomae(head)), None)
     classifier, classes = imported_head(folder) or (None, ())

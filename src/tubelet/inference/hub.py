@@ -23,13 +23,13 @@ def repository_of(name: str) -> str:
 
 
 def encoder_of(address: str) -> Encoder:
-    """The encoder of `hf://owner/name`: one that was pushed, or any VideoMAE that `tubelet import` reads.
+    """The encoder of `hf://owner/name`: one that was pushed, or any that `tubelet import` reads.
 
-    `WeightsError` where it is neither in the local cache nor to be fetched, or is no VideoMAE.
+    `WeightsError` where it is neither in the local cache nor to be fetched, or is none of these.
     """
     found = find_weights(repository_of(address))
     weights = weights_of(found)
-    encoder = Encoder(weights.encoder, weights.clip)
+    encoder = weights.encoder.build(weights.clip)
     encoder.load_state_dict(weights.part("encoder"))
     origin = Path(found.origin)
     encoder.sampling = read_sampling(origin.parent if origin.is_file() else origin)

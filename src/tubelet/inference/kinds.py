@@ -16,6 +16,7 @@ from torch import Tensor
 from tubelet.errors import RecipeError
 from tubelet.models.blocks import Attention
 from tubelet.models.encoder import Encoder
+from tubelet.models.others import WholeClipEncoder, only_measured
 from tubelet.models.patches import cut
 
 FEATURES = ("mean", "time_step", "token")
@@ -53,6 +54,8 @@ class FeatureKind:
 
     def check(self, encoder: Encoder) -> None:
         depth = encoder.config.depth
+        if isinstance(encoder, WholeClipEncoder) and (self.layer is not None or self.attention):
+            raise only_measured(encoder.config.known)
         if isinstance(self.layer, int) and not 0 <= self.layer <= depth:
             raise RecipeError(f"this encoder has layers 0 (what enters its first block) to {depth}, not {self.layer}")
 
@@ -69,6 +72,8 @@ class FeatureKind:
             encoder.train(training)
 
     def measured(self, encoder: Encoder, video: UInt8[Tensor, "b 3 t h w"]) -> dict[str, Tensor]:
+        if isinstance(encoder, WholeClipEncoder):
+            return {"feature": self.pooled(encoder.encode(video), encoder).cpu()}
         everywhere = torch.arange(encoder.clip.num_tubelets, device=video.device).expand(len(video), -1)
         tokens = encoder.embed_tubelets(cut(video, encoder.clip), everywhere)
         layers = [self.pooled(tokens, encoder)] if self.layer == 0 else []

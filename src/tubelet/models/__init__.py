@@ -5,6 +5,7 @@ from tubelet.models.classifier import Classifier
 from tubelet.models.cross import Cross
 from tubelet.models.decoder import Decoder, Reconstructor
 from tubelet.models.encoder import Base, Encoder, Large, Small, Tiny, Vit
+from tubelet.models.others import OtherEncoder, WholeClipEncoder
 from tubelet.models.shuffled import Shuffled
 
 DECODERS: tuple[type[Decoder], ...] = (Decoder, Cross, Shuffled)
@@ -18,9 +19,11 @@ __all__ = [
     "Decoder",
     "Encoder",
     "Large",
+    "OtherEncoder",
     "Reconstructor",
     "Shuffled",
     "Small",
     "Tiny",
     "Vit",
+    "WholeClipEncoder",
 ]

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from tubelet.models.encoder import Encoder, Vit
+from tubelet.models.encoder import Vit
 from tubelet.types import Clip
 
 
@@ -16,7 +16,7 @@ class Classifier(nn.Module):
 
     def __init__(self, config: Vit, clip: Clip, classes: int, *, drop_path: float = 0.0, head_scale: float = 1e-3):
         super().__init__()
-        self.encoder = Encoder(chz.replace(config, final_norm=False), clip)
+        self.encoder = chz.replace(config, final_norm=False).build(clip)
         self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.head = nn.Linear(config.width, classes)
         nn.init.trunc_normal_(self.head.weight, std=0.02)

@@ -13,6 +13,7 @@ from tubelet.errors import RecipeError, RunError, WeightsError
 from tubelet.files import writing
 from tubelet.loading.data import Data
 from tubelet.models.classifier import ScoreHead
+from tubelet.models.others import OtherEncoder
 from tubelet.objectives import Pixels
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.folder import IMPORTED, RunConfig, write_run_config
@@ -65,7 +66,8 @@ def write_imported(
         ),
         words,
     )
-    if config.clip.grid != found.clip.grid and config.encoder.positions_of is None:
+    own = not isinstance(config.encoder, OtherEncoder)
+    if own and config.clip.grid != found.clip.grid and config.encoder.positions_of is None:
         config = stretched(config, found)
     task = config.build(None)
     load_strictly(task.encoder, found.part("encoder"), found.origin)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tubelet.errors import WeightsError
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import HEADS, Vit, fitting_heads
+from tubelet.models.others import FAMILIES, OtherEncoder
 from tubelet.models.patches import MEAN, STD
 from tubelet.types import Clip
 from tubelet.weights.files import FoundWeights, find_weights
@@ -67,6 +68,8 @@ def read_weights(source: str | Path, *, frames: int | None = None, size: int | N
 
 def weights_of(found: FoundWeights, *, frames: int | None = None, size: int | None = None) -> Weights:
     """What was found, as ours."""
+    if found.config.get("model_type") in (*FAMILIES, "videoprism"):
+        return other_weights(found)
     found, wrapped = unwrapped_names(found)
     layout = recognise(found.tensors, found.origin)
     config, remarks = settings(found, layout)
@@ -82,6 +85,34 @@ def weights_of(found: FoundWeights, *, frames: int | None = None, size: int | No
     tensors = folded(tensors, clip, found, remarks)
     classes = classes_of(tensors, config)
     return Weights(tensors, clip, encoder, decoder, classes, layout.name, found.origin, tuple(remarks))
+
+
+def other_weights(found: FoundWeights) -> Weights:
+    """V-JEPA 2 or VideoPrism: the encoder, out of whatever model of transformers it is a part of."""
+    said = found.processor if found.processor.get("do_normalize") else {}
+    mean, std = (tuple(said[name]) if name in said else None for name in ("image_mean", "image_std"))
+    encoder = OtherEncoder.of(found.config, mean, std)
+    first = encoder.known.first
+    start = next((name.removesuffix(first) for name in found.tensors if name.endswith(first)), None)
+    if start is None:
+        raise WeightsError(f"{found.origin} holds no {first}, so no encoder of {encoder.known.title}")
+    with torch.device("meta"):
+        wanted = encoder.build(encoder.clip).model.state_dict()
+    inside = {name: found.tensors[start + name] for name in wanted if start + name in found.tensors}
+    faults = [f"{start}{name} is missing" for name in wanted if name not in inside]
+    faults += [
+        f"{start}{name} is {tuple(value.shape)}, not {tuple(wanted[name].shape)}"
+        for name, value in inside.items()
+        if value.shape != wanted[name].shape
+    ]
+    if faults:
+        raise WeightsError(f"{found.origin}: {and_more(faults, 4)}")
+    remarks: list[str] = []
+    if left := len(found.tensors) - len(wanted):
+        remarks.append(f"{left} tensors beside the encoder, as those of a predictor or a head, are left out")
+    taken = as_float32(replace(found, tensors=inside), remarks)
+    tensors = {f"encoder.model.{name}": value for name, value in taken.items()}
+    return Weights(tensors, encoder.clip, encoder, None, (), "transformers", found.origin, tuple(remarks))
 
 
 def unwrapped_names(found: FoundWeights) -> tuple[FoundWeights, list[str]]:
