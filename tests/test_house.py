@@ -9,11 +9,11 @@ SOURCE = Path(tubelet.__file__).parent
 # A module may import from its own room and from the floors before it: neither from its neighbours nor from above.
 FLOORS = (
     ("errors", "escape", "heap", "seeds", "stats", "trust", "wording"),
-    ("launchers", "terminal", "threads", "types"),
+    ("launchers", "plugins", "terminal", "threads", "types"),
     ("console", "files"),
     ("contact_sheet", "progress"),
     ("checksums", "config", "distributed"),
-    ("results",),
+    ("loggers", "results"),
     ("reports", "video"),
     ("jobs",),
     ("corpus",),

@@ -1,11 +1,14 @@
 """The log holds every step once, whatever was cut off; the bar says how the loss stands."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tubelet.errors import TubeletError
 from tubelet.log import Log, read_log, relative_losses
 from tubelet.results import Metric
 
@@ -82,3 +85,41 @@ def test_losses_are_shown_relative_to_their_baseline():
     terms = {"pixels": 0.6, "pixels.baseline": 0.8, "contrast": 1.2, "contrast.baseline": 2.4, "other": 1.0}
     assert relative_losses({"loss": 3.0, **terms}) == "pixels 0.750 of baseline  contrast 0.500 of baseline"
     assert relative_losses({"loss": 2.0}) == "loss 2.000"
+
+
+def test_wandb_and_trackio_are_called_alike_and_a_resumed_run_is_known_again(tmp_path, monkeypatch):
+    calls = []
+
+    class Run:
+        def log(self, values, step=None):
+            calls.append((step, values))
+
+        def finish(self):
+            calls.append("finished")
+
+    for name in ("wandb", "trackio"):
+        calls.clear()
+        (tmp_path / name).mkdir()
+        said = []
+        init = lambda said=said, **given: said.append(given) or Run()  # noqa: E731
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(init=init))
+        for keep in (0, 1):
+            with Log(tmp_path / name / "log.jsonl", keep, loggers=(name,), config={"seed": 3}) as log:
+                log.write("step", keep + 1, loss=0.5, failed=["a"])
+                log.write("evaluation", keep + 1, name="linear", metrics={"accuracy": Metric(0.2)})
+        assert calls == [
+            (1, {"loss": 0.5}), (1, {"linear/accuracy": 0.2}), "finished",
+            (2, {"loss": 0.5}), (2, {"linear/accuracy": 0.2}), "finished",
+        ]  # fmt: skip
+        assert [one["resume"] for one in said] == ["never", "allow"]
+        assert {(one["project"], one["name"], str(one["config"])) for one in said} == {("tubelet", name, "{'seed': 3}")}
+        assert len({one.get("id") for one in said}) == 1
+        assert ("id" in said[0]) == (name == "wandb")
+
+
+def test_a_logger_that_is_not_there_is_named_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(TubeletError, match="`pip install wandb`"):
+        Log(tmp_path / "log.jsonl", loggers=("wandb",))
+    with pytest.raises(TubeletError, match="there is no logger 'wandbb'; did you mean wandb"):
+        Log(tmp_path / "log.jsonl", loggers=("wandbb",))

@@ -23,6 +23,7 @@ from chz.blueprint import (
 )
 
 from tubelet.errors import RecipeError
+from tubelet.plugins import plugin, plugin_names
 
 
 class UnknownPartError(RecipeError):
@@ -222,7 +223,15 @@ def entry_type(values: Mapping[str, Any], path: str) -> type | None:
 
 def find_class(path: str, name: str, base: type) -> type:
     known = {cls.__name__: cls for cls in concrete(base)}
+    group = ".".join(base.__module__.split(".")[:2])
+    if name not in known and (found := plugin(group, name)) is not None:
+        if not (isinstance(found, type) and issubclass(found, base)):
+            raise RecipeError(
+                f"{path}={name}: the entry point {name} of {group} is no class that derives from {base.__name__}"
+            )
+        return found
     if name not in known:
+        known |= dict.fromkeys(plugin_names(group), base)
         file, colon, _ = name.partition(".py:")
         own = f"; use a class of your own in a recipe of its file, {file}.py:FUNCTION" if colon else ""
         raise UnknownPartError(f"{path}={name}: there is no {base.__name__} called {name!r}; {near(name, known)}{own}")

@@ -1,10 +1,10 @@
-"""The record of a run: JSON lines on disk, and TensorBoard too where it is asked for."""
+"""The record of a run: JSON lines on disk, and TensorBoard or other loggers too where they are asked for."""
 
 import contextlib
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from tubelet.checksums import Record, json_line, open_json_lines, plain
 from tubelet.errors import RunError, TubeletError
+from tubelet.loggers import Logger, open_loggers
 from tubelet.results import Metric, read_log_records
 
 
@@ -21,11 +22,21 @@ class Log:
     Without a path it swallows everything, which is what all ranks but the first do.
     """
 
-    def __init__(self, path: Path | None, keep: int = 0, tensorboard: bool = False, again: bool = False):
+    def __init__(
+        self,
+        path: Path | None,
+        keep: int = 0,
+        tensorboard: bool = False,
+        again: bool = False,
+        loggers: Sequence[str] = (),
+        config: Mapping[str, Any] | None = None,
+    ):
         self.path = path
         self.file: BinaryIO | None = None
         self.board: Any = None
+        self.loggers: list[Logger] = []
         if path is not None:
+            self.loggers = open_loggers(loggers, path.parent, keep, config or {})
             self.file = open_json_lines(path, kept(path, keep, again))
             if tensorboard:
                 self.board = open_board(path.parent / "tensorboard", keep)
@@ -40,11 +51,14 @@ class Log:
         record = {"kind": kind, "step": step, **values, "time": round(time.time(), 3)}
         self.file.write(json_line(plain(record)))
         self.file.flush()
-        if self.board is not None:
+        if self.board is not None or self.loggers:
             prefix = f"{values['name']}/" if kind == "evaluation" else ""
-            for name, value in ({name: one.value for name, one in metrics.items()} or values).items():
-                if isinstance(value, int | float):
-                    self.board.add_scalar(prefix + name, value, step)
+            found = {name: one.value for name, one in metrics.items()} or values
+            numbers = {prefix + name: value for name, value in found.items() if isinstance(value, int | float)}
+            for name, value in numbers.items() if self.board is not None else ():
+                self.board.add_scalar(name, value, step)
+            for logger in self.loggers:
+                logger.log(numbers, step=step)
 
     def sync(self) -> None:
         """Everything written so far is on the disk."""
@@ -74,6 +88,8 @@ class Log:
         for sink in (self.file, self.board):
             if sink is not None:
                 sink.close()
+        for logger in self.loggers:
+            logger.finish()
 
 
 def read_log(path: Path) -> list[Record]:

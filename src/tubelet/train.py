@@ -63,6 +63,9 @@ class Training:
     evaluate_every: int = chz.field(default=0, doc="steps between two evaluations while training; 0: only at the end")
     max_failed: float = chz.field(default=0.05, doc="stop when more than this share of the clips cannot be read")
     tensorboard: bool = chz.field(default=False, doc="write TensorBoard files next to log.jsonl")
+    loggers: tuple[str, ...] = chz.field(
+        default=(), doc="where numbers go beside log.jsonl: wandb, trackio, or what an installed package offers"
+    )
 
     @chz.validate
     def _sensible(self) -> None:

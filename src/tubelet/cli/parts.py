@@ -5,16 +5,18 @@ import ast
 from pathlib import Path
 
 import tubelet
+from tubelet.plugins import plugin_names
 
 
 def parts_of(module: str, registry: str) -> list[tuple[str, str]]:
-    """Name and first line of every part in the list `registry` of a module, in its order."""
+    """Name and first line of every part in the list `registry` of a module, in its order; then what packages offer."""
     tree = parsed(module)
     homes = {alias.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     lists = {ast.unparse(node.target): node.value for node in tree.body if isinstance(node, ast.AnnAssign)}
     found = lists[registry]
     assert isinstance(found, ast.Tuple)
-    return [(name, story(homes.get(name) or module, name)) for name in map(ast.unparse, found.elts)]
+    own = [(name, story(homes.get(name) or module, name)) for name in map(ast.unparse, found.elts)]
+    return own + [(name, "Of an installed package") for name in plugin_names(module)]
 
 
 def story(module: str, name: str) -> str:

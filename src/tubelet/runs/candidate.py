@@ -11,6 +11,7 @@ from torch.nn.functional import nll_loss
 
 from tubelet.checkpoint import BEST, CHECKPOINT, checkpoint_step, load_strictly, part
 from tubelet.checksums import write_safetensors
+from tubelet.config import to_plain
 from tubelet.corpus.table import Corpus, Video
 from tubelet.distributed import DistributedContext, broadcast_from_rank0, is_rank0
 from tubelet.errors import RunError
@@ -96,7 +97,8 @@ def tune(candidate: Candidate) -> bool:
         optim=chz.replace(config.optim, base_lr=candidate.rate),
         evaluate_every=(config.evaluate_every or max(1, round(steps / 10))) if candidate.division.select else 0,
     )
-    with Log(folder / LOG if context.rank == 0 else None, keep=first, tensorboard=config.tensorboard) as log:
+    path = folder / LOG if context.rank == 0 else None
+    with Log(path, first, config.tensorboard, loggers=config.loggers, config=to_plain(loop)) as log:
         evaluate = SaveBest(candidate, task, log)
         if (
             train(loop, task, batches, evaluate, folder, log, steps, context, candidate.progress, candidate.until)

@@ -36,7 +36,7 @@ RECIPE, LOG, LOCK = "recipe.json", "log.jsonl", ".lock"
 CLASSIFIER = "classifier.safetensors"  # the weights that fine-tuning keeps; it comes last, so a run with it is finished
 IMPORTED = "imported"  # in place of a recipe's name: weights from elsewhere
 # Fields that may change when a run resumes: they decide no weight.
-FREE = ("data.workers", "log_every", "save_every", "tensorboard")
+FREE = ("data.workers", "log_every", "save_every", "tensorboard", "loggers")
 MADE_BY = {"pretrain": "tubelet pretrain", "finetune": "tubelet finetune"}  # kind of run -> the command that makes it
 
 OLDER = (

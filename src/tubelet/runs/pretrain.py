@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tubelet.checksums import Record
+from tubelet.config import to_plain
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError, TubeletError
 from tubelet.evaluations import Context, Evaluation
@@ -110,7 +111,8 @@ def pretrain(
             )  # fmt: skip
             path = folder / LOG if begun.context.rank == 0 else None
             before = steps_logged(path, begun.step) if path is not None and begun.step else []
-            with Log(path, begun.step, config.tensorboard, again=begun.step == steps) as log:
+            again = begun.step == steps
+            with Log(path, begun.step, config.tensorboard, again, config.loggers, to_plain(config)) as log:
                 keeper = None if config.keep_best is None else KeepBest(folder, config.keep_best)
 
                 def evaluate(step: int) -> None:
