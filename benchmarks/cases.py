@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tubelet.models.decoder import Decoder
-from tubelet.models.encoder import Base, Large, Small, Vit
+from tubelet.models.encoder import Base, Giant, Huge, Large, Small, Vit
 from tubelet.types import Clip, floor_share
 
 Dtype = Literal["fp32", "bf16"]
@@ -29,10 +29,8 @@ SIZES = {
     "S224": Size(Clip(), Small(), Decoder(width=192, heads=3)),
     "B224": Size(Clip(), Base(), Decoder()),
     "L224": Size(Clip(), Large(), Decoder(width=512, heads=8)),
-    "H224": Size(Clip(), Vit(width=1280, depth=32, heads=16), Decoder(width=640, heads=8)),
-    "g224": Size(
-        Clip(tubelet_size=14), Vit(width=1408, depth=40, heads=16, mlp_ratio=48 / 11), Decoder(width=512, heads=8)
-    ),
+    "H224": Size(Clip(), Huge(), Decoder(width=640, heads=8)),
+    "g224": Size(Clip(tubelet_size=14), Giant(), Decoder(width=512, heads=8)),
 }
 """ViT-S, B, L, H and g with the widths that VideoMAE and VideoMAE V2 publish, and a decoder of four blocks."""
 

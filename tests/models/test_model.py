@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.errors import RecipeError
-from tubelet.models import Base, Decoder, Large, Small, Tiny, Vit
+from tubelet.models import Base, Decoder, Giant, Huge, Large, Small, Tiny, Vit
 from tubelet.models.blocks import Attention, Block
 from tubelet.models.patches import join
 from tubelet.types import Clip
@@ -32,6 +32,23 @@ def test_the_presets_have_the_size_of_the_usual_vision_transformers(preset, mill
     with torch.device("meta"):
         encoder = preset().build(Clip())
     assert sum(p.numel() for p in encoder.parameters()) / 1e6 == pytest.approx(millions, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("preset", "clip", "millions", "shape"),
+    [
+        (Huge, Clip(), 633, (1280, 5120, 32, 16)),  # as VideoMAE lists its models
+        (Giant, Clip(tubelet_size=14), 1013, (1408, 6144, 40, 16)),  # as VideoMAE V2 does
+    ],
+)
+def test_the_largest_presets_are_those_that_were_published(preset, clip, millions, shape):
+    """Published with a head of 400 (710 for Giant) classes, and counted to the million."""
+    with torch.device("meta"):
+        encoder = preset().build(clip)
+    block, classes = encoder.blocks[0], {Huge: 400, Giant: 710}[preset]
+    assert (encoder.width, block.mlp.up.out_features, len(encoder.blocks), block.attention.heads) == shape
+    head = classes * (encoder.width + 1)
+    assert (sum(p.numel() for p in encoder.parameters()) + head) / 1e6 == pytest.approx(millions, abs=1.0)
 
 
 @pytest.mark.parametrize("sizes", [{"heads": 5}, {"heads": 0}, {"depth": 0}, {"width": 2}])

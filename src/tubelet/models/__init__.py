@@ -4,7 +4,7 @@ from tubelet.models.average import Average
 from tubelet.models.classifier import Classifier
 from tubelet.models.cross import Cross
 from tubelet.models.decoder import Decoder, Reconstructor
-from tubelet.models.encoder import Base, Encoder, Large, Small, Tiny, Vit
+from tubelet.models.encoder import Base, Encoder, Giant, Huge, Large, Small, Tiny, Vit
 from tubelet.models.others import OtherEncoder, WholeClipEncoder
 from tubelet.models.shuffled import Shuffled
 
@@ -18,6 +18,8 @@ __all__ = [
     "Cross",
     "Decoder",
     "Encoder",
+    "Giant",
+    "Huge",
     "Large",
     "OtherEncoder",
     "Reconstructor",

@@ -25,7 +25,7 @@ HEADS = {192: 3, 384: 6, 512: 8, 768: 12, 1024: 16, 1280: 16, 1408: 16}
 
 @chz.chz
 class Vit:
-    """The size of the encoder. `Tiny`, `Small`, `Base` and `Large` are the usual four."""
+    """The size of the encoder: `Tiny`, `Small`, `Base`, `Large`, `Huge` and `Giant` are the usual ones."""
 
     width: int = chz.field(default=768, doc="width of a token")
     depth: int = chz.field(default=12, doc="number of blocks")
@@ -71,6 +71,23 @@ class Large(Vit):
     heads: int = chz.field(default=16, doc="attention heads of a block")
 
 
+@chz.chz
+class Huge(Vit):
+    width: int = chz.field(default=1280, doc="width of a token")
+    depth: int = chz.field(default=32, doc="number of blocks")
+    heads: int = chz.field(default=16, doc="attention heads of a block")
+
+
+@chz.chz
+class Giant(Vit):
+    """ViT-g of VideoMAE V2 (arXiv 2303.16727), whose tubelets are of 14 x 14 pixels: `clip.tubelet_size=14`."""
+
+    width: int = chz.field(default=1408, doc="width of a token")
+    depth: int = chz.field(default=40, doc="number of blocks")
+    heads: int = chz.field(default=16, doc="attention heads of a block")
+    mlp_ratio: float = chz.field(default=48 / 11, doc="hidden width of the MLP over the width")
+
+
 WIDEST, DEEPEST = 1 << 20, 1 << 12  # far beyond what is trained; without an end, building a model would have none
 
 
@@ -95,8 +112,11 @@ def fitting_heads(width: int) -> int:
 
 def size_of(config: Vit) -> str:
     """How a recipe asks for an encoder of this size."""
-    for known in (Tiny, Small, Base, Large):
-        if (usual := known()).width == config.width and (usual.depth, usual.heads) == (config.depth, config.heads):
+    for known in (Tiny, Small, Base, Large, Huge, Giant):
+        usual = known()
+        if (usual.width, usual.depth, usual.heads, usual.mlp_ratio) == (
+            config.width, config.depth, config.heads, config.mlp_ratio,
+        ):  # fmt: skip
             return f"encoder={known.__name__}"
     return f"encoder.width={config.width} encoder.depth={config.depth} encoder.heads={config.heads}"
 
