@@ -11,7 +11,7 @@ FLOORS = (
     ("errors", "escape", "heap", "seeds", "stats", "trust", "wording"),
     ("launchers", "plugins", "terminal", "threads", "types"),
     ("console", "files"),
-    ("contact_sheet", "progress"),
+    ("contact_sheet", "progress", "remote"),
     ("checksums", "config", "distributed"),
     ("loggers", "results"),
     ("reports", "video"),

@@ -23,6 +23,17 @@ class VideoError(TubeletError):
     """A video cannot be decoded; the message is the reason that the videos table carries."""
 
 
+class RemoteError(TubeletError):
+    """A file in an object store or on a web server cannot be read; `status` says why in a word for the table."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(status, message)
+        self.status, self.message = status, message
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class RecipeError(TubeletError):
     """An option is unknown, has the wrong type, or contradicts another."""
 

@@ -216,9 +216,23 @@ def run(argv: list[str]) -> int:
     part = getattr(args, "part", None)  # of a job: then each process does its own
     if not together and not part and not first_alone(verb):
         return 0
+    of_stores(args)
     with computing(getattr(args, "threads", None)), limits(args), trusting_code(getattr(args, "trust_code", False)):
         module.run(args)
     return 0
+
+
+def of_stores(args: argparse.Namespace) -> None:
+    """A run in a store is read from a copy of it; what is written is written on this machine."""
+    from tubelet.remote.address import is_remote
+
+    for name, value in vars(args).items():
+        if name == "out" and isinstance(value, str) and is_remote(value):
+            raise UsageError(f"--{name} {value} is in a store; give a folder of this machine, and copy it there later")
+    if isinstance(run := getattr(args, "run", None), str) and is_remote(run):
+        from tubelet.runs.folder import run_folder
+
+        args.run = str(run_folder(run))
 
 
 def limits(args: argparse.Namespace) -> contextlib.AbstractContextManager[object]:

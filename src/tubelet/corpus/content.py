@@ -11,13 +11,20 @@ from typing import Any
 
 from tubelet.corpus.table import Video
 from tubelet.errors import VideoError
-from tubelet.video.content import digest_of, state_of
+from tubelet.remote.address import is_remote
+from tubelet.video.content import State, digest_of, known_state_of, state_of
 
 
 def content_of(video: Video) -> bytes | None:
     """The digest of what a video's file holds now: from the table while its size and time of change are those that the
     table says, else read anew; None where it cannot be read."""
     return file_content(video, {})
+
+
+def as_in_table(video: Video) -> State | None:
+    """The state of a remote file without asking for it: as this process saw it last, else as the table says."""
+    said = None if video.size is None or video.modified is None else (video.size, video.modified)
+    return known_state_of(video.path) or said
 
 
 def content_columns(path: Path) -> dict[str, Any]:
@@ -43,7 +50,7 @@ def content_key(content: bytes, video: Video, text: str) -> bytes:
 def file_content(video: Video, known: Mapping[tuple[str, int, int], bytes]) -> bytes | None:
     """As `content_of`, but where the table is silent, `known` may say it: (id, size, time of change) -> digest."""
     try:
-        state = state_of(video.path)
+        state = state_of(video.path) if not is_remote(video.path) else as_in_table(video) or state_of(video.path)
         if video.content is not None and state == (video.size, video.modified):
             return bytes.fromhex(video.content)
         return known.get((video.id, *state)) or digest_of(video.path, *state)

@@ -8,6 +8,7 @@ from pathlib import Path
 from tubelet.corpus.listing import Entry
 from tubelet.corpus.rows import SPLITS, split_name
 from tubelet.errors import CorpusError
+from tubelet.remote.address import absolute, is_remote
 from tubelet.wording import plural
 
 
@@ -74,7 +75,7 @@ def labels_from_folders(
 
 def base_of(source: Path) -> Path:
     """The folder below which the names of folders count."""
-    return source.absolute() if source.is_dir() else source.absolute().parent
+    return absolute(source) if source.is_dir() or is_remote(source) else source.absolute().parent
 
 
 def place_of(entry: Entry, bases: Sequence[Path]) -> Place:

@@ -24,6 +24,7 @@ from tubelet.errors import CorpusError
 from tubelet.files import remove_leftovers
 from tubelet.jobs.runner import FAILED, Done, Running, in_parts
 from tubelet.progress import Progress, silent
+from tubelet.remote.address import as_text, is_remote
 from tubelet.video.content import state_or_none
 from tubelet.video.limits import Limits
 from tubelet.video.reading import FRAME_RATE, Reading
@@ -358,4 +359,8 @@ def reading_remarks(rows: Sequence[Row], how: Reading) -> list[str]:
 
 def sources_of(sources: Sequence[str | Path], old: Corpus | None) -> list[str]:
     before = list(old.about.get("sources", [])) if old else []
-    return list(dict.fromkeys([*before, *(os.path.abspath(source) for source in sources)]))
+    return list(dict.fromkeys([*before, *map(place_of, sources)]))
+
+
+def place_of(source: str | Path) -> str:
+    return as_text(Path(source)) if is_remote(source) else os.path.abspath(source)

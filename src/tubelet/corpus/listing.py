@@ -10,7 +10,9 @@ from tubelet.corpus.names import Use
 from tubelet.corpus.rows import Named, SaidCaption, named_rows, seconds
 from tubelet.corpus.tables import EXTENSIONS, Table, looks_like_video
 from tubelet.corpus.tars import samples_of
-from tubelet.errors import CorpusError
+from tubelet.errors import CorpusError, RemoteError
+from tubelet.remote.address import Address, absolute, is_remote
+from tubelet.remote.ask import find
 from tubelet.video.sequences import is_sequence, looks_like_sequence
 from tubelet.wording import plural
 
@@ -60,7 +62,9 @@ def list_sources(
     seen: dict[tuple[Path, float | None, float | None], Entry] = {}
     for source in map(Path, sources):
         found = Listing()
-        if source.is_dir():
+        if (address := Address.of(source)) is not None:
+            found = read_address(address)
+        elif source.is_dir():
             found.entries = [
                 Entry(source.name if name == "." else name, path) for name, path in walk(source, leave_out)
             ]
@@ -141,7 +145,8 @@ def walk(folder: Path, leave_out: Path | None) -> list[tuple[str, Path]]:
 
 def free_prefix(source: Path, entries: Iterable[Entry], taken: Mapping[str, Path]) -> str:
     """The shortest end of the source's path that makes its ids new."""
-    parts = source.absolute().with_suffix("").parts if source.is_file() else source.absolute().parts
+    whole = absolute(source)
+    parts = whole.with_suffix("").parts if source.is_file() else whole.parts
     entries = list(entries)
     for count in range(1, len(parts)):
         prefix = "/".join(parts[-count:])
@@ -161,6 +166,29 @@ def agreed(earlier: Entry, later: Entry, where: str | Path) -> Entry:
             )
         values[name] = before or now
     return replace(earlier, **values)
+
+
+def read_address(address: Address) -> Listing:
+    """The videos of a store: one, those of a tar file, or all below a name."""
+    path = address.path
+    if path.suffix.lower() == ".tar":
+        return read_tar(path)
+    if looks_like_video(path.name.partition("?")[0]):
+        return Listing([Entry(path.name, path)])
+    if path.suffix.lower() in LISTS:
+        raise CorpusError(f"{address.url} is a list; fetch it and name the file, whose lines may be URLs")
+    listing = Listing()
+    for name in find(address):
+        parts = PurePosixPath(name).parts
+        if looks_like_video(name) and not any(part.startswith(".") for part in parts):
+            try:
+                below = Address.of(f"{address.url}/{name}")
+            except RemoteError:
+                listing.remarks.append(f"{address.url}: {name!a} is no name that a path can have; left out")
+            else:
+                assert below is not None
+                listing.entries.append(Entry(name, below.path))
+    return listing
 
 
 def read_tar(path: Path) -> Listing:
@@ -186,11 +214,11 @@ def read_list(path: Path) -> Listing:
         if usable(row, table, use)
     ]
     located = [(row, locate(row["path"], path.parent)) for row in rows]
-    outside = [index for row, index in located if Path(row["path"]).is_absolute()]
-    common = Path(os.path.commonpath([index.parent for index in outside])) if outside else path.parent
+    outside = [index.parent for row, index in located if is_whole(row["path"])]
+    commons = common_folders(outside) or [path.parent]
     entries: dict[tuple[Path, float | None, float | None], tuple[Entry, int]] = {}
     for row, index in located:
-        entry = entry_of(row, index, path, common)
+        entry = entry_of(row, index, path, commons)
         earlier, line = entries.get((index, entry.start, entry.end), (entry, row.line))
         both = agreed(earlier, entry, f"{path} line {row.line} (after line {line})")
         entries[index, entry.start, entry.end] = both, line
@@ -215,8 +243,8 @@ def exists_next_to(path: Path) -> Callable[[str], bool]:
 
 
 def there(path: Path) -> bool:
-    """Whether a file or folder is there, or the folder of a pattern."""
-    return path.exists() or (is_sequence(path) and path.parent.is_dir())
+    """Whether a file or folder is there, or the folder of a pattern. One in a store is asked for later."""
+    return is_remote(path) or path.exists() or (is_sequence(path) and path.parent.is_dir())
 
 
 def usable(row: Named, table: Table, use: Use) -> bool:
@@ -231,7 +259,7 @@ def usable(row: Named, table: Table, use: Use) -> bool:
     return False
 
 
-def entry_of(row: Named, index: Path, path: Path, common: Path) -> Entry:
+def entry_of(row: Named, index: Path, path: Path, commons: Sequence[Path]) -> Entry:
     start, end = (seconds(row[name], f"{path} line {row.line}", name) for name in ("start", "end"))
     if start is not None and end is not None and not end > start:
         raise CorpusError(
@@ -239,7 +267,7 @@ def entry_of(row: Named, index: Path, path: Path, common: Path) -> Entry:
             "start and end are seconds"
         )
     return Entry(
-        video=list_id(row["path"], index, path.parent, common),
+        video=list_id(row["path"], index, path.parent, commons),
         path=index,
         start=start if start is not None or end is None else 0.0,
         end=end,
@@ -249,11 +277,11 @@ def entry_of(row: Named, index: Path, path: Path, common: Path) -> Entry:
     )
 
 
-def list_id(name: str, index: Path, folder: Path, common: Path) -> str:
+def list_id(name: str, index: Path, folder: Path, commons: Sequence[Path]) -> str:
     """The path as the list gives it; an absolute one relative to the list's folder, else to what all have in common."""
-    if not Path(name).is_absolute():
+    if not is_whole(name):
         return PurePosixPath(os.path.normpath(name)).as_posix()
-    for base in (folder.absolute(), common):
+    for base in (folder.absolute(), *commons):
         if index.is_relative_to(base):
             return index.relative_to(base).as_posix()
     return index.name
@@ -261,12 +289,27 @@ def list_id(name: str, index: Path, folder: Path, common: Path) -> str:
 
 def locate(name: str, folder: Path) -> Path:
     """Relative paths count from the list's folder, or where that leads nowhere from the working folder."""
+    if (address := Address.of(name)) is not None:
+        return address.path
     path = Path(os.path.expanduser(name))  # a name that only looks like somebody's home stays as it is
     if path.is_absolute():
         return path
     beside = Path(os.path.normpath(folder.absolute() / path))
     here = Path(os.path.normpath(Path.cwd() / path))
     return here if there(here) and not there(beside) else beside
+
+
+def is_whole(name: str) -> bool:
+    """Whether a name is a path from the root, or a URL."""
+    return is_remote(name) or Path(name).is_absolute()
+
+
+def common_folders(folders: Iterable[Path]) -> list[Path]:
+    """The folder above all of this machine, and of each store."""
+    by_place: dict[tuple[str, ...], list[Path]] = {}
+    for folder in folders:
+        by_place.setdefault(folder.parts[:2] if is_remote(folder) else (), []).append(folder)
+    return [Path(os.path.commonpath(some)) for some in by_place.values()]
 
 
 def segment_id(video: str, start: float) -> str:

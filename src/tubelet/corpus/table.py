@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from html import escape
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 import pyarrow as pa
@@ -23,8 +23,11 @@ import pyarrow.parquet as pq
 from tubelet.checksums import Damaged, read_json, read_parquet, verify, write_json, write_parquet
 from tubelet.corpus import on_disk
 from tubelet.corpus.on_disk import Copy, RowsOnDisk
+from tubelet.corpus.tables import EXTENSIONS
 from tubelet.errors import CorpusError
 from tubelet.escape import one_line
+from tubelet.remote.address import Address, as_text, is_remote
+from tubelet.remote.mirror import mirrored
 from tubelet.seeds import key
 
 if TYPE_CHECKING:
@@ -102,7 +105,7 @@ def later(row: type) -> list[tuple[str, pa.DataType]]:
 VIDEOS = pa.schema(
     [
         ("id", pa.string()),  # path relative to its source; `video#start` for a segment
-        ("path", pa.string()),  # relative to the corpus folder where it lies inside, else absolute
+        ("path", pa.string()),  # relative to the corpus folder where it lies inside, else absolute, or a URL
         ("start", pa.float64()),  # seconds
         ("end", pa.float64()),
         ("duration", pa.float64()),
@@ -139,6 +142,7 @@ MOMENTS = pa.schema(
 LATER = dict([*later(Video), *later(Caption)])
 FROM_LABEL = "label"  # the model of a caption that was made of the label
 TABLES = {"videos.parquet": VIDEOS, "captions.parquet": CAPTIONS, "moments.parquet": MOMENTS}
+STORE = "store"  # of what is known of a corpus that was opened there: its URL, and the versions of its files
 Row = dict[str, Any]  # of one of the tables
 DEFAULTS: Row = {
     "start": 0.0,
@@ -164,6 +168,8 @@ class Corpus:
 
     @classmethod
     def open(cls, path: str | Path) -> "Corpus":
+        if (address := Address.of(path)) is not None:
+            return cls.of_store(address)
         folder = Path(path).expanduser().absolute()
         if not folder.is_dir():
             raise CorpusError(f"there is no corpus at {path}; make one with `tubelet index VIDEOS --out {path}`")
@@ -181,6 +187,21 @@ class Corpus:
         return cls(folder, about)
 
     @classmethod
+    def of_store(cls, address: Address) -> "Corpus":
+        """A corpus whose tables, maps and embeddings are copied from a store, and whose videos are read there."""
+        folder, states = mirrored(address, holds_no_video, ("corpus.json", *TABLES))
+        if "corpus.json" not in states:
+            raise CorpusError(f"{address.url} holds no corpus.json; name the folder of a corpus or of a pack")
+        corpus = cls.open(folder)
+        versions = {name: state.number for name, state in states.items() if not holds_no_video(name)}
+        return cls(folder, {**corpus.about, STORE: {"url": address.url, "versions": versions}})
+
+    @property
+    def place(self) -> str:
+        """By what the corpus is opened again: its folder, or the URL of its store."""
+        return str(self.about[STORE]["url"]) if STORE in self.about else str(self.folder.resolve())
+
+    @classmethod
     def of(cls, corpus: "Corpus | str | Path") -> "Corpus":
         """A corpus that is open, or that of a folder."""
         return corpus if isinstance(corpus, Corpus) else cls.open(corpus)
@@ -192,7 +213,10 @@ class Corpus:
     @cached_property
     def videos(self) -> Sequence[Video]:
         """Every row: a list, or of a large table a view that reads what is asked of it."""
+        store = self.about.get(STORE)
         make = partial(video_of, self.folder)
+        if store is not None:
+            make = partial(video_in_store, store["url"], store["versions"])
         if self.large:
             with damage_named(table := self.folder / "videos.parquet"):
                 return RowsOnDisk(Copy(table, partial(fitted, schema=VIDEOS)), make)
@@ -316,7 +340,8 @@ class Corpus:
         name = f"{table}.parquet"
         frame: pd.DataFrame = read_table(self.folder / name, TABLES[name]).to_pandas()
         if table == "videos":
-            frame["path"] = [str(self.folder / path) for path in frame["path"]]
+            root = Path(self.about[STORE]["url"]) if STORE in self.about else self.folder
+            frame["path"] = [as_text(located(root, path)) for path in frame["path"]]
         return frame
 
     def __repr__(self) -> str:
@@ -395,11 +420,9 @@ def write_captions(corpus: Corpus, captions: Sequence[Mapping[str, Any]]) -> Cor
 
 def completed(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The row with every column, its path relative to the corpus where it lies inside it."""
-    path = Path(row["path"])
-    if not path.is_absolute():
-        path = folder / path
+    path = located(folder, row["path"])
     inside = path.is_relative_to(folder)
-    full = {**DEFAULTS, "group": row["id"], **row, "path": str(path.relative_to(folder) if inside else path)}
+    full = {**DEFAULTS, "group": row["id"], **row, "path": as_text(path.relative_to(folder) if inside else path)}
     full["group"] = full["group"] or row["id"]
     full["split"] = full.get("split") or assign_split(full["group"])
     full["duration"] = full["duration"] or full["end"] - full["start"]
@@ -475,4 +498,23 @@ def count_rows(path: Path) -> int:
 
 
 def video_of(folder: Path, number: int, row: dict[str, Any]) -> Video:
-    return Video(row=number, **{**row, "path": folder / row["path"]})
+    return Video(row=number, **{**row, "path": located(folder, row["path"])})
+
+
+def video_in_store(url: str, versions: Mapping[str, int], number: int, row: dict[str, Any]) -> Video:
+    """A row whose file lies beside the table in a store; its version is that of the file (or shard) there now."""
+    name = row["path"].partition("#")[0]
+    own = {} if is_remote(name) else {"modified": versions.get(name)}
+    return video_of(Path(url), number, {**row, **own})
+
+
+def holds_no_video(name: str) -> bool:
+    """Whether a file of a corpus folder is one of its tables, maps or models."""
+    path = PurePosixPath(name)
+    is_shard = path.name.startswith("shard-") and path.suffix == ".parquet"
+    return not is_shard and path.suffix.lower() not in (".tar", *EXTENSIONS)
+
+
+def located(folder: Path, path: str | Path) -> Path:
+    """What a table means by a path: a URL stands as it is, another counts from the corpus folder."""
+    return Path(path) if is_remote(path) else folder / path

@@ -13,7 +13,8 @@ from typing import Any
 from tubelet.corpus.rows import SaidCaption
 from tubelet.corpus.tables import EXTENSIONS
 from tubelet.errors import CorpusError
-from tubelet.video.members import Member
+from tubelet.remote.address import absolute, as_text
+from tubelet.video.members import Member, open_bytes
 
 TEXTS = (".txt", ".caption", ".cls", ".json")
 LONGEST = 1 << 20  # bytes of a text that are read
@@ -24,21 +25,22 @@ def samples_of(path: Path) -> Iterator[tuple[str, Path, str | None, list[SaidCap
     videos: dict[str, tuple[str, Path]] = {}
     texts: dict[str, dict[str, str]] = {}
     try:
-        with tarfile.open(path, "r:") as tar:
+        source: Any = open_bytes(path)
+        with source, tarfile.open(fileobj=source, mode="r:") as tar:
             for member in tar:
                 name = PurePosixPath(member.name)
                 sample = str(name.parent / name.name.partition(".")[0])
                 if not member.isreg() or member.issparse():
                     continue
                 if name.suffix.lower() in EXTENSIONS:
-                    place = Member(path.absolute(), member.offset_data, member.size).path
+                    place = Member(absolute(path), member.offset_data, member.size).path
                     videos[sample] = name.as_posix(), place
-                elif name.suffix.lower() in TEXTS and (file := tar.extractfile(member)) is not None:
-                    text = file.read(LONGEST).decode("utf-8", "replace")
+                elif name.suffix.lower() in TEXTS and (text_file := tar.extractfile(member)) is not None:
+                    text = text_file.read(LONGEST).decode("utf-8", "replace")
                     texts.setdefault(sample, {})[name.suffix.lower()] = text
     except (tarfile.TarError, OSError, EOFError) as error:
         raise CorpusError(
-            f"{path} cannot be read as an uncompressed tar file ({error}); unpack it, or leave it out"
+            f"{as_text(path)} cannot be read as an uncompressed tar file ({error}); unpack it, or leave it out"
         ) from None
     for sample, (video, place) in videos.items():
         yield video, place, *said_of(path, sample, texts.get(sample, {}))
@@ -51,7 +53,9 @@ def said_of(path: Path, sample: str, texts: dict[str, str]) -> tuple[str | None,
         try:
             found = json.loads(texts[".json"])
         except ValueError:
-            raise CorpusError(f"{path} holds no JSON in {sample}.json; repair it, or leave the tar file out") from None
+            raise CorpusError(
+                f"{as_text(path)} holds no JSON in {sample}.json; repair it, or leave the tar file out"
+            ) from None
         said = found if isinstance(found, dict) else {}
     label = said.get("label", texts.get(".cls", "").strip())
     captions = said.get("captions") or said.get("caption") or texts.get(".txt") or texts.get(".caption") or []

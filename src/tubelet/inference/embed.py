@@ -21,7 +21,7 @@ from tubelet.inference.windows import Measuring, Windows, length_of, pieces_of
 from tubelet.loading.reader import LONG
 from tubelet.models.encoder import Encoder
 from tubelet.progress import Progress, silent
-from tubelet.runs.folder import CLASSIFIER, RECIPE, load_task
+from tubelet.runs.folder import CLASSIFIER, RECIPE, load_task, run_folder
 from tubelet.runs.run import Run
 from tubelet.trust import trusting_code
 from tubelet.video.limits import Limits, limited, within
@@ -50,7 +50,7 @@ def load_encoder(path: str | Path | Run, *, trust_code: bool = False) -> Encoder
     """
     if isinstance(path, str) and path.startswith(SCHEME):
         return encoder_of(path)
-    path = Path(path).expanduser()
+    path = run_folder(path).expanduser()
     run = path.parent if path.is_file() else path
     if not path.exists():
         raise WeightsError(f"there is no run folder and no checkpoint at {path}; train one with `tubelet pretrain`")

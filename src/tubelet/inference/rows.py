@@ -10,6 +10,9 @@ from typing import Any
 from tubelet.corpus.listing import Entry, list_sources, segment_id
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError
+from tubelet.remote.address import Address, as_text
+from tubelet.remote.address import absolute as remote_or_absolute
+from tubelet.remote.ask import exists
 from tubelet.video.content import state_or_none
 
 
@@ -68,7 +71,7 @@ class Sources:
         """Of corpora only a split, where that is asked for, and none of the videos whose ids `without` gives."""
         parts: list[Any] = []
         for source in map(Path, sources):
-            if (source / "corpus.json").exists():
+            if is_corpus(source):
                 corpus = Corpus.open(source)
                 chosen = [video for video in corpus.videos if split in (None, "all", video.split)]
                 if not chosen:
@@ -99,8 +102,13 @@ class Sources:
         return [(replace(row, id=name), video) for (row, video), name in zip(found, names, strict=True)]
 
 
+def is_corpus(source: Path) -> bool:
+    address = Address.of(source)
+    return (source / "corpus.json").exists() if address is None else exists(address / "corpus.json")
+
+
 def absolute(path: Path) -> str:
-    return str(path.absolute())
+    return as_text(remote_or_absolute(path))
 
 
 def as_it_is_now(row: VideoRow) -> VideoRow:

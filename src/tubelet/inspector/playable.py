@@ -18,6 +18,7 @@ from jaxtyping import Float64, UInt8
 
 from tubelet.corpus.table import Video
 from tubelet.errors import VideoError
+from tubelet.remote.address import is_remote
 from tubelet.saliency_maps.frames import decode_piece, pieces
 from tubelet.video.crop import resize
 from tubelet.video.decoding import open_video
@@ -53,7 +54,7 @@ class Playing:
 def plays(video: Video) -> Playing | None:
     """How a browser plays the file as it is; None where it does not, or where it may show other frames than tubelet
     reads: of a file with a correction or a remark, of another stream, from another 0."""
-    if video.reading or video.reason or is_sequence(video.path) or Member.of(video.path):
+    if video.reading or video.reason or is_sequence(video.path) or Member.of(video.path) or is_remote(video.path):
         return None
     container, stream = open_video(video.path)
     try:

@@ -26,12 +26,14 @@ from tubelet.jobs import parts
 from tubelet.jobs.parts import Part, PartFinished, PartIsRunning
 from tubelet.jobs.pool import Failure, attempt, cores, run_each
 from tubelet.progress import Progress, silent
-from tubelet.video.content import state_of
+from tubelet.remote.address import is_remote
+from tubelet.video.content import known_state_of, state_of
 from tubelet.video.limits import Limits
 
 T = TypeVar("T")
 FEWEST, MOST = 8, 256  # tasks of a shard; between them a fiftieth of all
 FAILED = "failed.jsonl"
+OF_THE_NETWORK = ("unreachable", "denied", "changed")  # failures that say nothing of the file: they are not remembered
 
 
 @dataclass(frozen=True)
@@ -366,9 +368,10 @@ def share(tasks: Sequence[T], part: Part | None) -> Sequence[T]:
 
 
 def file_key(path: Path, *question: Any) -> str:
-    """The file as it is now, and what is asked of it, without reading it."""
+    """The file as it is now, and what is asked of it, without reading it. A remote file is as it was when it was
+    listed: stores are not asked for each of a million."""
     try:
-        state = state_of(path)
+        state = state_of(path) if not is_remote(path) else known_state_of(path) or (-1, -1)
     except (OSError, TubeletError):
         state = (-1, -1)
     return hashlib.blake2b(repr((str(path), state, question)).encode(), digest_size=16).hexdigest()
@@ -430,6 +433,8 @@ class Failures:
         return self.known.get(key)
 
     def add(self, task: Task, failure: Failure) -> None:
+        if failure.status in OF_THE_NETWORK:
+            return
         if self.known.get(task.key) != Failure(failure.reason, failure.status):
             self.known[task.key] = Failure(failure.reason, failure.status)
             self.say({"key": task.key, "id": task.name, "status": failure.status, "reason": failure.reason})

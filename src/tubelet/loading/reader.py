@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float32, Float64, UInt8
 
 from tubelet.corpus.captions import CaptionChoice, flatten
+from tubelet.corpus.content import as_in_table
 from tubelet.corpus.on_disk import RowsOnDisk
 from tubelet.corpus.table import Caption, Corpus, Video, normalise_text, number_texts
 from tubelet.errors import CorpusError, VideoError
@@ -19,6 +20,7 @@ from tubelet.loading.data import Data
 from tubelet.loading.pairings import Drawn, Pairing, Reads
 from tubelet.loading.requests import ClipRequest, PieceRequest
 from tubelet.progress import Progress
+from tubelet.remote.address import is_remote
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.frame_cache import CachedFrames, Frames
 from tubelet.stores.maps import Maps, remedy
@@ -246,10 +248,12 @@ class ClipReader:
         """The frames of the row; of a long one, those around the clip that begins at this share of it."""
         if self.kept is not None:
             return self.kept.open(video)
-        if self.states is not None and changed(video, self.states.of(video)):
-            raise VideoError("changed since the run began")
         start, end = around(video, self.span(video), begin, self.reach(video))
-        return open_reader(video.path, start, end, reading=video.reading)
+        reader = open_reader(video.path, start, end, reading=video.reading)
+        if self.states is not None and changed(video, self.states.of(video)):  # opening tells of a remote file
+            with reader:
+                raise VideoError("changed since the run began")
+        return reader
 
     def clip_times(self, video: Video, times: Float64[np.ndarray, "all"], begin: float) -> Float64[np.ndarray, "own"]:
         """Those among which the clip is drawn, whatever more is read for its streams."""
@@ -271,7 +275,8 @@ class ClipReader:
 
 @dataclass(frozen=True)
 class States:
-    """How files were when a run began; of a large table, as it says, for nobody looks at millions before a step."""
+    """How files were when a run began; of a large table and of remote files, as the table says, for nobody looks at
+    millions before a step."""
 
     found: Mapping[int, State] | None  # by row
 
@@ -279,7 +284,8 @@ class States:
     def now(cls, videos: Sequence[Video]) -> "States":
         if isinstance(videos, RowsOnDisk):
             return cls(None)
-        return cls({video.row: state for video in videos if (state := state_or_none(video.path)) is not None})
+        states = {v.row: as_in_table(v) if is_remote(v.path) else state_or_none(v.path) for v in videos}
+        return cls({row: state for row, state in states.items() if state is not None})
 
     def of(self, video: Video) -> State | None:
         if self.found is not None:

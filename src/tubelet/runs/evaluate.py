@@ -35,7 +35,15 @@ from tubelet.recipes.pretrain import Pretrain
 from tubelet.reports.pictures import has_looks
 from tubelet.results import Result
 from tubelet.runs.best import said_of_best
-from tubelet.runs.folder import corpus_of, load_task, read_kind, read_run_config, read_run_config_of, weights_file
+from tubelet.runs.folder import (
+    corpus_of,
+    load_task,
+    read_kind,
+    read_run_config,
+    read_run_config_of,
+    run_folder,
+    weights_file,
+)
 from tubelet.runs.record import of_probe, of_run
 from tubelet.runs.tuned import measured_anew, tuned_of
 
@@ -59,8 +67,9 @@ def evaluate(
     `label`. `stream` measures one of the run's streams, as sound, in place of its clips. `baselines`: True measures the
     encoder at random initialisation, a mean image, the raw pixels and a difference image too; or some of them by name.
     """
+    run = run_folder(run)
     named = [word for word in protocols if "=" not in word] or [
-        FineTuned.name if read_kind(Path(run)) == "finetune" else "linear"
+        FineTuned.name if read_kind(run) == "finetune" else "linear"
     ]
     if settings and len(named) > 1:
         raise RecipeError(f"settings of {len(named)} evaluations are given by name, as in '{named[0]}.samples=100'")
@@ -118,7 +127,7 @@ def measure(
     progress: Progress = silent,
 ) -> Evaluated:
     """The same, with what the command line adds: `own` names the entries, `strict` refuses unused rows of labels."""
-    folder = Path(run)
+    folder = run_folder(run)
     if own and not re.fullmatch(r"[\w.+-]+", own):
         raise RecipeError(f"--as {own} must be one word of letters, digits and . + - _, as in --as sgd")
     plan = read_run_config(folder)

@@ -26,6 +26,8 @@ from tubelet.objectives import Pixels
 from tubelet.recipes.find import is_file, load_file
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
+from tubelet.remote.address import Address
+from tubelet.remote.mirror import mirrored
 from tubelet.stores.embeddings import TextModel
 from tubelet.stores.tracks import Tracks
 from tubelet.tasks import Pretraining
@@ -34,6 +36,15 @@ from tubelet.trust import trusts_code
 
 RECIPE, LOG, LOCK = "recipe.json", "log.jsonl", ".lock"
 CLASSIFIER = "classifier.safetensors"  # the weights that fine-tuning keeps; it comes last, so a run with it is finished
+FILES = (
+    RECIPE,
+    LOG,
+    CHECKPOINT,
+    BEST,
+    CLASSIFIER,
+    "results.json",
+    "trained_on.parquet",
+)  # what a web server is asked for
 IMPORTED = "imported"  # in place of a recipe's name: weights from elsewhere
 # Fields that may change when a run resumes: they decide no weight.
 FREE = ("data.workers", "log_every", "save_every", "tensorboard", "loggers")
@@ -113,9 +124,20 @@ class RunConfig(Generic[C]):
         ]
 
 
+def run_folder(run: str | os.PathLike[str]) -> Path:
+    """The folder of a run; of one in a store, a copy of it on this machine, which is not written back."""
+    address = Address.of(run)
+    if address is None or address.scheme == "hf":  # that names a model of the hub
+        return Path(run)
+    folder, there = mirrored(address, lambda name: True, FILES)
+    if RECIPE not in there:
+        raise RunError(f"{address.url} holds no {RECIPE}; name the folder of a run")
+    return folder
+
+
 def where(corpus: Corpus) -> dict[str, str]:
     """How a run names its corpus."""
-    return {"path": str(corpus.folder.resolve()), "name": corpus.name, "fingerprint": corpus.fingerprint()}
+    return {"path": corpus.place, "name": corpus.name, "fingerprint": corpus.fingerprint()}
 
 
 def corpus_of(run: Path, recorded: RunConfig[Any], on: str | os.PathLike[str] | None = None) -> Corpus:

@@ -30,6 +30,7 @@ from tubelet.runs.folder import (
     own_parts,
     read_kind,
     read_run_config_of,
+    run_folder,
     weights_file,
 )  # fmt: skip
 from tubelet.runs.selection import best_candidate
@@ -44,7 +45,7 @@ class Run:
     """What `tubelet pretrain`, `finetune` or `import` wrote, or is about to write, into a folder."""
 
     def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
+        self.folder = run_folder(folder)
 
     def __fspath__(self) -> str:
         """A run is accepted wherever a path of its folder is."""

@@ -9,8 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from tubelet.errors import VideoError
+from tubelet.remote.address import Address
+from tubelet.remote.ask import known_state
 from tubelet.video.limits import regular_file
-from tubelet.video.members import open_bytes
+from tubelet.video.members import Member, open_bytes
 from tubelet.video.sequences import frame_files, is_sequence
 
 SIZE = 16  # bytes of a digest
@@ -20,9 +22,18 @@ State = tuple[int, int]  # bytes, and the time of the last change in nanoseconds
 
 
 def state_of(path: Path) -> State:
-    """What tells without reading that a file may have changed. Of an image sequence: all bytes, the latest change."""
+    """What tells without reading that a file may have changed. Of an image sequence: all bytes, the latest change; of a
+    remote file: its size, and a number for its version."""
     stats = [file.stat() for file in frame_files(path)] if is_sequence(path) else [regular_file(path)]
     return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
+
+
+def known_state_of(path: Path) -> State | None:
+    """Of a remote file as this process last saw it, without asking its store; None where it did not."""
+    member = Member.of(path)
+    address = Address.of(path if member is None else member.tar)
+    seen = None if address is None else known_state(address)
+    return None if seen is None else (seen.size if member is None else member.size, seen.number)
 
 
 def state_or_none(path: Path) -> State | None:

@@ -17,8 +17,10 @@ from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Int64, UInt8
 
+from tubelet.errors import RemoteError
+from tubelet.remote.file import RemoteFile
 from tubelet.video.limits import Undecodable, check_size, check_time, regular_file
-from tubelet.video.members import address
+from tubelet.video.members import address, open_remote
 from tubelet.video.reading import square_size
 
 Cut = Callable[[np.ndarray], np.ndarray]
@@ -26,13 +28,29 @@ Cut = Callable[[np.ndarray], np.ndarray]
 av.logging.set_level(av.logging.PANIC)  # what FFmpeg has to say arrives as an exception, once
 
 
-def open_video(path: Path, vectors: bool = False) -> tuple[Any, Any]:
-    """The container and its best video stream, ready to decode on one thread, with motion vectors or without."""
-    regular_file(path)
+BUFFER = 1 << 16  # bytes of a remote file that FFmpeg asks for at a time
+
+
+def open_container(path: Path, remote: RemoteFile | None = None) -> Any:
+    """`remote`: the open file of a path that is none of this machine; None: it is opened here."""
     try:
-        container = av.open(address(path), metadata_errors="ignore")
+        file = remote or open_remote(path)
+        if file is None:
+            regular_file(path)
+            return av.open(address(path), metadata_errors="ignore")
+        file.seek(0)
+        return av.open(file, metadata_errors="ignore", buffer_size=BUFFER)
+    except RemoteError as error:
+        if error.status != "missing":
+            raise
+        raise Undecodable(error.status, "no such file") from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise Undecodable("unreadable", f"cannot be opened: {error_text(error)}") from None
+
+
+def open_video(path: Path, vectors: bool = False, remote: RemoteFile | None = None) -> tuple[Any, Any]:
+    """The container and its best video stream, ready to decode on one thread, with motion vectors or without."""
+    container = open_container(path, remote)
     try:
         stream = best_stream(container)
         if stream is None:

@@ -19,8 +19,10 @@ from av.video.frame import PictureType
 from jaxtyping import Float64, Int64, UInt8
 
 from tubelet.errors import VideoError
-from tubelet.video.decoding import Cut, Decoding, Deinterlaced, Keeping, open_video, pixel_aspect
+from tubelet.remote.file import RemoteFile
+from tubelet.video.decoding import BUFFER, Cut, Decoding, Deinterlaced, Keeping, open_video, pixel_aspect
 from tubelet.video.limits import check_time
+from tubelet.video.members import open_remote
 from tubelet.video.order import in_order
 from tubelet.video.packets import Packets
 from tubelet.video.reading import Reading
@@ -51,7 +53,8 @@ class Reader:
     ) -> None:
         """`vectors`: decoded frames carry the codec's motion vectors, where it tells of them."""
         self.path, self._vectors, self._reading = Path(path), vectors, reading
-        self._container, self._stream = open_video(self.path, vectors)
+        self._remote = open_remote(self.path)
+        self._container, self._stream = open_video(self.path, vectors, self._remote)
         self._aspect = pixel_aspect(self._stream) if reading.square else Fraction(1)
         try:
             self._read_packets(start, end)
@@ -155,7 +158,7 @@ class Reader:
         fields = int(self._reading.deinterlace)  # what makes them whole takes the frame before as well
         for earlier in EARLIER[fields:] if seekable else ():
             if self._seek(start - earlier):
-                self._look_at(self._demux(end))
+                self._look_at(self._demux(end, start - earlier))
                 if next(self._starts(self._stamp(start) - fields), None) is not None:
                     break
         else:
@@ -183,10 +186,12 @@ class Reader:
             if shown_by(self._packets[position], stamp) and self._inside.may_begin(position):
                 yield position
 
-    def _demux(self, end: float) -> list[Any]:
+    def _demux(self, end: float, start: float = -math.inf) -> list[Any]:
         packets = []
         # an AVI's packets carry the time of their own place, though a frame may need some that follow it
         limit = self._stamp(end) + (16 if self._container.format.name == "avi" else 0)
+        if self._remote is not None:
+            expect_packets(self._remote, self._container, self._stream, self._stamp(start), limit)
         try:
             for packet in self._container.demux(self._stream):
                 check_time()
@@ -210,7 +215,7 @@ class Reader:
 
     def _reopen(self) -> None:
         self._container.close()
-        self._container, self._stream = open_video(self.path, self._vectors)
+        self._container, self._stream = open_video(self.path, self._vectors, self._remote)
 
     def _seconds(self, stamps: Int64[np.ndarray, "t"]) -> Float64[np.ndarray, "t"]:
         return (stamps - self._origin) * self._unit
@@ -348,6 +353,22 @@ class Reader:
         why = f": {self._decoding.error}" if self._decoding.error else ""
         when = f" at {self._times[position]:.3g} s" if position < len(self._times) else ""
         return VideoError(f"{self.path.name} cannot be decoded{when}{why}")
+
+
+def expect_packets(file: RemoteFile, container: Any, stream: Any, first: float, last: float) -> None:
+    """Asks for all packets of a span in one request, where the index of the file says where they lie."""
+    for other in container.streams:
+        if other is not stream and other is not None:
+            other.discard = "all"
+    index = stream.index_entries
+    if not len(index):
+        return
+    spots = [(entry.timestamp, entry.pos, entry.size, entry.is_keyframe) for entry in index]
+    first -= max((stream.start_time or 0) - spots[0][0], 0)  # frames are decoded so much before they are shown
+    begin = max((number for number, spot in enumerate(spots) if spot[3] and spot[0] <= first), default=0)
+    end = next((number for number in range(begin, len(spots)) if spots[number][0] > last), len(spots) - 1)
+    wanted = spots[begin : end + 1]  # the packet that is behind the span is read too, and some bytes more
+    file.expect(min(spot[1] for spot in wanted), max(spot[1] + spot[2] for spot in wanted) + BUFFER)
 
 
 def shown_by(packet: Any, stamp: float | int) -> bool:

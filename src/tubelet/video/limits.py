@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tubelet.errors import VideoError
+from tubelet.errors import RemoteError, VideoError
+from tubelet.remote.address import Address, is_remote
+from tubelet.remote.ask import state
 from tubelet.video.members import Member
 
 SECONDS = 300.0  # that one file, or one piece of a long one, may take
@@ -136,6 +138,8 @@ def regular_file(path: str | Path) -> FileState:
     """What a file's folder says of it, or of the tar file that it is a member of; `Undecodable` where it is none:
     opening a pipe waits for a writer for ever."""
     member = Member.of(path)
+    if is_remote(path):
+        return remote_state(Path(path) if member is None else member.tar, member)
     try:
         found = os.stat(path if member is None else member.tar)
     except FileNotFoundError:
@@ -144,9 +148,27 @@ def regular_file(path: str | Path) -> FileState:
         raise Undecodable("unreadable", f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
     if not stat.S_ISREG(found.st_mode):
         raise Undecodable(NO_FILE, f"{file_kind(found.st_mode)}, not a file")
-    if member is not None and member.offset + member.size > found.st_size:
-        raise Undecodable("unreadable", f"{member.tar.name} ends before it")
+    check_end(member, found.st_size)
     return FileState(found.st_size if member is None else member.size, found.st_mtime_ns)
+
+
+def remote_state(path: Path, member: Member | None) -> FileState:
+    """The version stands where the time of change does."""
+    address = Address.of(path)
+    assert address is not None
+    try:
+        found = state(address)
+    except RemoteError as error:
+        if error.status != "missing":
+            raise
+        raise Undecodable(error.status, "no such file") from None
+    check_end(member, found.size)
+    return FileState(found.size if member is None else member.size, found.number)
+
+
+def check_end(member: Member | None, size: int) -> None:
+    if member is not None and member.offset + member.size > size:
+        raise Undecodable("unreadable", f"{member.tar.name} ends before it")
 
 
 def file_kind(mode: int) -> str:

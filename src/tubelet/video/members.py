@@ -1,7 +1,7 @@
 """Files inside uncompressed tar files, read where they lie: `shard-000003.tar#1536+20480`, 20,480 bytes from 1,536 on.
 
-A path of this form stands wherever that of a video file does. Nothing is unpacked, and no more is read than of a file
-of its own. Start reading at `Member`.
+A path of this form stands wherever that of a video file does, and so does one of a remote file (`tubelet.remote`) or of
+a member of one. Nothing is unpacked, and no more is read than of a file of its own. Start reading at `Member`.
 """
 
 import os
@@ -9,6 +9,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from tubelet.remote.address import Address
+from tubelet.remote.file import RemoteFile
 
 NAMED = re.compile(r"(.+\.tar)#(\d+)\+(\d+)", re.DOTALL)
 
@@ -57,14 +60,25 @@ class MemberFile:
         self.file.close()
 
 
-def open_bytes(path: Path) -> "BinaryIO | MemberFile":
+def open_bytes(path: Path) -> "BinaryIO | MemberFile | RemoteFile":
     """The bytes of a file, or of a member."""
+    if (remote := open_remote(path)) is not None:
+        return remote
     member = Member.of(path)
     return path.open("rb") if member is None else MemberFile(member)
 
 
+def open_remote(path: Path) -> RemoteFile | None:
+    """None where the bytes lie on this machine."""
+    member = Member.of(path)
+    address = Address.of(path if member is None else member.tar)
+    if address is None:
+        return None
+    return RemoteFile(address) if member is None else RemoteFile(address, member.offset, member.size)
+
+
 def address(path: Path) -> str:
-    """The address by which FFmpeg opens a file."""
+    """The address by which FFmpeg opens a file of this machine."""
     member = Member.of(path)
     if member is None:
         return str(path)

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from tubelet.errors import VideoError
+from tubelet.remote.address import is_remote
 from tubelet.video.decoding import Cut, Decoding, Keeping, carries_exif, open_video
 from tubelet.video.exif import turn_by_exif
 from tubelet.video.limits import Undecodable, regular_file
@@ -43,7 +44,7 @@ class Frames:
 
 def is_sequence(path: Path) -> bool:
     """Whether a path is a folder of frames or a pattern that names some, rather than a video file."""
-    return path.is_dir() or (NUMBER.search(path.name) is not None and not path.is_file())
+    return not is_remote(path) and (path.is_dir() or (NUMBER.search(path.name) is not None and not path.is_file()))
 
 
 def frame_files(path: Path) -> list[Path]:

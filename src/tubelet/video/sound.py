@@ -15,9 +15,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from tubelet.errors import VideoError
-from tubelet.video.decoding import best_stream, error_text
-from tubelet.video.limits import Undecodable, check_size, check_time, regular_file
-from tubelet.video.members import address
+from tubelet.video.decoding import best_stream, open_container
+from tubelet.video.limits import check_size, check_time
 
 EARLIER = (1.0, 10.0)  # seconds before the wanted ones at which decoding begins; tried in order, then the beginning
 TOLERANCE = 0.01  # seconds by which timestamps may differ from the count of samples: containers round them
@@ -36,9 +35,8 @@ class Wave:
 
 def read_sound(path: Path, start: float, end: float) -> Wave | None:
     """The sound from `start` to `end`, seconds; None where the file has no sound at all."""
-    regular_file(path)
     for earlier in (*(EARLIER if start > 0 else ()), None):
-        with opened(path) as container:
+        with open_container(path) as container:
             stream = container.streams.best("audio")
             if stream is None or stream.codec_context is None:
                 return None
@@ -53,13 +51,6 @@ def read_sound(path: Path, start: float, end: float) -> Wave | None:
             if wave is not None:
                 return wave
     return Wave(np.zeros(0, np.float32), 1, False)
-
-
-def opened(path: Path) -> Any:
-    try:
-        return av.open(address(path), metadata_errors="ignore")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise Undecodable("unreadable", f"cannot be opened: {error_text(error)}") from None
 
 
 def decoded(container: Any, stream: Any) -> Iterator[Any]:
