@@ -1,6 +1,7 @@
 """Videos of a web server or a store are indexed and read as those of a folder are, in few requests."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +18,12 @@ from tubelet.loading.data import Data
 from tubelet.loading.loader import train_batches
 from tubelet.loading.reader import ClipReader, changed
 from tubelet.remote import ask
+from tubelet.remote.file import RemoteFile
 from tubelet.types import Clip
+from tubelet.video import spans
 from tubelet.video.content import state_of
-from tubelet.video.reader import read_frames, read_span
+from tubelet.video.reader import Reader, open_reader, read_frames, read_span
+from tubelet.video.spans import indexed, open_spans
 from tubelet.video.writer import write_video
 
 NAMES = ("run/clip 0.mp4", "run/clip 1.mp4", "walk/clip 2.mp4", "walk/clip 3.mp4")
@@ -190,3 +194,47 @@ def test_the_state_of_a_remote_file_is_its_size_and_version(web: Served, files: 
     web.version = "2"
     assert state_of(address.path) == (size, state_of(address.path)[1])
     assert state_of(address.path)[1] != version
+
+
+@pytest.mark.parametrize("name", ["front.mp4", "behind.mp4"])
+def test_training_reads_of_a_minute_the_packets_of_its_clip_alone(minute: Path, name: str, tmp_path: Path) -> None:
+    with serving(minute) as served:
+        (tmp_path / "urls.txt").write_text(f"{served.url}/{name}\n")
+        (tmp_path / "paths.txt").write_text(f"{minute / name}\n")
+        corpora = [index(tmp_path / f"{kind}.txt", tmp_path / kind) for kind in ("urls", "paths")]
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        served.clear()
+        clips = [
+            list(train_batches(corpus, CLIP, Data(split="all"), batch=1, seed=3, first_step=0, last_step=1))
+            for corpus in corpora
+        ]
+        assert np.array_equal(clips[0][0].video, clips[1][0].video)
+        assert len(served.requests) <= 3
+        assert served.sent < 0.25 * (minute / name).stat().st_size
+
+
+def test_times_of_a_file_whose_frames_are_not_evenly_apart_come_from_its_packets(tmp_path: Path) -> None:
+    times = [0.0, 0.1, 0.3, 0.4, 0.9, 1.0, 1.1, 1.5]
+    write_video(tmp_path / "uneven.mp4", moving(8, 40, 48), 10, times=times, gop=4)
+    write_video(tmp_path / "other.mkv", moving(8, 40, 48), 10, gop=4)
+    with serving(tmp_path) as served:
+        for name in ("uneven.mp4", "other.mkv"):
+            path = Path(f"{served.url}/{name}")
+            with open_spans(path, -1.0, 9.0) as remote, open_reader(tmp_path / name) as local:
+                assert isinstance(remote, Reader)
+                assert np.array_equal(remote.times, local.times)
+                assert np.array_equal(remote.frames(local.times), local.frames(local.times))
+
+
+def test_an_index_that_lies_about_times_changes_no_frame(web: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(f"{web.url}/{NAMES[0]}")
+    right = indexed
+
+    def wrong(path: Path, remote: RemoteFile) -> tuple[np.ndarray, np.ndarray] | None:
+        found = right(path, remote)
+        return None if found is None else (found[0] + 0.03, found[1])
+
+    monkeypatch.setattr(spans, "indexed", wrong)
+    with open_spans(path, -1.0, 9.0) as remote:
+        asked = remote.times[3:7]
+        assert np.array_equal(remote.frames(asked), read_frames(path, asked))

@@ -29,9 +29,10 @@ from tubelet.types import Batch, Clip
 from tubelet.video.content import State, content_digest, state_or_none
 from tubelet.video.crop import Crop, resize
 from tubelet.video.limits import Limits, limits, within
-from tubelet.video.reader import SAME, Reader, open_reader
+from tubelet.video.reader import SAME, Reader
 from tubelet.video.sampling import Sampled, Sampling
 from tubelet.video.sequences import Stills
+from tubelet.video.spans import Spans, open_spans
 
 LONG = 60.0  # seconds: of a longer row only the part around the clip is read
 SLACK = 4.0  # seconds read beyond twice the clip's span, for rates that vary
@@ -211,7 +212,7 @@ class ClipReader:
 
     def read_streams(
         self,
-        reader: "Reader | Stills | CachedFrames",
+        reader: "Reader | Stills | Spans | CachedFrames",
         tracks: Mapping[str, TrackReader],
         request: ClipRequest,
         drawn: Drawn,
@@ -244,12 +245,12 @@ class ClipReader:
         streams = {name: (stream.clip, stream.maps) for name, stream in self.streams.items()}
         return collate(samples, tuple(failed), self.clip, self.maps, self.embeddings, bool(self.captions), streams)
 
-    def open(self, video: Video, begin: float) -> "Reader | Stills | CachedFrames":
+    def open(self, video: Video, begin: float) -> "Reader | Stills | Spans | CachedFrames":
         """The frames of the row; of a long one, those around the clip that begins at this share of it."""
         if self.kept is not None:
             return self.kept.open(video)
         start, end = around(video, self.span(video), begin, self.reach(video))
-        reader = open_reader(video.path, start, end, reading=video.reading)
+        reader = open_spans(video.path, start, end, reading=video.reading)
         if self.states is not None and changed(video, self.states.of(video)):  # opening tells of a remote file
             with reader:
                 raise VideoError("changed since the run began")

@@ -14,6 +14,7 @@ from tubelet.remote.ask import State
 from tubelet.remote.blocks import SIZE, Blocks
 
 HEAD = 2  # blocks that are asked for first
+WHOLE = 8  # blocks: a part of at most so many is asked for at once
 AHEAD = 16  # blocks that are asked for at most where nobody says what comes next
 AT_ONCE = 64  # in one request where somebody does
 HELD = 256  # in memory
@@ -41,10 +42,12 @@ class RemoteFile:
             if self.blocks.some:
                 self.state = ask.state(self.address)
             else:
-                last = HEAD * SIZE if self.part is None else min(self.part, HEAD * SIZE)
+                last = HEAD * SIZE
+                if self.part is not None:
+                    last = self.part if self.part <= WHOLE * SIZE else min(self.part, last)
                 content, self.state = ask.fetch(self.address, self.offset, self.offset + last)
                 self.keep(0, content)
-                self.next = HEAD
+                self.next = -(-last // SIZE)
         return self.state
 
     def read(self, count: int = -1) -> bytes:
@@ -65,6 +68,8 @@ class RemoteFile:
         """One block; `wanted` say how many from it on are needed now."""
         if (found := self.there(number)) is None:
             self.ahead = min(2 * self.ahead, AHEAD) if number == self.next > 0 else HEAD
+            if self.part is not None and self.part <= WHOLE * SIZE:
+                self.ahead = WHOLE
             self.ask(number, number + max(self.ahead, min(wanted, AT_ONCE)))
             found = self.held.get(number, b"")  # nothing of a part that its object ends before
         self.next = max(self.next, number + 1)

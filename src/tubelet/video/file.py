@@ -50,10 +50,12 @@ class Reader:
         end: float = math.inf,
         vectors: bool = False,
         reading: Reading = AS_DECODED,
+        remote: RemoteFile | None = None,
     ) -> None:
-        """`vectors`: decoded frames carry the codec's motion vectors, where it tells of them."""
+        """`vectors`: decoded frames carry the codec's motion vectors, where it tells of them. `remote`: the file of a
+        remote path, already open."""
         self.path, self._vectors, self._reading = Path(path), vectors, reading
-        self._remote = open_remote(self.path)
+        self._remote = remote or open_remote(self.path)
         self._container, self._stream = open_video(self.path, vectors, self._remote)
         self._aspect = pixel_aspect(self._stream) if reading.square else Fraction(1)
         try:
