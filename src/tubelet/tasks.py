@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from tubelet.errors import RecipeError
@@ -182,7 +182,7 @@ class Pretraining(Trainable):
             if isinstance(objective, Trainable):
                 objective.after_step()
 
-    def draw(self, batch: Batch, tubelets: UInt8[Tensor, "b n p"] | None = None) -> Mask:
+    def draw(self, batch: Batch, tubelets: Shaped[Tensor, "b n p"] | None = None) -> Mask:
         """The mask of each clip: a function of its key, its maps and (a learned one) its pixels, not of the batch."""
         tokens = None
         if TOKENS in self.masker.needs:

@@ -59,8 +59,9 @@ def batch_of(clip: Clip, size: int = 3, first_key: int = 0, maps: torch.Tensor |
         vectors = (
             maps.unflatten(1, clip.grid).repeat_interleave(clip.tubelet_frames, dim=1)[..., None].expand(-1, *shape)
         )
+    pixels = 3, clip.frames, clip.size, clip.size
     return Batch(
-        video=torch.zeros(size, 3, clip.frames, clip.size, clip.size, dtype=torch.uint8),
+        video=(255 * uniform(fold(key, "video"), math.prod(pixels))).byte().unflatten(1, pixels),
         key=key,
         ids=tuple(f"clip-{i}" for i in range(size)),
         maps={

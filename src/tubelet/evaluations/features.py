@@ -176,11 +176,11 @@ class Extraction:
     def view(self) -> dict[str, Any]:
         """All that the features of a video are a function of, beside the video."""
         found = view_of(self.encoder, self.clip, self.data)
+        track = self.shown.track
+        series = Tracks.open(self.corpus, track).series.folder.name if track else ""
         if self.stream is not None:
-            track = self.shown.track
-            series = Tracks.open(self.corpus, track).series.folder.name if track else ""
-            found |= {"stream": repr((self.shown, self.stream.reads.pairing)), "track": series}
-        return found
+            return found | {"stream": repr((self.shown, self.stream.reads.pairing)), "track": series}
+        return found | ({"track": series} if track else {})
 
 
 def extract(how: Extraction, split: str) -> Features:
@@ -217,8 +217,10 @@ def summaries(tokens: Float[Tensor, "b n d"], batch: Batch, clip: Clip) -> dict[
     }
 
 
-def looks_of(video: UInt8[Tensor, "b 3 t h w"]) -> UInt8[Tensor, "b l y x 3"]:
-    """A few frames of each clip, small."""
+def looks_of(video: Shaped[Tensor, "b c t h w"]) -> UInt8[Tensor, "b l y x 3"]:
+    """A few frames of each clip, small; black where it is none of frames."""
+    if video.dtype != torch.uint8:
+        return torch.zeros(len(video), LOOKS, LOOK, LOOK, 3, dtype=torch.uint8)
     at = torch.linspace(0, video.shape[2] - 1, LOOKS).round().long()
     frames = rearrange(video[:, :, at].float(), "b c l h w -> (b l) c h w")
     small = interpolate(frames, size=(LOOK, LOOK), mode="bilinear", antialias=True, align_corners=False)

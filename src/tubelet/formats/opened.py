@@ -5,6 +5,7 @@ from pathlib import Path
 
 import chz
 
+from tubelet.errors import RunError
 from tubelet.formats.graphs import VideoModel
 from tubelet.models.classifier import Classifier, ScoreHead
 from tubelet.models.decoder import Reconstructor
@@ -40,12 +41,14 @@ class Opened:
 def open_run(folder: Path) -> Opened:
     if read_kind(folder) == "finetune":
         _, model, classes = tuned_model(folder)
+        check_frames(folder, model.encoder)
         return Opened(
             read_run_config_of(folder, Finetune), plain_encoder(model), classifier=score_head(model), classes=classes
         )
     _, task = load_task(folder)
     if isinstance(task.encoder, WholeClipEncoder):
         raise only_measured(task.encoder.config.known)
+    check_frames(folder, task.encoder)
     heads = list(task.objectives.values())
     pixels = next((head for head in heads if isinstance(head, PredictLoss) and is_videomae(head)), None)
     classifier, classes = imported_head(folder) or (None, ())
@@ -57,6 +60,15 @@ def open_run(folder: Path) -> Opened:
         classifier,
         classes,
     )
+
+
+def check_frames(folder: Path, encoder: Encoder) -> None:
+    """`RunError` for an encoder of another signal, which no other program reads as a video's."""
+    if encoder.clip.track:
+        raise RunError(
+            f"{folder} reads the track {encoder.clip.track!r}, not frames, and no other program knows such an encoder; "
+            "its features are written by --to localiser, and `tubelet.load_encoder` gives it as a module"
+        )
 
 
 def is_videomae(head: PredictLoss) -> bool:

@@ -53,6 +53,11 @@ class FeatureKind:
         return (*(("layer",) if self.layer == "all" else ()), *steps[self.features], "width")
 
     def check(self, encoder: Encoder) -> None:
+        if encoder.clip.track:
+            raise RecipeError(
+                f"this encoder reads the track {encoder.clip.track!r} of a corpus, not frames; its features of every "
+                "moment are written by `tubelet export RUN --to localiser --on CORPUS`"
+            )
         depth = encoder.config.depth
         if isinstance(encoder, WholeClipEncoder) and (self.layer is not None or self.attention):
             raise only_measured(encoder.config.known)

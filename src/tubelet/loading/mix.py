@@ -18,7 +18,7 @@ from tubelet.errors import RecipeError
 
 @dataclass(frozen=True)
 class Mixed:
-    video: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b 3 t h w"]
+    video: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b c t h w"]
     target: Float[Tensor, "b classes"]  # each row sums to one
 
 
@@ -36,7 +36,9 @@ class Mix:
         if min(self.mixup, self.cutmix) < 0 or not 0 <= self.switch <= 1 or not 0 <= self.smoothing < 1:
             raise RecipeError("mix.mixup and mix.cutmix must be 0 or more, mix.switch and mix.smoothing shares")
 
-    def __call__(self, video: UInt8[Tensor, "b 3 t h w"], label: Int64[Tensor, "b"], classes: int) -> Mixed:
+    def __call__(
+        self, video: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b c t h w"], label: Int64[Tensor, "b"], classes: int
+    ) -> Mixed:
         target = smooth(label, classes, self.smoothing)
         if not (self.mixup or self.cutmix) or len(label) < 2:
             return Mixed(video, target)

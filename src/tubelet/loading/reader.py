@@ -36,6 +36,7 @@ from tubelet.video.spans import Spans, open_spans
 
 LONG = 60.0  # seconds: of a longer row only the part around the clip is read
 SLACK = 4.0  # seconds read beyond twice the clip's span, for rates that vary
+EVERYTHING = Crop(0.0, 0.0, 1.0, 1.0)
 OF_CAPTIONS = ("text",)  # maps that belong to a caption, not to the video alone
 
 
@@ -76,6 +77,7 @@ class ClipReader:
     states: "States | None" = None  # of the files when the run began; None: they may change
     limits: Limits = field(default_factory=Limits)  # of one clip
     streams: Mapping[str, StreamReader] = field(default_factory=dict)
+    track: Tracks | None = None  # that the clip itself is read from; None: the frames of the video
 
     @classmethod
     def make(
@@ -91,7 +93,8 @@ class ClipReader:
     ) -> "ClipReader":
         if not videos:
             raise CorpusError(nothing_in(corpus, data.split))
-        check_length(videos, clip, data.sampling)
+        track = open_track(corpus, videos, clip, "clip") if clip.track else None
+        check_length(videos, clip, data.sampling, track)
         captions: dict[int, Sequence[Caption]] = {}
         wanted = dict.fromkeys([*needs, *(name for reads in (streams or {}).values() for name in reads.maps)])
         if text or set(wanted) & set(OF_CAPTIONS):
@@ -116,11 +119,12 @@ class ClipReader:
                 )
                 for name, reads in (streams or {}).items()
             },
+            track=track,
         )
 
     def with_frames(self, progress: Progress) -> "ClipReader":
         """Decodes every video once, where that is asked for: the slow part, after all that could refuse."""
-        if not self.data.cache:
+        if not self.data.cache or self.track is not None:
             return self
         kept = Frames.of(self.corpus, self.data.kept_side(self.clip), progress, self.data.cache_limit)
         return replace(self, kept=kept)
@@ -188,6 +192,8 @@ class ClipReader:
     def read(self, piece: PieceRequest) -> tuple[Sampled, list[tuple[Cut, dict[str, Cut]]]]:
         """The frames of each clip and of its streams."""
         video, begin = piece.video, piece.begin
+        if self.track is not None:
+            return self.read_track(piece, self.track.reader(video))
         tracks = {name: one.track.reader(video) for name, one in self.streams.items() if one.track is not None}
         with self.open(video, 0.5 if begin is None else begin) as reader:
             moments = self.data.sampling.times(
@@ -210,9 +216,22 @@ class ClipReader:
                 cuts.append((own, self.read_streams(reader, tracks, one, drawn)))
         return moments, cuts
 
+    def read_track(self, piece: PieceRequest, reader: TrackReader) -> tuple[Sampled, list[tuple[Cut, dict[str, Cut]]]]:
+        """The same of a clip that is read from a track: all of every moment, at the track's own rate."""
+        tracks = {name: one.track.reader(piece.video) for name, one in self.streams.items() if one.track is not None}
+        sampling = self.data.sampling
+        moments = sampling.times(
+            reader.times, self.clip, "centre" if piece.begin is None else piece.begin, piece.jitter
+        )
+        frames = reader.frames(moments.times)
+        _, rows, columns, _ = frames.shape
+        drawn = Drawn(reader.times, moments.times, EVERYTHING, rows, columns, self.clip, sampling)
+        cut = Cut(moments.times, EVERYTHING, frames)
+        return moments, [(cut, self.read_streams(reader, tracks, one, drawn)) for one in piece.clips]
+
     def read_streams(
         self,
-        reader: "Reader | Stills | Spans | CachedFrames",
+        reader: "Reader | Stills | Spans | CachedFrames | TrackReader",
         tracks: Mapping[str, TrackReader],
         request: ClipRequest,
         drawn: Drawn,
@@ -223,7 +242,11 @@ class ClipReader:
             track = tracks.get(name)
             source = drawn if track is None else replace(drawn, timestamps=track.times)
             shot = stream.pairing.shot(source, stream.clip, rng)
-            frames = reader.frames(shot.times, shot.crop.cut) if track is None else track.frames(shot.times)
+            source_of_it = reader if track is None else track
+            if isinstance(source_of_it, TrackReader):
+                frames = source_of_it.frames(shot.times)
+            else:
+                frames = source_of_it.frames(shot.times, shot.crop.cut)
             found[name] = Cut(shot.times, shot.crop, frames, shot.augment)
         return found
 
@@ -323,14 +346,14 @@ def nothing_in(corpus: Corpus, split: str) -> str:
     return f"corpus {corpus.name} has no usable video in split {split!r}; it has: {there}; choose one with data.split"
 
 
-def check_length(videos: Sequence[Video], clip: Clip, sampling: Sampling) -> None:
+def check_length(videos: Sequence[Video], clip: Clip, sampling: Sampling, track: Tracks | None = None) -> None:
     """Where short sources are refused, names all of them in one error."""
     if sampling.short != "refuse":
         return
-    if short := shorter(videos, clip, sampling):
+    if short := shorter(videos, clip, sampling) if track is None else fewer(videos, clip, sampling, track):
         raise CorpusError(
             f"{len(short)} of {len(videos)} videos are shorter than the span of a clip (first: {short[0]}); "
-            "use data.sampling.short=repeat or a smaller step"
+            f"use data.sampling.short={'repeat' if track is None else 'stretch'} or a smaller step"
         )
 
 
@@ -349,14 +372,25 @@ def shorter(videos: Sequence[Video], clip: Clip, sampling: Sampling) -> list[str
     ]
 
 
+def fewer(videos: Sequence[Video], clip: Clip, sampling: Sampling, track: Tracks) -> list[str]:
+    """Ids of the videos whose track has fewer moments than a clip spans."""
+    return [video.id for video in videos if sampling.indices(track.reader(video).times, clip.frames, "centre", None)[1]]
+
+
 def open_tracks(corpus: Corpus, videos: Sequence[Video], streams: Mapping[str, Reads]) -> dict[str, Tracks]:
     """Of the streams that are read from one, by their names."""
-    found = {}
-    for name, reads in streams.items():
-        if reads.clip.track:
-            found[name] = Tracks.open(corpus, reads.clip.track)
-            found[name].check(videos, reads.clip, f"streams.{name}.signal", corpus.folder)
-    return found
+    return {
+        name: open_track(corpus, videos, reads.clip, f"streams.{name}.signal")
+        for name, reads in streams.items()
+        if reads.clip.track
+    }
+
+
+def open_track(corpus: Corpus, videos: Sequence[Video], clip: Clip, where: str) -> Tracks:
+    """That of these clips, which `where` names in the recipe."""
+    track = Tracks.open(corpus, clip.track)
+    track.check(videos, clip, where, corpus.folder)
+    return track
 
 
 def open_maps(

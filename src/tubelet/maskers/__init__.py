@@ -7,6 +7,7 @@ from tubelet.maskers.base import TOKENS, Decode, Masker, Policy
 from tubelet.maskers.blend import Blend
 from tubelet.maskers.block import Block
 from tubelet.maskers.centre import Centre
+from tubelet.maskers.change import Change
 from tubelet.maskers.decode import All, RunningCell
 from tubelet.maskers.flow import Flow
 from tubelet.maskers.frame import Frame, Future, Past
@@ -38,6 +39,7 @@ MASKERS: tuple[type[Masker], ...] = (
     Oracle,
     Attention,
     Blend,
+    Change,
     Parts,
     PartPriority,
     Adaptive,
@@ -57,6 +59,7 @@ __all__ = [
     "Blend",
     "Block",
     "Centre",
+    "Change",
     "Decode",
     "Flow",
     "Frame",

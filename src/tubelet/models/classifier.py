@@ -27,11 +27,11 @@ class Classifier(nn.Module):
         for block, rate in zip(self.encoder.blocks, rates, strict=True):
             block.drop_path = rate
 
-    def forward(self, video: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b classes"]:
+    def forward(self, video: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b c t h w"]) -> Float[Tensor, "b classes"]:
         """A score a class."""
         return self.scores(self.features(video))
 
-    def features(self, video: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b d"]:
+    def features(self, video: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d"]:
         return self.encoder.encode(video).mean(1)
 
     def scores(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b classes"]:

@@ -184,7 +184,7 @@ class Encoder(nn.Module):
         """The patch embeddings alone, without positions."""
         return self.embed(torch.addcmul(self.shift, tubelets.float(), self.scale))
 
-    def encode(self, video: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b n d"]:
+    def encode(self, video: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:
         """Tokens of the whole clip: nothing hidden."""
         everywhere = torch.arange(self.clip.num_tubelets, device=video.device).expand(len(video), -1)
         return self(cut(video, self.clip), everywhere)

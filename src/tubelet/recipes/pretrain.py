@@ -63,6 +63,20 @@ class Pretrain(Training):
             raise RecipeError(f"streams.{CLIP}: this name is that of the clip itself; take another")
 
     @chz.validate
+    def _of_one_track(self) -> None:
+        if not self.clip.track:
+            return
+        kind = type(self.clip).__name__
+        if self.masker.maps:
+            raise RecipeError(
+                f"masker={type(self.masker).__name__} needs maps of {' and '.join(self.masker.maps)}, which lie over "
+                f"frames, and clip={kind} has none; take another, as Random or Change"
+            )
+        for name, stream in self.streams.items():
+            if not stream.clip(self.clip).track:
+                raise RecipeError(f"streams.{name} reads frames, which are not there beside clip={kind}; leave it out")
+
+    @chz.validate
     def _keep_best(self) -> None:
         if self.keep_best is None:
             return
@@ -82,8 +96,8 @@ class Pretrain(Training):
 
     @property
     def tracks(self) -> tuple[str, ...]:
-        """The tracks that its streams are read from."""
-        clips = [stream.clip(self.clip) for stream in self.streams.values()]
+        """The tracks that its clip and streams are read from."""
+        clips = [self.clip, *(stream.clip(self.clip) for stream in self.streams.values())]
         return tuple(dict.fromkeys(clip.track for clip in clips if clip.track))
 
     def videos(self, corpus: Corpus) -> Sequence[Video]:

@@ -19,7 +19,7 @@ from tubelet.evaluations.looks import looks_or_reason
 from tubelet.evaluations.results import complete_result, merge_result
 from tubelet.evaluations.trained_on import TrainedOn
 from tubelet.loading.loader import train_batches
-from tubelet.loading.reader import shorter
+from tubelet.loading.reader import fewer, shorter
 from tubelet.log import Log, read_log
 from tubelet.objectives.collapse import LEAST_CLIPS, LEAST_RECORDS, LEAST_STEPS, collapsed
 from tubelet.progress import Progress, silent
@@ -34,6 +34,7 @@ from tubelet.runs.run import Run
 from tubelet.runs.start import Tell, decoding, quiet, session, start
 from tubelet.seeds import key
 from tubelet.stores.embeddings import Embeddings
+from tubelet.stores.tracks import Tracks
 from tubelet.tasks import Pretraining
 from tubelet.train import train
 
@@ -174,8 +175,9 @@ def run_evaluations(
 
 def tell_short(tell: Tell, corpus: Corpus, config: Pretrain) -> None:
     """How many videos cannot fill a clip, and what is done about it."""
-    videos, sampling = config.videos(corpus), config.data.sampling
-    if short := shorter(videos, config.clip, sampling):
+    videos, sampling, clip = config.videos(corpus), config.data.sampling, config.clip
+    track = Tracks.open(corpus, clip.track) if clip.track else None
+    if short := shorter(videos, clip, sampling) if track is None else fewer(videos, clip, sampling, track):
         done = "their last frame is repeated" if sampling.short == "repeat" else "their frames are spread over it"
         tell(f"{len(short)} of {len(videos)} videos are shorter than a clip's span (first: {short[0]}); {done}")
 

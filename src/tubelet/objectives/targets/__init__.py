@@ -7,8 +7,9 @@ from tubelet.objectives.targets.features import Features
 from tubelet.objectives.targets.per_colour import PerColour
 from tubelet.objectives.targets.per_tubelet import PerTubelet
 from tubelet.objectives.targets.raw import Raw
+from tubelet.objectives.targets.unit import Unit
 
-TARGETS: tuple[type[Target], ...] = (PerColour, PerTubelet, Raw, Difference, Features, Codes)
+TARGETS: tuple[type[Target], ...] = (PerColour, PerTubelet, Raw, Unit, Difference, Features, Codes)
 
 __all__ = [
     "TARGETS",
@@ -22,4 +23,5 @@ __all__ = [
     "Scores",
     "Standardised",
     "Target",
+    "Unit",
 ]
