@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,20 @@ from tubelet.errors import CorpusError, RecipeError, WeightsError
 from tubelet.evaluations.trained_on import ALIGNER, FILE, TrainedOn, clips_of
 from tubelet.files import remove_leftovers
 from tubelet.inference.embed import load_encoder
+from tubelet.inference.features import embed_sources
 from tubelet.jobs.runner import Running, in_parts
 from tubelet.jobs.shards import chosen
 from tubelet.progress import Progress, named, silent
 from tubelet.recipes.named import track_source_of
 from tubelet.reports.aligner import write_page
-from tubelet.runs.folder import RECIPE
-from tubelet.runs.record import keep_with_series
+from tubelet.runs.folder import RECIPE, weights_file
+from tubelet.runs.record import keep_with_series, of_run
 from tubelet.saliency_maps import Filled, Source, Text
 from tubelet.saliency_maps.text import aligner_folder
 from tubelet.stores.maps import Maps
 from tubelet.stores.tracks import Tracks, names_of
-from tubelet.tracks import TrackSource
+from tubelet.tracks import TrackSource, VectorTrack
+from tubelet.video.content import digest_of_file
 
 
 @dataclass(frozen=True)
@@ -273,12 +275,32 @@ def track(
 ) -> Filled:
     """Computes a track, another signal of every video that lacks it: `track(corpus, "sound", bands=128)`.
 
-    As `saliency` in all else. A video without such a signal has an empty track, which costs no failure.
+    As `saliency` in all else. A video without such a signal has an empty track, which costs no failure. With
+    `track(corpus, "vectors", run=RUN, every=1.0)` the encoder of a run makes the track.
     """
     if isinstance(source, str):
         source = track_source_of([source, *(f"{name}={as_word(value)}" for name, value in fields.items())])
     chosen, opened = source, Corpus.of(corpus)
+    if isinstance(chosen, VectorTrack) and chosen.run is not None:
+        return track_by_run(opened, chosen, chosen.run, running, progress)
     return in_parts(lambda running: chosen.fill(opened, running, progress), running)
+
+
+def track_by_run(corpus: Corpus, source: VectorTrack, run: str, running: Running | None, progress: Progress) -> Filled:
+    """The features of every window, in a table below the corpus, then its track; with it what the run was trained on.
+    The table stays, so that the same call later embeds new videos alone."""
+    encoder = digest_of_file(weights_file(run)).hex()[:12]
+    table = corpus.folder / "features" / f"{Path(run).name}-{encoder}-{source.every:g}s.parquet"
+    table.parent.mkdir(exist_ok=True)
+    found = embed_sources(
+        run, corpus, table, windows=source.every, only_missing=True, running=running, progress=progress
+    )
+    filled = chz.replace(source, run=None, files=(str(table),)).fill(corpus)
+    of_run(run).inherited(run).write(Tracks.open(corpus, "vectors").series.folder / FILE)
+    bad = {row.id: row.reason for row in found.failed}
+    return replace(
+        filled, failed=bad, videos=filled.videos - len(bad), done=replace(found.done, there=filled.done.there)
+    )
 
 
 @dataclass(frozen=True)

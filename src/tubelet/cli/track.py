@@ -4,7 +4,8 @@
   tubelet track CORPUS sound                         log-mel spectrogram of the files' sound
   tubelet track CORPUS sound bands=128 hop_ms=5
   tubelet track CORPUS sensors files=FOLDER          spectrograms of tables of times, devices and axes
-  tubelet track CORPUS vectors files=TABLE           features of `tubelet embed RUN CORPUS --windows SECONDS`
+  tubelet track CORPUS vectors run=RUN every=1.0     features that the encoder of a run has of every second
+  tubelet track CORPUS vectors files=TABLE           the same, of `tubelet embed RUN CORPUS --windows SECONDS`
   tubelet track CORPUS import name=depth files=DIR   your own: .npy, .npz (moments, numbers)
   tubelet track CORPUS my.py:Mine                    a source of your own, a class of your file
 

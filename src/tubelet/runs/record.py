@@ -25,6 +25,7 @@ from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.folder import IMPORTED, RECIPE, RunConfig, read_kind, read_run_config
 from tubelet.stores.embeddings import Embeddings, same_texts
 from tubelet.stores.maps import Maps
+from tubelet.stores.tracks import Tracks
 from tubelet.teachers import Aligned, Frozen, Teacher
 from tubelet.wording import plural
 
@@ -45,6 +46,7 @@ def begin(folder: Path, config: Pretrain, corpus: Corpus, begun: bool, allow_cha
         return before + TrainedOn(own)
     without = (f"{ENCODER} of {folder} began without a record: what it was trained on before is unknown",)
     inherited = of_aligner(config, corpus) + of_start(config.init) + of_teacher(config.teacher, corpus)
+    inherited += of_vectors(config, corpus)
     return TrainedOn(own, without if begun else ()) + inherited
 
 
@@ -129,6 +131,18 @@ def of_teacher(teacher: Teacher, corpus: Corpus) -> TrainedOn:
     if isinstance(teacher, Aligned):
         return of_aligner_in(Path(teacher.aligner).expanduser(), "", corpus)
     return TrainedOn()
+
+
+def of_vectors(config: Pretrain, corpus: Corpus) -> TrainedOn:
+    """What the models were trained on whose features the run reads."""
+    record = TrainedOn()
+    for name in config.tracks:
+        tracks = Tracks.open(corpus, name)
+        if (kept := TrainedOn.read(tracks.series.folder / FILE)) is not None:
+            record += kept
+        elif name == "vectors":
+            record += TrainedOn(unknown=(f"the vectors of {corpus.name}: what made them was trained on is not known",))
+    return record
 
 
 def by_table(run_config: RunConfig[Any], role: str) -> TrainedOn:

@@ -42,6 +42,8 @@ class Tracks(Layers):
     def remedy(cls, name: str, corpus: Path | str = "CORPUS") -> str:
         if name == "sound":
             return f"tubelet track {corpus} sound"
+        if name == "vectors":
+            return f"tubelet track {corpus} vectors run=RUN"
         kind = name if name in MADE else "import"
         return f"tubelet track {corpus} {kind} {'' if name in MADE else f'name={name} '}files=FOLDER"
 

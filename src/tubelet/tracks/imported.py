@@ -1,4 +1,4 @@
-"""import and vectors: a user's own numbers as a track: arrays, or the features of `tubelet embed --windows`.
+"""import and vectors: a user's own numbers as a track: arrays, or the features that a run has of every window.
 
 An array is (moments, numbers), or (moments, rows, columns, channels), of `.npy`, or of `.npz` with `values` and perhaps
 `times`, in seconds of the video; without times the moments are spread evenly over it. Start reading at `ImportedTrack`.
@@ -53,12 +53,21 @@ class ImportedTrack(TrackSource):
 
 @chz.chz
 class VectorTrack(TrackSource):
-    """The features of every window of a video, from a table of `tubelet embed RUN CORPUS --windows SECONDS`."""
+    """The features of every window of a video: by a run, or from a table of `tubelet embed RUN CORPUS --windows`."""
 
     word: ClassVar[str] = "vectors"
 
+    run: str | None = chz.field(default=None, doc="the run whose encoder makes them; None: they are in files")
+    every: float = chz.field(default=1.0, doc="seconds of a window, with run; from the beginning of one to the next")
     files: tuple[str, ...] = chz.field(default=(), doc="the Parquet table; or arrays, as those of import")
     normalise: bool = chz.field(default=True, doc="vectors of length 1")
+
+    @chz.validate
+    def _one_of_both(self) -> None:
+        if self.run is not None and self.files:
+            raise RecipeError("run and files exclude each other: a run makes the features, or they are in files")
+        if not 0 < self.every < float("inf"):
+            raise RecipeError(f"every={self.every:g} must be a positive number of seconds")
 
     def fill(self, corpus: Corpus, running: Running | None = None, progress: Progress = silent) -> Filled:
         refuse_parts(running, "imported tracks")
@@ -107,26 +116,43 @@ def read_features(corpus: Corpus, tables: Sequence[Path]) -> tuple[dict[str, Any
     import pyarrow.parquet as pq
 
     by_id = {video.id: video.id for video in corpus.select("all")}
-    by_path = {str(video.path.resolve()): video.id for video in corpus.select("all")}
+    by_path: dict[str, list[Video]] = {}
+    for video in corpus.select("all"):
+        by_path.setdefault(str(video.path.resolve()), []).append(video)
     found: dict[str, list[tuple[float, np.ndarray]]] = {}
     made_by = []
     for path in tables:
         try:
-            table = pq.read_table(path)
-            made_by.append((table.schema.metadata or {}).get(b"tubelet", b"").decode() or digest(path))
-            rows = table.select(["id", "path", "start", "feature"]).to_pylist()
+            with pq.ParquetFile(path) as table:
+                made_by.append((table.schema_arrow.metadata or {}).get(b"tubelet", b"").decode() or digest(path))
+                for batch in table.iter_batches(4096, columns=["id", "path", "start", "feature"]):
+                    add_rows(batch, by_id, by_path, found)
         except (OSError, KeyError, ValueError) as error:
             raise CorpusError(f"{path} is no table of `tubelet embed`: {str(error).splitlines()[0]}") from None
-        for row in rows:
-            video = by_path.get(str(Path(row["path"]).resolve())) or by_id.get(row["id"])
-            if video is not None and row["feature"] is not None:
-                found.setdefault(video, []).append((row["start"] or 0.0, np.array(row["feature"], np.float32)))
     layers = {}
-    for video, some in found.items():
+    for name, some in found.items():
         some.sort(key=lambda pair: pair[0])
         values = np.stack([vector for _, vector in some])
-        layers[video] = values[:, None, None, :], np.array([start for start, _ in some])
+        layers[name] = values[:, None, None, :], np.array([start for start, _ in some])
     return layers, made_by
+
+
+def add_rows(
+    batch: Any,
+    by_id: Mapping[str, str],
+    by_path: Mapping[str, Sequence[Video]],
+    found: dict[str, list[tuple[float, np.ndarray]]],
+) -> None:
+    """The rows of a part of a table, each to its video: of several segments of a file the one it begins in."""
+    ids, paths, starts, features = (batch.column(name) for name in ("id", "path", "start", "feature"))
+    for number, (name, path, start) in enumerate(
+        zip(*(some.to_pylist() for some in (ids, paths, starts)), strict=True)
+    ):
+        rows = by_path.get(str(Path(path).resolve()), ())
+        inside = [video for video in rows if len(rows) == 1 or video.start <= (start or 0.0) < video.end]
+        video = inside[0].id if inside else by_id.get(name)
+        if video is not None and features[number].is_valid:
+            found.setdefault(video, []).append((start or 0.0, features[number].values.to_numpy().astype(np.float32)))
 
 
 def digest(path: Path) -> str:
