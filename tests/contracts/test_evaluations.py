@@ -30,6 +30,7 @@ from tubelet.evaluations import (
     Multiview,
     Propagation,
     Reconstruction,
+    Segmentation,
     ZeroShot,
 )
 from tubelet.evaluations.baselines import MeanImage
@@ -55,7 +56,7 @@ every_probe = pytest.mark.parametrize(
 CLIP = Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=16)
 CLASSES = 4
 HEADLINES = ("accuracy", "r@1")
-UNLABELLED = (CrossRetrieval, Propagation, Reconstruction, Completion, Energy)
+UNLABELLED = (CrossRetrieval, Propagation, Reconstruction, Completion, Energy, Segmentation)
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +75,10 @@ def corpus(tmp_path_factory) -> Corpus:
 
 
 def whole(folder: Path, rows: list[dict]) -> Corpus:
-    """With captions and their embeddings, an aligner, and masks: whatever an evaluation asks for."""
+    """With captions and their embeddings, moments, an aligner, and masks: whatever an evaluation asks for."""
     captions = [{"video": row["id"], "text": f"grey number {row['id'][-1]}"} for row in rows]
-    corpus = write_corpus(folder, "contract", rows, captions)
+    moments = [{"video": row["id"], "start": 0.0, "end": 0.25, "label": row["label"]} for row in rows]
+    corpus = write_corpus(folder, "contract", rows, captions, moments=moments)
     aligned(corpus)
     (folder / MASKS).mkdir(exist_ok=True)
     for row in rows:

@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--on", metavar="CORPUS", help="corpus folder (default: the one it was trained on)")
     parser.add_argument("--split", default="all", help="only videos of this split (default: all)")
+    parser.add_argument(
+        "--moments", action="store_true", help="find moments inside of videos, each with its seconds, not whole videos"
+    )
     parser.add_argument("--top", type=int, default=12, help="number of results (default: %(default)s)")
     parser.add_argument("--out", metavar="FILE", help="the contact sheet (default: RUN/pictures/search TEXT.png)")
     parser.add_argument(
@@ -43,12 +46,14 @@ def run(args: argparse.Namespace) -> None:
     with Bar("reading", "clips") as bar:
         found = search(
             folder, args.text,
-            like=args.like, on=args.on, split=args.split, top=args.top, aligner=args.aligner, batch=args.batch,
-            progress=bar,
+            like=args.like, on=args.on, split=args.split, top=args.top, aligner=args.aligner,
+            moments=args.moments, batch=args.batch, progress=bar,
         )  # fmt: skip
     print("\n".join(found.lines()))
     words = [args.text] if args.like is None else ["--like", args.like]
     command = ["search", args.run, *words, "--on", str(found.corpus.folder), "--split", args.split]
     command += ["--top", str(args.top), *(["--aligner", args.aligner] if args.aligner else [])]
+    command += ["--moments"] * args.moments
     keep_search(found, folder, out, command, args.split)
-    print(f"{len(found.hits)} of {len(found.searched)} clips, drawn in {out}; `tubelet report {folder}` shows them")
+    what = "moments" if args.moments else "clips"
+    print(f"{len(found.hits)} of {len(found.searched)} {what}, drawn in {out}; `tubelet report {folder}` shows them")

@@ -14,6 +14,7 @@ from tubelet.evaluations.missing import Missing
 from tubelet.evaluations.propagation import Propagation
 from tubelet.evaluations.reconstruction import Reconstruction
 from tubelet.evaluations.retrieval import Retrieval
+from tubelet.evaluations.segmentation import Segmentation
 from tubelet.evaluations.views import Multiview
 from tubelet.evaluations.zero_shot import ZeroShot
 
@@ -28,6 +29,7 @@ EVALUATIONS: tuple[type[Evaluation], ...] = (
     Retrieval,
     CrossRetrieval,
     Missing,
+    Segmentation,
     Propagation,
     Reconstruction,
     Completion,
@@ -52,5 +54,6 @@ __all__ = [
     "Propagation",
     "Reconstruction",
     "Retrieval",
+    "Segmentation",
     "ZeroShot",
 ]

@@ -1,6 +1,6 @@
 """Small pictures of the videos that the examples of a search name, kept with the run for its report."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,12 @@ from tubelet.video.reader import glance
 SIDE = 112
 
 
-def keep_thumbnails(corpus: Corpus, ids: Iterable[str], run: Path) -> Path:
+def keep_thumbnails(corpus: Corpus, ids: Iterable[str], run: Path, parts: Mapping[str, Video] | None = None) -> Path:
     """The middle frame of each video, cut to the centre square, beside those that the run keeps already.
 
-    A video that cannot be read is left out.
+    A video that cannot be read is left out. `parts` are parts of videos, by names of their own.
     """
-    videos = corpus.by_id
+    videos = {**corpus.by_id, **(parts or {})}
     ids = list(dict.fromkeys(ids))
     before = load_thumbnails(run)
     kept = [] if before is None else [index for index, name in enumerate(before.ids) if name not in ids]

@@ -1,5 +1,6 @@
 """Labels of whole sources as a table: a row a video (or segment), whatever its state."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +13,10 @@ import torch
 from jaxtyping import UInt8
 
 from tubelet.checksums import write_parquet
+from tubelet.corpus.table import Corpus, Video
+from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.evaluations.familiarity import caution
+from tubelet.evaluations.timelines import Windows
 from tubelet.evaluations.trained_on import roles, video_of
 from tubelet.inference.reading import clips_of, measure_tasks, piece_of
 from tubelet.inference.rows import Source, Sources, VideoRow, paths_of
@@ -20,6 +24,7 @@ from tubelet.jobs.runner import Done, Running, Task, Work, run_job
 from tubelet.progress import Progress, silent
 from tubelet.runs.classifier import SavedClassifier, load_classifier
 from tubelet.runs.run import Run
+from tubelet.stores.tracks import Tracks
 from tubelet.video.views import View, parse
 
 if TYPE_CHECKING:
@@ -78,7 +83,8 @@ def predict(
 
     `to_pandas()` has the columns id, path, start, end, label, probability, caution (unlike what the classifier learned
     from), status, reason, trained_on. A video that cannot be read keeps its row. Of corpora, `split` takes only those
-    videos, and `unseen` only those that the classifier has not learned from. `views` is pieces x squares of a video
+    videos, and `unseen` only those that the classifier has not learned from. A classifier that reads a track gives a
+    row a window of every video, with its start and end. `views` is pieces x squares of a video
     ("5x3"; otherwise as it was tested). `all_classes` adds the probability of every class, in the order of
     `frame.attrs["classes"]`. `classifier` names one where a run has several.
     """
@@ -87,6 +93,8 @@ def predict(
         judge = run
     else:
         judge = load_classifier(Path(run), classifier, "cuda" if torch.cuda.is_available() else "cpu")
+    if judge.clip.track:
+        return predict_windows(judge, sources, split, unseen, all_classes, batch, progress)
     clip, sampling, chosen = judge.clip, judge.data.sampling, chosen or judge.views
     videos = Sources.of(paths_of(sources), split, *([judge.learned_from] if unseen else [])).videos()
     pieces = [piece_of(row, video, clip, sampling, chosen) for row, video in videos]
@@ -116,6 +124,62 @@ def predict(
     trained_on = {name: roles(clips) for name, clips in judge.trained_on.find(named).items()}
     table = table_of(rows, found, trained_on, judge, all_classes)
     return Predictions(table, judge, [row for row in rows if row.status != "ok"], done)
+
+
+def predict_windows(
+    judge: SavedClassifier,
+    sources: Source | Sequence[Source],
+    split: str | None,
+    unseen: bool,
+    every_class: bool,
+    batch: int,
+    progress: Progress,
+) -> Predictions:
+    """The same of a classifier that reads a track: a row a window of as many moments as it was trained with."""
+    began, clip = time.monotonic(), judge.clip
+    rows: list[VideoRow] = []
+    named: dict[str, Video] = {}
+    found: Judged = {}
+    for path in paths_of(sources):
+        if not (Path(path) / "corpus.json").exists():
+            raise RecipeError(
+                f"{path} is no corpus, and this classifier reads the track {clip.track!r}; index the videos, then "
+                f"`{Tracks.remedy(clip.track)}`"
+            )
+        corpus = Corpus.open(path)
+        tracks = Tracks.open(corpus, clip.track)
+        videos = [video for video in corpus.videos if split in (None, "all", video.split)]
+        left_out = judge.learned_from(videos) if unseen else set()
+        for number, video in enumerate(videos, 1):
+            if video.id in left_out:
+                continue
+            row = VideoRow(video.id, str(video.path), video.start, video.end, video.status, video.reason)
+            named[video.id] = video
+            try:
+                reader = tracks.reader(video) if video.status == "ok" else None
+            except (CorpusError, VideoError) as error:
+                row, reader = replace(row, status="missing", reason=str(error)), None
+            if reader is None:
+                rows.append(row)
+                continue
+            cut = Windows.over(reader.times, clip, judge.data.sampling)
+            for first in range(0, len(cut.begins), batch):
+                times = [
+                    judge.data.sampling.times(reader.times, clip, begin).times for begin in cut.begins[first:][:batch]
+                ]
+                clips = np.moveaxis(np.stack([reader.frames(some) for some in times]), -1, 1)
+                values = judge.judged(torch.from_numpy(np.ascontiguousarray(clips)))
+                for window, some in enumerate(times):
+                    end = float(some[-1]) + cut.step / clip.tubelet_frames
+                    one = replace(row, start=float(some[0]), end=min(end, video.end) if video.end else end)
+                    found[one.key] = {name: value[window].float().numpy() for name, value in values.items()}
+                    rows.append(one)
+            progress(number, len(videos), "")
+    trained_on = {name: roles(clips) for name, clips in judge.trained_on.find(list(named.values())).items()}
+    table = table_of(rows, found, trained_on, judge, every_class)
+    failed = [row for row in rows if row.status != "ok"]
+    done = Done(len(named), 0, len(named) - len(failed), {}, {}, 0, time.monotonic() - began)
+    return Predictions(table, judge, failed, done)
 
 
 def table_of(

@@ -25,6 +25,7 @@ from tubelet.evaluations.pictures import keep_thumbnails
 from tubelet.evaluations.trained_on import TrainedOn, roles
 from tubelet.inference.embed import embed_at
 from tubelet.inference.hits import Hit, draw_hits
+from tubelet.inference.moments import Moments, apart, middle
 from tubelet.objectives.base import TextHead
 from tubelet.progress import Progress, silent
 from tubelet.results import Answer, QueryExample, Result, write_result
@@ -32,6 +33,7 @@ from tubelet.runs.folder import corpus_of, load_task, read_run_config, weights_f
 from tubelet.runs.record import of_run
 from tubelet.runs.run import Run
 from tubelet.stores.embeddings import Embeddings, same_texts
+from tubelet.stores.tracks import Tracks
 from tubelet.tasks import Pretraining
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ def search(
     split: str = "all",
     top: int = 12,
     aligner: str | Path | None = None,
+    moments: bool = False,
     batch: int = 16,
     progress: Progress = silent,
 ) -> SearchResult:
@@ -102,14 +105,17 @@ def search(
     `to_pandas()` of what is found has a row a clip: id, score (cosine), split, label, captions, trained_on, path,
     start, end. For a text the run was trained with captions. `like` is a video file or an id of the corpus, with
     "@12.5" from this second on. `on` is the corpus, that of the run where it is not given. `aligner` is what embeds
-    a text that is no caption of the corpus.
+    a text that is no caption of the corpus. With `moments` what is found are moments inside of videos, as long as a
+    time step of the encoder, with their start and end; ids are those that `like` takes.
     """
     if top < 1:
         raise RecipeError(f"--top must be at least 1, not {top}")
     if (text is None) == (like is None):
         raise RecipeError('a search is for a text or for a clip: `tubelet search RUN "a red star"`, or --like CLIP')
     searcher = Searcher.open(run, on=on, aligner=aligner, batch=batch, progress=progress)
-    return searcher.by_text(text, split, top) if text is not None else searcher.like(str(like), split, top)
+    if text is not None:
+        return searcher.by_text(text, split, top, moments)
+    return searcher.like(str(like), split, top, moments)
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ class Searcher:
         assert self.context.task is not None
         return self.context.task
 
-    def by_text(self, text: str, split: str = "all", top: int = 12) -> SearchResult:
+    def by_text(self, text: str, split: str = "all", top: int = 12, moments: bool = False) -> SearchResult:
         corpus, texts = self.context.corpus, self.context.texts
         corpora = [corpus, *([Corpus.open(self.home)] if self.home else [])]
         head = head_of(self.task, self.folder)
@@ -156,22 +162,57 @@ class Searcher:
         embedder = named or next(filter(None, map(corpus_aligner, corpora)), None)
         warnings = words_unlearned(text, embedder, trained_with)
         vector = text_vector(text, embedder, trained_with, *corpora, series=texts.series)
+        if moments:
+            some = Moments.of(self.context.extraction, split)
+            hits = nearest_to_text(head, some.features, vector, some.videos, len(some.videos))
+            return self.found(text, apart(hits, self.span, top), split, warnings, some.features)
         hits = nearest_to_text(head, self.context.features(split), vector, corpus.by_id, top)
         return self.found(text, hits, split, warnings)
 
-    def like(self, name: str, split: str = "all", top: int = 12) -> SearchResult:
+    @property
+    def span(self) -> float:
+        """Seconds of a clip: moments that are nearer to each other look at the same."""
+        context = self.context
+        if not (track := context.clip.track):
+            return context.data.sampling.seconds(context.clip, 30.0)
+        videos = context.corpus.select("all")
+        times = Tracks.open(context.corpus, track).reader(videos[0]).times
+        return 2 * float(times[-1] - times[0]) / max(len(times) - 1, 1)  # two of its vectors
+
+    def like(self, name: str, split: str = "all", top: int = 12, moments: bool = False) -> SearchResult:
         context = self.context
         clip = clip_named(name, context.corpus)
+        if clip.video is None and context.clip.track:
+            raise RecipeError(
+                f"--like {name}: {self.folder} reads the track {context.clip.track!r} of a corpus, not files; name an "
+                "id of the corpus, with @SECONDS of a moment"
+            )
+        if moments and clip.video is not None:
+            some = Moments.of(context.extraction, split)
+            asked = some.at(clip.video, middle(clip.video, context.corpus) if clip.start is None else clip.start)
+            vector = some.features.mean_of(asked)
+            hits = nearest_to_clip(some.features, vector, some.videos, len(some.videos), asked)
+            begins = some.videos[asked].start
+            others = [hit for hit in hits if hit.video.path != clip.path or abs(hit.video.start - begins) >= self.span]
+            return self.found(f"like {name}", apart(others, self.span, top), split, [], some.features)
         if clip.video is not None and clip.start is None:
             vector = context.features("all").mean_of(clip.video)
         else:
+            if context.clip.track:
+                raise RecipeError(f"--like {name}: of a moment of a track only moments are found; add --moments")
             vector = embed_at(self.task.encoder, clip.path, clip.start, context.data.sampling)
-        hits = nearest_to_clip(context.features(split), vector, context.corpus, top, clip.video)
+        if moments:
+            some = Moments.of(context.extraction, split)
+            hits = nearest_to_clip(some.features, vector, some.videos, len(some.videos))
+            return self.found(f"like {name}", apart(hits, self.span, top), split, [], some.features)
+        hits = nearest_to_clip(context.features(split), vector, context.corpus.by_id, top, clip.video)
         return self.found(f"like {name}", hits, split, [])
 
-    def found(self, asked: str, hits: list[Hit], split: str, warnings: list[str]) -> SearchResult:
+    def found(
+        self, asked: str, hits: list[Hit], split: str, warnings: list[str], searched: Features | None = None
+    ) -> SearchResult:
         context, trained_on = self.context, self.trained_on(hit.video for hit in hits)
-        searched = context.features(split)
+        searched = context.features(split) if searched is None else searched
         return SearchResult(
             asked, hits, context.corpus, searched, trained_on, warnings, tuple(self.record.unknown), context
         )
@@ -200,7 +241,9 @@ def keep_search(found: SearchResult, folder: Path, out: Path, command: Sequence[
         notes=found.warnings,
     )
     write_result(folder, f"search {found.asked}", result)
-    keep_thumbnails(found.corpus, [hit.video.id for hit in found.hits], folder)
+    keep_thumbnails(
+        found.corpus, [hit.video.id for hit in found.hits], folder, {h.video.id: h.video for h in found.hits}
+    )
 
 
 def head_of(task: Pretraining, run: Path) -> TextHead:
@@ -291,11 +334,10 @@ def clip_named(name: str, corpus: Corpus) -> Asked:
 
 
 def nearest_to_clip(
-    features: Features, vector: Float[Tensor, "d"], corpus: Corpus, most: int, asked: str | None = None
+    features: Features, vector: Float[Tensor, "d"], videos: Mapping[str, Video], most: int, asked: str | None = None
 ) -> list[Hit]:
     """The clips whose features lie nearest to this one, by cosine after subtracting the mean of all that are searched,
     as kNN does; the clip that was asked for is not its own answer."""
-    videos = corpus.by_id
     bank = features.mean.double()
     shift = bank.mean(0) if len(bank) > 1 else torch.zeros_like(bank[0])
     score, order = (found[0] for found in neighbours(bank - shift, vector[None].double() - shift, len(bank)))

@@ -9,8 +9,8 @@ from tubelet.recipes.guided import automae, internvideo, marlin, semmae, videoma
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.sampled import cpc, diffmae, siam_mcvae
 from tubelet.recipes.siamese import crop_mae, siam_mae
-from tubelet.recipes.signals import av_mae, diff_mavil, imu_mae, tvlt
-from tubelet.recipes.spatiotemporal import hvm, motion_mae, st_mae
+from tubelet.recipes.signals import av_mae, diff_mavil, imu_mae, lv_mae, tvlt
+from tubelet.recipes.spatiotemporal import ego_only, hvm, motion_mae, st_mae
 from tubelet.recipes.taught import umt, videoprism_2, vjepa
 from tubelet.recipes.text_guided import text_guided
 from tubelet.recipes.tiny import miniature, miniature_fine, miniature_whole, tiny, tiny_text_guided
@@ -23,7 +23,7 @@ RECIPES: tuple[Recipe, ...] = (
     simclr, moco, nnclr, cvrl, rho_moco, iic, lstcl, byol, brave, vic_mae, cross_video_mae,
     semmae, automae, marlin, videomae_v2, internvideo, diffmae, siam_mcvae, cpc,
     vq, beit, motion_aura,
-    av_mae, tvlt, diff_mavil, imu_mae,
+    av_mae, tvlt, diff_mavil, imu_mae, lv_mae, ego_only,
 )  # fmt: skip
 
 
@@ -51,11 +51,13 @@ __all__ = [
     "cvrl",
     "diff_mavil",
     "diffmae",
+    "ego_only",
     "find",
     "iic",
     "imu_mae",
     "internvideo",
     "lstcl",
+    "lv_mae",
     "marlin",
     "miniature",
     "miniature_fine",

@@ -1,18 +1,23 @@
-"""Clips beside other signals of the same moments: sound (Audiovisual MAE, TVLT), body-worn sensors.
+"""Clips beside other signals of the same moments: sound (Audiovisual MAE, TVLT), body-worn sensors; and clips of no
+frames at all, but of the features of a long video (LV-MAE).
 
 All in miniature, on `miniature`'s clips and encoder.
 """
 
 import chz
 
+from tubelet.loading.data import Data
 from tubelet.maskers import Random, Schedule, Tube
 from tubelet.models.cross import Cross
+from tubelet.models.decoder import Decoder
+from tubelet.models.encoder import Vit
 from tubelet.objectives import Denoise, InstanceContrast, Match, Nodes, Predict
-from tubelet.objectives.targets import Raw
+from tubelet.objectives.targets import Raw, Unit
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.tiny import miniature, small_decoder
 from tubelet.streams import Joint, Stream
-from tubelet.types import Sensors, Sound
+from tubelet.types import Sensors, Sound, Vectors
+from tubelet.video.sampling import Sampling
 
 
 def av_mae() -> Pretrain:
@@ -126,4 +131,29 @@ def imu_mae() -> Pretrain:
             "graph": Nodes(weight=10.0),
             "views": InstanceContrast(of=("clip", "sensors"), temperature=0.05, weight=0.01),
         },
+    )
+
+
+def lv_mae() -> Pretrain:
+    """LV-MAE: a second model over the features of a long video, hidden ones predicted (arXiv 2504.03501).
+
+    tubelet track corpora/synth-long vectors run=runs/miniature every=0.5
+    tubelet pretrain lv_mae --on corpora/synth-long --out runs/lv_mae
+    tubelet evaluate runs/lv_mae linear attentive segmentation --baselines
+
+    From code (amazon-science/lv-mae): vectors of length 1 of a frozen encoder, sinusoids of time, half of them hidden
+    at random (the README; .7 is the script's default) or, with masker=Change, those most like the one before them; 1
+    less the cosine. Ours: any run's features in place of LanguageBind's of 5 s; windows of equally many vectors in
+    place of padding, a shorter video stretched over them; no class token; size (theirs: depth 32, width 1024, decoder
+    512x8). Set clip.width to that of the vectors. Expected: docs/long-video.md.
+    """
+    base = miniature()
+    return chz.replace(
+        base,
+        clip=Vectors(frames=24, width=128),
+        data=Data(sampling=Sampling(stride=1, short="stretch")),
+        encoder=Vit(width=128, depth=2, heads=4),
+        masker=Random(ratio=0.5),
+        objectives={"vectors": Predict(target=Unit(), decoder=Decoder(width=96, depth=1, heads=3))},
+        batch=32,
     )

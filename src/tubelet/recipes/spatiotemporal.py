@@ -1,13 +1,17 @@
-"""Other targets, other masks: ST-MAE, HVM-1 and MotionMAE, at the size of `miniature`."""
+"""Other targets, masks and measures: ST-MAE, HVM-1, MotionMAE and Ego-Only, at the size of `miniature`."""
 
 import chz
 
-from tubelet.maskers import Random
+from tubelet.evaluations import Segmentation
+from tubelet.loading.augment import Augment
+from tubelet.loading.data import Data
+from tubelet.maskers import Random, Tube
 from tubelet.models import Decoder
 from tubelet.objectives import Pixels, Predict
 from tubelet.objectives.targets import Difference, PerTubelet, Raw
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.tiny import miniature
+from tubelet.video.sampling import Sampling
 
 
 def st_mae() -> Pretrain:
@@ -61,3 +65,23 @@ def motion_mae() -> Pretrain:
 
 
 DECODER = Decoder(width=96, depth=1, heads=3, positions="grid")
+
+
+def ego_only() -> Pretrain:
+    """Ego-Only: pixels of long videos, then what happens at each moment of them (arXiv 2301.01380).
+
+    tubelet synth --kind synth-long --out corpora/synth-long
+    tubelet pretrain ego_only --on corpora/synth-long --out runs/ego_only
+    tubelet export runs/ego_only --to localiser --on corpora/synth-long --out features
+
+    From the abstract: masked autoencoding of the very videos whose moments are found, no other pretraining; temporal
+    segmentation; features for a localiser of others. Ours: tubes at .9, a linear map of frozen features in place of
+    fine-tuning, neighbours of one label as segments, size. Expected: docs/moments.md.
+    """
+    base = miniature()
+    return chz.replace(
+        base,
+        data=Data(sampling=Sampling(stride=1), augment=Augment(smallest=0.5), cache=True),
+        masker=Tube(ratio=0.9),
+        evaluations={"segmentation": Segmentation()},
+    )

@@ -159,6 +159,33 @@ def spans(
         return themed(figure, name)
 
 
+Bars = Sequence[tuple[float, float, str]]
+"""(start, end, label) of stretches of time."""
+
+
+def bars(name: str, rows: Sequence[tuple[str, Bars]], start: float, end: float) -> Markup:
+    """Rows of stretches of time, from the top; a label has one colour, and is written where there is room."""
+    labels = sorted({label for _, stretches in rows for _, _, label in stretches})
+    with drawing(name):
+        figure = Figure(figsize=(5.6, 0.5 + 0.34 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        for row, (_, stretches) in enumerate(rows):
+            for first, last, label in stretches:
+                tone = colour(labels.index(label))
+                axes.barh(row, last - first, 0.72, first, color=tone, alpha=0.75, linewidth=0)
+                if last - first > 0.012 * (end - start) * len(caption(label, 14)):
+                    axes.text(
+                        (first + last) / 2, row, caption(label, 14), ha="center", va="center", fontsize=7, clip_on=True
+                    )
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(start, max(end, start + 1e-3))
+        axes.set_yticks(range(len(rows)), [caption(text) for text, _ in rows])
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.set_xlabel("seconds", loc="right")
+        return themed(figure, name)
+
+
 def draw_upright(axes: matplotlib.axes.Axes, levels: Sequence[Level]) -> None:
     """Dotted lines across all rows with their names above, one over the other where they would collide."""
     names = []

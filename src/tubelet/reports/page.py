@@ -13,7 +13,7 @@ from tubelet.files import write_atomically
 from tubelet.reports import sheets
 from tubelet.reports.compare import Comparison, Value, compare, label, tables_of
 from tubelet.reports.document import document, is_another
-from tubelet.reports.figures import SERIES, Level, Line, Span, curves, spans
+from tubelet.reports.figures import SERIES, Level, Line, Span, bars, curves, spans
 from tubelet.reports.notices import notices, trust_option
 from tubelet.reports.pictures import Samples, load_looks, load_samples, load_thumbnails
 from tubelet.reports.tables import (
@@ -73,6 +73,7 @@ def compose(runs: Sequence[RunRecord]) -> str:
         training=training(runs),
         probes=probes(runs),
         results=results_tables(runs),
+        timelines=[chart for run in runs for chart in timelines(run)],
         comparisons=[found for some in alike(runs) if (found := comparison(some)) is not None],
         confusions=[confusion for run in runs for confusion in confusions(run)],
         retrievals=[found for run in runs for found in retrievals(run)],
@@ -231,6 +232,17 @@ def probe_note(runs: Sequence[RunRecord], dotted: bool, beyond: Sequence[str]) -
     words += ["Dotted: baselines without training."] * dotted
     words += [f"Beyond the chart: {', '.join(beyond)}."] * bool(beyond)
     return " ".join(words)
+
+
+def timelines(run: RunRecord) -> list[Chart]:
+    """What happens in a few videos, and what the run says does, over time."""
+    charts = []
+    for entry, result in run.results.items():
+        for video, said in result.details.get("timelines", {}).items():
+            rows = [(name, said[name]) for name in ("true", "predicted")]
+            name = f"timeline-{run.name}-{entry}-{video}"
+            charts.append(Chart(video, f"{run.name}, {entry}", bars(name, rows, said["start"], said["end"])))
+    return charts
 
 
 def measured_metrics(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
