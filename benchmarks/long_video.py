@@ -48,7 +48,7 @@ def make(path: Path, minutes: float) -> None:
 def measured(*words: str) -> dict[str, float]:
     """Of a command and all that it starts."""
     began = time.monotonic()
-    process = os.posix_spawn(TUBELET[0], [*TUBELET, *words], os.environ)
+    process = os.posix_spawn(TUBELET[0], [*TUBELET, *words], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
     _, status, usage = os.wait4(process, 0)
     if status:
         raise SystemExit(f"{' '.join(words)} ended with {status}")
@@ -75,7 +75,10 @@ def cost(folder: Path, minutes: float) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     folder, lengths = Path(sys.argv[1]), [float(word) for word in sys.argv[2:]]
-    rows = {f"{minutes:g} min": cost(folder / f"{minutes:g}", minutes) for minutes in lengths}
+    rows = {}
+    for minutes in lengths:
+        rows[f"{minutes:g} min"] = cost(folder / f"{minutes:g}", minutes)
+        print(json.dumps(rows), file=sys.stderr, flush=True)
     about = {
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, shared",
         "threads": os.environ.get("OMP_NUM_THREADS"),

@@ -239,9 +239,12 @@ def timelines(run: RunRecord) -> list[Chart]:
     charts = []
     for entry, result in run.results.items():
         for video, said in result.details.get("timelines", {}).items():
-            rows = [(name, said[name]) for name in ("true", "predicted")]
-            name = f"timeline-{run.name}-{entry}-{video}"
-            charts.append(Chart(video, f"{run.name}, {entry}", bars(name, rows, said["start"], said["end"])))
+            rows = [
+                (name, [(float(start), float(end), str(label)) for start, end, label in said[name]])
+                for name in ("true", "predicted")
+            ]
+            drawing = bars(f"timeline-{run.name}-{entry}-{video}", rows, float(said["start"]), float(said["end"]))
+            charts.append(Chart(video, f"{run.name}, {entry}", drawing))
     return charts
 
 
