@@ -37,6 +37,15 @@ class Clip:
     size: int = chz.field(default=224, doc="height and width of a frame, pixels")
     tubelet_frames: int = chz.field(default=2, doc="frames of a tubelet")
     tubelet_size: int = chz.field(default=16, doc="height and width of a tubelet, pixels")
+    subtract_background: bool = chz.field(
+        default=False, doc="of each pixel its mean over the clip is taken away, so that tubelets hold what moves"
+    )
+
+    @chz.validate
+    def _moves(self) -> None:
+        if self.subtract_background and (self.frames < 2 or self.track):
+            what = f"a clip of {self.track or 'one frame'} has none"
+            raise RecipeError(f"clip.subtract_background=True leaves what moves in a video, and {what}; leave it out")
 
     @chz.validate
     def _divisible(self) -> None:

@@ -62,7 +62,7 @@ def test_a_run_above_every_baseline_helps_and_each_difference_has_its_interval()
         ("random", "fewer steps"),
         ("mean_image", "appearance tells"),
         ("raw_pixels", "positions of pixels"),
-        ("difference_image", "motion tells these classes apart: hide what moves"),
+        ("difference_image", "motion tells these classes apart: take the background away"),
     ],
 )
 def test_a_run_below_one_baseline_does_not_help_and_what_to_try_follows_from_the_best_one(best, advice):

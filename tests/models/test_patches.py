@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tubelet.errors import RecipeError
 from tubelet.models.patches import MEAN, STD, cut, gather, grid_table, join, position_table, value_scale
 from tubelet.types import Clip
 
@@ -46,6 +47,25 @@ def test_a_tubelet_holds_colour_frame_row_column_of_its_place_in_the_grid(clip):
 def test_join_undoes_cut(clip):
     video = video_of(clip)
     assert torch.equal(join(cut(video, clip), clip), video)
+
+
+def test_without_its_background_a_clip_holds_what_moves_four_times_as_strong_about_middle_grey():
+    clip = Clip(frames=4, size=8, tubelet_frames=2, tubelet_size=4, subtract_background=True)
+    video = video_of(clip)[:, :, :1].repeat(1, 1, 4, 1, 1)
+    assert (cut(video, clip) == 128).all()  # nothing moves
+    video[0, 0, :, 3, 5] = torch.tensor([100, 110, 100, 110], dtype=torch.uint8)
+    moved = join(cut(video, clip), clip)
+    assert moved[0, 0, :, 3, 5].tolist() == [108, 148, 108, 148]
+    moved[0, 0, :, 3, 5] = 128
+    assert (moved == 128).all()
+    exact = join(cut(video.float(), clip), clip)
+    assert exact.dtype == torch.float32
+    assert exact[0, 0, :, 3, 5].tolist() == [108, 148, 108, 148]
+
+
+def test_a_single_frame_has_no_background_that_could_be_taken_away():
+    with pytest.raises(RecipeError, match="leaves what moves in a video, and a clip of one frame has none"):
+        Clip(frames=1, tubelet_frames=1, subtract_background=True)
 
 
 def test_a_clip_of_another_size_is_not_cut():

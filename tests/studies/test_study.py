@@ -50,6 +50,7 @@ def test_every_variant_is_run_with_every_seed_and_leaves_one_small_file(done):
     for trial in found.values():
         assert {"r2", "copy_r2"} <= set(trial["results"]["reconstruction"]["metrics"])
         assert {"random", "mean_image"} <= set(trial["results"]["linear"]["baselines"])
+        assert "untrained encoder" in trial["results"]["linear"]["verdict"]
         assert trial["corpus"]["fingerprint"]
         assert trial["hardware"]["processor"]
         assert trial["hardware"]["cpu_capability"]  # AVX2 or AVX512, say: tells processors of one name apart

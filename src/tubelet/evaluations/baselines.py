@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import chz
 import torch
 from einops import rearrange, reduce
 from jaxtyping import Float, Shaped
@@ -98,17 +99,23 @@ def untrained(context: Context) -> Context:
 
 def mean_image(context: Context) -> Context:
     """No encoder: small pixels of the same clips, measured in the same way."""
-    return of_no_run(context, MeanImage(context.extraction.shown))
+    return of_pixels(context, MeanImage)
 
 
 def raw_pixels(context: Context) -> Context:
     """No encoder: what the encoder is given, measured in the same way."""
-    return of_no_run(context, RawPixels(context.extraction.shown))
+    return of_pixels(context, RawPixels)
 
 
 def difference_image(context: Context) -> Context:
     """No encoder: how much each place changes from frame to frame, measured in the same way."""
-    return of_no_run(context, DifferenceImage(context.extraction.shown))
+    return of_pixels(context, DifferenceImage)
+
+
+def of_pixels(context: Context, kind: type[MeanImage | RawPixels | DifferenceImage]) -> Context:
+    """The clips as they are read, also where the run's own encoder takes their background away."""
+    whole = replace(context, clip=chz.replace(context.clip, subtract_background=False))
+    return of_no_run(whole, kind(whole.extraction.shown))
 
 
 def of_no_run(context: Context, encoder: nn.Module) -> Context:

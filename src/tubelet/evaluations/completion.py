@@ -40,6 +40,8 @@ def complete(task: Pretraining, video: Video3, hole: Bool[Tensor, "nt nh nw"] | 
     head, clip = task.pixel_head, task.clip
     if head is None or head.config.on != (CLIP,) or head.config.decoder.memory:
         raise RecipeError("completion needs a decoder that predicts pixels of the clip from the clip alone")
+    if clip.subtract_background:
+        raise RecipeError("completion fills in pixels, and a run of clip.subtract_background=True knows what moves")
     kind = head.config.target
     assert isinstance(kind, PixelTarget)
     mask = mask_of(hole.expand(len(video), *clip.grid), clip)

@@ -38,8 +38,8 @@ TRIED = {  # by the baseline that is best, what may help
     "(init=...), or train on more videos",
     "raw_pixels": "positions of pixels tell these classes apart, and the run lost them: a smaller clip.tubelet_size, "
     "or pretrained weights to begin with (init=...)",
-    "difference_image": "motion tells these classes apart: hide what moves (masker=Motion), predict the change between "
-    "frames (as the recipe motion_mae does), or take frames further apart (data.sampling.stride)",
+    "difference_image": "motion tells these classes apart: take the background away (clip.subtract_background=True, as "
+    "the recipe few_clips does), hide what moves (masker=Motion), or take frames further apart (data.sampling.stride)",
 }
 UNSURE = "measure more groups, or several seeds with `tubelet compare`"
 

@@ -65,6 +65,11 @@ def write_transformers(
 
 def refuse_others(encoder: Encoder, decoder: Reconstructor | None, classifier: ScoreHead | None) -> None:
     """What transformers' VideoMAE cannot be."""
+    if encoder.clip.subtract_background:
+        raise WeightsError(
+            "transformers' VideoMAE sees clips with their background (clip.subtract_background=True takes it away); "
+            "export this model with --to onnx or torch-export"
+        )
     parts: list[tuple[str, Any]] = [("encoder", encoder.config)]
     parts += [("decoder", decoder.config)] if decoder is not None else []
     for name, config in parts:

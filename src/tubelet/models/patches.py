@@ -10,6 +10,7 @@ from tubelet.types import Clip, Grid
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, per colour, of values in [0, 1]
 STD = (0.229, 0.224, 0.225)
+MIDDLE, GAIN = 128, 4  # of a clip without its background: what stands still, and by what changes are multiplied
 
 
 def cut(video: Shaped[Tensor, "b c t h w"], clip: Clip) -> Shaped[Tensor, "b n p"]:
@@ -17,10 +18,19 @@ def cut(video: Shaped[Tensor, "b c t h w"], clip: Clip) -> Shaped[Tensor, "b n p
     if tuple(video.shape[1:]) != (clip.channels, *clip.whole):
         wanted = "x".join(map(str, (clip.channels, *clip.whole)))
         raise ValueError(f"a clip of {clip} is {wanted}, not {tuple(video.shape[1:])}")
+    if clip.subtract_background:
+        video = without_background(video)
     time_steps, rows, columns = clip.grid
     return rearrange(
         video, "b c (nt t) (nh h) (nw w) -> b (nt nh nw) (c t h w)", nt=time_steps, nh=rows, nw=columns
     ).contiguous()
+
+
+def without_background(video: Shaped[Tensor, "b c t h w"]) -> Shaped[Tensor, "b c t h w"]:
+    """By how much each pixel differs from its mean over the clip, times `GAIN`, about the middle of 0 to 255."""
+    values = video.float()
+    moved = (MIDDLE + GAIN * (values - values.mean(2, keepdim=True))).clamp(0, 255)
+    return moved if video.is_floating_point() else moved.round().to(video.dtype)
 
 
 def join(tubelets: Shaped[Tensor, "b n p"], clip: Clip) -> Shaped[Tensor, "b c t h w"]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from tubelet.config import override
 from tubelet.recipes.codes import beit, motion_aura, vq
+from tubelet.recipes.few import few_clips, pseudo_motion
 from tubelet.recipes.find import Recipe, find, name_of
 from tubelet.recipes.guided import automae, internvideo, marlin, semmae, videomae_v2
 from tubelet.recipes.pretrain import Pretrain
@@ -18,8 +19,8 @@ from tubelet.recipes.videomae import videomae
 from tubelet.recipes.views import brave, byol, cross_video_mae, cvrl, iic, lstcl, moco, nnclr, rho_moco, simclr, vic_mae
 
 RECIPES: tuple[Recipe, ...] = (
-    tiny, tiny_text_guided, miniature, miniature_whole, miniature_fine, videomae, text_guided, st_mae, hvm, motion_mae,
-    siam_mae, crop_mae, vjepa, umt, videoprism_2,
+    tiny, tiny_text_guided, miniature, miniature_whole, miniature_fine, few_clips, videomae, text_guided,
+    st_mae, hvm, motion_mae, siam_mae, crop_mae, pseudo_motion, vjepa, umt, videoprism_2,
     simclr, moco, nnclr, cvrl, rho_moco, iic, lstcl, byol, brave, vic_mae, cross_video_mae,
     semmae, automae, marlin, videomae_v2, internvideo, diffmae, siam_mcvae, cpc,
     vq, beit, motion_aura,
@@ -52,6 +53,7 @@ __all__ = [
     "diff_mavil",
     "diffmae",
     "ego_only",
+    "few_clips",
     "find",
     "iic",
     "imu_mae",
@@ -66,6 +68,7 @@ __all__ = [
     "motion_aura",
     "motion_mae",
     "nnclr",
+    "pseudo_motion",
     "resolve_recipe",
     "rho_moco",
     "semmae",

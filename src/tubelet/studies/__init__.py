@@ -2,6 +2,7 @@
 
 from tubelet.studies.base import MEASURES, Declares, Measure, Study, Variant
 from tubelet.studies.questions.cost import budget, data, labels, phases
+from tubelet.studies.questions.few import few, warm
 from tubelet.studies.questions.grain import context, dose, grain
 from tubelet.studies.questions.guidance import captions, robustness, scorer, start
 from tubelet.studies.questions.hiding import contrast, direction, masks, ratio
@@ -25,6 +26,8 @@ STUDIES: tuple[Declares, ...] = (
     grain,
     context,
     dose,
+    few,
+    warm,
 )
 
 __all__ = ["MEASURES", "STUDIES", "Declares", "Measure", "Study", "Variant"]

@@ -169,6 +169,7 @@ def small(result: Result) -> dict[str, Any]:
         "step": result.step,
         "trained_on": dict(result.trained_on),
         "warnings": list(result.warnings),
+        "verdict": result.verdict,
     }
     return {name: value for name, value in kept.items() if value} | {
         "evaluation": result.evaluation,
