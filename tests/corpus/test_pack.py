@@ -193,8 +193,8 @@ def test_a_shard_that_is_gone_or_cut_says_so(copied: Corpus, tmp_path: Path) -> 
     assert member is not None
     assert Member.of("clip.mp4") is None
     cut = tmp_path / "cut.tar"
-    cut.write_bytes(member.tar.read_bytes()[: member.offset + 10])
+    cut.write_bytes(member.container.read_bytes()[: member.offset + 10])
     with pytest.raises(VideoError, match=r"cut\.tar ends before it"):
-        read_span(replace(member, tar=cut).path)
+        read_span(replace(member, container=cut).path)
     with pytest.raises(VideoError, match="no such file"):
-        read_span(replace(member, tar=tmp_path / "gone.tar").path)
+        read_span(replace(member, container=tmp_path / "gone.tar").path)

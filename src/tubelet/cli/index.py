@@ -4,6 +4,8 @@
   tubelet index list.csv more/ one.mp4 --out corpora/mine --captions captions.csv
   tubelet index clips/ --out corpora/mine --labels-from-folders
   tubelet index long-videos/ --out corpora/mine --segment 10s
+  tubelet index s3://bucket/videos --out corpora/mine           (docs/object-stores.md)
+  tubelet index shard.tar train-00000-of-00001.parquet lerobot/ --out corpora/mine    (docs/packs.md)
   tubelet index ucfTrainTestlist/ --dataset ucf101 --videos UCF-101/ --split 1 --out corpora/ucf101-1
 
 A list has one video per line: path[,label][,start,end][,group][,split]. Labels: path,label[,group][,split].

@@ -6,17 +6,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tubelet.corpus.lerobot import INFO as LEROBOT
+from tubelet.corpus.lerobot import episodes_of, is_lerobot
 from tubelet.corpus.names import Use
+from tubelet.corpus.parquet_videos import plain_name, rows_of, split_in_name
 from tubelet.corpus.rows import Named, SaidCaption, named_rows, seconds
 from tubelet.corpus.tables import EXTENSIONS, Table, looks_like_video
 from tubelet.corpus.tars import samples_of
 from tubelet.errors import CorpusError, RemoteError
 from tubelet.remote.address import Address, absolute, is_remote
 from tubelet.remote.ask import find
+from tubelet.video.members import Member
 from tubelet.video.sequences import is_sequence, looks_like_sequence
 from tubelet.wording import plural
 
 LISTS = frozenset((".csv", ".tsv", ".txt", ".list", ".lst"))
+PARQUET = ".parquet"
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ def list_sources(
         found = Listing()
         if (address := Address.of(source)) is not None:
             found = read_address(address)
+        elif source.is_dir() and is_lerobot(source):
+            found = read_lerobot(source.absolute())
         elif source.is_dir():
             found.entries = [
                 Entry(source.name if name == "." else name, path) for name, path in walk(source, leave_out)
@@ -72,15 +79,19 @@ def list_sources(
             found = read_list(source)
         elif source.is_file() and source.suffix.lower() == ".tar":
             found = read_tar(source)
+        elif source.is_file() and source.suffix.lower() == PARQUET:
+            found = read_parquet_videos([source])
         elif source.is_file():
             found.entries = [Entry(source.name, source.absolute())]
         elif is_sequence(source):
             found.entries = [Entry(f"{source.parent.absolute().name}/{source.name}", source.absolute())]
         else:
             raise CorpusError(f"there is no file or folder {source}; give folders, video files or lists of videos")
+        if not found.entries and source.is_dir():
+            found = read_parquet_videos(sorted(source.rglob(f"*{PARQUET}")))
         if any(taken.get(entry.video, entry.path) != entry.path for entry in found.entries):
             prefix = free_prefix(source, found.entries, taken)
-            found.entries = [replace(entry, video=f"{prefix}/{entry.video}") for entry in found.entries]
+            found.entries = [prefixed(entry, prefix) for entry in found.entries]
             found.captions = {f"{prefix}/{video}": said for video, said in found.captions.items()}
         if strange := [entry for entry in found.entries if not writable(entry)]:
             found.entries = [entry for entry in found.entries if writable(entry)]
@@ -168,17 +179,56 @@ def agreed(earlier: Entry, later: Entry, where: str | Path) -> Entry:
     return replace(earlier, **values)
 
 
+def prefixed(entry: Entry, prefix: str) -> Entry:
+    return replace(entry, video=f"{prefix}/{entry.video}", name=entry.name and f"{prefix}/{entry.name}")
+
+
+def read_lerobot(root: Path) -> Listing:
+    """The episodes of a LeRobot data set."""
+    listing = Listing()
+    for fields, captions in episodes_of(root):
+        entry = Entry(**fields)
+        listing.entries.append(entry)
+        if captions:
+            listing.captions[entry.id] = captions
+    return listing
+
+
+def read_parquet_videos(paths: Sequence[Path]) -> Listing:
+    """The videos of Parquet files."""
+    listing = Listing()
+    taken: set[str] = set()
+    for path in paths:
+        split = split_in_name(path)
+        for row in rows_of(path, one_of_many=len(paths) > 1):
+            name = f"{path.stem}/{plain_name(row)}"
+            name = f"{path.stem}/{row.number:06d}" if name in taken else name
+            taken.add(name)
+            if row.offset is None:
+                place = locate(row.name, absolute(path).parent)
+            else:
+                place = Member(absolute(path), row.offset, row.size).path
+            listing.entries.append(Entry(name, place, label=row.label, split=split))
+            if row.captions:
+                listing.captions[name] = [SaidCaption(text=t, source="caption", time=None) for t in row.captions]
+    return listing
+
+
 def read_address(address: Address) -> Listing:
     """The videos of a store: one, those of a tar file, or all below a name."""
     path = address.path
     if path.suffix.lower() == ".tar":
         return read_tar(path)
+    if path.suffix.lower() == PARQUET:
+        return read_parquet_videos([path])
     if looks_like_video(path.name.partition("?")[0]):
         return Listing([Entry(path.name, path)])
     if path.suffix.lower() in LISTS:
         raise CorpusError(f"{address.url} is a list; fetch it and name the file, whose lines may be URLs")
-    listing = Listing()
-    for name in find(address):
+    listing, names = Listing(), find(address)
+    if LEROBOT in names:
+        return read_lerobot(path)
+    for name in names:
         parts = PurePosixPath(name).parts
         if looks_like_video(name) and not any(part.startswith(".") for part in parts):
             try:
@@ -188,7 +238,7 @@ def read_address(address: Address) -> Listing:
             else:
                 assert below is not None
                 listing.entries.append(Entry(name, below.path))
-    return listing
+    return listing if listing.entries else read_parquet_videos([path / n for n in names if n.endswith(PARQUET)])
 
 
 def read_tar(path: Path) -> Listing:

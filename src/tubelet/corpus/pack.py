@@ -1,4 +1,5 @@
-"""A corpus packed into few large files: uncompressed tar shards with WebDataset names, and a table of offsets.
+"""A corpus packed into few large files: uncompressed tar shards with WebDataset names, or Parquet files as Hugging Face
+data sets keep videos; and a table of offsets.
 
 A pack is a corpus: its videos table names the place of each video in its shard (`tubelet.video.members`), so training
 and every other command read it by offset, in one request a file. Others read it by `tar`, WebDataset, or the columns
@@ -11,7 +12,7 @@ import json
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,9 +21,11 @@ from typing import Any
 import av
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
 from tubelet.checksums import write_parquet
+from tubelet.corpus.parquet_videos import rows_of
 from tubelet.corpus.probe import probe
 from tubelet.corpus.table import TABLES, VIDEOS, Corpus, Video, file_id, write_corpus
 from tubelet.errors import CorpusError, RecipeError, VideoError
@@ -38,6 +41,7 @@ from tubelet.video.sequences import is_sequence
 SHARD_BYTES = 1 << 30
 DECODED = 128 << 20  # bytes of frames at a time
 BLOCK = 512  # of tar
+ROW_GROUP = 32 << 20  # bytes of videos, of Parquet
 PARTIAL = "pack.partial"
 UNIT = Fraction(1, 90000)
 SCHEMA = pa.schema(
@@ -48,6 +52,24 @@ SCHEMA = pa.schema(
         ("size", pa.int64()),
         ("found", pa.string()),  # digest, and what encoding changed of the row
     ]
+)
+TEXT = {"dtype": "string", "_type": "Value"}
+FEATURES = {
+    "video": {"_type": "Video"},
+    **dict.fromkeys(("id", "label", "split"), TEXT),
+    "captions": [TEXT],
+    "rows": TEXT,
+}
+SHARD = pa.schema(
+    [
+        ("video", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("id", pa.string()),
+        ("label", pa.string()),
+        ("split", pa.string()),
+        ("captions", pa.list_(pa.string())),
+        ("rows", pa.string()),  # segments, as JSON
+    ],
+    metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})},
 )
 PACK = pa.schema([*VIDEOS, ("shard", pa.string()), ("offset", pa.int64())])
 
@@ -81,6 +103,9 @@ class Packing:
     shift: float = 0.0  # seconds by which all times are earlier than in the file
 
 
+Sample = tuple[int, Sequence[Video], Packing]  # number, rows of one file, and its bytes
+
+
 @dataclass(frozen=True)
 class Packed:
     """What a call of `pack` did."""
@@ -100,10 +125,11 @@ def pack(
     size: int = 256,
     gop: int = 12,
     crf: int = 20,
+    to: str = "tar",
     running: Running | None = None,
     progress: Progress = silent,
 ) -> Packed:
-    """Writes the usable videos of a corpus, with its tables, into tar shards; the folder `out` is a corpus too.
+    """Writes the usable videos of a corpus, with its tables, into shards; the folder `out` is a corpus too.
 
     With `copy` the bytes of each file are kept, sound included. Otherwise frames are encoded anew, at a short side of
     `size`, with a key frame every `gop` frames, and without sound. A file that fails is in `failed` and not in the
@@ -112,12 +138,15 @@ def pack(
     corpus, out = Corpus.of(corpus), Path(out).expanduser().absolute()
     if min(size, gop) < 1 or not 0 <= crf <= 51:
         raise RecipeError("--size and --gop must be positive, and --crf from 0 to 51")
+    if to not in KINDS:
+        raise RecipeError(f"--to {to} is none of {', '.join(KINDS)}")
     encoding = None if copy else Encoding(size, gop, crf)
     about = {
         "name": "pack",
         "of": corpus.name,
         "fingerprint": corpus.fingerprint(),
         "encoding": encoding and asdict(encoding),
+        **({} if to == "tar" else {"to": to}),
     }
     if (there := existing(out, about)) is not None:
         return there
@@ -166,28 +195,28 @@ def pack_files(
         )
         for number, ((path, reading), some) in enumerate(rows.items())
     ]
-    folder = series_folder(out / PARTIAL, about)
+    folder, kind = series_folder(out / PARTIAL, about), str(about.get("to", "tar"))
     with Writer(folder, about, SCHEMA, part=running.part) as writer:
         shards = {shard for (shard,) in writer.series.columns("shard")}
 
         def keep(results: Sequence[tuple[Task, Sequence[Packing]]]) -> None:
-            name = free_name(results[0][0].about, shards)
+            name = free_name(results[0][0].about, shards, kind)
             shards.add(name)
-            with writing(out / name) as part, tarfile.open(part, "w", format=tarfile.GNU_FORMAT) as tar:
-                for task, (packing,) in results:
-                    number, some = task.of
-                    offset = add_sample(tar, f"{number:09d}", some, packing, corpus)
-                    found = {"digest": packing.digest, "row": packing.row, "shift": packing.shift}
-                    writer.add(
-                        {
-                            "key": bytes.fromhex(task.key),
-                            "shard": name,
-                            "offset": offset,
-                            "size": packing.size,
-                            "found": json.dumps(found),
-                        },
-                        200,
-                    )
+            samples = [(*task.of, packing) for task, (packing,) in results]
+            with writing(out / name) as part:
+                offsets = KINDS[kind](part, samples, corpus)
+            for (task, (packing,)), offset in zip(results, offsets, strict=True):
+                found = {"digest": packing.digest, "row": packing.row, "shift": packing.shift}
+                writer.add(
+                    {
+                        "key": bytes.fromhex(task.key),
+                        "shard": name,
+                        "offset": offset,
+                        "size": packing.size,
+                        "found": json.dumps(found),
+                    },
+                    200,
+                )
             writer.flush()
 
         done = run_job(
@@ -207,12 +236,17 @@ def pack_files(
 
 def packed_of(corpus: Corpus, failed: Mapping[str, str], done: Done) -> Packed:
     size = sum({video.path: video.size or 0 for video in corpus.videos}.values())
-    return Packed(corpus, len(list(corpus.folder.glob("shard-*.tar"))), size, failed, done)
+    return Packed(corpus, len(shards_in(corpus.folder)), size, failed, done)
 
 
-def free_name(number: int, taken: set[str]) -> str:
+def shards_in(folder: Path) -> list[Path]:
+    return [path for kind in KINDS for path in sorted(folder.glob(f"shard-*.{kind}"))]
+
+
+def free_name(number: int, taken: set[str], kind: str) -> str:
     """Of a shard, also of one that holds what failed before."""
-    names = [f"shard-{number:06d}.tar", *(f"shard-{number:06d}-{again}.tar" for again in range(1, len(taken) + 2))]
+    again = (f"shard-{number:06d}-{again}.{kind}" for again in range(1, len(taken) + 2))
+    names = [f"shard-{number:06d}.{kind}", *again]
     return next(name for name in names if name not in taken)
 
 
@@ -280,23 +314,25 @@ def even_size(height: int, width: int, side: int) -> tuple[int, int]:
     return max(2 * round(height * scale / 2), 2), max(2 * round(width * scale / 2), 2)
 
 
+def write_tar(part: Path, samples: Iterable[Sample], corpus: Corpus) -> list[int]:
+    """A shard of WebDataset names; returns where the bytes of each video begin."""
+    with tarfile.open(part, "w", format=tarfile.GNU_FORMAT) as tar:
+        return [add_sample(tar, f"{number:09d}", rows, packing, corpus) for number, rows, packing in samples]
+
+
 def add_sample(tar: tarfile.TarFile, name: str, rows: Sequence[Video], packing: Packing, corpus: Corpus) -> int:
     """A video, its first caption and all that the tables say of it; returns where its bytes begin."""
-    path = rows[0].path
-    named = Path(file_id(rows[0])) if Member.of(path) else path
-    ending = ".mp4" if packing.content is not None else named.suffix.lower() or ".mp4"
+    path, ending = rows[0].path, ending_of(rows[0], packing)
     if packing.content is None:
         with open_bytes(path) as file:
             add(tar, name + ending, packing.size, file)
         offset = tar.offset - -(-packing.size // BLOCK) * BLOCK
-        if digest_of(path, *state_of(path)).hex() != packing.digest:
-            raise CorpusError(f"{path} changed while it was packed; run this again")
+        check_unchanged(path, packing)
     else:
         add(tar, name + ending, packing.size, io.BytesIO(packing.content))
         offset = tar.offset - -(-packing.size // BLOCK) * BLOCK
-    texts = [caption.text for video in rows for caption in corpus.captions_of(video)]
-    segments = [{"id": v.id, "start": v.start - packing.shift, "end": v.end - packing.shift} for v in rows]
-    said = {"id": file_id(rows[0]), "label": rows[0].label, "split": rows[0].split, "captions": texts, "rows": segments}
+    said = said_of(rows, packing, corpus)
+    texts = said["captions"]
     for end, text in ((".json", json.dumps(said)), *([(".txt", texts[0])] if texts else [])):
         content = text.encode()
         add(tar, name + end, len(content), io.BytesIO(content))
@@ -308,6 +344,66 @@ def add(tar: tarfile.TarFile, name: str, size: int, file: Any) -> None:
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o644
     tar.addfile(info, file)
+
+
+def ending_of(video: Video, packing: Packing) -> str:
+    named = Path(file_id(video)) if Member.of(video.path) else video.path
+    return ".mp4" if packing.content is not None else named.suffix.lower() or ".mp4"
+
+
+def check_unchanged(path: Path, packing: Packing) -> None:
+    if digest_of(path, *state_of(path)).hex() != packing.digest:
+        raise CorpusError(f"{path} changed while it was packed; run this again")
+
+
+def said_of(rows: Sequence[Video], packing: Packing, corpus: Corpus) -> dict[str, Any]:
+    """What the tables say of a video, for other readers."""
+    texts = [caption.text for video in rows for caption in corpus.captions_of(video)]
+    segments = [{"id": v.id, "start": v.start - packing.shift, "end": v.end - packing.shift} for v in rows]
+    return {
+        "id": file_id(rows[0]),
+        "label": rows[0].label,
+        "split": rows[0].split,
+        "captions": texts,
+        "rows": segments,
+    }
+
+
+def write_parquet_shard(part: Path, samples: Iterable[Sample], corpus: Corpus) -> list[int]:
+    """A shard that `datasets` reads as a column `Video`, bytes as they are; returns where those of each begin."""
+    plain = [name for name in SHARD.names if name != "video"]
+    with pq.ParquetWriter(
+        part,
+        SHARD,
+        compression={"video.bytes": "none", **dict.fromkeys(("video.path", *plain), "snappy")},
+        use_dictionary=False,
+        write_statistics=False,
+    ) as writer:
+        pending: list[dict[str, Any]] = []
+        held = 0
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(pending, schema=SHARD))
+            pending.clear()
+
+        for number, rows, packing in samples:
+            if (content := packing.content) is None:
+                with open_bytes(rows[0].path) as file:
+                    content = file.read()
+                check_unchanged(rows[0].path, packing)
+            name = f"{number:09d}{ending_of(rows[0], packing)}"
+            said = said_of(rows, packing, corpus)
+            pending.append({"video": {"bytes": content, "path": name}, **said, "rows": json.dumps(said["rows"])})
+            held += len(content)
+            if held > ROW_GROUP:
+                flush()
+                held = 0
+        if pending:
+            flush()
+    return [row.offset for row in rows_of(part) if row.offset is not None]
+
+
+KINDS = {"tar": write_tar, "parquet": write_parquet_shard}
 
 
 def write_tables(corpus: Corpus, out: Path, about: Mapping[str, Any], tasks: Sequence[Task], series: Series) -> Corpus:
@@ -337,7 +433,7 @@ def write_tables(corpus: Corpus, out: Path, about: Mapping[str, Any], tasks: Seq
         for moment in corpus.moments
         if (by := shift.get(moment.video)) is not None
     ]
-    for path in out.glob("shard-*.tar"):
+    for path in shards_in(out):
         if path.name not in {place[0] for place in places.values()}:
             path.unlink()
 

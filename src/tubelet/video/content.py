@@ -31,7 +31,7 @@ def state_of(path: Path) -> State:
 def known_state_of(path: Path) -> State | None:
     """Of a remote file as this process last saw it, without asking its store; None where it did not."""
     member = Member.of(path)
-    address = Address.of(path if member is None else member.tar)
+    address = Address.of(path if member is None else member.container)
     seen = None if address is None else known_state(address)
     return None if seen is None else (seen.size if member is None else member.size, seen.number)
 

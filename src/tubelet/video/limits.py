@@ -135,13 +135,13 @@ class FileState:
 
 
 def regular_file(path: str | Path) -> FileState:
-    """What a file's folder says of it, or of the tar file that it is a member of; `Undecodable` where it is none:
+    """What a file's folder says of it, or of the file that it is a member of; `Undecodable` where it is none:
     opening a pipe waits for a writer for ever."""
     member = Member.of(path)
     if is_remote(path):
-        return remote_state(Path(path) if member is None else member.tar, member)
+        return remote_state(Path(path) if member is None else member.container, member)
     try:
-        found = os.stat(path if member is None else member.tar)
+        found = os.stat(path if member is None else member.container)
     except FileNotFoundError:
         raise Undecodable("missing", "no such file") from None
     except (OSError, ValueError) as error:
@@ -168,7 +168,7 @@ def remote_state(path: Path, member: Member | None) -> FileState:
 
 def check_end(member: Member | None, size: int) -> None:
     if member is not None and member.offset + member.size > size:
-        raise Undecodable("unreadable", f"{member.tar.name} ends before it")
+        raise Undecodable("unreadable", f"{member.container.name} ends before it")
 
 
 def file_kind(mode: int) -> str:

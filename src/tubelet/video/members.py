@@ -1,4 +1,4 @@
-"""Files inside uncompressed tar files, read where they lie: `shard-000003.tar#1536+20480`, 20,480 bytes from 1,536 on.
+"""Files inside tar or Parquet files, read where they lie: `shard-000003.tar#1536+20480`, 20,480 bytes from 1,536 on.
 
 A path of this form stands wherever that of a video file does, and so does one of a remote file (`tubelet.remote`) or of
 a member of one. Nothing is unpacked, and no more is read than of a file of its own. Start reading at `Member`.
@@ -13,14 +13,14 @@ from typing import BinaryIO
 from tubelet.remote.address import Address
 from tubelet.remote.file import RemoteFile
 
-NAMED = re.compile(r"(.+\.tar)#(\d+)\+(\d+)", re.DOTALL)
+NAMED = re.compile(r"(.+\.(?:tar|parquet))#(\d+)\+(\d+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Member:
-    """So many bytes of a tar file from an offset on."""
+    """So many bytes of a file from an offset on."""
 
-    tar: Path
+    container: Path
     offset: int
     size: int
 
@@ -32,7 +32,7 @@ class Member:
 
     @property
     def path(self) -> Path:
-        return Path(f"{self.tar}#{self.offset}+{self.size}")
+        return Path(f"{self.container}#{self.offset}+{self.size}")
 
 
 class MemberFile:
@@ -40,7 +40,7 @@ class MemberFile:
 
     def __init__(self, member: Member) -> None:
         self.member, self.at = member, 0
-        self.file = member.tar.open("rb")
+        self.file = member.container.open("rb")
 
     def read(self, count: int = -1) -> bytes:
         left = max(self.member.size - self.at, 0)
@@ -71,7 +71,7 @@ def open_bytes(path: Path) -> "BinaryIO | MemberFile | RemoteFile":
 def open_remote(path: Path) -> RemoteFile | None:
     """None where the bytes lie on this machine."""
     member = Member.of(path)
-    address = Address.of(path if member is None else member.tar)
+    address = Address.of(path if member is None else member.container)
     if address is None:
         return None
     return RemoteFile(address) if member is None else RemoteFile(address, member.offset, member.size)
@@ -82,4 +82,4 @@ def address(path: Path) -> str:
     member = Member.of(path)
     if member is None:
         return str(path)
-    return f"subfile,,start,{member.offset},end,{member.offset + member.size},,:{member.tar}"
+    return f"subfile,,start,{member.offset},end,{member.offset + member.size},,:{member.container}"
