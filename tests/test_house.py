@@ -31,7 +31,7 @@ FLOORS = (
     ("runs",),
     ("inference", "diagnostics"),
     ("prepare",),
-    ("studies", "formats", "inspector"),
+    ("studies", "formats", "inspector", "curation"),
     ("cli",),
     ("__main__",),
 )

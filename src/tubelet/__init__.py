@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the table below
     from tubelet.corpus.index import index as index
     from tubelet.corpus.pack import pack as pack
     from tubelet.corpus.table import Corpus as Corpus
+    from tubelet.curation.curate import curate as curate
     from tubelet.diagnostics.maps import maps as maps
     from tubelet.diagnostics.masks import masks as masks
     from tubelet.errors import TubeletError as TubeletError
@@ -83,6 +84,7 @@ WHERE = {
     "caption": "tubelet.captioning.job",
     "captions": "tubelet.captioning.overview",
     "compare": "tubelet.reports.compare",
+    "curate": "tubelet.curation.curate",
     "embed": "tubelet.inference.embed",
     "evaluate": "tubelet.runs.evaluate",
     "export": "tubelet.formats.export",

@@ -27,6 +27,7 @@ VERBS = {
     "index": "make a corpus of your videos: a table with a row for every file, also those that fail",
     "caption": "write a caption for every video: by a vision-language model, from a file, or from its label",
     "captions": "summarize the captions: coverage, lengths, faults, words, samples next to their frames",
+    "curate": "find black, frozen, blurred and duplicate videos and shots, and leave them out",
     "align": "train a small image-text aligner on the corpus's own frames and captions",
     "pack": "pack a corpus into a few large tar files with a table of offsets, for fast and remote reading",
     "saliency": "compute saliency maps once per corpus: text, motion, flow, attention, your own",
@@ -217,6 +218,8 @@ def run(argv: list[str]) -> int:
     if not together and not part and not first_alone(verb):
         return 0
     of_stores(args)
+    if verb not in ("curate", "index"):
+        say_left_out(rest)
     with computing(getattr(args, "threads", None)), limits(args), trusting_code(getattr(args, "trust_code", False)):
         module.run(args)
     return 0
@@ -233,6 +236,19 @@ def of_stores(args: argparse.Namespace) -> None:
         from tubelet.runs.folder import run_folder
 
         args.run = str(run_folder(run))
+
+
+def say_left_out(words: list[str]) -> None:
+    """A line for every corpus on the command line of which rows are left out."""
+    corpora = [word for word in dict.fromkeys(words) if os.path.isfile(os.path.join(word, "corpus.json"))]
+    if not corpora or is_later_rank():
+        return
+    from tubelet.corpus.table import Corpus
+
+    for word in corpora:
+        with contextlib.suppress(TubeletError):  # the command says it
+            if count := Corpus.open(word).count_left_out():
+                print(f"{one_line(word)}: {count} videos are left out (`tubelet curate`, column keep)", file=sys.stderr)
 
 
 def limits(args: argparse.Namespace) -> contextlib.AbstractContextManager[object]:

@@ -168,11 +168,13 @@ def scan(table: Path, columns: Sequence[str], fit: Fit | None = None) -> Iterato
             yield found if fit is None else fit(found)
 
 
-def numbers_where(table: Path, values: Mapping[str, str]) -> Int[np.ndarray, "rows"]:
-    """The numbers of the rows of which these columns hold these values."""
+def numbers_where(table: Path, values: Mapping[str, str], unless_false: str) -> Int[np.ndarray, "rows"]:
+    """The numbers of the rows of which these columns hold these values, and this one, where there is one, no false."""
     found, first = [], 0
-    for some in scan(table, list(values)):
+    for some in scan(table, [*values, unless_false]):
         fits = np.ones(len(some), bool)
+        if unless_false in some.column_names:
+            fits &= pc.fill_null(some[unless_false], True).to_numpy(zero_copy_only=False)
         for name, value in values.items():
             fits &= pc.fill_null(pc.equal(some[name], value), False).to_numpy(zero_copy_only=False)
         found.append((np.flatnonzero(fits) + first).astype(np.int64))

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from html import escape
@@ -64,6 +64,7 @@ class Video:
     reading: str | None = None  # what is done to its frames (tubelet.video.reading); null: they come as decoded
     pixel_aspect: str | None = None  # width:height of a pixel; null where it is square
     field_order: str | None = None  # of an interlaced file; null where it is not
+    keep: bool | None = None  # false: `tubelet curate` left it out, and no command selects it
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def file_id(video: Video) -> str:
 def later(row: type) -> list[tuple[str, pa.DataType]]:
     """The columns that tables of an earlier version lack: the fields with a default. They are null where nobody filled
     them and no part of a fingerprint: where a text comes from, or which bytes a file has, is not what a table says."""
-    kinds = {str | None: pa.string(), int | None: pa.int64(), float | None: pa.float64()}
+    kinds = {str | None: pa.string(), int | None: pa.int64(), float | None: pa.float64(), bool | None: pa.bool_()}
     return [(field.name, kinds[field.type]) for field in fields(row) if field.default is None]  # type: ignore[index]
 
 
@@ -257,12 +258,22 @@ class Corpus:
         return found
 
     def select(self, split: str = "train") -> Sequence[Video]:
-        """The usable videos of a split, or of "all"."""
+        """The usable videos of a split, or of "all", that are kept."""
         if isinstance(self.videos, RowsOnDisk):
             asked = {"status": "ok"} | ({} if split == "all" else {"split": split})
             with damage_named(table := self.folder / "videos.parquet"):
-                return self.videos.take(on_disk.numbers_where(table, asked))
-        return [video for video in self.videos if video.status == "ok" and split in ("all", video.split)]
+                return self.videos.take(on_disk.numbers_where(table, asked, "keep"))
+        return [video for video in self.kept(split) if video.status == "ok"]
+
+    def kept(self, split: str = "all") -> list[Video]:
+        """The rows of a split, those that cannot be read among them, without those that `tubelet curate` left out."""
+        return [video for video in self.videos if video.keep is not False and split in ("all", video.split)]
+
+    def count_left_out(self) -> int:
+        """How many rows the column `keep` leaves out; no row is read for it."""
+        with damage_named(table := self.folder / "videos.parquet"):
+            some = on_disk.scan(table, ["keep"])
+            return sum(pc.sum(pc.invert(part["keep"])).as_py() or 0 for part in some if part.column_names)
 
     def captions_of(self, video: Video, source: str | None = None) -> list[Caption]:
         """A video's captions, in the order of the table."""
@@ -300,7 +311,9 @@ class Corpus:
         for name, schema in (("videos.parquet", VIDEOS), ("captions.parquet", CAPTIONS)):
             whole = None if name == "videos.parquet" and self.large else read_table(self.folder / name, schema)
             for column in schema.names:
-                said = column == "reading" and any(any(values) for values in self._values(name, column, whole))
+                said = column in ("reading", "keep") and any(
+                    value not in (None, "") for values in self._values(name, column, whole) for value in values
+                )
                 if said or column not in ("path", *LATER):
                     digest.update(f"({name!r}, {column!r}, [".encode())  # as repr writes the whole of it
                     for number, values in enumerate(self._values(name, column, whole)):
@@ -361,6 +374,8 @@ class Corpus:
         bad = Counter(video.status for video in self.videos if video.status != "ok")
         lines = [f"  videos: {len(self.videos)}, usable: " + (counts(usable) or "none")]
         lines += [f"  not usable: {counts(bad)}"] if bad else []
+        left_out = self.count_left_out()
+        lines += [f"  left out by keep: {left_out}"] if left_out else []
         lines += [f"  classes: {len(self.labels)}"] if self.labels else []
         if self.moments:
             lines.append(f"  moments: {len(self.moments)} of {len({moment.label for moment in self.moments})} classes")
@@ -415,6 +430,16 @@ def write_captions(corpus: Corpus, captions: Sequence[Mapping[str, Any]]) -> Cor
     if unknown := [row["video"] for row in captions if row["video"] not in known]:
         raise CorpusError(f"{corpus.folder}: {len(unknown)} captions name unknown videos, first {unknown[0]!r}")
     write_parquet(corpus.folder / "captions.parquet", pa.Table.from_pylist(list(captions), schema=CAPTIONS))
+    return Corpus.open(corpus.folder)
+
+
+def write_keep(corpus: Corpus, dropped: Collection[str]) -> Corpus:
+    """The corpus without these ids (`keep` is false) and with all others; the table is there whole or not at all."""
+    path = corpus.folder / "videos.parquet"
+    table = read_table(path, VIDEOS)
+    out = pc.is_in(table["id"], pa.array(sorted(dropped), pa.string()))
+    keep = pc.if_else(out, pa.scalar(False), pa.scalar(None, pa.bool_()))
+    write_parquet(path, table.set_column(VIDEOS.get_field_index("keep"), VIDEOS.field("keep"), keep))
     return Corpus.open(corpus.folder)
 
 

@@ -295,7 +295,7 @@ def read_rows(how: Extraction, split: str, kind: Kind) -> tuple[list[Video], dic
 
 def choose_videos(corpus: Corpus, split: str, limit: int | None, seed: int, where: str | None = None) -> list[Video]:
     """The videos of a split, those that indexing could not read among them; at most `limit`, by a keyed choice."""
-    videos = [video for video in corpus.videos if split in ("all", video.split)]
+    videos = corpus.kept(split)
     if not any(video.status == "ok" for video in videos):
         splits = ", ".join(sorted({video.split for video in corpus.videos if video.status == "ok"})) or "none"
         raise CorpusError(f"corpus {corpus.name} has no readable video in split {split!r} (it has: {splits})")

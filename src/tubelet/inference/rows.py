@@ -73,9 +73,9 @@ class Sources:
         for source in map(Path, sources):
             if is_corpus(source):
                 corpus = Corpus.open(source)
-                chosen = [video for video in corpus.videos if split in (None, "all", video.split)]
+                chosen = corpus.kept(split or "all")
                 if not chosen:
-                    there = ", ".join(sorted({video.split for video in corpus.videos}))
+                    there = ", ".join(sorted({video.split for video in corpus.kept()}))
                     raise CorpusError(f"{source} has no video in split {split!r}; it has: {there}")
                 left_out = without(chosen)
                 parts.append((corpus, tuple(video for video in chosen if video.id not in left_out)))

@@ -45,7 +45,7 @@ class Division:
         if tested is not None:
             split, usable = "all", filter_videos(corpus, corpus.select("all"), data.where)
             trained_on = {video.id for video in usable if video.group not in tested}
-        every = [replace(video, label=labels.get(video.id)) for video in corpus.videos]
+        every = [replace(video, label=labels.get(video.id)) for video in corpus.kept()]
         train = [video for video in every if video.id in trained_on]
         videos = filter_videos(corpus, every, data.where)
         named = [video for video in train if video.label is not None]

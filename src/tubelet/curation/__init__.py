@@ -1,0 +1,1 @@
+"""What a corpus holds that nobody wants to train on. Start reading at `curate.curate`."""
