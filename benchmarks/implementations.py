@@ -19,7 +19,7 @@ from tubelet.recipes import videomae
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.tasks import Pretraining
 from tubelet.train import wrap
-from tubelet.types import Batch, Clip, Mask
+from tubelet.types import Batch, Clip, Mask, Words
 from tubelet.weights.layouts import EMBED, Layout, from_layout, to_layout
 
 RATE = 1e-6  # of the optimizer: weights stay near those that were compared
@@ -182,9 +182,12 @@ def clips_for(implementation: Tubelet, batch: Batch) -> Clips:
 
 def batch_of(clip: Clip, count: int, seed: int = 0) -> Batch:
     """Clips of smooth moving noise: their tubelets have a mean and a spread, as those of videos have. Of another signal
-    than frames, plain noise."""
+    than frames, plain noise; of words, any."""
     random = torch.Generator().manual_seed(seed)
     key, ids = torch.arange(count) * 7919 + seed, tuple(map(str, range(count)))
+    if isinstance(clip, Words):
+        numbers = torch.randint(1, clip.vocabulary, (count, clip.channels, *clip.whole), generator=random)
+        return Batch(numbers.float(), key, ids)
     if clip.track:
         return Batch(torch.rand(count, clip.channels, *clip.whole, generator=random) * 2 - 1, key, ids)
     coarse = torch.rand(count, 3, clip.frames // 2 + 1, clip.size // 8, clip.size // 8, generator=random)

@@ -106,7 +106,7 @@ def test_steps_and_epochs_displace_each_other_but_not_both():
         ("compile=maybe", "compile=maybe does not fit: it must be bool"),
         ("precision=fp16", "must be auto | bf16 | fp32"),
         ("optim.betas=0.9", "optim.betas=0.9 does not fit: it must be float,float"),
-        ("objectives.contrst.weight=0", "no objectives.contrst; add it with objectives.contrst=Contrast|"),
+        ("objectives.contrst.weight=0", "no objectives.contrst; add it with objectives.contrst=Captioning|Contrast|"),
         ("objectives.contrast=Contrst", "no Objective called 'Contrst'; did you mean Contrast?"),
         ("objective.contrast.weight=0", "did you mean objectives.contrast.weight?"),
         ("objectives.contrast.weight=-1", "must be 0 or more"),

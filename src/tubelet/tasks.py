@@ -23,7 +23,7 @@ from tubelet.objectives.predict import PredictLoss
 from tubelet.objectives.targets import PixelTarget, Standardised
 from tubelet.optim import Trainable
 from tubelet.seeds import fold
-from tubelet.streams import JointTower, Stream, encode
+from tubelet.streams import Bare, JointTower, Stream, encode
 from tubelet.teachers import NoTeacher, Teacher
 from tubelet.types import CLIP, Batch, Clip, Encoded, Loss, Mask, Step
 
@@ -258,11 +258,16 @@ def check_hidden(
         if name != CLIP and part.build(size, 8) is not None:
             raise RecipeError(f"streams.{name}.masker={type(part).__name__} learns, and only the clip's own masker may")
     for name, objective in objectives.items():
-        for stream in (*objective.streams, *objective.taught):
+        for stream in (*objective.streams, *objective.taught, *objective.values):
             if stream not in parts:
                 close = difflib.get_close_matches(stream, parts, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(parts)}"
                 raise RecipeError(f"objectives.{name} reads a stream {stream!r}, and this recipe has none; {hint}")
+            if stream in streams and isinstance(streams[stream].tower, Bare) and stream not in objective.values:
+                raise RecipeError(
+                    f"objectives.{name} reads tokens of {stream}, and streams.{stream}.tower=Bare makes none; name "
+                    f"another, as streams.{stream}.tower=Joint"
+                )
         for stream in objective.reconstructs:
             if not hidden[stream]:
                 where = "masker" if stream == CLIP else f"streams.{stream}.masker"

@@ -58,7 +58,7 @@ class Clip:
 
     @property
     def track(self) -> str:
-        """The track of a corpus that it is read from; "" for the frames of the video."""
+        """The signal that it is of, a track of the corpus or its captions; "" for the frames of the video."""
         return ""
 
     @property
@@ -193,6 +193,41 @@ class Vectors(Clip):
     @property
     def tubelet(self) -> Grid:
         return self.tubelet_frames, 1, 1
+
+
+@chz.chz
+class Words(Clip):
+    """The words of the caption that was drawn for a clip, each of them a token: its number; 0 behind the last."""
+
+    frames: int = chz.field(default=12, doc="words of a caption that are read")
+    size: int = chz.field(default=1, doc="1: a word has no height")
+    tubelet_frames: int = chz.field(default=1, doc="1: a token is a word")
+    tubelet_size: int = chz.field(default=1, doc="1: a word has no height")
+    vocabulary: int = chz.field(default=4096, doc="numbers among which words are spread by their hash")
+
+    @chz.validate
+    def _words(self) -> None:
+        if self.size != 1 or self.tubelet_frames != 1 or self.vocabulary < 2:
+            raise RecipeError(
+                f"a word has size=1 and tubelet_frames=1, not {self.size} and {self.tubelet_frames}; "
+                f"vocabulary={self.vocabulary} must be 2 or more"
+            )
+
+    @property
+    def track(self) -> str:
+        return "words"
+
+    @property
+    def channels(self) -> int:
+        return 1
+
+    @property
+    def whole(self) -> Grid:
+        return self.frames, 1, 1
+
+    @property
+    def tubelet(self) -> Grid:
+        return 1, 1, 1
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from tubelet.corpus.table import Corpus, write_corpus
 from tubelet.evaluations import (
     EVALUATIONS,
     Attentive,
+    Captioning,
     Completion,
     Context,
     CrossRetrieval,
@@ -41,11 +42,12 @@ from tubelet.loading.pairings import Still
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
+from tubelet.objectives import Captioning as SayCaptions
 from tubelet.objectives import Contrast, InstanceContrast, Pixels
 from tubelet.results import Result
-from tubelet.streams import Joint, Stream
+from tubelet.streams import Bare, Joint, Stream
 from tubelet.tasks import Pretraining
-from tubelet.types import Clip
+from tubelet.types import Clip, Words
 from tubelet.video.sampling import Sampling
 from tubelet.video.writer import write_video
 
@@ -56,7 +58,7 @@ every_probe = pytest.mark.parametrize(
 CLIP = Clip(frames=4, size=32, tubelet_frames=2, tubelet_size=16)
 CLASSES = 4
 HEADLINES = ("accuracy", "r@1")
-UNLABELLED = (CrossRetrieval, Propagation, Reconstruction, Completion, Energy, Segmentation)
+UNLABELLED = (CrossRetrieval, Captioning, Propagation, Reconstruction, Completion, Energy, Segmentation)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +96,12 @@ def context_of(corpus: Corpus, **changes) -> Context:
         "pixels": Pixels(decoder=Decoder(width=16, depth=1, heads=2)),
         "contrast": Contrast(),
         "frames": InstanceContrast(of=("clip", "frame"), hidden=16, width=8),
+        "caption": SayCaptions(width=16, heads=2),
     }
-    streams = {"frame": Stream(pairing=Still(), frames=1, tubelet_frames=1, tower=Joint())}
+    streams = {
+        "frame": Stream(pairing=Still(), frames=1, tubelet_frames=1, tower=Joint()),
+        "words": Stream(signal=Words(frames=4), tower=Bare()),
+    }
     encoder = Vit(width=32, depth=1, heads=2).build(CLIP)
     task = Pretraining(CLIP, encoder, Tube(ratio=0.5), objectives, JOINT, streams=streams)
     return replace(Context(task.encoder, corpus, CLIP, Data(sampling=Sampling(stride=1)), task=task), **changes)

@@ -11,20 +11,21 @@ from support.small_tasks import batch_of, gradients, recipe_of, rows, small, tas
 from tubelet.config import from_plain, override, to_plain
 from tubelet.errors import RecipeError
 from tubelet.maskers import Future, Nothing, Past, Random
-from tubelet.objectives import OBJECTIVES, Cpc, Pixels
+from tubelet.objectives import OBJECTIVES, Captioning, Cpc, Pixels
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.streams import Stream
-from tubelet.types import CLIP
+from tubelet.streams import Bare, Stream
+from tubelet.types import CLIP, Words
 
 every_objective = pytest.mark.parametrize("objective_class", OBJECTIVES, ids=lambda c: c.__name__)
 
 
 MASKS = {Cpc: (Future(ratio=0.5), {"future": Past(ratio=0.5)})}  # of those that want other masks than random ones
+STREAMS = {Captioning: {"words": Stream(signal=Words(frames=6, vocabulary=16), tower=Bare())}}
 
 
 def recipe(objective_class, **fields):
     masker, beside = MASKS.get(objective_class, (None, {}))
-    streams = {name: Stream(masker=hides) for name, hides in beside.items()}
+    streams = {name: Stream(masker=hides) for name, hides in beside.items()} | STREAMS.get(objective_class, {})
     return recipe_of({"mine": small(objective_class, **fields)}, streams=streams, masker=masker)
 
 

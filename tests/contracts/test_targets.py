@@ -10,8 +10,9 @@ import torch
 from support.small_tasks import batch_of, recipe_of, rows, small, task_of
 from tubelet.config import from_plain, override, to_plain
 from tubelet.objectives import Predict
-from tubelet.objectives.targets import TARGETS, PixelTarget
+from tubelet.objectives.targets import TARGETS, Ids, PixelTarget
 from tubelet.recipes.pretrain import Pretrain
+from tubelet.types import Words
 
 every_target = pytest.mark.parametrize("target_class", TARGETS, ids=lambda c: c.__name__)
 every_pixel_target = pytest.mark.parametrize(
@@ -19,8 +20,13 @@ every_pixel_target = pytest.mark.parametrize(
 )
 
 
-def of(target_class):
+def recipe(target_class):
     config = recipe_of({"mine": small(Predict, target=target_class())})
+    return chz.replace(config, clip=Words(vocabulary=16)) if target_class is Ids else config
+
+
+def of(target_class):
+    config = recipe(target_class)
     task, batch = task_of(config), batch_of(config)
     return task, batch, task.look(batch)
 
@@ -44,7 +50,7 @@ def test_a_score_is_one_number_a_decoded_tubelet_with_a_gradient_to_the_predicti
 def test_its_width_is_that_of_what_is_predicted(target_class):
     task, _, seen = of(target_class)
     head = task.objectives["mine"]
-    sizes = task.sizes(32, None, recipe_of({"mine": head.config}).teacher)
+    sizes = task.sizes(32, None, recipe(target_class).teacher)
     assert head.predict(seen).shape[-1] == head.config.target.width(sizes)
 
 

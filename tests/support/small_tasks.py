@@ -19,7 +19,7 @@ from tubelet.recipes.pretrain import Pretrain
 from tubelet.streams import Stream
 from tubelet.tasks import Pretraining
 from tubelet.teachers import Aligned, Frozen, Momentum, NoTeacher, Teacher, Tokenizer
-from tubelet.types import CLIP, Batch, Clip
+from tubelet.types import CLIP, Batch, Clip, Words
 
 SMALL = Clip(frames=4, size=32, tubelet_size=8)
 VIT = Vit(width=32, depth=1, heads=2)
@@ -66,6 +66,10 @@ def task_of(config: Pretrain) -> Pretraining:
 def video(clip: Clip, count: int, seed: int) -> Tensor:
     random = torch.Generator().manual_seed(seed)
     shape = (count, clip.channels, *clip.whole)
+    if isinstance(clip, Words):
+        numbers = torch.randint(1, clip.vocabulary, shape, generator=random)
+        ended = torch.arange(clip.frames)[:, None, None] >= 1 + torch.arange(count)[:, None, None, None, None] % 4 + 2
+        return numbers.masked_fill(ended, 0).float()
     if clip.track:
         return torch.randn(shape, generator=random)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)

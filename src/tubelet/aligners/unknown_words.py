@@ -8,7 +8,8 @@ import re
 from collections.abc import Sequence
 
 from tubelet.aligners.base import Aligner, WordPieces
-from tubelet.aligners.vocabulary import Vocabulary, split
+from tubelet.aligners.vocabulary import Vocabulary
+from tubelet.corpus.words import split
 from tubelet.errors import CorpusError
 
 STOP_WORDS = frozenset(split("a an and are at by for from in is it its of on or that the there this to with"))

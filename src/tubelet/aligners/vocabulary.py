@@ -1,7 +1,6 @@
 """Captions as numbers, with no closed vocabulary: a word seen in training has a number of its own, every word the
 numbers of its letter groups, so an unseen word stands near the words it is spelt like."""
 
-import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,7 +10,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from tubelet.corpus.table import normalise_text
+from tubelet.corpus.words import split
 
 BUCKETS = 4096
 LONGEST = 32  # words of a caption that are read
@@ -50,11 +49,6 @@ class Vocabulary:
             for column, groups in enumerate(words):
                 table[row, column, : len(groups)] = torch.tensor(groups)
         return table, there
-
-
-def split(text: str) -> list[str]:
-    """Words and numbers; other characters separate. Scripts without spaces come out as long words."""
-    return re.findall(r"\w+", normalise_text(text))
 
 
 def letter_groups(word: str) -> list[int]:

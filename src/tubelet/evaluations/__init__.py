@@ -2,6 +2,7 @@
 
 from tubelet.evaluations.attentive import Attentive
 from tubelet.evaluations.base import Context, Evaluation
+from tubelet.evaluations.captioning import Captioning
 from tubelet.evaluations.completion import Completion
 from tubelet.evaluations.cross_retrieval import CrossRetrieval
 from tubelet.evaluations.energy import Energy
@@ -28,6 +29,7 @@ EVALUATIONS: tuple[type[Evaluation], ...] = (
     ZeroShot,
     Retrieval,
     CrossRetrieval,
+    Captioning,
     Missing,
     Segmentation,
     Propagation,
@@ -39,6 +41,7 @@ EVALUATIONS: tuple[type[Evaluation], ...] = (
 __all__ = [
     "EVALUATIONS",
     "Attentive",
+    "Captioning",
     "Completion",
     "Context",
     "CrossRetrieval",

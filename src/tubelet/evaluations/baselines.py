@@ -9,7 +9,7 @@ import torch
 from einops import rearrange, reduce
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, one_hot
 
 from tubelet.corpus.table import Corpus
 from tubelet.evaluations.base import Context, Evaluation
@@ -19,7 +19,7 @@ from tubelet.models.patches import cut
 from tubelet.results import Metric, Result
 from tubelet.seeds import key
 from tubelet.synthetic import CEILING, VERSION
-from tubelet.types import Clip
+from tubelet.types import Clip, Words
 
 
 class MeanImage(nn.Module):
@@ -58,8 +58,10 @@ class DifferenceImage(nn.Module):
         return small_time_steps(torch.cat([first, moved], 2), self.clip, self.side)
 
 
-def scaled(video: Shaped[Tensor, "b c t h w"], clip: Clip) -> Float[Tensor, "b c t h w"]:
-    """Pixels in [0, 1]; the values of another signal as they are."""
+def scaled(video: Shaped[Tensor, "b c t h w"], clip: Clip) -> Float[Tensor, "b values t h w"]:
+    """Pixels in [0, 1]; the values of another signal as they are, a word as a channel of its own."""
+    if isinstance(clip, Words):
+        return one_hot(video.flatten(1).long(), clip.vocabulary).float().mT[..., None, None]
     return video.float() if clip.track else video.float() / 255
 
 
@@ -81,6 +83,8 @@ class RawPixels(nn.Module):
         self.config = "raw pixels"
 
     def encode(self, video: Shaped[Tensor, "b c t h w"]) -> Float[Tensor, "b n p"]:
+        if isinstance(self.clip, Words):
+            return small_time_steps(scaled(video, self.clip), self.clip, 1)
         return cut(video, self.clip).float() / (1 if self.clip.track else 255)
 
 

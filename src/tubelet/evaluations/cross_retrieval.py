@@ -2,9 +2,10 @@
 
 The protocol, whole. One centre clip of every video of `split` and, beside it, the stream as evaluation reads it: the
 middle of what is possible, not augmented, nothing hidden. Both go through the head of each `InstanceContrast` of the
-run; the gallery is the split, one answer is right, cosine. Beside it the same of small mean images, without an encoder.
-Of streams of another signal there are none. A stream that in evaluation shows the clip's own pixels is left out.
-CrossVideoMAE asks whether a frame finds its clip, others whether its sound or its sensors do.
+run; the gallery is the split, one answer is right (of words, every clip of an equal caption), cosine. Beside it the
+same of small mean images, without an encoder. Of streams of another signal there are none. A stream that in evaluation
+holds what the other does is left out. CrossVideoMAE asks whether a frame finds its clip, others whether its sound,
+its sensors or its caption do.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import ClassVar
 
 import chz
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -35,6 +36,7 @@ SIDE = 8  # of the mean images, pixels
 @chz.chz
 class CrossRetrieval(Evaluation):
     name: ClassVar[str] = "cross_retrieval"
+    compares_text: ClassVar[bool] = True  # where a stream is of words
 
     split: str = chz.field(default="test", doc="whose clips and streams are queries and gallery")
     samples: int = chz.field(default=1000, doc="bootstrap samples of the intervals")
@@ -50,19 +52,21 @@ class CrossRetrieval(Evaluation):
             context, videos, "pairs", partial(measure_pairs, context.task, heads), Pairs,
             streams={name: replace(reads, maps=()) for name, reads in context.task.reads.items()},
         )  # fmt: skip
-        right = torch.eye(len(done.groups), dtype=torch.bool)
+        own = torch.eye(len(done.groups), dtype=torch.bool)
         found: dict[str, Metric] = {}
         references: dict[str, Metric] = {}
         notes = []
         for name, head in heads.items():
             first, second = head.config.of
+            right = done.equal_captions if head.of_words else own
             pixels = [torch.cat(done.images[stream]) for stream in head.config.of if stream in done.images]
-            if len(pixels) == 2 and pixels[0].equal(pixels[1]):
-                notes.append(f"{name} is not measured: {second}, not augmented, shows the pixels of {first}")
+            if done.values[first] == done.values[second]:
+                kind = "holds the values" if context.task.clip_of(first).track else "shows the pixels"
+                notes.append(f"{name} is not measured: {second}, not augmented, {kind} of {first}")
                 continue
-            own = [torch.cat([pair[side] for pair in done.vectors[name]]) for side in (0, 1)]
+            views = [torch.cat([pair[side] for pair in done.vectors[name]]) for side in (0, 1)]
             small = [one - pixels[0].mean(0) for one in pixels]
-            compared = [(found, own)] + [(references, small)] * (len(small) == 2)
+            compared = [(found, views)] + [(references, small)] * (len(small) == 2)
             for way, query, gallery in ((f"{second}_to_{first}", 1, 0), (f"{first}_to_{second}", 0, 1)):
                 for metrics, vectors in compared:
                     kind = name if metrics is found else f"{name}.pixels"
@@ -78,7 +82,7 @@ class CrossRetrieval(Evaluation):
             protocol={
                 "clips": f"one centre clip of each of {len(done.groups)} videos of {self.split}, nothing hidden",
                 "streams": "as evaluation reads them: the middle of what is possible, not augmented",
-                "rank": "of the one right answer, from 1; wrong answers of equal score come before it",
+                "rank": "of the first right answer, from 1; wrong answers of equal score come before it",
                 "pixels": f"the same of mean images of {SIDE}x{SIDE} pixels, less their mean",
                 "intervals": in_words(self.samples),
             },
@@ -94,6 +98,10 @@ def heads_of(task: Pretraining) -> dict[str, InstanceContrastLoss]:
 
 def measure_pairs(task: Pretraining, heads: Mapping[str, InstanceContrastLoss], batch: Batch, done: "Pairs") -> None:
     seen = look_at_all(task, batch.to(next(task.parameters()).device))
+    if batch.caption is not None:
+        done.captions = [batch.caption]
+    for stream in {name for head in heads.values() for name in head.config.of}:
+        done.values[stream] += batch.of(stream).video.float().flatten(1).mean(1).tolist()
     for name, head in heads.items():
         first, second = head.views(seen)
         done.vectors[name] = [(first.cpu(), second.cpu())]
@@ -114,10 +122,17 @@ def mean_image(video: UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b p"]:
 
 @dataclass
 class Pairs(Tally):
-    """Of each head the vectors of both sides, batch by batch, and the small image of each stream."""
+    """Of each head the vectors of both sides, batch by batch, the small image of each stream, and the numbers of
+    captions; `values` are the mean values of each stream, by which equal ones are known."""
 
     vectors: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
     images: dict[str, list[Tensor]] = field(default_factory=dict)
+    captions: list[Int64[Tensor, "b"]] = field(default_factory=list)
+
+    @property
+    def equal_captions(self) -> Bool[Tensor, "v v"]:
+        numbers = torch.cat(self.captions)
+        return numbers[:, None] == numbers
 
     def add(self, other: Tally) -> None:
         super().add(other)
@@ -126,3 +141,4 @@ class Pairs(Tally):
             self.vectors.setdefault(name, []).extend(pairs)
         for name, images in other.images.items():
             self.images.setdefault(name, []).extend(images)
+        self.captions += other.captions

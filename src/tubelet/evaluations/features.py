@@ -28,7 +28,7 @@ from tubelet.loading.subset import filter_videos
 from tubelet.progress import Progress, silent
 from tubelet.seeds import key
 from tubelet.stores.tracks import Tracks
-from tubelet.types import Batch, Clip
+from tubelet.types import Batch, Clip, Words
 from tubelet.video.content import state_or_none
 
 POOLS = ("mean", "temporal_concat")
@@ -177,7 +177,10 @@ class Extraction:
         """All that the features of a video are a function of, beside the video."""
         found = view_of(self.encoder, self.clip, self.data)
         track = self.shown.track
-        series = Tracks.open(self.corpus, track).series.folder.name if track else ""
+        if isinstance(self.shown, Words):
+            series = repr((self.corpus.fingerprint(), self.data.captions))
+        else:
+            series = Tracks.open(self.corpus, track).series.folder.name if track else ""
         if self.stream is not None:
             return found | {"stream": repr((self.shown, self.stream.reads.pairing)), "track": series}
         return found | ({"track": series} if track else {})

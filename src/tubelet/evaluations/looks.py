@@ -24,7 +24,7 @@ from tubelet.objectives.targets import PixelTarget, Raw
 from tubelet.reports.pictures import Looks, save
 from tubelet.seeds import key
 from tubelet.tasks import Pretraining
-from tubelet.types import CLIP, Clip, Encoded
+from tubelet.types import CLIP, Clip, Encoded, Words
 
 CLIPS = 6
 COLUMNS = 8  # frames of a row, at most
@@ -111,7 +111,7 @@ def rows_of(task: Pretraining, whole: Encoded) -> Iterator[Row]:
 def signal_rows(heads: Mapping[str, PredictLoss], whole: Encoded, stream: str) -> Iterator[Row]:
     """Of another signal than frames: each band over time, where it has colours or can be grey."""
     seen = whole.of(stream)
-    if seen.clip.channels not in (1, 3):
+    if seen.clip.channels not in (1, 3) or isinstance(seen.clip, Words):
         return
     low, high = seen.tubelets.float().min(), seen.tubelets.float().max()
 

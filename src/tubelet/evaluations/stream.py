@@ -10,6 +10,7 @@ from tubelet.errors import RecipeError
 from tubelet.loading.pairings import Reads
 from tubelet.models.patches import cut
 from tubelet.seeds import key
+from tubelet.streams import Bare
 from tubelet.tasks import Pretraining
 from tubelet.types import Batch, Clip, Mask
 
@@ -26,6 +27,8 @@ class MeasuredStream:
         if name not in task.reads:
             there = f"it has {', '.join(task.reads)}" if task.reads else "it has none"
             raise RecipeError(f"this run has no stream {name!r}; {there}")
+        if isinstance(task.streams[name].tower, Bare):
+            raise RecipeError(f"the stream {name} of this run is not encoded (tower=Bare)")
         reads = task.reads[name]
         return cls(name, Reads(reads.clip, reads.pairing))
 

@@ -13,6 +13,7 @@ from tubelet.corpus.captions import CaptionChoice, flatten
 from tubelet.corpus.content import as_in_table
 from tubelet.corpus.on_disk import RowsOnDisk
 from tubelet.corpus.table import Caption, Corpus, Video, normalise_text, number_texts
+from tubelet.corpus.words import numbers_of
 from tubelet.errors import CorpusError, VideoError
 from tubelet.loading.augment import Augment
 from tubelet.loading.collate import Sample, collate
@@ -25,7 +26,7 @@ from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.frame_cache import CachedFrames, Frames
 from tubelet.stores.maps import Maps, remedy
 from tubelet.stores.tracks import TrackReader, Tracks
-from tubelet.types import Batch, Clip
+from tubelet.types import Batch, Clip, Words
 from tubelet.video.content import State, content_digest, state_or_none
 from tubelet.video.crop import Crop, resize
 from tubelet.video.limits import Limits, limits, within
@@ -97,7 +98,8 @@ class ClipReader:
         check_length(videos, clip, data.sampling, track)
         captions: dict[int, Sequence[Caption]] = {}
         wanted = dict.fromkeys([*needs, *(name for reads in (streams or {}).values() for name in reads.maps)])
-        if text or set(wanted) & set(OF_CAPTIONS):
+        words = any(isinstance(reads.clip, Words) for reads in (streams or {}).values())
+        if text or words or set(wanted) & set(OF_CAPTIONS):
             lists = data.captions.candidates(corpus, videos)
             captions = {video.row: some for video, some in zip(videos, lists, strict=True)}
         maps = {name: open_maps(corpus, name, videos, captions, data.captions) for name in wanted}
@@ -145,6 +147,7 @@ class ClipReader:
             caption = self.data.captions.choose(self.captions[video.row], piece.pick, moment)
         made = []
         for one, (own, beside) in zip(piece.clips, cuts, strict=True):
+            beside |= self.words_of(caption, own)
             of_clip = self.sample(video, one, own, one.rng, caption, self.clip, self.maps, sampled.short)
             streams = {
                 name: self.sample(
@@ -155,6 +158,17 @@ class ClipReader:
             }  # fmt: skip
             made.append(replace(of_clip, streams=streams))
         return made
+
+    def words_of(self, caption: Caption | None, own: Cut) -> dict[str, Cut]:
+        """The streams of words, which say nothing of the clip's moment."""
+        found = {}
+        for name, stream in self.streams.items():
+            if isinstance(clip := stream.clip, Words):
+                assert caption is not None
+                numbers = numbers_of(caption.text, clip.frames, clip.vocabulary)
+                times = np.full(clip.frames, own.times.mean())
+                found[name] = Cut(times, own.crop, numbers[:, None, None, None].astype(np.float32))
+        return found
 
     def sample(
         self,
@@ -238,6 +252,8 @@ class ClipReader:
     ) -> dict[str, Cut]:
         found = {}
         for name, stream in self.streams.items():
+            if isinstance(stream.clip, Words):
+                continue
             rng = None if request.stream_rng is None else request.stream_rng(name)
             track = tracks.get(name)
             source = drawn if track is None else replace(drawn, timestamps=track.times)
@@ -382,7 +398,7 @@ def open_tracks(corpus: Corpus, videos: Sequence[Video], streams: Mapping[str, R
     return {
         name: open_track(corpus, videos, reads.clip, f"streams.{name}.signal")
         for name, reads in streams.items()
-        if reads.clip.track
+        if reads.clip.track and not isinstance(reads.clip, Words)
     }
 
 

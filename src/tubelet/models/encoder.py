@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from tubelet.errors import RecipeError
 from tubelet.models.blocks import Block, initialise
 from tubelet.models.patches import cut, position_table, stretch, value_scale
-from tubelet.types import Clip, Grid
+from tubelet.types import Clip, Grid, Words
 from tubelet.video.sampling import Sampling
 
 POSITIONS_OF = (
@@ -132,6 +132,18 @@ def positions(config: Vit, clip: Clip) -> Float[Tensor, "n d"]:
     return stretch(position_table(math.prod(grid), config.width), grid, clip.grid)
 
 
+class WordEmbedding(nn.Embedding):
+    def forward(self, tubelets: Float[Tensor, "b k 1"]) -> Float[Tensor, "b k d"]:
+        return super().forward(tubelets[..., 0].long())
+
+
+def embedding(clip: Clip, width: int) -> nn.Linear | WordEmbedding:
+    """What makes a token of a tubelet: one linear layer; of a word its own vector."""
+    if isinstance(clip, Words):
+        return WordEmbedding(clip.vocabulary, width)  # of deviation 1, as large as positions are
+    return nn.Linear(clip.tubelet_values, width)
+
+
 class Encoder(nn.Module):
     def __init__(self, config: Vit, clip: Clip):
         super().__init__()
@@ -140,7 +152,7 @@ class Encoder(nn.Module):
         self.width = config.width
         self.sampling = Sampling()  # which frames made a clip in training; `load_encoder` fills it
         self.gradient_checkpointing = False  # keep what enters a block, and compute the block again for its gradient
-        self.embed = nn.Linear(clip.tubelet_values, config.width)
+        self.embed = embedding(clip, config.width)
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, int(config.width * config.mlp_ratio), config.layer_norm_eps)
             for _ in range(config.depth)

@@ -1,6 +1,7 @@
 """What the encoder is trained for. The lists below are the registry."""
 
 from tubelet.objectives.base import Objective, Sizes, TextHead
+from tubelet.objectives.captioning import Captioning
 from tubelet.objectives.contrast import Contrast
 from tubelet.objectives.cpc import Cpc
 from tubelet.objectives.criticised import Criticised
@@ -20,7 +21,7 @@ from tubelet.objectives.when import WHENS, Alternate, Always, Ramp, When
 
 OBJECTIVES: tuple[type[Objective], ...] = (
     Pixels, Predict, Denoise, Criticised, Variational, Quantise, Contrast, InstanceContrast, Regress, Cpc,
-    DistilTokens, DistilGlobal, Match, Nodes,
+    DistilTokens, DistilGlobal, Match, Nodes, Captioning,
 )  # fmt: skip
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "WHENS",
     "Alternate",
     "Always",
+    "Captioning",
     "Contrast",
     "Cpc",
     "Criticised",

@@ -62,6 +62,11 @@ class Objective:
         return (CLIP,)
 
     @property
+    def values(self) -> tuple[str, ...]:
+        """The streams of which it reads the values alone, which need no tower."""
+        return ()
+
+    @property
     def taught(self) -> tuple[str, ...]:
         """The streams of which it reads what the teacher makes of them."""
         return ()

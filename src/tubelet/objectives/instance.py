@@ -18,13 +18,13 @@ from tubelet.objectives.gather import Ranks
 from tubelet.objectives.heads import projector
 from tubelet.objectives.negatives import Candidates, InBatch, Negatives
 from tubelet.optim import Trainable
-from tubelet.types import CLIP, Encoded, Loss
+from tubelet.types import CLIP, Encoded, Loss, Words
 
 
 @chz.chz
 class InstanceContrast(Objective):
     """The mean of each view's tokens through an MLP, at length 1. Both views are queries; against a teacher's keys the
-    first alone is. Views of one video are never negatives of each other."""
+    first alone is. Views of one video are never negatives of each other; of words, equal captions are not."""
 
     compares_clips: ClassVar[bool] = True
 
@@ -77,6 +77,7 @@ class InstanceContrastLoss(Trainable):
         self.name = sizes.name
         read = {name: sizes.of(name) for name in config.streams}
         read |= {f"{name} (of the teacher)": sizes.of(name).teacher or sizes.of(name) for name in config.taught}
+        self.of_words = any(isinstance(size.clip, Words) for size in read.values())
         width, *others = (size.width for size in read.values())
         if {*others} != {width}:
             raise RecipeError(
@@ -89,9 +90,9 @@ class InstanceContrastLoss(Trainable):
         self.keys = Average(self.project, config.decay) if config.by == "teacher" else None
 
     def forward(self, seen: Encoded) -> Loss:
-        source = seen.batch.source
+        source = seen.batch.caption if self.of_words else seen.batch.source
         if source is None:
-            raise ValueError("the objective InstanceContrast needs the numbers of videos in the batch")
+            raise ValueError("the objective InstanceContrast needs the numbers of videos or captions in the batch")
         first, second = (seen.of(name) for name in self.config.of)
         with torch.autocast(source.device.type, enabled=False):
             ranks = Ranks(len(source), source.device)

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import chz
 
+from tubelet.corpus.captions import flatten
 from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.words import check_vocabulary
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations import Evaluation
 from tubelet.evaluations.classification import Probe
@@ -19,7 +21,7 @@ from tubelet.streams import Stream
 from tubelet.tasks import Pretraining
 from tubelet.teachers import Aligned, NoTeacher, Teacher
 from tubelet.train import Training
-from tubelet.types import CLIP, Clip
+from tubelet.types import CLIP, Clip, Words
 
 
 @chz.chz
@@ -98,7 +100,13 @@ class Pretrain(Training):
     def tracks(self) -> tuple[str, ...]:
         """The tracks that its clip and streams are read from."""
         clips = [self.clip, *(stream.clip(self.clip) for stream in self.streams.values())]
-        return tuple(dict.fromkeys(clip.track for clip in clips if clip.track))
+        return tuple(dict.fromkeys(clip.track for clip in clips if clip.track and not isinstance(clip, Words)))
+
+    @property
+    def words(self) -> dict[str, Words]:
+        """Its streams of the words of captions."""
+        clips = {name: stream.clip(self.clip) for name, stream in self.streams.items()}
+        return {name: clip for name, clip in clips.items() if isinstance(clip, Words)}
 
     def videos(self, corpus: Corpus) -> Sequence[Video]:
         """Those to train on: all that the data name, but for those known to have no such signal as it reads."""
@@ -117,12 +125,17 @@ class Pretrain(Training):
 
     @property
     def guided_by_text(self) -> bool:
-        """Whether text reaches the encoder: through its masks, an objective that is not detached, or an aligner as its
-        teacher."""
+        """Whether text reaches the encoder: through its masks, an objective that is not detached, a stream of words, or
+        an aligner as its teacher."""
         compared = [objective for objective in self.objectives.values() if objective.needs_text and objective.factor]
         taught = any(objective.taught for objective in self.objectives.values() if objective.factor)
         by_aligner = isinstance(self.teacher, Aligned) and taught
-        return by_aligner or "text" in self.maps or any(not part.detached for part in compared)
+        return by_aligner or bool(self.words) or "text" in self.maps or any(not part.detached for part in compared)
+
+    @property
+    def told(self) -> str | None:
+        """What is told of the clips that it trains on: their captions, where it learns from what these say."""
+        return "captions" if self.words or (self.guided_by_text and self.needs_text) else None
 
     @property
     def maps(self) -> tuple[str, ...]:
@@ -136,7 +149,13 @@ class Pretrain(Training):
         return self.text.online and "text" in self.masker.maps
 
     def check(self, corpus: Corpus) -> None:
-        """`RecipeError` where clips would be scored by another model than made the captions' embeddings."""
+        """`TubeletError` where words would be taken for one another, or where clips would be scored by another model
+        than made the captions' embeddings."""
+        if words := self.words:
+            captions = flatten(self.data.captions.candidates(corpus, self.videos(corpus)))
+            for name, clip in words.items():
+                field = f"streams.{name}.signal.vocabulary"
+                check_vocabulary((caption.text for caption in captions), clip.vocabulary, field)
         if self.online_text and (online := self.text.build(self.clip)) is not None:
             online.fits(Embeddings.open(corpus))
 

@@ -1,5 +1,5 @@
-"""Clips beside other signals of the same moments: sound (Audiovisual MAE, TVLT), body-worn sensors; and clips of no
-frames at all, but of the features of a long video (LV-MAE).
+"""Clips beside other signals of the same moments: sound (Audiovisual MAE, TVLT), body-worn sensors, words
+(M3AE, SMAUG, CoCa); and clips of no frames at all, but of the features of a long video (LV-MAE).
 
 All in miniature, on `miniature`'s clips and encoder.
 """
@@ -7,16 +7,16 @@ All in miniature, on `miniature`'s clips and encoder.
 import chz
 
 from tubelet.loading.data import Data
-from tubelet.maskers import Random, Schedule, Tube
+from tubelet.maskers import Nothing, Random, Schedule, Text, Tube
 from tubelet.models.cross import Cross
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
-from tubelet.objectives import Denoise, InstanceContrast, Match, Nodes, Predict
-from tubelet.objectives.targets import Raw, Unit
+from tubelet.objectives import Captioning, Denoise, InstanceContrast, Match, Nodes, Predict
+from tubelet.objectives.targets import Ids, Raw, Unit
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.tiny import miniature, small_decoder
-from tubelet.streams import Joint, Stream
-from tubelet.types import Sensors, Sound, Vectors
+from tubelet.streams import Bare, Joint, Own, Stream
+from tubelet.types import Sensors, Sound, Vectors, Words
 from tubelet.video.sampling import Sampling
 
 
@@ -156,4 +156,83 @@ def lv_mae() -> Pretrain:
         masker=Random(ratio=0.5),
         objectives={"vectors": Predict(target=Unit(), decoder=Decoder(width=96, depth=1, heads=3))},
         batch=32,
+    )
+
+
+def m3ae() -> Pretrain:
+    """M3AE: one encoder for clip and caption; hidden tubelets and hidden words are predicted (arXiv 2205.14204).
+
+    tubelet synth --out corpora/synth
+    tubelet pretrain m3ae --on corpora/synth --out runs/m3ae
+    tubelet evaluate runs/m3ae linear missing
+
+    From code (young-geng/m3ae_public): .75 of both hidden at random, all blocks in common, values as they are, weights
+    1 of pixels and .5 of words. Ours: clips for images, words by their hash for WordPiece, a decoder a signal, no mask
+    where a caption has ended (that is a token of its own, which is never scored), size. Text is in the pass: what
+    captions say of a label, a probe of all signals is told. Expected: docs/methods.md.
+    """
+    base = miniature()
+    words = Stream(signal=Words(), masker=Random(ratio=0.75), tower=Joint())
+    return chz.replace(
+        base,
+        masker=Random(ratio=0.75),
+        streams={"words": words},
+        objectives={
+            "pixels": chz.replace(base.objectives["pixels"], target=Raw()),
+            "words": Predict(on=("words",), target=Ids(), decoder=small_decoder(), weight=0.5),
+        },
+    )
+
+
+def smaug() -> Pretrain:
+    """A reconstruction of SMAUG: `m3ae` on few tubelets, those that the caption is about (arXiv 2211.11446).
+
+    tubelet synth --out corpora/synth
+    tubelet align corpora/synth
+    tubelet saliency corpora/synth Text
+    tubelet pretrain smaug --on corpora/synth --out runs/smaug
+    tubelet evaluate runs/smaug linear cross_retrieval
+
+    From the abstract: clip and text are masked, and important regions and frames are selected by context, at less cost.
+    Ours: of every time step the tenth that an aligner finds most like the caption is seen (masker=Attention
+    masker.ratio=.9 takes what a CLIP attends to), words at .5, encoders of their own that end in common blocks, a
+    contrast and a matching of both before these, weights. Expected: docs/methods.md.
+    """
+    base = m3ae()
+    words = chz.replace(base.streams["words"], masker=Random(ratio=0.5), tower=Joint(blocks=1, last=1))
+    return chz.replace(
+        base,
+        masker=Text(ratio=0.9, pick="bottom"),
+        streams={"words": words},
+        objectives={
+            **base.objectives,
+            "views": InstanceContrast(of=("clip", "words"), weight=0.1),
+            "matching": Match(of=("clip", "words"), weight=0.1),
+        },
+    )
+
+
+def coca() -> Pretrain:
+    """A reconstruction of CoCa: a decoder says captions, and clip and caption find each other (arXiv 2205.01917).
+
+    tubelet synth --out corpora/synth
+    tubelet pretrain coca --on corpora/synth --out runs/coca data.captions.source=subject
+    tubelet evaluate runs/coca captioning cross_retrieval linear
+
+    From the paper, not read in code: captioning and contrast of one encoder, weights 2 and 1, nothing hidden. Ours:
+    everything else: a small encoder for the words that are contrasted (theirs is the decoder's first half), words by
+    their hash, temperature .1, clips for images, size. Expected: docs/methods.md.
+    """
+    base = miniature()
+    return chz.replace(
+        base,
+        masker=Nothing(),
+        streams={
+            "words": Stream(signal=Words(), tower=Bare()),
+            "text": Stream(signal=Words(), tower=Own(encoder=chz.replace(base.encoder, depth=1))),
+        },
+        objectives={
+            "caption": Captioning(weight=2.0),
+            "views": InstanceContrast(of=("clip", "text")),
+        },
     )

@@ -38,8 +38,7 @@ def begin(folder: Path, config: Pretrain, corpus: Corpus, begun: bool, allow_cha
     Another content of a video is refused by name unless `allow_changed`, and counts as trained on beside the first.
     A video that is gone is named, and fails when it is read.
     """
-    told = "captions" if config.guided_by_text and config.needs_text else None
-    own = clips_of(corpus, config.videos(corpus), ENCODER, told)
+    own = clips_of(corpus, config.videos(corpus), ENCODER, config.told)
     before = TrainedOn.read(folder / FILE) if begun else None
     if before is not None:
         check_unchanged(folder, before, own, allow_changed, tell)
@@ -152,8 +151,7 @@ def by_table(run_config: RunConfig[Any], role: str) -> TrainedOn:
         if corpus.fingerprint() != run_config.corpus["fingerprint"]:
             return TrainedOn()
         config = run_config.config
-        told = "captions" if config.guided_by_text and config.needs_text else None
-        return TrainedOn(clips_of(corpus, config.data.select(corpus), role, told)) + of_aligner(config, corpus)
+        return TrainedOn(clips_of(corpus, config.data.select(corpus), role, config.told)) + of_aligner(config, corpus)
     except TubeletError:
         return TrainedOn()
 

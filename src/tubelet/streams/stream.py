@@ -6,7 +6,7 @@ from tubelet.errors import RecipeError
 from tubelet.loading.pairings import Pairing, Reads, Same
 from tubelet.maskers import All, Decode, Masker, Nothing
 from tubelet.streams.towers import Shared, Tower
-from tubelet.types import Clip
+from tubelet.types import Clip, Words
 
 
 @chz.chz
@@ -29,6 +29,14 @@ class Stream:
             raise RecipeError(
                 f"masker={type(self.masker).__name__} needs maps of {' and '.join(self.masker.maps)}, which lie over "
                 f"frames; a stream of {type(self.signal).__name__} has none: take another, as Random"
+            )
+
+    @chz.validate
+    def _words_have_no_moment(self) -> None:
+        if isinstance(self.signal, Words) and not isinstance(self.pairing, Same):
+            raise RecipeError(
+                f"pairing={type(self.pairing).__name__} says when a stream is read, and its words are those of the "
+                "caption that is drawn for the clip (data.captions); leave it out"
             )
 
     def clip(self, main: Clip) -> Clip:

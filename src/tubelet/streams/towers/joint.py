@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tubelet.errors import RecipeError
 from tubelet.models.blocks import Block, initialise
-from tubelet.models.encoder import Encoder, positions
+from tubelet.models.encoder import Encoder, embedding, positions
 from tubelet.models.patches import value_scale
 from tubelet.streams.towers.base import Tower, TowerModule
 from tubelet.types import Clip
@@ -39,7 +39,7 @@ class JointTower(TowerModule):
         super().__init__()
         own = encoder.config
         self.first = 0 if config.last is None else len(encoder.blocks) - config.last  # block where the streams meet
-        self.embed = nn.Linear(clip.tubelet_values, own.width)
+        self.embed = embedding(clip, own.width)
         self.kind = nn.Parameter(torch.zeros(own.width))  # tells the stream's tokens from the clip's
         self.blocks = nn.ModuleList(
             Block(own.width, own.heads, int(own.width * own.mlp_ratio), own.layer_norm_eps)
