@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import chz
 import torch
 
 from benchmarks import plots, tables, timing
@@ -26,7 +27,7 @@ from tubelet.config import override
 from tubelet.recipes import RECIPES
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.studies.cost import cost
-from tubelet.teachers import Aligned, Frozen, Tokenizer
+from tubelet.teachers import Aligned, Frozen, FrozenJoint, Tokenizer
 
 PLAIN = "miniature"
 LARGE = ("tiny", "videomae", "text_guided")  # of another size than the others
@@ -79,7 +80,10 @@ def configs_of(names: list[str], folder: Path) -> dict[str, Pretrain]:
             words = ("teacher.init=none", *SIZES)
             if isinstance(config.teacher, Tokenizer):
                 words += ("teacher.codebook=512,32",)
-        found[name] = override(config, list(words))
+        config = override(config, list(words))
+        if isinstance(config.teacher, FrozenJoint):
+            config = chz.replace(config, teacher=chz.replace(config.teacher, streams=config.streams))
+        found[name] = config
     return found
 
 

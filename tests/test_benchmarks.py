@@ -145,11 +145,13 @@ def test_the_command_writes_a_table_a_plot_and_every_figure(tmp_path, monkeypatc
 
 def test_every_recipe_at_the_size_of_miniature_has_a_step(tmp_path):
     assert set(methods.METHODS) | {*methods.LARGE} == {recipe.__name__ for recipe in RECIPES}
-    configs = methods.configs_of(["siam_mae", "umt", "beit", "coca"], tmp_path)
+    configs = methods.configs_of(["siam_mae", "umt", "beit", "coca", "mavil_again"], tmp_path)
     works = {name: methods.step_of(config, "fp32", 2, CPU)[0] for name, config in configs.items()}
     taken = timing.in_turns(works, CPU, rounds=1, least=0.0)
     rows = methods.rows_of(configs, taken, dict.fromkeys(configs, 0), 2)
-    assert {row["recipe"] for row in rows} == {f"`{name}`" for name in ("miniature", "siam_mae", "umt", "beit", "coca")}
+    assert {row["recipe"] for row in rows} == {
+        f"`{name}`" for name in ("miniature", "siam_mae", "umt", "beit", "coca", "mavil_again")
+    }
 
 
 def test_masks_by_text_of_tubelet_and_out_of_parts_leave_equally_many_visible():

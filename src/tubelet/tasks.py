@@ -23,7 +23,7 @@ from tubelet.objectives.predict import PredictLoss
 from tubelet.objectives.targets import PixelTarget, Standardised
 from tubelet.optim import Trainable
 from tubelet.seeds import fold
-from tubelet.streams import Bare, JointTower, Stream, encode
+from tubelet.streams import Bare, JointTower, Shared, Stream, encode
 from tubelet.teachers import NoTeacher, Teacher
 from tubelet.types import CLIP, Batch, Clip, Encoded, Loss, Mask, Step
 
@@ -66,6 +66,7 @@ class Pretraining(Trainable):
         self.decode = decode or All()
         self.streams = streams or {}
         self.reads = {name: stream.reads(clip) for name, stream in self.streams.items()}
+        check_shared(self.streams, clip)
         check_hidden(clip, masker, self.decode, self.streams, active)
         self.detached = tuple(name for name, objective in active.items() if objective.detached)
         self.factors = {name: objective.factor for name, objective in active.items()}
@@ -159,6 +160,8 @@ class Pretraining(Trainable):
             if every or name in wanted
         }
         made = encode(self.encoder, dict(self.towers.items()), passes)
+        shown = {name: (view.clip, view.batch) for name, view in views.items()}
+        taught = {} if self.teacher is None else self.teacher.look(shown, self.taught)
 
         def encoded(name: str, view: View) -> Encoded:
             if name in made:
@@ -166,14 +169,12 @@ class Pretraining(Trainable):
             else:  # the teacher alone looks at it
                 empty = (len(view.batch), 0, self.encoder.width)
                 tokens, before = view.batch.video.new_empty(empty, dtype=torch.float32), None
-            teacher = self.ask_teacher(view.batch, view.clip, name)
-            return Encoded(view.clip, view.batch, view.mask, view.tubelets, tokens, teacher=teacher, before=before)
+            return Encoded(
+                view.clip, view.batch, view.mask, view.tubelets, tokens, teacher=taught.get(name), before=before
+            )
 
         streams = {name: encoded(name, view) for name, view in views.items() if name != CLIP}
         return replace(encoded(CLIP, views[CLIP]), streams=streams)
-
-    def ask_teacher(self, batch: Batch, clip: Clip, stream: str) -> Encoded | None:
-        return self.teacher(batch, clip, stream) if self.teacher is not None and stream in self.taught else None
 
     def after_step(self) -> None:
         if self.teacher is not None:
@@ -239,6 +240,18 @@ def predicts_pixels(head: nn.Module, task: Pretraining) -> TypeGuard[PredictLoss
     if not (isinstance(head, PredictLoss) and isinstance(head.config.target, PixelTarget)):
         return False
     return not task.clip_of(head.config.on[0]).track
+
+
+def check_shared(streams: Mapping[str, Stream], clip: Clip) -> None:
+    """Refuses to share the weights of a stream that has none, or whose clips are others."""
+    for name, stream in streams.items():
+        if not isinstance(stream.tower, Shared) or (of := stream.tower.of) == CLIP:
+            continue
+        there = streams.get(of)
+        if there is None or isinstance(there.tower, Shared | Bare) or there.clip(clip) != stream.clip(clip):
+            raise RecipeError(
+                f"streams.{name}.tower.of={of} must be a stream of equal clips with a tower of its own (Own, Joint)"
+            )
 
 
 def check_hidden(

@@ -10,7 +10,17 @@ import pytest
 import torch
 
 import tubelet
-from support.small_runs import assert_identical, pretrain, start, steps, tensors, wait_for_step
+from support.small_runs import (
+    assert_identical,
+    kill_ranks,
+    pretrain,
+    start,
+    start_ranks,
+    steps,
+    tensors,
+    torchrun,
+    wait_for_step,
+)  # fmt: skip
 from support.small_tasks import batch_of
 from support.sounds import sound_corpus
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step
@@ -135,6 +145,41 @@ def test_diff_mavil_denoises_both_under_masks_that_hide_ever_more(tmp_path, worn
             assert seen.of(stream).mask.hidden.shape[1] == hidden, "the ratio of the step, exactly"
 
 
+VIEWS = tuple(
+    f"objectives.{name}.{field}" for name in ("between", "clips", "sounds") for field in ("hidden=16", "width=8")
+)
+
+
+def test_mavil_finds_views_in_one_another_and_then_predicts_what_it_made_of_both(tmp_path, worn):
+    words = [word for word in SMALL if "spectrogram" not in word and "objectives.pixels" not in word]
+    pixels = [word for word in SMALL if word.startswith("objectives.")]
+    words += [*VIEWS, "streams.second_sound.signal.frames=64", *(f"rebuilt.{word}" for word in pixels)]
+    for name in ("features", "sound_features"):
+        words += [f"predicted.objectives.{name}.decoder.{field}" for field in ("width=24", "heads=2")]
+    runs = tubelet.phases("mavil", *words, on=worn, out=tmp_path / "both")
+    first, second = (steps(tmp_path / "both" / name)[-1] for name in ("rebuilt", "predicted"))
+    views = 0.1 * first["between"] + 0.01 * (first["clips"] + first["sounds"])
+    assert first["loss"] == pytest.approx(0.5 * (first["pixels"] + first["spectrogram"]) + views, rel=1e-4)
+    views = 0.1 * second["between"] + 0.01 * (second["clips"] + second["sounds"])
+    assert second["loss"] == pytest.approx(0.5 * (second["features"] + second["sound_features"]) + views, rel=1e-4)
+    before = load_task(runs["rebuilt"].folder)[1]
+    after = load_task(runs["predicted"].folder)[1].teacher
+    taught = {name.removeprefix("encoder."): value for name, value in after.state_dict().items() if "encoder" in name}
+    assert all(torch.equal(value, before.encoder.state_dict()[name]) for name, value in taught.items())
+    for name, value in after.towers["sound"].state_dict().items():
+        assert torch.equal(value, before.towers["sound"].state_dict()[name])
+    fresh = fresh_task(runs["predicted"].config, None).towers["sound"].state_dict()
+    assert not torch.equal(fresh["kind"], after.towers["sound"].kind), "the sound's own weights are taken, too"
+    heard = runs["predicted"].evaluate("knn", stream="second_sound")
+    assert heard.metrics == runs["predicted"].evaluate("knn", stream="sound").metrics, "they share their weights"
+    found = runs["predicted"].evaluate("cross_retrieval")
+    assert "between.sound_to_clip.r@1" in found.metrics
+    assert [*found.notes[:2]] == [
+        "clips is not measured: second, not augmented, shows the pixels of clip",
+        "sounds is not measured: second_sound, not augmented, holds the values of sound",
+    ]
+
+
 def test_a_run_killed_at_a_random_step_goes_on_bit_for_bit(tmp_path, corpus):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert tubelet.pretrain("av_mae", *SMALL, on=corpus, out=whole).finished
@@ -204,3 +249,18 @@ def test_another_track_of_the_same_name_is_another_run(tmp_path, corpus, capsys)
     words = [word for word in SMALL if not word.startswith("steps=")]
     assert tubelet.pretrain("av_mae", *words, "steps=2", on=corpus, out=tmp_path / "run").finished
     assert "track sound" in tubelet.Run(tmp_path / "run").recorded.derived
+
+
+@pytest.mark.timeout(600)
+def test_two_ranks_that_are_killed_go_on_bit_for_bit_with_views_of_another_signal(tmp_path, corpus):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    words = [*SMALL, *VIEWS, "streams.second_sound.signal.frames=64", "batch=2", "--on", corpus.folder]
+    words.remove("batch=4")
+    code, said = torchrun("mavil", *words, "--out", whole)
+    assert code == 0, said
+    process = start_ranks("pretrain", "mavil", *words, "--out", cut)
+    wait_for_step(process, cut, int(np.random.default_rng().integers(1, 12)))
+    kill_ranks(process)
+    code, said = torchrun("mavil", *words, "--out", cut)
+    assert code == 0, said
+    assert_identical(whole, cut)

@@ -18,7 +18,7 @@ from tubelet.objectives.targets import Codes
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.streams import Stream
 from tubelet.tasks import Pretraining
-from tubelet.teachers import Aligned, Frozen, Momentum, NoTeacher, Teacher, Tokenizer
+from tubelet.teachers import Aligned, Frozen, FrozenJoint, Momentum, NoTeacher, Teacher, Tokenizer
 from tubelet.types import CLIP, Batch, Clip, Words
 
 SMALL = Clip(frames=4, size=32, tubelet_size=8)
@@ -124,8 +124,8 @@ def small_teacher(teacher_class: type[Teacher], folder: Path) -> Teacher:
     """One of this class that can be built."""
     if teacher_class is Tokenizer:
         return TOKENIZER
-    if teacher_class is Frozen:
-        return Frozen(init="runs/somewhere", encoder=Vit(width=16, depth=1, heads=2), clip=SMALL)
+    if teacher_class in (Frozen, FrozenJoint):
+        return teacher_class(init="runs/somewhere", encoder=Vit(width=16, depth=1, heads=2), clip=SMALL)
     if teacher_class is Aligned:
         return Aligned(aligner=str(small_aligner(folder)))
     return teacher_class()

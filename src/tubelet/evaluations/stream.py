@@ -10,9 +10,9 @@ from tubelet.errors import RecipeError
 from tubelet.loading.pairings import Reads
 from tubelet.models.patches import cut
 from tubelet.seeds import key
-from tubelet.streams import Bare
+from tubelet.streams import Bare, Shared, tower_of
 from tubelet.tasks import Pretraining
-from tubelet.types import Batch, Clip, Mask
+from tubelet.types import CLIP, Batch, Clip, Mask
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,18 @@ class StreamEncoder(nn.Module):
     @classmethod
     def of(cls, task: Pretraining, name: str) -> "StreamEncoder":
         config = (task.encoder.config, task.streams[name].tower)
-        return cls(task.encoder, task.towers[name], task.reads[name].clip, config)
+        return cls(task.encoder, tower_of(dict(task.towers.items()), name), task.reads[name].clip, config)
 
     @classmethod
     def untrained(cls, task: Pretraining, name: str, seed: int) -> "StreamEncoder":
         """The same at random initialisation."""
+        config = task.streams[name].tower
+        if isinstance(config, Shared) and config.of != CLIP:  # its weights are those of another stream
+            config = task.streams[config.of].tower
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key(seed, "weights"))
             encoder = task.encoder.config.build(task.clip)
-            tower = task.streams[name].tower.build(encoder, task.reads[name].clip)
+            tower = config.build(encoder, task.reads[name].clip)
         return cls(encoder, tower, task.reads[name].clip, (task.encoder.config, task.streams[name].tower))
 
     def encode(self, video: Shaped[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:

@@ -10,7 +10,7 @@ from tubelet.recipes.guided import automae, internvideo, marlin, semmae, videoma
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.sampled import cpc, diffmae, siam_mcvae
 from tubelet.recipes.siamese import crop_mae, siam_mae
-from tubelet.recipes.signals import av_mae, coca, diff_mavil, imu_mae, lv_mae, m3ae, smaug, tvlt
+from tubelet.recipes.signals import av_mae, coca, diff_mavil, imu_mae, lv_mae, m3ae, mavil, mavil_again, smaug, tvlt
 from tubelet.recipes.spatiotemporal import ego_only, hvm, motion_mae, st_mae
 from tubelet.recipes.taught import umt, videoprism_2, vjepa
 from tubelet.recipes.text_guided import text_guided
@@ -24,7 +24,7 @@ RECIPES: tuple[Recipe, ...] = (
     simclr, moco, nnclr, cvrl, rho_moco, iic, lstcl, byol, brave, vic_mae, cross_video_mae,
     semmae, automae, marlin, videomae_v2, internvideo, diffmae, siam_mcvae, cpc,
     vq, beit, motion_aura,
-    av_mae, tvlt, diff_mavil, imu_mae, m3ae, smaug, coca, lv_mae, ego_only,
+    av_mae, tvlt, mavil, mavil_again, diff_mavil, imu_mae, m3ae, smaug, coca, lv_mae, ego_only,
 )  # fmt: skip
 
 
@@ -63,6 +63,8 @@ __all__ = [
     "lv_mae",
     "m3ae",
     "marlin",
+    "mavil",
+    "mavil_again",
     "miniature",
     "miniature_fine",
     "miniature_whole",

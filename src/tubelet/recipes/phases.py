@@ -55,7 +55,32 @@ def beit() -> Phases:
     return {"codebook": "pretrain vq", "predicted": "pretrain beit teacher.init={codebook}"}
 
 
-PHASES: tuple[Callable[[], Phases], ...] = (videomae_v2, videoprism_2, beit)
+def mavil() -> Phases:
+    """MAViL's two: rebuild clip and sound, then predict what that encoder makes of both.
+
+    tubelet track corpora/synth-2 sound
+    tubelet phases mavil --on corpora/synth-2 --out runs/mavil
+
+    From the abstract (arXiv 2212.08071): the order. Ours: both recipes.
+    """
+    return {"rebuilt": "pretrain mavil", "predicted": "pretrain mavil_again init={rebuilt} teacher.init={rebuilt}"}
+
+
+def diff_mavil() -> Phases:
+    """Diffusion MAViL's two: denoise clip and sound, then predict what that encoder makes of both.
+
+    tubelet track corpora/synth-2 sound
+    tubelet phases diff_mavil --on corpora/synth-2 --out runs/diff_mavil
+
+    From notes (arXiv 2310.03937): the order. Ours: both recipes, the second of which is MAViL's.
+    """
+    return {
+        "denoised": "pretrain diff_mavil",
+        "predicted": "pretrain mavil_again init={denoised} teacher.init={denoised}",
+    }
+
+
+PHASES: tuple[Callable[[], Phases], ...] = (videomae_v2, videoprism_2, beit, mavil, diff_mavil)
 
 
 @dataclass(frozen=True)

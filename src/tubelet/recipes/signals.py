@@ -1,4 +1,4 @@
-"""Clips beside other signals of the same moments: sound (Audiovisual MAE, TVLT), body-worn sensors, words
+"""Clips beside other signals of the same moments: sound (Audiovisual MAE, TVLT, MAViL), body-worn sensors, words
 (M3AE, SMAUG, CoCa); and clips of no frames at all, but of the features of a long video (LV-MAE).
 
 All in miniature, on `miniature`'s clips and encoder.
@@ -12,10 +12,11 @@ from tubelet.models.cross import Cross
 from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Captioning, Denoise, InstanceContrast, Match, Nodes, Predict
-from tubelet.objectives.targets import Ids, Raw, Unit
+from tubelet.objectives.targets import Features, Ids, Raw, Unit
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.tiny import miniature, small_decoder
-from tubelet.streams import Bare, Joint, Own, Stream
+from tubelet.streams import Bare, Joint, Own, Shared, Stream
+from tubelet.teachers import FrozenJoint
 from tubelet.types import Sensors, Sound, Vectors, Words
 from tubelet.video.sampling import Sampling
 
@@ -78,6 +79,63 @@ def tvlt() -> Pretrain:
     )
 
 
+def mavil() -> Pretrain:
+    """MAViL, phase one: clip and sound rebuilt, and views of both found in one another (arXiv 2212.08071).
+
+    tubelet synth --kind synth-2 --out corpora/synth-2
+    tubelet track corpora/synth-2 sound
+    tubelet pretrain mavil --on corpora/synth-2 --out runs/mavil
+    tubelet phases mavil --on corpora/synth-2 --out runs/both
+
+    From the abstract: both are rebuilt; a contrast of clip and sound and one of two masks of each signal, on what is
+    visible. Ours, from memory or where we know of nothing: .8 of both hidden, encoders of their own that end in common
+    blocks, contrasts before these, weights .1 between and .01 within signals, a decoder a signal, size. Expected:
+    docs/methods.md.
+    """
+    base = av_mae()
+    masker = Random(ratio=0.8)
+    sound = chz.replace(base.streams["sound"], masker=masker)
+    return chz.replace(
+        base,
+        masker=masker,
+        streams={
+            "sound": sound,
+            "second": Stream(masker=masker),
+            "second_sound": chz.replace(sound, tower=Shared(of="sound")),
+        },
+        objectives={
+            **base.objectives,
+            "between": InstanceContrast(of=("clip", "sound"), weight=0.1),
+            "clips": InstanceContrast(of=("clip", "second"), weight=0.01),
+            "sounds": InstanceContrast(of=("sound", "second_sound"), weight=0.01),
+        },
+    )
+
+
+def mavil_again() -> Pretrain:
+    """MAViL, phase two: a frozen run's joint features of clip and sound are predicted (arXiv 2212.08071).
+
+    tubelet pretrain mavil --on corpora/synth-2 --out runs/mavil
+    tubelet pretrain mavil_again --on corpora/synth-2 init=runs/mavil teacher.init=runs/mavil --out runs/mavil-2
+    tubelet evaluate runs/mavil-2 linear
+
+    From the abstract: what the encoder of the first phase makes of both signals together takes the place of their
+    values; the contrasts stay. Ours: it begins with the weights of the first phase, cosine, weights. Expected:
+    docs/methods.md.
+    """
+    base = mavil()
+    features = Features(loss="cosine")
+    return chz.replace(
+        base,
+        teacher=FrozenJoint(),
+        objectives={
+            **{name: one for name, one in base.objectives.items() if isinstance(one, InstanceContrast)},
+            "features": Predict(target=features, decoder=small_decoder(), weight=0.5),
+            "sound_features": Predict(on=("sound",), target=features, decoder=small_decoder(), weight=0.5),
+        },
+    )
+
+
 def diff_mavil() -> Pretrain:
     """Diffusion MAViL, phase one: clip and sound denoised under masks that hide ever more (arXiv 2310.03937).
 
@@ -88,8 +146,8 @@ def diff_mavil() -> Pretrain:
 
     From notes of the paper: noised patches in place of mask tokens, cross attention in the decoders, a ratio that
     rises, a contrast of clip and sound before they meet. Ours: from .6 to .9 hidden on a line, one noise level a clip,
-    weight .1 of the contrast. Left out: adaptive batches, the contrast of two views of one signal, and the second
-    phase, in which a teacher's joint features are predicted. Expected: docs/methods.md.
+    weight .1 of the contrast. Left out: adaptive batches, and the contrast of two views of one signal. Its second phase
+    is that of MAViL: `tubelet phases diff_mavil`. Expected: docs/methods.md.
     """
     base = av_mae()
     decoder = Cross(width=96, depth=2, heads=3, positions="grid", self_attention=False)

@@ -1,7 +1,7 @@
 """A warm start: weights of a run, of VideoMAE files or of the hub, and what of them a new task takes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from tubelet.objectives import Pixels
 from tubelet.objectives.predict import PredictLoss
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.runs.folder import RECIPE, read_kind, read_run_config, read_run_config_of, read_weights_of, weights_file
+from tubelet.streams import Stream
 from tubelet.tasks import Pretraining
 from tubelet.teachers.frozen import Frozen, FrozenTeacher
+from tubelet.teachers.frozen_joint import FrozenJoint, FrozenJointTeacher
 from tubelet.teachers.tokenizer import Tokenizer, TokenizerTeacher
 from tubelet.types import Clip, Grid
 from tubelet.weights import read_weights
@@ -35,6 +37,7 @@ class InitSource:
     encoder: Vit
     decoder: Decoder | None
     remarks: tuple[str, ...] = ()
+    streams: Mapping[str, Stream] = field(default_factory=dict)
     fine_tuned: bool = False  # by us: it left the norm after its last block, which a recipe may begin anew
 
     @property
@@ -51,7 +54,7 @@ def init_source(init: str) -> InitSource:
         config = read_run_config(folder).config
         return InitSource(
             str(weights_file(folder)), read_weights_of(folder), config.clip, config.encoder, decoder_of(config),
-            fine_tuned=read_kind(folder) == "finetune",
+            streams=config.streams, fine_tuned=read_kind(folder) == "finetune",
         )  # fmt: skip
     found = read_weights(init)
     about = f"{found.origin} ({found.layout} layout)"
@@ -102,6 +105,8 @@ def resolve_teacher(config: Pretrain, folder: Path) -> tuple[Pretrain, InitSourc
         if not found.codebook:
             raise RecipeError(f"teacher.init={teacher.init} has no codebook; name a run of the recipe vq")
         sizes["codebook"] = tuple(found.tensors[f"{found.codebook}.codes"].shape)
+    if isinstance(teacher, FrozenJoint):
+        sizes["streams"] = found.streams
     return chz.replace(config, teacher=with_sizes(teacher, sizes)), found
 
 
@@ -115,6 +120,10 @@ def load_teacher(task: Pretraining, found: InitSource) -> list[str]:
     if not isinstance(task.teacher, FrozenTeacher):
         return []
     load_strictly(task.teacher.encoder, part(found.tensors, "encoder"), found.name)
+    if isinstance(task.teacher, FrozenJointTeacher):
+        for name, tower in task.teacher.towers.items():
+            load_strictly(tower, part(found.tensors, f"towers.{name}"), found.name)
+        return [f"teacher: the encoder of {found.name} and of {', '.join(task.teacher.towers)}, as they are"]
     if not isinstance(task.teacher, TokenizerTeacher):
         return [f"teacher: the encoder of {found.name}, as it is"]
     load_strictly(task.teacher.codebook, part(found.tensors, found.codebook), found.name)
@@ -144,6 +153,7 @@ def load_init_weights(task: Pretraining, found: InitSource) -> list[str]:
     check_encoder(task.encoder.config, found)
     parts: dict[str, nn.Module] = {"encoder": task.encoder}
     parts |= {f"objectives.{name}": objective for name, objective in task.objectives.items()}
+    parts |= {f"towers.{name}": tower for name, tower in task.towers.items() if tower.state_dict()}
     if task.policy is not None:
         parts["policy"] = task.policy
     taken, new = [], []
@@ -171,9 +181,9 @@ def load_init_weights(task: Pretraining, found: InitSource) -> list[str]:
             new.append(f"{name} ({str(error).rpartition(' do not fit this model: ')[2]})")
         else:
             taken.append(f"{name} ({len(own)} tensors)")
-    left = {".".join(name.split(".")[: 2 if name.startswith("objectives.") else 1]) for name in found.tensors} - {
-        *parts
-    }
+    left = {
+        ".".join(name.split(".")[: 2 if name.startswith(("objectives.", "towers.")) else 1]) for name in found.tensors
+    } - {*parts}
     lines = [f"init: {found.name}: taken: {', '.join(taken)}" + (f"; new: {', '.join(new)}" if new else "")]
     lines += [f"init: left in the source: {', '.join(sorted(left))}"] if left else []
     lines += positions_lines(task)

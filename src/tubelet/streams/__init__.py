@@ -2,8 +2,8 @@
 
 from tubelet.streams.encode import encode
 from tubelet.streams.stream import Stream
-from tubelet.streams.towers import TOWERS, Bare, Joint, JointTower, Own, Shared, Tower
+from tubelet.streams.towers import TOWERS, Bare, Joint, JointTower, Own, Shared, Tower, tower_of
 
 STREAMS: tuple[type[Stream], ...] = (Stream,)
 
-__all__ = ["STREAMS", "TOWERS", "Bare", "Joint", "JointTower", "Own", "Shared", "Stream", "Tower", "encode"]
+__all__ = ["STREAMS", "TOWERS", "Bare", "Joint", "JointTower", "Own", "Shared", "Stream", "Tower", "encode", "tower_of"]

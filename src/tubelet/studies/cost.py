@@ -9,7 +9,7 @@ from tubelet.flops import decoder_flops, encoder_flops, step_flops
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Predict, Sizes
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.streams import Joint, Own
+from tubelet.streams import Joint, Own, Shared
 from tubelet.studies.base import Equal
 from tubelet.teachers import Frozen, Momentum, Teacher
 from tubelet.types import CLIP, Clip
@@ -83,9 +83,12 @@ def encodings(config: Pretrain) -> dict[str, Encoding]:
     for name, stream in config.streams.items():
         clip = stream.clip(config.clip)
         hidden = stream.masker.budget(clip).total
-        encoder = stream.tower.encoder if isinstance(stream.tower, Own) else config.encoder
-        if isinstance(stream.tower, Joint):
-            last = encoder.depth if stream.tower.last is None else stream.tower.last
-            encoder = chz.replace(encoder, depth=stream.tower.blocks + last)
+        tower = stream.tower
+        if isinstance(tower, Shared) and tower.of != CLIP:
+            tower = config.streams[tower.of].tower
+        encoder = tower.encoder if isinstance(tower, Own) else config.encoder
+        if isinstance(tower, Joint):
+            last = encoder.depth if tower.last is None else tower.last
+            encoder = chz.replace(encoder, depth=tower.blocks + last)
         found[name] = Encoding(clip, encoder, clip.num_tubelets - hidden, stream.decode.count(hidden) if hidden else 0)
     return found

@@ -1,6 +1,6 @@
 """A teacher is a second network that sees whole clips and takes no gradient."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import chz
 import torch
@@ -19,6 +19,10 @@ class TeacherModule(nn.Module):
     def tokens(self, video: Shaped[Tensor, "b c t h w"], clip: Clip, stream: str) -> Float[Tensor, "b n d"]:
         """What it makes of a stream, nothing hidden."""
         raise NotImplementedError
+
+    def look(self, views: Mapping[str, tuple[Clip, Batch]], streams: Sequence[str]) -> dict[str, Encoded]:
+        """What it makes of some of these streams."""
+        return {name: self(batch, clip, name) for name, (clip, batch) in views.items() if name in streams}
 
     def after_step(self, encoder: Encoder, towers: Mapping[str, nn.Module]) -> None:
         """Called after each step of the optimizer, with what was trained."""

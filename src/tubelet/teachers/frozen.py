@@ -56,9 +56,13 @@ class FrozenTeacher(TeacherModule):
         self.encoder = encoder.requires_grad_(False)
 
     def tokens(self, video: Shaped[Tensor, "b c t h w"], clip: Clip, stream: str) -> Float[Tensor, "b n d"]:
+        return self.encoder.encode(self.resized(video, clip))
+
+    def resized(self, video: Shaped[Tensor, "b c t h w"], clip: Clip) -> Shaped[Tensor, "b c t y x"]:
+        """Frames of the size that it was trained on."""
         size = self.encoder.clip.size
         if size == clip.size:
-            return self.encoder.encode(video)
+            return video
         frames = video.flatten(1, 2).float()
         resized = functional.interpolate(frames, size=(size, size), mode="bilinear", antialias=True)
-        return self.encoder.encode(resized.unflatten(1, video.shape[1:3]))
+        return resized.unflatten(1, video.shape[1:3])

@@ -10,6 +10,7 @@ from tubelet.errors import RecipeError
 from tubelet.models.average import Average
 from tubelet.models.encoder import Encoder
 from tubelet.models.patches import cut
+from tubelet.streams import tower_of
 from tubelet.teachers.base import Teacher, TeacherModule
 from tubelet.types import CLIP, Clip, Mask
 
@@ -42,7 +43,7 @@ class Followed(nn.Module):
         everywhere = Mask.all_visible(len(video), clip.num_tubelets, video.device).visible
         if stream == CLIP:
             return self.encoder(cut(video, clip), everywhere)
-        return self.towers[stream](self.encoder, cut(video, clip), everywhere)
+        return tower_of(dict(self.towers.items()), stream)(self.encoder, cut(video, clip), everywhere)
 
 
 class MomentumTeacher(TeacherModule):
