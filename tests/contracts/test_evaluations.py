@@ -32,6 +32,7 @@ from tubelet.evaluations import (
     Propagation,
     Reconstruction,
     Segmentation,
+    Streaming,
     ZeroShot,
 )
 from tubelet.evaluations.baselines import MeanImage
@@ -229,7 +230,11 @@ BY_TEXT_OR_WITHOUT_LABELS = (ZeroShot, *UNLABELLED)
 
 @pytest.mark.parametrize(
     "evaluation_class",
-    [cls for cls in EVALUATIONS if not cls.reads_features and cls not in (*BY_TEXT_OR_WITHOUT_LABELS, Missing)],
+    [
+        cls
+        for cls in EVALUATIONS
+        if not cls.reads_features and cls not in (*BY_TEXT_OR_WITHOUT_LABELS, Missing, Streaming)
+    ],
     ids=lambda c: c.name,
 )
 def test_files_are_told_apart_and_by_shuffled_labels_no_better_than_by_chance(evaluation_class, corpus):

@@ -16,6 +16,7 @@ from tubelet.evaluations.propagation import Propagation
 from tubelet.evaluations.reconstruction import Reconstruction
 from tubelet.evaluations.retrieval import Retrieval
 from tubelet.evaluations.segmentation import Segmentation
+from tubelet.evaluations.streaming import Streaming
 from tubelet.evaluations.views import Multiview
 from tubelet.evaluations.zero_shot import ZeroShot
 
@@ -36,6 +37,7 @@ EVALUATIONS: tuple[type[Evaluation], ...] = (
     Reconstruction,
     Completion,
     Energy,
+    Streaming,
 )
 
 __all__ = [
@@ -58,5 +60,6 @@ __all__ = [
     "Reconstruction",
     "Retrieval",
     "Segmentation",
+    "Streaming",
     "ZeroShot",
 ]
