@@ -16,7 +16,7 @@ from tubelet.loading.loader import train_batches
 from tubelet.loading.pairings import Drawn, Pairing, Same
 from tubelet.maskers import MASKERS, Adaptive, Nothing, Random, Schedule
 from tubelet.objectives import InstanceContrast, Pixels
-from tubelet.recipes import RECIPES, crop_mae, cross_video_mae, lstcl, miniature, siam_mae
+from tubelet.recipes import RECIPES, crop_mae, cross_video_mae, lstcl, miniature, siam_mae, slow_fast
 from tubelet.seeds import generator
 from tubelet.streams import Stream
 from tubelet.types import Budget, Clip
@@ -131,6 +131,21 @@ def test_the_short_clip_of_lstcl_lies_in_the_middle_of_the_long_one():
             assert times[-1] < long[-1]
             assert long[-1] - long[0] == pytest.approx(2 * (times[-1] - times[0]), abs=0.05)
             assert long[[0, -1]].mean() == pytest.approx(times[[0, -1]].mean(), abs=0.05)
+
+
+def test_the_fast_frames_of_slow_fast_are_four_times_as_many_about_the_same_middle():
+    config, timestamps = slow_fast(), np.arange(250) / 25
+    fast = config.streams["fast"]
+    for begin in (0.0, 0.3, 1.0):
+        times = config.data.sampling.times(timestamps, config.clip, begin).times
+        drawn = Drawn(
+            timestamps, times, Augment().draw(generator(0, "a"), 60, 80), 60, 80, config.clip, config.data.sampling
+        )
+        found = fast.pairing.shot(drawn, fast.clip(config.clip), generator(0, "shot")).times
+        assert len(found) == 4 * len(times)
+        assert found[-1] - found[0] == pytest.approx(31 * (times[1] - times[0]) / 4, abs=0.05)
+        if 0.3 <= begin < 1:
+            assert found.mean() == pytest.approx(times.mean(), abs=0.05)
 
 
 def test_the_frame_of_cross_video_mae_is_seen_by_an_encoder_of_its_own():

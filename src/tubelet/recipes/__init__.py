@@ -11,7 +11,7 @@ from tubelet.recipes.pretrain import Pretrain
 from tubelet.recipes.sampled import cpc, diffmae, siam_mcvae
 from tubelet.recipes.siamese import crop_mae, siam_mae
 from tubelet.recipes.signals import av_mae, coca, diff_mavil, imu_mae, lv_mae, m3ae, mavil, mavil_again, smaug, tvlt
-from tubelet.recipes.spatiotemporal import ego_only, hvm, motion_mae, st_mae
+from tubelet.recipes.spatiotemporal import ego_only, hvm, motion_mae, slow_fast, st_mae
 from tubelet.recipes.taught import umt, videoprism_2, vjepa
 from tubelet.recipes.text_guided import text_guided
 from tubelet.recipes.tiny import miniature, miniature_fine, miniature_whole, tiny, tiny_text_guided
@@ -20,7 +20,7 @@ from tubelet.recipes.views import brave, byol, cross_video_mae, cvrl, iic, lstcl
 
 RECIPES: tuple[Recipe, ...] = (
     tiny, tiny_text_guided, miniature, miniature_whole, miniature_fine, few_clips, videomae, text_guided,
-    st_mae, hvm, motion_mae, siam_mae, crop_mae, pseudo_motion, vjepa, umt, videoprism_2,
+    st_mae, hvm, motion_mae, slow_fast, siam_mae, crop_mae, pseudo_motion, vjepa, umt, videoprism_2,
     simclr, moco, nnclr, cvrl, rho_moco, iic, lstcl, byol, brave, vic_mae, cross_video_mae,
     semmae, automae, marlin, videomae_v2, internvideo, diffmae, siam_mcvae, cpc,
     vq, beit, motion_aura,
@@ -78,6 +78,7 @@ __all__ = [
     "semmae",
     "siam_mcvae",
     "simclr",
+    "slow_fast",
     "smaug",
     "text_guided",
     "tiny",
