@@ -194,6 +194,24 @@ def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) ->
         RemoteFile(Address("http", "127.0.0.1:9/a.mp4")).read()
 
 
+def test_a_redirect_is_followed_on_the_web_and_nowhere_else_and_not_repeated(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "other.bin").write_bytes(b"other")
+    with serving(tmp_path) as served:
+        begin = address(served)
+        served.fault = lambda number: f"to {served.url}/other.bin?sig=hunter2" if number == 0 else ""
+        assert RemoteFile(begin).read() == b"other"
+        served.clear()
+        ask.STATES.clear()
+        served.fault = lambda number: f"to {served.url}/none.bin?sig=hunter2" if number == 0 else ""
+        with pytest.raises(RemoteError, match=r"there is no http.*/big\.bin;") as error:
+            RemoteFile(address(served), 0, 10).read()
+        assert "hunter2" not in str(error.value)
+        served.fault = lambda number: f"to file://{tmp_path}/other.bin"
+        with pytest.raises(RemoteError, match="status 302") as error:
+            RemoteFile(address(served), 0, 9).read()
+        assert "other.bin" not in str(error.value)
+
+
 @pytest.mark.parametrize("name", ["empty.bin"])
 def test_an_empty_object_is_an_empty_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()

@@ -67,6 +67,12 @@ def serving(folder: Path | None = None, upstream: str | None = None) -> Iterator
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
+            if fault.startswith("to "):
+                self.send_response(302)
+                self.send_header("Location", fault.removeprefix("to "))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             if fault == "silence":
                 time.sleep(SILENCE)
             if fault in ("silence", "reset"):
