@@ -14,6 +14,8 @@ from support.web import Served, serving
 from tubelet.corpus.index import index
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, RemoteError, VideoError
+from tubelet.evaluations.duplicates import same_files
+from tubelet.evaluations.trained_on import clips_of
 from tubelet.loading.data import Data
 from tubelet.loading.loader import train_batches
 from tubelet.loading.reader import ClipReader, changed
@@ -78,6 +80,14 @@ def test_an_unchanged_corpus_is_checked_without_reading_a_video(web: Served, rem
     again = index([], remote.folder, update=True)
     assert again.looked_again == "4 unchanged, 0 changed, 0 moved, 0 missing, 0 new"
     assert {verb for verb, *_ in web.requests} == {"HEAD"}
+
+
+def test_what_the_table_says_of_remote_files_is_not_asked_for_before_training(web: Served, remote: Corpus) -> None:
+    trained = clips_of(remote, remote.videos, "encoder")
+    assert [(clip.content, clip.size) for clip in trained] == [(video.content, video.size) for video in remote.videos]
+    assert same_files(remote.videos[:2], remote.videos[2:]) == []
+    assert ClipReader.make(remote, remote.select("all"), CLIP, Data(), (), False).as_it_is().states is not None
+    assert not web.requests
 
 
 def test_a_video_that_changed_is_read_anew_and_one_that_is_gone_is_missing(tmp_path: Path) -> None:

@@ -27,6 +27,12 @@ def as_in_table(video: Video) -> State | None:
     return known_state_of(video.path) or said
 
 
+def size_of(video: Video) -> int:
+    """Bytes of its file now; of a remote one as is known without asking for it."""
+    known = as_in_table(video) if is_remote(video.path) else None
+    return (known or state_of(video.path))[0]
+
+
 def content_columns(path: Path) -> dict[str, Any]:
     """What the videos table says of a file: all of it is read."""
     size, modified = state_of(path)

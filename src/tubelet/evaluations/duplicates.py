@@ -13,13 +13,12 @@ from einops import rearrange, reduce
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from tubelet.corpus.content import content_of
+from tubelet.corpus.content import content_of, size_of
 from tubelet.corpus.table import Corpus, Video
 from tubelet.evaluations.features import LOOKS, Features, looks_of
 from tubelet.evaluations.sharded import map_batches
 from tubelet.loading.data import Data
 from tubelet.types import Batch, Clip
-from tubelet.video.content import state_of
 from tubelet.wording import plural
 
 CORRELATION = 0.97  # of grey values at 8x8, at least
@@ -108,10 +107,6 @@ def same_files(train: Sequence[Video], test: Sequence[Video]) -> list[tuple[str,
         if other is not None:
             found.append((video.id, other.id))
     return found
-
-
-def size_of(video: Video) -> int:
-    return state_of(video.path)[0]
 
 
 def near_duplicates(train: Features, test: Features) -> list[tuple[str, str, float]]:

@@ -15,13 +15,12 @@ import pyarrow as pa
 import torch
 
 from tubelet.checksums import Damaged, read_parquet, write_parquet
-from tubelet.corpus.content import content_of
+from tubelet.corpus.content import content_of, size_of
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import RunError, VideoError
 from tubelet.evaluations.duplicates import lookalike_pairs
 from tubelet.evaluations.features import LOOK, LOOKS
 from tubelet.evaluations.thumbnails import Looks, Tell, looks_of_videos, quiet
-from tubelet.video.content import state_of
 
 FILE, PROBES = "trained_on.parquet", "trained_on"  # of a run: of itself, and a file a probe in this folder
 ENCODER, ALIGNER, CLASSIFIER = "encoder", "aligner", "classifier"
@@ -134,7 +133,7 @@ class TrainedOn:
         found = {}
         for video in videos:
             try:
-                content = content_of(video) if state_of(video.path)[0] in sizes else None
+                content = content_of(video) if size_of(video) in sizes else None
             except (OSError, VideoError):
                 continue
             if same := [clip for clip in known.get(content.hex(), ()) if clip.overlaps(video)] if content else []:
@@ -173,7 +172,7 @@ def clips_of(
     found = []
     for video in videos:
         content = content_of(video)
-        size = None if content is None else state_of(video.path)[0]
+        size = None if content is None else size_of(video)
         found.append(
             Trained(
                 role, told, part, None, corpus.name, video.id, video.split,
