@@ -82,7 +82,17 @@ def run(corpus, tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(run):
     out = run.parent / "exported"
-    words = ["--to", "transformers", "onnx", "safetensors", "torch-export", "--decoder", "--license", "apache-2.0"]
+    words = [
+        "--to",
+        "transformers",
+        "onnx",
+        "safetensors",
+        "torch",
+        "torch-export",
+        "--decoder",
+        "--license",
+        "apache-2.0",
+    ]
     assert main(["export", str(run), *words, "--out", str(out)]) == 0
     return out
 
@@ -130,6 +140,23 @@ def test_every_export_gives_the_same_knn_accuracy_as_the_run(run, corpus, export
         assert found.metrics == original.metrics, name
         assert found.protocol["selected"] == original.protocol["selected"], name
     assert read_results(run)["knn"].metrics == original.metrics
+
+
+def test_the_file_of_plain_pytorch_gives_the_features_without_tubelet(run, exported, tmp_path):
+    video = clips(3)
+    torch.save(video, tmp_path / "clips.pt")
+    program = (
+        "import sys, torch; from encoder import load\n"
+        f"found = load()(torch.load('{tmp_path}/clips.pt'))\n"
+        "assert not any(name.startswith('tubelet') for name in sys.modules)\n"
+        f"torch.save([value.detach() for value in found], '{tmp_path}/found.pt')"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=exported, env={"PATH": "", "PYTHONPATH": ""})
+    embedding, tokens = torch.load(tmp_path / "found.pt")
+    with torch.no_grad():
+        expected = tubelet.load_encoder(run).encode(video)
+    torch.testing.assert_close(tokens, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(embedding, expected.mean(1), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
@@ -288,8 +315,9 @@ def test_the_card_says_what_it_is_how_it_was_measured_and_how_it_is_loaded(run, 
 
 def test_the_pieces_of_python_on_the_card_run(exported, monkeypatch):
     monkeypatch.chdir(exported)
+    monkeypatch.syspath_prepend(exported)
     pieces = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(), flags=re.DOTALL)
-    assert len(pieces) == 4
+    assert len(pieces) == 5
     for piece in pieces:
         names: dict = {}
         exec(piece, names)

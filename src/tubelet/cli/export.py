@@ -2,6 +2,7 @@
 
 tubelet export RUN --to transformers --out FOLDER     AutoModel.from_pretrained(FOLDER), without code of ours
 tubelet export RUN --to onnx torch-export --out F     any batch; embedding, tokens; joint and text.onnx with a contrast
+tubelet export RUN --to torch --out FOLDER            encoder.py and encoder.pth: plain PyTorch, without tubelet
 tubelet export RUN --to safetensors --layout official --out F     the weights under the names of VideoMAE's code
 tubelet export RUN --to localiser --on CORPUS --out F     features and moments of a corpus, as ActionFormer reads them
 """
@@ -10,7 +11,7 @@ import argparse
 
 from tubelet.cli.options import fields_of
 
-TARGETS = ("transformers", "onnx", "safetensors", "torch-export", "localiser")
+TARGETS = ("transformers", "onnx", "safetensors", "torch", "torch-export", "localiser")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,11 @@ import onnxruntime
 session = onnxruntime.InferenceSession("FOLDER/encoder.onnx")
 clips = np.zeros((1, 3, {frames}, {size}, {size}), np.uint8)  # batch, colour, frame, row, column; any batch
 (embedding,) = session.run(["embedding"], {{"video": clips}})  # 1 x {width}""",
+    "torch": """import torch
+from encoder import load  # encoder.py of this folder, which needs torch alone
+
+clips = torch.zeros(1, 3, {frames}, {size}, {size}, dtype=torch.uint8)
+embedding, tokens = load()(clips)[:2]  # 1 x {width}, 1 x {tokens} x {width}""",
     "torch-export": """import torch
 
 model = torch.export.load("FOLDER/encoder.pt2").module()

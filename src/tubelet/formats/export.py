@@ -13,12 +13,13 @@ from tubelet.formats.card import write_card
 from tubelet.formats.graphs import write_program, write_video_onnx
 from tubelet.formats.named import write_named_weights
 from tubelet.formats.opened import Opened, open_run
+from tubelet.formats.plain import write_plain
 from tubelet.formats.text import check_aligner, write_text
 from tubelet.formats.transformers import write_transformers
 from tubelet.runs.run import Run
 
-Target = Literal["transformers", "onnx", "safetensors", "torch-export"]
-TARGETS: tuple[Target, ...] = ("transformers", "onnx", "safetensors", "torch-export")
+Target = Literal["transformers", "onnx", "safetensors", "torch", "torch-export"]
+TARGETS: tuple[Target, ...] = ("transformers", "onnx", "safetensors", "torch", "torch-export")
 Layout = Literal["official", "transformers", "mmaction2"]
 
 
@@ -44,10 +45,10 @@ def export(
 ) -> Exported:
     """Writes a run for other software into the new folder `out`, with a model card.
 
-    `to` is one target or several: "transformers", "onnx", "torch-export" or "safetensors" (in a `layout` of names).
-    `decoder` adds the decoder, where a target can hold it. With "onnx" and a contrast head the text side is written
-    too, of the `aligner` (that of the run's corpus where it is not given). `license` is for the card. What is
-    returned names the files, and how far what is loaded again is from the run.
+    `to` is one target or several: "transformers", "onnx", "torch" (a file of plain PyTorch), "torch-export" or
+    "safetensors" (in a `layout` of names). `decoder` adds the decoder, where a target can hold it. With "onnx" and a
+    contrast head the text side is written too, of the `aligner` (that of the run's corpus where it is not given).
+    `license` is for the card. What is returned names the files, and how far what is loaded again is from the run.
     """
     folder, out = Path(run), Path(out)
     targets = list(dict.fromkeys([to] if isinstance(to, str) else to))
@@ -71,6 +72,8 @@ def write(target: Target, run: Path, out: Path, opened: Opened, with_decoder: bo
     """One target; returns how far what is loaded again is from the original."""
     if target == "onnx":
         return write_video_onnx(opened.graph, out / "encoder.onnx")
+    if target == "torch":
+        return write_plain(opened.graph, opened.classes, out)
     if target == "torch-export":
         return write_program(opened.graph, out / "encoder.pt2")
     if with_decoder and opened.decoder is None:
