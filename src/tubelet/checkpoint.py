@@ -1,6 +1,8 @@
 """A checkpoint is one safetensors file: weights, optimizer state, step. It is whole or it is not there."""
 
+import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,9 +11,11 @@ from torch import Tensor, nn
 
 from tubelet.checksums import Damaged, read_safetensors, read_safetensors_metadata, write_safetensors
 from tubelet.errors import WeightsError
+from tubelet.files import writing
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"  # the weights of the best step, where one is kept
+KEPT = "checkpoints"  # the folder of those that are kept for good
 STEP = re.compile(r"\d{1,18}", re.ASCII)
 
 
@@ -22,6 +26,19 @@ def save_checkpoint(path: Path, task: nn.Module, optimizer: torch.optim.Optimize
         tensors |= {f"optimizer.{name}.{key}": value for key, value in state.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     write_safetensors(path, tensors, {"format": "1", "step": str(step)})
+
+
+def keep_checkpoint(path: Path, step: int) -> None:
+    """The checkpoint that is there stays, as `checkpoints/step-N.safetensors`, when the next one takes its place: a
+    second name of the same bytes."""
+    kept = path.parent / KEPT / f"step-{step}{path.suffix}"
+    kept.parent.mkdir(exist_ok=True)
+    kept.unlink(missing_ok=True)
+    try:
+        os.link(path, kept)
+    except OSError:  # a file system without second names
+        with writing(kept) as part:
+            shutil.copyfile(path, part)
 
 
 def save_weights(path: Path, task: nn.Module, step: int = 0) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import math
+import os
 import pickle
 import sys
 import time
@@ -45,15 +46,8 @@ def process_group() -> Iterator[None]:
     hold_no_group()
     join_group(launch)
     try:
-        yield
-    except (RuntimeError, distributed.DistError) as error:
-        if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
-            raise
-        time.sleep(ALIKE)  # the launcher names the rank that ends first: let it be the one that failed
-        raise RunError(
-            f"rank {launch.rank} of {launch.world} lost another rank, whose own message says why; the same command "
-            "resumes from the last checkpoint"
-        ) from error
+        with naming_lost_ranks():
+            yield
     except TubeletError as error:
         raise of_rank(error) from error
     rank, world_size = distributed.get_rank(), distributed.get_world_size()
@@ -64,6 +58,39 @@ def process_group() -> Iterator[None]:
         wait_for(store, [f"tubelet/ended/{other}" for other in range(world_size)], LAST_WORDS)
     gc.collect()  # a model in a cycle of references holds the group, and with it the threads
     distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def naming_lost_ranks(doing: Callable[[int], str] = lambda rank: "") -> Iterator[None]:
+    """Where an exchange fails because a rank is gone, the error says which, and what it was doing."""
+    try:
+        yield
+    except (RuntimeError, distributed.DistError) as error:
+        if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
+            raise
+        gone = lost_ranks()
+        world = distributed.get_world_size()
+        resumes = "the same command resumes from the last checkpoint"
+        if not gone:
+            raise RunError(f"a rank of {world} ended, and its own message says why; {resumes}") from error
+        named = " and ".join(f"rank {rank} of {world}{doing(rank)}" for rank in gone)
+        raise RunError(f"{named} is gone: killed, out of memory, or its own message says why; {resumes}") from error
+
+
+def lost_ranks() -> list[int]:
+    """Those that neither wait in vain, as this one does, nor have an error to tell."""
+    rank, world = distributed.get_rank(), distributed.get_world_size()
+    store = distributed.distributed_c10d._get_default_store()
+    if (group := distributed.group.WORLD) is not None:
+        group.abort()  # so that no other rank waits for this one
+    gone, end = [0], time.monotonic() + ALIKE  # meanwhile the launcher names the rank that ended first
+    with contextlib.suppress(distributed.DistError):  # the first rank holds the store, and may be the one
+        store.set(f"tubelet/lost/{rank}", "")
+        signs = [[f"tubelet/{sign}/{other}" for sign in ("lost", "error")] for other in range(world)]
+        while gone and time.monotonic() < end:
+            gone = [other for other, some in enumerate(signs) if not any(store.check([sign]) for sign in some)]
+            time.sleep(POLL)
+    return gone
 
 
 def of_rank(error: TubeletError) -> TubeletError:
@@ -93,7 +120,8 @@ def join_group(launch: Launch) -> None:
     if cuda:
         torch.cuda.set_device(launch.local_rank % torch.cuda.device_count())
     if launch.by == "torchrun":
-        distributed.init_process_group(backend)
+        joined = store_of_torchrun(launch)
+        distributed.init_process_group(backend, store=joined, rank=launch.rank, world_size=launch.world)
         return
     address, port = launch.meeting()
     if launch.rank == 0:
@@ -107,6 +135,15 @@ def join_group(launch: Launch) -> None:
             f"{str(error).splitlines()[0]}; start all ranks, and set MASTER_ADDR and MASTER_PORT to a host and a free "
             "port that all of them reach"
         ) from error
+
+
+def store_of_torchrun(launch: Launch) -> distributed.Store:
+    """This attempt's own part of it: after a restart the store still holds what the ranks before have put there, their
+    addresses too."""
+    env = os.environ
+    hosts = launch.rank == 0 and env.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    store = distributed.TCPStore(env["MASTER_ADDR"], int(env["MASTER_PORT"]), launch.world, hosts, PATIENCE)
+    return distributed.PrefixStore(f"attempt {env.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def hold_no_group() -> None:

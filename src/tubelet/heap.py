@@ -1,4 +1,4 @@
-"""Memory that a step has freed stays with the process, for the next step."""
+"""The memory of this process: what a step has freed stays with it, for the next step."""
 
 import ctypes
 import os
@@ -21,3 +21,12 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(MMAP, LARGEST) and mallopt(TRIM, 2**31 - 1))
+
+
+def resident() -> int:
+    """Bytes that this process holds in memory; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import re
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,7 @@ from typing import Any, BinaryIO
 
 from tubelet.checksums import Record, json_line, open_json_lines, plain
 from tubelet.errors import RunError, TubeletError
+from tubelet.files import write_atomically
 from tubelet.loggers import Logger, open_loggers
 from tubelet.results import Metric, read_log_records
 
@@ -30,8 +32,10 @@ class Log:
         again: bool = False,
         loggers: Sequence[str] = (),
         config: Mapping[str, Any] | None = None,
+        prometheus: str | None = None,
     ):
         self.path = path
+        self.gauges = Path(prometheus) if prometheus and path else None
         self.file: BinaryIO | None = None
         self.board: Any = None
         self.loggers: list[Logger] = []
@@ -51,6 +55,8 @@ class Log:
         record = {"kind": kind, "step": step, **values, "time": round(time.time(), 3)}
         self.file.write(json_line(plain(record)))
         self.file.flush()
+        if self.gauges is not None and self.path is not None and kind == "step":
+            write_atomically(self.gauges, gauges(str(self.path.parent), record).encode())
         if self.board is not None or self.loggers:
             prefix = f"{values['name']}/" if kind == "evaluation" else ""
             found = {name: one.value for name, one in metrics.items()} or values
@@ -90,6 +96,17 @@ class Log:
                 sink.close()
         for logger in self.loggers:
             logger.finish()
+
+
+def gauges(run: str, record: Mapping[str, Any]) -> str:
+    """The numbers of a record as gauges of Prometheus's text format: `tubelet_pixels_baseline{run="runs/a"} 0.8`."""
+    label = run.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    lines = []
+    for name, value in record.items():
+        if isinstance(value, int | float):
+            metric = f"tubelet_{re.sub(r'[^a-zA-Z0-9_]', '_', name)}"
+            lines += [f"# TYPE {metric} gauge", f'{metric}{{run="{label}"}} {value!r}']
+    return "\n".join(lines) + "\n"
 
 
 def read_log(path: Path) -> list[Record]:

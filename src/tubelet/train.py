@@ -7,27 +7,25 @@ its checkpoint is, bit for bit, the run that was never interrupted.
 
 import contextlib
 import math
-import os
-import signal
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import chz
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tubelet.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from tubelet.checkpoint import CHECKPOINT, keep_checkpoint, load_checkpoint, save_checkpoint
 from tubelet.checksums import Record
-from tubelet.distributed import DistributedContext, Sums
+from tubelet.distributed import DistributedContext, Sums, naming_lost_ranks
 from tubelet.errors import RecipeError, RunError
-from tubelet.heap import keep_freed_memory
+from tubelet.heap import keep_freed_memory, resident
+from tubelet.interrupt import Interruption
 from tubelet.log import Log, Pace, relative_losses
 from tubelet.models.blocks import Block, Mlp
 from tubelet.models.encoder import Encoder
@@ -36,6 +34,8 @@ from tubelet.progress import Progress, clock
 from tubelet.seeds import key
 from tubelet.types import Batch
 from tubelet.wording import and_more
+
+C = TypeVar("C", bound="Training")
 
 
 @chz.chz
@@ -62,6 +62,10 @@ class Training:
     save_every: int = chz.field(default=500, doc="steps between two checkpoints")
     evaluate_every: int = chz.field(default=0, doc="steps between two evaluations while training; 0: only at the end")
     max_failed: float = chz.field(default=0.05, doc="stop when more than this share of the clips cannot be read")
+    keep_every: int = chz.field(default=0, doc="steps between two checkpoints that are kept for good; 0: none is")
+    prometheus: str | None = chz.field(
+        default=None, doc="a file ending in .prom for the textfile collector of Prometheus, written with each record"
+    )
     tensorboard: bool = chz.field(default=False, doc="write TensorBoard files next to log.jsonl")
     loggers: tuple[str, ...] = chz.field(
         default=(), doc="where numbers go beside log.jsonl: wandb, trackio, or what an installed package offers"
@@ -78,6 +82,10 @@ class Training:
         for name in ("batch", "accumulate", "log_every", "save_every"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.keep_every < 0:
+            raise RecipeError(f"keep_every={self.keep_every} must be 0 or more")
+        if self.prometheus is not None and not self.prometheus.endswith(".prom"):
+            raise RecipeError(f"prometheus={self.prometheus} must end in .prom, else the collector does not read it")
         if self.evaluate_every < 0 or not 0 <= self.max_failed <= 1:
             raise RecipeError("evaluate_every must be 0 or more, and max_failed a share between 0 and 1")
 
@@ -88,9 +96,38 @@ class Training:
         assert self.epochs is not None
         return max(1, math.ceil(self.epochs * videos / (self.batch * self.accumulate * world)))
 
+    @property
+    def pools_clips(self) -> bool:
+        """Whether the clips of a forward pass must stay together, as each has a part in what the others teach."""
+        return False
+
+    def divided(self: C, before: int, now: int) -> C:
+        """The same steps of as many clips, begun on `before` ranks, for another number of them.
+
+        Where clips teach each for itself, no rank takes more of them at once than before: fewer ranks accumulate.
+        """
+        if before == now:
+            return self
+        together, passes = self.batch * before, self.accumulate
+        shared = together if self.pools_clips else together * passes
+        if shared % now:
+            what = "clips that are compared with each other" if self.pools_clips else "clips"
+            fitting = [str(count) for count in range(1, shared + 1) if shared % count == 0]
+            raise RunError(
+                f"a step of this run is {shared} {what}, begun on {before} processes, which {now} cannot share alike; "
+                f"resume it on {' or '.join(fitting[:6])}"
+            )
+        each = shared // now
+        batch = each if self.pools_clips else max(n for n in range(1, min(self.batch, each) + 1) if each % n == 0)
+        return chz.replace(self, batch=batch, accumulate=passes if self.pools_clips else each // batch)
+
 
 def ignore(record: Record) -> None:
     pass
+
+
+def unknown(forward: int, rank: int) -> Sequence[str]:
+    return ()
 
 
 def train(
@@ -105,6 +142,7 @@ def train(
     progress: Progress,  # called with the steps done, those in all, and the losses
     until: int | None = None,  # the step at which the schedule of `total` steps is left; None: at its end
     watch: Callable[[Record], object] = ignore,  # called with every record of a step that is logged
+    clips_of: Callable[[int, int], Sequence[str]] = unknown,  # which clips a rank takes in a forward pass
 ) -> int:
     """Trains up to step `total` from the folder's checkpoint, if there is one. Returns the step it came to:
     less than the last only when it was asked to stop, and then everything is saved."""
@@ -118,10 +156,17 @@ def train(
     clips = config.batch * config.accumulate * context.world_size
     wanted = failed = 0
     waiting: deque[Taken] = deque()  # steps whose numbers were not read yet
-    reads = (config.log_every, config.save_every, config.evaluate_every)  # after these steps nothing is left unread
+    # after these steps nothing is left unread
+    reads = (config.log_every, config.save_every, config.keep_every, config.evaluate_every)
+    waited, step = 0.0, first
+
+    def doing(rank: int) -> str:
+        passes = range(step * config.accumulate, (step + 1) * config.accumulate)
+        names = [name for forward in passes for name in clips_of(forward, rank)]
+        return f" (in step {step + 1}{', clips ' if names else ''}{and_more(names) if names else ''})"
 
     pace = Pace(last, first, config.evaluate_every, time.monotonic())
-    with Interruption() as interruption:
+    with Interruption() as interruption, naming_lost_ranks(doing):
         if first == 0 and config.evaluate_every:
             pace.evaluated(timed(evaluate, 0, task))
         began, counted = time.monotonic(), 0
@@ -134,7 +179,9 @@ def train(
             seen: list[tuple[Batch, Tensor]] = []
             terms: dict[str, Tensor] = {}
             for micro in range(config.accumulate):
+                asked = time.monotonic()
                 batch = readable(replace(next(batches), step=step, progress=step / total), step)
+                waited += time.monotonic() - asked
                 weight = context.loss_weight(len(batch))
                 with gradients(model, reduce=micro == config.accumulate - 1):
                     with context.autocast():
@@ -150,21 +197,24 @@ def train(
                 "short": sum(int(batch.short.sum()) for batch, _ in seen if batch.short is not None),
                 "failed": sum(len(batch.failed) for batch, _ in seen),
                 "stop": int(interruption.asked is not None),
+                "preempted": int(interruption.preempted),
             }
             waiting.append(Taken(step, rate, context.all_reduce_sum({**terms, **counts}), seen))
-            done, counted, stop = step + 1, counted + clips, False
+            done, counted, stop, preempted = step + 1, counted + clips, False, False
             due = done in (1, last) or any(every and done % every == 0 for every in reads)
             due = due or (context.world_size == 1 and bool(counts["stop"]))
             while waiting and (due or stop or len(waiting) > context.behind):
                 taken = waiting.popleft()
                 record = taken.sums.read()
-                short, failures, asked = (int(record.pop(name)) for name in counts)
+                short, failures, stops, preempts = (int(record.pop(name)) for name in counts)
                 if not all(math.isfinite(record[name]) for name in ("loss", *norms)):
                     raise not_finite(taken.step, taken.seen, context, checkpoint)
-                number, stop = taken.step + 1, stop or bool(asked)
+                number, stop, preempted = taken.step + 1, stop or stops > 0, preempted or preempts > 0
                 wanted, failed = wanted + clips, failed + failures
                 if number % config.log_every == 0 or number in (1, last) or failures:
-                    speed = counted / (time.monotonic() - began)
+                    elapsed = time.monotonic() - began
+                    speed = counted / elapsed
+                    record |= {"data_wait": round(min(waited / elapsed, 1.0), 4), **memory(context.device)}
                     own = [name for batch, _ in taken.seen for name in batch.failed]
                     names = context.all_gather(own) if failures else []
                     log.write(
@@ -174,7 +224,7 @@ def train(
                     watch({"step": number, **record})
                     ends = clock(pace.left(number, time.monotonic()))
                     progress(number, last, f"{relative_losses(record)}  {speed:.0f} clips/s  ends {ends}")
-                    began, counted = time.monotonic(), 0
+                    began, counted, waited = time.monotonic(), 0, 0.0
                     if failed > config.max_failed * max(wanted, 100):
                         raise too_many(failed, wanted, names, config.max_failed)
             optimizer.step()
@@ -182,11 +232,15 @@ def train(
 
             if config.evaluate_every and done % config.evaluate_every == 0 and done < last:
                 pace.evaluated(timed(evaluate, done, task))
-                began, counted = time.monotonic(), 0
-            if (done % config.save_every == 0 or done == last or stop) and context.rank == 0:
+                began, counted, waited = time.monotonic(), 0, 0.0
+            keep = config.keep_every and done % config.keep_every == 0
+            if (done % config.save_every == 0 or keep or done == last or stop) and context.rank == 0:
                 log.sync()
                 save_checkpoint(checkpoint, task, optimizer, done)
+                if keep:
+                    keep_checkpoint(checkpoint, done)
             if stop:
+                interruption.stopped(preempted)
                 return done
     return last
 
@@ -233,35 +287,12 @@ def timed(evaluate: Callable[[int], object], step: int, task: nn.Module) -> floa
     return time.monotonic() - began
 
 
-class Interruption:
-    """Ctrl-C and SIGTERM become a question that the loop asks after each step; asked again a second later, it stops
-    at once (`torchrun` repeats a Ctrl-C that the terminal has already sent)."""
-
-    def __init__(self) -> None:
-        self.asked: int | None = None
-        self.when = 0.0
-        self.process = os.getpid()
-        self.before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Interruption":
-        with contextlib.suppress(ValueError):  # signals belong to the main thread
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.before[number] = signal.signal(number, self.note)
-        return self
-
-    def note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self.process:  # a loader process: it ends when the first process says so
-            if number == signal.SIGTERM:
-                os._exit(1)
-            return
-        if self.asked is not None and time.monotonic() - self.when > 1:
-            raise KeyboardInterrupt
-        if self.asked is None:
-            self.asked, self.when = number, time.monotonic()
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+def memory(device: torch.device) -> dict[str, float]:
+    """GB of this process and, at most so far, of its GPU."""
+    found = {"memory": round(resident() / 1e9, 3)}
+    if device.type == "cuda":
+        found["gpu_memory"] = round(torch.cuda.max_memory_allocated(device) / 1e9, 3)
+    return found
 
 
 def readable(batch: Batch, step: int) -> Batch:
@@ -282,8 +313,9 @@ def too_many(failed: int, wanted: int, names: list[str], limit: float) -> RunErr
 
 def not_finite(step: int, seen: list[tuple[Batch, Tensor]], context: DistributedContext, checkpoint: Path) -> RunError:
     """Names the clips of the forward passes whose loss is not finite, or all of the step's where each loss is."""
-    bad = context.all_gather([name for batch, loss in seen if not loss.isfinite() for name in batch.ids])
-    clips = bad or context.all_gather([name for batch, _ in seen for name in batch.ids])
+    on = f" on rank {context.rank}" if context.world_size > 1 else ""
+    bad = context.all_gather([f"{name}{on}" for batch, loss in seen if not loss.isfinite() for name in batch.ids])
+    clips = bad or context.all_gather([f"{name}{on}" for batch, _ in seen for name in batch.ids])
     what = "loss" if bad else "gradient"
     kept = f"the checkpoint in {checkpoint.parent} is untouched" if checkpoint.exists() else "nothing was saved yet"
     return RunError(

@@ -8,7 +8,7 @@ from support.views import SIZE, WIDTH, views_of
 from tubelet.objectives import Cpc, InstanceContrast, Regress, Sizes
 from tubelet.objectives.collapse import LEAST_RANK, LEAST_STD, collapsed, spread_of
 from tubelet.objectives.gather import Ranks
-from tubelet.runs.pretrain import CollapseAlarm
+from tubelet.runs.alarms import CollapseAlarm
 
 
 def spread(tokens):

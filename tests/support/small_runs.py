@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -124,11 +125,11 @@ def start(*words: object, env: dict[str, str] | None = None) -> subprocess.Popen
     )
 
 
-def start_ranks(verb: str, *words: object) -> subprocess.Popen[str]:
+def start_ranks(verb: str, *words: object, options: Sequence[str] = ()) -> subprocess.Popen[str]:
     """`torchrun -m tubelet VERB ...` with two processes, in a session of their own."""
     return subprocess.Popen(
         [
-            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
+            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", *options,
             "-m", "tubelet", verb, *map(str, words),
         ],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from tubelet.errors import OtherRankError, TubeletError, UsageError
 from tubelet.escape import one_line
+from tubelet.interrupt import preemptible
 from tubelet.launchers import first_alone, launched
 from tubelet.terminal import shown_streams, visible_stream
 from tubelet.threads import computing
@@ -101,7 +102,7 @@ DISK = {  # what a disk or its owner refuses, and what to do about it
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command. Returns 0, or 2 after one line on stderr that says what to do (1 where some of what was asked
-    for is done); 130 after Ctrl-C, 141 where nobody reads its output any more."""
+    for is done); 75 where a scheduler has stopped it, 130 after Ctrl-C, 141 where nobody reads its output any more."""
     with shown_streams():
         return answered(sys.argv[1:] if argv is None else argv)
 
@@ -220,7 +221,9 @@ def run(argv: list[str]) -> int:
     of_stores(args)
     if verb not in ("curate", "index"):
         say_left_out(rest)
-    with computing(getattr(args, "threads", None)), limits(args), trusting_code(getattr(args, "trust_code", False)):
+    stoppable = preemptible(verb) if verb in TOGETHER else contextlib.nullcontext()
+    trusting = trusting_code(getattr(args, "trust_code", False))
+    with computing(getattr(args, "threads", None)), limits(args), trusting, stoppable:
         module.run(args)
     return 0
 

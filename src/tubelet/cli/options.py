@@ -38,6 +38,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
 def trained(train: "Callable[..., Run]", args: argparse.Namespace, *words: str, **options: Any) -> "Run | None":
     """Trains under a bar; the run on the first rank, where it is finished. One that was stopped ends the command."""
     from tubelet.distributed import is_rank0, process_group
+    from tubelet.interrupt import exit_code
     from tubelet.progress import Bar
 
     with process_group(), Bar(paced=False) as bar:
@@ -45,9 +46,10 @@ def trained(train: "Callable[..., Run]", args: argparse.Namespace, *words: str, 
             *words, on=args.on, out=args.out, allow_changed=args.allow_changed, command=args.command, progress=bar,
             tell=tell, **options,
         )  # fmt: skip
-        if not run.finished:
-            raise SystemExit(130)
-        return run if is_rank0() else None
+        finished, first = run.finished, is_rank0()
+    if not finished:
+        raise SystemExit(exit_code())  # after the ranks have ended in order
+    return run if first else None
 
 
 def add_processes(parser: argparse.ArgumentParser, seconds: float = 300.0) -> None:

@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> None:
 
     from tubelet.cli.options import tell
     from tubelet.distributed import is_rank0, process_group
+    from tubelet.interrupt import exit_code
     from tubelet.progress import Bar
     from tubelet.recipes.phases import resolve_phases
     from tubelet.runs.phases import phases
@@ -47,12 +48,12 @@ def run(args: argparse.Namespace) -> None:
             tell=tell,
         )  # fmt: skip
         *_, last = runs.values()
-        if not last.finished:
-            raise SystemExit(130)
-        if is_rank0():
+        if (finished := last.finished) and is_rank0():
             for done in runs.values():
                 print(f"{done.folder}: {done.summary}")
             print(next_commands(last, args.on))
+    if not finished:
+        raise SystemExit(exit_code())
 
 
 def help_on(words: list[str], parser: argparse.ArgumentParser) -> str:

@@ -7,7 +7,7 @@ Start reading at `train_batches`.
 
 import signal
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import RecipeError, TubeletError
+from tubelet.interrupt import SCHEDULER, outlive
 from tubelet.jobs.pool import start_method
 from tubelet.loading.augment import names_a_side
 from tubelet.loading.data import Data
@@ -60,6 +61,16 @@ def train_batches(
     check_flip(reader)
     steps = TrainingSteps(reader.with_frames(progress).as_it_is(), batch, seed, rank, world)
     return iterate(steps, range(first_step, last_step), data.workers)
+
+
+def clips_of(
+    videos: Sequence[Video], data: Data, *, batch: int, seed: int, world: int
+) -> Callable[[int, int], list[str]]:
+    """The ids of the clips of a micro-step that a rank takes: what another rank was reading, too."""
+    requests = partial(
+        training_requests, videos, size=batch, seed=seed, world=world, augment=data.augment, sampling=data.sampling
+    )
+    return lambda step, rank: [piece.video.id for piece in requests(step, rank=rank)]
 
 
 def eval_batches(
@@ -166,8 +177,11 @@ def iterate(steps: Steps, numbers: range, workers: int) -> Iterator[Batch]:
 
 
 def ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the training process answers it, after its step."""
+    """Ctrl-C reaches every process of a terminal, and a scheduler's signal every process of a job; the training process
+    answers them, after its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in SCHEDULER:
+        signal.signal(number, outlive)
 
 
 def as_it_is(batch: Any) -> Any:

@@ -57,6 +57,11 @@ class Objective:
         return False
 
     @property
+    def pools_clips(self) -> bool:
+        """Whether the other clips of a forward pass, those of other ranks too, have a part in what it learns."""
+        return self.compares_clips
+
+    @property
     def streams(self) -> tuple[str, ...]:
         """The streams whose tokens it reads, `CLIP` among them; others are not encoded."""
         return (CLIP,)

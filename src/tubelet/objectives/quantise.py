@@ -44,6 +44,11 @@ class Quantise(Predict):
             raise RecipeError(f"commitment={self.commitment:g} must be 0 or more, decay={self.decay:g} from 0 to 1")
 
     @property
+    def pools_clips(self) -> bool:
+        """Codes follow the tokens of all clips of a forward pass."""
+        return True
+
+    @property
     def reconstructs(self) -> tuple[str, ...]:
         """What is visible is decoded too, so that nothing need be hidden."""
         return ()

@@ -52,6 +52,10 @@ class Regress(Objective):
             raise RecipeError(f"decay={self.decay:g} and centre={self.centre} must be from 0 to 1")
 
     @property
+    def pools_clips(self) -> bool:
+        return self.centre is not None
+
+    @property
     def streams(self) -> tuple[str, ...]:
         return self.of if self.both or self.by == "student" else self.of[:1]
 

@@ -119,6 +119,10 @@ class Pretrain(Training):
         return videos
 
     @property
+    def pools_clips(self) -> bool:
+        return any(objective.pools_clips for objective in self.objectives.values() if objective.factor)
+
+    @property
     def needs_text(self) -> bool:
         """Whether an objective in use compares clips with their captions."""
         return any(objective.needs_text for objective in self.objectives.values() if objective.factor)

@@ -18,11 +18,12 @@ from tubelet.errors import RunError
 from tubelet.evaluations.features import outline
 from tubelet.evaluations.multiview import Predicted, Scores, predict_views
 from tubelet.evaluations.selection import measure_of, score
-from tubelet.loading.loader import train_batches
+from tubelet.loading.loader import clips_of, train_batches
 from tubelet.log import Log
 from tubelet.progress import Progress
 from tubelet.recipes.finetune import Finetune
 from tubelet.results import LOSS, Evaluated, Metric
+from tubelet.runs.alarms import Alarms
 from tubelet.runs.division import Division
 from tubelet.runs.folder import LOG, read_weights_of, weights_file
 from tubelet.runs.selection import HELD_OUT, below, logged_measurements, order_of
@@ -98,12 +99,17 @@ def tune(candidate: Candidate) -> bool:
         evaluate_every=(config.evaluate_every or max(1, round(steps / 10))) if candidate.division.select else 0,
     )
     path = folder / LOG if context.rank == 0 else None
-    with Log(path, first, config.tensorboard, loggers=config.loggers, config=to_plain(loop)) as log:
+    loggers, gauges = config.loggers, config.prometheus
+    with Log(path, first, config.tensorboard, False, loggers, to_plain(loop), gauges) as log:
         evaluate = SaveBest(candidate, task, log)
-        if (
-            train(loop, task, batches, evaluate, folder, log, steps, context, candidate.progress, candidate.until)
-            < last
-        ):
+        reached = train(
+            loop, task, batches, evaluate, folder, log, steps, context, candidate.progress, candidate.until,
+            watch=Alarms(candidate.tell, log, loop, context.world_size),
+            clips_of=clips_of(
+                candidate.division.fit, config.data, batch=config.batch, seed=config.seed, world=context.world_size
+            ),
+        )  # fmt: skip
+        if reached < last:
             return False
         task.eval()
         evaluate(last)

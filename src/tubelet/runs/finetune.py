@@ -104,10 +104,13 @@ def finetune(
                     tidy(config, folder)
                 tell(f"{folder} is finished")
                 return Run(folder)
+            config = begun.loop
+            begun.tell_shared(tell)
             trained_on = begun.write()
             first = Candidate(
-                config, corpus, division, rates[0], steps, folder, begun.context, tell=tell, progress=ranks.progress
-            )
+                config, corpus, division, rates[0], begun.steps, folder, begun.context, tell=tell,
+                progress=ranks.progress,
+            )  # fmt: skip
             if folds and not cross_validate(first, folds, contamination):
                 tell("stopped and saved; the same command resumes from there")
                 return Run(folder)

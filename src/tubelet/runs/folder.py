@@ -47,7 +47,7 @@ FILES = (
 )  # what a web server is asked for
 IMPORTED = "imported"  # in place of a recipe's name: weights from elsewhere
 # Fields that may change when a run resumes: they decide no weight.
-FREE = ("data.workers", "log_every", "save_every", "tensorboard", "loggers")
+FREE = ("data.workers", "log_every", "save_every", "keep_every", "prometheus", "tensorboard", "loggers")
 MADE_BY = {"pretrain": "tubelet pretrain", "finetune": "tubelet finetune"}  # kind of run -> the command that makes it
 
 OLDER = (
@@ -105,15 +105,13 @@ class RunConfig(Generic[C]):
         )
 
     def differences(self, other: "RunConfig[C]") -> list[str]:
-        """What decides the weights and is not the same: `field: old -> new`."""
+        """What decides the weights and is not the same: `field: old -> new`. On another number of processes steps are
+        shared otherwise (`Training.divided`), so that they are as many as before where nothing else differs."""
         old, new = to_plain(self.config), to_plain(other.config)
         for values, run_config in ((old, self), (new, other)):
-            values |= {
-                "corpus": run_config.corpus["fingerprint"],
-                "total steps": run_config.steps,
-                "processes": run_config.world,
-            }
-            values |= run_config.derived
+            values |= {"corpus": run_config.corpus["fingerprint"], **run_config.derived}
+            if self.world == other.world:
+                values["total steps"] = run_config.steps
         if self.corpus["name"] != other.corpus["name"] and old["corpus"] != new["corpus"]:
             old["corpus"], new["corpus"] = self.corpus["name"], other.corpus["name"]
         absent = "absent"
@@ -370,7 +368,7 @@ def inspect_run(folder: Path, run_config: RunConfig[C]) -> RunLock[C]:
     step = checkpoint_step(folder / CHECKPOINT)
     refuse_step(step, old.steps, folder / CHECKPOINT)
     ended = any(record["kind"] == "end" for record in read_log(folder / LOG))
-    return RunLock(old, begun=True, step=step, finished=ended and step >= run_config.steps)
+    return RunLock(old, begun=True, step=step, finished=ended and step >= old.steps)
 
 
 def refuse_step(step: int, steps: int, path: Path) -> None:

@@ -18,14 +18,14 @@ from tubelet.evaluations.contamination import Contamination
 from tubelet.evaluations.looks import looks_or_reason
 from tubelet.evaluations.results import complete_result, merge_result
 from tubelet.evaluations.trained_on import TrainedOn
-from tubelet.loading.loader import train_batches
+from tubelet.loading.loader import clips_of, train_batches
 from tubelet.loading.reader import fewer, shorter
 from tubelet.log import Log, read_log
-from tubelet.objectives.collapse import LEAST_CLIPS, LEAST_RECORDS, LEAST_STEPS, collapsed
 from tubelet.progress import Progress, silent
 from tubelet.recipes import resolve_recipe
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.results import Result
+from tubelet.runs.alarms import Alarms
 from tubelet.runs.best import KeepBest, said_of_best
 from tubelet.runs.folder import LOG, RunConfig, RunLock
 from tubelet.runs.init import load_init_weights, load_teacher, resolve_init, resolve_teacher
@@ -77,11 +77,13 @@ def pretrain(
             return begin(folder, config, corpus, lock.step > 0, allow_changed, tell)
 
         run_config = RunConfig.make(name, config, corpus, ranks.context, text_width, list(command))
-        steps = run_config.steps
         with start(folder, run_config, ranks, lambda lock: lock.finished, record) as begun:
+            steps = begun.steps
             if begun.finished:
                 tell(f"{folder} is finished: all {steps} steps are done and measured")
                 return run
+            config = begun.loop
+            begun.tell_shared(tell)
             task = fresh_task(config, text_width)
             if not begun.step:
                 for line in [] if found is None else load_init_weights(task, found):
@@ -113,7 +115,8 @@ def pretrain(
             path = folder / LOG if begun.context.rank == 0 else None
             before = steps_logged(path, begun.step) if path is not None and begun.step else []
             again = begun.step == steps
-            with Log(path, begun.step, config.tensorboard, again, config.loggers, to_plain(config)) as log:
+            logged = (config.tensorboard, again, config.loggers, to_plain(config), config.prometheus)
+            with Log(path, begun.step, *logged) as log:
                 keeper = None if config.keep_best is None else KeepBest(folder, config.keep_best)
 
                 def evaluate(step: int) -> None:
@@ -124,7 +127,11 @@ def pretrain(
 
                 reached = train(
                     config, task, batches, evaluate, folder, log, steps, begun.context, progress=ranks.progress,
-                    watch=CollapseAlarm(tell, config.batch * ranks.context.world_size, before),
+                    watch=Alarms(tell, log, config, ranks.context.world_size, before),
+                    clips_of=clips_of(
+                        config.videos(corpus), config.data, batch=config.batch, seed=config.seed,
+                        world=begun.context.world_size,
+                    ),
                 )  # fmt: skip
                 if reached < steps:
                     tell(f"stopped and saved at step {reached} of {steps}; the same command resumes from there")
@@ -208,37 +215,6 @@ def allowed_evaluations(tell: Tell, corpus: Corpus, config: Pretrain) -> dict[st
 def steps_logged(path: Path, last: int) -> list[Record]:
     """The records of steps up to this one."""
     return [record for record in read_log(path) if record["kind"] == "step" and record["step"] <= last]
-
-
-class CollapseAlarm:
-    """Says once of each objective that its encoder, its output or its target no longer tells clips apart, or that its
-    codes are one: after some records in a row, because a head that begins may first say the mean of all."""
-
-    def __init__(self, tell: Tell, clips: int, before: Iterable[Record] = ()):
-        self.tell = tell
-        self.clips = clips  # of a forward pass on all ranks
-        self.warned: set[str] = set()
-        self.in_a_row: dict[str, tuple[int, int]] = {}  # how many records, and the step of the first
-        for record in before:  # of the log of a run that resumes: what was said then is not said again
-            self.look(record)
-
-    def __call__(self, record: Record) -> None:
-        for sentence in self.look(record):
-            self.tell(sentence)
-
-    def look(self, record: Record) -> list[str]:
-        """What is to be said now. Of an objective that does not count in this step the record says nothing."""
-        found, step = collapsed(record) if self.clips >= LEAST_CLIPS else {}, int(record["step"])
-        before, said = self.in_a_row, []
-        self.in_a_row = {name: one for name, one in before.items() if name.partition(".")[0] not in record}
-        for name, sentence in found.items():
-            objective, (records, first) = name.partition(".")[0], before.get(name, (0, step))
-            self.in_a_row[name] = records + 1, first
-            least = LEAST_STEPS if name.endswith(".perplexity") else 0
-            if records + 1 >= LEAST_RECORDS and step - first >= least and objective not in self.warned:
-                self.warned.add(objective)
-                said.append(sentence)
-        return said
 
 
 def tell_negatives(tell: Tell, config: Pretrain, world_size: int) -> None:

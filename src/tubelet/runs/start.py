@@ -58,6 +58,24 @@ class Started(Generic[C]):
     def step(self) -> int:
         return self.lock.step
 
+    @property
+    def loop(self) -> C:
+        """The config as these ranks share its steps, which are of as many clips as when the run began."""
+        return self.config.config.divided(self.lock.run_config.world, self.context.world_size)
+
+    @property
+    def steps(self) -> int:
+        return self.lock.run_config.steps
+
+    def tell_shared(self, tell: Tell) -> None:
+        """How, where others began the run."""
+        began, now, loop = self.lock.run_config.world, self.context.world_size, self.loop
+        if began != now:
+            tell(
+                f"{now} {'process shares' if now == 1 else 'processes share'} the steps of a run that {began} began: "
+                f"batch={loop.batch} accumulate={loop.accumulate} on each"
+            )
+
     def write(self) -> TrainedOn:
         """Writes what the folder says of a run from its beginning. Returns the record of what it is trained on."""
 
