@@ -1,5 +1,6 @@
-"""Change: whole time steps are hidden, first those most like the one before them; where something changes, the clip
-stays visible (LV-MAE, arXiv 2504.03501, its semantic masks).
+"""Change: whole time steps are hidden, first those most like the one before them.
+
+Where something changes, the clip stays visible (LV-MAE, arXiv 2504.03501, its semantic masks).
 
 From code (amazon-science/lv-mae): c_t is the cosine of a time step's values with those of the one before, c_0 is 0; the
 lowest stay, as many as the floored share. A comment there says the reverse. Ours: for clips of frames, too, whose
