@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tubelet.errors import VideoError
+from tubelet.jobs import pool
 from tubelet.jobs.pool import Failure, run_each
 
 
@@ -108,3 +109,14 @@ if __name__ == "__main__":
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "{0: True}\n"
+
+
+def variable(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def test_workers_have_the_environment_of_this_moment_whenever_their_server_began(monkeypatch):
+    monkeypatch.setattr(pool, "start_method", lambda: "forkserver")
+    assert list(run_each(variable, ["TUBELET_LATE"], 1, 60.0)) == [(0, None)]
+    monkeypatch.setenv("TUBELET_LATE", "set since")
+    assert list(run_each(variable, ["TUBELET_LATE"], 1, 60.0)) == [(0, "set since")]

@@ -194,13 +194,13 @@ def test_a_long_row_is_read_around_its_clip_alone(
 ) -> None:
     read = []
 
-    real = reading.open_reader
+    real = reading.open_spans
 
     def watched(path: Path, start: float, end: float, reading: str | None) -> Any:
         read.append((start, end))
         return real(path, start, end, reading=reading)
 
-    monkeypatch.setattr(reading, "open_reader", watched)
+    monkeypatch.setattr(reading, "open_spans", watched)
     monkeypatch.setattr(reading, "LONG", 0.5)
     monkeypatch.setattr(reading, "SLACK", 0.1)
     data = chz.replace(DATA, sampling=Sampling(stride=1))

@@ -114,7 +114,8 @@ class Worker:
     def __init__(self, context: BaseContext, function: Callable[[Any], Any], limit: float, memory: int) -> None:
         self.limit = limit
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, function, limit, memory), daemon=True)  # type: ignore[attr-defined]
+        mine = theirs, function, limit, memory, dict(os.environ)
+        self.process = context.Process(target=serve, args=mine, daemon=True)  # type: ignore[attr-defined]
         self.process.start()
         theirs.close()
         self.job: tuple[int, Any] | None = None  # number and item
@@ -154,8 +155,12 @@ class Worker:
         self.process.join()
 
 
-def serve(pipe: Connection, function: Callable[[Any], Any], limit: float, memory: int) -> None:
+def serve(
+    pipe: Connection, function: Callable[[Any], Any], limit: float, memory: int, environment: dict[str, str]
+) -> None:
     """The life of a worker. The kernel's own alarm ends it, wherever in foreign code it may hang."""
+    os.environ.clear()  # a fork server has that of its own beginning, without credentials that were set since
+    os.environ.update(environment)
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
