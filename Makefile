@@ -30,6 +30,7 @@ test: setup
 	$(PYTEST) -m "not slow"
 
 test-all: setup
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[slow-tests]'
 	REQUIRE_DATA=$(REQUIRE_DATA) $(PYTEST)
 
 test-weights: setup

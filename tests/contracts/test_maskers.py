@@ -234,8 +234,8 @@ def test_smooth_noise_has_fewer_borders_than_random_and_becomes_a_tube():
     clip = Clip(frames=16, size=160, tubelet_size=16)
 
     def changes(masker, axis):
-        mask = draw(masker, batch_of(clip, 40), clip)
-        hidden = torch.zeros(40, clip.num_tubelets).scatter(1, mask.hidden, 1.0).unflatten(1, clip.grid)
+        mask = draw(masker, batch_of(clip, 12), clip)
+        hidden = torch.zeros(12, clip.num_tubelets).scatter(1, mask.hidden, 1.0).unflatten(1, clip.grid)
         return float(hidden.diff(dim=axis).abs().mean())
 
     rough, smooth = SmoothNoise(sigma_space=0.0, sigma_time=0.0), SmoothNoise(sigma_space=2.0, sigma_time=2.0)
@@ -328,13 +328,13 @@ def test_text_frame_hides_whole_time_steps_as_the_weight_of_their_draw_grows(cli
 
 def test_text_frame_hides_what_is_named_more_often_than_the_rest_and_still_shows_it_at_times():
     clip = Clip(frames=16, size=64, tubelet_size=16)
-    subject = torch.zeros(2000, clip.num_tubelets)
+    subject = torch.zeros(500, clip.num_tubelets)
     subject[:, 5::16] = 1.0  # one position of each of the 8 time steps
-    hidden = draw(TextFrame(), batch_of(clip, 2000, maps=subject), clip).hidden
-    share = torch.bincount(hidden.flatten(), minlength=128) / 2000
+    hidden = draw(TextFrame(), batch_of(clip, 500, maps=subject), clip).hidden
+    share = torch.bincount(hidden.flatten(), minlength=128) / 500
     named = share[5::16]
     assert (named > 0.6).all()
-    assert (named < 0.98).all()
+    assert (named < 0.99).all()
     assert share.mean() == pytest.approx(0.5)
 
 

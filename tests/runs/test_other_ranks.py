@@ -84,15 +84,18 @@ def assert_same_steps(one: Path, other: Path) -> None:
         torch.testing.assert_close(ours[name], theirs[name], atol=allowed, rtol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_two_ranks_then_one_then_three_train_what_two_train(alone, through):
     assert_same_steps(alone, through("alone", 2, 1, 3))
 
 
+@pytest.mark.slow
 def test_clips_that_are_compared_stay_together_on_any_number_of_ranks(through):
     """Six clips of a forward pass are negatives of each other, whether two ranks hold them, one or three."""
     assert_same_steps(through("compared", 2), through("compared", 2, 1, 3))
 
 
+@pytest.mark.slow
 def test_a_number_of_ranks_that_cannot_share_a_step_alike_is_refused_and_named(alone, corpus, mine, tmp_path):
     words = ("pretrain", f"{mine}:alone", "--on", corpus, "--out", tmp_path / "run")
     stopped, said = run_forked(tmp_path, 1, *words, env={"STOP_AFTER": "2"})

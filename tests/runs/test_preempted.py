@@ -104,7 +104,7 @@ def test_a_loader_process_outlives_sigterm_for_as_long_as_a_checkpoint_may_take(
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in (19, 20)
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_all_tasks_of_srun_save_one_step_and_end_with_75_where_one_of_them_was_signalled(tmp_path, corpus, mine, world):
     run = tmp_path / "run"
     words = ("pretrain", mine, "--on", corpus, "--out", run)
@@ -122,7 +122,7 @@ def clips_in(corpus: Path, step: int, rank: int, world: int) -> list[str]:
     return clips_of(videos, Data(), batch=2, seed=0, world=world)(step - 1, rank)
 
 
-@pytest.mark.parametrize("dead", [0, 2])
+@pytest.mark.parametrize("dead", [2, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_rank_that_is_killed_is_named_with_its_step_and_its_clips(tmp_path, corpus, mine, dead):
     words = ("pretrain", mine, "--on", corpus, "--out", tmp_path / "run")
     env = {"SIGNAL": "SIGKILL", "STEP_AND_RANK": f"4 {dead}"}
@@ -135,6 +135,7 @@ def test_a_rank_that_is_killed_is_named_with_its_step_and_its_clips(tmp_path, co
     assert checkpoint_step(tmp_path / "run" / "checkpoint.safetensors") == 2
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_names_the_rank_and_its_clips(tmp_path, corpus, mine):
     words = ("pretrain", mine, "--on", corpus, "--out", tmp_path / "run")
     codes, said = run_forked(tmp_path, 2, *words, env={"NAN_AT": "3 1"})
@@ -145,6 +146,7 @@ def test_a_loss_that_is_no_number_names_the_rank_and_its_clips(tmp_path, corpus,
     assert checkpoint_step(tmp_path / "run" / "checkpoint.safetensors") == 2
 
 
+@pytest.mark.slow
 def test_torchrun_restarts_the_ranks_after_a_kill_and_the_run_ends_as_if_nothing_had_happened(
     tmp_path, corpus, mine, monkeypatch
 ):

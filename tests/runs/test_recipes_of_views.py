@@ -234,6 +234,7 @@ def test_with_objectives_that_take_turns_two_ranks_find_a_gradient_of_every_weig
     assert ["views" in record for record in steps(tmp_path / "run")] == [True, False, True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_with_everything_at_once_two_ranks_killed_at_a_random_step_go_on_bit_for_bit(tmp_path, corpus, everything):
     whole, cut = tmp_path / "whole", tmp_path / "cut"

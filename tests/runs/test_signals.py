@@ -251,6 +251,7 @@ def test_another_track_of_the_same_name_is_another_run(tmp_path, corpus, capsys)
     assert "track sound" in tubelet.Run(tmp_path / "run").recorded.derived
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_ranks_that_are_killed_go_on_bit_for_bit_with_views_of_another_signal(tmp_path, corpus):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
