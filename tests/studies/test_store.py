@@ -84,8 +84,8 @@ def test_every_committed_trial_counts_as_finished_for_the_studies_of_today(corpu
     monkeypatch.setattr(Corpus, "name", "synth-1")
     committed, found = FinishedTrials(DATA), set()
     for declares in STUDIES:
-        for recipe in ("miniature", "miniature_whole"):
+        for recipe in ("miniature", "miniature_whole", "miniature_fine"):
             trials = trials_of(declares.__name__, replace(declares(), recipe=recipe), corpus, range(10))
             found |= {trial.hash for trial in trials if committed.find(trial)}
     assert found == committed.records.keys()
-    assert len(found) == 270
+    assert len(found) == 292
