@@ -1,4 +1,4 @@
-"""Streaming: an encoder that goes on learning from a stream of clips while it is measured (TTT, arXiv 2307.05014).
+"""Streaming: an encoder that keeps learning from a stream of clips while it is measured (TTT, arXiv 2307.05014).
 
 The protocol, whole. The clips of `split` come one after another, each a little darker and redder than the one before
 (`drift`). The probe of `linear` is fitted once, on train as it is, by the run's encoder as it is, and stays. Its
@@ -193,6 +193,6 @@ def trainable(context: Context) -> Pretraining:
     head = None if task is None else task.pixel_head
     if task is None or head is None or head.config.streams != (CLIP,) or task.masker.maps:
         raise RecipeError(
-            "streaming goes on training, and needs a run that predicts pixels of its clips, under masks without maps"
+            "streaming trains on, so it needs a run that predicts pixels of its clips under masks without maps"
         )
     return task

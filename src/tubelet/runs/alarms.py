@@ -96,7 +96,7 @@ class MemoryAlarm:
         steps = f"between steps {self.since} and {record['step']}"
         said = f"memory has grown from {self.usual:.1f} to {memory:.1f} GB {steps}"
         self.since, self.usual = record["step"], memory
-        return [f"{said}: where it goes on, stop the run (Ctrl-C) and resume it with the same command"]
+        return [f"{said}: if it lasts, stop the run (Ctrl-C) and resume it with the same command"]
 
 
 class CollapseAlarm:
