@@ -8,7 +8,7 @@ import tubelet
 SOURCE = Path(tubelet.__file__).parent
 # A module may import from its own room and from the floors before it: neither from its neighbours nor from above.
 FLOORS = (
-    ("errors", "escape", "heap", "interrupt", "seeds", "stats", "trust", "wording"),
+    ("errors", "escape", "heap", "interrupt", "seeds", "sharded", "stats", "trust", "wording"),
     ("launchers", "plugins", "terminal", "threads", "types"),
     ("console", "files"),
     ("contact_sheet", "progress", "remote"),

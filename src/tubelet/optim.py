@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.errors import RecipeError
+from tubelet.sharded import whole
 
 
 class Trainable(nn.Module):
@@ -77,7 +78,7 @@ class Optim:
             "gradient_norm.detached": [p for p in module.parameters() if p in detached],
         }
         limit = self.clip_norm or math.inf
-        return {name: nn.utils.clip_grad_norm_(some, limit) for name, some in apart.items() if some}
+        return {name: whole(nn.utils.clip_grad_norm_(some, limit)) for name, some in apart.items() if some}
 
     def rate(self, step: int, total: int, clips: int) -> float:
         """The learning rate of a step, counted from 0, for this number of clips a step."""

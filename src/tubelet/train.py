@@ -6,6 +6,7 @@ its checkpoint is, bit for bit, the run that was never interrupted.
 """
 
 import contextlib
+import copy
 import math
 import time
 import warnings
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tubelet.checkpoint import CHECKPOINT, keep_checkpoint, load_checkpoint, save_checkpoint
+from tubelet.checkpoint import CHECKPOINT, Saver, load_checkpoint
 from tubelet.checksums import Record
 from tubelet.distributed import DistributedContext, Sums, naming_lost_ranks
 from tubelet.errors import RecipeError, RunError
@@ -32,6 +33,7 @@ from tubelet.models.encoder import Encoder
 from tubelet.optim import Optim
 from tubelet.progress import Progress, clock
 from tubelet.seeds import key
+from tubelet.sharded import copy_weights, is_sharded
 from tubelet.types import Batch
 from tubelet.wording import and_more
 
@@ -53,6 +55,9 @@ class Training:
     compile: bool = chz.field(default=False, doc="compile the transformer blocks with torch.compile")
     gradient_checkpointing: bool = chz.field(
         default=False, doc="compute the encoder's blocks again for their gradients: less memory, a third more time"
+    )
+    fsdp: bool = chz.field(
+        default=False, doc="divide weights, gradients and moments among the ranks (FSDP2), for Huge and Giant encoders"
     )
     recompute_gelu: bool = chz.field(
         default=False, doc="compute every GELU again for its gradient: a quarter less memory"
@@ -150,9 +155,11 @@ def train(
     last = total if until is None else until
     checkpoint = folder / CHECKPOINT
     task.to(context.device)
-    optimizer = config.optim.build(task)
-    first = load_checkpoint(checkpoint, task, optimizer) if checkpoint.exists() else 0
     model = wrap(task, context, config)
+    trained = model if is_sharded(model) else task
+    optimizer = config.optim.build(trained)
+    first = load_checkpoint(checkpoint, trained, optimizer) if checkpoint.exists() else 0
+    saver = Saver(checkpoint, trained, optimizer)
     clips = config.batch * config.accumulate * context.world_size
     wanted = failed = 0
     waiting: deque[Taken] = deque()  # steps whose numbers were not read yet
@@ -168,7 +175,7 @@ def train(
     pace = Pace(last, first, config.evaluate_every, time.monotonic())
     with Interruption() as interruption, naming_lost_ranks(doing):
         if first == 0 and config.evaluate_every:
-            pace.evaluated(timed(evaluate, 0, task))
+            pace.evaluated(timed(evaluate, 0, task, trained))
         began, counted = time.monotonic(), 0
         for step in range(first, last):
             torch.manual_seed(key(config.seed, "step", step, context.rank))  # for modules that draw without a key
@@ -190,7 +197,7 @@ def train(
                 seen.append((batch, result.loss.detach()))
                 for name, value in {"loss": result.loss.detach(), **result.terms}.items():
                     terms[name] = terms.get(name, 0) + value.float() * weight / (config.accumulate * context.world_size)
-            norms = config.optim.clip(task)
+            norms = config.optim.clip(trained)
             terms |= {name: norm / context.world_size for name, norm in norms.items()}
 
             counts = {
@@ -231,17 +238,16 @@ def train(
             optimizer.zero_grad()
 
             if config.evaluate_every and done % config.evaluate_every == 0 and done < last:
-                pace.evaluated(timed(evaluate, done, task))
+                pace.evaluated(timed(evaluate, done, task, trained))
                 began, counted, waited = time.monotonic(), 0, 0.0
-            keep = config.keep_every and done % config.keep_every == 0
-            if (done % config.save_every == 0 or keep or done == last or stop) and context.rank == 0:
+            keep = bool(config.keep_every) and done % config.keep_every == 0
+            if done % config.save_every == 0 or keep or done == last or stop:
                 log.sync()
-                save_checkpoint(checkpoint, task, optimizer, done)
-                if keep:
-                    keep_checkpoint(checkpoint, done)
+                saver.save(done, keep, wait=done == last or stop)
             if stop:
                 interruption.stopped(preempted)
                 return done
+    copy_weights(trained, task)
     return last
 
 
@@ -256,7 +262,10 @@ class Taken:
 
 
 def wrap(task: nn.Module, context: DistributedContext, config: Training) -> nn.Module:
-    """The task as the loop calls it. Parameters stay in `task`, under the same names."""
+    """The task as the loop calls it. Parameters stay in `task`, under the same names, unless ranks divide them: those
+    are a copy's, and the task gets them whole when somebody looks at it."""
+    divided = config.fsdp and context.world_size > 1
+    task = copy.deepcopy(task) if divided else task
     for module in task.modules():
         if isinstance(module, Encoder):
             module.gradient_checkpointing = config.gradient_checkpointing
@@ -266,6 +275,8 @@ def wrap(task: nn.Module, context: DistributedContext, config: Training) -> nn.M
             module.compile()
     if context.world_size == 1:
         return task
+    if divided:
+        return shard(task, context)
     with warnings.catch_warnings():  # a name that newer versions replace by one that older ones do not know
         warnings.filterwarnings("ignore", ".*broadcast_buffers. is deprecated")
         return DistributedDataParallel(task, broadcast_buffers=False)
@@ -275,12 +286,29 @@ def gradients(model: nn.Module, reduce: bool) -> contextlib.AbstractContextManag
     """Ranks add up their gradients in the last forward pass of a step alone."""
     if isinstance(model, DistributedDataParallel) and not reduce:
         return model.no_sync()
+    if hasattr(model, "set_requires_gradient_sync"):  # FSDP2
+        model.set_requires_gradient_sync(reduce)  # type: ignore[operator]
     return contextlib.nullcontext()
 
 
-def timed(evaluate: Callable[[int], object], step: int, task: nn.Module) -> float:
+def shard(task: nn.Module, context: DistributedContext) -> nn.Module:
+    """A block of an encoder is whole while it is computed, all else during the step."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(context.device.type, (context.world_size,))
+    for module in task.modules():
+        if isinstance(module, Encoder):
+            for block in module.blocks:
+                fully_shard(block, mesh=mesh)
+    fully_shard(task, mesh=mesh)
+    return task
+
+
+def timed(evaluate: Callable[[int], object], step: int, task: nn.Module, trained: nn.Module) -> float:
     """Measures the task, on all ranks; in how many seconds."""
     began = time.monotonic()
+    copy_weights(trained, task)
     task.eval()
     evaluate(step)
     task.train()

@@ -5,9 +5,11 @@ import multiprocessing
 import os
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["support.ranks", "tubelet.runs.pretrain", "tubelet.runs.finetune", "tubelet.cli"])
@@ -59,6 +61,19 @@ def run_forked(
     return ranks.wait(), ranks.said
 
 
+def call_forked(folder: Path, world: int, called: Callable[..., None], *arguments: object) -> tuple[list[Any], str]:
+    """The same of a function, called in each of `world` processes that have joined each other."""
+    told = [folder / f"rank {rank} of {world}" for rank in range(world)]
+    processes = [
+        FORKS.Process(target=join, args=(called, arguments, variables, path))
+        for variables, path in zip(launched_by("RANK", world), told, strict=True)
+    ]
+    for process in processes:
+        process.start()
+    ranks = Ranks(processes, told)
+    return ranks.wait(), ranks.said
+
+
 def launched_by(by: str, world: int) -> list[dict[str, str]]:
     """What a launcher tells each rank."""
     port = {"MASTER_PORT": str(free_port())}
@@ -77,16 +92,29 @@ def free_port() -> int:
 
 def be(words: list[str], variables: dict[str, str], told: Path) -> None:
     """A process of its own for the command line, with these variables."""
-    import torch
-
     from tubelet.cli import entry
+
+    become(variables, told)
+    sys.argv = ["tubelet", *words]
+    with contextlib.suppress(AttributeError):
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    entry()
+
+
+def join(called: Callable[..., None], arguments: tuple[object, ...], variables: dict[str, str], told: Path) -> None:
+    from tubelet.distributed import process_group
+
+    become(variables, told)
+    with process_group():
+        called(*arguments)
+
+
+def become(variables: dict[str, str], told: Path) -> None:
+    """One of the ranks, with one thread; what it says goes into the file."""
+    import torch
 
     with told.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ |= variables
-    sys.argv = ["tubelet", *words]
     torch.set_num_threads(1)
-    with contextlib.suppress(AttributeError):
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    entry()

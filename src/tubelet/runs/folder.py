@@ -47,7 +47,7 @@ FILES = (
 )  # what a web server is asked for
 IMPORTED = "imported"  # in place of a recipe's name: weights from elsewhere
 # Fields that may change when a run resumes: they decide no weight.
-FREE = ("data.workers", "log_every", "save_every", "keep_every", "prometheus", "tensorboard", "loggers")
+FREE = ("data.workers", "log_every", "save_every", "keep_every", "fsdp", "prometheus", "tensorboard", "loggers")
 MADE_BY = {"pretrain": "tubelet pretrain", "finetune": "tubelet finetune"}  # kind of run -> the command that makes it
 
 OLDER = (
