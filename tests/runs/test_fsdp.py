@@ -57,7 +57,7 @@ class Stopping(Tube):
         return super().scores(batch, clip, key, tokens)
 
 def six():
-    return chz.replace(pixels(), masker=Stopping(ratio=0.5), batch=3, steps=6, save_every=2, precision="fp32")
+    return chz.replace(both(), masker=Stopping(ratio=0.5), batch=3, steps=6, save_every=2, precision="fp32")
 """
 
 
@@ -164,7 +164,8 @@ def test_a_rank_that_is_killed_while_it_saves_leaves_the_checkpoint_before_and_t
     codes, said = train(run, 2, "fsdp=True", **{when: 4})
     assert sorted(codes, key=str) == [-signal.SIGKILL, 2], said
     assert checkpoint_step(run / CHECKPOINT) == 2
-    assert [path.name for path in run.glob(".*.part")] == [".checkpoint-4.part"]
+    if when == "KILL_JOINING":  # else the first rank, which lives, has removed it
+        assert [path.name for path in run.glob(".*.part")] == [".checkpoint-4.part"]
     codes, said = train(run, 2, "fsdp=True")
     assert codes == [0, 0], said
     assert "resuming from step 2" in said
@@ -185,7 +186,7 @@ def test_a_run_of_divided_weights_resumes_on_other_ranks_and_with_whole_weights(
         codes, said = train(run, ranks, f"fsdp={fsdp}", **env)
         assert codes == [75 if env else 0] * ranks, said
         assert checkpoint_step(run / CHECKPOINT) == 2 * number
-    assert_close(six, run, ("pixels",))
+    assert_close(six, run, ("pixels", "contrast"))
 
 
 @pytest.mark.slow
