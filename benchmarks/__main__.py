@@ -21,6 +21,7 @@ VERBS = (
     "methods",
     "figures",
     "gpu",
+    "soak",
 )
 
 

@@ -19,6 +19,7 @@ from benchmarks import (
     parts,
     pipeline,
     scaling,
+    soak,
     step,
     timing,
 )
@@ -29,6 +30,7 @@ from benchmarks.implementations import Tubelet, batch_of, clips_for, recipe_of
 from benchmarks.peers import Transformers
 from benchmarks.saved import saved_bytes
 
+from tubelet.checkpoint import CHECKPOINT, save_weights
 from tubelet.flops import decoder_flops, encoder_flops
 from tubelet.recipes import RECIPES
 
@@ -225,3 +227,16 @@ def test_the_shares_of_operators_add_up():
 def test_no_module_hides_one_of_python_from_the_scripts_beside_it():
     names = {path.stem for path in (against.HERE / "benchmarks").glob("*.py")}
     assert not names & set(sys.stdlib_module_names)
+
+
+def test_a_soak_ends_where_weights_differ_or_a_file_is_left(tmp_path):
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    for run in (killed, whole):
+        save_weights(run / CHECKPOINT, torch.nn.Linear(2, 1))
+    with pytest.raises(SystemExit, match="other weights"):
+        soak.compare(killed, whole)
+    (killed / CHECKPOINT).write_bytes((whole / CHECKPOINT).read_bytes())
+    soak.compare(killed, whole)
+    (killed / ".left.part").touch()
+    with pytest.raises(SystemExit, match=r"\.left\.part"):
+        soak.compare(killed, whole)
