@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubelet.corpus.table import Corpus
+from tubelet.corpus.annotations import look_alikes
+from tubelet.corpus.table import Corpus, file_id
+from tubelet.corpus.tables import name_columns
 from tubelet.video.writer import write_video
 
 Index = Callable[..., tuple[int, str, str]]
@@ -333,3 +335,75 @@ def test_labels_that_are_different_numbers_look_like_regression(clips: Callable[
     assert "32 of 32 labels are different numbers: this looks like regression; tubelet's probes are classifiers" in out
     Path("labels.csv").write_text("path,label\n" + "".join(f"{name},{n % 4}\n" for n, name in enumerate(names)))
     assert "regression" not in run(*words, "--update")[1]
+
+
+def test_segments_that_begin_together_are_rows_of_their_own(clips: Callable[..., Path], run: Index) -> None:
+    clips("c00.mp4")
+    Path("list.csv").write_text("path,start,end,label\nclips/c00.mp4,0,0.2,run\nclips/c00.mp4,0,0.4,sit\n")
+    assert run("list.csv", "--out", "c")[0] == 0
+    assert labels() == {"clips/c00.mp4#0": "run", "clips/c00.mp4#0-0.4": "sit"}
+    assert {file_id(video) for video in Corpus.open("c").videos} == {"clips/c00.mp4"}
+    assert "2 unchanged" in run("list.csv", "--out", "c", "--update")[1]
+    assert len(labels()) == 2
+
+
+def test_segments_that_no_end_tells_apart_are_refused(clips: Callable[..., Path], run: Index) -> None:
+    clips("c00.mp4")
+    Path("list.csv").write_text("path,start,end\n" + "".join(f"clips/c00.mp4,0.000{n},0.2\n" for n in range(3)))
+    refused(run("list.csv", "--out", "c"), "two segments have the id clips/c00.mp4#0-0.2")
+
+
+def test_values_that_are_read_alike_and_rows_without_a_split_are_said(clips: Callable[..., Path], run: Index) -> None:
+    clips()
+    Path("labels.csv").write_text(
+        "path,label,split,group\nc00.mp4,Run,train,caf\u00e9\nc01.mp4,run\u200b,trian,cafe\u0301\nc02.mp4,nan,,\n"
+    )
+    code, out, _ = run("clips", "--labels", "labels.csv", "--out", "c")
+    assert code == 0
+    for part in (
+        r"labels 'Run' and 'run\u200b' are read alike and count as two",
+        r"groups 'cafe\u0301' and 'caf\xe9' are read alike",
+        "1 row with the label nan, a class like any other here",
+        "split 'trian' (1 row) is none of train, val and test",
+        "2 rows without a split beside rows that have one: it is drawn, train or test (first: b/jump/001.mp4, ",
+    ):
+        assert part in out, out
+
+
+def test_alike_are_numbers_of_one_value_and_not_what_differs() -> None:
+    rows = [{"video": "v", "label": value, "group": "v", "split": "train"} for value in ("1", "01", "2", "a1", "a 2")]
+    (remark,) = look_alikes(rows)
+    assert remark.startswith("labels '01' and '1' are read alike")
+    assert not look_alikes(rows[1:])
+
+
+@pytest.mark.parametrize(
+    ("option", "table", "part"),
+    [
+        ("--captions", "path,caption\nc00.mp4,\"['a man', 'a dog']\"\n", "line 2: the caption is a list of texts"),
+        ("--labels", 'path,label\nc00.mp4,"[""run"", ""sit""]"\n', "line 2: the label is a list of texts"),
+        ("--captions", "path,caption,time_ms\nc00.mp4,a,500\n", "the column 'time_ms' is not in seconds"),
+    ],
+)
+def test_what_would_be_read_as_something_else_is_refused(
+    clips: Callable[..., Path], run: Index, option: str, table: str, part: str
+) -> None:
+    clips()
+    Path("table.csv").write_text(table)
+    refused(run("clips", option, "table.csv", "--out", "c"), part)
+
+
+@pytest.mark.parametrize("column", ["start_ms", "Start (ms)", "end-minutes"])
+def test_segments_in_another_unit_than_seconds_are_refused(clips: Callable[..., Path], run: Index, column: str) -> None:
+    clips("c00.mp4")
+    Path("list.csv").write_text(f"path,{column}\nclips/c00.mp4,500\n")
+    refused(run("list.csv", "--out", "c"), f"the column {column!r} is not in seconds")
+
+
+def test_a_column_that_is_called_like_one_that_is_read_is_named() -> None:
+    columns, said = name_columns(["path", "caption", "caption_2", "label", "class", "camera", "start_frame"], Path("t"))
+    assert columns == {"path": 0, "caption": 1, "label": 3}
+    assert said == [
+        "t: not used: columns 'caption_2', 'class'; one column of a kind is read, and further captions of a video are "
+        "further rows"
+    ]

@@ -1,6 +1,7 @@
 """What tables and folders say of the videos of a corpus: labels, groups, splits and captions."""
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -8,8 +9,10 @@ from tubelet.corpus.folders import labels_from_folders
 from tubelet.corpus.listing import Listing
 from tubelet.corpus.names import Names, Use
 from tubelet.corpus.rows import Named, SaidCaption, named_rows, seconds
+from tubelet.corpus.table import Row
 from tubelet.corpus.tables import Table
 from tubelet.errors import CorpusError
+from tubelet.wording import plural
 
 FEW = 8  # labels, too few to judge
 VALUES = ("label", "group", "split")
@@ -111,6 +114,29 @@ def numbers_hint(labels: Collection[str]) -> list[str]:
         f"{len(numbers)} of {len(labels)} labels are different numbers: this looks like regression; "
         "tubelet's probes are classifiers"
     ]
+
+
+def look_alikes(rows: Collection[Row]) -> list[str]:
+    """Labels, groups and splits that a reader takes for one, and that are two."""
+    remarks = []
+    for column in VALUES:
+        forms: dict[str, set[str]] = {}
+        for value in {row[column] for row in rows if row[column] and row[column] != row["video"]}:
+            forms.setdefault(read_alike(value), set()).add(value)
+        if alike := [sorted(some) for some in forms.values() if len(some) > 1]:
+            remarks.append(
+                f"{column}s {' and '.join(map(ascii, alike[0][:2]))} are read alike and count as two"
+                + (f", and {plural(len(alike) - 1, 'pair')} more" if len(alike) > 1 else "")
+                + "; write them alike where they mean one"
+            )
+    return remarks
+
+
+def read_alike(value: str) -> str:
+    """Without what the eye does not see, or hardly: case, kinds of spaces, how accents are written, 1 as 01 or 1.0."""
+    seen = "".join(letter for letter in unicodedata.normalize("NFKC", value) if unicodedata.category(letter) != "Cf")
+    plain = " ".join(seen.casefold().replace("_", " ").split())
+    return f"{float(plain):g}" if re.fullmatch(r"\d{1,6}(\.\d{1,6})?", plain) else plain
 
 
 def read_captions(path: Path, names: Names, remarks: list[str]) -> tuple[Captions, Use]:

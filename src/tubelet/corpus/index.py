@@ -10,7 +10,7 @@ from typing import Any
 
 import chz
 
-from tubelet.corpus.annotations import annotations, numbers_hint
+from tubelet.corpus.annotations import annotations, look_alikes, numbers_hint
 from tubelet.corpus.listing import Entry, Listing, list_sources, seconds
 from tubelet.corpus.look import LOOKED, files_of, look_into, rows_of_file
 from tubelet.corpus.merge import captions_of_rows, give_splits, merged, new_captions, old_rows, vars_of
@@ -148,7 +148,8 @@ def index(
     counts, remarks = again.summary(before, rows)
     listing.remarks += remarks
     listing.remarks += numbers_hint([row["label"] for row in rows if row["label"]])
-    give_splits(rows, listing.remarks)
+    give_splits(rows, listing.remarks, {video.id for video in known})
+    listing.remarks += look_alikes(rows)
     listing.remarks += leaks(rows)
     said = [vars(moment) for moment in old.moments] if old else []
     if use is not None:

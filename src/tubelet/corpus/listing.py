@@ -113,7 +113,7 @@ def list_sources(
         listing.captions |= found.captions
         listing.remarks += found.remarks
         listing.tables += found.tables
-    listing.entries = list(seen.values())
+    listing.entries = told_apart(seen.values())
     if not listing.entries:
         where = ", ".join(map(str, sources))
         raise CorpusError(f"no videos in {where}; folders are searched for {extensions()}")
@@ -327,6 +327,22 @@ def entry_of(row: Named, index: Path, path: Path, commons: Sequence[Path]) -> En
     )
 
 
+def told_apart(entries: Iterable[Entry]) -> list[Entry]:
+    """Each with an id of its own: of segments that begin together, all but the first have their end in it too."""
+    made: dict[str, Entry] = {}
+    for entry in entries:
+        mine = entry
+        if entry.id in made and entry.start is not None and entry.end is not None:
+            mine = replace(entry, name=segment_id(entry.video, entry.start, entry.end))
+        if mine.id in made:
+            raise CorpusError(
+                f"two segments have the id {mine.id}: {entry.path} is cut twice from {entry.start or 0:g} s; "
+                "leave one of them out"
+            )
+        made[mine.id] = mine
+    return list(made.values())
+
+
 def list_id(name: str, index: Path, folder: Path, commons: Sequence[Path]) -> str:
     """The path as the list gives it; an absolute one relative to the list's folder, else to what all have in common."""
     if not is_whole(name):
@@ -362,8 +378,9 @@ def common_folders(folders: Iterable[Path]) -> list[Path]:
     return [Path(os.path.commonpath(some)) for some in by_place.values()]
 
 
-def segment_id(video: str, start: float) -> str:
-    return f"{video}#{start:.3f}".rstrip("0").rstrip(".")
+def segment_id(video: str, start: float, end: float | None = None) -> str:
+    edges = [f"{edge:.3f}".rstrip("0").rstrip(".") for edge in (start, end) if edge is not None]
+    return f"{video}#{'-'.join(edges)}"
 
 
 def extensions() -> str:

@@ -1,14 +1,18 @@
 """Merges the rows that a corpus has with those of new files into one table, with its captions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tubelet.corpus.overlap import shared_groups
+from tubelet.corpus.overlap import UNUSED, shared_groups
 from tubelet.corpus.rows import SaidCaption, split_name
 from tubelet.corpus.table import Row, Video, assign_split, file_id
+from tubelet.errors import CorpusError
 from tubelet.video.reader import SAME
 from tubelet.wording import plural
+
+USUAL = ("train", "val", "test", UNUSED)
 
 
 def old_rows(known: Iterable[Video]) -> list[Row]:
@@ -22,6 +26,11 @@ def old_rows(known: Iterable[Video]) -> list[Row]:
 def merged(old: list[Row], new: list[Row]) -> list[Row]:
     """The old rows, those of files tried again replaced, and behind them the new ones."""
     again = {row["id"]: row for row in new}
+    if len(again) < len(new):
+        twice = next(name for name, count in Counter(row["id"] for row in new).items() if count > 1)
+        raise CorpusError(
+            f"two rows have the id {twice}: leave out the whole video, or its segments; no row was written"
+        )
     files = {row["path"] for row in new}
     rows = []
     for row in old:
@@ -35,9 +44,11 @@ def merged(old: list[Row], new: list[Row]) -> list[Row]:
     return [*rows, *again.values()]
 
 
-def give_splits(rows: Iterable[Row], remarks: list[str]) -> None:
-    """A split given by the user is kept; the rest of its group joins it; other groups are drawn."""
-    rows = list(rows)
+def give_splits(rows: Iterable[Row], remarks: list[str], known: Collection[str] = ()) -> None:
+    """A split given by the user is kept; the rest of its group joins it; other groups are drawn. `known` are the ids of
+    rows that had one before."""
+    rows, drawn = list(rows), list[Row]()
+    said = any(row["split"] for row in rows if row["id"] not in known)
     given: dict[str, set[str]] = {}
     for row in rows:
         if row["split"]:
@@ -46,7 +57,19 @@ def give_splits(rows: Iterable[Row], remarks: list[str]) -> None:
     for row in rows:
         if not row["split"]:
             mates = given.get(row["group"], set())
+            drawn += [row] * (len(mates) != 1)
             row["split"] = next(iter(mates)) if len(mates) == 1 else assign_split(row["group"])
+    if said and drawn:
+        remarks.append(
+            f"{plural(len(drawn), 'row')} without a split beside rows that have one: it is drawn, train or test "
+            f"(first: {drawn[0]['id']}, {drawn[0]['split']}); the split unused leaves them out"
+        )
+    for split, count in Counter(row["split"] for row in rows).items():
+        if split not in USUAL:
+            remarks.append(
+                f"split {split!r} ({plural(count, 'row')}) is none of train, val and test: it is used only where it is "
+                "named, as in data.split"
+            )
     if torn := shared_groups(rows):
         remarks.append(
             f"leak: {plural(len(torn), 'group')} in more than one split (first: {torn[0]}), as given or as before the "

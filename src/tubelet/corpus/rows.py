@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from tubelet.corpus.tables import COLUMNS, Row, Table, looks_like_video
+from tubelet.corpus.tables import COLUMNS, Row, Table, in_other_unit, looks_like_video
 from tubelet.errors import CorpusError
 from tubelet.wording import plural
 
@@ -25,6 +25,9 @@ COUNTS_FRAMES = frozenset((
     "first_frame", "last_frame", "start_index", "begin_frame", "stop_frame",
 ))  # fmt: skip
 NONE = "-1"  # the label of a video without one, in lists of this field
+NONES = frozenset((NONE, "nan", "none", "null", "na", "n/a", "<na>", "#n/a"))  # and what other software writes
+
+LIST = r"""\[\s*(['"]).*\1\s*,?\s*\]"""  # as Python and JSON write one
 
 
 class SaidCaption(TypedDict):
@@ -69,13 +72,24 @@ def named_rows(
             raise CorpusError(
                 f"{table.path} line {row.line}: the {torn[0]} holds an end of line; is a quotation mark not closed?"
             )
-    name_minus_one(table, rows)
+        if some := [name for name in ("caption", "label") if re.fullmatch(LIST, row[name], re.DOTALL)]:
+            raise CorpusError(
+                f"{table.path} line {row.line}: the {some[0]} is a list of texts ({row[some[0]][:60]}); write "
+                "a row for each of them"
+            )
+    name_nones(table, rows)
     return [Named(row.line, {**row.values, "split": split_name(row["split"])}) if row["split"] else row for row in rows]
 
 
 def by_header(table: Table, needs: Sequence[str], spans: bool) -> list[Named]:
     columns = table.columns
     assert columns is not None
+    units = [cell for cell in table.header if in_other_unit(re.sub(r"[\s-]+", "_", cell.lower()))]
+    if units and (spans or {"start", "caption"} & set(needs)):
+        raise CorpusError(
+            f"{table.path}: the column {units[0]!r} is not in seconds, and times are read in seconds; convert it, and "
+            "call it start, end or time"
+        )
     if missing := [name for name in needs if name not in columns]:
         choices = " and ".join(f"{name} (or {', '.join(COLUMNS[name][1:4])})" for name in missing)
         raise CorpusError(f"{table.path} has no column {choices}; its columns are: {', '.join(table.header)}")
@@ -222,19 +236,22 @@ def whole_videos(table: Table, why: str) -> str:
     return f"{table.path.name}: {why}; whole videos are taken (of a part, write path,start,end in seconds)"
 
 
-def name_minus_one(table: Table, rows: Sequence[Named]) -> None:
-    """-1 stands for no label in many lists, and for a class in some."""
-    labels = [row["label"] for row in rows if row["label"]]
-    if not (without := labels.count(NONE)):
-        return
-    if without == len(labels):
-        raise CorpusError(
-            f"{table.path}: every label is -1, which stands for none; leave the column out, or give the class a name"
-        )
-    table.remarks.append(
-        f"{table.path.name}: {plural(without, 'row')} with the label -1, a class like any other here; "
-        "where it stands for none, leave the cell empty"
-    )
+def name_nones(table: Table, rows: Sequence[Named]) -> None:
+    """-1, nan and the like stand for no value in many tables, and for a class in some."""
+    for name in ("label", "group", "split", "caption"):
+        values = [row[name] for row in rows if row[name]]
+        without = Counter(value for value in values if value.lower() in NONES and (value != NONE or name == "label"))
+        for value, count in without.items():
+            if count == len(values) and name == "label":
+                raise CorpusError(
+                    f"{table.path}: every label is {value}, which stands for none; leave the column out, or give the "
+                    "class a name"
+                )
+            what = "a class like any other" if name == "label" else f"a {name} like any other"
+            table.remarks.append(
+                f"{table.path.name}: {plural(count, 'row')} with the {name} {value}, {what} here; "
+                "where it stands for none, leave the cell empty"
+            )
 
 
 def split_name(word: str) -> str:

@@ -7,6 +7,7 @@ embeddings, the aligner) lies beside them.
 
 import contextlib
 import hashlib
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -92,8 +93,8 @@ class Moment:
 
 def file_id(video: Video) -> str:
     """The id of the file that a row is of, without the start of a segment."""
-    whole, mark, start = video.id.rpartition("#")
-    return whole if mark and start.replace(".", "", 1).isdigit() else video.id
+    whole, mark, span = video.id.rpartition("#")
+    return whole if mark and re.fullmatch(SPAN, span) else video.id
 
 
 def later(row: type) -> list[tuple[str, pa.DataType]]:
@@ -143,6 +144,7 @@ MOMENTS = pa.schema(
 LATER = dict([*later(Video), *later(Caption)])
 FROM_LABEL = "label"  # the model of a caption that was made of the label
 TABLES = {"videos.parquet": VIDEOS, "captions.parquet": CAPTIONS, "moments.parquet": MOMENTS}
+SPAN = r"\d+(\.\d+)?(-\d+(\.\d+)?)?"  # behind the "#" of a segment: its start, and its end where another has that start
 STORE = "store"  # of what is known of a corpus that was opened there: its URL, and the versions of its files
 Row = dict[str, Any]  # of one of the tables
 DEFAULTS: Row = {

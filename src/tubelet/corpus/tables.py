@@ -32,6 +32,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "source": ("source", "caption_source", "annotator"),
     "time": ("time", "timestamp", "seconds"),
 }  # fmt: skip
+UNITS = frozenset(("ms", "msec", "millis", "milliseconds", "us", "ns", "min", "mins", "minutes", "h", "hours"))
+TIMES = frozenset(("start", "end", "time"))
 DELIMITERS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
 
 
@@ -162,7 +164,7 @@ def from_parquet(path: Path) -> Table:
     header = tuple(table.column_names)
     columns, remarks = name_columns(header, path)
     rows = [
-        Row(number, tuple("" if cell is None else str(cell) for cell in row.values()))
+        Row(number, tuple("" if cell is None or cell != cell else str(cell) for cell in row.values()))
         for number, row in enumerate(table.to_pylist(), 1)
     ]
     return Table(path, tuple(rows), header, columns or {}, None, remarks)
@@ -255,13 +257,35 @@ def name_columns(cells: Sequence[str], path: Path) -> tuple[dict[str, int] | Non
     certain = bool(columns)
     remarks = []
     for position, cell in enumerate(plain):
-        if position not in columns.values():
+        if position not in columns.values() and not in_other_unit(cell):
             free = {alias: name for name, aliases in COLUMNS.items() if name not in columns for alias in aliases}
             if near := difflib.get_close_matches(cell, free, n=1, cutoff=0.8):
                 columns[free[near[0]]] = position
                 remarks.append(f"{path.name}: column {cells[position].strip()!r} is read as {free[near[0]]}")
     if not certain and len(columns) < 2:
         return None, []
+    if left := [cells[position].strip() for position in not_used(plain, columns)]:
+        remarks.append(
+            f"{path.name}: not used: column{'s' * (len(left) > 1)} {', '.join(map(repr, left))}; one column of a "
+            "kind is read, and further captions of a video are further rows"
+        )
     if twice := [cells[position] for position in columns.values() if plain.count(plain[position]) > 1]:
         raise CorpusError(f"{path} has two columns {twice[0]!r}; leave one of them out")
     return columns, remarks
+
+
+def in_other_unit(cell: str) -> bool:
+    """Whether this column of a header gives times in another unit than seconds, as `start_ms` does."""
+    words = re.findall(r"[a-z]+", cell)
+    return bool(words) and words[-1] in UNITS and bool(set(words[:-1]) & {a for name in TIMES for a in COLUMNS[name]})
+
+
+def not_used(plain: Sequence[str], columns: Mapping[str, int]) -> list[int]:
+    """Where columns stand that are called like one that is read, as `caption_2` is, and are not read themselves."""
+    called = {alias for name, aliases in COLUMNS.items() if name != "path" for alias in aliases}
+    return [
+        position
+        for position, cell in enumerate(plain)
+        if position not in columns.values()
+        and (cell in called or (set(words := re.findall(r"[a-z]+", cell)) & called and "frame" not in words))
+    ]
