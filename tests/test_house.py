@@ -22,7 +22,7 @@ FLOORS = (
     ("models", "optim"),
     ("maskers",),
     ("flops", "objectives", "aligners", "log", "checkpoint"),
-    ("streams",),
+    ("step_log", "streams"),
     ("teachers",),
     ("tasks", "tracks", "train", "saliency_maps", "weights"),
     ("captioning",),

@@ -10,9 +10,7 @@ import copy
 import math
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -23,17 +21,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tubelet.checkpoint import CHECKPOINT, Saver, load_checkpoint
 from tubelet.checksums import Record
-from tubelet.distributed import DistributedContext, Sums, naming_lost_ranks
+from tubelet.distributed import DistributedContext, naming_lost_ranks
 from tubelet.errors import RecipeError, RunError
-from tubelet.heap import keep_freed_memory, resident
+from tubelet.heap import keep_freed_memory
 from tubelet.interrupt import Interruption
-from tubelet.log import Log, Pace, relative_losses
+from tubelet.log import Log, Pace
 from tubelet.models.blocks import Block, Mlp
 from tubelet.models.encoder import Encoder
 from tubelet.optim import Optim
-from tubelet.progress import Progress, clock
+from tubelet.progress import Progress
 from tubelet.seeds import key
 from tubelet.sharded import copy_weights, is_sharded
+from tubelet.step_log import Step, StepLog
 from tubelet.types import Batch
 from tubelet.wording import and_more
 
@@ -161,104 +160,64 @@ def train(
     first = load_checkpoint(checkpoint, trained, optimizer) if checkpoint.exists() else 0
     saver = Saver(checkpoint, trained, optimizer)
     clips = config.batch * config.accumulate * context.world_size
-    wanted = failed = 0
-    waiting: deque[Taken] = deque()  # steps whose numbers were not read yet
-    # after these steps nothing is left unread
-    reads = (config.log_every, config.save_every, config.keep_every, config.evaluate_every)
-    waited, step = 0.0, first
+    pace = Pace(last, first, config.evaluate_every, time.monotonic())
+    step = first
 
     def doing(rank: int) -> str:
         passes = range(step * config.accumulate, (step + 1) * config.accumulate)
         names = [name for forward in passes for name in clips_of(forward, rank)]
         return f" (in step {step + 1}{', clips ' if names else ''}{and_more(names) if names else ''})"
 
-    pace = Pace(last, first, config.evaluate_every, time.monotonic())
     with Interruption() as interruption, naming_lost_ranks(doing):
         if first == 0 and config.evaluate_every:
             pace.evaluated(timed(evaluate, 0, task, trained))
-        began, counted = time.monotonic(), 0
+        steps = StepLog(
+            log, context, progress, watch, pace, clips, config.log_every, last, config.max_failed, checkpoint
+        )
         for step in range(first, last):
+            done = step + 1
+            keeps = due(done, config.keep_every)
+            saves = keeps or due(done, config.save_every) or done == last
+            evaluates = due(done, config.evaluate_every) and done < last
             torch.manual_seed(key(config.seed, "step", step, context.rank))  # for modules that draw without a key
             rate = config.optim.rate(step, total, clips)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["scale"]
 
-            seen: list[tuple[Batch, Tensor]] = []
-            terms: dict[str, Tensor] = {}
+            passes: list[tuple[Batch, Tensor]] = []
+            losses: dict[str, Tensor] = {}
             for micro in range(config.accumulate):
-                asked = time.monotonic()
-                batch = readable(replace(next(batches), step=step, progress=step / total), step)
-                waited += time.monotonic() - asked
+                batch = steps.next(batches, step, step / total)
                 weight = context.loss_weight(len(batch))
                 with gradients(model, reduce=micro == config.accumulate - 1):
                     with context.autocast():
                         result = model(batch.to(context.device))
                     (result.loss * weight / config.accumulate).backward()
-                seen.append((batch, result.loss.detach()))
+                passes.append((batch, result.loss.detach()))
                 for name, value in {"loss": result.loss.detach(), **result.terms}.items():
-                    terms[name] = terms.get(name, 0) + value.float() * weight / (config.accumulate * context.world_size)
-            norms = config.optim.clip(trained)
-            terms |= {name: norm / context.world_size for name, norm in norms.items()}
-
-            counts = {
-                "short": sum(int(batch.short.sum()) for batch, _ in seen if batch.short is not None),
-                "failed": sum(len(batch.failed) for batch, _ in seen),
-                "stop": int(interruption.asked is not None),
-                "preempted": int(interruption.preempted),
-            }
-            waiting.append(Taken(step, rate, context.all_reduce_sum({**terms, **counts}), seen))
-            done, counted, stop, preempted = step + 1, counted + clips, False, False
-            due = done in (1, last) or any(every and done % every == 0 for every in reads)
-            due = due or (context.world_size == 1 and bool(counts["stop"]))
-            while waiting and (due or stop or len(waiting) > context.behind):
-                taken = waiting.popleft()
-                record = taken.sums.read()
-                short, failures, stops, preempts = (int(record.pop(name)) for name in counts)
-                if not all(math.isfinite(record[name]) for name in ("loss", *norms)):
-                    raise not_finite(taken.step, taken.seen, context, checkpoint)
-                number, stop, preempted = taken.step + 1, stop or stops > 0, preempted or preempts > 0
-                wanted, failed = wanted + clips, failed + failures
-                if number % config.log_every == 0 or number in (1, last) or failures:
-                    elapsed = time.monotonic() - began
-                    speed = counted / elapsed
-                    record |= {"data_wait": round(min(waited / elapsed, 1.0), 4), **memory(context.device)}
-                    own = [name for batch, _ in taken.seen for name in batch.failed]
-                    names = context.all_gather(own) if failures else []
-                    log.write(
-                        "step", number, **record, lr=taken.rate, clips_per_second=round(speed, 2), short=short,
-                        failed=names,
-                    )  # fmt: skip
-                    watch({"step": number, **record})
-                    ends = clock(pace.left(number, time.monotonic()))
-                    progress(number, last, f"{relative_losses(record)}  {speed:.0f} clips/s  ends {ends}")
-                    began, counted, waited = time.monotonic(), 0, 0.0
-                    if failed > config.max_failed * max(wanted, 100):
-                        raise too_many(failed, wanted, names, config.max_failed)
+                    share = value.float() * weight / (config.accumulate * context.world_size)
+                    losses[name] = losses.get(name, 0) + share
+            norms = {name: norm / context.world_size for name, norm in config.optim.clip(trained).items()}
+            steps.add(Step(done, rate, losses, norms, passes), interruption, due=saves or evaluates)
             optimizer.step()
             optimizer.zero_grad()
 
-            if config.evaluate_every and done % config.evaluate_every == 0 and done < last:
+            if evaluates:
                 pace.evaluated(timed(evaluate, done, task, trained))
-                began, counted, waited = time.monotonic(), 0, 0.0
-            keep = bool(config.keep_every) and done % config.keep_every == 0
-            if done % config.save_every == 0 or keep or done == last or stop:
+                steps.restart()
+            if saves or steps.stop:
                 log.sync()
-                saver.save(done, keep, wait=done == last or stop)
-            if stop:
-                interruption.stopped(preempted)
+                saver.save(done, keeps, wait=done == last or steps.stop)
+            if steps.stop:
+                interruption.stopped(steps.preempted)
                 return done
     copy_weights(trained, task)
     return last
 
 
-@dataclass(frozen=True)
-class Taken:
-    """A step, and its numbers on their way from the device."""
-
-    step: int
-    rate: float
-    sums: Sums
-    seen: list[tuple[Batch, Tensor]]
+def due(step: int, every: int) -> bool:
+    """Every so many steps; 0 is never."""
+    return every > 0 and step % every == 0
 
 
 def wrap(task: nn.Module, context: DistributedContext, config: Training) -> nn.Module:
@@ -313,40 +272,3 @@ def timed(evaluate: Callable[[int], object], step: int, task: nn.Module, trained
     evaluate(step)
     task.train()
     return time.monotonic() - began
-
-
-def memory(device: torch.device) -> dict[str, float]:
-    """GB of this process and, at most so far, of its GPU."""
-    found = {"memory": round(resident() / 1e9, 3)}
-    if device.type == "cuda":
-        found["gpu_memory"] = round(torch.cuda.max_memory_allocated(device) / 1e9, 3)
-    return found
-
-
-def readable(batch: Batch, step: int) -> Batch:
-    if not len(batch):
-        raise RunError(
-            f"not one clip of step {step + 1} could be read ({and_more(batch.failed)}); "
-            "look at the files and index the corpus again"
-        )
-    return batch
-
-
-def too_many(failed: int, wanted: int, names: list[str], limit: float) -> RunError:
-    return RunError(
-        f"{failed} of {wanted} clips could not be read, lately {and_more(names)}; the limit is max_failed={limit}: "
-        "index the corpus again, or allow more"
-    )
-
-
-def not_finite(step: int, seen: list[tuple[Batch, Tensor]], context: DistributedContext, checkpoint: Path) -> RunError:
-    """Names the clips of the forward passes whose loss is not finite, or all of the step's where each loss is."""
-    on = f" on rank {context.rank}" if context.world_size > 1 else ""
-    bad = context.all_gather([f"{name}{on}" for batch, loss in seen if not loss.isfinite() for name in batch.ids])
-    clips = bad or context.all_gather([f"{name}{on}" for batch, _ in seen for name in batch.ids])
-    what = "loss" if bad else "gradient"
-    kept = f"the checkpoint in {checkpoint.parent} is untouched" if checkpoint.exists() else "nothing was saved yet"
-    return RunError(
-        f"the {what} of step {step + 1} is not finite, clips {and_more(clips)}; {kept}; "
-        "try a lower optim.base_lr, optim.clip_norm=1 or precision=fp32"
-    )
