@@ -9,7 +9,7 @@ import pytest
 
 import tubelet
 from support.strangers import PAYLOADS
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus, write_corpus, write_keep
 from tubelet.escape import visible
 from tubelet.video.writer import write_video
 
@@ -132,3 +132,15 @@ def test_hostile_names_are_text_with_their_control_characters_written_out(tmp_pa
             one = api(inspector, "video", f"row={number}")
             assert one["label"] == visible(payload)
             assert json.dumps(one)
+
+
+def test_rows_that_curation_left_out_are_marked_and_can_be_listed_alone(tmp_path, api):
+    write_video(tmp_path / "a.mp4", np.zeros((8, 32, 32, 3), np.uint8), 8.0)
+    rows = [{"id": name, "path": tmp_path / "a.mp4", "end": 1.0, "frames": 8, "split": "train"} for name in "abc"]
+    corpus = write_keep(write_corpus(tmp_path, "small", rows), {"b"})
+    with tubelet.inspect(corpus) as inspector:
+        assert [(row["id"], row["left_out"]) for row in api(inspector, "videos")["rows"]] == [
+            ("a", False), ("b", True), ("c", False),
+        ]  # fmt: skip
+        assert api(inspector, "about")["choices"]["status"] == {"ok": 3, "left out": 1}
+        assert [row["id"] for row in api(inspector, "videos", "status=left%20out")["rows"]] == ["b"]

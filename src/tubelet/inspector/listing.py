@@ -12,6 +12,7 @@ from tubelet.inspector.subject import Settings
 
 PAGE = 50
 LABELS = 1000  # that the page offers to filter by
+LEFT_OUT = "left out"  # by `tubelet curate`: offered beside the states of files
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Listing:
                 for video in self.corpus.videos
                 if wanted.split in ("", video.split)
                 and wanted.label in ("", video.label)
-                and wanted.status in ("", video.status)
+                and (wanted.status in ("", video.status) or (wanted.status == LEFT_OUT and video.keep is False))
                 and (not words or self.says(video, words))
             ]
         return self.found[wanted]
@@ -72,16 +73,17 @@ class Listing:
             "row": video.row, "id": visible(video.id), "label": visible(video.label or ""),
             "split": visible(video.split), "status": visible(video.status), "reason": visible(video.reason),
             "caption": visible(captions[0].text) if captions else "", "trained_on": trained.get(video.id, ""),
+            "left_out": video.keep is False,
         }  # fmt: skip
 
     @cached_property
     def choices(self) -> dict[str, dict[str, int]]:
         """What rows can be filtered by, with how many have it."""
-        videos = self.corpus.videos
+        videos, out = self.corpus.videos, self.corpus.count_left_out()
         return {
             "split": dict(sorted(Counter(video.split for video in videos).items())),
             "label": dict(sorted(Counter(video.label for video in videos if video.label).items())[:LABELS]),
-            "status": dict(Counter(video.status for video in videos).most_common()),
+            "status": dict(Counter(video.status for video in videos).most_common()) | ({LEFT_OUT: out} if out else {}),
         }
 
 

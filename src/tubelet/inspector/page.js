@@ -59,6 +59,7 @@ function options(select, entries, chosen) {
 function tags(one) {
   const found = [element("span", one.split, `tag ${one.split === "train" ? "train" : one.split === "test" ? "test" : ""}`)];
   if (one.status && one.status !== "ok") found.push(element("span", one.status, "tag bad"));
+  if (one.left_out) found.push(element("span", "left out", "tag bad"));
   if (one.trained_on) {
     const tag = element("span", "trained on", "tag trained");
     tag.title = one.trained_on;
@@ -107,7 +108,8 @@ async function list(page = 0) {
 
 function filtered(query) {
   const words = query.words.toLowerCase().split(/\s+/).filter(Boolean);
-  const rows = recorded.rows.filter((one) => ["split", "label", "status"].every((name) => !query[name] || one[name] === query[name])
+  const rows = recorded.rows.filter((one) => ["split", "label", "status"].every((name) => !query[name] || one[name] === query[name]
+      || (name === "status" && query.status === "left out" && one.left_out))
     && words.every((word) => `${one.id} ${one.label} ${one.caption}`.toLowerCase().includes(word)));
   return { rows, total: rows.length, page: 0, pages: 1 };
 }
