@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tubelet.cli import main
+from tubelet.corpus.table import write_corpus
 from tubelet.threads import SLEEPING, SPINNING, waiting
 
 RECIPE = """
@@ -39,6 +40,43 @@ def test_threads_are_as_many_as_asked_for_and_wait_asleep_unless_the_user_says_h
         env=given | env, cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout.strip() == shown, done.stderr
+
+
+AT_THE_FIRST_IMPORT_OF_TORCH = """
+import os, sys
+from tubelet.cli import main
+
+class Watch:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "torch":
+            print(os.environ.get("OMP_WAIT_POLICY"))
+            os._exit(0)
+
+sys.stdout.reconfigure(line_buffering=True)
+sys.meta_path.insert(0, Watch)
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("pretrain", "tiny", "--on", "corpus", "--out", "run"),
+        ("evaluate", "run", "linear", "--on", "corpus"),
+        ("align", "corpus"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_how_threads_wait_is_decided_before_a_corpus_or_a_run_is_opened(tmp_path, words):
+    """OpenMP asks when torch is loaded, and opening a corpus loads it."""
+    write_corpus(tmp_path / "corpus", "none", [])
+    given = {name: value for name, value in os.environ.items() if name not in SLEEPING}
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_FIRST_IMPORT_OF_TORCH, *words], env=given, cwd=tmp_path, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.stdout == "PASSIVE\n", done.stderr
 
 
 def test_threads_are_given_back_after_a_command_of_a_python_program(tmp_path, capsys):

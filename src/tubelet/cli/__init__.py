@@ -218,13 +218,14 @@ def run(argv: list[str]) -> int:
     part = getattr(args, "part", None)  # of a job: then each process does its own
     if not together and not part and not first_alone(verb):
         return 0
-    of_stores(args)
-    if verb not in ("curate", "index"):
-        say_left_out(rest)
     stoppable = preemptible(verb) if verb in TOGETHER else contextlib.nullcontext()
     trusting = trusting_code(getattr(args, "trust_code", False))
-    with computing(getattr(args, "threads", None)), limits(args), trusting, stoppable:
-        module.run(args)
+    with computing(getattr(args, "threads", None)):  # before anything that loads torch
+        of_stores(args)
+        if verb not in ("curate", "index"):
+            say_left_out(rest)
+        with limits(args), trusting, stoppable:
+            module.run(args)
     return 0
 
 
