@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 
 from tubelet.corpus.annotations import look_alikes
 from tubelet.corpus.table import Corpus, file_id
-from tubelet.corpus.tables import name_columns
+from tubelet.corpus.tables import from_parquet, name_columns
 from tubelet.video.writer import write_video
 
 Index = Callable[..., tuple[int, str, str]]
@@ -380,8 +381,9 @@ def test_alike_are_numbers_of_one_value_and_not_what_differs() -> None:
 @pytest.mark.parametrize(
     ("option", "table", "part"),
     [
-        ("--captions", "path,caption\nc00.mp4,\"['a man', 'a dog']\"\n", "line 2: the caption is a list of texts"),
-        ("--labels", 'path,label\nc00.mp4,"[""run"", ""sit""]"\n', "line 2: the label is a list of texts"),
+        ("--captions", "path,caption\nc00.mp4,\"['a man', 'a dog']\"\n", "line 2: the caption is a list ("),
+        ("--labels", 'path,label\nc00.mp4,"[""run"", ""sit""]"\n', "line 2: the label is a list ("),
+        ("--labels", 'path,label\nc00.mp4,"[1, 2]"\n', "line 2: the label is a list ([1, 2]); write a row for each"),
         ("--captions", "path,caption,time_ms\nc00.mp4,a,500\n", "the column 'time_ms' is not in seconds"),
     ],
 )
@@ -407,3 +409,10 @@ def test_a_column_that_is_called_like_one_that_is_read_is_named() -> None:
         "t: not used: columns 'caption_2', 'class'; one column of a kind is read, and further captions of a video are "
         "further rows"
     ]
+
+
+def test_missing_values_and_bytes_of_a_parquet_file_are_no_labels(tmp_path: Path) -> None:
+    frame = pandas.DataFrame({"video": ["a", "b", "c"], "label": [1.0, float("nan"), 0.0], "group": [b"g", None, b"h"]})
+    frame.to_parquet(tmp_path / "labels.parquet")
+    rows = from_parquet(tmp_path / "labels.parquet").rows
+    assert [row.cells for row in rows] == [("a", "1.0", "g"), ("b", "", ""), ("c", "0.0", "h")]

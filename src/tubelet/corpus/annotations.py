@@ -107,7 +107,7 @@ def values_of(rows: Iterable[Named], names: Names, use: Use, columns: Sequence[s
 
 def numbers_hint(labels: Collection[str]) -> list[str]:
     """Labels that are nearly all different numbers are measurements, which no classifier learns."""
-    numbers = {label for label in labels if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", label)}
+    numbers = {label for label in labels if re.fullmatch(r"[-+]?(\d+[.,]?\d*|\.\d+)([eE][-+]?\d+)?", label)}
     if len(labels) < FEW or len(numbers) <= len(labels) / 2:
         return []
     return [
@@ -117,19 +117,24 @@ def numbers_hint(labels: Collection[str]) -> list[str]:
 
 
 def look_alikes(rows: Collection[Row]) -> list[str]:
-    """Labels, groups and splits that a reader takes for one, and that are two."""
-    remarks = []
+    """Labels, groups and splits that a reader takes for one, and that are two; a group that only names its video is
+    none."""
+    remarks: list[str] = []
     for column in VALUES:
-        forms: dict[str, set[str]] = {}
-        for value in {row[column] for row in rows if row[column] and row[column] != row["video"]}:
-            forms.setdefault(read_alike(value), set()).add(value)
-        if alike := [sorted(some) for some in forms.values() if len(some) > 1]:
-            remarks.append(
-                f"{column}s {' and '.join(map(ascii, alike[0][:2]))} are read alike and count as two"
-                + (f", and {plural(len(alike) - 1, 'pair')} more" if len(alike) > 1 else "")
-                + "; write them alike where they mean one"
-            )
+        remarks += alike(column, {row[column] for row in rows if row[column] and row[column] != row["video"]})
     return remarks
+
+
+def alike(column: str, values: Collection[str]) -> list[str]:
+    """A remark where some of these are read alike."""
+    forms: dict[str, list[str]] = {}
+    for value in sorted(set(values)):
+        forms.setdefault(read_alike(value), []).append(value)
+    if not (several := [some for some in forms.values() if len(some) > 1]):
+        return []
+    more = f", and {plural(len(several) - 1, 'pair')} more" if len(several) > 1 else ""
+    first = " and ".join(map(ascii, several[0][:2]))
+    return [f"{column}s {first} are read alike and count as two{more}; write them alike where they mean one"]
 
 
 def read_alike(value: str) -> str:

@@ -27,7 +27,8 @@ COUNTS_FRAMES = frozenset((
 NONE = "-1"  # the label of a video without one, in lists of this field
 NONES = frozenset((NONE, "nan", "none", "null", "na", "n/a", "<na>", "#n/a"))  # and what other software writes
 
-LIST = r"""\[\s*(['"]).*\1\s*,?\s*\]"""  # as Python and JSON write one
+NUMBER = r"-?\d+(\.\d+)?"
+LIST = rf"""\[\s*((['"]).*\2|{NUMBER}([\s,]+{NUMBER})*)\s*,?\s*\]"""  # as Python, numpy and JSON write one
 
 
 class SaidCaption(TypedDict):
@@ -74,7 +75,7 @@ def named_rows(
             )
         if some := [name for name in ("caption", "label") if re.fullmatch(LIST, row[name], re.DOTALL)]:
             raise CorpusError(
-                f"{table.path} line {row.line}: the {some[0]} is a list of texts ({row[some[0]][:60]}); write "
+                f"{table.path} line {row.line}: the {some[0]} is a list ({row[some[0]][:60]}); write "
                 "a row for each of them"
             )
     name_nones(table, rows)

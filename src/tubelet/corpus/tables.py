@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tubelet.corpus.text import text_of
 from tubelet.errors import CorpusError
@@ -163,11 +164,15 @@ def from_parquet(path: Path) -> Table:
         raise CorpusError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     header = tuple(table.column_names)
     columns, remarks = name_columns(header, path)
-    rows = [
-        Row(number, tuple("" if cell is None or cell != cell else str(cell) for cell in row.values()))
-        for number, row in enumerate(table.to_pylist(), 1)
-    ]
+    rows = [Row(number, tuple(map(as_cell, row.values()))) for number, row in enumerate(table.to_pylist(), 1)]
     return Table(path, tuple(rows), header, columns or {}, None, remarks)
+
+
+def as_cell(value: Any) -> str:
+    """A value as a table of text holds it; nothing where there is none."""
+    if value is None or value != value:
+        return ""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def misfits(rows: Sequence[Row], path: Path) -> tuple[int, int]:

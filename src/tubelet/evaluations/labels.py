@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tubelet.corpus.annotations import numbers_hint, values_of
+from tubelet.corpus.annotations import alike, numbers_hint, values_of
 from tubelet.corpus.names import Names, Use
 from tubelet.corpus.rows import named_rows
 from tubelet.corpus.table import Corpus, file_id
@@ -38,7 +38,8 @@ def other_labels(
     found = ((video.id, given.get(video.id) or given.get(file_id(video))) for video in corpus.videos)
     labels = {video: values["label"] for video, values in found if values}
     if remarks is not None:
-        remarks += [*table.remarks, *numbers_hint(list(labels.values())), use.summary()]
+        remarks += [*table.remarks, *numbers_hint(list(labels.values()))]
+        remarks += [*alike("label", labels.values()), use.summary()]
     return labels
 
 
