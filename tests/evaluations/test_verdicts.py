@@ -3,9 +3,13 @@
 import random
 
 import pytest
+import torch
 from test_what_selects import config, make
 
 from tubelet import cli
+from tubelet.evaluations.classification import said_of_classes
+from tubelet.evaluations.features import Features
+from tubelet.evaluations.folds import Fold
 from tubelet.evaluations.verdicts import verdicts
 from tubelet.results import RATIO, Metric, Result, read_results
 from tubelet.runs.pretrain import pretrain
@@ -95,3 +99,30 @@ def test_one_recording_and_a_handful_are_said():
     assert verdicts(few) == ["3 groups of test: the intervals are wide, for so few recordings say little"]
     [said] = verdicts(Result({"j": Metric(0.9)}, counts={"test": {"used": 9, "groups": 1}}))
     assert said.startswith("one group of test: nothing can be said")
+
+
+def test_of_one_clip_no_verdict_is_given():
+    said = verdicts(Result({"mean.accuracy": Metric(0.0, chance=0.5)}, counts={"test": {"used": 1, "groups": 1}}))
+    assert [line.partition(":")[0] for line in said] == ["one group of test"]
+
+
+def test_below_a_chance_that_nothing_can_exceed_says_nothing_of_the_run():
+    metrics, counts = {"mean.accuracy": Metric(0.5, (0.3, 0.7), chance=1.0)}, {"test": {"used": 90, "groups": 90}}
+    assert not verdicts(Result(metrics, counts=counts, evaluation="linear"))
+
+
+def labelled(*labels):
+    names, features = tuple(map(str, range(len(labels)))), torch.zeros(len(labels), 2)
+    return Features(features, features, torch.tensor(labels), names, names, ("run", "sit", "fall"))
+
+
+def test_classes_that_train_lacks_and_a_test_of_one_class_are_said():
+    train = labelled(0, 0, 1)
+    test = labelled(0, 2, 2)
+    assert said_of_classes([Fold(train, test, torch.arange(3))]) == [
+        "2 of 3 test clips are of classes that train lacks (fall): none of them can be right"
+    ]
+    assert said_of_classes([Fold(train, labelled(1, 1), torch.arange(2))]) == [
+        "every test clip is sit: these figures do not show whether classes are told apart"
+    ]
+    assert not said_of_classes([Fold(train, labelled(0, 1), torch.arange(2))])

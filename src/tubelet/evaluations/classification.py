@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from tubelet.corpus.table import Corpus
-from tubelet.errors import CorpusError
+from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLED, POOLS, Features, outline_of
 from tubelet.evaluations.folds import DOC, CrossValidation, Fold, folds_of, refuse_bad
@@ -37,6 +37,7 @@ from tubelet.evaluations.selection import (
 )
 from tubelet.loading.data import Data
 from tubelet.results import Details, Metric, Result
+from tubelet.wording import and_more
 
 TOP = 5  # answers that count, where there are more classes
 WHAT = f"frozen encoder, one centre clip a video; {POOLED}"
@@ -59,6 +60,10 @@ class Probe(Evaluation):
     @chz.validate
     def _cv(self) -> None:
         refuse_bad(self.cv, f"{self.name}.cv")
+        if not 0 < self.held_out < 1:
+            raise RecipeError(f"{self.name}.held_out={self.held_out} must be a share between 0 and 1")
+        if self.samples < 1:
+            raise RecipeError(f"{self.name}.samples={self.samples} must be at least 1")
 
     @property
     def split(self) -> str:
@@ -113,7 +118,7 @@ class Probe(Evaluation):
         accuracies: dict[str, dict[str, float]] = {}
         metrics: dict[str, Metric] = {}
         details: dict[str, Details] = {}
-        notes = said_of_uneven(known.label, measure)
+        notes = said_of_uneven(known.label, measure) + said_of_classes(folds)
         for pool in self.pools:
             found = [self.select(fold.train, some, pool) for fold, some in zip(folds, held, strict=True)]
             if self.cv is None:
@@ -286,6 +291,23 @@ def chance_over(folds: Sequence[Fold]) -> dict[str, float]:
         guess += share / len(fold.train.label.unique())
         commonest += share * float((fold.test.label == fold.train.label.mode().values).float().mean())
     return {"accuracy": max(guess, commonest), "balanced_accuracy": guess}
+
+
+def said_of_classes(folds: Sequence[Fold]) -> list[str]:
+    """Where the classes of test make its figures mean less: some that train lacks, or one alone."""
+    untaught: dict[str, int] = {}
+    for fold in folds:
+        for label in fold.test.label[~torch.isin(fold.test.label, fold.train.label)].tolist():
+            untaught[fold.test.classes[label]] = untaught.get(fold.test.classes[label], 0) + 1
+    clips, tested = sum(len(fold.test) for fold in folds), torch.cat([fold.test.label for fold in folds]).unique()
+    notes = []
+    if untaught:
+        count = f"{sum(untaught.values())} of {clips} test clips"
+        notes.append(f"{count} are of classes that train lacks ({and_more(untaught, 3)}): none of them can be right")
+    if len(tested) == 1:
+        only = folds[0].test.classes[int(tested)]
+        notes.append(f"every test clip is {only}: these figures do not show whether classes are told apart")
+    return notes
 
 
 def with_chance(metrics: Mapping[str, Metric], levels: Mapping[str, float], prefix: str = "") -> dict[str, Metric]:

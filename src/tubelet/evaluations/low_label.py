@@ -22,8 +22,9 @@ from tubelet.corpus.table import Corpus
 from tubelet.distributed import map_over_ranks
 from tubelet.errors import RecipeError
 from tubelet.evaluations.base import Context
-from tubelet.evaluations.classification import CHANCE, chance, labelled_outline, two_splits
+from tubelet.evaluations.classification import CHANCE, chance, labelled_outline, said_of_classes, two_splits
 from tubelet.evaluations.features import Features
+from tubelet.evaluations.folds import Fold
 from tubelet.evaluations.intervals import METHOD, of_mean
 from tubelet.evaluations.linear import Linear
 from tubelet.evaluations.selection import Measure, best, hold_out
@@ -66,7 +67,7 @@ class LowLabel(Linear):
         labels: dict[str, list[int]] = {}
         selected: dict[str, list[float]] = {}
         spread: dict[str, float] = {}
-        notes: list[str] = []
+        notes = said_of_classes([Fold(train, test, torch.arange(len(test)))])
         parts = {
             share: [train.rows(share_of_groups(train, share, draw)) for draw in range(1 if share == 1 else self.draws)]
             for share in sorted(self.shares)

@@ -13,9 +13,17 @@ import torch
 from tubelet.corpus.table import Video
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
-from tubelet.evaluations.classification import CHANCE, chance, headed_by, measure_scores, with_chance
+from tubelet.evaluations.classification import (
+    CHANCE,
+    chance,
+    headed_by,
+    measure_scores,
+    said_of_classes,
+    with_chance,
+)
 from tubelet.evaluations.duplicates import SharedClips, with_thumbnails
 from tubelet.evaluations.features import outline
+from tubelet.evaluations.folds import Fold
 from tubelet.evaluations.intervals import in_words
 from tubelet.evaluations.multiview import Scores, predict_views
 from tubelet.evaluations.selection import MEASURE_DOC, Measure, measure_of, said_of_uneven
@@ -105,7 +113,7 @@ class FineTuned(Evaluation):
             result,
             metrics=with_chance(headed_by(measure, numbers), chance(fit, test)),
             protocol={**result.protocol, "measure": measure},
-            notes=said_of_uneven(fit.label, measure),
+            notes=said_of_uneven(fit.label, measure) + said_of_classes([Fold(fit, test, torch.arange(len(test)))]),
             details={"all weights": details},
             contamination={"shared": shared.as_json()},
             warnings=shared.warnings(len(read)),

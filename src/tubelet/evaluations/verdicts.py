@@ -149,10 +149,16 @@ def baseline_verdicts(result: Result) -> Iterator[str]:
     name = result.evaluation or "fine-tuning"
     compared = {one.name for one in comparisons(result)}
     measures = [result.measure if one == ACCURACY else one for one in MEASURES]
+    alone = any(
+        isinstance(count, Mapping) and count.get("groups") == 1 and split != "train"
+        for split, count in result.counts.items()
+    )
     for metric, own in result.metrics.items():
         pool, _, measure = metric.rpartition(".")
         others = floor(metric, own, result, compared)
         if measure not in measures or pool in ("held_out", "one_view") or not others:
+            continue
+        if own.interval is None and alone:  # of which `few_groups` says that nothing can be said
             continue
         who = max(others, key=lambda other: others[other].value)
         level = others[who]
@@ -180,7 +186,7 @@ def floor(metric: str, own: Metric, result: Result, compared: set[str]) -> dict[
         for name, title in BASELINES.items()
         if name not in compared and name in result.baselines and metric in result.baselines[name].metrics
     }
-    if own.chance is not None:
+    if own.chance is not None and own.chance < 1:  # nothing is above a chance of 1
         found["chance"] = Metric(own.chance)
     if metric == "j" and "still" in result.references:
         found["leaving the first mask where it is"] = Metric(result.references["still"].value)
