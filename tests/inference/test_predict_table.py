@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save
 import tubelet
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.errors import CorpusError
+from tubelet.inference.rows import Sources
 from tubelet.results import read_results
 from tubelet.runs.record import of_run
 from tubelet.video.reader import Reader
@@ -277,3 +279,21 @@ def test_every_awkward_file_has_a_label_or_a_reason(tuned, real_data, tmp_path):
     for row in rows:
         assert (row["label"] in ("dark", "light")) == (row["status"] == "ok") == (row["reason"] == "")
     assert {row["status"] for row in rows} == {"ok", "unreadable", "no video"}
+
+
+def test_a_split_of_videos_that_have_none_is_refused_and_a_list_can_say_it(tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).touch()
+    with pytest.raises(CorpusError, match=r"says no split of a.mp4, and --split test is of corpora and of lists with"):
+        Sources.of([tmp_path], "test")
+    (tmp_path / "list.csv").write_text("path,split\na.mp4,train\nb.mp4,testing\n")
+    assert [row.id for row, _ in Sources.of([tmp_path / "list.csv"], "test").videos()] == ["b.mp4"]
+    with pytest.raises(CorpusError, match=r"has no video in split 'val'; it has: test, train"):
+        Sources.of([tmp_path / "list.csv"], "val")
+
+
+def test_files_that_were_learned_from_are_left_out_too(tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).touch()
+    found = Sources.of([tmp_path], without=lambda videos: {video.id for video in videos if video.path.stem == "a"})
+    assert [row.id for row, _ in found.videos()] == ["b.mp4"]

@@ -6,21 +6,23 @@ SOURCE is a video, a folder, a list of videos, or a corpus. An unreadable video 
 
 import argparse
 
-from tubelet.cli.options import add_processes, new_file, running_of, shortened
+from tubelet.cli.options import add_batch, add_processes, new_file, running_of, shortened
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="folder with a classifier")
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="videos, folders or lists of videos, corpora")
     parser.add_argument("--out", required=True, metavar="FILE", help="the table, for instance labels.parquet")
-    parser.add_argument("--split", metavar="SPLIT", help="of corpora only these videos, as test")
     parser.add_argument(
-        "--unseen", action="store_true", help="of corpora only the videos that the classifier has not learned from"
+        "--split", metavar="SPLIT", help="only these videos, as test: of corpora, or of lists with this column"
+    )
+    parser.add_argument(
+        "--unseen", action="store_true", help="only the videos that the classifier has not learned from"
     )
     parser.add_argument("--views", metavar="5x3", help="pieces x squares of a video (default: as it was tested)")
     parser.add_argument("--all", action="store_true", help="the probability of every class, too")
     parser.add_argument("--classifier", metavar="NAME", help="which, where a run has several: an entry of its results")
-    parser.add_argument("--batch", type=int, default=16, help="clips of one forward pass (default: %(default)s)")
+    add_batch(parser)
     parser.add_argument("--force", action="store_true", help="replace the table where it exists")
     add_processes(parser)
 

@@ -82,10 +82,10 @@ def predict(
     """The labels of videos, folders, lists of videos or corpora, by the classifier of a run: a row a video.
 
     `to_pandas()` has the columns id, path, start, end, label, probability, caution (unlike what the classifier learned
-    from), status, reason, trained_on. A video that cannot be read keeps its row. Of corpora, `split` takes only those
-    videos, and `unseen` only those that the classifier has not learned from. A classifier that reads a track gives a
-    row a window of every video, with its start and end. `views` is pieces x squares of a video
-    ("5x3"; otherwise as it was tested). `all_classes` adds the probability of every class, in the order of
+    from), status, reason, trained_on. A video that cannot be read keeps its row. `split` takes only those videos of
+    corpora, or of lists that say it, and `unseen` only those that the classifier has not learned from. A classifier
+    that reads a track gives a row a window of every video, with its start and end. `views` is pieces x squares of a
+    video ("5x3"; otherwise as it was tested). `all_classes` adds the probability of every class, in the order of
     `frame.attrs["classes"]`. `classifier` names one where a run has several.
     """
     chosen = parse(views) if isinstance(views, str) else views

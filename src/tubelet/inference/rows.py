@@ -10,6 +10,7 @@ from typing import Any
 from tubelet.corpus.listing import Entry, list_sources, segment_id
 from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError
+from tubelet.evaluations.trained_on import video_of
 from tubelet.remote.address import Address, as_text
 from tubelet.remote.address import absolute as remote_or_absolute
 from tubelet.remote.ask import exists
@@ -68,7 +69,7 @@ class Sources:
         split: str | None = None,
         without: Callable[[list[Video]], Collection[str]] = none,
     ) -> "Sources":
-        """Of corpora only a split, where that is asked for, and none of the videos whose ids `without` gives."""
+        """Only those of a split, where that is asked for, and none of the videos whose ids `without` gives."""
         parts: list[Any] = []
         for source in map(Path, sources):
             if is_corpus(source):
@@ -80,7 +81,11 @@ class Sources:
                 left_out = without(chosen)
                 parts.append((corpus, tuple(video for video in chosen if video.id not in left_out)))
             else:
-                parts.append((None, tuple(list_sources([source]).entries)))
+                entries = tuple(list_sources([source]).entries)
+                if split not in (None, "all"):
+                    entries = of_split(entries, split, source)
+                left_out = without([video_of(e.id, e.path, e.start or 0.0, e.end) for e in entries])
+                parts.append((None, tuple(entry for entry in entries if entry.id not in left_out)))
         return cls(tuple(parts))
 
     def videos(self) -> list[tuple[VideoRow, Video | None]]:
@@ -100,6 +105,20 @@ class Sources:
                     found.append((as_it_is_now(row), None))
         names = distinct_ids([row for row, _ in found])
         return [(replace(row, id=name), video) for (row, video), name in zip(found, names, strict=True)]
+
+
+def of_split(entries: Sequence[Entry], split: str, source: Path) -> tuple[Entry, ...]:
+    """Those that a list gives this split. Where one has none it is refused: nothing says whether it is meant."""
+    if any(entry.split is None for entry in entries):
+        first = next(entry.id for entry in entries if entry.split is None)
+        raise CorpusError(
+            f"{source} says no split of {first}, and --split {split} is of corpora and of lists with a column split; "
+            "index it, or leave --split away"
+        )
+    if not (found := tuple(entry for entry in entries if entry.split == split)):
+        there = ", ".join(sorted({str(entry.split) for entry in entries}))
+        raise CorpusError(f"{source} has no video in split {split!r}; it has: {there}")
+    return found
 
 
 def is_corpus(source: Path) -> bool:
