@@ -116,6 +116,15 @@ def test_steps_and_epochs_displace_each_other_but_not_both():
         ("batch=0", "batch=0 must be at least 1"),
         ("steps=0", "must be positive"),
         ("masker=mine.py:Edges", "use a class of your own in a recipe of its file, mine.py:FUNCTION"),
+        ("masker.ratio=nan", "masker.ratio=nan is no number that can be computed with; give a finite one"),
+        ("data.cache_limit=inf", "data.cache_limit=inf is no number"),
+        ("evaluate_limit=-1", "evaluate_limit=-1 must not be negative"),
+        ("objectives.contrast.width=-1", "must not be negative"),
+        ("optim.betas=0.9,1.5", "optim.betas=0.9,1.5 must be at least 0 and less than 1"),
+        ("optim.weight_decay=-1", "optim.weight_decay=-1.0 must not be negative"),
+        ("encoder.mlp_ratio=-1", "encoder.mlp_ratio=-1.0 makes an MLP of width -768"),
+        ("encoder.layer_norm_eps=0", "must be more than 0 and less than 1"),
+        ("objectives.pixels.decoder.mlp_ratio=1e9", "decoder.mlp_ratio=1000000000.0 makes an MLP"),
         ("masker=os:getcwd", "no Masker called 'os:getcwd'"),
     ],
 )
@@ -124,6 +133,12 @@ def test_what_cannot_be_is_refused_in_one_line(word, said):
         override(text_guided(), [word])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["held_out=1.5", "held_out=-1", "samples=0"])
+def test_a_probe_that_selects_on_nothing_or_has_no_interval_is_refused(word):
+    with pytest.raises(RecipeError, match=rf"^linear\.{word}.* must be"):
+        override(tiny(), [f"evaluations.linear.{word}"])
 
 
 def test_a_leftover_of_the_old_part_is_unknown():

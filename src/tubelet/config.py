@@ -6,6 +6,7 @@ evaluated to find it. Naming a part replaces it whole: no field of the old part 
 
 import contextlib
 import difflib
+import math
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,12 +77,25 @@ def override(config: C, words: Sequence[str]) -> C:
         if one in leaves and other not in leaves and other in values:
             values[other] = None
     try:
-        return make(cls, values, leaves)
+        return checked(make(cls, values, leaves), leaves)
     except REFUSALS as error:
         for path, word in leaves.items():
             if refuses(cls, values, {path: word}):
                 raise wrong_type(path, word, kinds[path]) from error
         raise RecipeError(" ".join(str(error).split())) from error
+
+
+def checked(config: C, leaves: Mapping[str, str]) -> C:
+    """The config, where every number that was given is finite, and every count at least 0."""
+    given = dotted(config)
+    for path, word in leaves.items():
+        value = given.get(path)
+        numbers = [one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, int | float)]
+        if not all(map(math.isfinite, numbers)):
+            raise RecipeError(f"{path}={word} is no number that can be computed with; give a finite one")
+        if path.rpartition(".")[2] != "seed" and any(isinstance(one, int) and one < 0 for one in numbers):
+            raise RecipeError(f"{path}={word} must not be negative")
+    return config
 
 
 def to_plain(config: object) -> dict[str, Any]:

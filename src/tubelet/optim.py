@@ -46,6 +46,10 @@ class Optim:
             raise RecipeError(
                 f"optim.base_lr={self.base_lr} must be positive and no less than optim.floor_lr={self.floor_lr}"
             )
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise RecipeError(f"optim.betas={','.join(map(str, self.betas))} must be at least 0 and less than 1")
+        if not self.weight_decay >= 0:
+            raise RecipeError(f"optim.weight_decay={self.weight_decay} must not be negative")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise RecipeError(f"optim.clip_norm={self.clip_norm} must be positive, or None for no clipping")
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tubelet.models.blocks import Block, initialise
-from tubelet.models.encoder import POSITIONS_OF, check_grid, check_heads
+from tubelet.models.encoder import POSITIONS_OF, check_blocks, check_grid, check_heads
 from tubelet.models.patches import grid_table, position_table, stretch
 from tubelet.types import Clip
 
@@ -39,6 +39,7 @@ class Decoder:
     @chz.validate
     def _divisible(self) -> None:
         check_heads("decoder", self.width, self.heads, self.depth)
+        check_blocks("decoder", self.width, self.mlp_ratio, self.layer_norm_eps)
         check_grid("decoder", self.positions_of)
 
     @property

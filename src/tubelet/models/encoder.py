@@ -41,6 +41,7 @@ class Vit:
     @chz.validate
     def _divisible(self) -> None:
         check_heads("encoder", self.width, self.heads, self.depth)
+        check_blocks("encoder", self.width, self.mlp_ratio, self.layer_norm_eps)
         check_grid("encoder", self.positions_of)
 
     def build(self, clip: Clip) -> "Encoder":
@@ -119,6 +120,16 @@ def size_of(config: Vit) -> str:
         ):  # fmt: skip
             return f"encoder={known.__name__}"
     return f"encoder.width={config.width} encoder.depth={config.depth} encoder.heads={config.heads}"
+
+
+def check_blocks(name: str, width: int, mlp_ratio: float, layer_norm_eps: float) -> None:
+    if not 1 <= width * mlp_ratio <= WIDEST:
+        raise RecipeError(
+            f"{name}.mlp_ratio={mlp_ratio} makes an MLP of width {width * mlp_ratio:g}; that must be at least 1 and "
+            f"at most {WIDEST}"
+        )
+    if not 0 < layer_norm_eps < 1:
+        raise RecipeError(f"{name}.layer_norm_eps={layer_norm_eps} must be more than 0 and less than 1, as 1e-6")
 
 
 def check_grid(name: str, grid: Grid | None) -> None:
