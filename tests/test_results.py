@@ -149,3 +149,16 @@ def test_results_need_no_torch():
     code = "import sys, tubelet.results; print([n for n in ('torch', 'pandas', 'numpy') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("part", ["corpus", "values"])
+def test_a_recipe_whose_parts_are_of_another_kind_is_named(part, tmp_path):
+    write_json(tmp_path / "recipe.json", {"recipe": "tiny", part: 3})
+    with pytest.raises(RunError, match=rf"recipe.json: {part} is 3, and no object; restore it"):
+        RunRecord.read(tmp_path)
+
+
+def test_a_link_that_leads_in_a_circle_is_no_traceback(tmp_path):
+    write_json(tmp_path / "recipe.json", {"recipe": "tiny"})
+    (tmp_path / "results.json").symlink_to("results.json")
+    assert not RunRecord.read(tmp_path).results

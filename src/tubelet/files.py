@@ -113,7 +113,7 @@ def file_name(text: str) -> str:
 def within(folder: Path, *names: str) -> Path:
     """The path of these names below the folder, which holds files of a stranger: refused where it leads out of it."""
     path = folder.joinpath(*names)
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):  # of links that go in a circle, too
         raise TubeletError(f"{path} leads out of {folder} to {path.resolve()}; put the file itself in its place")
     return path
 

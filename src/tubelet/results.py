@@ -326,6 +326,9 @@ class RunRecord:
         steps, evaluations = read_log_parts(within(folder, LOG), notes)
         remedy = "restore it, or train again into a new folder"
         recipe = read_json(within(folder, RECIPE), dict[str, Any], RunError, remedy)
+        for part in ("corpus", "values"):
+            if not isinstance(recipe.get(part) or {}, dict):
+                raise RunError(f"{folder / RECIPE}: {part} is {recipe[part]!r}, and no object; {remedy}")
         return cls(folder, name or folder.resolve().name, recipe, steps, evaluations, read_results(folder), notes)
 
     @property

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -38,6 +39,18 @@ def beneath(stream: Any) -> Any:
     while (inner := getattr(stream, "rich_proxied_file", None)) is not None:
         stream = inner
     return stream
+
+
+def open_closed_streams() -> None:
+    """Standard streams that the shell closed (`>&-`) lead nowhere; otherwise the next file that is opened takes the
+    number of one, and what is printed lands in it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))
 
 
 @contextlib.contextmanager

@@ -90,6 +90,40 @@ def test_a_reader_that_leaves_early_as_head_does_ends_a_command_quietly(unbuffer
     assert done.returncode == 141
 
 
+def test_what_is_printed_to_a_closed_output_lands_in_no_file_that_is_opened_later(tmp_path):
+    code = """
+import sys
+from tubelet.cli import entry
+from tubelet.terminal import open_closed_streams
+open_closed_streams()
+with open("file.txt", "w"):
+    sys.argv = ["tubelet", "--help"]
+    entry()
+"""
+    words = [sys.executable, "-c", code]
+    shell = ["sh", "-c", 'exec "$@" >&- <&-', "sh", *words]
+    done = subprocess.run(shell, capture_output=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "file.txt").read_text() == ""
+
+
+def test_a_command_in_a_deleted_folder_says_so_in_a_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["index", str(tmp_path), "--out", str(tmp_path / "c")]) == 2
+    assert capsys.readouterr().err == (
+        "tubelet: the folder that this command was started in has been deleted; cd to another\n"
+    )
+
+
+@pytest.mark.parametrize("verb", ["embed", "evaluate", "predict", "search"])
+def test_a_batch_holds_at_least_a_clip(verb, capsys):
+    for word in ("0", "-3", "many"):
+        assert main([verb, "run", "x", "--batch", word]) == 2
+        assert f"argument --batch: {word} must be a whole number, at least 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_command_has_help(verb, capsys):
     try:

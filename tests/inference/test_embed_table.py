@@ -147,3 +147,9 @@ def test_only_what_is_missing_is_added_and_the_rest_stays(encoder, folder, tmp_p
     with pytest.raises(RunError, match="cannot be read as a table of features"):
         write_features(encoder, [folder], tmp_path / "text.parquet", DATA, only_missing=True)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_table_cannot_be_both_replaced_and_completed(tmp_path, capsys):
+    words = ["embed", "run", str(tmp_path), "--out", str(tmp_path / "t.parquet"), "--force", "--only-missing"]
+    assert cli.main(words) == 2
+    assert "--force replaces the table and --only-missing keeps its rows; give one of them" in capsys.readouterr().err

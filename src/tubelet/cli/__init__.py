@@ -18,7 +18,7 @@ from tubelet.errors import OtherRankError, TubeletError, UsageError
 from tubelet.escape import one_line
 from tubelet.interrupt import preemptible
 from tubelet.launchers import first_alone, launched
-from tubelet.terminal import shown_streams, visible_stream
+from tubelet.terminal import open_closed_streams, shown_streams, visible_stream
 from tubelet.threads import computing
 from tubelet.trust import trusting_code
 
@@ -155,6 +155,7 @@ def entry() -> NoReturn:
     """What the shell calls: `main`, then the end of the process. A fault of ours is printed whole, its text written
     out as any other is. Where an error left a group of ranks open, the end is at once: an orderly one would wait for
     ranks that may never answer."""
+    open_closed_streams()
     try:
         code = main()
     except SystemExit as error:
@@ -191,6 +192,10 @@ def run(argv: list[str]) -> int:
         print(f"tubelet {version('tubelet')}")
         return 0
     verb, rest = argv[0], argv[1:]
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the folder that this command was started in has been deleted; cd to another") from None
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(VERBS)}"

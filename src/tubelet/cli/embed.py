@@ -6,7 +6,7 @@ list of videos, or a corpus."""
 
 import argparse
 
-from tubelet.cli.options import add_running, running_of, shortened
+from tubelet.cli.options import add_batch, add_running, running_of, shortened
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--attention", action="store_true", help="the share of attention that each token gets in the last block, too"
     )
     parser.add_argument("--float16", action="store_true", help="store features as float16")
-    parser.add_argument("--batch", type=int, default=16, help="clips of one forward pass (default: %(default)s)")
+    add_batch(parser)
     parser.add_argument("--force", action="store_true", help="replace the table where it exists")
     parser.add_argument(
         "--only-missing", action="store_true", help="add to the table what it lacks, and keep the rows that it has"

@@ -4,7 +4,7 @@ Settings are key=value: linear.grid=0.01,0.1 retrieval.source=subject data.sampl
 
 import argparse
 
-from tubelet.cli.options import add_limits
+from tubelet.cli.options import add_batch, add_limits
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-seen", action="store_true", help="measure on clips whose captions or labels were trained on"
     )
     parser.add_argument("--stream", metavar="NAME", help="measure this stream of the run, as sound, not its clips")
-    parser.add_argument("--batch", type=int, default=16, help="clips of one forward pass (default: %(default)s)")
+    add_batch(parser)
     add_limits(parser)
 
 

@@ -23,6 +23,19 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", type=float, metavar="GIB", help="memory limit for its frames (default: 4)")
 
 
+def add_batch(parser: argparse.ArgumentParser) -> None:
+    """Of a command that sends clips through an encoder."""
+    parser.add_argument(
+        "--batch", type=at_least_1, default=16, metavar="BATCH", help="clips of one forward pass (default: %(default)s)"
+    )
+
+
+def at_least_1(word: str) -> int:
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word} must be a whole number, at least 1")
+    return int(word)
+
+
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Of a command that trains into a run folder."""
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder: new, or this same run to resume")

@@ -6,7 +6,7 @@ or other words, which the aligner that the run was trained with turns into a vec
 import argparse
 from pathlib import Path
 
-from tubelet.cli.options import add_limits, new_file
+from tubelet.cli.options import add_batch, add_limits, new_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--aligner", metavar="NAME", help="what embeds the text: a folder or a hub name (default: CORPUS/aligner)"
     )
-    parser.add_argument("--batch", type=int, default=16, help="clips of one forward pass (default: %(default)s)")
+    add_batch(parser)
     parser.add_argument("--force", action="store_true", help="replace the contact sheet where --out exists")
     add_limits(parser)
 

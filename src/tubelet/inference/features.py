@@ -149,6 +149,8 @@ def embed_sources(
     cut = None if windows is None else Windows.of(windows, overlap)
     if cut is None and str(overlap) not in ("0", "0.0"):
         raise RecipeError("--overlap is of windows; say how long they are with --windows SECONDS")
+    if force and only_missing:
+        raise RecipeError("--force replaces the table and --only-missing keeps its rows; give one of them")
     if out.exists() and not (force or only_missing):
         raise RunError(
             f"{out} exists; name another file with --out, complete it with --only-missing, or replace it with --force"
