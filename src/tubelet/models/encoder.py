@@ -122,7 +122,7 @@ def size_of(config: Vit) -> str:
     return f"encoder.width={config.width} encoder.depth={config.depth} encoder.heads={config.heads}"
 
 
-def check_blocks(name: str, width: int, mlp_ratio: float, layer_norm_eps: float) -> None:
+def check_blocks(name: str, width: int, mlp_ratio: float | int, layer_norm_eps: float | int) -> None:
     if not 1 <= width * mlp_ratio <= WIDEST:
         raise RecipeError(
             f"{name}.mlp_ratio={mlp_ratio} makes an MLP of width {width * mlp_ratio:g}; that must be at least 1 and "
