@@ -1,6 +1,7 @@
 """What masks hide, measured on a small corpus whose truth is known, and on one of which nothing is."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -236,6 +237,13 @@ def test_without_truth_the_label_free_columns_are_told(tmp_path: Path, capsys) -
     assert left == ["Text", "TextFrame", "Motion", "Flow", "Oracle", "Attention", "Blend", "Parts", "PartPriority"]
     assert json.loads((out / "masks.json").read_text())["maps"] == {}
     assert (out / "masks.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_copy_of_the_synthetic_dataset_without_its_truth_is_measured_as_any_videos(corpus: Corpus, tmp_path: Path):
+    copy = shutil.copytree(corpus.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("truth", "maps"))
+    found = masks(copy, maskers={"Tube": MASKERS["Tube"]}, like=LIKE, pictures=1, clips=2).table()["Tube"]
+    assert "step_iou" in found
+    assert "subject_hidden" not in found
 
 
 @pytest.mark.parametrize(

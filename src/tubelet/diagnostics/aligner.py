@@ -24,6 +24,7 @@ from tubelet.diagnostics.maps import measure_aligner
 from tubelet.errors import VideoError
 from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.text import embed_texts, similarity_maps
+from tubelet.synthetic import has_truth
 from tubelet.video.limits import limits, within
 from tubelet.video.reader import open_reader
 
@@ -54,7 +55,7 @@ def write_training(
     """Writes both files and returns what `training.json` says."""
     captioned = {split: with_captions(corpus, split, settings) for split in ("test", "train")}
     areas = None
-    if "synth" in corpus.about and len({text for _, text in captioned["test"]}) > 1:
+    if has_truth(corpus) and len({text for _, text in captioned["test"]}) > 1:
         source = settings.sources[0] if settings.sources else "subject" if "subject" in corpus.sources else None
         found = measure_aligner(corpus, aligner, source, "test", every=8, most=MEASURED, pictures=0, progress=progress)
         areas = {"clips": len(found.videos), "source": source, "rows": plain(found.table())}

@@ -14,6 +14,7 @@ from tubelet.errors import CorpusError
 from tubelet.progress import Progress, named, silent
 from tubelet.reports.tables import TextTable
 from tubelet.saliency_maps.text import aligner_of
+from tubelet.synthetic import has_truth
 
 CONTROLS = ("colour word", "centre")  # the same for every aligner
 
@@ -77,7 +78,7 @@ def compare_aligners(
     for name in aligners or [str(corpus.folder / "aligner")]:
         aligner = aligner_of(corpus, name)
         recalls[name] = retrieval(aligner, examples, settings)
-        if "synth" in corpus.about:
+        if has_truth(corpus):
             maps[name] = measure_aligner(
                 corpus, aligner, source, "test", every, clips, pictures=0, progress=named(progress, name)
             )

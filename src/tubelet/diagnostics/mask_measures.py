@@ -22,6 +22,7 @@ from tubelet.maskers.vectors import per_time_step, speed
 from tubelet.models import Encoder
 from tubelet.models.encoder import Vit
 from tubelet.models.patches import cut
+from tubelet.synthetic import has_truth
 from tubelet.types import Batch, Clip, Grid, Mask
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class MaskTally:
         self.hides: dict[str, int] = {}
 
     def add(self, batch: Batch, corpus: Corpus, data: Data) -> None:
-        known = "synth" in corpus.about
+        known = has_truth(corpus)
         truths = (
             [TrueClip.of(corpus, self.by_id[name], self.clip, data.sampling, self.crop) for name in batch.ids]
             if known

@@ -10,7 +10,7 @@ speak for the subject; `Size(faces=True)` is `synth-2` (`tubelet.synthetic.faces
 """
 
 from tubelet.synthetic.ceiling import CEILING
-from tubelet.synthetic.corpus import VERSION, Size, synth, truth, truth_in_words, write_synth
+from tubelet.synthetic.corpus import VERSION, Size, has_truth, synth, truth, truth_in_words, write_synth
 from tubelet.synthetic.render import Rendered, Truth, render, render_scene
 from tubelet.synthetic.scene import (
     CAMERAS,
@@ -42,6 +42,7 @@ __all__ = [
     "Truth",
     "draw_captions",
     "draw_scene",
+    "has_truth",
     "held_out",
     "render",
     "render_scene",

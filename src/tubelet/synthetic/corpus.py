@@ -287,6 +287,11 @@ def write_truth(path: Path, rendered: Rendered) -> None:
     write_npz(path, {**content, **parts, "camera": np.array(truth.camera)})
 
 
+def has_truth(corpus: Corpus) -> bool:
+    """Whether it is a synthetic dataset with its truth beside the clips, which a copy or a pack of it lacks."""
+    return "synth" in corpus.about and (corpus.folder / "truth").is_dir()
+
+
 def truth(corpus: Any, video: Any) -> Truth:
     """What is known about a clip: `corpus` a Corpus or its folder, `video` a Video of it or its id."""
     folder, name = Path(getattr(corpus, "folder", corpus)), getattr(video, "id", video)
