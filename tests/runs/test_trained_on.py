@@ -207,3 +207,24 @@ def test_labels_that_are_predicted_say_which_clips_the_classifier_and_the_encode
     out = index / "rest.parquet"
     assert command(capsys, "predict", index / "run", index / "c", "--unseen", "--out", out)[0] == 0
     assert pandas.read_parquet(out)["id"].tolist() == ["6.mp4"]
+
+
+def test_a_copy_that_was_encoded_anew_is_not_unseen_to_predict(
+    index: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(capsys, "evaluate", index / "run", "linear")[0] == 0
+    frames, _ = read_span(index / "small" / "videos" / "clip 2.mp4")
+    (index / "new").mkdir()
+    write_video(index / "new" / "again.mp4", frames, 10.0, options={"crf": "28"})
+    shutil.copy(index / "small" / "videos" / "clip 6.mp4", index / "new" / "other.mp4")
+    shutil.rmtree(index / "small")
+    words = ("predict", index / "run", index / "new", "--out", index / "labels.parquet")
+    code, _, err = command(capsys, *words)
+    assert code == 0, err
+    said = pandas.read_parquet(index / "labels.parquet").set_index("id")["trained_on"]
+    assert said["again.mp4"] == "classifier (look-alike), encoder (look-alike)"
+    assert pandas.isna(said["other.mp4"])
+    code, out, err = command(capsys, *words, "--unseen", "--force")
+    assert code == 0, err
+    assert "left out: 1 video that look" in out
+    assert pandas.read_parquet(index / "labels.parquet")["id"].tolist() == ["other.mp4"]

@@ -1,5 +1,6 @@
 """Write the labels of videos to a table (Parquet): id, path, start, end, label, probability, caution, status, reason,
-and trained_on: by whom (classifier, encoder, aligner), whatever the video is called here.
+and trained_on: by whom (classifier, encoder, aligner), whatever the video is called here, or by whom a clip that it looks
+like, "encoder (look-alike)": re-encoded, cut and lengthened copies are found, mirrored and cropped ones are not.
 
 RUN is a folder of `tubelet finetune`, or of `tubelet pretrain` with a linear probe (`tubelet evaluate RUN linear`).
 SOURCE is a video, a folder, a list of videos, or a corpus. An unreadable video keeps its row, with the reason."""
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split", metavar="SPLIT", help="only these videos, as test: of corpora, or of lists with this column"
     )
     parser.add_argument(
-        "--unseen", action="store_true", help="only the videos that the classifier has not learned from"
+        "--unseen", action="store_true", help="only the videos that the classifier has not learned from, nor from copies"
     )
     parser.add_argument("--views", metavar="5x3", help="pieces x squares of a video (default: as it was tested)")
     parser.add_argument("--all", action="store_true", help="the probability of every class, too")
@@ -31,6 +32,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.corpus.listing import list_remarks
     from tubelet.inference.predict import predict
     from tubelet.progress import Bar
+    from tubelet.wording import plural
 
     out = new_file(args.out, args.force)
     with Bar("labelling", "videos") as bar:
@@ -46,6 +48,8 @@ def run(args: argparse.Namespace) -> None:
     ):
         print(line)
     print(f"{out}: {rows} rows, {rows - len(failed)} labels of {len(classifier.classes)} classes")
+    if found.left_out:
+        print(f"left out: {plural(found.left_out, 'video')} that look like clips that the classifier was trained on")
     if classifier.familiarity is None:
         print("NOTE: features of the training clips were not saved, so videos that are unlike them are not marked")
     elif found.cautions:

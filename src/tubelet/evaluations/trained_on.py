@@ -20,7 +20,7 @@ from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import RunError, VideoError
 from tubelet.evaluations.duplicates import lookalike_pairs
 from tubelet.evaluations.features import LOOK, LOOKS
-from tubelet.evaluations.thumbnails import Looks, Tell, looks_of_videos, quiet
+from tubelet.evaluations.thumbnails import Looks, Tell, looks_of_videos, quiet, read_thumbnails
 
 FILE, PROBES = "trained_on.parquet", "trained_on"  # of a run: of itself, and a file a probe in this folder
 ENCODER, ALIGNER, CLASSIFIER = "encoder", "aligner", "classifier"
@@ -152,6 +152,16 @@ class TrainedOn:
             torch.from_numpy(theirs.copy()), torch.from_numpy(np.stack([looks[name] for name in names]))
         )
         return {names[clip]: known[other] for clip, other, _ in pairs}
+
+    def found_alike(self, videos: Sequence[Video]) -> dict[str, set[str]]:
+        """By id, in which roles clips that each video looks like were trained on. Reads a few frames of every video."""
+        found: dict[str, set[str]] = {}
+        if any(clip.looks for clip in self.clips):
+            looks = {video.id: frames for video, frames in read_thumbnails(videos)}
+            for role in sorted({clip.role for clip in self.clips}):
+                for name in self.of(role).lookalikes(looks):
+                    found.setdefault(name, set()).add(role)
+        return found
 
 
 def roles(found: Iterable[Trained]) -> str:

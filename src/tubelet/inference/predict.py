@@ -1,7 +1,7 @@
 """Labels of whole sources as a table: a row a video (or segment), whatever its state."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.evaluations.familiarity import caution
 from tubelet.evaluations.timelines import Windows
-from tubelet.evaluations.trained_on import roles, video_of
+from tubelet.evaluations.trained_on import CLASSIFIER, video_of
 from tubelet.inference.reading import clips_of, measure_tasks, piece_of
 from tubelet.inference.rows import Source, Sources, VideoRow, paths_of
 from tubelet.jobs.runner import Done, Running, Task, Work, run_job
@@ -44,6 +44,7 @@ class Predictions:
     classifier: SavedClassifier
     failed: list[VideoRow]  # those without a label, each with its reason
     done: Done
+    left_out: int = 0  # by `unseen`, that only look like what the classifier learned from
 
     @property
     def cautions(self) -> int:
@@ -83,7 +84,9 @@ def predict(
 
     `to_pandas()` has the columns id, path, start, end, label, probability, caution (unlike what the classifier learned
     from), status, reason, trained_on. A video that cannot be read keeps its row. `split` takes only those videos of
-    corpora, or of lists that say it, and `unseen` only those that the classifier has not learned from. A classifier
+    corpora, or of lists that say it, and `unseen` only those that the classifier has not learned from, nor from a copy
+    of them. `trained_on` says by whom a video was trained on, "classifier, encoder"; "classifier (look-alike)" where
+    that holds of a clip whose frames look like those of the video, as after encoding anew or cutting. A classifier
     that reads a track gives a row a window of every video, with its start and end. `views` is pieces x squares of a
     video ("5x3"; otherwise as it was tested). `all_classes` adds the probability of every class, in the order of
     `frame.attrs["classes"]`. `classifier` names one where a run has several.
@@ -121,9 +124,7 @@ def predict(
         video_of(row.id, row.path, row.start, row.end) if video is None else replace(video, id=row.id)
         for row, video in videos
     ]
-    trained_on = {name: roles(clips) for name, clips in judge.trained_on.find(named).items()}
-    table = table_of(rows, found, trained_on, judge, all_classes)
-    return Predictions(table, judge, [row for row in rows if row.status != "ok"], done)
+    return told(judge, rows, named, found, unseen, all_classes, done, progress)
 
 
 def predict_windows(
@@ -175,15 +176,43 @@ def predict_windows(
                     found[one.key] = {name: value[window].float().numpy() for name, value in values.items()}
                     rows.append(one)
             progress(number, len(videos), "")
-    trained_on = {name: roles(clips) for name, clips in judge.trained_on.find(list(named.values())).items()}
-    table = table_of(rows, found, trained_on, judge, every_class)
-    failed = [row for row in rows if row.status != "ok"]
-    done = Done(len(named), 0, len(named) - len(failed), {}, {}, 0, time.monotonic() - began)
-    return Predictions(table, judge, failed, done)
+    done = Done(len(named), 0, len({row.id for row in rows if row.status == "ok"}), {}, {}, 0, time.monotonic() - began)
+    return told(judge, rows, list(named.values()), found, unseen, every_class, done, progress)
+
+
+def told(
+    judge: SavedClassifier,
+    rows: Sequence[VideoRow],
+    videos: Sequence[Video],
+    found: Judged,
+    unseen: bool,
+    every_class: bool,
+    done: Done,
+    progress: Progress,
+) -> Predictions:
+    """The table, with who was trained on each video or on one that looks like it; without the latter if `unseen`."""
+    progress(done.total, done.total, "comparing with what was trained on")
+    readable = {row.id for row in rows if row.status == "ok"}
+    same = {name: {clip.role for clip in clips} for name, clips in judge.trained_on.find(videos).items()}
+    alike = judge.trained_on.found_alike([video for video in videos if video.id in readable])
+    copies = {name for name, some in alike.items() if CLASSIFIER in some} if unseen else set()
+    kept = [row for row in rows if row.id not in copies]
+    trained_on = {row.id: in_words(same.get(row.id, set()), alike.get(row.id, set())) for row in kept}
+    failed = [row for row in kept if row.status != "ok"]
+    return Predictions(table_of(kept, found, trained_on, judge, every_class), judge, failed, done, len(copies))
+
+
+def in_words(same: set[str], alike: set[str]) -> str | None:
+    """ "classifier (look-alike), encoder": in which roles a video was trained on, or only one that looks like it."""
+    return ", ".join(role if role in same else f"{role} (look-alike)" for role in sorted(same | alike)) or None
 
 
 def table_of(
-    rows: Sequence[VideoRow], found: Judged, trained_on: dict[str, str], classifier: SavedClassifier, every_class: bool
+    rows: Sequence[VideoRow],
+    found: Judged,
+    trained_on: Mapping[str, str | None],
+    classifier: SavedClassifier,
+    every_class: bool,
 ) -> pa.Table:
     fields = [
         ("id", pa.string()),

@@ -262,5 +262,6 @@ def keep_classifier(
     familiar = Familiarity.of(train.pooled(head.pool), train.ids, train.groups)
     write_familiarity(folder, file_name(name), familiar)
     write_head(head, within(folder, CLASSIFIERS, f"{file_name(name)}.safetensors"))
+    record += of_probe(context)
     if is_rank0():
-        (record + of_probe(context)).write(within(folder, PROBES, f"{file_name(name)}.parquet"))
+        record.write(within(folder, PROBES, f"{file_name(name)}.parquet"))

@@ -70,7 +70,7 @@ def of_probe(context: Context) -> TrainedOn:
     """The labelled clips of train on which a linear probe is fitted and selected."""
     ids = set(context.features("train").with_label().ids)
     videos = [video for video in context.corpus.select("train") if video.id in ids]
-    return TrainedOn(clips_of(context.corpus, videos, CLASSIFIER, "labels"))
+    return TrainedOn(clips_of(context.corpus, videos, CLASSIFIER, "labels")).with_looks(context.corpus, videos)
 
 
 def check_unchanged(folder: Path, before: TrainedOn, now: Sequence[Trained], allowed: bool, tell: Tell) -> None:
