@@ -209,9 +209,7 @@ def test_labels_that_are_predicted_say_which_clips_the_classifier_and_the_encode
     assert pandas.read_parquet(out)["id"].tolist() == ["6.mp4"]
 
 
-def test_a_copy_that_was_encoded_anew_is_not_unseen_to_predict(
-    index: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_copy_that_was_encoded_anew_is_not_unseen_to_predict(index: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(capsys, "evaluate", index / "run", "linear")[0] == 0
     frames, _ = read_span(index / "small" / "videos" / "clip 2.mp4")
     (index / "new").mkdir()

@@ -1,6 +1,6 @@
 """Write the labels of videos to a table (Parquet): id, path, start, end, label, probability, caution, status, reason,
-and trained_on: by whom (classifier, encoder, aligner), whatever the video is called here, or by whom a clip that it looks
-like, "encoder (look-alike)": re-encoded, cut and lengthened copies are found, mirrored and cropped ones are not.
+and trained_on: by whom (classifier, encoder, aligner), whatever the video is called here. "encoder (look-alike)" is a
+video whose frames look trained on: re-encoded, cut and lengthened copies are found, mirrored and cropped ones are not.
 
 RUN is a folder of `tubelet finetune`, or of `tubelet pretrain` with a linear probe (`tubelet evaluate RUN linear`).
 SOURCE is a video, a folder, a list of videos, or a corpus. An unreadable video keeps its row, with the reason."""
@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split", metavar="SPLIT", help="only these videos, as test: of corpora, or of lists with this column"
     )
     parser.add_argument(
-        "--unseen", action="store_true", help="only the videos that the classifier has not learned from, nor from copies"
+        "--unseen",
+        action="store_true",
+        help="only the videos that the classifier has not learned from, nor from copies",
     )
     parser.add_argument("--views", metavar="5x3", help="pieces x squares of a video (default: as it was tested)")
     parser.add_argument("--all", action="store_true", help="the probability of every class, too")
