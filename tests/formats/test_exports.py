@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx as onnx_package
 import onnxruntime
 import pytest
 import torch
@@ -19,8 +20,10 @@ from tubelet.aligners.base import open_aligner
 from tubelet.cli import main
 from tubelet.config import override
 from tubelet.corpus.table import Corpus
+from tubelet.errors import RecipeError, WeightsError
 from tubelet.evaluations import Context, Knn
 from tubelet.formats import card
+from tubelet.formats.graphs import CLOSE_FLOAT16, VideoModel, write_float16_onnx
 from tubelet.recipes import miniature, siam_mae
 from tubelet.recipes.finetune import tiny
 from tubelet.results import read_results
@@ -89,6 +92,7 @@ def exported(run):
         "safetensors",
         "torch",
         "torch-export",
+        "--float16",
         "--decoder",
         "--license",
         "apache-2.0",
@@ -168,6 +172,36 @@ def test_onnx_takes_any_batch_and_its_embedding_is_that_of_embed(run, onnx, batc
     np.testing.assert_allclose(tokens, expected.numpy(), atol=1e-5)
     np.testing.assert_allclose(embedding, expected.mean(1).numpy(), atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(joint, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_the_float16_graph_stores_its_blocks_in_float16_and_its_features_are_within_its_tolerance(
+    run, exported, onnx, batch
+):
+    session = onnxruntime.InferenceSession(exported / "encoder_float16.onnx", providers=["CPUExecutionProvider"])
+    names = ["embedding", "tokens", "joint"]
+    video = {"video": clips(batch, seed=3).numpy()}
+    for small, whole in zip(session.run(names, video), onnx.run(names, video), strict=True):
+        assert small.dtype == np.float32
+        apart = np.abs(small - whole).max() / np.abs(whole).max()
+        assert 0 < apart <= CLOSE_FLOAT16  # 0: nothing was computed in float16
+    graph = onnx_package.load(exported / "encoder_float16.onnx").graph
+    kinds = {tensor.data_type for tensor in graph.initializer if "blocks" in tensor.name}
+    assert kinds == {onnx_package.TensorProto.FLOAT16}
+
+
+def test_a_float16_graph_that_is_another_model_is_removed(run, tmp_path):
+    _, task = load_task(run)
+    with torch.no_grad():
+        task.encoder.embed.bias += 1e5  # beyond what float16 holds
+    with pytest.raises(WeightsError, match=r"encoder_float16.onnx gives other values .*at most 1e-02"):
+        write_float16_onnx(VideoModel(task.encoder).eval(), tmp_path / "encoder_float16.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_float16_without_onnx_is_refused(run, tmp_path):
+    with pytest.raises(RecipeError, match="add onnx to the targets"):
+        tubelet.export(run, "safetensors", tmp_path / "out", float16=True)
 
 
 def test_a_text_finds_the_videos_outside_that_it_finds_inside(run, corpus, exported, onnx, tmp_path):
@@ -317,7 +351,7 @@ def test_the_pieces_of_python_on_the_card_run(exported, monkeypatch):
     monkeypatch.chdir(exported)
     monkeypatch.syspath_prepend(exported)
     pieces = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(), flags=re.DOTALL)
-    assert len(pieces) == 5
+    assert len(pieces) == 6
     for piece in pieces:
         names: dict = {}
         exec(piece, names)

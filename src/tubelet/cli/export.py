@@ -2,6 +2,7 @@
 
 tubelet export RUN --to transformers --out FOLDER     AutoModel.from_pretrained(FOLDER), without code of ours
 tubelet export RUN --to onnx torch-export --out F     any batch; embedding, tokens; joint and text.onnx with a contrast
+tubelet export RUN --to onnx --float16 --out F        also encoder_float16.onnx, of half the size
 tubelet export RUN --to torch --out FOLDER            encoder.py and encoder.pth: plain PyTorch, without tubelet
 tubelet export RUN --to safetensors --layout official --out F     the weights under the names of VideoMAE's code
 tubelet export RUN --to localiser --on CORPUS --out F     features and moments of a corpus, as ActionFormer reads them
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", nargs="+", required=True, choices=TARGETS, help="one or more of these")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="the new folder")
     parser.add_argument("--decoder", action="store_true", help="with the decoder (transformers, safetensors)")
+    parser.add_argument("--float16", action="store_true", help="onnx: also a graph whose blocks compute in float16")
     parser.add_argument(
         "--layout", default="official", choices=("official", "transformers", "mmaction2"), help="names for safetensors"
     )
@@ -34,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from tubelet.errors import RecipeError
     from tubelet.formats.export import export
+    from tubelet.formats.graphs import CLOSE, CLOSE_FLOAT16
 
     if "localiser" in args.to:
         if len(args.to) > 1:
@@ -42,9 +45,10 @@ def run(args: argparse.Namespace) -> None:
         return
     made = export(**{name: value for name, value in fields_of(args).items() if name != "on"})
     for target, difference in made.differences.items():
-        print(f"{target}: loaded again, relative difference {difference:.1e}")
+        close = CLOSE_FLOAT16 if target == "onnx float16" else CLOSE
+        print(f"{target}: loaded again, relative difference {difference:.1e} (at most {close:.0e})")
     if made.text_difference is not None:
-        print(f"text: loaded again, relative difference {made.text_difference:.1e}")
+        print(f"text: loaded again, relative difference {made.text_difference:.1e} (at most {CLOSE:.0e})")
     for line in made.remarks:
         print(line)
     print(f"{args.out}: {', '.join(path.name for path in made.files)}")

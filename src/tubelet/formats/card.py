@@ -30,6 +30,12 @@ import onnxruntime
 session = onnxruntime.InferenceSession("FOLDER/encoder.onnx")
 clips = np.zeros((1, 3, {frames}, {size}, {size}), np.uint8)  # batch, colour, frame, row, column; any batch
 (embedding,) = session.run(["embedding"], {{"video": clips}})  # 1 x {width}""",
+    "onnx float16": """import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("FOLDER/encoder_float16.onnx")
+clips = np.zeros((1, 3, {frames}, {size}, {size}), np.uint8)
+(embedding,) = session.run(["embedding"], {{"video": clips}})  # float32; the blocks compute in float16""",
     "torch": """import torch
 from encoder import load  # encoder.py of this folder, which needs torch alone
 

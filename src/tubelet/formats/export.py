@@ -10,7 +10,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError, RunError, TubeletError, WeightsError
 from tubelet.files import writing
 from tubelet.formats.card import write_card
-from tubelet.formats.graphs import write_program, write_video_onnx
+from tubelet.formats.graphs import write_float16_onnx, write_program, write_video_onnx
 from tubelet.formats.named import write_named_weights
 from tubelet.formats.opened import Opened, open_run
 from tubelet.formats.plain import write_plain
@@ -28,7 +28,7 @@ class Exported:
     """The files of an export, and how far what is loaded again is from the run."""
 
     files: list[Path]
-    differences: dict[str, float]  # by target, relative
+    differences: dict[str, float]  # by target, and "onnx float16", relative
     text_difference: float | None  # of the text side; None where there is none
     remarks: list[str]
 
@@ -39,6 +39,7 @@ def export(
     out: str | Path,
     *,
     decoder: bool = False,
+    float16: bool = False,
     layout: Layout = "official",
     aligner: str | Path | None = None,
     license: str | None = None,
@@ -46,14 +47,17 @@ def export(
     """Writes a run for other software into the new folder `out`, with a model card.
 
     `to` is one target or several: "transformers", "onnx", "torch" (a file of plain PyTorch), "torch-export" or
-    "safetensors" (in a `layout` of names). `decoder` adds the decoder, where a target can hold it. With "onnx" and a
-    contrast head the text side is written too, of the `aligner` (that of the run's corpus where it is not given).
+    "safetensors" (in a `layout` of names). `decoder` adds the decoder, where a target can hold it. With "onnx",
+    `float16` also writes a graph of half the size, and with a contrast head the text side is written too, of the
+    `aligner` (that of the run's corpus where it is not given).
     `license` is for the card. What is returned names the files, and how far what is loaded again is from the run.
     """
     folder, out = Path(run), Path(out)
     targets = list(dict.fromkeys([to] if isinstance(to, str) else to))
     if unknown := [target for target in targets if target not in TARGETS]:
         raise RecipeError(f"there is no export to {unknown[0]!r}; one of: {', '.join(TARGETS)}")
+    if float16 and "onnx" not in targets:
+        raise RecipeError("float16 is written of ONNX alone; add onnx to the targets, or leave float16 away")
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise RunError(f"{out} exists; name a new folder with --out")
     opened, remarks = open_run(folder), list[str]()
@@ -61,6 +65,8 @@ def export(
         differences: dict[str, float] = {
             target: write(target, folder, part, opened, decoder, layout) for target in targets
         }
+        if float16:
+            differences["onnx float16"] = write_float16_onnx(opened.graph, part / "encoder_float16.onnx")
         text = write_text_side(part, opened, aligner, remarks) if "onnx" in targets else None
         write_card(part, out.name, folder, opened, license, differences, layout, text is not None)
     if license is None:

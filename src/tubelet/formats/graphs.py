@@ -6,6 +6,7 @@ classes, where it has a classifier.
 """
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -27,6 +28,7 @@ from tubelet.models.patches import cut
 from tubelet.objectives.contrast import ContrastLoss
 
 CLOSE = 1e-4  # relative to the largest value: further apart it is another model
+CLOSE_FLOAT16 = 1e-2  # the same of a float16 model against the float32 model; its numbers have eleven bits
 BATCHES = (1, 3)
 
 
@@ -38,12 +40,14 @@ class VideoModel(nn.Module):
         self.encoder = encoder
         self.project = None if contrast is None else contrast.video
         self.classifier = classifier
+        self.dtype = torch.float32  # of the blocks
 
     def forward(self, video: UInt8[Tensor, "b 3 t h w"]) -> tuple[Float[Tensor, "b ..."], ...]:
         x = self.encoder.patches(cut(video, self.encoder.clip)) + self.encoder.positions
+        x = x.to(self.dtype)
         for block in self.encoder.blocks:
             x = block(x)
-        tokens = self.encoder.norm(x)
+        tokens = self.encoder.norm(x).float()
         found = [tokens.mean(1), tokens]
         if self.project is not None:
             found.append(normalize(self.project(found[0]), dim=-1))
@@ -63,6 +67,22 @@ def write_video_onnx(model: VideoModel, path: Path) -> float:
     return write_onnx(model, clips, ["video"], model.outputs, {"video": {0: Dim("batch")}}, path)
 
 
+def write_float16_onnx(model: VideoModel, path: Path) -> float:
+    """Blocks in float16, everything around them in float32; returns how far it is from the float32 model."""
+    clips = [(random_clips(model.encoder, batch),) for batch in BATCHES]
+    dynamic = {"video": {0: Dim("batch")}}
+    return write_onnx(in_float16(model), clips, ["video"], model.outputs, dynamic, path, model, CLOSE_FLOAT16)
+
+
+def in_float16(model: VideoModel) -> VideoModel:
+    """A copy. Pixels and heads stay in float32: they are a small part of the weights and of the time."""
+    small = copy.deepcopy(model)
+    small.dtype = torch.float16
+    small.encoder.blocks.half()
+    small.encoder.norm.half()
+    return small
+
+
 def write_onnx(
     model: nn.Module,
     examples: Sequence[tuple[Tensor, ...]],
@@ -70,8 +90,10 @@ def write_onnx(
     outputs: list[str],
     dynamic: Mapping[str, Mapping[int, Dim]],
     path: Path,
+    original: nn.Module | None = None,
+    close: float = CLOSE,
 ) -> float:
-    """One graph, traced on the last example and compared on all of them."""
+    """One graph, traced on the last example and compared on all of them with the `original`, by default the model."""
     onnxruntime = needed("onnxruntime")
     needed("onnxscript")
     shapes = tuple(dict(dynamic[name]) for name in inputs)
@@ -87,7 +109,7 @@ def write_onnx(
     def run(*given: Tensor) -> list[np.ndarray]:
         return session.run(None, {name: value.numpy() for name, value in zip(inputs, given, strict=True)})
 
-    return largest_difference(model, run, examples, path)
+    return largest_difference(original or model, run, examples, path, close)
 
 
 def write_program(model: VideoModel, path: Path) -> float:
@@ -103,7 +125,11 @@ def write_program(model: VideoModel, path: Path) -> float:
 
 @torch.no_grad()
 def largest_difference(
-    model: nn.Module, run: Callable[..., list[np.ndarray]], examples: Sequence[tuple[Tensor, ...]], path: Path
+    model: nn.Module,
+    run: Callable[..., list[np.ndarray]],
+    examples: Sequence[tuple[Tensor, ...]],
+    path: Path,
+    close: float = CLOSE,
 ) -> float:
     """The largest difference over all outputs and examples; a file that is another model is removed."""
     worst = 0.0
@@ -115,9 +141,12 @@ def largest_difference(
                 worst = float("inf")
             else:
                 worst = max(worst, float(np.abs(got - wanted.numpy()).max() / wanted.abs().max()))
-    if not worst <= CLOSE:
+    if not worst <= close:
         path.unlink()
-        raise WeightsError(f"{path.name} gives other values than the model (relative difference {worst:.1e}); removed")
+        raise WeightsError(
+            f"{path.name} gives other values than the model (relative difference {worst:.1e}, at most {close:.0e}); "
+            "removed"
+        )
     return worst
 
 
