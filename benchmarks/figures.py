@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 RESULTS = Path("docs/results")
 HIDDEN = "hidden-share.json"  # by recipe and mask, the share of the subject that is hidden: `tubelet masks --crops`
+CONTEXTS = "contexts.json"  # by fingerprint of a corpus with context, its strength and, by mask, that share
+WITH_CONTEXT = "synth-context-1"  # the same name at every strength
 COARSE = "miniature"
 GRIDS = {COARSE: "4x4 positions", FINE: "8x8 positions"}
 OF_MOTION = ("linear", "temporal_concat.accuracy")
@@ -45,13 +47,14 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     trials = Trials(FinishedTrials(options.trials))
-    shares = json.loads((options.trials / HIDDEN).read_text()) if (options.trials / HIDDEN).exists() else {}
+    shares, contexts = (known(options.trials / name) for name in (HIDDEN, CONTEXTS))
     options.out.mkdir(parents=True, exist_ok=True)
     for name, figure in {
         "forest": forest(trials.points(COARSE, ALONE | WITH_CONTRAST)),
         "forest-8x8": forest(trials.points(FINE, ALONE | WITH_CONTRAST)),
         "grain": grain(trials),
         "dose": dose(trials, shares),
+        "context": context(trials, contexts),
         "methods": forest(trials.of_study("methods")),
     }.items():
         if figure is None:
@@ -59,6 +62,10 @@ def run(options: Namespace) -> None:
             continue
         figure.savefig(options.out / f"{name}.svg", metadata={"Date": None}, bbox_inches="tight")
         print(options.out / f"{name}.svg")
+
+
+def known(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 @dataclass(frozen=True)
@@ -70,21 +77,26 @@ class Trials:
 
     @cached_property
     def gains(self) -> pd.DataFrame:
-        """A row a trial: recipe, overrides in alphabetical order without the seed, study, variant, seed, gain."""
+        """A row a trial: name and fingerprint of its corpus, recipe, overrides in alphabetical order without the seed,
+        study, variant, seed, gain."""
         metrics = self.finished.metrics
         entry, metric = OF_MOTION
         chosen = metrics[(metrics["entry"] == entry) & (metrics["metric"] == metric)]
         wide = chosen.pivot_table(index="trial", columns="baseline", values="value", aggfunc="first")
         gain = wide.get("", pd.Series(dtype=float)) - wide.get("random", pd.Series(dtype=float))
         rows = [
-            (one["recipe"], spelled(one["overrides"]), one["study"], one["variant"], one["seed"], gain.get(trial))
+            {**one["corpus"], **{name: one[name] for name in ("recipe", "study", "variant", "seed")},
+             "words": spelled(one["overrides"]), "gain": gain.get(trial)}
             for trial, one in self.finished.records.items()
-        ]
-        return pd.DataFrame(rows, columns=["recipe", "words", "study", "variant", "seed", "gain"]).dropna()
+        ]  # fmt: skip
+        columns = ["name", "fingerprint", "recipe", "study", "variant", "seed", "words", "gain"]
+        return pd.DataFrame(rows, columns=columns).dropna()
 
-    def points(self, recipe: str, variants: Mapping[str, str]) -> dict[str, pd.Series]:
-        """By variant, the gain of every seed, in points."""
-        table = self.gains[self.gains["recipe"] == recipe]
+    def points(self, recipe: str, variants: Mapping[str, str], fingerprint: str | None = None) -> dict[str, pd.Series]:
+        """By variant, the gain of every seed, in points: of clips without context, or of one corpus."""
+        gains = self.gains
+        of_corpus = gains["name"] != WITH_CONTEXT if fingerprint is None else gains["fingerprint"] == fingerprint
+        table = gains[of_corpus & (gains["recipe"] == recipe)]
         by_words = dict(tuple(table.groupby("words")))
         found = {name: by_words.get(spelled(words.split())) for name, words in variants.items()}
         return {name: by_seed(rows) for name, rows in found.items() if rows is not None}
@@ -169,6 +181,37 @@ def dose(trials: Trials, shares: Mapping[str, Any]) -> "Figure | None":
     return figure if drawn else None
 
 
+def context(trials: Trials, contexts: Mapping[str, Any]) -> "Figure | None":
+    """What each mask gains and how much of the subject it hides, as more of the surroundings speaks for the subject."""
+    masks = {name: variant.overrides for name, variant in fine.context().variants.items() if "contrast" in name}
+    strengths = sorted((about["strength"], fingerprint) for fingerprint, about in contexts.items())
+    found = {(name, at): trials.points(FINE, {name: words}, fingerprint).get(name)
+             for at, fingerprint in strengths for name, words in masks.items()}  # fmt: skip
+    if all(gains is None for gains in found.values()):
+        return None
+    figure, left, right = blank(10, 4.2, columns=2, sharey=False)
+    for number, name in enumerate(masks):
+        mask, marker, colour = name.removesuffix(" + contrast"), "osv^D"[number], f"C{number}"
+        there = [(at, gains) for at, _ in strengths if (gains := found[name, at]) is not None]
+        if not there:
+            continue
+        for at, gains in there:
+            left.scatter([at] * len(gains), gains, s=10, marker=marker, color=colour, alpha=0.35)
+        left.plot(
+            [at for at, _ in there], [gains.mean() for _, gains in there], marker=marker, color=colour, label=mask
+        )
+        hidden = [(at, 100 * contexts[fingerprint]["hidden"][mask]) for at, fingerprint in strengths
+                  if mask in contexts[fingerprint]["hidden"]]  # fmt: skip
+        right.plot(*zip(*hidden, strict=True), marker=marker, color=colour)
+    left.axhline(0, color="black", linewidth=0.8)
+    left.set_ylabel("points of the linear probe of motion above untrained,\nwith the contrast; faint: every trial")
+    right.set_ylabel("share of the subject that is hidden, %")
+    left.legend(fontsize="small")
+    figure.supxlabel("probability that surroundings fit the subject", fontsize="medium")
+    figure.tight_layout()
+    return figure
+
+
 def draw(axes: "Axes", place: float, gains: pd.Series, vertical: bool, marker: str = "o") -> None:
     """The mean of the gains with its interval, at this place of the other axis."""
     one = difference(gains)
@@ -177,11 +220,11 @@ def draw(axes: "Axes", place: float, gains: pd.Series, vertical: bool, marker: s
     axes.errorbar(x, y, along, across, marker=marker, markersize=5, color=colour, capsize=2, linewidth=1.4)
 
 
-def blank(width: float, height: float, columns: int = 1) -> "tuple[Any, ...]":
+def blank(width: float, height: float, columns: int = 1, sharey: bool = True) -> "tuple[Any, ...]":
     """A figure and its axes."""
     import matplotlib
     from matplotlib.figure import Figure
 
     matplotlib.rcParams |= {"svg.hashsalt": "tubelet", "svg.fonttype": "none"}  # the same picture is the same file
     figure = Figure(figsize=(width, height))
-    return figure, *figure.subplots(1, columns, sharey=True, squeeze=False)[0]
+    return figure, *figure.subplots(1, columns, sharey=sharey, squeeze=False)[0]

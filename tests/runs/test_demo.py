@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from scipy import stats
 
 from tubelet import cli
@@ -9,6 +10,7 @@ from tubelet.reports.demo import interval, mean_text
 from tubelet.results import read_results
 
 
+@pytest.mark.timeout(900)
 def test_the_demo_runs_the_whole_line_for_each_seed_and_goes_on_where_it_stopped(tmp_path, capsys):
     out = tmp_path / "demo"
     command = ["demo", "--out", str(out), "--seed", "0", "1", "--steps", "3", "--train", "32", "--test", "16"]

@@ -15,7 +15,7 @@ from tubelet.studies.store import FinishedTrials
 from tubelet.studies.trials import trials_of
 
 DATA = Path(__file__).resolve().parents[2] / "docs" / "results" / "data"
-FINGERPRINT = "e92e3b4b222850423daaf78c84f8af7b"  # of the corpus that the committed trials were run on
+TRIALS = 292  # that are committed
 
 
 def content(seed: int, value: float = 0.25) -> dict:
@@ -80,16 +80,17 @@ def test_a_damaged_table_is_named_with_the_remedy(folder, tmp_path):
 
 
 def test_every_committed_trial_counts_as_finished_for_the_studies_of_today(corpus, monkeypatch):
-    monkeypatch.setattr(Corpus, "fingerprint", lambda self: FINGERPRINT)
-    monkeypatch.setattr(Corpus, "name", "synth-1")
     committed, found = FinishedTrials(DATA), set()
     declared = {study.__name__: study() for study in STUDIES}
-    seeds: dict[tuple[str, str], set[int]] = {}
+    seeds: dict[tuple[str, ...], set[int]] = {}
     for record in committed.records.values():
         recipe = record["recipe"] if record["recipe"].startswith("miniature") else declared[record["study"]].recipe
-        seeds.setdefault((record["study"], recipe), set()).add(record["seed"])
-    for (study, recipe), some in seeds.items():
+        key = (record["corpus"]["name"], record["corpus"]["fingerprint"], record["study"], recipe)
+        seeds.setdefault(key, set()).add(record["seed"])
+    for (name, fingerprint, study, recipe), some in seeds.items():
+        monkeypatch.setattr(Corpus, "fingerprint", lambda self, own=fingerprint: own)
+        monkeypatch.setattr(Corpus, "name", name)
         trials = trials_of(study, replace(declared[study], recipe=recipe), corpus, sorted(some))
         found |= {trial.hash for trial in trials if committed.find(trial)}
     assert found == committed.records.keys()
-    assert len(found) == 292
+    assert len(found) == TRIALS

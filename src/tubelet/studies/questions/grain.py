@@ -32,7 +32,7 @@ def grain() -> Study:
 
 def context() -> Study:
     """Of a corpus of `tubelet synth --context`: do text-guided masks gain where surroundings speak for the subject?"""
-    names = ("tube", "text", "text, sampled")
+    names = ("tube", "text", "text, sampled", "text, bottom", "oracle")
     masks = {name: MASKS_OF_THE_GRAIN[name] for name in names}
     variants = {name: Variant(words) for name, words in masks.items()}
     variants |= {f"{name} + contrast": Variant(joined(words, CONTRAST)) for name, words in masks.items()}
