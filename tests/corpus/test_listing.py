@@ -181,3 +181,14 @@ def test_a_quotation_mark_that_is_never_closed_is_said(tree: Path) -> None:
     (tree / "l.csv").write_text('path,label\na/one.MP4,"run\n' + "b/two.mp4,walk\n" * 10_000)
     with pytest.raises(CorpusError, match=r"l.csv line 2: a quotation mark is opened and never closed"):
         list_sources([tree / "l.csv"])
+
+
+def test_what_a_folder_holds_beside_videos_is_counted_by_ending(tree: Path) -> None:
+    (tree / "a" / "still.webp").touch()
+    (tree / "a" / "raw.H265").touch()
+    (tree / "notes").touch()
+    found = list_sources([tree])
+    assert "a/raw.H265" in [entry.id for entry in found.entries]
+    [remark] = found.remarks
+    assert remark.startswith(f"{tree}: 3 files not taken for videos, by their endings (")
+    assert all(some in remark for some in ("1 .txt", "1 .webp", "1 without ending"))

@@ -1,6 +1,7 @@
 """The videos that the user points at: folders, files and lists. Start reading at `list_sources`."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -18,7 +19,7 @@ from tubelet.remote.address import Address, absolute, is_remote
 from tubelet.remote.ask import find
 from tubelet.video.members import Member
 from tubelet.video.sequences import is_sequence, looks_like_sequence
-from tubelet.wording import plural
+from tubelet.wording import and_more, plural
 
 LISTS = frozenset((".csv", ".tsv", ".txt", ".list", ".lst"))
 PARQUET = ".parquet"
@@ -72,9 +73,12 @@ def list_sources(
         elif source.is_dir() and is_lerobot(source):
             found = read_lerobot(source.absolute())
         elif source.is_dir():
+            others = Counter[str]()
             found.entries = [
-                Entry(source.name if name == "." else name, path) for name, path in walk(source, leave_out)
+                Entry(source.name if name == "." else name, path) for name, path in walk(source, leave_out, others)
             ]
+            if found.entries and others:
+                found.remarks.append(f"{source}: {not_taken(others)}")
         elif source.is_file() and source.suffix.lower() in LISTS:
             found = read_list(source)
         elif source.is_file() and source.suffix.lower() == ".tar":
@@ -129,10 +133,17 @@ def writable(entry: Entry) -> bool:
     return True
 
 
-def walk(folder: Path, leave_out: Path | None) -> list[tuple[str, Path]]:
+def not_taken(others: Counter[str]) -> str:
+    """What of a folder is not looked at."""
+    endings = and_more([f"{count} {ending}" for ending, count in others.most_common()], 5)
+    return f"{plural(others.total(), 'file')} not taken for videos, by their endings ({endings})"
+
+
+def walk(folder: Path, leave_out: Path | None, others: Counter[str] | None = None) -> list[tuple[str, Path]]:
     """(path relative to the folder, path) of every video below it, sorted; hidden files and folders are left out.
 
-    A folder without videos whose pictures are numbered and named alike is one, as an image sequence.
+    A folder without videos whose pictures are numbered and named alike is one, as an image sequence. `others` counts
+    the files that are neither, by ending.
     """
     found = []
     visited = set()
@@ -144,13 +155,15 @@ def walk(folder: Path, leave_out: Path | None) -> list[tuple[str, Path]]:
             continue
         visited.add(real)
         videos = any(Path(name).suffix.lower() in EXTENSIONS for name in files)
-        if not videos and looks_like_sequence(files):
+        if is_one := not videos and looks_like_sequence(files):
             found.append((index.relative_to(folder.absolute()).as_posix(), index))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
-                path = index / name
+            path = index / name
+            if not name.startswith(".") and path.suffix.lower() in EXTENSIONS:
                 found.append((path.relative_to(folder.absolute()).as_posix(), path))
+            elif others is not None and not name.startswith(".") and not is_one:
+                others[path.suffix.lower() or "without ending"] += 1
     return sorted(found)
 
 

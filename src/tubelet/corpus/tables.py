@@ -17,9 +17,10 @@ from tubelet.corpus.text import text_of
 from tubelet.errors import CorpusError
 
 EXTENSIONS = frozenset((
-    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264", ".hevc", ".ivf", ".m2ts", ".m4v",
-    ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".rm", ".rmvb", ".ts",
-    ".vob", ".webm", ".wmv", ".y4m",
+    ".264", ".265", ".3g2", ".3gp", ".3gpp", ".apng", ".asf", ".avc", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif",
+    ".h264", ".h265", ".hevc", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mj2", ".mjpeg", ".mjpg", ".mk3d",
+    ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mpg4", ".mpv", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".rm",
+    ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".xvid", ".y4m",
 ))  # fmt: skip
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "path": ("path", "video", "file", "filename", "file_name", "filepath", "file_path", "video_path", "video_name",
