@@ -66,6 +66,18 @@ def test_a_variable_frame_rate_is_honoured(tmp_path: Path) -> None:
     assert found.fps == pytest.approx(5 / 1.25, rel=1e-3)
 
 
+def test_one_wrong_timestamp_is_a_remark_and_an_uneven_rate_is_none(tmp_path: Path) -> None:
+    write_video(
+        tmp_path / "far.mp4", moving(FRAMES, HEIGHT, WIDTH), FPS, times=[*(n / FPS for n in range(FRAMES - 1)), 2e4]
+    )
+    assert probe(tmp_path / "far.mp4").note.startswith("no frame from ")
+    assert "to 20000 s" in probe(tmp_path / "far.mp4").note
+    write_video(
+        tmp_path / "uneven.mp4", moving(FRAMES, HEIGHT, WIDTH), FPS, times=[n**1.5 / FPS for n in range(FRAMES)]
+    )
+    assert not probe(tmp_path / "uneven.mp4").note
+
+
 def test_a_start_that_is_not_zero_counts_from_zero(tmp_path: Path) -> None:
     times = [3.0 + i / 10 for i in range(6)]
     write_video(tmp_path / "late.mkv", moving(6, HEIGHT, WIDTH), 10, times=times)

@@ -28,6 +28,7 @@ TRIED = 3  # key frames at which decoding is tried
 BESIDE = (0, 2, -1)  # where, counted from the key frame
 LONG_STRETCH = 300  # frames before a key frame of a long file from which it is decoded as well
 CHEAP = 150_000_000  # pixels that a probe decodes without thinking: 490 frames of 640x480
+GAPPED = 10  # times as long as its frames are together: a remark
 DAMAGED = "a part of it is damaged"
 ENCRYPTED = ("encrypted", "the video track is encrypted")
 
@@ -123,6 +124,7 @@ def probe(path: str | Path, cheap: int = CHEAP, reading: Reading = AS_DECODED) -
     if doubt:
         reading = replace(reading, sequential=True)
         note = "; ".join(filter(None, [note, f"{doubt}; decoded from its beginning, which is slow"]))
+    note = "; ".join(filter(None, [note, gap_in(times)]))
     last = frame_duration(times, rate)
     height, width = read.shape
     if reading.square:
@@ -149,6 +151,18 @@ def probe(path: str | Path, cheap: int = CHEAP, reading: Reading = AS_DECODED) -
         reading=reading.words,
         pixel_aspect=None if aspect == 1 else f"{aspect.numerator}:{aspect.denominator}",
         field_order=read.interlaced or None,
+    )
+
+
+def gap_in(times: Float64[np.ndarray, "t"]) -> str:
+    """Where frames are missing for so long that one wrong timestamp may have made the video far longer than it is."""
+    steps = np.diff(times)
+    if len(steps) < 2 or float(times[-1] - times[0]) < GAPPED * len(times) * float(np.median(steps)):
+        return ""
+    at = int(steps.argmax())
+    return (
+        f"no frame from {times[at]:.7g} s to {times[at + 1]:.7g} s, though frames are {np.median(steps):.3g} s apart: "
+        "a timestamp may be wrong"
     )
 
 
