@@ -146,6 +146,17 @@ def test_segments_are_looked_at_again_each_by_its_own_span(tmp_path: Path, run: 
     ]  # fmt: skip
 
 
+def test_a_segment_that_a_list_ends_elsewhere_ends_there_after_an_update(tmp_path: Path, run: Run) -> None:
+    write_video(tmp_path / "long.mp4", moving(34, HEIGHT, WIDTH), FPS)
+    (tmp_path / "list.csv").write_text("path,start,end,label\nlong.mp4,0,1,jump\nlong.mp4,1,2,run\n")
+    assert run(tmp_path / "list.csv", "--out", tmp_path / "c")[0] == 0
+    (tmp_path / "list.csv").write_text("path,start,end,label\nlong.mp4,0,1,jump\nlong.mp4,1,2.5,run\n")
+    out = update(tmp_path, run, tmp_path / "list.csv")
+    assert "1 unchanged, 1 changed, 0 moved, 0 missing, 0 new" in out
+    found = {video.id: (video.end, video.frames, video.label) for video in rows(tmp_path).values()}
+    assert found == {"long.mp4#0": (1.0, 10, "jump"), "long.mp4#1": (2.5, 15, "run")}
+
+
 def test_a_corpus_of_an_earlier_version_is_looked_into_and_learns_its_digests(index: Path, run: Run) -> None:
     table = pyarrow.parquet.read_table(index / "c" / "videos.parquet")
     pyarrow.parquet.write_table(table.drop_columns(["content", "size", "modified"]), index / "c" / "videos.parquet")

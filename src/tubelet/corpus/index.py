@@ -126,9 +126,10 @@ def index(
     known = again.videos
     if again.moved:
         listing = listed(known)
+    known, other_ends = with_other_ends(known, listing.entries)
     unknown = unknown_entries(listing.entries, known)
     listed_paths = {entry.path for entry in unknown}
-    entries = [*unknown, *(entry for entry in again.look if entry.path not in listed_paths)]
+    entries = [*unknown, *other_ends, *(entry for entry in again.look if entry.path not in listed_paths)]
     names = names_of(listing, known)
     given, texts = annotations(listing, names, labels, captions, sources if labels_from_folders else (), strict)
     happens, use = read_moments(Path(moments), names, listing.remarks, target or "action") if moments else ([], None)
@@ -336,6 +337,16 @@ def unknown_entries(entries: Iterable[Entry], known: Sequence[Video]) -> list[En
     ]
     files, ids = {video.path for video in stands}, {video.id for video in stands}
     return [entry for entry in entries if (entry.path not in files if entry.start is None else entry.id not in ids)]
+
+
+def with_other_ends(known: Sequence[Video], entries: Iterable[Entry]) -> tuple[list[Video], list[Entry]]:
+    """The rows, and the entries of segments that a list now ends elsewhere: those are looked at again."""
+    ends = {video.id: video.end for video in known if video.status == "ok"}
+    other = [
+        e for e in entries if e.start is not None and e.end is not None and ends.get(e.id, e.end) not in (e.end, None)
+    ]
+    ids = {entry.id for entry in other}
+    return [replace(video, status=CHANGED) if video.id in ids else video for video in known], other
 
 
 def reading_remarks(rows: Sequence[Row], how: Reading) -> list[str]:
