@@ -10,6 +10,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import cross_entropy, layer_norm
 
+from tubelet.errors import RecipeError
 from tubelet.evaluations import Features, Linear
 from tubelet.evaluations.classification import measure_predictions
 from tubelet.evaluations.intervals import bootstrap_weights
@@ -153,6 +154,19 @@ def test_one_group_gives_no_interval():
     alone = replace(test, groups=("one",) * 10)
     metrics, _ = measure_predictions(test.label, alone, seed=0, samples=10)
     assert {one.interval for one in metrics.values()} == {None}
+
+
+def test_the_balanced_accuracy_of_one_answer_for_all_has_no_interval():
+    test = clouds(120, 4, 2, 1.0, groups=12)
+    metrics, _ = measure_predictions(torch.zeros_like(test.label), test, seed=0, samples=100)
+    assert metrics["balanced_accuracy"].interval is None
+    assert metrics["accuracy"].interval is not None
+
+
+@pytest.mark.parametrize("wrong", [{"grid": (1.0, -1.0)}, {"grid": ()}, {"epochs": 0}, {"batch": 0}, {"samples": 0}])
+def test_numbers_that_nothing_can_be_fitted_with_are_refused(wrong):
+    with pytest.raises(RecipeError, match=rf"linear.{next(iter(wrong))}=.* must be above 0"):
+        Linear(**wrong)
 
 
 def test_held_out_groups_are_whole_of_every_label_and_do_not_move_when_clips_are_added():

@@ -11,6 +11,7 @@ from torch import nn
 
 from tubelet.corpus.table import Corpus
 from tubelet.distributed import is_rank0
+from tubelet.errors import RecipeError
 from tubelet.evaluations.features import Extraction, Features, Tokens, extract, extract_tokens
 from tubelet.evaluations.stream import MeasuredStream, StreamEncoder
 from tubelet.loading.data import Data
@@ -88,6 +89,9 @@ class Context:
         return {"name": self.corpus.name, "fingerprint": self.corpus.fingerprint()}
 
 
+POSITIVE = ("samples", "grid", "rates", "epochs", "batch", "heads", "clips", "overlaps", "map_overlaps")  # fields
+
+
 @chz.chz
 class Evaluation:
     """A frozen config that does the work itself; `run` gives a `Result`, which is written to results.json.
@@ -101,6 +105,14 @@ class Evaluation:
     reads_tokens: ClassVar[bool] = False  # of the encoder alone: a baseline, which has no task, has them too
 
     compares_text: ClassVar[bool] = False  # with clips: then captions that the encoder was trained with are answers
+
+    @chz.validate
+    def _positive(self) -> None:
+        for name in POSITIVE:
+            value = getattr(self, name, 1)
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not numbers or not all(number is None or number > 0 for number in numbers):
+                raise RecipeError(f"{self.name}.{name}={','.join(map(str, numbers))} must be above 0")
 
     def check(self, corpus: Corpus, data: Data, labels: Mapping[str, str] | None, seed: int) -> None:
         """`CorpusError` where the tables alone say that this cannot be measured, before a video is read."""

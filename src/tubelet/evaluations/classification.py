@@ -62,8 +62,6 @@ class Probe(Evaluation):
         refuse_bad(self.cv, f"{self.name}.cv")
         if not 0 < self.held_out < 1:
             raise RecipeError(f"{self.name}.held_out={self.held_out} must be a share between 0 and 1")
-        if self.samples < 1:
-            raise RecipeError(f"{self.name}.samples={self.samples} must be at least 1")
 
     @property
     def split(self) -> str:
@@ -125,6 +123,8 @@ class Probe(Evaluation):
                 notes += tie(pool, found[0][1], selecting, about["ties"], measure)
             chosen = [setting for setting, _ in found]
             numbers, details[pool] = self.measured(folds, tested, pool, chosen, context.seed)
+            if len(tested) > 1 and len(answers := set(details[pool]["predicted"].values())) == 1:
+                notes.append(f"{pool}: every test clip is predicted to be {answers.pop()}")
             metrics |= with_chance(headed_by(measure, numbers), levels, f"{pool}.")
             selected[pool] = chosen[0] if self.cv is None else chosen
             accuracies[pool] = mean_over_folds([scores for _, scores in found])
@@ -326,7 +326,8 @@ def bootstrap(predicted: Int64[Tensor, "v"], test: Features, *, seed: int, sampl
     """95 % intervals of accuracy and balanced accuracy: percentiles, whole groups drawn again with replacement; exact
     where that says too little.
 
-    Empty with fewer than two groups: nothing can be said then. What is kept of a group is how many clips of each class
+    Empty with fewer than two groups: nothing can be said then; none of balanced accuracy where every prediction is the
+    same, since that is 1 / classes in whatever is drawn. What is kept of a group is how many clips of each class
     it has and how many of them are right, so that 20,000 groups of 400 classes are no burden.
     """
     number = {group: index for index, group in enumerate(sorted(set(test.groups)))}
@@ -344,8 +345,8 @@ def bootstrap(predicted: Int64[Tensor, "v"], test: Features, *, seed: int, sampl
     )  # samples classes
     accuracy = right.sum(1) / totals.sum(1)
     recall = np.where(totals > 0, right / np.maximum(totals, 1), np.nan)
-    balanced = np.nanmean(recall, axis=1)
-    return {name: percentiles(values) for name, values in (("accuracy", accuracy), ("balanced_accuracy", balanced))}
+    balanced = {} if len(predicted.unique()) == 1 else {"balanced_accuracy": np.nanmean(recall, axis=1)}
+    return {name: percentiles(values) for name, values in ({"accuracy": accuracy} | balanced).items()}
 
 
 def exactly(predicted: Int64[Tensor, "v"], test: Features) -> dict[str, Interval]:
