@@ -7,8 +7,8 @@ import torch
 
 from tubelet import cli
 from tubelet.corpus.table import write_corpus
-from tubelet.errors import CorpusError, RunError
-from tubelet.inference.embed import embed
+from tubelet.errors import CorpusError, RunError, VideoError
+from tubelet.inference.embed import embed, embed_at
 from tubelet.inference.features import write_features
 from tubelet.jobs.runner import Running
 from tubelet.loading.data import Data
@@ -153,3 +153,8 @@ def test_a_table_cannot_be_both_replaced_and_completed(tmp_path, capsys):
     words = ["embed", "run", str(tmp_path), "--out", str(tmp_path / "t.parquet"), "--force", "--only-missing"]
     assert cli.main(words) == 2
     assert "--force replaces the table and --only-missing keeps its rows; give one of them" in capsys.readouterr().err
+
+
+def test_a_moment_past_the_end_of_a_video_is_told_where_the_end_is(encoder, folder):
+    with pytest.raises(VideoError, match=r"0.mp4: no frame from 99 s on; the last one is at 0.88 s"):
+        embed_at(encoder, folder / "0.mp4", 99.0, DATA.sampling)

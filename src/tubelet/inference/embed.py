@@ -11,6 +11,7 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
 from tubelet.checkpoint import CHECKPOINT
+from tubelet.corpus.probe import moments
 from tubelet.errors import VideoError, WeightsError
 from tubelet.inference.arrays import clip_of_frames
 from tubelet.inference.hub import SCHEME, encoder_of
@@ -133,7 +134,14 @@ def embed_at(encoder: Encoder, path: Path, start: float | None, sampling: Sampli
     piece = piece_of(row, None, encoder.clip, sampling)
     if start is not None:
         piece = Piece((row,), (Opening(Path(row.path), start, start + LONG, (Moment(start, start + LONG, 0.0),)),))
-    return FeatureKind().of(encoder, read_here(piece, encoder.clip, sampling))["feature"][0]
+    try:
+        clips = read_here(piece, encoder.clip, sampling)
+    except VideoError:
+        times = moments(path, -np.inf, np.inf)[0] if start is not None else np.empty(0)
+        if start is not None and times.size and start > times[-1]:
+            raise VideoError(f"{path}: no frame from {start:g} s on; the last one is at {times[-1]:.2f} s") from None
+        raise
+    return FeatureKind().of(encoder, clips)["feature"][0]
 
 
 @dataclass(frozen=True)
