@@ -161,4 +161,5 @@ def test_a_recipe_whose_parts_are_of_another_kind_is_named(part, tmp_path):
 def test_a_link_that_leads_in_a_circle_is_no_traceback(tmp_path):
     write_json(tmp_path / "recipe.json", {"recipe": "tiny"})
     (tmp_path / "results.json").symlink_to("results.json")
-    assert not RunRecord.read(tmp_path).results
+    with pytest.raises(RunError, match=r"results.json is damaged and cannot be read .* delete it and evaluate again"):
+        RunRecord.read(tmp_path)

@@ -7,6 +7,7 @@ reading at `Result`.
 
 import html
 import math
+import os
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -242,7 +243,7 @@ def elements(tag: str, texts: Iterable[str]) -> str:
 def read_results(run: Path) -> dict[str, Result]:
     """What was measured of a run, by entry; nothing where there is no results.json."""
     path = within(run, RESULTS)
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     remedy = "delete it and evaluate again"
     found = read_json(path, dict[str, Any], RunError, remedy)

@@ -297,3 +297,11 @@ def test_files_that_were_learned_from_are_left_out_too(tmp_path):
         (tmp_path / name).touch()
     found = Sources.of([tmp_path], without=lambda videos: {video.id for video in videos if video.path.stem == "a"})
     assert [row.id for row, _ in found.videos()] == ["b.mp4"]
+
+
+def test_a_list_of_which_no_file_is_there_gives_its_rows_and_fails(tuned, tmp_path, capsys):
+    (tmp_path / "list.csv").write_text("path\na.mp4\nb.mp4\n")
+    out = tmp_path / "labels.parquet"
+    assert main(["predict", str(tuned), str(tmp_path / "list.csv"), "--out", str(out)]) == 2
+    assert f"none of these videos could be read; the reasons are in {out}" in capsys.readouterr().err
+    assert [row["status"] for row in pq.read_table(out).to_pylist()] == ["missing", "missing"]

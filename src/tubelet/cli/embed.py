@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from tubelet.corpus.listing import list_remarks
+    from tubelet.errors import VideoError
     from tubelet.inference.features import embed_sources
     from tubelet.inference.kinds import FeatureKind, parse_layer
     from tubelet.progress import Bar
@@ -64,3 +65,5 @@ def run(args: argparse.Namespace) -> None:
     of = f"{' x '.join(map(str, made.shape))}" if len(made.shape) > 1 else f"width {made.shape[0]}"
     print(f"{args.out}: {made.rows} rows, {made.rows - len(made.failed)} features of {of}")
     print("\n".join([made.done.summary(unit), *list_remarks(args.sources)]))
+    if made.rows and len(made.failed) == made.rows:
+        raise VideoError(f"none of these videos could be read; the reasons are in {args.out}")

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from tubelet.corpus.listing import list_remarks
+    from tubelet.errors import VideoError
     from tubelet.inference.predict import predict
     from tubelet.progress import Bar
     from tubelet.wording import plural
@@ -57,3 +58,5 @@ def run(args: argparse.Namespace) -> None:
     elif found.cautions:
         print(f"NOTE: {found.cautions} of these videos are unlike the training clips; see the column caution")
     print("\n".join([found.done.summary("videos"), *list_remarks(args.sources), *classifier.trained_on.unknown]))
+    if rows and len(failed) == rows:
+        raise VideoError(f"none of these videos could be read; the reasons are in {out}")
