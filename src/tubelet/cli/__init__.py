@@ -45,7 +45,7 @@ VERBS = {
     "study": "run a declared grid of trainings, and say what it shows over seeds",
     "embed": "write the features of videos to a table",
     "export": "write a run for other software: transformers, ONNX, torch.export, safetensors",
-    "push": "upload the encoder of a run to the Hugging Face hub, with a model card",
+    "push": "upload the encoder of a run, or a corpus, to the Hugging Face hub, with a card",
     "compare": "runs beside each other: means, spread over seeds, paired differences",
     "report": "one self-contained page from run folders",
     "inspect": "look at a corpus or at runs in the browser: videos, maps, masks, neighbours",

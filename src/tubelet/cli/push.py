@@ -1,10 +1,13 @@
-"""Upload the encoder of a run to the Hugging Face hub, with a model card of its recipe, data and results.
+"""Upload the encoder of a run, or a corpus, to the Hugging Face hub, with a card.
 
   tubelet push RUN owner/name --license apache-2.0 --dry-run    what would be uploaded; nothing leaves this machine
   tubelet push RUN owner/name --license apache-2.0 --private
+  tubelet push CORPUS owner/name --license cc-by-4.0            captions, splits, labels and maps, without the videos
+  tubelet push CORPUS owner/name --license cc-by-4.0 --videos   with them
 
-It is exported as transformers reads it, loaded again and compared before anything is sent. From then on
-`tubelet.load_encoder("hf://owner/name")` and `AutoModel.from_pretrained("owner/name")` open it.
+An encoder is exported as transformers reads it, loaded again and compared before anything is sent. From then on
+`tubelet.load_encoder("hf://owner/name")` and `AutoModel.from_pretrained("owner/name")` open it. A corpus is a data set
+of the hub, and opens as hf://datasets/owner/name wherever a corpus does.
 """
 
 import argparse
@@ -13,12 +16,15 @@ from tubelet.cli.options import fields_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="folder of `tubelet pretrain`, `finetune` or `import`")
+    parser.add_argument(
+        "source", metavar="RUN|CORPUS", help="folder of `tubelet pretrain`, `finetune`, `import` or `index`"
+    )
     parser.add_argument("repository", metavar="OWNER/NAME", help="the repository; it is created where there is none")
     parser.add_argument("--private", action="store_true", help="create it as a private repository")
     parser.add_argument("--update", action="store_true", help="add a commit to a repository that holds files already")
     parser.add_argument("--license", metavar="NAME", help="for the card, as in apache-2.0")
-    parser.add_argument("--decoder", action="store_true", help="with the decoder")
+    parser.add_argument("--decoder", action="store_true", help="of a run: with the decoder")
+    parser.add_argument("--videos", action="store_true", help="of a corpus: with its videos")
     parser.add_argument("--dry-run", action="store_true", help="list what would be uploaded; upload nothing")
 
 

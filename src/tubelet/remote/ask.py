@@ -297,7 +297,8 @@ class Fsspec:
 
     def state(self, address: Address, timeout: float) -> State:
         with translated(address):
-            info = self.filesystem().info(address.url, refresh=True)
+            details = {"expand_info": True} if self.scheme == "hf" else {}  # without them it says no version
+            info = self.filesystem().info(address.url, refresh=True, **details)
         if info["type"] != "file":
             raise missing(address)
         return state_of_info(info)
