@@ -165,8 +165,9 @@ def test_names_that_are_no_text_are_left_out_and_said(tree: Path) -> None:
     listing = list_sources([tree])
     assert [entry.id for entry in listing.entries] == ids(tree)
     assert len(listing.entries) == 4
-    (remark,) = listing.remarks
-    assert "1 file left out, named by bytes that are no UTF-8 (first: 'caf\\udce9.mp4')" in remark
+    assert any(
+        "1 file left out, named by bytes that are no UTF-8 (first: 'caf\\udce9.mp4')" in one for one in listing.remarks
+    )
 
 
 def test_a_name_that_looks_like_somebodys_home_is_a_name(tree: Path) -> None:

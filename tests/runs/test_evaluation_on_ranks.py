@@ -95,6 +95,7 @@ def test_every_protocol_gives_on_two_ranks_the_figures_of_one(tmp_path, rendered
         assert all(first[name].equal(second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_evaluations_while_training_are_those_of_one_rank_that_goes_on_from_the_same_weights(tmp_path, rendered):
     """At step 0 all ranks have the weights of the seed, and so has one process."""
     one, two = tmp_path / "one", tmp_path / "two"
