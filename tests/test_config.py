@@ -121,7 +121,7 @@ def test_steps_and_epochs_displace_each_other_but_not_both():
         ("evaluate_limit=-1", "evaluate_limit=-1 must not be negative"),
         ("objectives.contrast.width=-1", "must not be negative"),
         ("optim.betas=0.9,1.5", "optim.betas=0.9,1.5 must be at least 0 and less than 1"),
-        ("optim.weight_decay=-1", "optim.weight_decay=-1.0 must not be negative"),
+        ("optim.weight_decay=-1", "optim.weight_decay=-1.0 must be a number of 0 or more"),
         ("encoder.mlp_ratio=-1", "encoder.mlp_ratio=-1.0 makes an MLP of width -768"),
         ("encoder.layer_norm_eps=0", "must be more than 0 and less than 1"),
         ("objectives.pixels.decoder.mlp_ratio=1e9", "decoder.mlp_ratio=1000000000.0 makes an MLP"),

@@ -49,7 +49,7 @@ class Optim:
         if not all(0 <= beta < 1 for beta in self.betas):
             raise RecipeError(f"optim.betas={','.join(map(str, self.betas))} must be at least 0 and less than 1")
         if not self.weight_decay >= 0:
-            raise RecipeError(f"optim.weight_decay={self.weight_decay} must not be negative")
+            raise RecipeError(f"optim.weight_decay={self.weight_decay} must be a number of 0 or more")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise RecipeError(f"optim.clip_norm={self.clip_norm} must be positive, or None for no clipping")
 

@@ -238,20 +238,20 @@ def whole_videos(table: Table, why: str) -> str:
 
 
 def name_nones(table: Table, rows: Sequence[Named]) -> None:
-    """-1, nan and the like stand for no value in many tables, and for a class in some."""
+    """-1, nan and the like mean no value in many tables, and are a class in some."""
     for name in ("label", "group", "split", "caption"):
         values = [row[name] for row in rows if row[name]]
         without = Counter(value for value in values if value.lower() in NONES and (value != NONE or name == "label"))
         for value, count in without.items():
             if count == len(values) and name == "label":
                 raise CorpusError(
-                    f"{table.path}: every label is {value}, which stands for none; leave the column out, or give the "
+                    f"{table.path}: every label is {value}, which means no label; leave the column out, or give the "
                     "class a name"
                 )
             what = "a class like any other" if name == "label" else f"a {name} like any other"
             table.remarks.append(
                 f"{table.path.name}: {plural(count, 'row')} with the {name} {value}, {what} here; "
-                "where it stands for none, leave the cell empty"
+                "where it means no label, leave the cell empty"
             )
 
 

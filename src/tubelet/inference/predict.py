@@ -124,7 +124,7 @@ def predict(
         video_of(row.id, row.path, row.start, row.end) if video is None else replace(video, id=row.id)
         for row, video in videos
     ]
-    return told(judge, rows, named, found, unseen, all_classes, done, progress)
+    return predictions_of(judge, rows, named, found, unseen, all_classes, done, progress)
 
 
 def predict_windows(
@@ -177,10 +177,10 @@ def predict_windows(
                     rows.append(one)
             progress(number, len(videos), "")
     done = Done(len(named), 0, len({row.id for row in rows if row.status == "ok"}), {}, {}, 0, time.monotonic() - began)
-    return told(judge, rows, list(named.values()), found, unseen, every_class, done, progress)
+    return predictions_of(judge, rows, list(named.values()), found, unseen, every_class, done, progress)
 
 
-def told(
+def predictions_of(
     judge: SavedClassifier,
     rows: Sequence[VideoRow],
     videos: Sequence[Video],
