@@ -282,11 +282,18 @@ def read_log_records(path: Path) -> list[tuple[Record, int]]:
     """Each record with the place in the file where its line ends; a last line that was cut short is left out."""
     remedy = "restore it, or train again into a new folder"
     found = read_json_lines(path, RunError, remedy)
+    latest = 0
     for number, (record, _) in enumerate(found, 1):
         if fault := misfit(record, LogRecord):
             raise RunError(
                 f"{path} is damaged in line {number}, or of an earlier version of tubelet ({fault}); {remedy}"
             )
+        if record["step"] < latest:
+            raise RunError(
+                f"{path} is damaged in line {number}: step {record['step']} after step {latest}, as where lines were "
+                f"copied or put in another order; {remedy}"
+            )
+        latest = record["step"]
     return found
 
 
