@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas
 import pytest
 
+import tubelet
 from support.small_runs import make_corpus, pretrain
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus, write_corpus
@@ -226,3 +227,18 @@ def test_a_copy_that_was_encoded_anew_is_not_unseen_to_predict(index: Path, caps
     assert code == 0, err
     assert "left out: 1 video that look" in out
     assert pandas.read_parquet(index / "labels.parquet")["id"].tolist() == ["other.mp4"]
+
+
+def test_search_names_of_a_hit_that_a_copy_of_it_was_trained_on(index: Path) -> None:
+    frames, _ = read_span(index / "small" / "videos" / "clip 2.mp4")
+    (index / "new").mkdir()
+    write_video(index / "new" / "again.mp4", frames, 10.0, options={"crf": "28"})
+    for name, number in (("same.mp4", 3), ("other.mp4", 6), ("asked.mp4", 7)):
+        shutil.copy(index / "small" / "videos" / f"clip {number}.mp4", index / "new" / name)
+    names = ["again.mp4", "same.mp4", "other.mp4", "asked.mp4"]
+    write_corpus(
+        index / "c", "c", [{"id": n, "path": index / "new" / n, "end": 1.0, "frames": 10, "fps": 10.0} for n in names]
+    )
+    found = tubelet.search(index / "run", like="asked.mp4", on=index / "c").to_pandas().set_index("id")["trained_on"]
+    assert found.dropna().to_dict() == {"again.mp4": "encoder (look-alike)", "same.mp4": "encoder"}
+    assert sorted(found.index) == ["again.mp4", "other.mp4", "same.mp4"]

@@ -23,6 +23,7 @@ from tubelet.evaluations.features import LOOK, LOOKS
 from tubelet.evaluations.thumbnails import Looks, Tell, looks_of_videos, quiet, read_thumbnails
 
 FILE, PROBES = "trained_on.parquet", "trained_on"  # of a run: of itself, and a file a probe in this folder
+Roles = dict[str, set[str]]  # by id
 ENCODER, ALIGNER, CLASSIFIER = "encoder", "aligner", "classifier"
 SCHEMA = pa.schema(
     [
@@ -153,20 +154,28 @@ class TrainedOn:
         )
         return {names[clip]: known[other] for clip, other, _ in pairs}
 
-    def found_alike(self, videos: Sequence[Video]) -> dict[str, set[str]]:
-        """By id, in which roles clips that each video looks like were trained on. Reads a few frames of every video."""
-        found: dict[str, set[str]] = {}
+    def roles_in(self, videos: Sequence[Video], readable: Sequence[Video]) -> tuple[Roles, Roles]:
+        """By id, in which roles a video was trained on, and in which one that looks like it. For the latter a few
+        frames of every readable video are read."""
+        same = {name: {clip.role for clip in clips} for name, clips in self.find(videos).items()}
+        alike: Roles = {}
         if any(clip.looks for clip in self.clips):
-            looks = {video.id: frames for video, frames in read_thumbnails(videos)}
+            looks = {video.id: frames for video, frames in read_thumbnails(readable)}
             for role in sorted({clip.role for clip in self.clips}):
                 for name in self.of(role).lookalikes(looks):
-                    found.setdefault(name, set()).add(role)
-        return found
+                    alike.setdefault(name, set()).add(role)
+        return same, alike
 
 
-def roles(found: Iterable[Trained]) -> str:
-    """ "classifier, encoder": in which roles a clip was trained on."""
-    return ", ".join(sorted({clip.role for clip in found}))
+def in_words(same: Roles, alike: Roles) -> dict[str, str]:
+    """By id: "encoder", or "encoder (look-alike)" where only one that looks like it was trained on."""
+    return {
+        name: ", ".join(
+            role if role in same.get(name, ()) else f"{role} (look-alike)"
+            for role in sorted(same.get(name, set()) | alike.get(name, set()))
+        )
+        for name in {**same, **alike}
+    }
 
 
 def video_of(name: str, path: str | Path, start: float, end: float | None) -> Video:

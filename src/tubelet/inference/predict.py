@@ -17,7 +17,7 @@ from tubelet.corpus.table import Corpus, Video
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.evaluations.familiarity import caution
 from tubelet.evaluations.timelines import Windows
-from tubelet.evaluations.trained_on import CLASSIFIER, video_of
+from tubelet.evaluations.trained_on import CLASSIFIER, in_words, video_of
 from tubelet.inference.reading import clips_of, measure_tasks, piece_of
 from tubelet.inference.rows import Source, Sources, VideoRow, paths_of
 from tubelet.jobs.runner import Done, Running, Task, Work, run_job
@@ -193,18 +193,12 @@ def predictions_of(
     """The table, with who was trained on each video or on one that looks like it; without the latter if `unseen`."""
     progress(done.total, done.total, "comparing with what was trained on")
     readable = {row.id for row in rows if row.status == "ok"}
-    same = {name: {clip.role for clip in clips} for name, clips in judge.trained_on.find(videos).items()}
-    alike = judge.trained_on.found_alike([video for video in videos if video.id in readable])
+    same, alike = judge.trained_on.roles_in(videos, [video for video in videos if video.id in readable])
     copies = {name for name, some in alike.items() if CLASSIFIER in some} if unseen else set()
     kept = [row for row in rows if row.id not in copies]
-    trained_on = {row.id: in_words(same.get(row.id, set()), alike.get(row.id, set())) for row in kept}
+    trained_on = in_words(same, alike)
     failed = [row for row in kept if row.status != "ok"]
     return Predictions(table_of(kept, found, trained_on, judge, every_class), judge, failed, done, len(copies))
-
-
-def in_words(same: set[str], alike: set[str]) -> str | None:
-    """ "classifier (look-alike), encoder": in which roles a video was trained on, or only one that looks like it."""
-    return ", ".join(role if role in same else f"{role} (look-alike)" for role in sorted(same | alike)) or None
 
 
 def table_of(

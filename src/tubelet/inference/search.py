@@ -1,7 +1,7 @@
 """Search: the clips that lie nearest to a sentence in the joint space of a run's contrast head, or to another clip by
 the encoder's own features."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from tubelet.evaluations.cache import FOLDER
 from tubelet.evaluations.features import Features
 from tubelet.evaluations.knn import neighbours
 from tubelet.evaluations.pictures import keep_thumbnails
-from tubelet.evaluations.trained_on import TrainedOn, roles
+from tubelet.evaluations.trained_on import TrainedOn, in_words
 from tubelet.inference.embed import embed_at
 from tubelet.inference.hits import Hit, draw_hits
 from tubelet.inference.moments import Moments, apart, middle
@@ -211,15 +211,12 @@ class Searcher:
     def found(
         self, asked: str, hits: list[Hit], split: str, warnings: list[str], searched: Features | None = None
     ) -> SearchResult:
-        context, trained_on = self.context, self.trained_on(hit.video for hit in hits)
+        context, videos = self.context, [hit.video for hit in hits]
+        trained_on = in_words(*self.record.roles_in(videos, videos))
         searched = context.features(split) if searched is None else searched
         return SearchResult(
             asked, hits, context.corpus, searched, trained_on, warnings, tuple(self.record.unknown), context
         )
-
-    def trained_on(self, videos: Iterable[Video]) -> dict[str, str]:
-        """By id, in which roles a video was trained on; of the others nothing."""
-        return {name: roles(clips) for name, clips in self.record.find(videos).items()}
 
 
 def corpus_aligner(corpus: Corpus) -> Any | None:

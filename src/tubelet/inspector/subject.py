@@ -10,6 +10,7 @@ from tubelet.checkpoint import CHECKPOINT
 from tubelet.corpus.table import Caption, Corpus, Video
 from tubelet.diagnostics.masks import configured
 from tubelet.errors import RunError
+from tubelet.evaluations.trained_on import in_words
 from tubelet.inference.search import Searcher
 from tubelet.maskers import MASKERS, Masker
 from tubelet.models.encoder import Vit
@@ -51,7 +52,7 @@ class Settings:
 
     def trained_on(self, videos: Iterable[Video]) -> dict[str, str]:
         """By id, in which roles a video was trained on."""
-        return self.searcher.trained_on(videos) if self.run else {}
+        return in_words(*self.searcher.record.roles_in(list(videos), [])) if self.run else {}
 
 
 @dataclass(frozen=True)
