@@ -28,3 +28,8 @@ def real_data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs take longest: they begin first, so that no process waits for one of them at the end."""
+    items.sort(key=lambda item: "runs" not in item.path.parts)

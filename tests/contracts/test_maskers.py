@@ -231,7 +231,7 @@ def test_block_hides_the_union_of_its_blocks_when_the_count_allows_it():
 
 
 def test_smooth_noise_has_fewer_borders_than_random_and_becomes_a_tube():
-    clip = Clip(frames=16, size=160, tubelet_size=16)
+    clip = Clip(frames=16, size=40, tubelet_size=4)
 
     def changes(masker, axis):
         mask = draw(masker, batch_of(clip, 12), clip)
@@ -285,7 +285,7 @@ def test_text_sampled_without_heat_is_the_top_and_with_endless_heat_is_random(cl
 
 def test_text_sampled_draws_with_weights_of_similarity_over_temperature():
     """One of four positions is hidden, so its frequency is the softmax that the temperature gives."""
-    clip = Clip(frames=2, size=32, tubelet_size=16)
+    clip = Clip(frames=2, size=8, tubelet_size=4)
     similarity = torch.tensor([0.1, 0.4, 0.2, 0.9])
     batch = batch_of(clip, 20_000, maps=similarity.expand(20_000, 4))
     hidden = draw(Text(ratio=0.25, pick="sample", temperature=0.8), batch, clip).hidden
@@ -327,7 +327,7 @@ def test_text_frame_hides_whole_time_steps_as_the_weight_of_their_draw_grows(cli
 
 
 def test_text_frame_hides_what_is_named_more_often_than_the_rest_and_still_shows_it_at_times():
-    clip = Clip(frames=16, size=64, tubelet_size=16)
+    clip = Clip(frames=16, size=16, tubelet_size=4)
     subject = torch.zeros(500, clip.num_tubelets)
     subject[:, 5::16] = 1.0  # one position of each of the 8 time steps
     hidden = draw(TextFrame(), batch_of(clip, 500, maps=subject), clip).hidden
@@ -344,7 +344,7 @@ def test_a_weight_of_time_steps_below_zero_is_refused():
 
 
 def test_random_and_tube_hide_every_place_equally_often():
-    clip = Clip(frames=4, size=64, tubelet_size=16)
+    clip = Clip(frames=4, size=16, tubelet_size=4)
     clips = 1000
     batch = batch_of(clip, clips)
     for masker in (

@@ -99,6 +99,7 @@ def test_what_has_no_parts_says_so(corpus: Corpus, capsys: pytest.CaptureFixture
         Imported(name="mine").fill(corpus, Running(part=Part(1, 2)))
 
 
+@pytest.mark.slow
 def test_the_array_job_of_the_page_makes_the_maps_of_one_command(
     make_corpus: Callable[..., Corpus], tmp_path: Path
 ) -> None:

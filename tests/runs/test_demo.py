@@ -11,12 +11,13 @@ from tubelet.results import read_results
 
 
 @pytest.mark.timeout(900)
-def test_the_demo_runs_the_whole_line_for_each_seed_and_goes_on_where_it_stopped(tmp_path, capsys):
+@pytest.mark.parametrize("seeds", [["0"], pytest.param(["0", "1"], marks=pytest.mark.slow)])
+def test_the_demo_runs_the_whole_line_for_each_seed_and_goes_on_where_it_stopped(tmp_path, capsys, seeds):
     out = tmp_path / "demo"
-    command = ["demo", "--out", str(out), "--seed", "0", "1", "--steps", "3", "--train", "32", "--test", "16"]
+    command = ["demo", "--out", str(out), "--seed", *seeds, "--steps", "3", "--train", "32", "--test", "16"]
     assert cli.main(command) == 0
     shown = capsys.readouterr().out
-    for run in ("reconstruction-0", "text-guided-0", "reconstruction-1", "text-guided-1"):
+    for run in (f"{name}-{seed}" for name in ("reconstruction", "text-guided") for seed in seeds):
         results = read_results(out / run)
         assert {"linear", "knn", "retrieval", "reconstruction"} <= set(results)
         assert {"random", "mean_image", "ceiling"} <= set(results["linear"].baselines)

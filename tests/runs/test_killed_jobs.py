@@ -70,7 +70,7 @@ def kept_at(job: str, out: Path) -> int:
     return len(list(root.rglob("shard-*.arrow")))
 
 
-@pytest.mark.parametrize("job", ["index", "text", "embed"])
+@pytest.mark.parametrize("job", ["index", "text", pytest.param("embed", marks=pytest.mark.slow)])
 def test_what_is_killed_in_the_middle_ends_as_if_it_had_not_been(
     job: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,7 +102,7 @@ def test_what_is_killed_in_the_middle_ends_as_if_it_had_not_been(
     assert kept_at(job, undisturbed) == (kept_at(job, stopped))
 
 
-@pytest.mark.parametrize("job", ["index", "text", "embed"])
+@pytest.mark.parametrize("job", ["index", "text", pytest.param("embed", marks=pytest.mark.slow)])
 def test_parts_in_any_order_one_of_them_killed_make_what_one_command_makes(
     job: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

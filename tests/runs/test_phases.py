@@ -77,7 +77,9 @@ def test_phases_are_their_commands_typed_one_after_another(tmp_path, mine, corpu
     assert capsys.readouterr().err.count("is finished: all") == 2
 
 
-@pytest.mark.parametrize(("folder", "step"), [("first", 4), ("second", 1), ("second", 11)])
+@pytest.mark.parametrize(
+    ("folder", "step"), [("first", 4), pytest.param("second", 1, marks=pytest.mark.slow), ("second", 11)]
+)
 def test_killed_in_a_phase_and_typed_again_the_weights_are_the_same(tmp_path, mine, corpus, typed, folder, step):
     command = ["phases", f"{mine}:mine", *WORDS, "--on", str(corpus), "--out", str(tmp_path)]
     process = subprocess.Popen(

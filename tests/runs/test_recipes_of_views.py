@@ -228,6 +228,7 @@ def test_turns_are_of_steps_of_the_optimizer_whatever_is_accumulated(tmp_path, c
     assert ["views" in record for record in steps(tmp_path / "run")] == [True, False, True, False]
 
 
+@pytest.mark.slow
 def test_with_objectives_that_take_turns_two_ranks_find_a_gradient_of_every_weight(tmp_path, corpus, everything):
     code, said = torchrun(everything, "steps=4", "batch=2", "--on", corpus, "--out", tmp_path / "run")
     assert code == 0, said

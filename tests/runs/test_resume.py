@@ -25,7 +25,7 @@ def uninterrupted(tmp_path_factory, corpus, recipes) -> Path:
     return run
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_run_killed_at_a_random_step_ends_with_the_same_weights(
     tmp_path, corpus, recipes, uninterrupted, workers, capsys
 ):
@@ -105,7 +105,7 @@ main(["pretrain", *sys.argv[2:]])
 """
 
 
-@pytest.mark.parametrize("moment", ["fsync", "replace"])
+@pytest.mark.parametrize("moment", [pytest.param("fsync", marks=pytest.mark.slow), "replace"])
 def test_a_run_killed_while_its_second_checkpoint_is_written_goes_on(tmp_path, corpus, recipes, uninterrupted, moment):
     run = tmp_path / "run"
     command = (f"{recipes}:both", f"steps={STEPS}", "save_every=7", "--on", str(corpus), "--out", str(run))

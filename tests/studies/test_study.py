@@ -277,7 +277,7 @@ def test_an_estimate_goes_by_finished_trials_where_there_are_some(done, corpus, 
     assert "by 4 finished trials on such a machine" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
 def test_interrupted_or_killed_it_goes_on_and_comes_to_the_same_numbers(how, done, corpus, mine, tmp_path):
     words = [f"{mine}:small", "--on", corpus.folder, "--out", tmp_path, "--only", "tube", "--seeds", "0"]
     command = [sys.executable, "-m", "tubelet", "study", *map(str, words)]
