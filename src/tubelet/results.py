@@ -288,12 +288,12 @@ def read_log_records(path: Path) -> list[tuple[Record, int]]:
             raise RunError(
                 f"{path} is damaged in line {number}, or of an earlier version of tubelet ({fault}); {remedy}"
             )
-        if record["step"] < latest:
+        if record["kind"] == "step" and record["step"] < latest:
             raise RunError(
                 f"{path} is damaged in line {number}: step {record['step']} after step {latest}, as where lines were "
                 f"copied or put in another order; {remedy}"
             )
-        latest = record["step"]
+        latest = record["step"] if record["kind"] == "step" else latest
     return found
 
 

@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 FLEETING = {
     "time", "seconds", "processor_seconds", "processor", "clips_per_second", "checksum", "ms", "milliseconds",
-    "modified", "decoded", "measured_at", "made",
+    "modified", "decoded", "measured_at", "made", "data_wait", "memory", "gpu_memory",
 }  # fmt: skip
 CLOCKS = re.compile(rb"\d+(\.\d+)?( to \d+(\.\d+)?)? (s|ms|min|clips/s|videos/s)\b")
 
