@@ -20,7 +20,8 @@ import torch
 from tubelet.captioning import Blip2
 from tubelet.captioning.looking import FramesJob, key_frames
 from tubelet.captioning.pretrained import Describer
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.video.decoding import open_video
 
 TINY = Path(__file__).resolve().parents[1] / "tests"

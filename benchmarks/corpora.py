@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.video.writer import write_video
 
 CLASSES = 10

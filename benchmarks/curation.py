@@ -18,7 +18,8 @@ from PIL import Image, ImageFilter
 
 import tubelet
 from benchmarks.tables import markdown
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import VideoError
 from tubelet.seeds import key
 from tubelet.video.reader import open_reader

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.jobs.on_ray import OnRay, connected
 from tubelet.jobs.runner import Running, Task, Tasks, Work, local, run_job
 from tubelet.saliency_maps import Motion

@@ -31,7 +31,8 @@ from support import mutated
 from tubelet.aligners.clip import ClipAligner
 from tubelet.corpus.index import index
 from tubelet.corpus.look import InspectionJob, examine
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.jobs.runner import Limits, Running, Work, run_job
 from tubelet.saliency_maps.base import task_of
 from tubelet.saliency_maps.frames import Piece, decode_piece, pieces

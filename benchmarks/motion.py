@@ -21,7 +21,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.diagnostics.maps import speeds
 from tubelet.diagnostics.truth import areas_of, coverage
 from tubelet.maskers import Motion

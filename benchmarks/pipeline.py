@@ -21,7 +21,8 @@ import torch
 from benchmarks import plots, tables, timing
 from benchmarks.cases import SIZES, step_flops
 from benchmarks.options import common
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.loading.augment import Augment
 from tubelet.loading.data import Data
 from tubelet.loading.loader import train_batches

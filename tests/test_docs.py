@@ -14,7 +14,8 @@ import tubelet
 from tubelet.captioning import Captioning
 from tubelet.cli import VERBS, Parser, main, module_of
 from tubelet.config import override
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.recipes import RECIPES
 from tubelet.recipes.finetune import FINETUNES
 from tubelet.recipes.phases import resolve_phases

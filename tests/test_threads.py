@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tubelet.cli import main
-from tubelet.corpus.table import write_corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.threads import SLEEPING, SPINNING, waiting
 
 RECIPE = """

@@ -10,7 +10,8 @@ from support.random_clips import random_model, tokenizer
 from tubelet.aligners.clip import ClipAligner
 from tubelet.aligners.siglip import SiglipAligner
 from tubelet.cli import main
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import WeightsError
 from tubelet.stores.maps import Maps
 from tubelet.video.writer import write_video

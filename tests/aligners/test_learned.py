@@ -19,7 +19,9 @@ from tubelet.aligners.small import SmallAligner, fit
 from tubelet.aligners.training import train_small_aligner
 from tubelet.aligners.vocabulary import BUCKETS, Vocabulary
 from tubelet.checksums import write_json
-from tubelet.corpus.table import Corpus, Video, write_corpus
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import RecipeError, WeightsError
 from tubelet.video.writer import write_video
 

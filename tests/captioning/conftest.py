@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tubelet import cli
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.video.writer import write_video
 
 Run = Callable[..., tuple[int, str, str]]

@@ -10,7 +10,8 @@ import pytest
 from support import official
 from tubelet.captioning import Captioning, Descriptions, Files, Templates, caption
 from tubelet.captioning.files import Said, read_caption_file
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError
 from tubelet.evaluations.contamination import share_that_names_the_label
 

@@ -30,7 +30,8 @@ from tubelet.captioning.base import Looking
 from tubelet.captioning.looking import described
 from tubelet.captioning.pretrained import Describer
 from tubelet.config import concrete
-from tubelet.corpus.table import Corpus, write_captions
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_captions
 from tubelet.errors import RecipeError, WeightsError
 from tubelet.jobs import runner as jobs
 from tubelet.jobs.parts import Part, PartFinished

@@ -15,7 +15,8 @@ from tubelet.captioning import Captioning, Files, Filters, caption, faults
 from tubelet.captioning.overview import overview, samples
 from tubelet.captioning.quality import degenerate, words
 from tubelet.corpus.index import index
-from tubelet.corpus.table import Corpus, normalise_text, write_captions
+from tubelet.corpus.table import Corpus, normalise_text
+from tubelet.corpus.write import write_captions
 
 Run = Callable[..., tuple[int, str, str]]
 ROWS = st.lists(

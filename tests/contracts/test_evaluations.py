@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from support.aligners import JOINT, aligned
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.evaluations import (
     EVALUATIONS,
     Attentive,

@@ -8,7 +8,8 @@ import pytest
 
 from support.small_tasks import SMALL, batch_of, recipe_of, small, task_of
 from tubelet.config import override
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import RecipeError, VideoError
 from tubelet.loading.augment import Augment
 from tubelet.loading.data import Data

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from tubelet.corpus.captions import CaptionChoice
-from tubelet.corpus.table import Caption, Corpus, write_corpus
+from tubelet.corpus.schema import Caption
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError
 
 

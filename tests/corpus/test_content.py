@@ -11,7 +11,8 @@ import pytest
 
 from tubelet.corpus.content import content_columns, content_of
 from tubelet.corpus.index import index
-from tubelet.corpus.table import LATER, Corpus
+from tubelet.corpus.schema import LATER
+from tubelet.corpus.table import Corpus
 from tubelet.synthetic import Size, write_synth
 from tubelet.video import content
 

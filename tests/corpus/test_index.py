@@ -14,7 +14,8 @@ from support.bars import FPS, HEIGHT, WIDTH, moving
 from tubelet.corpus import look as module
 from tubelet.corpus.index import index
 from tubelet.corpus.listing import LISTS
-from tubelet.corpus.table import Corpus, assign_split
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import assign_split
 from tubelet.errors import CorpusError
 from tubelet.jobs.runner import FAILED, Limits, Running
 from tubelet.video.writer import write_video

@@ -12,7 +12,9 @@ import pytest
 
 from tubelet.corpus import on_disk
 from tubelet.corpus.on_disk import BATCH, Copy, RowsOnDisk
-from tubelet.corpus.table import VIDEOS, Corpus, fitted, write_corpus
+from tubelet.corpus.schema import VIDEOS, fitted
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError
 from tubelet.loading.data import Data
 

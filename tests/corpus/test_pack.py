@@ -19,7 +19,9 @@ from support.bars import FRAMES, moving
 from tubelet.cli import main
 from tubelet.corpus.index import index
 from tubelet.corpus.pack import even_size, pack
-from tubelet.corpus.table import Corpus, Video, write_corpus
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError, VideoError
 from tubelet.jobs.parts import Part, PartFinished
 from tubelet.jobs.runner import Running

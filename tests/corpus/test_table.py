@@ -9,15 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.corpus.table import (
-    CAPTIONS,
-    VIDEOS,
-    Corpus,
-    assign_split,
-    normalise_text,
-    number_texts,
-    write_corpus,
-)
+from tubelet.corpus.schema import CAPTIONS, VIDEOS
+from tubelet.corpus.table import Corpus, normalise_text, number_texts
+from tubelet.corpus.write import assign_split, write_corpus
 from tubelet.errors import CorpusError
 
 ROWS = [

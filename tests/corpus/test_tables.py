@@ -12,7 +12,8 @@ import pandas
 import pytest
 
 from tubelet.corpus.annotations import look_alikes
-from tubelet.corpus.table import Corpus, file_id
+from tubelet.corpus.schema import file_id
+from tubelet.corpus.table import Corpus
 from tubelet.corpus.tables import from_parquet, name_columns
 from tubelet.video.writer import write_video
 

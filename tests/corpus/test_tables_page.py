@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tubelet import cli
-from tubelet.corpus.table import Corpus, assign_split
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import assign_split
 from tubelet.video.writer import write_video
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tables.md"

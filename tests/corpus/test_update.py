@@ -9,7 +9,8 @@ import pyarrow.parquet
 import pytest
 
 from support.bars import FPS, HEIGHT, WIDTH, moving
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.video.writer import write_video
 
 Run = Callable[..., tuple[int, str, str]]

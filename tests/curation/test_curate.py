@@ -8,7 +8,8 @@ import tubelet
 from tubelet.cli import main
 from tubelet.corpus import on_disk
 from tubelet.corpus.index import index
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.curation.curate import FINDINGS, curate
 from tubelet.errors import TubeletError
 from tubelet.evaluations.features import choose_videos

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.evaluations import Context, Knn, Linear
 from tubelet.evaluations.baselines import MeanImage, baseline_result, mean_image, untrained
 from tubelet.evaluations.cache import Store, corpus_cache, view_of

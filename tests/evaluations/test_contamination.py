@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tubelet.corpus.table import write_corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError, RunError
 from tubelet.evaluations.contamination import Contamination, names, share_that_names_the_label
 from tubelet.evaluations.trained_on import ALIGNER, CLASSIFIER, ENCODER, TrainedOn, clips_of

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.evaluations import Context
 from tubelet.evaluations.baselines import MeanImage
 from tubelet.evaluations.duplicates import SharedClips, near_duplicates

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tubelet.corpus.table import write_corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError, RunError
 from tubelet.evaluations.labels import other_labels
 from tubelet.evaluations.results import entry_name, merge_result

@@ -12,7 +12,8 @@ import torch
 
 from tubelet import cli
 from tubelet.corpus.captions import CaptionChoice
-from tubelet.corpus.table import Corpus, normalise_text, write_corpus
+from tubelet.corpus.table import Corpus, normalise_text
+from tubelet.corpus.write import write_corpus
 from tubelet.loading.data import Data
 from tubelet.maskers import Tube
 from tubelet.models.decoder import Decoder

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from support.small_tasks import DECODER, batch_of, recipe_of, task_of
-from tubelet.corpus.table import write_corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import RecipeError
 from tubelet.evaluations import Context, Missing
 from tubelet.evaluations.missing import conditions_of, whole

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations import Context, Propagation
 from tubelet.evaluations.baselines import MeanImage, RawPixels

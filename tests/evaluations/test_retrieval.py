@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.corpus.captions import CaptionChoice
-from tubelet.corpus.table import normalise_text, write_corpus
+from tubelet.corpus.table import normalise_text
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError
 from tubelet.evaluations import Context, Retrieval
 from tubelet.evaluations.intervals import of_mean

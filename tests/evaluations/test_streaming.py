@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from support.small_tasks import DECODER, SMALL, batch_of, recipe_of, task_of
-from tubelet.corpus.table import write_corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import RecipeError
 from tubelet.evaluations import Context, Streaming
 from tubelet.evaluations.streaming import WAYS, adapt, drifted, trainable

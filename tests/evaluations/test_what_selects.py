@@ -7,7 +7,7 @@ import pytest
 
 from tubelet import cli
 from tubelet.cli.options import tell
-from tubelet.corpus.table import write_corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.evaluations import Attentive, FewShot, Knn, Linear
 from tubelet.loading.data import Data
 from tubelet.maskers import Tube

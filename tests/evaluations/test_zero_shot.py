@@ -10,7 +10,7 @@ from support.aligners import JOINT, aligned
 from tubelet.aligners.config import Shape
 from tubelet.aligners.small import SmallAligner, Towers
 from tubelet.aligners.vocabulary import Vocabulary
-from tubelet.corpus.table import write_corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations import Context, Features, ZeroShot
 from tubelet.evaluations.zero_shot import prompts

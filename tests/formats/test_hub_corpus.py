@@ -133,7 +133,7 @@ def test_a_dry_run_of_a_corpus_sends_nothing(corpus: Corpus, hub: Hub, capsys) -
 def test_folders_of_pictures_are_refused_with_the_command_that_makes_files_of_them(tmp_path: Path, hub: Hub) -> None:
     (tmp_path / "stills").mkdir()
     row = {"id": "stills", "path": tmp_path / "stills", "end": 1.0, "frames": 8}
-    made = tubelet.corpus.table.write_corpus(tmp_path / "c", "stills", [row])
+    made = tubelet.corpus.write.write_corpus(tmp_path / "c", "stills", [row])
     with pytest.raises(CorpusError, match="tubelet pack"):
         tubelet.push(made, "lab/stills", videos=True)
     with pytest.raises(RunError, match="no decoder"):

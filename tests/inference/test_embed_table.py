@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tubelet import cli
-from tubelet.corpus.table import write_corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError, RunError, VideoError
 from tubelet.inference.embed import embed, embed_at
 from tubelet.inference.features import write_features

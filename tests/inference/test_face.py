@@ -12,7 +12,7 @@ import torch
 import tubelet
 from tubelet import cli
 from tubelet.checkpoint import CHECKPOINT
-from tubelet.corpus.table import write_corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import VideoError, WeightsError
 from tubelet.loading.data import Data
 from tubelet.loading.loader import eval_batches

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save
 
 import tubelet
 from tubelet.cli import main
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError
 from tubelet.inference.rows import Sources
 from tubelet.results import read_results

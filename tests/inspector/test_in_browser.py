@@ -14,7 +14,8 @@ from support.inspected import WORDS, make_inspected
 from support.strangers import PAYLOADS
 from tubelet import seeds
 from tubelet.aligners.base import open_aligner, similarity
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.diagnostics.masks import configured
 from tubelet.loading.loader import eval_batches
 from tubelet.maskers import Random, Text, Tube

@@ -9,7 +9,8 @@ import pytest
 
 import tubelet
 from support.strangers import PAYLOADS
-from tubelet.corpus.table import Corpus, write_corpus, write_keep
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus, write_keep
 from tubelet.escape import visible
 from tubelet.video.writer import write_video
 

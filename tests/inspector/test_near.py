@@ -8,7 +8,8 @@ import pytest
 
 from support.inspected import WORDS, make_inspected
 from tubelet.aligners.base import open_aligner
-from tubelet.corpus.table import Corpus, write_captions
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_captions
 from tubelet.inference.search import search
 from tubelet.inspector import layers
 from tubelet.inspector.clips import read_clip

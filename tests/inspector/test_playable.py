@@ -10,7 +10,8 @@ import pytest
 import tubelet
 from support.bars import moving
 from support.made import Kind, make
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.evaluations.trained_on import video_of
 from tubelet.inspector.playable import PART, Playable, encode, even, part_of, plays
 from tubelet.video.reader import read_span, timestamps

@@ -9,7 +9,8 @@ import pytest
 
 import tubelet
 from tubelet.cli import main
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.inspector.page import policy
 from tubelet.inspector.server import byte_range
 

@@ -11,7 +11,8 @@ from support.browser import CHROMIUM, Browser
 from support.inspected import WORDS, make_inspected
 from support.strangers import PAYLOADS
 from tubelet.cli import main
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import RunError
 
 

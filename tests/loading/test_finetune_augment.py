@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from support.bars import moving
-from tubelet.corpus.table import write_corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import RecipeError
 from tubelet.loading.data import Data
 from tubelet.loading.finetune_augment import FinetuneAugment, erased

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from tubelet import seeds
 from tubelet.corpus.captions import CaptionChoice
 from tubelet.corpus.index import index
-from tubelet.corpus.table import Corpus, number_texts, write_corpus
+from tubelet.corpus.table import Corpus, number_texts
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.loading import reader as reading
 from tubelet.loading.augment import Augment

@@ -78,7 +78,7 @@ def test_captions_of_another_video_share_no_text_with_its_own_and_do_not_depend_
 
 
 def test_where_all_captions_are_alike_there_is_no_other_to_take(tmp_path):
-    from tubelet.corpus.table import write_corpus
+    from tubelet.corpus.write import write_corpus
 
     rows = [{"id": name, "path": tmp_path / name, "split": "train"} for name in "ab"]
     captions = [{"video": name, "text": "A dog.", "source": "x", "time": None} for name in "ab"]

@@ -12,7 +12,8 @@ import pytest
 from support.bars import moving
 from support.web import Served, serving
 from tubelet.corpus.index import index
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, RemoteError, VideoError
 from tubelet.evaluations.duplicates import same_files
 from tubelet.evaluations.trained_on import clips_of

@@ -14,7 +14,9 @@ from support.bars import moving
 from support.web import Served, serving
 from tubelet.corpus.pack import pack
 from tubelet.corpus.probe import probe
-from tubelet.corpus.table import Corpus, Video, write_corpus
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError, RemoteError, VideoError
 from tubelet.loading.data import Data
 from tubelet.loading.loader import train_batches

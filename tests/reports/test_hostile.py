@@ -20,7 +20,7 @@ from support.strangers import PAYLOADS, content_of, rewrite
 from tubelet import contact_sheet
 from tubelet.captioning import overview
 from tubelet.cli import main
-from tubelet.corpus.table import Caption
+from tubelet.corpus.schema import Caption
 from tubelet.diagnostics import aligner, maps, sheet
 from tubelet.diagnostics.mask_measures import Measured, Picture
 from tubelet.errors import RunError

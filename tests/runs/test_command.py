@@ -12,7 +12,8 @@ import torch
 
 from support.small_runs import assert_identical, make_corpus, pretrain, steps, tensors
 from tubelet.cli import main
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.log import read_log
 from tubelet.maskers import DECODES, MASKERS
 from tubelet.recipes import RECIPES

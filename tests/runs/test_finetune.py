@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from support.small_runs import kill_ranks, pretrain, start_ranks, wait_for_step
 from tubelet.cli import main
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError, RunError
 from tubelet.loading.data import Data
 from tubelet.log import read_log

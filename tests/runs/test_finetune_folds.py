@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tubelet.corpus.table import write_corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError
 from tubelet.loading.data import Data
 from tubelet.maskers import Tube

@@ -11,7 +11,8 @@ import torch
 
 from support.small_runs import pretrain, start, steps, tensors, wait_for_step
 from tubelet.config import from_plain, to_plain
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import RecipeError, RunError, WeightsError
 from tubelet.log import read_log
 from tubelet.recipes import RECIPES, tiny

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tubelet.checkpoint import BEST, CHECKPOINT, checkpoint_step, read_checkpoint
-from tubelet.corpus.table import write_corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations import Knn
 from tubelet.evaluations.selection import hold_out

@@ -17,7 +17,7 @@ from tubelet.aligners.config import Shape
 from tubelet.aligners.small import SmallAligner, Towers
 from tubelet.aligners.vocabulary import Vocabulary
 from tubelet.corpus.index import index
-from tubelet.corpus.table import write_corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import TubeletError
 from tubelet.jobs.parts import Part, PartFinished
 from tubelet.video.writer import write_video

@@ -9,7 +9,8 @@ import torch
 
 import tubelet
 from support.small_runs import steps
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, RecipeError, RunError
 from tubelet.evaluations.timelines import Windows, averaged
 from tubelet.evaluations.trained_on import FILE, TrainedOn

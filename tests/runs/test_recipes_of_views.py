@@ -21,7 +21,8 @@ from support.small_runs import (
     wait_for_step,
 )
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.recipes import brave, byol, cross_video_mae, cvrl, iic, lstcl, moco, nnclr, rho_moco, simclr, vic_mae
 from tubelet.reports.pictures import load_looks
 from tubelet.runs.pretrain import fresh_task

@@ -10,7 +10,8 @@ import pytest
 import tubelet
 from support.small_runs import make_corpus, pretrain
 from tubelet.cli import main
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.results import read_results
 from tubelet.video.reader import read_span
 from tubelet.video.writer import write_video

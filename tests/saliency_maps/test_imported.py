@@ -7,7 +7,8 @@ import pytest
 
 from support.moving import moving_corpus
 from tubelet.cli import main
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.saliency_maps.imported import import_maps
 from tubelet.stores.maps import Maps

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from support.moving import HEIGHT, WIDTH, Shift, moving_corpus, row_of, translated, write_moving
 from tubelet.cli import main
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.saliency_maps import Motion, motion
 from tubelet.saliency_maps.frames import pieces
 from tubelet.saliency_maps.vectors import nearest_in_time

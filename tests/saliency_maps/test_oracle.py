@@ -62,7 +62,7 @@ def test_what_exists_is_kept_and_a_corpus_without_truth_is_refused(corpus: Corpu
     assert main(["saliency", str(corpus.folder), "Oracle"]) == 0
     assert "8 maps computed now; 4 videos are complete" in capsys.readouterr().out, "on the grid of 14"
     (tmp_path / "videos").mkdir()
-    from tubelet.corpus.table import write_corpus
+    from tubelet.corpus.write import write_corpus
 
     write_corpus(tmp_path, "plain", [{"id": "a", "path": "a.mp4", "end": 1.0}], [])
     assert main(["saliency", str(tmp_path), "Oracle"]) == 2

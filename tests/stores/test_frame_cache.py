@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError, VideoError
 from tubelet.stores import frame_cache as module
 from tubelet.stores.frame_cache import Frames, Part, kept_size

@@ -16,7 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.corpus.table import Caption, Corpus, Video, normalise_text, write_corpus
+from tubelet.corpus.schema import Caption, Video
+from tubelet.corpus.table import Corpus, normalise_text
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError
 from tubelet.stores.embeddings import Embeddings, EmbeddingsWriter
 from tubelet.stores.maps import Maps, MapsWriter

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.loading.data import Data
 from tubelet.types import Clip
 from tubelet.video.sampling import Sampling

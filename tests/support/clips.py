@@ -8,7 +8,8 @@ import pytest
 from support.bars import FPS, FRAMES, HEIGHT, WIDTH, moving
 from tubelet import cli
 from tubelet.corpus.probe import probe
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.video.writer import write_video
 
 

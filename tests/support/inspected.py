@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from support.aligners import aligned
-from tubelet.corpus.table import Corpus, normalise_text, write_corpus
+from tubelet.corpus.table import Corpus, normalise_text
+from tubelet.corpus.write import write_corpus
 from tubelet.stores.maps import MapsWriter
 from tubelet.video.writer import write_video
 

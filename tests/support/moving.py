@@ -6,7 +6,9 @@ import chz
 import numpy as np
 
 from tubelet.corpus.probe import probe
-from tubelet.corpus.table import Corpus, Video, write_corpus
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.saliency_maps.base import Engine
 from tubelet.video.crop import resize
 from tubelet.video.writer import write_video

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from tubelet.cli import main
-from tubelet.corpus.table import Corpus, normalise_text, write_corpus
+from tubelet.corpus.table import Corpus, normalise_text
+from tubelet.corpus.write import write_corpus
 from tubelet.log import read_log
 from tubelet.stores.embeddings import EmbeddingsWriter
 from tubelet.stores.maps import MapsWriter

@@ -6,7 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.video.writer import Audio, write_video
 
 SECONDS = 3.0

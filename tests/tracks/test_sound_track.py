@@ -9,7 +9,8 @@ import torch
 import tubelet
 from support.sounds import burst, sound_corpus, write
 from tubelet.cli import main
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError
 from tubelet.stores.tracks import Tracks
 from tubelet.tracks import SoundTrack

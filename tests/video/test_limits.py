@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tubelet.cli import main
-from tubelet.corpus.table import Corpus, write_corpus
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import VideoError
 from tubelet.jobs.pool import run_each
 from tubelet.loading.data import Data

@@ -12,7 +12,8 @@ import pytest
 from jaxtyping import UInt8
 
 from support.bars import moving
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.video.reader import read_span
 
 COUNT, HEIGHT, WIDTH = 30, 64, 80

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 import tubelet
 from support.foreign import config_of, official_state, pixels_of, random_model, saved, video_of
 from tubelet.cli import main
-from tubelet.corpus.table import write_corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.models.patches import position_table
 from tubelet.runs.folder import load_task, read_run_config
 from tubelet.runs.init import init_source, load_init_weights, resolve_init

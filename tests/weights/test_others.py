@@ -10,7 +10,7 @@ import transformers
 import tubelet
 from support.foreign import random_model
 from tubelet.cli import main
-from tubelet.corpus.table import write_corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import TubeletError
 from tubelet.inference.kinds import FeatureKind
 from tubelet.models.patches import MEAN, STD

@@ -12,7 +12,8 @@ from torch import Tensor
 from tubelet import seeds
 from tubelet.aligners.config import AlignerTraining
 from tubelet.aligners.small import fit
-from tubelet.corpus.table import Corpus, Video, normalise_text
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.errors import CorpusError, VideoError
 from tubelet.jobs.pool import Failure, cores, run_each
 from tubelet.progress import Progress, silent

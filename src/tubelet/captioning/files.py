@@ -20,7 +20,8 @@ from tubelet.corpus.names import Names, Use
 from tubelet.corpus.official import Msvd, WebVid
 from tubelet.corpus.official.base import has_columns
 from tubelet.corpus.rows import named_rows, seconds
-from tubelet.corpus.table import Corpus, Video, file_id
+from tubelet.corpus.schema import Video, file_id
+from tubelet.corpus.table import Corpus
 from tubelet.corpus.tables import COLUMNS, Table
 from tubelet.errors import CorpusError
 from tubelet.jobs.runner import Running

@@ -9,7 +9,8 @@ import chz
 from tubelet.captioning.base import Captioner, Looking, Row
 from tubelet.captioning.looking import Blip2
 from tubelet.captioning.quality import Faults, Filters, faults
-from tubelet.corpus.table import Corpus, write_captions
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_captions
 from tubelet.errors import CorpusError
 from tubelet.files import lock
 from tubelet.jobs.runner import Running, refuse_parts

@@ -14,7 +14,8 @@ from tubelet.captioning.files import objects_of
 from tubelet.corpus.captions import label_words
 from tubelet.corpus.names import Use
 from tubelet.corpus.rows import named_rows
-from tubelet.corpus.table import FROM_LABEL, Corpus, Video
+from tubelet.corpus.schema import FROM_LABEL, Video
+from tubelet.corpus.table import Corpus
 from tubelet.corpus.tables import Table
 from tubelet.errors import CorpusError
 from tubelet.jobs.runner import Running

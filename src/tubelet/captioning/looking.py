@@ -18,7 +18,8 @@ from jaxtyping import Float64, UInt8
 
 from tubelet.captioning.base import Looking, Written
 from tubelet.corpus.content import content_key, file_content
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, VideoError
 from tubelet.jobs.parts import Part
 from tubelet.jobs.runner import FAILED, Failures, Running, Task, Tasks, Work, file_key, run_job

@@ -11,7 +11,8 @@ from tubelet import contact_sheet as sheets
 from tubelet.captioning.quality import Faults, faults, words
 from tubelet.checksums import write_json
 from tubelet.contact_sheet import Picture, Row, fitted, wrapped
-from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
+from tubelet.corpus.schema import Caption, Video
+from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.errors import CorpusError, VideoError
 from tubelet.escape import one_line
 from tubelet.seeds import generator

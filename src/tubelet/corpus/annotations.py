@@ -9,7 +9,7 @@ from tubelet.corpus.folders import labels_from_folders
 from tubelet.corpus.listing import Listing
 from tubelet.corpus.names import Names, Use
 from tubelet.corpus.rows import Named, SaidCaption, named_rows, seconds
-from tubelet.corpus.table import Row
+from tubelet.corpus.schema import Row
 from tubelet.corpus.tables import Table
 from tubelet.errors import CorpusError
 from tubelet.wording import plural

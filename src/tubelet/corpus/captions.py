@@ -7,7 +7,8 @@ from typing import Literal
 
 import chz
 
-from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
+from tubelet.corpus.schema import Caption, Video
+from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.seeds import key
 

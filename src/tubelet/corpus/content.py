@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tubelet.corpus.table import Video
+from tubelet.corpus.schema import Video
 from tubelet.errors import VideoError
 from tubelet.remote.address import is_remote
 from tubelet.video.content import State, digest_of, known_state_of, state_of

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import UInt8
 
 from tubelet.corpus.index import Indexed
-from tubelet.corpus.table import Video, normalise_text
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import normalise_text
 from tubelet.errors import TubeletError
 from tubelet.jobs.pool import cores
 from tubelet.types import Clip

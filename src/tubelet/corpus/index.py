@@ -18,8 +18,10 @@ from tubelet.corpus.moments import merged_moments, placed, read_moments
 from tubelet.corpus.names import Names
 from tubelet.corpus.official import Dataset, find_dataset, list_dataset
 from tubelet.corpus.overlap import same_files
-from tubelet.corpus.table import TABLES, Corpus, Row, Video, file_id, read_table, write_corpus
+from tubelet.corpus.schema import TABLES, Row, Video, file_id, read_table
+from tubelet.corpus.table import Corpus
 from tubelet.corpus.update import CHANGED, MISSING, recheck
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError
 from tubelet.files import remove_leftovers
 from tubelet.jobs.runner import FAILED, Done, Running, in_parts

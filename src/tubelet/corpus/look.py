@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from tubelet.corpus.content import content_columns
 from tubelet.corpus.listing import Entry, segment_id
 from tubelet.corpus.probe import Probe, probe
-from tubelet.corpus.table import Row
+from tubelet.corpus.schema import Row
 from tubelet.corpus.update import MISSING
 from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, file_key, run_job
 from tubelet.jobs.shards import Writer

@@ -7,7 +7,8 @@ from typing import Any
 
 from tubelet.corpus.overlap import UNUSED, shared_groups
 from tubelet.corpus.rows import SaidCaption, split_name
-from tubelet.corpus.table import Row, Video, assign_split, file_id
+from tubelet.corpus.schema import Row, Video, file_id
+from tubelet.corpus.write import assign_split
 from tubelet.errors import CorpusError
 from tubelet.video.reader import SAME
 from tubelet.wording import plural

@@ -18,7 +18,7 @@ from tubelet.corpus.names import Names, Use
 from tubelet.corpus.official.base import has_columns, json_of, rows_of
 from tubelet.corpus.official.epic100 import class_names
 from tubelet.corpus.rows import named_rows, seconds
-from tubelet.corpus.table import Row
+from tubelet.corpus.schema import Row
 from tubelet.corpus.tables import Table
 from tubelet.errors import CorpusError, RecipeError
 

@@ -27,7 +27,9 @@ from jaxtyping import UInt8
 from tubelet.checksums import write_parquet
 from tubelet.corpus.parquet_videos import rows_of
 from tubelet.corpus.probe import probe
-from tubelet.corpus.table import TABLES, VIDEOS, Corpus, Video, file_id, write_corpus
+from tubelet.corpus.schema import TABLES, VIDEOS, Video, file_id
+from tubelet.corpus.table import Corpus
+from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.files import remove_leftovers, writing
 from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, file_key, in_parts, run_job, shard_size

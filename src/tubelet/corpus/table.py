@@ -5,13 +5,10 @@ are. A file that cannot be used keeps its row, with a status other than "ok" and
 embeddings, the aligner) lies beside them.
 """
 
-import contextlib
 import hashlib
-import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from html import escape
 from pathlib import Path, PurePosixPath
@@ -19,147 +16,36 @@ from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from tubelet.checksums import Damaged, read_json, read_parquet, verify, write_json, write_parquet
+from tubelet.checksums import read_json
 from tubelet.corpus import on_disk
 from tubelet.corpus.on_disk import Copy, RowsOnDisk
+from tubelet.corpus.schema import (
+    CAPTIONS,
+    LATER,
+    MOMENTS,
+    TABLES,
+    VIDEOS,
+    Caption,
+    Moment,
+    Video,
+    count_rows,
+    damage_named,
+    fitted,
+    located,
+    read_table,
+)
 from tubelet.corpus.tables import EXTENSIONS
 from tubelet.errors import CorpusError
 from tubelet.escape import one_line
 from tubelet.remote.address import Address, as_text, is_remote
 from tubelet.remote.mirror import mirrored
-from tubelet.seeds import key
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
-TEST_SHARE = 0.2
-
-
-@dataclass(frozen=True)
-class Video:
-    """One row of the videos table."""
-
-    row: int
-    id: str
-    path: Path
-    start: float
-    end: float
-    duration: float
-    fps: float
-    frames: int
-    width: int
-    height: int
-    codec: str
-    label: str | None
-    split: str
-    group: str
-    status: str
-    reason: str
-    # What came later has a default, which is all that its column needs: null in a table that lacks it.
-    content: str | None = None  # digest of what the file holds, in hex (tubelet.corpus.content)
-    size: int | None = None  # bytes of the file when that was read
-    modified: int | None = None  # and its time of change, in nanoseconds
-    reading: str | None = None  # what is done to its frames (tubelet.video.reading); null: they come as decoded
-    pixel_aspect: str | None = None  # width:height of a pixel; null where it is square
-    field_order: str | None = None  # of an interlaced file; null where it is not
-    keep: bool | None = None  # false: `tubelet curate` left it out, and no command selects it
-
-
-@dataclass(frozen=True)
-class Caption:
-    """One row of the captions table."""
-
-    row: int
-    video: str
-    text: str
-    source: str
-    time: float | None
-    model: str | None = None  # what wrote it; null where people did
-    prompt: str | None = None  # what it was asked, or the template that it fills
-
-
-@dataclass(frozen=True)
-class Moment:
-    """One row of the moments table: what happens in a video from when to when, in seconds of its file."""
-
-    video: str
-    start: float
-    end: float
-    label: str
-
-
-def file_id(video: Video) -> str:
-    """The id of the file that a row is of, without the start of a segment."""
-    whole, mark, span = video.id.rpartition("#")
-    return whole if mark and re.fullmatch(SPAN, span) else video.id
-
-
-def later(row: type) -> list[tuple[str, pa.DataType]]:
-    """The columns that tables of an earlier version lack: the fields with a default. They are null where nobody filled
-    them and no part of a fingerprint: where a text comes from, or which bytes a file has, is not what a table says."""
-    kinds = {str | None: pa.string(), int | None: pa.int64(), float | None: pa.float64(), bool | None: pa.bool_()}
-    return [(field.name, kinds[field.type]) for field in fields(row) if field.default is None]  # type: ignore[index]
-
-
-VIDEOS = pa.schema(
-    [
-        ("id", pa.string()),  # path relative to its source; `video#start` for a segment
-        ("path", pa.string()),  # relative to the corpus folder where it lies inside, else absolute, or a URL
-        ("start", pa.float64()),  # seconds
-        ("end", pa.float64()),
-        ("duration", pa.float64()),
-        ("fps", pa.float64()),  # measured, the mean over the row
-        ("frames", pa.int64()),
-        ("width", pa.int32()),  # upright
-        ("height", pa.int32()),
-        ("codec", pa.string()),
-        ("label", pa.string()),  # null where there is none
-        ("split", pa.string()),
-        ("group", pa.string()),
-        ("status", pa.string()),  # "ok", or why the row cannot be used
-        ("reason", pa.string()),
-        *later(Video),
-    ]
-)
-CAPTIONS = pa.schema(
-    [
-        ("video", pa.string()),  # id
-        ("text", pa.string()),
-        ("source", pa.string()),
-        ("time", pa.float64()),  # seconds; null where the caption speaks of the whole video
-        *later(Caption),
-    ]
-)
-MOMENTS = pa.schema(
-    [
-        ("video", pa.string()),  # id
-        ("start", pa.float64()),  # seconds
-        ("end", pa.float64()),
-        ("label", pa.string()),
-    ]
-)
-LATER = dict([*later(Video), *later(Caption)])
-FROM_LABEL = "label"  # the model of a caption that was made of the label
-TABLES = {"videos.parquet": VIDEOS, "captions.parquet": CAPTIONS, "moments.parquet": MOMENTS}
-SPAN = r"\d+(\.\d+)?(-\d+(\.\d+)?)?"  # behind the "#" of a segment: its start, and its end where another has that start
 STORE = "store"  # of what is known of a corpus that was opened there: its URL, and the versions of its files
-Row = dict[str, Any]  # of one of the tables
-DEFAULTS: Row = {
-    "start": 0.0,
-    "end": 0.0,
-    "duration": 0.0,
-    "fps": 0.0,
-    "frames": 0,
-    "width": 0,
-    "height": 0,
-    "codec": "",
-    "label": None,
-    "status": "ok",
-    "reason": "",
-}
 
 
 class Corpus:
@@ -389,84 +275,6 @@ def counts(found: Mapping[str, int]) -> str:
     return ", ".join(f"{one_line(name)} {count}" for name, count in sorted(found.items()))
 
 
-def write_corpus(
-    folder: str | Path,
-    name: str,
-    videos: Sequence[Mapping[str, Any]],
-    captions: Sequence[Mapping[str, Any]] = (),
-    extra: Mapping[str, Any] | None = None,
-    finish: Callable[[], object] = lambda: None,
-    *,
-    moments: Sequence[Mapping[str, Any]] = (),
-) -> Corpus:
-    """Writes the tables and, last, after `finish`, `corpus.json`; each file is there whole or not at all. Where no
-    moments are given, none are written, and those that are there stay.
-
-    A video needs `id` and `path`; a column that is not given takes its default, a `split` that is not given is drawn
-    by `assign_split`, a `group` that is not given is the id.
-    """
-    folder = Path(folder).absolute()
-    rows = [completed(row, folder) for row in videos]
-    known = {row["id"] for row in rows}
-    if len(known) < len(rows):
-        raise CorpusError(f"{folder}: two videos have the same id; ids must differ")
-    if unknown := [row["video"] for row in captions if row["video"] not in known]:
-        raise CorpusError(f"{folder}: {len(unknown)} captions name unknown videos, first {unknown[0]!r}")
-    if unknown := [row["video"] for row in moments if row["video"] not in known]:
-        raise CorpusError(f"{folder}: {len(unknown)} moments name unknown videos, first {unknown[0]!r}")
-    texts = [{"source": "caption", "time": None, **row} for row in captions]
-    folder.mkdir(parents=True, exist_ok=True)
-    write_parquet(folder / "videos.parquet", pa.Table.from_pylist(rows, schema=VIDEOS))
-    write_parquet(folder / "captions.parquet", pa.Table.from_pylist(texts, schema=CAPTIONS))
-    if moments:
-        write_parquet(folder / "moments.parquet", pa.Table.from_pylist(list(moments), schema=MOMENTS))
-    finish()
-    about = {"format": FORMAT, "name": name, **(extra or {})}
-    write_json(folder / "corpus.json", about, indent=2)
-    return Corpus.open(folder)
-
-
-def write_captions(corpus: Corpus, captions: Sequence[Mapping[str, Any]]) -> Corpus:
-    """The corpus with these captions in place of those it has; the table is there whole or not at all."""
-    known = {video.id for video in corpus.videos}
-    if unknown := [row["video"] for row in captions if row["video"] not in known]:
-        raise CorpusError(f"{corpus.folder}: {len(unknown)} captions name unknown videos, first {unknown[0]!r}")
-    write_parquet(corpus.folder / "captions.parquet", pa.Table.from_pylist(list(captions), schema=CAPTIONS))
-    return Corpus.open(corpus.folder)
-
-
-def write_keep(corpus: Corpus, dropped: Collection[str]) -> Corpus:
-    """The corpus without these ids (`keep` is false) and with all others; the table is there whole or not at all."""
-    path = corpus.folder / "videos.parquet"
-    table = read_table(path, VIDEOS)
-    out = pc.is_in(table["id"], pa.array(sorted(dropped), pa.string()))
-    keep = pc.if_else(out, pa.scalar(False), pa.scalar(None, pa.bool_()))
-    write_parquet(path, table.set_column(VIDEOS.get_field_index("keep"), VIDEOS.field("keep"), keep))
-    return Corpus.open(corpus.folder)
-
-
-def completed(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The row with every column, its path relative to the corpus where it lies inside it."""
-    path = located(folder, row["path"])
-    inside = path.is_relative_to(folder)
-    full = {**DEFAULTS, "group": row["id"], **row, "path": as_text(path.relative_to(folder) if inside else path)}
-    full["group"] = full["group"] or row["id"]
-    full["split"] = full.get("split") or assign_split(full["group"])
-    full["duration"] = full["duration"] or full["end"] - full["start"]
-    if unknown := full.keys() - set(VIDEOS.names):
-        raise ValueError(f"the videos table has no column {sorted(unknown)}")
-    return full
-
-
-def assign_split(group: str, seed: int = 0, test: float = TEST_SHARE) -> str:
-    """ "test" for about a fifth of the groups, else "train": a keyed hash of the group and nothing else.
-
-    A group never spans two splits, and adding videos moves no old one. Each label's groups are drawn alike, so the
-    split is stratified in expectation; an exact share would have to move old videos whenever new ones come.
-    """
-    return "test" if key(seed, f"split of {group}") < test * 2**63 else "train"
-
-
 def normalise_text(text: str) -> str:
     """Captions that differ only in case, spacing or final punctuation are one text."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".!?;, ")
@@ -495,35 +303,6 @@ def read_corpus_about(folder: Path) -> dict[str, Any] | None:
     )
 
 
-def read_table(path: Path, schema: pa.Schema) -> pa.Table:
-    with damage_named(path):
-        return fitted(read_parquet(path), schema)
-
-
-def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """A table with these columns, also one of an earlier version."""
-    for name, kind in LATER.items():
-        if name in schema.names and name not in table.column_names:
-            table = table.append_column(name, pa.nulls(len(table), kind))
-    return table.select(schema.names).cast(schema)
-
-
-@contextlib.contextmanager
-def damage_named(path: Path) -> Iterator[None]:
-    """What is wrong with a table, in the user's words."""
-    try:
-        yield
-    except (OSError, KeyError, Damaged, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise CorpusError(f"{path} is missing or damaged ({reason}); index the videos anew") from None
-
-
-def count_rows(path: Path) -> int:
-    verify(path)
-    with pq.ParquetFile(path) as file:
-        return int(file.metadata.num_rows)
-
-
 def video_of(folder: Path, number: int, row: dict[str, Any]) -> Video:
     return Video(row=number, **{**row, "path": located(folder, row["path"])})
 
@@ -540,8 +319,3 @@ def holds_no_video(name: str) -> bool:
     path = PurePosixPath(name)
     is_shard = path.name.startswith("shard-") and path.suffix == ".parquet"
     return not is_shard and path.suffix.lower() not in (".tar", *EXTENSIONS)
-
-
-def located(folder: Path, path: str | Path) -> Path:
-    """What a table means by a path: a URL stands as it is, another counts from the corpus folder."""
-    return Path(path) if is_remote(path) else folder / path

@@ -15,7 +15,7 @@ from typing import Any
 
 from tubelet.corpus.content import content_columns
 from tubelet.corpus.listing import Entry, walk
-from tubelet.corpus.table import DEFAULTS, Video, file_id
+from tubelet.corpus.schema import DEFAULTS, Video, file_id
 from tubelet.jobs.pool import Failure, cores, run_each
 from tubelet.jobs.runner import Running
 from tubelet.progress import Progress

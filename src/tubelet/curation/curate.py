@@ -19,7 +19,9 @@ from einops import rearrange
 from jaxtyping import UInt8
 from torch import Tensor
 
-from tubelet.corpus.table import STORE, Corpus, Video, write_keep
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import STORE, Corpus
+from tubelet.corpus.write import write_keep
 from tubelet.curation.look import How, Look, look
 from tubelet.errors import RecipeError
 from tubelet.evaluations.cache import CachedRow, Store, corpus_cache

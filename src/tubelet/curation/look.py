@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image
 
-from tubelet.corpus.table import Video
+from tubelet.corpus.schema import Video
 from tubelet.errors import VideoError
 from tubelet.saliency_maps.frames import decode_piece, pieces
 

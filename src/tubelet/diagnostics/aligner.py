@@ -19,7 +19,8 @@ from tubelet.aligners.examples import evenly_spaced
 from tubelet.aligners.training import Curve
 from tubelet.checksums import plain, write_json
 from tubelet.contact_sheet import Row, draw, fitted, heat
-from tubelet.corpus.table import Corpus, Video, normalise_text
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.diagnostics.maps import measure_aligner
 from tubelet.errors import VideoError
 from tubelet.progress import Progress, silent

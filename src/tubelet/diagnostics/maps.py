@@ -17,7 +17,8 @@ from tubelet import seeds
 from tubelet.aligners.base import Aligner
 from tubelet.checksums import plain, write_json
 from tubelet.contact_sheet import Row, draw, fitted, heat
-from tubelet.corpus.table import Corpus, Video, normalise_text
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.diagnostics.truth import AGAINST, Table, areas_of, by_camera, coverage
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.progress import Progress, silent

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from tubelet import seeds
 from tubelet.checksums import plain
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.diagnostics.truth import Table, TrueClip, areas_of, by_camera
 from tubelet.flops import step_flops
 from tubelet.loading.data import Data

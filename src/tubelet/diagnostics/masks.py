@@ -17,7 +17,8 @@ import torch
 from tubelet import seeds
 from tubelet.config import override
 from tubelet.corpus.captions import CaptionChoice
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.diagnostics.mask_measures import Drawer, MaskTally, Measured
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.loading.augment import Augment

@@ -12,7 +12,8 @@ import numpy as np
 from einops import reduce
 from jaxtyping import Bool, Float, Float32, Int64
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.loading.requests import CropOf
 from tubelet.stores.resample import area_weights
 from tubelet.synthetic import Truth, truth

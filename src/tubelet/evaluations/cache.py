@@ -20,7 +20,8 @@ from torch import nn
 
 from tubelet.checksums import read_json, write_json
 from tubelet.corpus.content import content_key, content_now, file_content
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.distributed import broadcast_from_rank0, is_rank0
 from tubelet.errors import CorpusError, VideoError
 from tubelet.files import remove_leftovers

@@ -15,7 +15,7 @@ import chz
 import numpy as np
 import torch
 
-from tubelet.corpus.table import Video
+from tubelet.corpus.schema import Video
 from tubelet.corpus.words import numbers_of
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context, Evaluation

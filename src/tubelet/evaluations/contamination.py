@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tubelet.corpus.captions import label_words
-from tubelet.corpus.table import FROM_LABEL, Caption, Corpus, Video, normalise_text
+from tubelet.corpus.schema import FROM_LABEL, Caption, Video
+from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.evaluations.thumbnails import looks_of_videos
 from tubelet.evaluations.trained_on import ALIGNER, ENCODER, Trained, TrainedOn

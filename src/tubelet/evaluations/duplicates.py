@@ -14,7 +14,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from tubelet.corpus.content import content_of, size_of
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.evaluations.features import LOOKS, Features, looks_of
 from tubelet.evaluations.sharded import map_batches
 from tubelet.loading.data import Data

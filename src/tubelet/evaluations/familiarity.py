@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from tubelet.checksums import Damaged, read_safetensors, write_safetensors
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.distributed import is_rank0
 from tubelet.errors import WeightsError
 from tubelet.evaluations.sharded import map_batches

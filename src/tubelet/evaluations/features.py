@@ -16,7 +16,8 @@ from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.distributed import broadcast_from_rank0, is_rank0
 from tubelet.errors import CorpusError
 from tubelet.evaluations.cache import CachedRow, Store, view_of

@@ -7,7 +7,8 @@ from pathlib import Path
 from tubelet.corpus.annotations import alike, numbers_hint, values_of
 from tubelet.corpus.names import Names, Use
 from tubelet.corpus.rows import named_rows
-from tubelet.corpus.table import Corpus, file_id
+from tubelet.corpus.schema import file_id
+from tubelet.corpus.table import Corpus
 from tubelet.corpus.tables import Table, from_parquet
 from tubelet.errors import CorpusError
 

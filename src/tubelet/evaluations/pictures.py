@@ -9,7 +9,8 @@ from einops import rearrange
 from jaxtyping import UInt8
 from torch.nn.functional import interpolate
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import VideoError
 from tubelet.reports.pictures import Thumbnails, load_thumbnails, save
 from tubelet.video.reader import glance

@@ -23,7 +23,8 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, normalize
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.distributed import map_over_ranks
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.evaluations.base import Context, Evaluation

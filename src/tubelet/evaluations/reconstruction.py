@@ -20,7 +20,8 @@ from einops import rearrange
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from tubelet.corpus.table import Video, normalise_text, number_texts
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import normalise_text, number_texts
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.intervals import Interval, in_words, of_mean
 from tubelet.evaluations.tally import Tally, pixel_task, tallied, videos_of

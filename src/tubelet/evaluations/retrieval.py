@@ -18,7 +18,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from tubelet.corpus.table import Caption, Corpus, normalise_text
+from tubelet.corpus.schema import Caption
+from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.features import POOLED, POOLS, Features

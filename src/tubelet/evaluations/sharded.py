@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.distributed import gather_in_order, rank_and_world_size
 from tubelet.loading.data import Data
 from tubelet.loading.loader import eval_batches

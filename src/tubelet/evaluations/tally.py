@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from tubelet.corpus.table import Video
+from tubelet.corpus.schema import Video
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations.base import Context
 from tubelet.evaluations.features import choose_videos

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.distributed import broadcast_from_rank0, gather_in_order, rank_and_world_size
 from tubelet.errors import VideoError
 from tubelet.evaluations.cache import CachedRow, Store, corpus_cache

@@ -14,7 +14,7 @@ from einops import reduce
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from tubelet.corpus.table import Video
+from tubelet.corpus.schema import Video
 from tubelet.errors import CorpusError
 from tubelet.evaluations.features import Extraction, choose_videos, encode
 from tubelet.evaluations.sharded import map_batches

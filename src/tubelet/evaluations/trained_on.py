@@ -16,7 +16,8 @@ import torch
 
 from tubelet.checksums import Damaged, read_parquet, write_parquet
 from tubelet.corpus.content import content_of, size_of
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import RunError, VideoError
 from tubelet.evaluations.duplicates import lookalike_pairs
 from tubelet.evaluations.features import LOOK, LOOKS

@@ -10,7 +10,7 @@ from typing import ClassVar
 import chz
 import torch
 
-from tubelet.corpus.table import Video
+from tubelet.corpus.schema import Video
 from tubelet.errors import CorpusError
 from tubelet.evaluations.base import Context, Evaluation
 from tubelet.evaluations.classification import (

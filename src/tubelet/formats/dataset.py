@@ -12,7 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from tubelet.checksums import write_json, write_parquet
-from tubelet.corpus.table import CAPTIONS, MOMENTS, STORE, VIDEOS, Corpus, Video, file_id, read_table
+from tubelet.corpus.schema import CAPTIONS, MOMENTS, VIDEOS, Video, file_id, read_table
+from tubelet.corpus.table import STORE, Corpus
 from tubelet.errors import CorpusError
 from tubelet.escape import markdown, yaml
 from tubelet.formats.card import without_folders

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tubelet import contact_sheet as sheets
 from tubelet.contact_sheet import Row, resized
-from tubelet.corpus.table import Video
+from tubelet.corpus.schema import Video
 from tubelet.evaluations.pictures import middle_frame
 
 COLUMNS, TILE = 4, 224  # pixels of a tile

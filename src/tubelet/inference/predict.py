@@ -13,7 +13,8 @@ import torch
 from jaxtyping import UInt8
 
 from tubelet.checksums import write_parquet
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.evaluations.familiarity import caution
 from tubelet.evaluations.timelines import Windows

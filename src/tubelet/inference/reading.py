@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from tubelet.corpus.table import Video
+from tubelet.corpus.schema import Video
 from tubelet.errors import VideoError
 from tubelet.inference.rows import VideoRow
 from tubelet.jobs.runner import Task

@@ -8,7 +8,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from tubelet.corpus.listing import Entry, list_sources, segment_id
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError
 from tubelet.evaluations.trained_on import video_of
 from tubelet.remote.address import Address, as_text

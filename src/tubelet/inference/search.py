@@ -15,7 +15,8 @@ from tubelet.aligners.base import open_aligner
 from tubelet.aligners.unknown_words import check_text
 from tubelet.checkpoint import checkpoint_step
 from tubelet.corpus.rows import seconds
-from tubelet.corpus.table import Corpus, Video, normalise_text
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.errors import CorpusError, RecipeError, RunError, WeightsError
 from tubelet.evaluations import Context
 from tubelet.evaluations.cache import FOLDER

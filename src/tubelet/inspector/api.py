@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tubelet.corpus.table import Caption, Video
+from tubelet.corpus.schema import Caption, Video
 from tubelet.errors import RecipeError, TubeletError
 from tubelet.escape import visible
 from tubelet.evaluations.pictures import middle_frame

@@ -8,7 +8,8 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Float64, UInt8
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import VideoError
 from tubelet.inspector.subject import Settings
 from tubelet.loading.collate import collate

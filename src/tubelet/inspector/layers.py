@@ -16,7 +16,8 @@ from torch import Tensor
 
 from tubelet.aligners.base import similarity
 from tubelet.aligners.unknown_words import check_text
-from tubelet.corpus.table import Caption, Video, normalise_text
+from tubelet.corpus.schema import Caption, Video
+from tubelet.corpus.table import normalise_text
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.files import file_name
 from tubelet.inspector.clips import ClipRead

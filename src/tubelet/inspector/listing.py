@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from tubelet.corpus.table import Corpus, Video, normalise_text
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.escape import visible
 from tubelet.inspector.subject import Settings
 

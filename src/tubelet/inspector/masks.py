@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from tubelet import seeds
 from tubelet.config import override, type_in_words, walk
-from tubelet.corpus.table import Caption
+from tubelet.corpus.schema import Caption
 from tubelet.diagnostics.mask_measures import Drawer
 from tubelet.diagnostics.masks import LEARNED
 from tubelet.errors import RecipeError

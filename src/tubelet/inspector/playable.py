@@ -16,7 +16,7 @@ import av
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from tubelet.corpus.table import Video
+from tubelet.corpus.schema import Video
 from tubelet.errors import VideoError
 from tubelet.remote.address import is_remote
 from tubelet.saliency_maps.frames import decode_piece, pieces

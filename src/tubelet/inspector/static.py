@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from tubelet.corpus.table import Video
+from tubelet.corpus.schema import Video
 from tubelet.diagnostics.mask_measures import spaced_indices
 from tubelet.errors import RunError, TubeletError
 from tubelet.files import write_atomically

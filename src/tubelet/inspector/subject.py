@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tubelet.aligners.base import Aligner
 from tubelet.checkpoint import CHECKPOINT
-from tubelet.corpus.table import Caption, Corpus, Video
+from tubelet.corpus.schema import Caption, Video
+from tubelet.corpus.table import Corpus
 from tubelet.diagnostics.masks import configured
 from tubelet.errors import RunError
 from tubelet.evaluations.trained_on import in_words

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import chz
 
 from tubelet.corpus.captions import CaptionChoice
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError
 from tubelet.loading.augment import Augment
 from tubelet.loading.subset import filter_videos

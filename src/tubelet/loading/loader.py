@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError, TubeletError
 from tubelet.interrupt import SCHEDULER, outlive
 from tubelet.jobs.pool import start_method

@@ -12,7 +12,8 @@ from jaxtyping import Float32, Float64, UInt8
 from tubelet.corpus.captions import CaptionChoice, flatten
 from tubelet.corpus.content import as_in_table
 from tubelet.corpus.on_disk import RowsOnDisk
-from tubelet.corpus.table import Caption, Corpus, Video, normalise_text, number_texts
+from tubelet.corpus.schema import Caption, Video
+from tubelet.corpus.table import Corpus, normalise_text, number_texts
 from tubelet.corpus.words import numbers_of
 from tubelet.errors import CorpusError, VideoError
 from tubelet.loading.augment import Augment

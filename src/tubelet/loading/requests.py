@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 import numpy as np
 from jaxtyping import Int64
 
-from tubelet.corpus.table import Video
+from tubelet.corpus.schema import Video
 from tubelet.loading.augment import Augment
 from tubelet.seeds import generator, key
 from tubelet.video.crop import Crop

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import chz
 
 from tubelet.corpus.captions import flatten
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.corpus.words import check_vocabulary
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.evaluations import Evaluation

@@ -12,7 +12,8 @@ from torch.nn.functional import nll_loss
 from tubelet.checkpoint import BEST, CHECKPOINT, checkpoint_step, load_strictly, part
 from tubelet.checksums import write_safetensors
 from tubelet.config import to_plain
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.distributed import DistributedContext, broadcast_from_rank0, is_rank0
 from tubelet.errors import RunError
 from tubelet.evaluations.features import outline

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tubelet.checkpoint import checkpoint_step
-from tubelet.corpus.table import Video
+from tubelet.corpus.schema import Video
 from tubelet.errors import RunError
 from tubelet.evaluations.familiarity import Familiarity, read_familiarity
 from tubelet.evaluations.heads import FOLDER, read_head

@@ -12,7 +12,8 @@ from torch import nn
 
 from tubelet.checkpoint import CHECKPOINT, checkpoint_step
 from tubelet.corpus.estimate import hours, size
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.distributed import DistributedContext
 from tubelet.errors import TubeletError
 from tubelet.evaluations.labels import labels_of

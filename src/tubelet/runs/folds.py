@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from tubelet.checkpoint import load_strictly
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.distributed import broadcast_from_rank0, is_rank0
 from tubelet.evaluations.classification import CHANCE, chance_over, headed_by, measure_predictions, with_chance
 from tubelet.evaluations.contamination import Contamination

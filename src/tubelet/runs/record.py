@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from tubelet.aligners.base import read_aligner_about
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.distributed import is_rank0
 from tubelet.errors import RunError, TubeletError
 from tubelet.evaluations.base import Context

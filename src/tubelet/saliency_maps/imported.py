@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from tubelet.corpus.names import Names
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.jobs.pool import Failure
 from tubelet.jobs.runner import Done, refuse_parts

@@ -19,7 +19,8 @@ import numpy as np
 from av.video.frame import PictureType
 from jaxtyping import Float32, Float64
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import VideoError
 from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.base import Cells, Engine, Filled, Running

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float32
 from scipy.ndimage import gaussian_filter
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.jobs.runner import Work
 from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.base import Cells, Filled, Map, Running, fill_videos, single

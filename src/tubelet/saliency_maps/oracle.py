@@ -14,7 +14,8 @@ import chz
 import numpy as np
 from jaxtyping import Float64
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, VideoError
 from tubelet.jobs.runner import Work
 from tubelet.progress import Progress, silent

@@ -10,7 +10,8 @@ from typing import ClassVar
 import chz
 import numpy as np
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.base import Cells, Filled, Running
 from tubelet.saliency_maps.oracle import Maps, Times, check_truth, fill_truth

@@ -18,7 +18,8 @@ from jaxtyping import Float32, Float64, UInt8
 from tubelet.aligners.base import Aligner, open_aligner, similarity
 from tubelet.aligners.unknown_words import caption_notes
 from tubelet.corpus.captions import exchanged
-from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
+from tubelet.corpus.schema import Caption, Video
+from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.jobs.runner import Task, Work, share
 from tubelet.progress import Progress, silent

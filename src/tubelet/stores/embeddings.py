@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32
 
-from tubelet.corpus.table import Caption, Corpus, normalise_text
+from tubelet.corpus.schema import Caption
+from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.files import file_name, within
 from tubelet.jobs.parts import Part

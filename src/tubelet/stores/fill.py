@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float64
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, VideoError
 from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Tasks, Work, file_key, run_job
 from tubelet.progress import Progress, silent

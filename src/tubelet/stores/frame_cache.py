@@ -22,7 +22,8 @@ from jaxtyping import Float64, UInt8
 
 from tubelet.checksums import read_json, write_json
 from tubelet.corpus.content import content_key, content_of
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, VideoError
 from tubelet.files import lock, remove_leftovers, writing
 from tubelet.jobs.pool import Failure, cores, run_each

@@ -13,7 +13,8 @@ import pyarrow as pa
 from jaxtyping import Float16, Float64
 
 from tubelet.corpus.content import content_key, content_now, file_content
-from tubelet.corpus.table import Caption, Corpus, Video, normalise_text
+from tubelet.corpus.schema import Caption, Video
+from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.errors import CorpusError
 from tubelet.files import file_name
 from tubelet.jobs.runner import Running

@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from tubelet.corpus.table import Caption, Corpus, Video
+from tubelet.corpus.schema import Caption, Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import VideoError
 from tubelet.jobs.runner import Running
 from tubelet.jobs.shards import Series

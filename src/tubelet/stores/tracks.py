@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float16, Float32, Float64
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, VideoError
 from tubelet.jobs.runner import Running
 from tubelet.jobs.shards import chosen

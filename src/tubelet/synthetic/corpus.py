@@ -330,7 +330,7 @@ def write_tables(folder: Path, size: Size) -> None:
     import pyarrow as pa
 
     from tubelet.corpus.content import content_columns
-    from tubelet.corpus.table import write_corpus
+    from tubelet.corpus.write import write_corpus
 
     videos: list[dict[str, Any]] = []
     captions: list[dict[str, Any]] = []

@@ -14,7 +14,8 @@ import chz
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.files import file_name
 from tubelet.jobs.runner import Done, Running, refuse_parts

@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
-from tubelet.corpus.table import Corpus, Video
+from tubelet.corpus.schema import Video
+from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError, VideoError
 from tubelet.jobs.runner import Running, Task, Work
 from tubelet.progress import Progress, silent
