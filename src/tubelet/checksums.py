@@ -178,7 +178,7 @@ def read_npz(path: Path, names: Iterable[str], error: type[TubeletError], remedy
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as held, np.load(held, allow_pickle=False) as file:  # closed where it is damaged too
             found = {name: file[name] for name in names}
             if FIELD in file.files and str(file[FIELD]) != crc32_of_arrays(found):
                 raise Damaged("its checksum does not fit its content")
