@@ -88,3 +88,16 @@ def test_a_contrast_says_at_the_start_that_accumulation_adds_no_negatives(
     told = capsys.readouterr().err
     sentence = "objectives.contrast compares each clip with the 2 others of its forward pass (batch=3), not with the 5"
     assert (sentence in told) == said
+
+
+def test_a_source_of_captions_that_is_not_there_is_named_where_nothing_reads_it_and_refused_where_something_does(
+    tmp_path, corpus, recipes, capsys
+):
+    words = ("steps=1", "data.captions.source=nobody", "--on", corpus, "--out")
+    assert pretrain(f"{recipes}:pixels", *words, tmp_path / "pixels") == 0
+    assert (
+        "data.captions.source=nobody: small has captions of subject, verb; nothing in this run reads them"
+        in capsys.readouterr().err
+    )
+    assert pretrain(f"{recipes}:both", *words, tmp_path / "both") == 2
+    assert "nobody" in capsys.readouterr().err

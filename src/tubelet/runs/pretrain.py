@@ -105,6 +105,7 @@ def pretrain(
             while_training = contamination(trained_on)
             tell_short(tell, corpus, config)
             tell_negatives(tell, config, ranks.context.world_size)
+            tell_no_captions(tell, config, corpus)
             allowed = allowed_evaluations(tell, corpus, config)
             if begun.step:
                 tell(f"{folder}: resuming from step {begun.step} of {steps}")
@@ -228,3 +229,11 @@ def tell_negatives(tell: Tell, config: Pretrain, world_size: int) -> None:
                 f"{config.batch}{ranks}), not with the {config.accumulate * together - 1} of its step: "
                 f"accumulate={config.accumulate} adds no negatives; a larger batch does"
             )
+
+
+def tell_no_captions(tell: Tell, config: Pretrain, corpus: Corpus) -> None:
+    """That captions were chosen which are not there; one that reads them was refused before."""
+    source = config.data.captions.source
+    if source is not None and source not in corpus.sources:
+        there = f"captions of {', '.join(corpus.sources)}" if corpus.sources else "no captions"
+        tell(f"data.captions.source={source}: {corpus.name} has {there}; nothing in this run reads them")
