@@ -16,7 +16,8 @@ import numpy as np
 from tubelet.corpus.table import Corpus
 from tubelet.corpus.write import write_corpus
 from tubelet.jobs.on_ray import OnRay, connected
-from tubelet.jobs.runner import Running, Task, Tasks, Work, local, run_job
+from tubelet.jobs.runner import Running, Work, local, run_job
+from tubelet.jobs.tasks import Task, Tasks
 from tubelet.saliency_maps import Motion
 from tubelet.video.limits import Limits
 from tubelet.video.writer import write_video

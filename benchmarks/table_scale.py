@@ -24,7 +24,7 @@ import pyarrow as pa
 from tubelet.checksums import parquet_writer, write_json, write_parquet
 from tubelet.corpus.schema import CAPTIONS, VIDEOS
 from tubelet.corpus.table import Corpus
-from tubelet.jobs.runner import Tasks, cut
+from tubelet.jobs.tasks import Tasks, cut
 from tubelet.loading.requests import permutation
 from tubelet.saliency_maps.base import task_of, usable
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tubelet.checksums import Damaged, write_json
 from tubelet.errors import RunError
 from tubelet.reports.frame import COLUMNS, frame
-from tubelet.results import RATIO, Metric, Result, RunRecord, read_results, write_result
+from tubelet.results import RATIO, Metric, Result, read_results, write_result
+from tubelet.run_record import RunRecord
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 words = st.text(max_size=8)

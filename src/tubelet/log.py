@@ -15,7 +15,8 @@ from tubelet.checksums import Record, json_line, open_json_lines, plain
 from tubelet.errors import RunError, TubeletError
 from tubelet.files import write_atomically
 from tubelet.loggers import Logger, open_loggers
-from tubelet.results import Metric, read_log_records
+from tubelet.results import Metric
+from tubelet.run_record import read_log_records
 
 
 class Log:

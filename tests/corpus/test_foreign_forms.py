@@ -12,7 +12,8 @@ import pytest
 from support.bars import FPS, FRAMES, moving
 from tubelet.corpus.index import index
 from tubelet.corpus.listing import Listing, list_sources
-from tubelet.corpus.pack import FEATURES, pack
+from tubelet.corpus.pack import pack
+from tubelet.corpus.pack_shards import FEATURES
 from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, RecipeError
 from tubelet.loading.data import Data

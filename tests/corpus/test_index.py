@@ -17,7 +17,8 @@ from tubelet.corpus.listing import LISTS
 from tubelet.corpus.table import Corpus
 from tubelet.corpus.write import assign_split
 from tubelet.errors import CorpusError
-from tubelet.jobs.runner import FAILED, Limits, Running
+from tubelet.jobs.failures import FAILED
+from tubelet.jobs.runner import Limits, Running
 from tubelet.video.writer import write_video
 
 Run = Callable[..., tuple[int, str, str]]

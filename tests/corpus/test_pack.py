@@ -126,9 +126,9 @@ def test_a_bad_file_fails_alone_and_the_command_says_so(
 KILLED = """
 import os, signal, sys
 from tubelet.corpus.pack import pack
-from tubelet.jobs import runner
+from tubelet.jobs import tasks
 from tubelet.jobs.runner import Limits, Running
-runner.FEWEST = 2
+tasks.FEWEST = 2
 def stop(done, total, what=""):
     if done >= 5:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -139,7 +139,7 @@ pack(sys.argv[1], sys.argv[2], size=32, running=Running(Limits(workers=1)), prog
 def test_killed_or_in_parts_a_pack_ends_as_that_of_one_command(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tubelet.jobs.runner.FEWEST", 2)
+    monkeypatch.setattr("tubelet.jobs.tasks.FEWEST", 2)
     one = pack(corpus, tmp_path / "one", size=32)
     ended = subprocess.run([sys.executable, "-c", KILLED, corpus.folder, tmp_path / "killed"], check=False)
     assert ended.returncode == -signal.SIGKILL

@@ -22,11 +22,12 @@ from tubelet.corpus.table import Corpus
 from tubelet.errors import TubeletError
 from tubelet.evaluations.heads import read_head
 from tubelet.evaluations.trained_on import FILE, PROBES, TrainedOn
-from tubelet.jobs.runner import Failures
+from tubelet.jobs.failures import Failures
 from tubelet.jobs.shards import Series, chosen
 from tubelet.log import read_log
 from tubelet.reports.pictures import load_samples, load_thumbnails
-from tubelet.results import RunRecord, read_results
+from tubelet.results import read_results
+from tubelet.run_record import RunRecord
 from tubelet.runs.folder import read_run_config
 from tubelet.runs.imported import imported_head, read_import_about
 from tubelet.runs.tuned import tuned_model

@@ -18,8 +18,10 @@ from tubelet.cli import main
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError, TubeletError, VideoError
 from tubelet.jobs import parts, runner
+from tubelet.jobs.failures import FAILED, Failures
 from tubelet.jobs.parts import Part, PartFinished
-from tubelet.jobs.runner import FAILED, Failures, Running, Task, Work, in_parts, run_job, share
+from tubelet.jobs.runner import Running, Work, in_parts, run_job
+from tubelet.jobs.tasks import Task, share
 from tubelet.saliency_maps import Imported, Noise
 from tubelet.stores.maps import Maps
 
@@ -51,7 +53,7 @@ def job(folder: Path, kept: list[int], running: Running) -> runner.Done:
         tasks,
         lambda results: kept.extend(found for _, (found,) in results),
         there=lambda task: task.pieces[0] in kept,
-        failures=Failures.of(folder / FAILED, running),
+        failures=Failures.of(folder / FAILED, running.part if running else None),
         running=running,
     )
 

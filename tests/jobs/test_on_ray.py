@@ -13,8 +13,10 @@ from support import on_ray as work
 from tubelet.cli import main
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RunError
+from tubelet.jobs.failures import Failures
 from tubelet.jobs.on_ray import OnRay
-from tubelet.jobs.runner import Failures, Limits, Running, Task, Work, run_job
+from tubelet.jobs.runner import Limits, Running, Work, run_job
+from tubelet.jobs.tasks import Task
 from tubelet.saliency_maps import Noise
 from tubelet.stores.maps import Maps
 

@@ -16,20 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.errors import VideoError
+from tubelet.jobs.failures import Failures
 from tubelet.jobs.pool import Failure, Pool
-from tubelet.jobs.runner import (
-    Failures,
-    Limits,
-    Running,
-    Shard,
-    Task,
-    Tasks,
-    Work,
-    do_shard,
-    file_key,
-    into_shards,
-    run_job,
-)
+from tubelet.jobs.runner import Limits, Running, Work, do_shard, run_job
+from tubelet.jobs.tasks import Shard, Task, Tasks, file_key, into_shards
 
 
 def look(piece: Any) -> Any:

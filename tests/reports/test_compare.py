@@ -12,7 +12,8 @@ from tubelet.cli.tables import column_heads
 from tubelet.errors import RunError
 from tubelet.reports.compare import as_latex, as_markdown, compare
 from tubelet.reports.page import compose
-from tubelet.results import Metric, Result, read_results, read_runs, write_result
+from tubelet.results import Metric, Result, read_results, write_result
+from tubelet.run_record import read_runs
 
 GRID = [0.01, 1.0]
 

@@ -15,7 +15,8 @@ from tubelet.errors import RunError
 from tubelet.reports.page import alike, commands, comparison, compose, glances, report
 from tubelet.reports.pictures import Looks, load_looks, load_samples, save
 from tubelet.reports.tables import field_title, metric_title, results_tables
-from tubelet.results import Metric, Result, RunRecord, read_results, read_runs, write_result
+from tubelet.results import Metric, Result, read_results, write_result
+from tubelet.run_record import RunRecord, read_runs
 
 
 def with_baseline(result, name, value):

@@ -23,7 +23,8 @@ from tubelet.loading.data import Data
 from tubelet.log import read_log
 from tubelet.recipes import tiny as tiny_pretraining
 from tubelet.recipes.finetune import FINETUNES
-from tubelet.results import Evaluated, Result, read_log_parts, read_results
+from tubelet.results import Result, read_results
+from tubelet.run_record import Evaluated, read_log_parts
 from tubelet.runs.division import Division
 from tubelet.runs.measure_test import best_weights
 from tubelet.runs.record import of_run

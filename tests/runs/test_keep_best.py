@@ -17,7 +17,8 @@ from tubelet.models.decoder import Decoder
 from tubelet.models.encoder import Vit
 from tubelet.objectives import Pixels
 from tubelet.recipes import Pretrain
-from tubelet.results import RunRecord, read_results
+from tubelet.results import read_results
+from tubelet.run_record import RunRecord
 from tubelet.runs import best
 from tubelet.runs.evaluate import evaluate
 from tubelet.runs.folder import load_task, weights_file

@@ -5,7 +5,7 @@ import json
 from support.small_runs import pretrain, steps
 from tubelet.cli import main
 from tubelet.reports.page import commands
-from tubelet.results import RunRecord
+from tubelet.run_record import RunRecord
 from tubelet.runs.run import Run
 
 MINE = '''

@@ -10,8 +10,8 @@ import pandas as pd
 
 from support.strangers import PAYLOADS, content_of
 from tubelet.reports import aligner, page, study
+from tubelet.reports.confusion import LARGEST
 from tubelet.reports.pictures import Thumbnails, load_samples, save
-from tubelet.reports.tables import LARGEST
 from tubelet.results import Metric
 
 NAMES = (

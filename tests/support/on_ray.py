@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tubelet.errors import VideoError
-from tubelet.jobs.runner import Task, Work
+from tubelet.jobs.runner import Work
+from tubelet.jobs.tasks import Task
 
 
 def look(piece: Any) -> Any:

@@ -21,9 +21,11 @@ from tubelet.corpus.content import content_key, file_content
 from tubelet.corpus.schema import Video
 from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, VideoError
+from tubelet.jobs.failures import FAILED, Failures
 from tubelet.jobs.parts import Part
-from tubelet.jobs.runner import FAILED, Failures, Running, Task, Tasks, Work, file_key, run_job
+from tubelet.jobs.runner import Running, Work, run_job
 from tubelet.jobs.shards import Writer, series_folder
+from tubelet.jobs.tasks import Task, Tasks, file_key
 from tubelet.progress import Progress
 from tubelet.seeds import key as draw_key
 from tubelet.video.content import state_of
@@ -126,7 +128,7 @@ def caption_videos(
             Tasks(videos, task_of),
             keep,
             there=lambda task: kept.has(task.of),
-            failures=Failures.of(kept.writer.folder / FAILED, running),
+            failures=Failures.of(kept.writer.folder / FAILED, running.part if running else None),
             running=running,
             progress=progress,
             most=max(how.batch, 32),

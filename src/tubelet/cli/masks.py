@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     from tubelet.diagnostics.sheet import write_masks
     from tubelet.diagnostics.tables import LEGEND, mask_tables
     from tubelet.progress import Bar
-    from tubelet.runs.folder import hardware
+    from tubelet.runs.hardware import hardware
 
     with Bar("masks", "clips") as bar:
         measured = masks(args.corpus, *args.words, **fields_of(args, "corpus", "words", "out"), progress=bar)

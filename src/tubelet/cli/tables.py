@@ -21,7 +21,7 @@ NAMED = 8  # clips that failed and are named before the rest is counted
 def print_result(console: "Console", name: str, result: "Result") -> None:
     """The table of a result, and what stands behind its numbers."""
     from tubelet.reports.tables import results_table
-    from tubelet.results import RunRecord
+    from tubelet.run_record import RunRecord
 
     made = results_table(name, [RunRecord(Path(), "this run", {}, results={name: result})])
     made_of = f"{name}, {result.corpus['name']}" if "name" in result.corpus else name

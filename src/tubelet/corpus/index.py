@@ -24,7 +24,8 @@ from tubelet.corpus.update import CHANGED, MISSING, recheck
 from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError
 from tubelet.files import remove_leftovers
-from tubelet.jobs.runner import FAILED, Done, Running, in_parts
+from tubelet.jobs.failures import FAILED
+from tubelet.jobs.runner import Done, Running, in_parts
 from tubelet.progress import Progress, silent
 from tubelet.remote.address import as_text, is_remote
 from tubelet.video.content import state_or_none

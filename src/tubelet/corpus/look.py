@@ -15,8 +15,10 @@ from tubelet.corpus.listing import Entry, segment_id
 from tubelet.corpus.probe import Probe, probe
 from tubelet.corpus.schema import Row
 from tubelet.corpus.update import MISSING
-from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, file_key, run_job
+from tubelet.jobs.failures import FAILED, Failures
+from tubelet.jobs.runner import Done, Running, Work, run_job
 from tubelet.jobs.shards import Writer
+from tubelet.jobs.tasks import Task, file_key
 from tubelet.progress import Progress
 from tubelet.video.limits import Undecodable
 from tubelet.video.reader import SAME
@@ -92,7 +94,7 @@ def look_into(
             tasks,
             keep,
             there=lambda task: task.key in looked,
-            failures=Failures.of(out / FAILED, running, out / LOOKED),
+            failures=Failures.of(out / FAILED, running.part if running else None, out / LOOKED),
             running=running,
             progress=progress,
         )

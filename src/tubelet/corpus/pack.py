@@ -7,12 +7,10 @@ and every other command read it by offset, in one request a file. Others read it
 costs itself alone. Start reading at `pack`.
 """
 
-import io
 import json
 import shutil
-import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,29 +19,28 @@ from typing import Any
 import av
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
 from tubelet.checksums import write_parquet
-from tubelet.corpus.parquet_videos import rows_of
+from tubelet.corpus.pack_shards import KINDS, Encoding, Packing, vars_of
 from tubelet.corpus.probe import probe
 from tubelet.corpus.schema import TABLES, VIDEOS, Video, file_id
 from tubelet.corpus.table import Corpus
 from tubelet.corpus.write import write_corpus
 from tubelet.errors import CorpusError, RecipeError, VideoError
 from tubelet.files import remove_leftovers, writing
-from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, file_key, in_parts, run_job, shard_size
+from tubelet.jobs.failures import FAILED, Failures
+from tubelet.jobs.runner import Done, Running, Work, in_parts, run_job
 from tubelet.jobs.shards import Series, Writer, series_folder
+from tubelet.jobs.tasks import Task, file_key, shard_size
 from tubelet.progress import Progress, silent
 from tubelet.video.content import digest_of, state_of
-from tubelet.video.members import Member, open_bytes
+from tubelet.video.members import Member
 from tubelet.video.reader import open_reader
 from tubelet.video.sequences import is_sequence
 
 SHARD_BYTES = 1 << 30
 DECODED = 128 << 20  # bytes of frames at a time
-BLOCK = 512  # of tar
-ROW_GROUP = 32 << 20  # bytes of videos, of Parquet
 PARTIAL = "pack.partial"
 UNIT = Fraction(1, 90000)
 SCHEMA = pa.schema(
@@ -55,34 +52,7 @@ SCHEMA = pa.schema(
         ("found", pa.string()),  # digest, and what encoding changed of the row
     ]
 )
-TEXT = {"dtype": "string", "_type": "Value"}
-FEATURES = {
-    "video": {"_type": "Video"},
-    **dict.fromkeys(("id", "label", "split"), TEXT),
-    "captions": [TEXT],
-    "rows": TEXT,
-}
-SHARD = pa.schema(
-    [
-        ("video", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-        ("id", pa.string()),
-        ("label", pa.string()),
-        ("split", pa.string()),
-        ("captions", pa.list_(pa.string())),
-        ("rows", pa.string()),  # segments, as JSON
-    ],
-    metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})},
-)
 PACK = pa.schema([*VIDEOS, ("shard", pa.string()), ("offset", pa.int64())])
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """How videos are encoded anew: H.264 with its index first, whose frames are found from a key frame near by."""
-
-    size: int = 256  # of the short side; smaller videos keep theirs
-    gop: int = 12  # frames from key frame to key frame
-    crf: int = 20
 
 
 @dataclass(frozen=True)
@@ -92,20 +62,6 @@ class PackJob:
     path: Path
     reading: str | None
     encoding: Encoding | None  # None: the bytes as they are
-
-
-@dataclass(frozen=True)
-class Packing:
-    """What it made of a file."""
-
-    digest: str
-    size: int
-    content: bytes | None = None  # None: those of the file
-    row: Mapping[str, Any] | None = None  # columns that encoding changed
-    shift: float = 0.0  # seconds by which all times are earlier than in the file
-
-
-Sample = tuple[int, Sequence[Video], Packing]  # number, rows of one file, and its bytes
 
 
 @dataclass(frozen=True)
@@ -226,7 +182,7 @@ def pack_files(
             tasks,
             keep,
             there=lambda task: bytes.fromhex(task.key) in writer.keys,
-            failures=Failures.of(folder / FAILED, running),
+            failures=Failures.of(folder / FAILED, running.part if running else None),
             running=running,
             progress=progress,
             most=most,
@@ -316,98 +272,6 @@ def even_size(height: int, width: int, side: int) -> tuple[int, int]:
     return max(2 * round(height * scale / 2), 2), max(2 * round(width * scale / 2), 2)
 
 
-def write_tar(part: Path, samples: Iterable[Sample], corpus: Corpus) -> list[int]:
-    """A shard of WebDataset names; returns where the bytes of each video begin."""
-    with tarfile.open(part, "w", format=tarfile.GNU_FORMAT) as tar:
-        return [add_sample(tar, f"{number:09d}", rows, packing, corpus) for number, rows, packing in samples]
-
-
-def add_sample(tar: tarfile.TarFile, name: str, rows: Sequence[Video], packing: Packing, corpus: Corpus) -> int:
-    """A video, its first caption and all that the tables say of it; returns where its bytes begin."""
-    path, ending = rows[0].path, ending_of(rows[0], packing)
-    if packing.content is None:
-        with open_bytes(path) as file:
-            add(tar, name + ending, packing.size, file)
-        offset = tar.offset - -(-packing.size // BLOCK) * BLOCK
-        check_unchanged(path, packing)
-    else:
-        add(tar, name + ending, packing.size, io.BytesIO(packing.content))
-        offset = tar.offset - -(-packing.size // BLOCK) * BLOCK
-    said = said_of(rows, packing, corpus)
-    texts = said["captions"]
-    for end, text in ((".json", json.dumps(said)), *([(".txt", texts[0])] if texts else [])):
-        content = text.encode()
-        add(tar, name + end, len(content), io.BytesIO(content))
-    return offset
-
-
-def add(tar: tarfile.TarFile, name: str, size: int, file: Any) -> None:
-    """A file of no time and no owner: the same shard has the same bytes."""
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = size, 0o644
-    tar.addfile(info, file)
-
-
-def ending_of(video: Video, packing: Packing) -> str:
-    named = Path(file_id(video)) if Member.of(video.path) else video.path
-    return ".mp4" if packing.content is not None else named.suffix.lower() or ".mp4"
-
-
-def check_unchanged(path: Path, packing: Packing) -> None:
-    if digest_of(path, *state_of(path)).hex() != packing.digest:
-        raise CorpusError(f"{path} changed while it was packed; run this again")
-
-
-def said_of(rows: Sequence[Video], packing: Packing, corpus: Corpus) -> dict[str, Any]:
-    """What the tables say of a video, for other readers."""
-    texts = [caption.text for video in rows for caption in corpus.captions_of(video)]
-    segments = [{"id": v.id, "start": v.start - packing.shift, "end": v.end - packing.shift} for v in rows]
-    return {
-        "id": file_id(rows[0]),
-        "label": rows[0].label,
-        "split": rows[0].split,
-        "captions": texts,
-        "rows": segments,
-    }
-
-
-def write_parquet_shard(part: Path, samples: Iterable[Sample], corpus: Corpus) -> list[int]:
-    """A shard that `datasets` reads as a column `Video`, bytes as they are; returns where those of each begin."""
-    plain = [name for name in SHARD.names if name != "video"]
-    with pq.ParquetWriter(
-        part,
-        SHARD,
-        compression={"video.bytes": "none", **dict.fromkeys(("video.path", *plain), "snappy")},
-        use_dictionary=False,
-        write_statistics=False,
-    ) as writer:
-        pending: list[dict[str, Any]] = []
-        held = 0
-
-        def flush() -> None:
-            writer.write_table(pa.Table.from_pylist(pending, schema=SHARD))
-            pending.clear()
-
-        for number, rows, packing in samples:
-            if (content := packing.content) is None:
-                with open_bytes(rows[0].path) as file:
-                    content = file.read()
-                check_unchanged(rows[0].path, packing)
-            name = f"{number:09d}{ending_of(rows[0], packing)}"
-            said = said_of(rows, packing, corpus)
-            pending.append({"video": {"bytes": content, "path": name}, **said, "rows": json.dumps(said["rows"])})
-            held += len(content)
-            if held > ROW_GROUP:
-                flush()
-                held = 0
-        if pending:
-            flush()
-    return [row.offset for row in rows_of(part) if row.offset is not None]
-
-
-KINDS = {"tar": write_tar, "parquet": write_parquet_shard}
-
-
 def write_tables(corpus: Corpus, out: Path, about: Mapping[str, Any], tasks: Sequence[Task], series: Series) -> Corpus:
     """The tables of the pack, in the order of the corpus; shards that are no part of it are removed."""
     columns = series.columns("key", "shard", "offset", "size", "found")
@@ -456,7 +320,3 @@ def packed_row(video: Video, encoded: Mapping[str, Any] | None, shift: float, wh
     return row | {
         name: value for name, value in encoded.items() if whole or name not in ("start", "end", "frames", "fps")
     }
-
-
-def vars_of(caption: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(caption).items() if name != "row"}

@@ -24,7 +24,7 @@ from tubelet.errors import CorpusError, RecipeError
 from tubelet.loading.augment import Augment
 from tubelet.loading.data import Data
 from tubelet.loading.loader import eval_batches
-from tubelet.loading.reader import check_length, nothing_in, open_maps
+from tubelet.loading.opening import check_length, nothing_in, open_maps
 from tubelet.maskers import Masker, Nothing, Schedule
 from tubelet.models import Base
 from tubelet.progress import Progress, silent

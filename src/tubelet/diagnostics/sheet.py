@@ -13,7 +13,7 @@ from tubelet.checksums import write_json
 from tubelet.contact_sheet import Row, draw, resized, wrapped
 from tubelet.diagnostics.mask_measures import Measured, Picture
 from tubelet.log import versions
-from tubelet.runs.folder import hardware
+from tubelet.runs.hardware import hardware
 
 TILE = 84  # pixels of a time step
 GAP = 2

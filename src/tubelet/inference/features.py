@@ -27,9 +27,11 @@ from tubelet.inference.kinds import FeatureKind
 from tubelet.inference.reading import Piece, clips_of, measure_shard, piece_of
 from tubelet.inference.rows import Source, Sources, VideoRow, paths_of
 from tubelet.inference.windows import Length, Measuring, Windows, length_of, pieces_of, too_short
+from tubelet.jobs.failures import FAILED, Failures
 from tubelet.jobs.pool import Failure
-from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Work, in_parts, run_job
+from tubelet.jobs.runner import Done, Running, Work, in_parts, run_job
 from tubelet.jobs.shards import Series, Writer, series_folder
+from tubelet.jobs.tasks import Task
 from tubelet.loading.data import Data
 from tubelet.models.encoder import Encoder
 from tubelet.progress import Progress, silent
@@ -98,7 +100,7 @@ def write_features(
             list({task.key: task for task in (piece.task for piece in todo)}.values()),
             keep,
             there=lambda task: all(bytes.fromhex(row.key) in writer for row in task.about),
-            failures=Failures.of(writer.folder / FAILED, running),
+            failures=Failures.of(writer.folder / FAILED, running.part if running else None),
             running=running,
             progress=progress,
             most=max(batch if windows is None and kind.plain else 1, most),

@@ -21,7 +21,8 @@ from tubelet.evaluations.timelines import Windows
 from tubelet.evaluations.trained_on import CLASSIFIER, in_words, video_of
 from tubelet.inference.reading import clips_of, measure_tasks, piece_of
 from tubelet.inference.rows import Source, Sources, VideoRow, paths_of
-from tubelet.jobs.runner import Done, Running, Task, Work, run_job
+from tubelet.jobs.runner import Done, Running, Work, run_job
+from tubelet.jobs.tasks import Task
 from tubelet.progress import Progress, silent
 from tubelet.runs.classifier import SavedClassifier, load_classifier
 from tubelet.runs.run import Run

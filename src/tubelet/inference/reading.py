@@ -14,7 +14,7 @@ from torch import Tensor
 from tubelet.corpus.schema import Video
 from tubelet.errors import VideoError
 from tubelet.inference.rows import VideoRow
-from tubelet.jobs.runner import Task
+from tubelet.jobs.tasks import Task
 from tubelet.loading.reader import around
 from tubelet.types import Clip
 from tubelet.video.crop import Crop, crop_frames

@@ -16,7 +16,8 @@ from typing import Any
 
 from tubelet.errors import RunError
 from tubelet.jobs.pool import TRIES, Failure, Pool, cores
-from tubelet.jobs.runner import Shard, Task, Work, do_tasks
+from tubelet.jobs.runner import Work, do_tasks
+from tubelet.jobs.tasks import Shard, Task
 from tubelet.video.limits import CRASHED, Limits
 
 

@@ -8,74 +8,22 @@ The work itself is done by an engine: `local`, a pool of processes, or anything 
 workers call `do_shard`. Start reading at `run_job`.
 """
 
-import contextlib
-import hashlib
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, overload
+from typing import Any
 
-from tubelet.checksums import json_line, misfit, open_json_lines, read_json_lines
 from tubelet.errors import RecipeError, TubeletError
-from tubelet.files import lock
 from tubelet.jobs import parts
-from tubelet.jobs.parts import Part, PartFinished, PartIsRunning
+from tubelet.jobs.failures import Failures
+from tubelet.jobs.parts import Part, PartFinished
 from tubelet.jobs.pool import Failure, attempt, cores, run_each
+from tubelet.jobs.tasks import MOST, Shard, T, Task, cut
 from tubelet.progress import Progress, silent
-from tubelet.remote.address import is_remote
-from tubelet.video.content import known_state_of, state_of
 from tubelet.video.limits import Limits
-
-T = TypeVar("T")
-FEWEST, MOST = 8, 256  # tasks of a shard; between them a fiftieth of all
-FAILED = "failed.jsonl"
-OF_THE_NETWORK = ("unreachable", "denied", "changed")  # failures that say nothing of the file: they are not remembered
-
-
-@dataclass(frozen=True)
-class Task:
-    """One video's worth of a job. All of it pickles."""
-
-    key: str  # another one as soon as the file, or what is asked of it, is another
-    name: str  # for people
-    pieces: tuple[Any, ...]  # the job's function gets one at a time
-    about: Any = None  # what else the job wants to know of it
-    of: Any = None  # what it is of, as a row of a table, for who keeps the result
-
-
-class Tasks(Sequence[Task]):
-    """A task for each of many things, as the rows of a large table, made when it is asked for."""
-
-    def __init__(self, things: Sequence[Any], task_of: Callable[[Any], Task]) -> None:
-        self.things, self.task_of = things, task_of
-
-    def __len__(self) -> int:
-        return len(self.things)
-
-    @overload
-    def __getitem__(self, index: int) -> Task: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> "Tasks": ...
-
-    def __getitem__(self, index: int | slice) -> "Task | Tasks":
-        if isinstance(index, slice):
-            return Tasks(self.things[index], self.task_of)
-        return self.task_of(self.things[index])
-
-    def __iter__(self) -> Iterator[Task]:
-        return map(self.task_of, self.things)
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Tasks whose results are kept together."""
-
-    tasks: tuple[Task, ...]
 
 
 def as_found(task: Task, found: Any) -> Any:
@@ -346,119 +294,6 @@ def unfinished(folder: Path | None, left: int, total: int) -> TubeletError:
 
 def first(pair: tuple[int, Any]) -> int:
     return pair[0]
-
-
-def into_shards(tasks: Sequence[Task], most: int = MOST) -> list[Shard]:
-    """The same shards for the same tasks, whatever of them is done: that decides only what is left of each."""
-    return [Shard(tuple(some)) for some in cut(tasks, most)]
-
-
-def shard_size(tasks: int, most: int = MOST) -> int:
-    return min(max(tasks // 50, FEWEST), most)
-
-
-def cut(tasks: Sequence[T], most: int = MOST) -> list[Sequence[T]]:
-    size = shard_size(len(tasks), most)
-    return [tasks[at : at + size] for at in range(0, len(tasks), size)]
-
-
-def share(tasks: Sequence[T], part: Part | None) -> Sequence[T]:
-    """Of what a job has a task for each: what is for this part of it."""
-    return tasks if part is None else [task for some in part.share(cut(tasks)) for task in some]
-
-
-def file_key(path: Path, *question: Any) -> str:
-    """The file as it is now, and what is asked of it, without reading it. A remote file is as it was when it was
-    listed: stores are not asked for each of a million."""
-    try:
-        state = state_of(path) if not is_remote(path) else known_state_of(path) or (-1, -1)
-    except (OSError, TubeletError):
-        state = (-1, -1)
-    return hashlib.blake2b(repr((str(path), state, question)).encode(), digest_size=16).hexdigest()
-
-
-class Failed(TypedDict):
-    """A line of `failed.jsonl`."""
-
-    key: str
-    reason: str
-    status: str
-
-
-class Forgotten(TypedDict):
-    """One that takes back what a line before it says."""
-
-    key: str
-    reason: None
-
-
-class Failures:
-    """Why tasks have no result, by key; one JSON object a line in a file, or nowhere. The last word on a key counts."""
-
-    def __init__(self, path: Path | None, folder: Path | None = None) -> None:
-        """`folder` is where parts of the job say what failed, and that they are finished (None: beside the file)."""
-        self.path = path
-        self.folder = path.parent if folder is None and path is not None else folder
-        self.known: dict[str, Failure] = {}
-        self.end = 0  # what follows, a power cut left unfinished
-        for said, end in [] if path is None else lines_of(path):
-            self.end = end
-            self.know(said)
-
-    @classmethod
-    def of(cls, path: Path, running: "Running | None", folder: Path | None = None) -> "Failures":
-        """Of the whole job, which takes over what its parts have said; or of a part, which says it beside."""
-        common = cls(path, folder)
-        assert common.folder is not None
-        if running is not None and running.part is not None:
-            own = cls(common.folder / running.part.file("failed", ".jsonl"))
-            own.known = {**common.known, **own.known}
-            return own
-        for part in parts.saying(common.folder, "failed", ".jsonl"):
-            other = common.folder / part.file("failed", ".jsonl")
-            with contextlib.suppress(PartIsRunning), lock(parts.lock_of(common.folder, part), PartIsRunning(), 0.0):
-                for said, _ in lines_of(other):
-                    common.know(said)
-                    common.say(said)
-                other.unlink()
-        return common
-
-    def know(self, said: Mapping[str, Any]) -> None:
-        if said["reason"] is None:
-            self.known.pop(said["key"], None)
-        else:
-            self.known[said["key"]] = Failure(said["reason"], said["status"])
-
-    def get(self, key: str) -> Failure | None:
-        return self.known.get(key)
-
-    def add(self, task: Task, failure: Failure) -> None:
-        if failure.status in OF_THE_NETWORK:
-            return
-        if self.known.get(task.key) != Failure(failure.reason, failure.status):
-            self.known[task.key] = Failure(failure.reason, failure.status)
-            self.say({"key": task.key, "id": task.name, "status": failure.status, "reason": failure.reason})
-
-    def forget(self, key: str) -> None:
-        if self.known.pop(key, None):
-            self.say({"key": key, "reason": None})
-
-    def say(self, line: Mapping[str, Any]) -> None:
-        if self.path is not None:
-            with open_json_lines(self.path, self.end) as file:
-                file.write(json_line(line))
-                file.flush()
-                os.fsync(file.fileno())
-                self.end = file.tell()
-
-
-def lines_of(path: Path) -> Iterator[tuple[Mapping[str, Any], int]]:
-    """Each line, and where it ends."""
-    remedy = "delete it, and what failed is tried again"
-    for number, (said, end) in enumerate(read_json_lines(path, TubeletError, remedy), 1):
-        if fault := misfit(said, Forgotten if said.get("reason", "") is None else Failed):
-            raise TubeletError(f"{path} is damaged in line {number} ({fault}); {remedy}")
-        yield said, end
 
 
 def duration(seconds: float) -> str:

@@ -20,7 +20,8 @@ from tubelet.escape import latex, markdown
 from tubelet.files import write_atomically
 from tubelet.reports.frame import frame
 from tubelet.reports.tables import known_as, metric_title, pipes, rank_of, short, used
-from tubelet.results import FRACTION, Metric, Result, RunRecord, format_value, read_runs
+from tubelet.results import FRACTION, Metric, Result, format_value
+from tubelet.run_record import RunRecord, read_runs
 from tubelet.stats import Difference as OverSeeds
 from tubelet.stats import paired_t_test
 

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from tubelet.results import Result, RunRecord
+from tubelet.results import Result
+from tubelet.run_record import RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tubelet.reports.pictures import has_samples, has_thumbnails
-from tubelet.results import RunRecord, finite
+from tubelet.run_record import RunRecord, finite
 
 Kind = Literal["verdict", "warning", "failed", "short", "trained_on", "note", "missing"]
 EVALUATIONS = {

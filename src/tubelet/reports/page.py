@@ -12,21 +12,15 @@ from tubelet.errors import RunError
 from tubelet.files import write_atomically
 from tubelet.reports import sheets
 from tubelet.reports.compare import Comparison, Value, compare, label, tables_of
+from tubelet.reports.confusion import confusions
 from tubelet.reports.document import document, is_another
 from tubelet.reports.figures import SERIES, Level, Line, Span, bars, curves, spans
 from tubelet.reports.notices import notices, trust_option
 from tubelet.reports.pictures import Samples, load_looks, load_samples, load_thumbnails
-from tubelet.reports.tables import (
-    Table,
-    at_a_glance,
-    confusions,
-    known_as,
-    recipe_tables,
-    results_tables,
-    title,
-)
+from tubelet.reports.tables import Table, at_a_glance, known_as, recipe_tables, results_tables, title
 from tubelet.reports.training import Chart, training
-from tubelet.results import UNREADABLE, RunRecord, finite, read_runs
+from tubelet.results import UNREADABLE
+from tubelet.run_record import RunRecord, finite, read_runs
 
 GENERATOR = "tubelet report"
 AnyPath = str | os.PathLike[str]

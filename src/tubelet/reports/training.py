@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from tubelet.reports.figures import Line, curves, smoothed
-from tubelet.results import RunRecord, finite
+from tubelet.run_record import RunRecord, finite
 
 BASELINE = ".baseline"
 KNOWN = {  # losses that a reader knows by other names than the log's

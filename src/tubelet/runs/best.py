@@ -14,7 +14,8 @@ from torch import nn
 from tubelet.checkpoint import BEST, CHECKPOINT, checkpoint_step, load_weights, save_weights
 from tubelet.distributed import broadcast_from_rank0, is_rank0
 from tubelet.log import Log
-from tubelet.results import Evaluated, Metric, Result, read_log_parts
+from tubelet.results import Metric, Result
+from tubelet.run_record import Evaluated, read_log_parts
 from tubelet.runs.folder import LOG
 from tubelet.runs.selection import HELD_OUT
 

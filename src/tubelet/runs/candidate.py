@@ -23,7 +23,8 @@ from tubelet.loading.loader import clips_of, train_batches
 from tubelet.log import Log
 from tubelet.progress import Progress
 from tubelet.recipes.finetune import Finetune
-from tubelet.results import LOSS, Evaluated, Metric
+from tubelet.results import LOSS, Metric
+from tubelet.run_record import Evaluated
 from tubelet.runs.alarms import Alarms
 from tubelet.runs.division import Division
 from tubelet.runs.folder import LOG, read_weights_of, weights_file

@@ -20,16 +20,9 @@ from tubelet.progress import Progress, silent
 from tubelet.recipes.finetune import Finetune, resolve_finetune
 from tubelet.runs.candidate import Candidate, refitted, tune
 from tubelet.runs.division import Division
-from tubelet.runs.folder import (
-    CLASSIFIER,
-    RunConfig,
-    RunLock,
-    corpus_of,
-    read_run_config,
-    weights_file,
-    where,
-)  # fmt: skip
+from tubelet.runs.folder import CLASSIFIER, RunConfig, corpus_of, read_run_config, weights_file, where
 from tubelet.runs.folds import cross_validate, fold_runs
+from tubelet.runs.lock import RunLock
 from tubelet.runs.measure_test import conclude, tidy
 from tubelet.runs.record import begin_tuning, finish, of_run
 from tubelet.runs.run import Run

@@ -1,33 +1,30 @@
 """The run folder as training sees it: whose it is, how far it is, and the way back from it to a task."""
 
-import contextlib
 import os
-import platform
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 import chz
-import torch
 from torch import Tensor
 
-from tubelet.checkpoint import BEST, CHECKPOINT, checkpoint_step, load_strictly, part, read_checkpoint
+from tubelet.checkpoint import BEST, CHECKPOINT, load_strictly, part, read_checkpoint
 from tubelet.checksums import read_json, write_json
 from tubelet.config import OtherVersionError, UnknownPartError, changed, dotted, from_plain, to_plain
 from tubelet.corpus.table import Corpus
 from tubelet.distributed import DistributedContext
 from tubelet.errors import RunError
-from tubelet.files import file_name, lock, refuse_links_out, remove_leftovers
+from tubelet.files import file_name, refuse_links_out
 from tubelet.jobs.shards import chosen
-from tubelet.log import read_log, versions
+from tubelet.log import versions
 from tubelet.objectives import Pixels
 from tubelet.recipes.find import is_file, load_file
 from tubelet.recipes.finetune import Finetune
 from tubelet.recipes.pretrain import Pretrain
 from tubelet.remote.address import Address
 from tubelet.remote.mirror import mirrored
+from tubelet.runs.hardware import hardware
 from tubelet.stores.embeddings import TextModel
 from tubelet.stores.tracks import Tracks
 from tubelet.tasks import Pretraining
@@ -326,102 +323,7 @@ def read_weights_of(run: Path | str) -> dict[str, Tensor]:
     return {name: value for name, value in tensors.items() if name.startswith("encoder.")}
 
 
-@dataclass(frozen=True)
-class RunLock(Generic[C]):
-    """The lock on a run folder, with the run in it and how far that is trained."""
-
-    run_config: RunConfig[C]
-    begun: bool
-    step: int = 0
-    finished: bool = False
-
-
-@contextlib.contextmanager
-def lock_run(folder: Path, run_config: RunConfig[C]) -> Iterator[RunLock[C]]:
-    """Takes the folder for this run: a new one, or the same one resuming. Anything else is refused untouched.
-
-    A new run has begun once `write_run_config` has; when it fails before that, it leaves nothing behind.
-    """
-    check_kind(folder)
-    created = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        try:
-            yield inspect_run(folder, run_config)
-        finally:
-            if not (folder / RECIPE).exists():
-                (folder / LOCK).unlink(missing_ok=True)
-                if created:
-                    with contextlib.suppress(OSError):  # the first error is reported, not this
-                        folder.rmdir()
-
-
-def inspect_run(folder: Path, run_config: RunConfig[C]) -> RunLock[C]:
-    if not (folder / RECIPE).exists():
-        return RunLock(run_config, begun=False)
-    old = read_run_config_of(folder, type(run_config.config))
-    if differences := old.differences(run_config):
-        raise RunError(
-            f"{folder} holds another run ({'; '.join(differences)}); give a new folder with --out"
-            + f", or start from its weights with init={folder} and a new --out" * isinstance(old.config, Pretrain)
-        )
-    step = checkpoint_step(folder / CHECKPOINT)
-    refuse_step(step, old.steps, folder / CHECKPOINT)
-    ended = any(record["kind"] == "end" for record in read_log(folder / LOG))
-    return RunLock(old, begun=True, step=step, finished=ended and step >= old.steps)
-
-
 def refuse_step(step: int, steps: int, path: Path) -> None:
     """A step that the run does not come to is none that it saved."""
     if step > steps:
         raise RunError(f"{path} is of step {step} and its run has {steps}; restore the file, or train anew")
-
-
-def check_kind(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file; give the run a folder of its own with --out")
-    if not folder.exists() or (folder / RECIPE).exists():
-        return
-    begun = re.compile(rf"\.{re.escape(RECIPE)}(\.\d+)?\.part")  # a write that was killed
-    if held := sorted(path.name for path in folder.iterdir() if path.name != LOCK and not begun.match(path.name)):
-        raise RunError(f"{folder} holds {held[0]} and is no run; give the run a folder of its own with --out")
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One process at a time, and no leftovers of one that was killed."""
-    busy = RunError(f"another process is training in {folder}; wait for it, or give another --out")
-    with lock(folder / LOCK, busy, patience=0.0):
-        remove_leftovers(folder)
-        yield
-
-
-class Hardware(TypedDict):
-    machine: str
-    processor: str
-    cpu_capability: str
-    cores: int | None
-    threads: int
-    gpu: NotRequired[str]
-
-
-def hardware() -> Hardware:
-    found: Hardware = {
-        "machine": platform.machine(),
-        "processor": processor(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
-    if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
-
-
-def processor() -> str:
-    """The name of the processor as the kernel gives it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown"

@@ -19,7 +19,7 @@ from tubelet.evaluations.looks import looks_or_reason
 from tubelet.evaluations.results import complete_result, merge_result
 from tubelet.evaluations.trained_on import TrainedOn
 from tubelet.loading.loader import clips_of, train_batches
-from tubelet.loading.reader import fewer, shorter
+from tubelet.loading.opening import fewer, shorter
 from tubelet.log import Log, read_log
 from tubelet.progress import Progress, silent
 from tubelet.recipes import resolve_recipe
@@ -27,8 +27,9 @@ from tubelet.recipes.pretrain import Pretrain
 from tubelet.results import Result
 from tubelet.runs.alarms import Alarms
 from tubelet.runs.best import KeepBest, said_of_best
-from tubelet.runs.folder import LOG, RunConfig, RunLock
+from tubelet.runs.folder import LOG, RunConfig
 from tubelet.runs.init import load_init_weights, load_teacher, resolve_init, resolve_teacher
+from tubelet.runs.lock import RunLock
 from tubelet.runs.record import begin, finish, say_unread
 from tubelet.runs.run import Run
 from tubelet.runs.start import Tell, decoding, quiet, session, start

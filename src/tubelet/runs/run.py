@@ -25,14 +25,14 @@ from tubelet.runs.folder import (
     IMPORTED,
     LOG,
     RunConfig,
-    inspect_run,
     load_task,
     own_parts,
     read_kind,
     read_run_config_of,
     run_folder,
     weights_file,
-)  # fmt: skip
+)
+from tubelet.runs.lock import inspect_run
 from tubelet.runs.selection import best_candidate
 from tubelet.tasks import Reconstruction
 from tubelet.types import Batch, Mask

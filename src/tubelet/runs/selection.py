@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tubelet.results import ACCURACY, BALANCED, Evaluated, read_log_parts
+from tubelet.results import ACCURACY, BALANCED
+from tubelet.run_record import Evaluated, read_log_parts
 from tubelet.runs.folder import LOG
 
 HELD_OUT = "held_out"  # the name of what is measured on the way, in log.jsonl

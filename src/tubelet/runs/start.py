@@ -14,7 +14,8 @@ from tubelet.distributed import DistributedContext, broadcast_from_rank0, proces
 from tubelet.evaluations.trained_on import FILE, TrainedOn
 from tubelet.loading.data import Data
 from tubelet.progress import Progress, silent
-from tubelet.runs.folder import C, RunConfig, RunLock, lock_run, write_run_config
+from tubelet.runs.folder import C, RunConfig, write_run_config
+from tubelet.runs.lock import RunLock, lock_run
 from tubelet.stores.frame_cache import FOLDER as FRAMES
 from tubelet.stores.frame_cache import expected_bytes
 from tubelet.types import Clip

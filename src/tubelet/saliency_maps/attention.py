@@ -17,7 +17,8 @@ from tubelet.aligners.base import open_aligner
 from tubelet.aligners.clip import ClipAligner
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError, VideoError
-from tubelet.jobs.runner import Task, Work
+from tubelet.jobs.runner import Work
+from tubelet.jobs.tasks import Task
 from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.base import Filled, Map, Running, Source, fill_videos
 from tubelet.saliency_maps.frames import Frames, decode_piece, pieces

@@ -21,7 +21,8 @@ from tubelet.corpus.captions import exchanged
 from tubelet.corpus.schema import Caption, Video
 from tubelet.corpus.table import Corpus, normalise_text
 from tubelet.errors import CorpusError, RecipeError, VideoError
-from tubelet.jobs.runner import Task, Work, share
+from tubelet.jobs.runner import Work
+from tubelet.jobs.tasks import Task, share
 from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.base import Filled, Map, Running, Source, fill_maps, task_of
 from tubelet.saliency_maps.frames import Frames, decode_piece, pieces

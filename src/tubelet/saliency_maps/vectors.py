@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Float32, Float64
 from tubelet.corpus.schema import Video
 from tubelet.corpus.table import Corpus
 from tubelet.errors import VideoError
-from tubelet.jobs.runner import Task, Work
+from tubelet.jobs.runner import Work
+from tubelet.jobs.tasks import Task
 from tubelet.progress import Progress, silent
 from tubelet.saliency_maps.base import Filled, Map, Running, fill_videos
 from tubelet.saliency_maps.frames import Piece

@@ -16,7 +16,9 @@ from jaxtyping import Float, Float64
 from tubelet.corpus.schema import Video
 from tubelet.corpus.table import Corpus
 from tubelet.errors import CorpusError, VideoError
-from tubelet.jobs.runner import FAILED, Done, Failures, Running, Task, Tasks, Work, file_key, run_job
+from tubelet.jobs.failures import FAILED, Failures
+from tubelet.jobs.runner import Done, Running, Work, run_job
+from tubelet.jobs.tasks import Task, Tasks, file_key
 from tubelet.progress import Progress, silent
 from tubelet.stores.layers import LayersWriter
 
@@ -83,7 +85,7 @@ def fill_maps(
 ) -> Filled:
     """Writes the maps of each video, by name of the series and text: that is what `work.whole` makes of a task."""
     gone: dict[str, str] = {}
-    failures = Failures.of(next(iter(writers.values())).folder / FAILED, running)
+    failures = Failures.of(next(iter(writers.values())).folder / FAILED, running.part if running else None)
     count = 0
 
     def keep(results: Sequence[tuple[Task, Mapping[tuple[str, str], Map]]]) -> None:

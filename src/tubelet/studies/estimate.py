@@ -13,7 +13,7 @@ from tubelet.distributed import DistributedContext
 from tubelet.errors import TubeletError
 from tubelet.loading.loader import eval_batches, train_batches
 from tubelet.recipes.pretrain import Pretrain
-from tubelet.runs.folder import hardware
+from tubelet.runs.hardware import hardware
 from tubelet.stores.embeddings import Embeddings
 from tubelet.studies.cost import cost
 from tubelet.studies.store import FinishedTrials

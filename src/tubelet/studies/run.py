@@ -16,7 +16,9 @@ from tubelet.errors import PartlyMeasured, RunError, TubeletError
 from tubelet.files import refuse_links_out, remove_leftovers
 from tubelet.log import read_log
 from tubelet.results import Result, read_results
-from tubelet.runs.folder import LOG, RECIPE, hardware, locked, read_run_config, versions
+from tubelet.runs.folder import LOG, RECIPE, read_run_config, versions
+from tubelet.runs.hardware import hardware
+from tubelet.runs.lock import locked
 from tubelet.studies.cost import cost
 from tubelet.studies.store import FORMAT, FinishedTrials
 from tubelet.studies.trials import CORPUS, RUN, Trial

@@ -20,7 +20,8 @@ from torch import Tensor
 from tubelet.corpus.schema import Video
 from tubelet.corpus.table import Corpus
 from tubelet.errors import RecipeError, VideoError
-from tubelet.jobs.runner import Running, Task, Work
+from tubelet.jobs.runner import Running, Work
+from tubelet.jobs.tasks import Task
 from tubelet.progress import Progress, silent
 from tubelet.stores.fill import Filled, Map, fill_videos
 from tubelet.stores.tracks import TrackWriter
