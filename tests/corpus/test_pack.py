@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from tubelet.errors import CorpusError, VideoError
 from tubelet.jobs.parts import Part, PartFinished
 from tubelet.jobs.runner import Running
 from tubelet.loading.data import Data
-from tubelet.loading.loader import train_batches
+from tubelet.loading.loader import eval_batches, train_batches
 from tubelet.types import Clip
 from tubelet.video.content import content_digest, digest_of_file
 from tubelet.video.members import Member, open_bytes
@@ -200,3 +201,19 @@ def test_a_shard_that_is_gone_or_cut_says_so(copied: Corpus, tmp_path: Path) -> 
         read_span(replace(member, container=cut).path)
     with pytest.raises(VideoError, match="no such file"):
         read_span(replace(member, container=tmp_path / "gone.tar").path)
+
+
+def test_a_flipped_bit_of_a_packed_video_is_found_when_a_clip_of_it_is_read(copied: Corpus, tmp_path: Path) -> None:
+    shutil.copytree(copied.folder, tmp_path / "pack")
+    damaged = Corpus.open(tmp_path / "pack").select("train")[0]
+    member = Member.of(damaged.path)
+    assert member is not None
+    with member.container.open("r+b") as shard:
+        shard.seek(member.offset + member.size // 2)
+        byte = shard.read(1)
+        shard.seek(-1, 1)
+        shard.write(bytes([byte[0] ^ 16]))
+    corpus = Corpus.open(tmp_path / "pack")
+    batches = eval_batches(corpus, corpus.select("train"), CLIP, DATA, batch=4)
+    failed = [name for batch in batches for name in batch.failed]
+    assert failed == [f"{damaged.id}: its bytes are not those that were packed; restore the shard or pack it anew"]

@@ -48,7 +48,7 @@ def content_digest(path: Path) -> bytes:
     return digest_of(path, *state_of(path))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1 << 16)
 def digest_of(path: Path, size: int, modified: int) -> bytes:
     """Segments of one long file share one reading of it."""
     if is_sequence(path):
