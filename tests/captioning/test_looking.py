@@ -34,6 +34,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.corpus.write import write_captions
 from tubelet.errors import RecipeError, WeightsError
 from tubelet.jobs import runner as jobs
+from tubelet.jobs import tasks
 from tubelet.jobs.parts import Part, PartFinished
 from tubelet.video.reader import read_frames
 
@@ -203,7 +204,7 @@ def test_a_killed_driver_and_a_killed_worker_cost_what_they_were_at_and_nothing_
     shutil.rmtree(corpus.folder / "captions")
     write_captions(corpus, [])
     describe = Describer.describe
-    monkeypatch.setattr(jobs, "FEWEST", 1)
+    monkeypatch.setattr(tasks, "FEWEST", 1)
     child = os.fork()
     if not child:
         calls: list[int] = []
@@ -233,7 +234,7 @@ def test_captions_in_parts_are_those_of_one_command(
     corpus: Corpus, captioner: Callable[..., Looking], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Captioning(captioner=captioner("blip2", batch=2))
-    monkeypatch.setattr(jobs, "FEWEST", 2)
+    monkeypatch.setattr(tasks, "FEWEST", 2)
     whole = texts(caption(corpus, job))
     shutil.rmtree(corpus.folder / "captions")
     write_captions(corpus, [])

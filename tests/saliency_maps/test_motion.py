@@ -220,9 +220,9 @@ def test_what_exists_is_not_computed_again_and_a_bad_file_costs_its_own_map(tmp_
 SLOW = """
 import sys, time
 from tubelet.corpus.table import Corpus
-from tubelet.jobs import runner as jobs
+from tubelet.jobs import tasks
 from tubelet.saliency_maps import Motion, motion
-jobs.FEWEST = 1
+tasks.FEWEST = 1
 def progress(done, total, remark=""):
     print(done, flush=True)
     if done == 2:

@@ -169,9 +169,9 @@ SLOW = """
 import sys, time
 from tubelet.aligners.base import open_aligner
 from tubelet.corpus.table import Corpus
-from tubelet.jobs import runner as jobs
+from tubelet.jobs import tasks
 from tubelet.saliency_maps import text
-jobs.FEWEST = 1
+tasks.FEWEST = 1
 corpus = Corpus.open(sys.argv[1])
 aligner = open_aligner(sys.argv[1] + "/aligner")
 def progress(done, total, remark=""):

@@ -20,6 +20,7 @@ from tubelet.corpus.table import Corpus
 from tubelet.inference.features import write_features
 from tubelet.jobs import pool as processes
 from tubelet.jobs import runner as jobs
+from tubelet.jobs import tasks
 from tubelet.jobs.parts import Part
 from tubelet.loading.data import Data
 from tubelet.models.encoder import Vit
@@ -57,7 +58,7 @@ def trace(path: Path, put: Callable[[Any, str, Any], None] = setattr) -> None:
         return real(functools.partial(note, path, function), items, *rest)
 
     put(jobs, "run_each", traced)
-    put(jobs, "FEWEST", 2)
+    put(tasks, "FEWEST", 2)
     put(processes, "start_method", lambda: "fork")
 
 
