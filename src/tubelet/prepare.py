@@ -297,7 +297,8 @@ def track_by_run(corpus: Corpus, source: VectorTrack, run: str, running: Running
     )
     filled = chz.replace(source, run=None, files=(str(table),)).fill(corpus)
     of_run(run).inherited(run).write(Tracks.open(corpus, "vectors").series.folder / FILE)
-    bad = {row.id: row.reason for row in found.failed}
+    usable = {video.id for video in corpus.select("all")}  # a row that could not be indexed cannot be embedded either
+    bad = {row.id: row.reason for row in found.failed if row.id in usable}
     return replace(
         filled, failed=bad, videos=filled.videos - len(bad), done=replace(found.done, there=filled.done.there)
     )

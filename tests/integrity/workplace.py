@@ -80,6 +80,12 @@ COMMANDS: dict[str, list[str]] = {
     "saliency Oracle": ["saliency", "synth", "Oracle"],
     "maps": ["maps", "synth", "oracle", "--clips", "2", "--out", "mapped"],
     "phases": ["phases", "mine.py:twice", "--on", "c", "--out", "phases"],
+    "track": ["track", "c", "vectors", "run=run", "every=0.5"],
+    "pack": ["pack", "c", "--out", "packed", "--size", "32"],
+    "pack --to parquet": ["pack", "c", "--to", "parquet", "--copy", "--out", "parquet"],
+    "curate": ["curate", "c", "--drop", "frozen", "--shots", "shots.csv"],
+    "inspect --static": ["inspect", "c", "--static", "pages", "--videos", "2"],
+    "index --update": ["index", "more", "--update", "--out", "c"],
 }  # fmt: skip
 
 
@@ -94,6 +100,8 @@ def furnish(folder: Path) -> None:
         labels.append((f"{number}.mp4", f"verb {number % 2}"))
         captions.append((f"{number}.mp4", caption))
     (folder / "videos" / "bad.mp4").write_text("no video")
+    (folder / "more").mkdir()
+    write_video(folder / "more" / "still.mp4", np.full((10, 48, 48, 3), 90, np.uint8), 10.0)
     for name, rows in (("labels.csv", labels), ("captions.csv", captions)):
         with (folder / name).open("w", newline="") as file:
             csv.writer(file).writerows(rows)

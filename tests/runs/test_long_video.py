@@ -79,6 +79,16 @@ def test_vectors_by_a_run_are_those_that_it_embeds_and_what_it_saw_is_trained_on
     assert {clip.origin for clip in record.clips} == {None, base}
 
 
+def test_a_file_that_could_not_be_indexed_is_no_failure_of_its_vectors(tmp_path: Path) -> None:
+    made = tubelet.synth(tmp_path / "c", train=3, test=1, size=32, frames=8)
+    tubelet.pretrain("miniature", *FRAMES, on=made, out=tmp_path / "base")
+    (made.folder / "videos" / "bad.mp4").write_text("no video")
+    corpus = tubelet.index(made.folder / "videos", tmp_path / "d")
+    assert len(corpus.videos) == 5
+    filled = tubelet.track(corpus, "vectors", run=str(tmp_path / "base"), every=EVERY)
+    assert (filled.videos, filled.failed) == (4, {})
+
+
 def test_where_nobody_knows_what_made_the_vectors_the_record_says_so(run: Run) -> None:
     (line,) = TrainedOn.read(run.folder / FILE).unknown
     assert "what made them was trained on is not known" in line

@@ -94,7 +94,7 @@ def look_into(
             tasks,
             keep,
             there=lambda task: task.key in looked,
-            failures=Failures.of(out / FAILED, running.part if running else None, out / LOOKED),
+            failures=Failures.of(out / FAILED, running.part, out / LOOKED),
             running=running,
             progress=progress,
         )

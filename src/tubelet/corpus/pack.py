@@ -182,7 +182,7 @@ def pack_files(
             tasks,
             keep,
             there=lambda task: bytes.fromhex(task.key) in writer.keys,
-            failures=Failures.of(folder / FAILED, running.part if running else None),
+            failures=Failures.of(folder / FAILED, running.part),
             running=running,
             progress=progress,
             most=most,

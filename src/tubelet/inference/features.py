@@ -100,7 +100,7 @@ def write_features(
             list({task.key: task for task in (piece.task for piece in todo)}.values()),
             keep,
             there=lambda task: all(bytes.fromhex(row.key) in writer for row in task.about),
-            failures=Failures.of(writer.folder / FAILED, running.part if running else None),
+            failures=Failures.of(writer.folder / FAILED, running.part),
             running=running,
             progress=progress,
             most=max(batch if windows is None and kind.plain else 1, most),
