@@ -104,11 +104,12 @@ def of_rank(error: TubeletError) -> TubeletError:
     repeats = isinstance(error, OtherRankError)
     with contextlib.suppress(distributed.DistError):  # the first rank is gone, and has the store with it
         store.set([first, *others][rank], str(error))
-        if rank == 0:
-            wait_for(store, others, ALIKE)
+        if rank == 0:  # it may hold the store, in which the others read what it says
+            wait_for(store, [f"{other}/has read" for other in others], ALIKE)
             return error
         wait_for(store, [first], ALIKE)
         repeats = repeats or (store.check([first]) and store.get(first).decode() == str(error))
+        store.set(f"{others[rank - 1]}/has read", "")
         if repeats:
             wait_for(store, ["tubelet/never"], ALIKE)
     return OtherRankError(str(error)) if repeats else type(error)(f"rank {rank} of {world_size}: {error}")
