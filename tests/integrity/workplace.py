@@ -83,7 +83,7 @@ COMMANDS: dict[str, list[str]] = {
     "track": ["track", "c", "vectors", "run=run", "every=0.5"],
     "pack": ["pack", "c", "--out", "packed", "--size", "32"],
     "pack --to parquet": ["pack", "c", "--to", "parquet", "--copy", "--out", "parquet"],
-    "curate": ["curate", "c", "--drop", "frozen", "--shots", "shots.csv"],
+    "curate": ["curate", "c", "--drop", "frozen", "--shots", "shots.csv", "--workers", "1"],
     "inspect --static": ["inspect", "c", "--static", "pages", "--videos", "2"],
     "index --update": ["index", "more", "--update", "--out", "c"],
 }  # fmt: skip

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from tubelet.corpus.schema import Video
 from tubelet.diagnostics.mask_measures import spaced_indices
 from tubelet.errors import RunError, TubeletError
-from tubelet.files import write_atomically
+from tubelet.files import cleared, write_atomically
 from tubelet.inspector.api import Answer, Api, as_json, fault
 from tubelet.inspector.listing import trained_on
 from tubelet.inspector.page import MARK, page, policy
@@ -35,9 +35,13 @@ def write(api: Api, folder: Path, videos: int, progress: Progress) -> Path:
     if videos < 1:
         raise RunError(f"--videos must be at least 1, not {videos}")
     index = folder / "index.html"
+    for left in folder.glob(".index.html*.part"):  # by a call that was killed
+        cleared(left)
     ours = index.exists() and MARK in index.read_text(encoding="utf-8", errors="replace")[:1000]
     if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} holds something else than a page of `tubelet inspect`; name a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(index, f"<!doctype html>{MARK}This page is being written.".encode())  # ours after a kill
     usable = api.subject.corpus.select("all")
     chosen = [usable[number] for number in spaced_indices(videos, len(usable))] if usable else []
     shutil.rmtree(folder / "videos", ignore_errors=True)
