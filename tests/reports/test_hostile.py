@@ -237,6 +237,7 @@ def test_pictures_with_a_strangers_texts_are_drawn_and_no_text_runs_into_what_is
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium: no browser of that kind is installed")
 def test_a_browser_runs_no_script_asks_for_nothing_and_draws_every_chart(hostile, tmp_path):
     for page in hostile:
