@@ -216,4 +216,7 @@ def test_a_flipped_bit_of_a_packed_video_is_found_when_a_clip_of_it_is_read(copi
     corpus = Corpus.open(tmp_path / "pack")
     batches = eval_batches(corpus, corpus.select("train"), CLIP, DATA, batch=4)
     failed = [name for batch in batches for name in batch.failed]
-    assert failed == [f"{damaged.id}: its bytes are not those that were packed; restore the shard or pack it anew"]
+    assert failed == [
+        f"{damaged.id}: its bytes in {member.container.name} are not those that were packed; "
+        "restore that file or pack it anew"
+    ]

@@ -24,6 +24,8 @@ from tubelet.evaluations.heads import read_head
 from tubelet.evaluations.trained_on import FILE, PROBES, TrainedOn
 from tubelet.jobs.failures import Failures
 from tubelet.jobs.shards import Series, chosen
+from tubelet.loading.data import Data
+from tubelet.loading.loader import eval_batches
 from tubelet.log import read_log
 from tubelet.reports.pictures import load_samples, load_thumbnails
 from tubelet.results import read_results
@@ -34,9 +36,12 @@ from tubelet.runs.tuned import tuned_model
 from tubelet.stores.embeddings import Embeddings
 from tubelet.stores.frame_cache import Frames
 from tubelet.stores.maps import Maps
+from tubelet.stores.tracks import Tracks
 from tubelet.studies.run import Clock
 from tubelet.studies.store import FinishedTrials
 from tubelet.synthetic import truth
+from tubelet.types import Clip
+from tubelet.video.sampling import Sampling
 
 FLIPS = 40
 
@@ -110,6 +115,19 @@ def kinds(work: Path) -> dict[str, tuple[str, Callable[[], Any]]]:
         found = checksums.read_parquet(work / name)
         return found.schema.metadata, found.to_pydict()
 
+    def clips(name: str) -> Any:
+        pack = Corpus.open(work / name)
+        data, clip = Data(sampling=Sampling(stride=1)), Clip(frames=4, size=32)
+        batches = list(eval_batches(pack, pack.select("all"), clip, data, batch=8))
+        if failed := [reason for batch in batches for reason in batch.failed]:
+            raise Damaged(failed[0])
+        return [batch.video.tolist() for batch in batches]
+
+    def track() -> Any:
+        opened = Corpus.open(corpus)
+        readers = [Tracks.open(opened, "vectors").reader(video) for video in opened.select("all")]
+        return [reader.frames(reader.times).tolist() for reader in readers]
+
     def clock() -> Any:
         [path] = (work / "study").rglob("seconds.json")
         found = Clock.of(path.parent)
@@ -118,7 +136,9 @@ def kinds(work: Path) -> dict[str, tuple[str, Callable[[], Any]]]:
     synth = Corpus.open(work / "synth")
     [features] = [path.parent for path in (run / "features").glob("*/about.json")][:1]
     text = chosen(corpus / "maps" / "text")
+    vectors = chosen(corpus / "tracks" / "vectors")
     assert text is not None
+    assert vectors is not None
     return {
         "checkpoint": ("run/checkpoint.safetensors", lambda: weights(run / "checkpoint.safetensors")),
         "fine-tuned classifier": ("tuned/classifier.safetensors", classifier),
@@ -157,6 +177,10 @@ def kinds(work: Path) -> dict[str, tuple[str, Callable[[], Any]]]:
             "run/trained_on/*.parquet",
             lambda: TrainedOn.read(min((run / PROBES).glob("*.parquet"))),
         ),
+        "track": (f"c/tracks/vectors/{vectors.name}/shard-*.arrow", track),
+        "tar shard of a pack": ("packed/shard-*.tar", lambda: clips("packed")),
+        "Parquet shard of a pack": ("parquet/shard-*.parquet", lambda: clips("parquet")),
+        "table of a pack": ("packed/pack.parquet", lambda: table("packed/pack.parquet")),
         "truth of a clip": (f"synth/truth/{synth.videos[0].id}.npz", lambda: parts(truth(synth, synth.videos[0]))),
     }
 

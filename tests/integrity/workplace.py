@@ -85,7 +85,7 @@ COMMANDS: dict[str, list[str]] = {
     "pack --to parquet": ["pack", "c", "--to", "parquet", "--copy", "--out", "parquet"],
     "curate": ["curate", "c", "--drop", "frozen", "--shots", "shots.csv", "--workers", "1"],
     "inspect --static": ["inspect", "c", "--static", "pages", "--videos", "2"],
-    "index --update": ["index", "more", "--update", "--out", "c"],
+    "index --update": ["index", "more", "--update", "--out", "synth"],
 }  # fmt: skip
 
 

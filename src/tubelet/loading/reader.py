@@ -298,8 +298,8 @@ class ClipReader:
         """The frames of the row; of a long one, those around the clip that begins at this share of it."""
         if self.kept is not None:
             return self.kept.open(video)
-        if damaged(video):
-            raise VideoError("its bytes are not those that were packed; restore the shard or pack it anew")
+        if (shard := damaged_in(video)) is not None:
+            raise VideoError(f"its bytes in {shard} are not those that were packed; restore that file or pack it anew")
         start, end = around(video, self.span(video), begin, self.reach(video))
         reader = open_spans(video.path, start, end, reading=video.reading)
         if self.states is not None and changed(video, self.states.of(video)):  # opening tells of a remote file
@@ -353,13 +353,13 @@ def changed(video: Video, before: State | None) -> bool:
     return video.content is None or content_digest(video.path).hex() != video.content
 
 
-def damaged(video: Video) -> bool:
-    """Whether a video inside a tar or Parquet file holds something else than the table says, which no time of change
-    tells; compared once in a process. A larger one is read by offset and never whole, as is one of a store."""
+def damaged_in(video: Video) -> str | None:
+    """The tar or Parquet file in which a video holds something else than the table says, which no time of change tells.
+    It is compared once in a process; a larger one is read by offset and never whole, as is one of a store."""
     member = Member.of(video.path)
     if member is None or video.content is None or member.size > COMPARED or is_remote(video.path):
-        return False
-    return content_digest(video.path).hex() != video.content
+        return None
+    return None if content_digest(video.path).hex() == video.content else member.container.name
 
 
 def around(video: Video, span: float, begin: float, reach: float = 0.0) -> tuple[float, float]:
