@@ -12,15 +12,12 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from tubelet.checksums import Damaged, Record, misfit, plain, read_json, write_json
 from tubelet.errors import RunError
 from tubelet.escape import one_line
 from tubelet.files import lock, within
-
-if TYPE_CHECKING:
-    pass
 
 RECIPE, LOG, RESULTS = "recipe.json", "log.jsonl", "results.json"
 ACCURACY, BALANCED = "accuracy", "balanced_accuracy"

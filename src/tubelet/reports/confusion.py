@@ -1,14 +1,10 @@
 """Which class was taken for which other, as a matrix or as the most frequent pairs."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tubelet.run_record import RunRecord
-
-if TYPE_CHECKING:
-    pass
 
 LARGEST = 16  # classes of a confusion matrix that is shown whole
 PAIRS = 12  # most frequent confusions that are named of a larger one
