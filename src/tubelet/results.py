@@ -1,8 +1,8 @@
-"""What a run folder says: its recipe, its log, its results. Tables, pages, cards and studies are made from this alone.
+"""What evaluations measured, as `results.json` keeps it. Tables, pages, cards and studies are made from this and from
+the record of a run (`tubelet.run_record`) alone.
 
 A `Metric` carries all that is needed to read it: its 95 % interval, what chance scores, its unit. A `Result` is what an
-evaluation found, with how it was measured. `RunRecord` is a whole run folder. Nothing here imports torch. Start
-reading at `Result`.
+evaluation found, with how it was measured. Nothing here imports torch. Start reading at `Result`.
 """
 
 import html

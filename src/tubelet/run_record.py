@@ -1,4 +1,4 @@
-"""What a run folder says: its recipe, its log and its results."""
+"""What a run folder says: its recipe, its log and its results, read whole without torch. Start at `RunRecord`."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
