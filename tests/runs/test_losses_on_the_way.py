@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(600)
 ALONE = ("batch=1", "log_every=1", "max_failed=0.5", "data.cache=False")
 
 
-def test_a_batch_of_one_unreadable_clip_takes_the_next_and_goes_on_as_an_uninterrupted_run(tmp_path, recipes):
+def test_a_batch_of_one_unreadable_clip_takes_the_next_and_goes_on_as_an_uninterrupted_run(tmp_path, recipes, capsys):
     corpus = make_corpus(tmp_path / "corpus")
     bad = corpus.select("train")[2]
     bad.path.write_bytes(b"no video")
@@ -28,6 +28,7 @@ def test_a_batch_of_one_unreadable_clip_takes_the_next_and_goes_on_as_an_uninter
     assert pretrain(*words, "--out", whole) == 0
     failed = [record["step"] for record in steps(whole) if record["failed"]]
     assert len(failed) in (2, 3)  # once in each of the epochs of six clips
+    assert f"{len(failed)} clips could not be read while training, first {bad.id}: " in capsys.readouterr().err
     process = start(*words, "--out", cut)
     wait_for_step(process, cut, failed[0])
     kill_ranks(process)

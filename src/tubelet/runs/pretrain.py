@@ -1,6 +1,6 @@
 """From a recipe and a corpus to a pretrained run. Start reading at `pretrain`."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -138,6 +138,8 @@ def pretrain(
                 if reached < steps:
                     tell(f"stopped and saved at step {reached} of {steps}; the same command resumes from there")
                     return run
+                if path is not None:
+                    tell_failed(tell, steps_logged(path, steps))
                 task.eval()
                 kept, notes = steps, list[str]()
                 if keeper is not None:
@@ -217,6 +219,13 @@ def allowed_evaluations(tell: Tell, corpus: Corpus, config: Pretrain) -> dict[st
 def steps_logged(path: Path, last: int) -> list[Record]:
     """The records of steps up to this one."""
     return [record for record in read_log(path) if record["kind"] == "step" and record["step"] <= last]
+
+
+def tell_failed(tell: Tell, records: Sequence[Record]) -> None:
+    """How many clips the whole training had to do without."""
+    if failed := [name for record in records for name in record.get("failed", ())]:
+        clips = "1 clip" if len(failed) == 1 else f"{len(failed)} clips"
+        tell(f"{clips} could not be read while training, first {failed[0]}; log.jsonl names them all")
 
 
 def tell_negatives(tell: Tell, config: Pretrain, world_size: int) -> None:
